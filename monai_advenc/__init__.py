@@ -1,0 +1,78 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Adversarial data encryption of medical images (Hu et al. 2020, arXiv 2002.03793) as a MONAI extension.
+
+The public names are imported on first use, so that ``import monai_advenc`` stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from monai_advenc.errors import AdvencError
+
+if TYPE_CHECKING:
+    from monai_advenc.acceleration import prepare
+    from monai_advenc.encryption import encrypt_batch
+    from monai_advenc.inferer import EncryptionInferer
+    from monai_advenc.key import ClassCorrespondence, EncryptionKey
+    from monai_advenc.perturbation import Augmentation, PerturbationSettings, perturb
+    from monai_advenc.transforms import (
+        AdversarialEncrypt,
+        AdversarialEncryptd,
+        CombineVersions,
+        CombineVersionsd,
+        ConcatCombine,
+        ConcatCombined,
+        LargestCrossSection,
+        LargestCrossSectiond,
+        MixupConcat,
+        MixupConcatd,
+    )
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AdvencError",
+    "AdversarialEncrypt",
+    "AdversarialEncryptd",
+    "Augmentation",
+    "ClassCorrespondence",
+    "CombineVersions",
+    "CombineVersionsd",
+    "ConcatCombine",
+    "ConcatCombined",
+    "EncryptionInferer",
+    "EncryptionKey",
+    "LargestCrossSection",
+    "LargestCrossSectiond",
+    "MixupConcat",
+    "MixupConcatd",
+    "PerturbationSettings",
+    "__version__",
+    "encrypt_batch",
+    "perturb",
+    "prepare",
+]
+
+_HOMES = {
+    "prepare": "acceleration",
+    "encrypt_batch": "encryption",
+    "EncryptionInferer": "inferer",
+    "ClassCorrespondence": "key",
+    "EncryptionKey": "key",
+    "Augmentation": "perturbation",
+    "PerturbationSettings": "perturbation",
+    "perturb": "perturbation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'transforms')}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,123 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""A network made ready for PGD: a frozen evaluation copy, convolutions folded with batch norm, channels-last, bf16.
+
+Perturbing an image costs one forward and one backward pass a step and nothing else, so this is where the time goes.
+The caller's network is never touched. Pixels, steps and projections stay float32; only the network's own arithmetic
+changes precision, and only where its gradients agree with float32.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
+from torch.nn import functional
+
+from monai_advenc.errors import NetworkError, SettingsError
+from monai_advenc.perturbation import target_gradient
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+MIN_GRADIENT_COSINE = 0.99
+"""Below this agreement of bf16 with float32 gradients, on the worst image of a probe, float32 is used."""
+
+PROBE_IMAGES = 4
+
+
+class PreparedNetwork(nn.Module):
+    """Takes float32 images and returns float32 logits; computes in the chosen precision in between."""
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network = network.to(dtype=dtype, memory_format=torch.channels_last)
+        self.dtype = dtype
+        self.eval()
+
+    @property
+    def precision(self) -> Precision:
+        """``"bf16"`` or ``"fp32"``."""
+        return "bf16" if self.dtype == torch.bfloat16 else "fp32"
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(N, K)`` of images ``(N, C, H, W)``."""
+        logits: Tensor = self.network(images.to(dtype=self.dtype, memory_format=torch.channels_last))
+        return logits.float()
+
+
+def prepare(
+    network: nn.Module, image_shape: tuple[int, int, int], *, precision: Precision = "auto"
+) -> PreparedNetwork:
+    """Make a network ready for perturbing images of one shape.
+
+    Args:
+        network: Maps images ``(N, C, H, W)`` in [0, 1] to logits; left as it is. One that is prepared already is
+            returned unchanged.
+        image_shape: ``(C, H, W)`` of the images to come.
+        precision: ``"bf16"``, ``"fp32"``, or ``"auto"``: bf16 where the device computes in it natively and the
+            gradients agree with float32 on a probe. The probe depends on nothing but the network and the shape, so
+            every worker, resumed run and pipeline comes to the same choice.
+
+    Raises:
+        NetworkError: The network does not take images of that shape.
+        SettingsError: Unknown precision.
+    """
+    if isinstance(network, PreparedNetwork):
+        return network
+    if precision not in ("auto", "fp32", "bf16"):
+        raise SettingsError(f"unknown precision {precision!r}; choose auto, fp32 or bf16")
+    folded = fold_batch_norm(network)
+    if precision == "bf16":
+        return PreparedNetwork(folded, torch.bfloat16)
+    exact = PreparedNetwork(folded, torch.float32)
+    if precision == "fp32" or not computes_in_bf16(_device_of(network)):
+        return exact
+    fast = PreparedNetwork(copy.deepcopy(folded), torch.bfloat16)
+    return fast if gradient_cosine(exact, fast, image_shape) >= MIN_GRADIENT_COSINE else exact
+
+
+def fold_batch_norm(network: nn.Module) -> nn.Module:
+    """A frozen evaluation copy with batch norm folded into the convolutions before it, where tracing allows."""
+    frozen = copy.deepcopy(network).eval().requires_grad_(False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.fx warns about its own deprecated parts.
+            folded: nn.Module = fuse(frozen)
+    except Exception:  # Tracing fails in as many ways as there are networks; unfolded is slower, not wrong.
+        return frozen
+    return folded.eval().requires_grad_(False)
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether the device has native bf16 arithmetic (AVX512-BF16, AMX, or a CUDA GPU that has it)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def gradient_cosine(one: nn.Module, other: nn.Module, image_shape: tuple[int, int, int]) -> float:
+    """Smallest cosine between two networks' target gradients over a few smooth random images of one shape."""
+    device = _device_of(one)
+    generator = torch.Generator().manual_seed(0)
+    channels, height, width = image_shape
+    coarse = torch.rand(PROBE_IMAGES, channels, max(1, height // 8), max(1, width // 8), generator=generator)
+    images = functional.interpolate(coarse, size=(height, width), mode="bilinear").to(device)
+    try:
+        with torch.no_grad():
+            targets = one(images).argmin(dim=1)
+    except RuntimeError as error:
+        problem = str(error).splitlines()[0]
+        raise NetworkError(f"the network does not take images of shape {image_shape}: {problem}") from None
+    gradients = [target_gradient(network, images, targets).flatten(1).double() for network in (one, other)]
+    return functional.cosine_similarity(*gradients, dim=1).nan_to_num(nan=-1.0).min().item()
+
+
+def _device_of(network: nn.Module) -> torch.device:
+    parameter = next(network.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device

@@ -1,0 +1,139 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Encrypting images: perturb toward every target of the class, combine, round to the file's grid.
+
+The one path that the command line, the MONAI transforms, the inferer and the bundles all take, so that they all
+produce the same bytes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from monai_advenc.combiners import combine
+from monai_advenc.errors import DatasetError
+from monai_advenc.key import EncryptionKey
+from monai_advenc.perturbation import perturb
+from monai_advenc.quantization import round_to_grid
+
+BATCH_SIZE = 8
+"""Versions that go through the network together. Fixed, because a processor may add up in another order for another
+batch size, and PGD amplifies the last bit; the last batch is padded to it. Larger is hardly faster on a CPU."""
+
+
+def perturb_toward_targets(
+    key: EncryptionKey,
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    regions: Tensor | None = None,
+    batch_size: int = BATCH_SIZE,
+) -> Tensor:
+    """Perturb each image toward each target of its class: all versions of all images in one stream of batches.
+
+    Args:
+        key: Correspondence and perturbation settings.
+        network: The base network in evaluation mode (see :func:`monai_advenc.acceleration.prepare`).
+        images: Originals ``(N, C, H, W)``, float32 in [0, 1].
+        labels: True classes ``(N,)``, int64, in the order of ``key.classes``.
+        regions: Binary masks ``(N, 1, H, W)`` of the pixels that may change.
+        batch_size: Versions per pass; results are the same bytes only for the same batch size.
+
+    Returns:
+        Versions ``(N, T, C, H, W)``, float32; T is the number of targets.
+
+    Raises:
+        DatasetError: A label that the key has no class for.
+    """
+    _check_labels(key, labels)
+    targets = key.correspondence.targets_of(labels)
+    count, num_targets = targets.shape
+    seeds = [
+        int(seed)
+        for per_image in zip(*(key.image_seeds(f"views {slot}", images) for slot in range(num_targets)), strict=True)
+        for seed in per_image
+    ]
+    stream = images.repeat_interleave(num_targets, dim=0)
+    stream_regions = None if regions is None else regions.repeat_interleave(num_targets, dim=0)
+    versions = torch.empty_like(stream)
+    for start in range(0, len(stream), batch_size):
+        stop = min(start + batch_size, len(stream))
+        rows = [*range(start, stop), *[stop - 1] * (start + batch_size - stop)]
+        versions[start:stop] = perturb(
+            network,
+            stream[rows],
+            targets.flatten()[rows],
+            key.perturbation,
+            seeds=[seeds[row] for row in rows],
+            regions=None if stream_regions is None else stream_regions[rows],
+        )[: stop - start]
+    return versions.reshape(count, num_targets, *images.shape[1:])
+
+
+def combine_versions(
+    key: EncryptionKey, images: Tensor, versions: Tensor, labels: Tensor, *, levels: int | None = None
+) -> Tensor:
+    """Join the versions of each image as the key says and round them to a file's grid.
+
+    Args:
+        key: Combiner, ratios and radius.
+        images: Originals ``(N, C, H, W)``.
+        versions: What :func:`perturb_toward_targets` returned for them.
+        labels: True classes ``(N,)``.
+        levels: Steps of the file's grid; ``None``: no rounding.
+
+    Returns:
+        Encrypted images ``(N, C, H, W)``, each within the key's radius of its original.
+    """
+    _check_labels(key, labels)
+    settings = key.perturbation.at_size(*images.shape[-2:])
+    seeds = key.image_seeds("layout", images)
+    combined = combine(
+        key.combiner, images, versions, labels, radius=settings.radius, norm=settings.norm, seeds=seeds
+    )
+    return round_to_grid(combined, images, levels=levels, radius=settings.radius, norm=settings.norm)
+
+
+def encrypt_batch(
+    key: EncryptionKey,
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    regions: Tensor | None = None,
+    levels: int | None = None,
+    batch_size: int = BATCH_SIZE,
+) -> Tensor:
+    """Encrypt images (section 4.1): from originals to what is written to files.
+
+    No image's result depends on the others in the batch.
+
+    Args:
+        key: The encryption key.
+        network: The base network in evaluation mode (see :func:`monai_advenc.acceleration.prepare`).
+        images: Originals ``(N, C, H, W)``, float32 in [0, 1].
+        labels: True classes ``(N,)``, int64, in the order of ``key.classes``.
+        regions: Binary masks ``(N, 1, H, W)`` of the pixels that may change; others keep their value.
+        levels: Steps of the output file's grid (255 for 8-bit); ``None`` keeps float32.
+        batch_size: Versions per pass; results are the same bytes only for the same batch size.
+
+    Returns:
+        Encrypted images ``(N, C, H, W)``, float32 in [0, 1], each within the key's radius of its original.
+
+    Raises:
+        DatasetError: A label that the key has no class for.
+        ImageError: NaN, values outside [0, 1], or a grid too coarse for the radius.
+        NetworkError: The network is in training mode or does not fit.
+
+    Example:
+        >>> encrypted = encrypt_batch(key, prepare(base, (1, 320, 320)), images, labels, levels=65535)
+    """
+    versions = perturb_toward_targets(key, network, images, labels, regions=regions, batch_size=batch_size)
+    return combine_versions(key, images, versions, labels, levels=levels)
+
+
+def _check_labels(key: EncryptionKey, labels: Tensor) -> None:
+    if len(labels) and (labels.min() < 0 or labels.max() >= len(key.classes)):
+        raise DatasetError(f"expected labels 0 to {len(key.classes) - 1}, got {labels.min()} to {labels.max()}")

@@ -1,0 +1,96 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Encryption inside MONAI's engines and bundles: an inferer that returns encrypted images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+from torch import Tensor, nn
+
+from monai_advenc.acceleration import Precision, PreparedNetwork, prepare
+from monai_advenc.encryption import BATCH_SIZE, encrypt_batch
+from monai_advenc.errors import SettingsError
+from monai_advenc.key import EncryptionKey
+
+
+class EncryptionInferer(Inferer):
+    """Encrypt a batch of images with the evaluator's network as base network.
+
+    Inside a :class:`monai.engines.SupervisedEvaluator` the labels arrive through
+    ``PrepareBatchExtraInput(extra_keys={"target": "label"})``. It opens its own gradient scope, so the evaluator's
+    ``no_grad`` is no obstacle. Keep the evaluator's ``amp`` off: precision is chosen here.
+
+    Args:
+        encryption_key: The key, or the path of its file.
+        levels: Steps of the output file's grid (65535 for 16-bit); ``None`` keeps float32.
+        precision: ``"auto"``, ``"fp32"`` or ``"bf16"``.
+        batch_size: Versions per pass.
+
+    Raises:
+        KeyFileError: The key file cannot be used.
+    """
+
+    def __init__(
+        self,
+        encryption_key: EncryptionKey | str | Path,
+        levels: int | None = None,
+        precision: Precision = "auto",
+        batch_size: int = BATCH_SIZE,
+    ) -> None:
+        super().__init__()
+        self.encryption_key = (
+            encryption_key if isinstance(encryption_key, EncryptionKey) else EncryptionKey.load(Path(encryption_key))
+        )
+        self.levels = levels
+        self.precision: Precision = precision
+        self.batch_size = batch_size
+        self._prepared: tuple[nn.Module, PreparedNetwork] | None = None
+
+    def __call__(
+        self, inputs: Tensor, network: nn.Module, *args: Any, target: Tensor | None = None, **kwargs: Any
+    ) -> Tensor:
+        """Encrypt.
+
+        Args:
+            inputs: Originals ``(N, C, H, W)`` in [0, 1].
+            network: The base network.
+            args: Not used.
+            target: True classes ``(N,)``.
+            kwargs: Not used.
+
+        Returns:
+            Encrypted images, the shape and type of ``inputs``.
+
+        Raises:
+            SettingsError: No labels were given.
+        """
+        if target is None:
+            raise SettingsError(
+                "encryption needs the true labels; use PrepareBatchExtraInput with extra_keys {'target': 'label'}"
+            )
+        images = inputs.detach().as_subclass(torch.Tensor).float()
+        encrypted = encrypt_batch(
+            self.encryption_key,
+            self._prepare(network, images),
+            images,
+            torch.as_tensor(target, device=images.device).as_subclass(torch.Tensor).long().flatten(),
+            levels=self.levels,
+            batch_size=self.batch_size,
+        )
+        return inputs.new_empty(0).to(encrypted.dtype) if not len(inputs) else _like(encrypted, inputs)
+
+    def _prepare(self, network: nn.Module, images: Tensor) -> PreparedNetwork:
+        if self._prepared is None or self._prepared[0] is not network:
+            channels, height, width = images.shape[1:]
+            self._prepared = (network, prepare(network, (channels, height, width), precision=self.precision))
+        return self._prepared[1]
+
+
+def _like(encrypted: Tensor, inputs: Tensor) -> Tensor:
+    from monai.utils import convert_to_dst_type
+
+    return convert_to_dst_type(encrypted, dst=inputs, dtype=encrypted.dtype)[0]

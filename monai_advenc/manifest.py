@@ -1,0 +1,170 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What an encrypted data set says of itself: budget, versions, checksums; never the secret.
+
+A manifest holds no time and no absolute path, so an interrupted and resumed run ends with the very bytes of an
+uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import ValidationError
+
+from monai_advenc.errors import SettingsError, VerificationError
+from monai_advenc.files import write_json
+from monai_advenc.settings import Settings, first_problem
+
+MANIFEST_NAME = "manifest.json"
+
+NOTICE = (
+    "Images perturbed against unauthorized training (adversarial data encryption, Hu et al. 2020). Not cryptography, "
+    "not de-identified, not for primary diagnosis."
+)
+
+
+class FileRecord(Settings):
+    """One written file: path below the data set's folder, format name, SHA-256."""
+
+    path: str
+    format: str
+    sha256: str
+
+
+class ImageRecord(Settings):
+    """One encrypted image and how far it is from its original, measured on the written pixels.
+
+    Attributes:
+        id: Unique within the data set.
+        label: Class name.
+        files: What was written; several formats hold the same pixel values.
+        shape: ``(C, H, W)``.
+        radius: Radius of the ball at this size.
+        l2: Euclidean distance on the [0, 1] scale.
+        linf: Largest change of a pixel on the [0, 1] scale.
+        rms_gray_levels: Root mean square change in gray levels of 255.
+        psnr_db: Peak signal-to-noise ratio.
+        ssim: Structural similarity.
+        source_tag: Keyed checksum of the source pixels; only the key's owner can make or compare it.
+    """
+
+    id: str
+    label: str
+    files: tuple[FileRecord, ...]
+    shape: tuple[int, int, int]
+    radius: float
+    l2: float
+    linf: float
+    rms_gray_levels: float
+    psnr_db: float
+    ssim: float
+    source_tag: str
+
+
+class Distribution(Settings):
+    """Minimum, mean, median, 95th percentile and maximum of one quantity over the images."""
+
+    min: float
+    mean: float
+    median: float
+    p95: float
+    max: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Distribution:
+        """Summarize ``values``, rounded to six digits after the point."""
+        numbers = np.asarray(values, dtype=np.float64)
+        summary = {
+            "min": numbers.min(),
+            "mean": numbers.mean(),
+            "median": np.median(numbers),
+            "p95": np.percentile(numbers, 95),
+            "max": numbers.max(),
+        }
+        return cls(**{name: round(float(value), 6) for name, value in summary.items()})
+
+
+class Budget(Settings):
+    """How far the images of a data set are from their originals."""
+
+    norm: str
+    l2: Distribution
+    rms_gray_levels: Distribution
+    psnr_db: Distribution
+    ssim: Distribution
+
+    @classmethod
+    def of(cls, norm: str, images: Sequence[ImageRecord]) -> Budget:
+        """Summarize the records of all images."""
+        quantities = ("l2", "rms_gray_levels", "psnr_db", "ssim")
+        return cls(norm=norm, **{name: Distribution.of([getattr(i, name) for i in images]) for name in quantities})
+
+
+class RunHeader(Settings):
+    """What must be equal for two runs to write into one folder.
+
+    Attributes:
+        key_id: Id of the key.
+        recipient: Public label in the key.
+        run_tag: Keyed checksum of the base network and the options that change pixels.
+        classes: Class names.
+        norm: Geometry of the ball.
+        formats: File formats.
+        software: Versions of the packages that decide the bytes.
+    """
+
+    key_id: str
+    recipient: str | None
+    run_tag: str
+    classes: tuple[str, ...]
+    norm: str
+    formats: tuple[str, ...]
+    software: dict[str, str]
+
+
+class Manifest(Settings):
+    """The content of ``manifest.json``."""
+
+    format: Literal["monai-advenc manifest"] = "monai-advenc manifest"
+    format_version: Literal[1] = 1
+    notice: str = NOTICE
+    header: RunHeader
+    budget: Budget
+    images: tuple[ImageRecord, ...]
+
+    def save(self, folder: Path) -> None:
+        """Write ``manifest.json`` into ``folder``, replacing an earlier one."""
+        write_json(folder / MANIFEST_NAME, self.model_dump(mode="json"), overwrite=True)
+
+    @classmethod
+    def load(cls, folder: Path) -> Manifest:
+        """Read ``manifest.json`` in ``folder``.
+
+        Raises:
+            VerificationError: There is none, or it is damaged.
+        """
+        path = folder / MANIFEST_NAME
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise VerificationError(f"{folder} has no {MANIFEST_NAME}; give a folder that encrypt finished") from None
+        except (OSError, ValidationError, SettingsError) as error:
+            problem = first_problem(error) if isinstance(error, ValidationError) else str(error)
+            raise VerificationError(f"{path} is damaged ({problem}); get the data set again") from None
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide the bytes of an encrypted image."""
+    versions = {"python": platform.python_version()}
+    for package in ("monai-advenc", "torch", "monai", "numpy", "pillow", "nibabel"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions

@@ -1,0 +1,255 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Perturbing one image toward one target class: targeted projected gradient descent (sections 3.1 and 3.3).
+
+Pure functions over batches. The network takes images in [0, 1] and returns logits, so a radius means the same for
+every network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+
+from monai_advenc.errors import ImageError, NetworkError, SettingsError
+from monai_advenc.settings import Settings
+
+
+class Augmentation(Settings):
+    """Random views through which augmentation-aware steps take their gradients; not part of the paper.
+
+    A perturbation found through shifted and flipped views is one that still says "target class" after the shifts and
+    flips of a victim's training, and transfers better to other networks even without them.
+
+    Attributes:
+        max_shift: Largest circular shift in each direction, as a share of the image's side.
+        flip: Whether half of the views are mirrored left to right.
+    """
+
+    max_shift: float = Field(default=0.05, ge=0, le=0.5)
+    flip: bool = True
+
+
+class PerturbationSettings(Settings):
+    """How far and how a perturbation may go, on the [0, 1] pixel scale.
+
+    Attributes:
+        norm: Geometry of the ball: ``"l2"`` (the paper) or ``"linf"``.
+        radius: Radius of the ball around the original image.
+        step_size: Length of each normalized step.
+        steps: Number of steps; the paper takes 100.
+        reference_side: Side in pixels of the square image for which ``radius`` and ``step_size`` are meant. An image
+            of another size gets both scaled by its side, so that the root mean square of the change stays the same.
+            ``None``: the same radius at every size. L2 only.
+        augmentation: Random views for augmentation-aware steps; ``None`` for the paper's plain steps.
+    """
+
+    norm: Literal["l2", "linf"] = "l2"
+    radius: float = Field(gt=0, allow_inf_nan=False)
+    step_size: float = Field(gt=0, allow_inf_nan=False)
+    steps: int = Field(ge=1)
+    reference_side: int | None = Field(default=None, ge=1)
+    augmentation: Augmentation | None = None
+
+    @model_validator(mode="after")
+    def _reference_side_needs_l2(self) -> PerturbationSettings:
+        if self.norm == "linf" and self.reference_side is not None:
+            raise ValueError("a largest change per pixel does not depend on the image's size; drop reference_side")
+        return self
+
+    def at_size(self, height: int, width: int) -> PerturbationSettings:
+        """The same settings with the radius that holds for images of ``height`` x ``width`` pixels."""
+        if self.reference_side is None:
+            return self
+        scale = math.sqrt(height * width) / self.reference_side
+        absolute = {"radius": self.radius * scale, "step_size": self.step_size * scale, "reference_side": None}
+        return self.model_copy(update=absolute)
+
+
+class Geometry(NamedTuple):
+    """What a norm means for PGD; every function maps batches ``(N, C, H, W)`` image by image."""
+
+    direction: Callable[[Tensor], Tensor]
+    project: Callable[[Tensor, float], Tensor]
+    length: Callable[[Tensor], Tensor]
+
+
+def l2_length(change: Tensor) -> Tensor:
+    """Euclidean length of each image's change; ``(N, ...)`` to ``(N,)``."""
+    return change.flatten(1).norm(dim=1)
+
+
+def _per_image(values: Tensor, like: Tensor) -> Tensor:
+    return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def _l2_direction(gradient: Tensor) -> Tensor:
+    # A zero gradient stays zero: there is no direction to go, and the image waits for the next view.
+    length = l2_length(gradient).clamp_min(torch.finfo(gradient.dtype).tiny)
+    return gradient / _per_image(length, gradient)
+
+
+def project_l2(change: Tensor, radius: float) -> Tensor:
+    """The nearest change of Euclidean length at most ``radius``, image by image."""
+    length = l2_length(change)
+    # The margin of one part in a million keeps the rounded result inside for whoever measures it in float64.
+    shrink = (radius * (1 - 1e-6) / length.clamp_min(torch.finfo(change.dtype).tiny)).clamp_max(1)
+    return change * _per_image(shrink, change)
+
+
+GEOMETRIES: dict[str, Geometry] = {
+    "l2": Geometry(direction=_l2_direction, project=project_l2, length=l2_length),
+    "linf": Geometry(
+        direction=torch.sign,
+        project=lambda change, radius: change.clamp(-radius * (1 - 1e-6), radius * (1 - 1e-6)),
+        length=lambda change: change.flatten(1).abs().amax(dim=1),
+    ),
+}
+
+
+class RandomViews:
+    """Shifts and flips drawn once for every image and step, from the image's own seed.
+
+    A view is a permutation of the pixels, so the gradient through it is the view's gradient permuted back.
+    """
+
+    def __init__(self, augmentation: Augmentation, seeds: Sequence[int], steps: int, images: Tensor) -> None:
+        height, width = images.shape[-2:]
+        limits = (round(augmentation.max_shift * height), round(augmentation.max_shift * width))
+        draws = []
+        for seed in seeds:
+            generator = torch.Generator().manual_seed(seed)
+            rows = torch.randint(-limits[0], limits[0] + 1, (steps,), generator=generator)
+            columns = torch.randint(-limits[1], limits[1] + 1, (steps,), generator=generator)
+            flips = torch.randint(2, (steps,), generator=generator) * int(augmentation.flip)
+            draws.append(torch.stack([rows, columns, flips]))
+        self._draws = torch.stack(draws, dim=2).to(images.device)  # (3, steps, N)
+        self._height = torch.arange(height, device=images.device)
+        self._width = torch.arange(width, device=images.device)
+
+    def look(self, images: Tensor, step: int) -> Tensor:
+        """``images`` as seen in this step's view."""
+        rows, columns = self._indices(step)
+        return _take_pixels(images, rows, columns)
+
+    def look_back(self, views: Tensor, step: int) -> Tensor:
+        """The inverse of :meth:`look`."""
+        rows, columns = self._indices(step)
+        return _take_pixels(views, rows.argsort(dim=1), columns.argsort(dim=1))
+
+    def _indices(self, step: int) -> tuple[Tensor, Tensor]:
+        down, right, flip = self._draws[:, step, :, None]
+        rows = (self._height - down) % len(self._height)
+        columns = (self._width - right) % len(self._width)
+        return rows, torch.where(flip.bool(), columns.flip(1), columns)
+
+
+def _take_pixels(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    by_row = images.gather(2, rows[:, None, :, None].expand_as(images))
+    return by_row.gather(3, columns[:, None, None, :].expand_as(images))
+
+
+def target_gradient(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+    """Gradient of the cross entropy toward ``targets`` ``(N,)`` with respect to ``images`` ``(N, C, H, W)``.
+
+    Works under ``torch.no_grad``; the network's own parameters gather no gradient.
+    """
+    with torch.enable_grad():
+        images = images.detach().requires_grad_(True)
+        # Summed, not averaged: each gradient is then its own image's gradient, whoever its neighbors are.
+        loss = functional.cross_entropy(network(images).float(), targets, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, images)
+    return gradient
+
+
+def perturb(
+    network: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    settings: PerturbationSettings,
+    *,
+    seeds: Sequence[int] | None = None,
+    regions: Tensor | None = None,
+) -> Tensor:
+    """Move each image toward its target class by targeted PGD inside a small ball (section 3.1).
+
+    Each step goes ``step_size`` along the normalized gradient, is projected onto the ball around the original, and
+    clamped to [0, 1]. The start is the original itself, as in the paper.
+
+    Args:
+        network: Maps images ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``; in evaluation mode.
+        images: Original images ``(N, C, H, W)``, float32 in [0, 1].
+        targets: Target classes ``(N,)``, int64.
+        settings: Radius, steps and norm; a ``reference_side`` is applied to the size of ``images``.
+        seeds: One seed per image for the random views of augmentation-aware steps; needed only for those.
+        regions: Binary masks ``(N, 1, H, W)`` or ``(N, C, H, W)``: pixels outside stay bit for bit what they were.
+
+    Returns:
+        Perturbed images, float32, the shape and device of ``images``. A row does not depend on the other rows, as
+        long as the batch keeps its size (a processor may choose another summation order for another size).
+
+    Raises:
+        NetworkError: The network is in training mode, or its gradient is not finite.
+        ImageError: ``images`` hold NaN or values outside [0, 1].
+        SettingsError: Shapes, seeds or targets do not fit ``images``.
+    """
+    _check_inputs(network, images, targets, settings, seeds, regions)
+    settings = settings.at_size(*images.shape[-2:])
+    geometry = GEOMETRIES[settings.norm]
+    views = (
+        RandomViews(settings.augmentation, seeds, settings.steps, images)
+        if settings.augmentation is not None and seeds is not None
+        else None
+    )
+    inside = torch.ones((), dtype=torch.bool, device=images.device) if regions is None else regions.bool()
+    with torch.inference_mode(False), torch.no_grad():
+        original = images.detach().clone()
+        perturbed = original.clone()
+        for step in range(settings.steps):
+            if views is None:
+                gradient = target_gradient(network, perturbed, targets)
+            else:
+                gradient = views.look_back(target_gradient(network, views.look(perturbed, step), targets), step)
+            ahead = perturbed - settings.step_size * geometry.direction(gradient * inside)
+            # Cannot leave the ball by clamping: the original lies in the box, and the box is convex.
+            perturbed = (original + geometry.project(ahead - original, settings.radius)).clamp(0, 1)
+            perturbed = torch.where(inside, perturbed, original)
+    if not perturbed.isfinite().all():
+        raise NetworkError("the network's gradient is not finite; check its weights, or use fp32 instead of bf16")
+    return perturbed
+
+
+def _check_inputs(
+    network: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    settings: PerturbationSettings,
+    seeds: Sequence[int] | None,
+    regions: Tensor | None,
+) -> None:
+    if network.training:
+        raise NetworkError("the network is in training mode, where images in a batch influence each other; call eval()")
+    if images.ndim != 4 or images.dtype != torch.float32:
+        raise SettingsError(f"expected float32 images (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
+    require_pixels(images)
+    if targets.shape != images.shape[:1]:
+        raise SettingsError(f"expected one target for each of {len(images)} images, got {tuple(targets.shape)}")
+    if settings.augmentation is not None and (seeds is None or len(seeds) != len(images)):
+        raise SettingsError(f"augmentation-aware steps need one seed for each of the {len(images)} images")
+    if regions is not None and (regions.ndim != 4 or regions.shape[-2:] != images.shape[-2:]):
+        raise SettingsError(f"expected regions (N, 1, H, W) on the images' grid, got {tuple(regions.shape)}")
+
+
+def require_pixels(images: Tensor) -> None:
+    """Raise :class:`ImageError` unless every value is a number in [0, 1]."""
+    if not images.isfinite().all():
+        raise ImageError("expected pixels in [0, 1], got NaN or infinite ones; mend or leave out the image")
+    if images.numel() and (images.min() < 0 or images.max() > 1):
+        low, high = images.min().item(), images.max().item()
+        raise ImageError(f"expected pixels in [0, 1], got {low:.4g} to {high:.4g}; scale the intensities first")

@@ -1,0 +1,143 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Joining the versions of an image into the encrypted image, as MONAI transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Transform
+from monai.utils import TransformBackends
+from torch import Tensor
+
+from monai_advenc.encryption import combine_versions
+from monai_advenc.errors import SettingsError
+from monai_advenc.key import EncryptionKey
+from monai_advenc.transforms.encrypt import ORIGINAL_POSTFIX, label_indices, like, load_key, plain_batch
+
+
+class CombineVersions(Transform):
+    """Join the versions of an image as the key says, whichever combiner that is, and round them to a file's grid.
+
+    Args:
+        encryption_key: The key, or the path of its file.
+        levels: Steps of the output file's grid (65535 for 16-bit); ``None`` keeps float32.
+        batched: Whether versions come collated, ``(N, T, C, H, W)``.
+
+    Raises:
+        KeyFileError: The key file cannot be used.
+        SettingsError: The key is for a combiner that this class does not handle.
+    """
+
+    backend = [TransformBackends.TORCH]
+    combiners: ClassVar[tuple[str, ...] | None] = None
+
+    def __init__(
+        self, encryption_key: EncryptionKey | str | Path, levels: int | None = None, batched: bool = False
+    ) -> None:
+        self.encryption_key = load_key(encryption_key)
+        self.levels = levels
+        self.batched = batched
+        if self.combiners is not None and self.encryption_key.combiner.name not in self.combiners:
+            # The message does not name the key's combiner: that is part of the secret.
+            raise SettingsError(
+                f"this key is for a combiner that {type(self).__name__} does not handle; use CombineVersions, which "
+                "takes any"
+            )
+
+    def __call__(self, versions: Any, original: Any, label: int | str | Tensor | Sequence[int | str]) -> Tensor:
+        """Combine.
+
+        Args:
+            versions: ``(T, C, H, W)``, or ``(N, T, C, H, W)`` when ``batched``.
+            original: The image before perturbation, ``(C, H, W)`` or ``(N, C, H, W)``.
+            label: Its class, by number or name; N of them when ``batched``.
+
+        Returns:
+            Encrypted image ``(C, H, W)`` or ``(N, C, H, W)``, float32, with the metadata of ``original``.
+        """
+        images = plain_batch(original, self.batched)
+        encrypted = combine_versions(
+            self.encryption_key,
+            images,
+            plain_batch(versions, self.batched),
+            label_indices(label, self.encryption_key.classes).to(images.device),
+            levels=self.levels,
+        )
+        return like(encrypted if self.batched else encrypted[0], original)
+
+
+class ConcatCombine(CombineVersions):
+    """Horizontal Concat (section 4.2.1): see :class:`CombineVersions`."""
+
+    combiners = ("horizontal-concat",)
+
+
+class MixupConcat(CombineVersions):
+    """Mixup And Concat (section 4.2.2) and plain Mixup: see :class:`CombineVersions`."""
+
+    combiners = ("mixup-and-concat", "mixup")
+
+
+class CombineVersionsd(MapTransform):
+    """Dictionary version of :class:`CombineVersions`, after :class:`~monai_advenc.transforms.AdversarialEncryptd`.
+
+    Args:
+        keys: Keys of the versions.
+        encryption_key: The key, or the path of its file.
+        label_key: Key of the class, by number or name; read, never changed.
+        levels: See :class:`CombineVersions`.
+        batched: See :class:`CombineVersions`.
+        keep_original: Leave the original under ``<key>_original``; it is removed otherwise.
+        allow_missing_keys: Skip keys that a sample does not have.
+    """
+
+    backend = CombineVersions.backend
+    array_class: ClassVar[type[CombineVersions]] = CombineVersions
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        encryption_key: EncryptionKey | str | Path,
+        label_key: Hashable = "label",
+        levels: int | None = None,
+        batched: bool = False,
+        keep_original: bool = False,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.label_key = label_key
+        self.keep_original = keep_original
+        self.combine = self.array_class(encryption_key, levels, batched)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace each key's versions by the encrypted image."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            original_key = f"{key}_{ORIGINAL_POSTFIX}"
+            if original_key not in result:
+                raise SettingsError(f"no {original_key!r} beside {key!r}: put AdversarialEncryptd before the combiner")
+            result[key] = self.combine(result[key], result[original_key], result[self.label_key])
+            if not self.keep_original:
+                del result[original_key]
+        return result
+
+
+class ConcatCombined(CombineVersionsd):
+    """Dictionary version of :class:`ConcatCombine`; arguments as :class:`CombineVersionsd`."""
+
+    array_class = ConcatCombine
+
+
+class MixupConcatd(CombineVersionsd):
+    """Dictionary version of :class:`MixupConcat`; arguments as :class:`CombineVersionsd`."""
+
+    array_class = MixupConcat
+
+
+CombineVersionsD = CombineVersionsDict = CombineVersionsd
+ConcatCombineD = ConcatCombineDict = ConcatCombined
+MixupConcatD = MixupConcatDict = MixupConcatd

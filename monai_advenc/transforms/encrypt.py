@@ -1,0 +1,179 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Perturbing images toward the targets of their class, as MONAI transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Transform
+from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tensor
+from torch import Tensor, nn
+
+from monai_advenc.acceleration import Precision, PreparedNetwork, prepare
+from monai_advenc.encryption import BATCH_SIZE, perturb_toward_targets
+from monai_advenc.errors import DatasetError
+from monai_advenc.key import EncryptionKey
+from monai_advenc.training.checkpoint import load_checkpoint
+
+ORIGINAL_POSTFIX = "original"
+"""``image`` keeps its original under ``image_original``: combining needs it to stay within the radius of it."""
+
+
+def label_indices(labels: int | str | Tensor | Sequence[int | str], classes: Sequence[str]) -> Tensor:
+    """Labels, as numbers or class names, one or a batch of them, as int64 ``(N,)``.
+
+    Raises:
+        DatasetError: A class name that the key does not know.
+    """
+    if isinstance(labels, str | int):
+        labels = [labels]
+    if isinstance(labels, Tensor) or not any(isinstance(label, str) for label in labels):
+        return torch.as_tensor(labels).as_subclass(torch.Tensor).long().flatten().cpu()
+    unknown = sorted({str(label) for label in labels if label not in classes})
+    if unknown:
+        raise DatasetError(f"unknown class {unknown[0]!r}; the key is for {', '.join(classes)}")
+    return torch.tensor([classes.index(str(label)) for label in labels])
+
+
+class AdversarialEncrypt(Transform):
+    """Perturb an image toward each target of its class (sections 3.1 and 4.1): one image in, its versions out.
+
+    Deterministic for an image, label and key, so MONAI may cache it. The same bytes as
+    :func:`monai_advenc.encryption.perturb_toward_targets`, alone or in a batch.
+
+    Args:
+        network: The base network, taking images in [0, 1] and returning logits, or the path of a checkpoint that
+            ``monai-advenc train-base`` wrote.
+        encryption_key: The key, or the path of its file.
+        batched: Whether images come collated, ``(N, C, H, W)`` with N labels, instead of one by one.
+        precision: ``"auto"``, ``"fp32"`` or ``"bf16"``; see :func:`monai_advenc.acceleration.prepare`.
+        batch_size: Versions that go through the network together.
+
+    Raises:
+        KeyFileError: The key file cannot be used.
+        NetworkError: The checkpoint cannot be used.
+    """
+
+    backend = [TransformBackends.TORCH]
+
+    def __init__(
+        self,
+        network: nn.Module | str | Path,
+        encryption_key: EncryptionKey | str | Path,
+        batched: bool = False,
+        precision: Precision = "auto",
+        batch_size: int = BATCH_SIZE,
+    ) -> None:
+        self.network = network if isinstance(network, nn.Module) else load_checkpoint(Path(network)).network
+        self.encryption_key = load_key(encryption_key)
+        self.batched = batched
+        self.precision: Precision = precision
+        self.batch_size = batch_size
+        self._prepared: dict[tuple[int, int, int], PreparedNetwork] = {}
+
+    def __call__(
+        self, image: Any, label: int | str | Tensor | Sequence[int | str], region: Any | None = None
+    ) -> Tensor:
+        """Perturb.
+
+        Args:
+            image: ``(C, H, W)`` in [0, 1], or ``(N, C, H, W)`` when ``batched``.
+            label: Its class, by number or name; N of them when ``batched``.
+            region: Binary mask ``(1, H, W)`` of pixels that may change, or ``(N, 1, H, W)``.
+
+        Returns:
+            Versions ``(T, C, H, W)``, or ``(N, T, C, H, W)``; float32, with the metadata of ``image``.
+        """
+        images = plain_batch(image, self.batched)
+        versions = perturb_toward_targets(
+            self.encryption_key,
+            self._prepare(images),
+            images,
+            label_indices(label, self.encryption_key.classes).to(images.device),
+            regions=None if region is None else plain_batch(region, self.batched).bool(),
+            batch_size=self.batch_size,
+        )
+        return like(versions if self.batched else versions[0], image)
+
+    def _prepare(self, images: Tensor) -> PreparedNetwork:
+        channels, height, width = images.shape[1:]
+        shape = (channels, height, width)
+        if shape not in self._prepared:
+            self._prepared[shape] = prepare(self.network.to(images.device), shape, precision=self.precision)
+        return self._prepared[shape]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_prepared": {}}  # Made again where it is needed; not worth sending to workers.
+
+
+class AdversarialEncryptd(MapTransform):
+    """Dictionary version of :class:`AdversarialEncrypt`.
+
+    Each key gets its versions; its original stays under ``<key>_original`` for the combiner that follows
+    (:class:`~monai_advenc.transforms.ConcatCombined` or :class:`~monai_advenc.transforms.MixupConcatd`).
+
+    Args:
+        keys: Keys of the images.
+        label_key: Key of the class, by number or name; read, never changed.
+        network: See :class:`AdversarialEncrypt`.
+        encryption_key: See :class:`AdversarialEncrypt`.
+        region_key: Key of a binary mask of pixels that may change; ``None``: all may.
+        batched: See :class:`AdversarialEncrypt`.
+        precision: See :class:`AdversarialEncrypt`.
+        batch_size: See :class:`AdversarialEncrypt`.
+        allow_missing_keys: Skip keys that a sample does not have.
+    """
+
+    backend = AdversarialEncrypt.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        label_key: Hashable = "label",
+        *,
+        network: nn.Module | str | Path,
+        encryption_key: EncryptionKey | str | Path,
+        region_key: Hashable | None = None,
+        batched: bool = False,
+        precision: Precision = "auto",
+        batch_size: int = BATCH_SIZE,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.label_key = label_key
+        self.region_key = region_key
+        self.encrypt = AdversarialEncrypt(network, encryption_key, batched, precision, batch_size)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace each key's image by its versions."""
+        result = dict(data)
+        region = None if self.region_key is None else result[self.region_key]
+        for key in self.key_iterator(result):
+            result[f"{key}_{ORIGINAL_POSTFIX}"] = result[key]
+            result[key] = self.encrypt(result[key], result[self.label_key], region)
+        return result
+
+
+def load_key(encryption_key: EncryptionKey | str | Path) -> EncryptionKey:
+    """The key itself, or the one in the file at that path."""
+    return encryption_key if isinstance(encryption_key, EncryptionKey) else EncryptionKey.load(Path(encryption_key))
+
+
+def plain_batch(image: Any, batched: bool) -> Tensor:
+    """A float32 batch without metadata: ``(C, H, W)`` gets a batch axis."""
+    tensor = convert_to_tensor(image, dtype=torch.float32, track_meta=False).detach().as_subclass(torch.Tensor)
+    return tensor if batched else tensor[None]
+
+
+def like(result: Tensor, image: Any) -> Tensor:
+    """``result`` as the type of ``image``, with its metadata; always float32."""
+    converted: Tensor = convert_to_dst_type(result, dst=image, dtype=torch.float32)[0]
+    return converted
+
+
+AdversarialEncryptD = AdversarialEncryptDict = AdversarialEncryptd

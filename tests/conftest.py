@@ -1,0 +1,57 @@
+"""Fixtures that several test modules share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with real data (CIFAR-10, MRI slices, volumes) that developers may have beside the repository."""
+    folder = Path(os.environ.get("MONAI_ADVENC_SHARED", REPOSITORY.parent / "shared")) / "data"
+    if not folder.is_dir():
+        pytest.skip("no real data here: set MONAI_ADVENC_SHARED to a folder that holds data/")
+    return folder
+
+
+def tiny_network(num_classes: int = 5, channels: int = 1, seed: int = 0) -> nn.Module:
+    """A convolutional network with batch norm, small enough for milliseconds, with weights that make it opinionated."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = nn.Sequential(
+            nn.Conv2d(channels, 8, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Conv2d(8, 16, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(4),
+            nn.Flatten(),
+            nn.Linear(256, num_classes),
+        )
+        network(torch.rand(64, channels, 32, 32))  # Gives batch norm statistics that are not the identity.
+    return network.eval()
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    return tiny_network()
+
+
+@pytest.fixture
+def images() -> Tensor:
+    """Eight images ``(8, 1, 32, 32)`` in [0, 1] that touch both ends of the range."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(8, 1, 32, 32, generator=generator).mul(1.4).sub(0.2).clamp(0, 1)
+
+
+@pytest.fixture
+def labels() -> Tensor:
+    return torch.tensor([0, 1, 2, 3, 4, 0, 1, 2])
