@@ -49,9 +49,7 @@ class PreparedNetwork(nn.Module):
         return logits.float()
 
 
-def prepare(
-    network: nn.Module, image_shape: tuple[int, int, int], *, precision: Precision = "auto"
-) -> PreparedNetwork:
+def prepare(network: nn.Module, image_shape: tuple[int, int, int], *, precision: Precision = "auto") -> PreparedNetwork:
     """Make a network ready for perturbing images of one shape.
 
     Args:

@@ -54,9 +54,7 @@ def mixup_and_concat(versions: Tensor, ratios: Tensor, seeds: Sequence[int]) -> 
     first, second, left_share = ratios.unbind(dim=1)
     left = mixup(versions[:, :2], torch.stack([first, 1 - first], dim=1), seeds)
     right = mixup(versions[:, 2:], torch.stack([second, 1 - second], dim=1), seeds)
-    return horizontal_concat(
-        torch.stack([left, right], dim=1), torch.stack([left_share, 1 - left_share], dim=1), seeds
-    )
+    return horizontal_concat(torch.stack([left, right], dim=1), torch.stack([left_share, 1 - left_share], dim=1), seeds)
 
 
 def cutmix(versions: Tensor, ratios: Tensor, seeds: Sequence[int]) -> Tensor:

@@ -90,9 +90,7 @@ def combine_versions(
     _check_labels(key, labels)
     settings = key.perturbation.at_size(*images.shape[-2:])
     seeds = key.image_seeds("layout", images)
-    combined = combine(
-        key.combiner, images, versions, labels, radius=settings.radius, norm=settings.norm, seeds=seeds
-    )
+    combined = combine(key.combiner, images, versions, labels, radius=settings.radius, norm=settings.norm, seeds=seeds)
     return round_to_grid(combined, images, levels=levels, radius=settings.radius, norm=settings.norm)
 
 

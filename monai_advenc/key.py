@@ -193,7 +193,9 @@ class EncryptionKey(Settings):
             combiner = CombinerSettings.default(combiner, len(classes))
         layout = secrets.token_bytes(32) if seed is None else hashlib.sha256(f"layout {seed}".encode()).digest()
         return cls(
-            created=datetime.now(timezone.utc).replace(microsecond=0) if seed is None else datetime.fromtimestamp(0, timezone.utc),
+            created=datetime.now(timezone.utc).replace(microsecond=0)
+            if seed is None
+            else datetime.fromtimestamp(0, timezone.utc),
             classes=tuple(classes),
             correspondence=ClassCorrespondence.draw(len(classes), combiner.num_targets, seed=seed),
             combiner=combiner,
@@ -286,6 +288,11 @@ def secret_encodings(key: EncryptionKey) -> set[bytes]:
     by_number: list[object] = [dict(enumerate(rows)), {str(label): row[0] for label, row in enumerate(rows)}]
     for table in [rows, *columns, columns, *by_name, *by_number]:
         spaced = json.dumps(table)
-        forms |= {spaced, json.dumps(table, separators=(",", ":")), repr(table), spaced.replace("[", "(").replace("]", ")")}
+        forms |= {
+            spaced,
+            json.dumps(table, separators=(",", ":")),
+            repr(table),
+            spaced.replace("[", "(").replace("]", ")"),
+        }
         forms.add(json.dumps(table, indent=2))
     return {secret} | {form.encode() for form in forms if len(form) >= 12}

@@ -27,7 +27,13 @@ def coarsest_levels(formats: tuple[str, ...]) -> int | None:
 
 
 def round_to_grid(
-    images: Tensor, originals: Tensor, *, levels: int | None, radius: float, norm: str = "l2", mask: Tensor | None = None
+    images: Tensor,
+    originals: Tensor,
+    *,
+    levels: int | None,
+    radius: float,
+    norm: str = "l2",
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Round images to the grid so that the rounded ones are no farther than ``radius`` from their originals.
 

@@ -44,7 +44,8 @@ def test_the_result_stays_in_the_ball_and_in_the_box(
         augmentation=Augmentation() if augmented else None,
     )
     perturbed = perturb(tiny_network(), images, torch.tensor([1, 2, 3]), plan, seeds=[1, 2, 3])
-    assert (distance(perturbed, images, norm) <= radius * (1 + 1e-6)).all()
+    spacing = 6e-8  # Of float32 just below 1.
+    assert (distance(perturbed, images, norm) <= radius * (1 + 1e-6) + spacing).all()
     assert perturbed.min() >= 0
     assert perturbed.max() <= 1
 

@@ -1,0 +1,29 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``monai-advenc``: each command parses, calls the library, and prints what came of it.
+
+torch and MONAI are imported inside the commands, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from monai_advenc.cli.application import app, main
+from monai_advenc.cli.demo import demo
+from monai_advenc.cli.encrypt import encrypt
+from monai_advenc.cli.evaluate import evaluate
+from monai_advenc.cli.keygen import keygen
+from monai_advenc.cli.slice_and_encrypt import slice_and_encrypt
+from monai_advenc.cli.slices import slice_volumes
+from monai_advenc.cli.train_base import train_base
+from monai_advenc.cli.verify import verify
+
+app.command("demo")(demo)
+app.command("slice-and-encrypt")(slice_and_encrypt)
+app.command("slice")(slice_volumes)
+app.command("train-base")(train_base)
+app.command("keygen")(keygen)
+app.command("encrypt")(encrypt)
+app.command("verify")(verify)
+app.command("evaluate")(evaluate)
+
+__all__ = ["app", "main"]

@@ -1,0 +1,76 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The application: what all commands share, and how an error reaches a person or a machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from monai_advenc import __version__
+from monai_advenc.cli.console import errors, print_error
+from monai_advenc.errors import AdvencError
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+class ErrorsInOneLine(TyperGroup):
+    """Turns every :class:`AdvencError` into one line on stderr (and one JSON object with ``--json``), exit status 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except AdvencError as error:
+            if ctx.params.get("debug"):
+                raise
+            if "--json" in sys.argv:
+                # A machine that reads stdout finds an object there, whatever happened.
+                print(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}}))
+            print_error(str(error))
+            raise typer.Exit(EXIT_BAD_INPUT) from None
+        except KeyboardInterrupt:
+            errors.print("Stopped. The same command goes on where this one was.")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=ErrorsInOneLine,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"monai-advenc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _application(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Share medical images that people can read and networks cannot learn from.
+
+    Every image is perturbed, invisibly, toward a secret class; a network trained on the shared images learns the
+    planted pattern and fails on real ones (adversarial data encryption, Hu et al. 2020). This is no cryptography and
+    no de-identification.
+
+    Start with [bold]monai-advenc demo[/bold], then [bold]monai-advenc slice-and-encrypt volumes/ --out shared/[/bold].
+    """
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,130 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""``monai-advenc encrypt``, and the encryption step of ``slice-and-encrypt``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from monai_advenc.cli import options
+from monai_advenc.cli.console import Output, progress
+from monai_advenc.cli.train_base import choose_device
+from monai_advenc.errors import AdvencError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from monai_advenc.datasets.encrypt_folder import EncryptionOptions, EncryptionResult
+    from monai_advenc.datasets.image_folder import ImageFolder
+    from monai_advenc.key import EncryptionKey
+
+DEFAULT_FORMATS = (options.FileFormat.nifti, options.FileFormat.png16)
+
+
+def encrypt_and_report(
+    source: ImageFolder,
+    out: Path,
+    key: EncryptionKey,
+    network: nn.Module,
+    encryption_options: EncryptionOptions,
+    output: Output,
+) -> EncryptionResult:
+    """Encrypt a folder with a progress bar and say what came of it."""
+    from monai_advenc.datasets.encrypt_folder import encrypt_folder
+
+    with progress("encrypting", len(source.files)) as advance:
+        result = encrypt_folder(source, out, key, network, encryption_options, progress=advance)
+    budget = result.manifest.budget
+    if result.failures:
+        output.table("Not encrypted", ("image", "why"), [(each.id, each.message) for each in result.failures])
+    output.say(
+        f"Encrypted {len(result.manifest.images)} images into {out} with key {key.key_id}: "
+        f"PSNR {budget.psnr_db.mean:.1f} dB on average, {budget.rms_gray_levels.mean:.2f} gray levels of 255."
+    )
+    return result
+
+
+def summary_of(result: EncryptionResult, out: Path) -> dict[str, Any]:
+    """The result for machines."""
+    return {
+        "out": str(out),
+        "images": len(result.manifest.images),
+        "failures": [{"id": each.id, "message": each.message} for each in result.failures],
+        "key_id": result.manifest.header.key_id,
+        "budget": result.manifest.budget.model_dump(),
+    }
+
+
+def raise_for_failures(count: int, total: int) -> None:
+    """End with exit status 2 when something failed although the rest went on."""
+    if count:
+        raise AdvencError(f"{count} of {total} failed; the others are done: mend those listed and run this again")
+
+
+def encrypt(
+    images: Annotated[
+        Path, typer.Argument(help="Folder with one subfolder of images for each class.", file_okay=False)
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the encrypted images; a killed run is resumed.", file_okay=False)
+    ],
+    key: Annotated[Path, typer.Option(help="The encryption key, from keygen.", dir_okay=False)],
+    base: Annotated[Path, typer.Option(help="The base network, from train-base.", dir_okay=False)],
+    size: Annotated[
+        int | None, typer.Option(min=16, help="Resize images to this side.", show_default="as they are")
+    ] = None,
+    file_format: options.Formats = None,
+    region: options.RegionOption = options.Region.all,
+    workers: options.Workers = None,
+    precision: options.PrecisionOption = options.Precision.auto,
+    device: options.Device = None,
+    keep_going: options.KeepGoing = False,
+    insecure_key_permissions: options.InsecureKeyPermissions = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+) -> None:
+    """Encrypt a folder of labeled images (PNG, JPEG, TIFF, NIfTI slices, npy; gray or RGB).
+
+    Each image is perturbed toward the secret targets of its class and written with a manifest that verify checks.
+    Killed half-way, the same command goes on, and the result is the same to the last byte.
+    """
+    from monai_advenc.datasets.encrypt_folder import EncryptionOptions
+    from monai_advenc.datasets.image_folder import find_images
+    from monai_advenc.key import EncryptionKey
+    from monai_advenc.training import load_checkpoint
+
+    output = Output(json)
+    encryption_key = EncryptionKey.load(key, insecure_permissions=insecure_key_permissions)
+    checkpoint = load_checkpoint(base)
+    folder = find_images(images, encryption_key.classes)
+    require_classes(checkpoint.classes, encryption_key)
+    encryption_options = EncryptionOptions(
+        formats=tuple(each.value for each in file_format or DEFAULT_FORMATS),
+        size=size,
+        region=region.value,
+        precision=precision.value,
+        workers=options.worker_count(workers),
+        keep_going=keep_going,
+    )
+    if dry_run:
+        output.table("Would encrypt", ("class", "images"), folder.class_counts().items())
+        output.result({"dry_run": True, "out": str(out), "images": folder.class_counts()})
+        return
+    network = checkpoint.network.to(choose_device(device))
+    result = encrypt_and_report(folder, out, encryption_key, network, encryption_options, output)
+    output.result(summary_of(result, out))
+    raise_for_failures(len(result.failures), len(folder.files))
+
+
+def require_classes(classes: tuple[str, ...], key: EncryptionKey) -> None:
+    """Raise :class:`NetworkError` unless base network and key are for the same classes in the same order."""
+    from monai_advenc.errors import NetworkError
+
+    if classes != key.classes:
+        raise NetworkError(
+            f"the base network knows the classes {', '.join(classes)}, the key {', '.join(key.classes)}; "
+            "give a base trained on this data set"
+        )

@@ -1,0 +1,108 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""``monai-advenc keygen``, and how other commands come by a key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from monai_advenc.cli import options
+from monai_advenc.cli.console import Output
+from monai_advenc.errors import DatasetError
+
+if TYPE_CHECKING:
+    from monai_advenc.key import EncryptionKey
+
+
+def draw_key(
+    classes: Sequence[str],
+    *,
+    profile: options.Profile = options.Profile.default,
+    combiner: str | None = None,
+    radius: float = options.RADIUS,
+    radius_at: int = options.RADIUS_AT,
+    steps: int = options.STEPS,
+    step_size: float | None = None,
+    recipient: str | None = None,
+    seed: int | None = None,
+) -> EncryptionKey:
+    """Draw a key from a profile and the options that refine it."""
+    from monai_advenc.key import EncryptionKey
+    from monai_advenc.paper import MRI_RADIUS, STEP_SIZE
+    from monai_advenc.perturbation import Augmentation, PerturbationSettings
+
+    # The paper's step is a twentieth of its radius; fewer steps must be longer to cross the ball.
+    default_step = radius * max(STEP_SIZE / MRI_RADIUS, 2.5 / steps)
+    perturbation = PerturbationSettings(
+        radius=radius,
+        step_size=default_step if step_size is None else step_size,
+        steps=steps,
+        reference_side=radius_at or None,
+        augmentation=Augmentation() if profile is options.Profile.default else None,
+    )
+    return EncryptionKey.draw(
+        classes,
+        perturbation,
+        combiner=combiner or options.PROFILE_COMBINERS[profile],
+        recipient=recipient,
+        seed=seed,
+    )
+
+
+def keygen(
+    path: Annotated[Path, typer.Argument(help="Where to write the key; must not exist.")],
+    classes: Annotated[
+        str | None, typer.Option(help="Class names in the order of the labels, separated by commas.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Take the class names from this folder of class folders.", file_okay=False)
+    ] = None,
+    profile: options.ProfileOption = options.Profile.default,
+    combiner: Annotated[
+        str | None,
+        typer.Option(
+            help="basic, horizontal-concat, mixup, mixup-and-concat, cutmix or random-square.",
+            show_default="the profile's",
+            rich_help_panel="Drawing a key",
+        ),
+    ] = None,
+    radius: options.Radius = options.RADIUS,
+    radius_at: options.RadiusAt = options.RADIUS_AT,
+    steps: options.Steps = options.STEPS,
+    step_size: options.StepSize = None,
+    recipient: options.Recipient = None,
+    key_seed: options.KeySeed = None,
+    json: options.Json = False,
+) -> None:
+    """Draw a secret encryption key and write it where only you can read it (mode 0600).
+
+    Whoever has the key can undo most of the protection. Keep it, with the base network, apart from what you share;
+    with it you can encrypt further images later so that they match.
+    """
+    if (classes is None) == (images is None):
+        raise DatasetError("expected either --classes or --images; give one of them")
+    if images is not None:
+        from monai_advenc.datasets.image_folder import find_images
+
+        names: Sequence[str] = find_images(images).classes
+    else:
+        names = [name.strip() for name in (classes or "").split(",")]
+    key = draw_key(
+        names,
+        profile=profile,
+        combiner=combiner,
+        radius=radius,
+        radius_at=radius_at,
+        steps=steps,
+        step_size=step_size,
+        recipient=recipient,
+        seed=key_seed,
+    )
+    key.save(path)
+    output = Output(json)
+    output.say(f"Wrote key {key.key_id} for {len(key.classes)} classes to {path}. Never share it.")
+    output.result({"key": str(path), "key_id": key.key_id, "classes": list(key.classes)})

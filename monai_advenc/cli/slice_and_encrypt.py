@@ -1,0 +1,214 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""``monai-advenc slice-and-encrypt``: the main job, from volumes to an encrypted data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from monai_advenc.cli import options, slices
+from monai_advenc.cli.console import Output
+from monai_advenc.cli.encrypt import (
+    DEFAULT_FORMATS,
+    encrypt_and_report,
+    raise_for_failures,
+    require_classes,
+    summary_of,
+)
+from monai_advenc.cli.keygen import draw_key
+from monai_advenc.cli.train_base import NETWORK_HELP, choose_device, require_enough_images, train_base_network
+from monai_advenc.errors import DatasetError
+
+if TYPE_CHECKING:
+    from monai_advenc.datasets.image_folder import ImageFolder
+    from monai_advenc.key import EncryptionKey
+    from monai_advenc.training import Checkpoint
+
+
+def slice_and_encrypt(
+    volumes: slices.Volumes,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the encrypted slices: this one you may share.", file_okay=False)
+    ] = Path("shared"),
+    private: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for what must stay with you: key, base network, original slices, report.",
+            show_default="<out>-private",
+            file_okay=False,
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="Use this key.", show_default="drawn once, in the private folder", dir_okay=False),
+    ] = None,
+    base: Annotated[
+        Path | None,
+        typer.Option(help="Use this base network.", show_default="trained once on the slices", dir_okay=False),
+    ] = None,
+    file_format: options.Formats = None,
+    region: options.RegionOption = options.Region.all,
+    plane: slices.PlaneOption = slices.Plane.axial,
+    size: slices.Size = 320,
+    fit: slices.FitOption = slices.Fit.pad_or_crop,
+    tumor_labels: slices.TumorLabels = None,
+    isotropic_mm: slices.IsotropicMm = None,
+    labels: slices.LabelTable = None,
+    profile: options.ProfileOption = options.Profile.default,
+    radius: options.Radius = options.RADIUS,
+    radius_at: options.RadiusAt = options.RADIUS_AT,
+    steps: options.Steps = options.STEPS,
+    step_size: options.StepSize = None,
+    recipient: options.Recipient = None,
+    key_seed: options.KeySeed = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help=NETWORK_HELP, show_default="resnet18 on a GPU, else resnet_small", rich_help_panel="Base network"
+        ),
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes through the slices.", rich_help_panel="Base network")] = 12,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the base network.", rich_help_panel="Base network")] = 0,
+    workers: options.Workers = None,
+    precision: options.PrecisionOption = options.Precision.auto,
+    device: options.Device = None,
+    keep_going: options.KeepGoing = False,
+    insecure_key_permissions: options.InsecureKeyPermissions = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+) -> None:
+    """Cut volumes at the largest tumor cross-section, encrypt the slices, and write a data set that you may share.
+
+    Reads NIfTI volumes with tumor masks. What must stay secret - the key, the base network, the original slices, the
+    report - goes to a private folder beside the output. Killed at any moment, the same command goes on, and the
+    result is the same to the last byte. Nothing is overwritten.
+    """
+    from monai_advenc.volumes.cases import find_cases
+
+    output = Output(json)
+    private = private or options.private_folder_of(out)
+    if out.absolute() == private.absolute() or out.absolute() in private.absolute().parents:
+        raise DatasetError(f"the private folder {private} lies in the output {out}; choose another --private")
+    cases = find_cases(volumes, labels=labels)
+    settings = slices.slice_settings(plane, size, fit, tumor_labels, isotropic_mm)
+    if base is None and not (private / "base.pt").exists():
+        require_enough_images(cases.class_counts())
+    if dry_run:
+        output.table("Would slice and encrypt", ("class", "cases"), cases.class_counts().items())
+        output.say(f"Encrypted slices to {out}; key, base network, original slices and report to {private}.")
+        output.result({"dry_run": True, "out": str(out), "private": str(private), "cases": cases.class_counts()})
+        return
+    draw_options: dict[str, Any] = {
+        "profile": profile,
+        "radius": radius,
+        "radius_at": radius_at,
+        "steps": steps,
+        "step_size": step_size,
+        "recipient": recipient,
+        "seed": key_seed,
+    }
+    # Drawn before the slow work, so that a combiner that needs more classes says so at once.
+    encryption_key = _key(key, private / "key.json", cases.classes, draw_options, insecure_key_permissions, output)
+    private_slices = private / "slices"
+    worker_count = options.worker_count(workers)
+    failures = slices.cut_and_report(cases, settings, private_slices, worker_count, keep_going, output, "nifti")
+    folder = _encryptable(private_slices, encryption_key)
+    checkpoint = _base(base, private / "base.pt", folder, network, epochs, seed, device, output)
+    require_classes(checkpoint.classes, encryption_key)
+    from monai_advenc.datasets.encrypt_folder import EncryptionOptions
+
+    encryption_options = EncryptionOptions(
+        formats=tuple(each.value for each in file_format or DEFAULT_FORMATS),
+        region=region.value,
+        precision=precision.value,
+        workers=worker_count,
+        keep_going=keep_going,
+    )
+    placed = checkpoint.network.to(choose_device(device))
+    result = encrypt_and_report(folder, out, encryption_key, placed, encryption_options, output)
+    report = _report(private / "report.html", folder, out, checkpoint, output)
+    summary = {**summary_of(result, out), "private": str(private), "report": str(report)}
+    summary["failures"] += [{"id": each.id, "message": each.message} for each in failures]
+    output.result(summary)
+    raise_for_failures(len(summary["failures"]), len(cases.cases))
+
+
+def _key(
+    given: Path | None,
+    kept: Path,
+    classes: tuple[str, ...],
+    draw_options: dict[str, Any],
+    insecure_permissions: bool,
+    output: Output,
+) -> EncryptionKey:
+    """The given key, the one an earlier run drew, or a fresh one."""
+    from monai_advenc.errors import OutputError
+    from monai_advenc.key import EncryptionKey
+
+    if given is not None or kept.exists():
+        key = EncryptionKey.load(given or kept, insecure_permissions=insecure_permissions)
+        output.say(f"Using key {key.key_id} of {given or kept}; it decides combiner, radius and steps.")
+        return key
+    key = draw_key(classes, **draw_options)
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise OutputError(f"cannot make {kept.parent}: {error.strerror}; choose another --private") from None
+    key.save(kept)
+    output.say(f"Drew key {key.key_id} and wrote it to {kept}. Never share that folder.")
+    return key
+
+
+def _encryptable(private_slices: Path, key: EncryptionKey) -> ImageFolder:
+    from monai_advenc.datasets.image_folder import find_images
+
+    folder = find_images(private_slices)
+    # Every case of a class may have failed; the key still has that class.
+    return find_images(private_slices, key.classes) if set(folder.classes) <= set(key.classes) else folder
+
+
+def _base(
+    given: Path | None,
+    kept: Path,
+    folder: ImageFolder,
+    network: str | None,
+    epochs: int,
+    seed: int,
+    device: str | None,
+    output: Output,
+) -> Checkpoint:
+    """The given base network, the one an earlier run trained, or one trained now."""
+    from monai_advenc.datasets.image_folder import load_image_set
+    from monai_advenc.tracking import NO_TRACKING
+    from monai_advenc.training import load_checkpoint
+
+    if given is None and not kept.exists():
+        require_enough_images(folder.class_counts())
+        train_base_network(
+            load_image_set(folder),
+            kept,
+            network=network,
+            epochs=epochs,
+            seed=seed,
+            validation=0.1,
+            device=device,
+            tracker=NO_TRACKING,
+            output=output,
+        )
+    return load_checkpoint(given or kept)
+
+
+def _report(path: Path, folder: ImageFolder, out: Path, checkpoint: Checkpoint, output: Output) -> Path:
+    """One page with pictures of every class and the budget; it shows originals, so it stays private."""
+    from monai_advenc.files import write_atomically
+    from monai_advenc.report import encryption_report
+
+    facts = {"base network": checkpoint.name, "images": str(len(folder.files))}
+    if "validation_accuracy" in checkpoint.notes:
+        facts["base network, right on images kept aside"] = f"{float(checkpoint.notes['validation_accuracy']):.1%}"
+    write_atomically(path, encryption_report(folder, out, facts=facts).encode(), overwrite=True)
+    output.say(f"Wrote {path}: originals, encrypted slices and their difference side by side.")
+    return path

@@ -1,0 +1,284 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Encrypting a folder of images into a folder of images: read, perturb, combine, round, write, note.
+
+Images are taken in small blocks by worker processes of one thread each. Neither the blocks nor the number of workers
+change a byte of the result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from monai_advenc.acceleration import Precision, PreparedNetwork, prepare
+from monai_advenc.datasets.encrypted_folder import EncryptedFolder
+from monai_advenc.datasets.image_folder import ImageFile, ImageFolder, read_image, read_region, resize_image
+from monai_advenc.encryption import BATCH_SIZE, encrypt_batch
+from monai_advenc.errors import AdvencError, DatasetError, OutputError
+from monai_advenc.fidelity import measure_fidelity
+from monai_advenc.files import write_atomically
+from monai_advenc.key import EncryptionKey
+from monai_advenc.manifest import FileRecord, ImageRecord, Manifest, RunHeader, software_versions
+from monai_advenc.quantization import coarsest_levels
+from monai_advenc.regions import REGIONS
+from monai_advenc.volumes.nifti import read_slice_affine
+from monai_advenc.volumes.slice_writer import SLICE_FORMATS, encode_image
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncryptionOptions:
+    """How to encrypt a folder; none of it is secret.
+
+    Attributes:
+        formats: Files to write for each image, names in :data:`SLICE_FORMATS`. All hold the same pixel values, on the
+            grid of the coarsest.
+        size: Side in pixels that images are resized to first; ``None`` keeps each image's own size.
+        region: Which pixels may change, a name in :data:`monai_advenc.regions.REGIONS`.
+        precision: Precision of the base network.
+        batch_size: Versions that go through the network together.
+        workers: Worker processes; 0 works in this process (on a GPU always so).
+        keep_going: Go on after an image that cannot be encrypted.
+    """
+
+    formats: tuple[str, ...] = ("png16",)
+    size: int | None = None
+    region: str = "all"
+    precision: Precision = "auto"
+    batch_size: int = BATCH_SIZE
+    workers: int = 0
+    keep_going: bool = False
+
+    def __post_init__(self) -> None:
+        for names, known, kind in ((self.formats, SLICE_FORMATS, "format"), ((self.region,), REGIONS, "region")):
+            unknown = [name for name in names if name not in known]
+            if unknown or not names:
+                raise DatasetError(f"unknown {kind} {unknown[0] if unknown else ''}; choose from {', '.join(known)}")
+        if len({SLICE_FORMATS[name] for name in self.formats}) != len(self.formats):
+            raise DatasetError("png8 and png16 would write the same file; choose one of them")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be encrypted, and why, in one line."""
+
+    id: str
+    message: str
+    fatal: bool = False
+
+
+@dataclass(frozen=True)
+class EncryptionResult:
+    """What came of a run: the manifest, and the images that failed."""
+
+    manifest: Manifest
+    failures: tuple[Failure, ...]
+
+
+def encrypt_folder(
+    source: ImageFolder,
+    out: Path,
+    key: EncryptionKey,
+    network: nn.Module,
+    options: EncryptionOptions,
+    *,
+    progress: Callable[[int], None] = lambda _: None,
+) -> EncryptionResult:
+    """Encrypt every image of a folder that is not encrypted yet.
+
+    Args:
+        source: The images; its classes must be the key's.
+        out: Folder to write into; a run that was killed is resumed, finished images are kept.
+        key: The encryption key.
+        network: The base network.
+        options: Formats, size, workers.
+        progress: Called with the number of images done, earlier runs' first.
+
+    Returns:
+        The manifest that was written and the failures.
+
+    Raises:
+        DatasetError: Classes differ from the key's.
+        OutputError: The folder belongs to another run, or cannot be written.
+        AdvencError: An image failed and ``keep_going`` is off; the others done so far stay.
+    """
+    if tuple(source.classes) != key.classes:
+        raise DatasetError(
+            f"the key is for classes {', '.join(key.classes)}, the images have {', '.join(source.classes)}; "
+            "give the key of this data set or draw one with keygen"
+        )
+    folder = EncryptedFolder(out, _header(key, network, options))
+    missing = [file for file in source.files if file.id not in folder.records]
+    progress(len(source.files) - len(missing))
+    failures: list[Failure] = []
+    for outcomes in _work(missing, source, out, key, network, options):
+        folder.add(outcome for outcome in outcomes if isinstance(outcome, ImageRecord))
+        failures += (outcome for outcome in outcomes if isinstance(outcome, Failure))
+        if failures and (failures[-1].fatal or not options.keep_going):
+            problem = failures[0]
+            raise (OutputError(problem.message) if problem.fatal else AdvencError(f"{problem.id}: {problem.message}"))
+        progress(len(outcomes))
+    return EncryptionResult(folder.finish(file.id for file in source.files), tuple(failures))
+
+
+def network_checksum(network: nn.Module) -> str:
+    """SHA-256 over the names and values of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, values in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _header(key: EncryptionKey, network: nn.Module, options: EncryptionOptions) -> RunHeader:
+    deciding = (network_checksum(network), options.size, options.region, options.precision, options.batch_size)
+    return RunHeader(
+        key_id=key.key_id,
+        recipient=key.recipient,
+        run_tag=key.tag("run", repr(deciding).encode())[:32],
+        classes=key.classes,
+        norm=key.perturbation.norm,
+        formats=options.formats,
+        software=software_versions(),
+    )
+
+
+Outcome = ImageRecord | Failure
+
+
+def _work(
+    files: Sequence[ImageFile],
+    source: ImageFolder,
+    out: Path,
+    key: EncryptionKey,
+    network: nn.Module,
+    options: EncryptionOptions,
+) -> Iterator[list[Outcome]]:
+    """The outcomes of all files, block by block, in order."""
+    on_gpu = any(parameter.is_cuda for parameter in network.parameters())
+    workers = 0 if on_gpu else min(options.workers, len(files))
+    blocks = _Blocks(files, source, out, key, network, options)
+    # A block a worker takes; the loader brings process handling, order, and one torch thread per worker.
+    loader: DataLoader[list[Outcome]] = DataLoader(blocks, batch_size=None, num_workers=workers)
+    threads = torch.get_num_threads()
+    try:
+        if not workers and not on_gpu:
+            torch.set_num_threads(1)  # The same arithmetic as in a worker.
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise OutputError(
+            "a worker process was killed (out of memory?); run the same command again to go on, with fewer --workers"
+        ) from None
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Blocks(Dataset[list[Outcome]]):
+    """Blocks of images, each encrypted and written when it is taken."""
+
+    def __init__(
+        self,
+        files: Sequence[ImageFile],
+        source: ImageFolder,
+        out: Path,
+        key: EncryptionKey,
+        network: nn.Module,
+        options: EncryptionOptions,
+    ) -> None:
+        self.files = files
+        self.source = source
+        self.out = out
+        self.key = key
+        self.network = network
+        self.options = options
+        # So many images that their versions fill one batch: nothing is padded but the end.
+        self.block_size = max(1, options.batch_size // key.correspondence.num_targets)
+        self._prepared: dict[tuple[int, int, int], PreparedNetwork] = {}
+
+    def __len__(self) -> int:
+        return -(-len(self.files) // self.block_size)
+
+    def __getitem__(self, block: int) -> list[Outcome]:
+        files = self.files[block * self.block_size : (block + 1) * self.block_size]
+        outcomes: dict[str, Outcome] = {}
+        by_shape: dict[tuple[int, ...], list[tuple[ImageFile, Tensor, Tensor | None]]] = {}
+        for file in files:
+            try:
+                image, region = self._read(file)
+                by_shape.setdefault(tuple(image.shape), []).append((file, image, region))
+            except AdvencError as error:
+                outcomes[file.id] = Failure(file.id, str(error))
+        for shape, group in by_shape.items():
+            for outcome in self._encrypt(shape, group):
+                outcomes[outcome.id] = outcome
+        return [outcomes[file.id] for file in files]
+
+    def _read(self, file: ImageFile) -> tuple[Tensor, Tensor | None]:
+        image = read_image(file.path)
+        mask = read_region(file.mask_path) if file.mask_path else None
+        if self.options.size is not None:
+            image = resize_image(image, self.options.size)
+        return image, REGIONS[self.options.region](image, mask)
+
+    def _encrypt(
+        self, shape: tuple[int, ...], group: Sequence[tuple[ImageFile, Tensor, Tensor | None]]
+    ) -> list[Outcome]:
+        files = [file for file, _, _ in group]
+        device = next(self.network.parameters()).device
+        images = torch.stack([image for _, image, _ in group]).to(device)
+        regions = [region for _, _, region in group if region is not None]
+        labels = torch.tensor([file.label for file in files], device=device)
+        try:
+            encrypted = encrypt_batch(
+                self.key,
+                self._prepare(shape),
+                images,
+                labels,
+                regions=torch.stack(regions).to(device) if regions else None,
+                levels=coarsest_levels(self.options.formats),
+                batch_size=self.options.batch_size,
+            )
+            return [self._write(*row) for row in zip(files, images.cpu(), encrypted.cpu(), strict=True)]
+        except OutputError as error:
+            return [Failure(file.id, str(error), fatal=True) for file in files]
+        except AdvencError as error:
+            return [Failure(file.id, str(error)) for file in files]
+
+    def _prepare(self, shape: tuple[int, ...]) -> PreparedNetwork:
+        channels, height, width = shape
+        key = (channels, height, width)
+        if key not in self._prepared:
+            self._prepared[key] = prepare(self.network, key, precision=self.options.precision)
+        return self._prepared[key]
+
+    def _write(self, file: ImageFile, original: Tensor, encrypted: Tensor) -> ImageRecord:
+        label = self.source.classes[file.label]
+        affine = read_slice_affine(file.path) if self.options.size is None else None
+        written = []
+        for name in self.options.formats:
+            path = Path(label) / f"{file.id}{SLICE_FORMATS[name]}"
+            content = encode_image(encrypted, name, affine=affine)
+            # A killed run may have written this very file without noting it.
+            write_atomically(self.out / path, content, overwrite=True)
+            written.append(FileRecord(path=path.as_posix(), format=name, sha256=hashlib.sha256(content).hexdigest()))
+        channels, height, width = encrypted.shape
+        # Measured on what a reader of the file gets, not on the tensor before writing.
+        stored = read_image(self.out / written[0].path)
+        fidelity = measure_fidelity(stored[None], original[None])[0]
+        return ImageRecord(
+            id=file.id,
+            label=label,
+            files=tuple(written),
+            shape=(channels, height, width),
+            radius=self.key.perturbation.at_size(height, width).radius,
+            **fidelity.as_dict(),
+            source_tag=self.key.tag("source", original.numpy().tobytes())[:16],
+        )

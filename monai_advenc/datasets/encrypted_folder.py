@@ -1,0 +1,133 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""A folder that an encrypted data set is written into: resumable, and true to one key and one set of options.
+
+While images are being written, a hidden journal holds one line for each finished image. A killed run leaves finished
+images, their lines and perhaps temporary files; the next run with the same key and options removes the temporaries
+and goes on. When all is done the manifest takes the place of the journal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from monai_advenc.errors import OutputError, SettingsError
+from monai_advenc.files import remove_temporaries, sha256_of, write_atomically
+from monai_advenc.manifest import MANIFEST_NAME, Budget, ImageRecord, Manifest, RunHeader
+
+JOURNAL_NAME = ".journal.jsonl"
+
+
+class EncryptedFolder:
+    """The output folder of one encryption.
+
+    Args:
+        folder: Where images go; made if it does not exist.
+        header: Key id and options of this run.
+
+    Attributes:
+        records: Finished images by id, from this and earlier runs.
+
+    Raises:
+        OutputError: The folder holds something else, or was begun with another key, network, or other options.
+    """
+
+    def __init__(self, folder: Path, header: RunHeader) -> None:
+        self.folder = folder
+        self.header = header
+        self.records: dict[str, ImageRecord] = {}
+        try:
+            self._open()
+        except OSError as error:
+            raise OutputError(f"cannot write into {folder}: {error.strerror}; choose another --out") from None
+
+    def _open(self) -> None:
+        journal, manifest = self.folder / JOURNAL_NAME, self.folder / MANIFEST_NAME
+        if manifest.exists():
+            finished = Manifest.load(self.folder)
+            # A later software version may add images to a finished data set, though not to a half-finished one.
+            self._require_same_run(finished.header.model_copy(update={"software": self.header.software}))
+            self.records = {record.id: record for record in finished.images}
+        if journal.exists():
+            self._read_journal(journal)
+        elif not manifest.exists():
+            self._require_empty()
+        if not os.access(self.folder if self.folder.exists() else self.folder.absolute().parent, os.W_OK):
+            raise OutputError(f"{self.folder} is read-only; choose another --out")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        remove_temporaries(self.folder)
+        if not journal.exists():
+            write_atomically(journal, (self.header.model_dump_json() + "\n").encode())
+        self.records = {id_: record for id_, record in self.records.items() if self._is_intact(record)}
+
+    def _read_journal(self, journal: Path) -> None:
+        # A killed run may leave half a line at the end; its image counts as not done. The rest is rewritten, so that
+        # the next line does not continue the broken one.
+        lines = journal.read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]
+        try:
+            header, *records = [json.loads(line) for line in whole]
+            self._require_same_run(RunHeader(**header))
+            self.records |= {record["id"]: ImageRecord(**record) for record in records}
+        except (ValueError, ValidationError, SettingsError, KeyError) as error:
+            if isinstance(error, OutputError):
+                raise
+            raise OutputError(f"{journal} is damaged; move {self.folder} away and start again") from None
+        if len(whole) != len(lines):
+            write_atomically(journal, "".join(whole).encode(), overwrite=True)
+
+    def _require_same_run(self, found: RunHeader) -> None:
+        if found.key_id != self.header.key_id:
+            raise OutputError(
+                f"{self.folder} was begun with another key ({found.key_id}, not {self.header.key_id}); "
+                "give that key with --key, or choose another --out"
+            )
+        if found != self.header:
+            raise OutputError(
+                f"{self.folder} was begun with another base network, other options, or other software versions; "
+                "run it as before, or choose another --out"
+            )
+
+    def _require_empty(self) -> None:
+        if self.folder.is_dir() and any(path for path in self.folder.iterdir()):
+            raise OutputError(f"{self.folder} is not empty and not an unfinished encryption; choose another --out")
+        if self.folder.exists() and not self.folder.is_dir():
+            raise OutputError(f"{self.folder} is a file; choose a folder for --out")
+
+    def _is_intact(self, record: ImageRecord) -> bool:
+        paths = [(self.folder / file.path, file.sha256) for file in record.files]
+        return all(path.is_file() and sha256_of(path) == checksum for path, checksum in paths)
+
+    def add(self, records: Iterable[ImageRecord]) -> None:
+        """Note finished images; their files must be in place.
+
+        Raises:
+            OutputError: The disk refuses.
+        """
+        lines = ""
+        for record in records:
+            self.records[record.id] = record
+            lines += record.model_dump_json() + "\n"
+        try:
+            with (self.folder / JOURNAL_NAME).open("a", encoding="utf-8") as file:
+                file.write(lines)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise OutputError(f"cannot write into {self.folder}: {error.strerror}; free some space") from None
+
+    def finish(self, ids: Iterable[str]) -> Manifest:
+        """Write the manifest of the images ``ids`` (in this order) and of earlier ones, and drop the journal."""
+        order = dict.fromkeys([*ids, *sorted(self.records)])
+        images = tuple(self.records[id_] for id_ in order if id_ in self.records)
+        if not images:
+            raise OutputError(f"no image was encrypted into {self.folder}; see the messages above")
+        manifest = Manifest(header=self.header, budget=Budget.of(self.header.norm, images), images=images)
+        manifest.save(self.folder)
+        (self.folder / JOURNAL_NAME).unlink(missing_ok=True)
+        return manifest

@@ -1,0 +1,88 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""How often a network is right: accuracy with its interval, by class, and the confusion matrix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from scipy.stats import binomtest
+from torch import Tensor, nn
+
+from monai_advenc.datasets.image_set import ImageSet
+from monai_advenc.errors import SanityError
+
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How right a network is on a set of images.
+
+    Attributes:
+        confusion: ``confusion[y][p]`` images of class y were taken for class p.
+    """
+
+    confusion: tuple[tuple[int, ...], ...]
+
+    @property
+    def total(self) -> int:
+        """Number of images."""
+        return sum(map(sum, self.confusion))
+
+    @property
+    def right(self) -> int:
+        """Number of images whose class was recognized."""
+        return sum(row[label] for label, row in enumerate(self.confusion))
+
+    @property
+    def value(self) -> float:
+        """Share of images whose class was recognized."""
+        return self.right / self.total
+
+    @property
+    def per_class(self) -> tuple[float, ...]:
+        """The same for the images of each class; NaN for a class without images."""
+        return tuple(row[y] / sum(row) if sum(row) else float("nan") for y, row in enumerate(self.confusion))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson score interval: sampling of test images only, not of seeds."""
+        interval = binomtest(self.right, self.total).proportion_ci(method="wilson")
+        return float(interval.low), float(interval.high)
+
+
+@torch.no_grad()
+def predict_logits(network: nn.Module, images: Tensor) -> Tensor:
+    """Logits ``(N, K)`` of images ``(N, C, H, W)``, on the CPU.
+
+    Raises:
+        SanityError: The network is in training mode, or returns probabilities.
+    """
+    if network.training:
+        raise SanityError("the network is in training mode, so its answers depend on the batch; call eval()")
+    device = next(network.parameters()).device
+    logits = torch.cat([network(batch.to(device)).float().cpu() for batch in images.split(_BATCH)])
+    require_logits(logits)
+    return logits
+
+
+def measure_accuracy(network: nn.Module, images: ImageSet) -> Accuracy:
+    """The confusion matrix of a network on labeled images.
+
+    Raises:
+        SanityError: No images, or a network that cannot be measured.
+    """
+    if not len(images):
+        raise SanityError("there are no images to measure on; check the folder")
+    predicted = predict_logits(network, images.images).argmax(dim=1)
+    count = len(images.classes)
+    cells = (images.labels * count + predicted).bincount(minlength=count * count).reshape(count, count)
+    return Accuracy(tuple(tuple(row) for row in cells.tolist()))
+
+
+def require_logits(outputs: Tensor) -> None:
+    """Raise :class:`SanityError` if outputs ``(N, K)`` look like probabilities: they saturate and hide the gradient."""
+    if len(outputs) and (outputs >= 0).all() and torch.allclose(outputs.sum(dim=1), torch.ones(len(outputs))):
+        raise SanityError("the outputs look like probabilities; the network must return logits: remove its softmax")

@@ -1,0 +1,123 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Measurements as JSON lines: runs append, tables and plots read, so that redrawing needs no training."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from monai_advenc.errors import OutputError, SettingsError
+from monai_advenc.evaluation.victims import VictimResult
+from monai_advenc.settings import Settings
+
+
+class Measurement(Settings):
+    """One victim's accuracies on one test set, as fractions.
+
+    Attributes:
+        network: Its architecture.
+        trained_on: Name of its training set.
+        test_set: ``"orig"`` or ``"enc"``.
+        seed: Its seed.
+        last: After the last epoch.
+        peak: After the best epoch for this test set.
+        low: Lower end of the 95 % interval of ``last`` (sampling of test images).
+        high: Upper end.
+        per_class: ``last`` for each class.
+        confusion: ``confusion[y][p]`` images of class y were taken for p.
+        history: After each epoch.
+    """
+
+    network: str
+    trained_on: str
+    test_set: str
+    seed: int
+    last: float
+    peak: float
+    low: float
+    high: float
+    per_class: tuple[float | None, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    history: tuple[float, ...]
+
+
+def measurements_of(result: VictimResult) -> list[Measurement]:
+    """One measurement for each test set of a victim."""
+    found = []
+    for test_set, accuracy in result.last.items():
+        low, high = accuracy.interval
+        found.append(
+            Measurement(
+                network=result.network,
+                trained_on=result.trained_on,
+                test_set=test_set,
+                seed=result.seed,
+                last=accuracy.value,
+                peak=result.peak(test_set),
+                low=low,
+                high=high,
+                per_class=tuple(None if np.isnan(value) else value for value in accuracy.per_class),
+                confusion=accuracy.confusion,
+                history=tuple(result.history[test_set]),
+            )
+        )
+    return found
+
+
+def append_measurements(path: Path, measurements: Sequence[Measurement]) -> None:
+    """Add lines to a file of measurements.
+
+    Raises:
+        OutputError: The disk refuses.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write("".join(each.model_dump_json() + "\n" for each in measurements))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}; free some space or choose another place") from None
+
+
+def read_measurements(path: Path) -> list[Measurement]:
+    """Read a file of measurements; a line cut short by a kill is left out.
+
+    Raises:
+        OutputError: The file is damaged elsewhere than at its end.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    try:
+        return [Measurement(**json.loads(line)) for line in whole]
+    except (ValueError, ValidationError, SettingsError):
+        raise OutputError(f"{path} holds lines that are no measurements; move it away") from None
+
+
+def summarize(measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
+    """Mean and standard deviation over seeds, for each network, training set and test set, in order of appearance."""
+    groups: dict[tuple[str, str, str], list[Measurement]] = {}
+    for each in measurements:
+        groups.setdefault((each.network, each.trained_on, each.test_set), []).append(each)
+    return [
+        {
+            "network": network,
+            "trained_on": trained_on,
+            "test_set": test_set,
+            "seeds": len(group),
+            "last": float(np.mean([each.last for each in group])),
+            # The sample standard deviation, undefined for one seed.
+            "std": float(np.std([each.last for each in group], ddof=1)) if len(group) > 1 else None,
+            "peak": float(np.mean([each.peak for each in group])),
+        }
+        for (network, trained_on, test_set), group in groups.items()
+    ]

@@ -1,0 +1,120 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Victims: networks that an unauthorized recipient trains, on originals for comparison and on encrypted images.
+
+What the owner wants to know is the accuracy on real images (Orig). A recipient who also has clean images to watch
+would stop at the best epoch, so the best epoch on Orig is reported beside the last. The accuracy on encrypted test
+images (Enc) is of no use to anyone: encrypting takes the true label. It shows that training itself went well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from monai_advenc.datasets.image_set import ImageSet
+from monai_advenc.evaluation.accuracy import Accuracy, measure_accuracy
+from monai_advenc.networks import get_network
+from monai_advenc.training import TrainingSettings, train
+
+
+@dataclass(frozen=True, kw_only=True)
+class VictimJob:
+    """One victim to train and test.
+
+    Attributes:
+        network: A name in :data:`monai_advenc.networks.NETWORKS`.
+        trained_on: Name of the training set, for tables.
+        train_set: What it is trained on.
+        test_sets: What it is tested on after each epoch: ``"orig"`` and, for encrypted training sets, ``"enc"``.
+        settings: How it is trained; the seed also decides its initial weights.
+        device: Where.
+    """
+
+    network: str
+    trained_on: str
+    train_set: ImageSet
+    test_sets: Mapping[str, ImageSet]
+    settings: TrainingSettings
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VictimResult:
+    """How right a victim was.
+
+    Attributes:
+        network: Its architecture.
+        trained_on: Name of its training set.
+        seed: Its seed.
+        last: After the last epoch, by test set.
+        history: Accuracy after each epoch, by test set.
+    """
+
+    network: str
+    trained_on: str
+    seed: int
+    last: Mapping[str, Accuracy]
+    history: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    def peak(self, test_set: str) -> float:
+        """Accuracy after the epoch that was best on this test set."""
+        return max(self.history[test_set])
+
+
+def train_victim(job: VictimJob) -> VictimResult:
+    """Train one victim and test it after each epoch."""
+    images = job.train_set.images
+    built = get_network(
+        job.network, len(job.train_set.classes), images.shape[1], max(images.shape[-2:]), seed=job.settings.seed
+    )
+    history: dict[str, list[float]] = {name: [] for name in job.test_sets}
+    last: dict[str, Accuracy] = {}
+
+    def test(network: nn.Module) -> None:
+        for name, test_set in job.test_sets.items():
+            last[name] = measure_accuracy(network, test_set)
+            history[name].append(last[name].value)
+
+    train(built.to(job.device), job.train_set, None, job.settings, observe=test)
+    return VictimResult(
+        network=job.network, trained_on=job.trained_on, seed=job.settings.seed, last=last, history=history
+    )
+
+
+def train_victims(
+    jobs: Sequence[VictimJob], *, workers: int = 0, progress: Callable[[int], None] = lambda _: None
+) -> Iterator[VictimResult]:
+    """Train victims, several at a time on a CPU.
+
+    Args:
+        jobs: What to train.
+        workers: Processes of one thread each; 0 works in this process with all threads, as jobs on a GPU always do.
+        progress: Called with 1 after each victim.
+
+    Yields:
+        Results in the order of the jobs.
+    """
+    on_gpu = any(torch.device(job.device).type != "cpu" for job in jobs)
+    # The loader brings process handling and order; a job is an item, so nothing is trained ahead of need for long.
+    loader: DataLoader[VictimResult] = DataLoader(
+        _Jobs(jobs), batch_size=None, num_workers=0 if on_gpu else min(workers, len(jobs))
+    )
+    for result in loader:
+        progress(1)
+        yield result
+
+
+class _Jobs(Dataset[VictimResult]):
+    def __init__(self, jobs: Sequence[VictimJob]) -> None:
+        self.jobs = jobs
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    def __getitem__(self, index: int) -> VictimResult:
+        return train_victim(self.jobs[index])

@@ -1,0 +1,80 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""How far an image is from its original, in the units people ask for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from skimage.metrics import structural_similarity
+from torch import Tensor
+
+from monai_advenc.errors import ImageError
+
+GRAY_LEVELS = 255
+"""Gray levels in which a root mean square change is stated, whatever the file's bit depth."""
+
+IDENTICAL_PSNR_DB = 200.0
+"""Stated instead of infinity for identical images: JSON knows no infinity."""
+
+_SSIM_WINDOW = 7
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Distances of one image from its original.
+
+    Attributes:
+        l2: Euclidean, on the [0, 1] scale.
+        linf: Largest change of a pixel, on the [0, 1] scale.
+        rms_gray_levels: Root mean square change of a pixel, in gray levels of 255.
+        psnr_db: Peak signal-to-noise ratio for a peak of 1.
+        ssim: Mean structural similarity (Wang et al. 2004), 7x7 window.
+    """
+
+    l2: float
+    linf: float
+    rms_gray_levels: float
+    psnr_db: float
+    ssim: float
+
+    def as_dict(self) -> dict[str, float]:
+        """The distances by name, rounded so that they read well; far finer than any tolerance."""
+        return {name: float(f"{value:.8g}") for name, value in asdict(self).items()}
+
+
+def measure_fidelity(images: Tensor, originals: Tensor) -> list[Fidelity]:
+    """Measure each image against its original.
+
+    Args:
+        images: ``(N, C, H, W)`` in [0, 1].
+        originals: The same shape.
+
+    Returns:
+        One :class:`Fidelity` an image.
+
+    Raises:
+        ImageError: The shapes differ, or are smaller than the window of SSIM (7 pixels).
+    """
+    if images.shape != originals.shape or images.ndim != 4 or min(images.shape[-2:]) < _SSIM_WINDOW:
+        raise ImageError(
+            f"expected two batches (N, C, H, W) of one shape, at least {_SSIM_WINDOW} pixels wide, "
+            f"got {tuple(images.shape)} and {tuple(originals.shape)}"
+        )
+    return [
+        _measure(image, original)
+        for image, original in zip(images.double().cpu().numpy(), originals.double().cpu().numpy(), strict=True)
+    ]
+
+
+def _measure(image: np.ndarray, original: np.ndarray) -> Fidelity:
+    change = image - original
+    mean_square = float(np.square(change).mean())
+    return Fidelity(
+        l2=float(np.sqrt(np.square(change).sum())),
+        linf=float(np.abs(change).max()),
+        rms_gray_levels=GRAY_LEVELS * mean_square**0.5,
+        psnr_db=min(IDENTICAL_PSNR_DB, -10 * np.log10(mean_square)) if mean_square else IDENTICAL_PSNR_DB,
+        ssim=float(structural_similarity(original, image, data_range=1, channel_axis=0, win_size=_SSIM_WINDOW)),
+    )

@@ -1,0 +1,68 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The networks, by name: base networks that shape the perturbation, and victims that train on encrypted data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import torch
+from torch import nn
+
+from monai_advenc.errors import SettingsError
+from monai_advenc.networks.densenet import densenet_small
+from monai_advenc.networks.normalize import Standardize, standardized, with_standardization
+from monai_advenc.networks.preresnet import preresnet_small
+from monai_advenc.networks.resnet import resnet18, resnet_small
+from monai_advenc.networks.vgg import vgg_small
+
+__all__ = ["NETWORKS", "NetworkBuilder", "Standardize", "get_network", "with_standardization"]
+
+NetworkBuilder = Callable[[int, int, int], nn.Module]
+"""From the numbers of classes and channels and the image side to a network on standardized images."""
+
+NETWORKS: Mapping[str, NetworkBuilder] = MappingProxyType(
+    {
+        "resnet18": resnet18,
+        "resnet_small": resnet_small,
+        "vgg_small": vgg_small,
+        "preresnet_small": preresnet_small,
+        "densenet_small": densenet_small,
+    }
+)
+
+SMALLEST_IMAGE_SIZE = 16
+"""Below this side the deepest stage would see a single pixel."""
+
+
+def get_network(name: str, num_classes: int, in_channels: int, image_size: int, *, seed: int = 0) -> nn.Module:
+    """Build a network with fresh weights that takes images in [0, 1].
+
+    Args:
+        name: A name in :data:`NETWORKS`.
+        num_classes: Number of logits, at least 2.
+        in_channels: Channels of the images.
+        image_size: Side of the (about) square images in pixels; decides about the stem only, other sizes still work.
+        seed: Decides the initial weights; the global random state is neither used nor changed.
+
+    Returns:
+        A network from images ``(N, in_channels, H, W)`` to logits ``(N, num_classes)``, in training mode. Its first
+        layer, a :class:`Standardize`, changes nothing until :func:`with_standardization` or training sets its values.
+
+    Raises:
+        SettingsError: There is no such network, or a number is too small.
+    """
+    if name not in NETWORKS:
+        raise SettingsError(f"unknown network {name!r}; choose one of {', '.join(sorted(NETWORKS))}")
+    for what, value, least in (
+        ("num_classes", num_classes, 2),
+        ("in_channels", in_channels, 1),
+        ("image_size", image_size, SMALLEST_IMAGE_SIZE),
+    ):
+        if value < least:
+            raise SettingsError(f"expected {what} >= {least}, got {value}; check the data set")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        body = NETWORKS[name](num_classes, in_channels, image_size)
+    return standardized(body, in_channels)

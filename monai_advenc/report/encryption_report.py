@@ -1,0 +1,84 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The page about one encrypted folder and its originals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from monai_advenc.datasets.image_folder import ImageFolder, read_image, read_region, resize_image
+from monai_advenc.evaluation.measurement import Measurement
+from monai_advenc.manifest import Manifest
+from monai_advenc.report.html import Example, Note, ReportContent, render_report
+
+LEAD = (
+    "Every image was perturbed toward secret classes of its own class. People read it as before; a network trained on "
+    "these images learns the planted pattern instead of the tumor."
+)
+
+
+def examples_of(originals: ImageFolder, encrypted: Path, manifest: Manifest, per_class: int = 1) -> list[Example]:
+    """The first images of each class, before and after, as written in the files."""
+    sources = {file.id: file for file in originals.files}
+    shown: dict[str, list[Example]] = {}
+    for record in manifest.images:
+        examples = shown.setdefault(record.label, [])
+        if len(examples) >= per_class or record.id not in sources:
+            continue
+        source = sources[record.id]
+        size = record.shape[-1]
+        original = resize_image(read_image(source.path), size)
+        mask = None
+        if source.mask_path is not None:
+            mask = resize_image(read_region(source.mask_path).float(), size) > 0
+        examples.append(
+            Example(
+                title=record.label,
+                original=original,
+                encrypted=read_image(encrypted / record.files[0].path),
+                mask=mask,
+            )
+        )
+    return [example for label in sorted(shown) for example in shown[label]]
+
+
+def encryption_report(
+    originals: ImageFolder,
+    encrypted: Path,
+    *,
+    title: str = "Encrypted data set",
+    lead: str = LEAD,
+    measurements: Sequence[Measurement] = (),
+    headline: str | None = None,
+    notes: Sequence[Note] = (),
+    facts: Mapping[str, str] | None = None,
+) -> str:
+    """The page, as HTML, about an encrypted folder, its originals, and the victims trained on it.
+
+    Args:
+        originals: The images it was made from.
+        encrypted: The folder with the manifest.
+        title: Heading.
+        lead: Sentence under it.
+        measurements: Victims' accuracies, if any.
+        headline: Training set whose accuracies are the big numbers.
+        notes: Further paragraphs.
+        facts: Short rows about the run.
+
+    Returns:
+        A self-contained page. It shows originals: it belongs with them, not with what is shared.
+    """
+    manifest = Manifest.load(encrypted)
+    content = ReportContent(
+        title=title,
+        lead=lead,
+        classes=manifest.header.classes,
+        examples=examples_of(originals, encrypted, manifest),
+        manifest=manifest,
+        measurements=measurements,
+        headline=headline,
+        notes=notes,
+        facts=facts or {},
+    )
+    return render_report(content)

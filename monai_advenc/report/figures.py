@@ -1,0 +1,132 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures and plots as text that can stand inside a page: PNG as data URIs, SVG as markup."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+from skimage.segmentation import find_boundaries
+from torch import Tensor
+
+DIFFERENCE_GAIN = 20
+"""How much differences are amplified, around middle gray, so that they can be seen at all."""
+
+_PICTURE_SIDE = 320
+_OUTLINE = (255, 196, 0)
+_INK, _MUTED, _GRID = "#1d2733", "#5b6875", "#d9dfe5"
+SERIES_COLORS = ("#2a6f97", "#d1495b", "#e9a23b", "#6a8d3a", "#7a5195")
+
+
+def picture(image: Tensor, mask: Tensor | None = None) -> str:
+    """An image ``(C, H, W)`` in [0, 1] as a PNG data URI, enlarged without smoothing, its mask outlined."""
+    pixels = np.rint(image.detach().cpu().numpy().transpose(1, 2, 0) * 255).astype(np.uint8)
+    pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+    factor = max(1, _PICTURE_SIDE // max(pixels.shape[:2]))
+    pixels = pixels.repeat(factor, axis=0).repeat(factor, axis=1)
+    if mask is not None:
+        enlarged = mask[0].cpu().numpy().astype(bool).repeat(factor, axis=0).repeat(factor, axis=1)
+        pixels = np.where(find_boundaries(enlarged, mode="inner")[:, :, None], np.uint8(_OUTLINE), pixels)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def difference(encrypted: Tensor, original: Tensor) -> Tensor:
+    """The change of each pixel, amplified around middle gray and clipped to [0, 1]."""
+    return ((encrypted - original) * DIFFERENCE_GAIN + 0.5).clamp(0, 1)
+
+
+def accuracy_bars(rows: Sequence[Mapping[str, Any]], chance: float) -> str:
+    """Accuracy on original images for each victim and training set, chance as a line; SVG.
+
+    Args:
+        rows: What :func:`monai_advenc.evaluation.measurement.summarize` returned.
+        chance: Accuracy of guessing.
+    """
+    shown = [row for row in rows if row["test_set"] == "orig"]
+    networks = list(dict.fromkeys(row["network"] for row in shown))
+    arms = list(dict.fromkeys(row["trained_on"] for row in shown))
+    figure, axes = _figure(width=7.4, height=0.5 + 0.34 * len(networks) * (len(arms) + 0.6))
+    thickness = 0.8 / len(arms)
+    for arm_index, arm in enumerate(arms):
+        for row in (row for row in shown if row["trained_on"] == arm):
+            place = networks.index(row["network"]) + (arm_index - (len(arms) - 1) / 2) * thickness
+            value, error = 100 * row["last"], 100 * (row["std"] or 0)
+            color = SERIES_COLORS[arm_index % len(SERIES_COLORS)]
+            label = arm if row["network"] == networks[0] else None
+            axes.barh(place, value, thickness * 0.9, color=color, label=label, xerr=error or None, ecolor=_INK)
+            axes.text(value + error + 1, place, f"{value:.0f} %", va="center", fontsize=9, color=_INK)
+    axes.axvline(100 * chance, color=_INK, linewidth=1, linestyle=(0, (4, 3)), label=f"guessing ({chance:.0%})")
+    axes.set_yticks(range(len(networks)), networks)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 108)
+    axes.set_xlabel("right on real images, % (trained on ...)")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.28), ncol=2, frameon=False, fontsize=9)
+    return _svg(figure, "Accuracy on original images of each network by what it was trained on")
+
+
+def confusion_plot(confusion: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> str:
+    """A confusion matrix, rows in percent of the true class; SVG."""
+    counts = np.asarray(confusion, dtype=float)
+    shares = 100 * counts / counts.sum(axis=1, keepdims=True).clip(1)
+    side = 1.5 + 0.5 * len(classes)
+    figure, axes = _figure(width=side + 0.9, height=side)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    for row in range(len(classes)):
+        for column in range(len(classes)):
+            color = "white" if shares[row, column] > 55 else _INK
+            axes.text(column, row, f"{shares[row, column]:.0f}", ha="center", va="center", color=color, fontsize=9)
+    short = [name if len(name) <= 12 else name[:11] + "…" for name in classes]
+    axes.set_xticks(range(len(classes)), short, rotation=35, ha="right")
+    axes.set_yticks(range(len(classes)), short)
+    axes.set_xlabel("taken for")
+    axes.set_ylabel("really")
+    axes.set_title(title, fontsize=10, color=_INK, loc="left")
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    return _svg(figure, f"Confusion matrix in percent: {title}")
+
+
+def budget_histogram(values: Sequence[float], label: str, limit: float | None = None) -> str:
+    """How a quantity is distributed over the images, its limit as a line; SVG."""
+    figure, axes = _figure(width=3.6, height=2.1)
+    numbers: NDArray[np.float64] = np.asarray(values, dtype=float)
+    spread = max(float(np.ptp(numbers)), 1e-3 * max(abs(float(numbers.mean())), 1e-6))
+    axes.hist(numbers, bins=24, range=(numbers.mean() - spread, numbers.mean() + spread), color=SERIES_COLORS[0])
+    if limit is not None:
+        axes.axvline(limit, color=SERIES_COLORS[1], linewidth=1.2, label=f"limit {limit:.4g}")
+        axes.legend(frameon=False, fontsize=8)
+    axes.set_xlabel(label)
+    axes.set_ylabel("images")
+    return _svg(figure, f"Histogram of {label}")
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    # Built without pyplot: no global state, no window, safe in any thread.
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_GRID)
+    axes.tick_params(colors=_MUTED, labelsize=9)
+    axes.xaxis.label.set(color=_MUTED, fontsize=9)
+    axes.yaxis.label.set(color=_MUTED, fontsize=9)
+    return figure, axes
+
+
+def _svg(figure: Figure, description: str) -> str:
+    buffer = io.StringIO()
+    # A fixed salt and no date: the same numbers give the same page.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "monai-advenc", "font.family": "sans-serif"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Title": description})
+    markup = buffer.getvalue()
+    return markup[markup.index("<svg") :].replace("<svg ", '<svg role="img" ', 1)

@@ -1,0 +1,37 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The one-cycle learning rate (Smith and Topin, 2019): up, then down to almost nothing, in one run."""
+
+from __future__ import annotations
+
+import math
+
+RISING_SHARE = 0.25
+"""Share of the steps during which the rate rises."""
+
+START_DIVISOR = 25.0
+"""The first step's rate is the peak divided by this."""
+
+END_DIVISOR = 1e4
+"""The last step's rate is the peak divided by this."""
+
+
+def one_cycle(step: int, steps: int, peak: float) -> float:
+    """Learning rate of one step.
+
+    Args:
+        step: Number of the step, from 0 to ``steps - 1``.
+        steps: Number of steps of the whole run.
+        peak: Largest learning rate.
+
+    Returns:
+        The rate: a half cosine up to ``peak``, then one down.
+    """
+    top = RISING_SHARE * (steps - 1)
+    if step < top:
+        return _half_cosine(peak / START_DIVISOR, peak, step / top)
+    return _half_cosine(peak, peak / END_DIVISOR, (step - top) / ((steps - 1 - top) or 1))
+
+
+def _half_cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2

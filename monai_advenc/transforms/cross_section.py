@@ -1,0 +1,138 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Cutting a volume at its largest tumor cross-section, as MONAI transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, Orientation, Transform
+from monai.utils import MetaKeys, TransformBackends, convert_to_tensor
+from torch import Tensor
+
+from monai_advenc.errors import MaskError, SettingsError
+from monai_advenc.volumes.cross_section import PLANES, Plane, largest_cross_section
+
+
+class LargestCrossSection(Transform):
+    """From a volume to its slice with the largest tumor area (section 5), whatever axes the volume is stored with.
+
+    Choosing and orienting follow :func:`monai_advenc.volumes.cross_section.cut_cross_section`; intensities are left
+    alone.
+
+    Args:
+        plane: ``"axial"``, ``"coronal"`` or ``"sagittal"``.
+        labels: Mask values that count as tumor; ``None``: all but 0.
+
+    Raises:
+        SettingsError: Unknown plane.
+    """
+
+    backend = [TransformBackends.TORCH]
+
+    def __init__(self, plane: Plane = "axial", labels: tuple[int, ...] | None = None) -> None:
+        if plane not in PLANES:
+            raise SettingsError(f"unknown plane {plane!r}; choose one of {', '.join(PLANES)}")
+        self.plane = plane
+        self.labels = labels
+        self.orient = Orientation(axcodes=PLANES[plane], labels=None)
+
+    def index_of(self, mask: Any) -> int:
+        """Index of the slice to take, along the last axis of the oriented mask ``(1, X, Y, Z)``.
+
+        Raises:
+            MaskError: The mask is empty.
+        """
+        oriented = self._orient(mask)
+        values = oriented[0].cpu().numpy()
+        tumor = values != 0 if self.labels is None else np.isin(values, self.labels)
+        return largest_cross_section(tumor)
+
+    def cut(self, volume: Any, index: int) -> MetaTensor:
+        """The slice ``(C, H, W)`` of a volume ``(C, X, Y, Z)``, its affine mapping ``(h, w, 0)`` to the world."""
+        oriented = self._orient(volume)
+        section = oriented[..., index]
+        step = torch.eye(4, dtype=oriented.affine.dtype)
+        step[2, 3] = index
+        meta = {**oriented.meta, MetaKeys.SPATIAL_SHAPE: np.asarray(section.shape[1:])}
+        cut = MetaTensor(section.as_tensor().contiguous(), meta=meta)
+        cut.affine = oriented.affine @ step
+        return cut
+
+    def __call__(self, volume: Any, mask: Any) -> MetaTensor:
+        """Cut.
+
+        Args:
+            volume: ``(C, X, Y, Z)``.
+            mask: ``(1, X, Y, Z)`` on the same grid.
+
+        Returns:
+            ``(C, H, W)``.
+
+        Raises:
+            MaskError: The mask is empty, or on another grid.
+        """
+        require_same_shape(volume, mask)
+        return self.cut(volume, self.index_of(mask))
+
+    def _orient(self, volume: Any) -> MetaTensor:
+        tensor: Tensor = convert_to_tensor(volume, track_meta=True)
+        if not isinstance(tensor, MetaTensor):
+            tensor = MetaTensor(tensor)
+        oriented: MetaTensor = self.orient(tensor)
+        return oriented
+
+
+class LargestCrossSectiond(MapTransform):
+    """Dictionary version of :class:`LargestCrossSection`.
+
+    Args:
+        keys: Keys to cut, all at the slice that the mask chooses; the mask itself may be among them.
+        mask_key: Key of the mask.
+        plane: See :class:`LargestCrossSection`.
+        labels: See :class:`LargestCrossSection`.
+        allow_missing_keys: Skip keys that a sample does not have.
+    """
+
+    backend = LargestCrossSection.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        mask_key: Hashable = "mask",
+        plane: Plane = "axial",
+        labels: tuple[int, ...] | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.mask_key = mask_key
+        self.cross_section = LargestCrossSection(plane, labels)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace each key's volume by its slice."""
+        result = dict(data)
+        mask = result[self.mask_key]
+        index = self.cross_section.index_of(mask)
+        for key in self.key_iterator(result):
+            require_same_shape(result[key], mask)
+            result[key] = self.cross_section.cut(result[key], index)
+        return result
+
+
+def require_same_shape(volume: Any, mask: Any) -> None:
+    """Raise :class:`MaskError` unless the spatial shapes, and the affines where both have one, agree."""
+    if tuple(volume.shape[1:]) != tuple(mask.shape[1:]) or len(volume.shape) != 4 or mask.shape[0] != 1:
+        raise MaskError(
+            f"expected a volume (C, X, Y, Z) and its mask (1, X, Y, Z), got {tuple(volume.shape)} and {tuple(mask.shape)}"
+        )
+    if isinstance(volume, MetaTensor) and isinstance(mask, MetaTensor):
+        if not torch.allclose(volume.affine, mask.affine, atol=1e-3):
+            raise MaskError("the mask lies elsewhere than its volume (another affine); resample it onto the volume")
+
+
+LargestCrossSectionD = LargestCrossSectionDict = LargestCrossSectiond

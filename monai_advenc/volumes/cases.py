@@ -1,0 +1,207 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Finding cases: an image volume, its tumor mask and its class, in the layouts that people have.
+
+Tried in this order:
+
+``cases.csv``
+    A table with the columns case, image, mask, label; paths relative to the table.
+``dataset.json``
+    The MONAI / Medical Segmentation Decathlon list; classes come from ``labels.csv`` (case, label).
+Class folders
+    ``<class>/<case>/image.nii.gz`` with ``seg``, ``mask`` or ``label`` beside it, or ``<class>/<case>.nii.gz`` with
+    ``<case>_seg.nii.gz`` and the like.
+BraTS names
+    ``<case>/<case>_t1ce.nii.gz`` (or ``-t1c``) with ``<case>_seg.nii.gz``; classes come from ``labels.csv``.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from monai_advenc.errors import DatasetError
+from monai_advenc.volumes.nifti import NIFTI_SUFFIXES
+
+CASE_TABLE, DATASET_LIST, LABEL_TABLE = "cases.csv", "dataset.json", "labels.csv"
+
+IMAGE_NAMES = ("image", "img", "volume")
+MASK_NAMES = ("seg", "mask", "label", "segmentation")
+BRATS_MODALITIES = ("t1ce", "t1c", "t1gd")
+"""Contrast-enhanced T1, where tumors stand out; the BraTS releases spell it in different ways."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One patient's volume.
+
+    Attributes:
+        id: Unique name.
+        label: Class name.
+        image: File of the image.
+        mask: File of the tumor mask; ``None`` if there is none, which is an error only when the case is cut.
+    """
+
+    id: str
+    label: str
+    image: Path
+    mask: Path | None
+
+
+@dataclass(frozen=True)
+class CaseList:
+    """The cases found, sorted by class and id, and the names of their classes."""
+
+    cases: tuple[Case, ...]
+    classes: tuple[str, ...]
+
+    def class_counts(self) -> dict[str, int]:
+        """How many cases each class has."""
+        return {name: sum(case.label == name for case in self.cases) for name in self.classes}
+
+
+def find_cases(folder: Path, *, labels: Path | None = None) -> CaseList:
+    """Find the cases below a folder, whichever of the layouts above it has.
+
+    Args:
+        folder: The folder.
+        labels: Table (case, label) of the classes, for layouts that do not name them; ``None``: ``labels.csv`` in
+            ``folder``.
+
+    Returns:
+        The cases; always in the same order.
+
+    Raises:
+        DatasetError: No folder, no cases, two cases with one id, a missing image, or a case without a class.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder} is no folder; give the folder that holds the volumes")
+    cases: list[Case] = []
+    for layout in (_from_table, _from_dataset_list, _from_class_folders, _from_brats_names):
+        cases = sorted(layout(folder, labels or folder / LABEL_TABLE), key=lambda case: (case.label, case.id))
+        if cases:
+            break
+    if not cases:
+        raise DatasetError(
+            f"no cases in {folder}; expected <class>/<case>/image.nii.gz with seg.nii.gz, a cases.csv "
+            "(case,image,mask,label), a dataset.json, or BraTS names with a labels.csv (case,label)"
+        )
+    _require_usable(cases)
+    return CaseList(tuple(cases), tuple(sorted({case.label for case in cases})))
+
+
+def _require_usable(cases: Iterable[Case]) -> None:
+    seen: dict[str, Case] = {}
+    for case in cases:
+        if case.id in seen:
+            raise DatasetError(f"two cases with one id {case.id!r}: {seen[case.id].image} and {case.image}; rename one")
+        seen[case.id] = case
+        for kind, name in (("case id", case.id), ("class", case.label)):
+            if not name or name.startswith(".") or re.search(r'[\\/\0:*?"<>|\n]', name):
+                raise DatasetError(f"{kind} {name!r} of {case.image} cannot be a file name; rename it")
+        if not case.image.is_file():
+            raise DatasetError(f"case {case.id!r} names {case.image}, which does not exist; mend the table")
+
+
+def _read_rows(table: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            if missing:
+                found = ", ".join(reader.fieldnames or ()) or "none"
+                raise DatasetError(f"{table} needs the columns {', '.join(columns)}; it has {found}")
+            return [{name: (row[name] or "").strip() for name in columns} for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"cannot read the table {table} ({error}); expected CSV in UTF-8") from None
+
+
+def _classes_of(table: Path) -> Callable[[str], str]:
+    """The lookup from case id to class in a label table."""
+    if not table.is_file():
+        raise DatasetError(f"no table of classes: expected {table} with the columns case, label; or give --labels")
+    label_of = {row["case"]: row["label"] for row in _read_rows(table, ("case", "label"))}
+
+    def look_up(case: str) -> str:
+        if case not in label_of:
+            raise DatasetError(f"case {case!r} has no row in {table}; add it, or move the case away")
+        return label_of[case]
+
+    return look_up
+
+
+def _from_table(folder: Path, labels: Path) -> Iterable[Case]:
+    table = folder / CASE_TABLE
+    if not table.is_file():
+        return
+    for row in _read_rows(table, ("case", "image", "mask", "label")):
+        yield Case(row["case"], row["label"], folder / row["image"], folder / row["mask"] if row["mask"] else None)
+
+
+def _from_dataset_list(folder: Path, labels: Path) -> Iterable[Case]:
+    path = folder / DATASET_LIST
+    if not path.is_file():
+        return
+    try:
+        training = json.loads(path.read_text(encoding="utf-8"))["training"]
+        pairs = [(str(each["image"]), str(each["label"])) for each in training]
+    except (ValueError, KeyError, TypeError):
+        raise DatasetError(
+            f"{path} is no data set list: expected a key 'training' with items of 'image' and 'label'"
+        ) from None
+    class_of = _classes_of(labels)
+    for image, mask in pairs:
+        name = _stem(Path(image))
+        yield Case(name, class_of(name), folder / image, folder / mask)
+
+
+def _from_class_folders(folder: Path, labels: Path) -> Iterable[Case]:
+    for class_folder in _subfolders(folder):
+        for case_folder in _subfolders(class_folder):
+            image = _first_file(case_folder, IMAGE_NAMES)
+            if image is not None:
+                yield Case(case_folder.name, class_folder.name, image, _first_file(case_folder, MASK_NAMES))
+        for path in sorted(class_folder.iterdir()):
+            name = _stem(path)
+            if not path.is_file() or not name or name.lower() in (*IMAGE_NAMES, *MASK_NAMES):
+                continue
+            if not name.lower().endswith(tuple(f"_{mask}" for mask in MASK_NAMES)) and not _is_brats(name):
+                masks = tuple(f"{name}_{mask}" for mask in MASK_NAMES)
+                yield Case(name, class_folder.name, path, _first_file(class_folder, masks))
+
+
+def _is_brats(name: str) -> bool:
+    return bool(re.search(r"[_-](t1|t1ce|t1c|t1n|t1gd|t2|t2w|t2f|flair)$", name.lower()))
+
+
+def _from_brats_names(folder: Path, labels: Path) -> Iterable[Case]:
+    found: list[tuple[str, Path, Path | None]] = []
+    for modality in BRATS_MODALITIES:
+        for path in sorted(folder.rglob(f"*[_-]{modality}.nii*")):
+            name = re.sub(rf"[_-]{modality}$", "", _stem(path))
+            found.append((name, path, _first_file(path.parent, tuple(f"{name}{dash}seg" for dash in "_-"))))
+        if found:
+            break
+    if found:
+        class_of = _classes_of(labels)
+        yield from (Case(name, class_of(name), image, mask) for name, image, mask in found)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _stem(path: Path) -> str:
+    """The name without its suffix; empty for hidden files and files that are no volumes."""
+    suffix = next((suffix for suffix in NIFTI_SUFFIXES if path.name.lower().endswith(suffix)), None)
+    return "" if suffix is None or path.name.startswith(".") else path.name[: -len(suffix)]
+
+
+def _first_file(folder: Path, names: tuple[str, ...]) -> Path | None:
+    by_name = {path.name.lower(): path for path in sorted(folder.iterdir(), reverse=True) if path.is_file()}
+    wanted = (f"{name.lower()}{suffix}" for name in names for suffix in NIFTI_SUFFIXES)
+    return next((by_name[name] for name in wanted if name in by_name), None)

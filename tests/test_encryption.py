@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from monai_advenc.acceleration import prepare
+from monai_advenc.combiners import COMBINERS
+from monai_advenc.encryption import combine_versions, encrypt_batch, perturb_toward_targets
+from monai_advenc.errors import DatasetError
+from monai_advenc.key import EncryptionKey
+from monai_advenc.perturbation import Augmentation, PerturbationSettings
+from tests.conftest import tiny_network
+
+
+def make_key(combiner: str = "horizontal-concat", *, augmented: bool = True, radius: float = 1.0) -> EncryptionKey:
+    perturbation = PerturbationSettings(
+        radius=radius, step_size=radius / 4, steps=6, augmentation=Augmentation() if augmented else None
+    )
+    return EncryptionKey.draw("abcde", perturbation, combiner=combiner, seed=1)
+
+
+@pytest.fixture
+def base() -> nn.Module:
+    return prepare(tiny_network(), (1, 32, 32), precision="fp32")
+
+
+@pytest.mark.parametrize("levels", [None, 255, 65535])
+@pytest.mark.parametrize("combiner", COMBINERS)
+def test_alone_in_a_batch_and_in_any_order_the_same_bytes(
+    base: nn.Module, images: Tensor, labels: Tensor, combiner: str, levels: int | None
+) -> None:
+    key = make_key(combiner)
+    together = encrypt_batch(key, base, images, labels, levels=levels)
+    alone = [
+        encrypt_batch(key, base, image[None], label[None], levels=levels)
+        for image, label in zip(images, labels, strict=True)
+    ]
+    assert torch.equal(together, torch.cat(alone))
+    order = torch.tensor([7, 2, 5, 0, 1, 6, 3, 4])
+    assert torch.equal(encrypt_batch(key, base, images[order], labels[order], levels=levels), together[order])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_number_of_threads_does_not_matter(
+    base: nn.Module, images: Tensor, labels: Tensor, threads: int
+) -> None:
+    key, before = make_key(), torch.get_num_threads()
+    expected = encrypt_batch(key, base, images, labels)
+    torch.set_num_threads(threads)
+    try:
+        assert torch.equal(encrypt_batch(key, base, images, labels), expected)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("combiner", COMBINERS)
+def test_every_image_stays_within_the_radius(
+    base: nn.Module, images: Tensor, labels: Tensor, combiner: str
+) -> None:
+    for levels in (None, 255):
+        encrypted = encrypt_batch(make_key(combiner), base, images, labels, levels=levels)
+        assert ((encrypted.double() - images.double()).flatten(1).norm(dim=1) <= 1 + 1e-6).all()
+        assert (encrypted != images).flatten(1).any(dim=1).all()
+
+
+def test_each_version_goes_toward_its_own_target(base: nn.Module, images: Tensor, labels: Tensor) -> None:
+    key = make_key(augmented=False, radius=4.0)
+    versions = perturb_toward_targets(key, base, images, labels)
+    targets = key.correspondence.targets_of(labels)
+    before = base(images).softmax(dim=1)
+    for slot in range(2):
+        after = base(versions[:, slot]).softmax(dim=1)
+        target = targets[:, slot, None]
+        assert (after.gather(1, target) > before.gather(1, target)).all()
+
+
+def test_encrypting_is_perturbing_then_combining(base: nn.Module, images: Tensor, labels: Tensor) -> None:
+    key = make_key()
+    versions = perturb_toward_targets(key, base, images, labels)
+    combined = combine_versions(key, images, versions, labels, levels=65535)
+    assert torch.equal(combined, encrypt_batch(key, base, images, labels, levels=65535))
+
+
+def test_two_keys_give_two_different_copies(base: nn.Module, images: Tensor, labels: Tensor) -> None:
+    key = make_key()
+    other = EncryptionKey.draw("abcde", key.perturbation, seed=2)
+    assert not torch.equal(encrypt_batch(key, base, images, labels), encrypt_batch(other, base, images, labels))
+
+
+def test_regions_hold_through_combining_and_rounding(base: nn.Module, images: Tensor, labels: Tensor) -> None:
+    images = (images * 255).round() / 255
+    regions = torch.zeros(8, 1, 32, 32, dtype=torch.bool)
+    regions[..., 10:22, 10:22] = True
+    for combiner in COMBINERS:
+        encrypted = encrypt_batch(make_key(combiner), base, images, labels, regions=regions, levels=65535)
+        assert torch.equal(encrypted[~regions], images[~regions])
+        assert (encrypted[regions] != images[regions]).any()
+
+
+def test_no_images_give_no_images(base: nn.Module) -> None:
+    empty = encrypt_batch(make_key(), base, torch.empty(0, 1, 32, 32), torch.empty(0, dtype=torch.int64), levels=255)
+    assert empty.shape == (0, 1, 32, 32)
+
+
+def test_a_label_without_a_class_is_refused(base: nn.Module, images: Tensor) -> None:
+    with pytest.raises(DatasetError, match="labels 0 to 4"):
+        encrypt_batch(make_key(), base, images, torch.tensor([0, 1, 2, 3, 4, 5, 0, 1]))
+
+
+def test_colors_are_perturbed_like_grays(labels: Tensor) -> None:
+    images = torch.rand(8, 3, 32, 32)
+    base = prepare(tiny_network(channels=3), (3, 32, 32))
+    encrypted = encrypt_batch(make_key("mixup-and-concat"), base, images, labels, levels=255)
+    assert encrypted.shape == images.shape
+    assert ((encrypted.double() - images.double()).flatten(1).norm(dim=1) <= 1 + 1e-6).all()
