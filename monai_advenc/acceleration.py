@@ -34,7 +34,8 @@ class PreparedNetwork(nn.Module):
 
     def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
-        self.network = network.to(dtype=dtype, memory_format=torch.channels_last)
+        # torch's annotations know no memory format here.
+        self.network = network.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.dtype = dtype
         self.eval()
 
@@ -85,7 +86,7 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch.fx warns about its own deprecated parts.
             folded: nn.Module = fuse(frozen)
-    except Exception:  # Tracing fails in as many ways as there are networks; unfolded is slower, not wrong.
+    except Exception:  # noqa: BLE001  # Tracing fails in as many ways as there are networks; unfolded is only slower.
         return frozen
     return folded.eval().requires_grad_(False)
 
@@ -93,7 +94,7 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
 def computes_in_bf16(device: torch.device) -> bool:
     """Whether the device has native bf16 arithmetic (AVX512-BF16, AMX, or a CUDA GPU that has it)."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return False
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
@@ -112,8 +113,8 @@ def gradient_cosine(one: nn.Module, other: nn.Module, image_shape: tuple[int, in
     except RuntimeError as error:
         problem = str(error).splitlines()[0]
         raise NetworkError(f"the network does not take images of shape {image_shape}: {problem}") from None
-    gradients = [target_gradient(network, images, targets).flatten(1).double() for network in (one, other)]
-    return functional.cosine_similarity(*gradients, dim=1).nan_to_num(nan=-1.0).min().item()
+    first, second = (target_gradient(network, images, targets).flatten(1).double() for network in (one, other))
+    return functional.cosine_similarity(first, second, dim=1).nan_to_num(nan=-1.0).min().item()
 
 
 def _device_of(network: nn.Module) -> torch.device:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from monai_advenc.datasets.encrypt_folder import EncryptionOptions, encrypt_folder
 from monai_advenc.datasets.image_folder import find_images, load_image_set
@@ -37,6 +37,7 @@ from monai_advenc.training import TrainingSettings, load_checkpoint, save_checkp
 from monai_advenc.volumes.cases import find_cases
 from monai_advenc.volumes.cross_section import SliceSettings
 from monai_advenc.volumes.slice_folder import slice_cases
+from monai_advenc.worker_processes import compute_items
 
 Stage = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Opens a progress bar: from a description and a total to a context that yields the function to advance it."""
@@ -102,10 +103,8 @@ def run_demo(out: Path, *, seed: int, recipe: DemoRecipe, workers: int, stage: S
     clock = _Clock()
     private = out / "private"
     with clock.time("volumes"), stage("phantom volumes", recipe.volumes) as advance:
-        for done in DataLoader(
-            _Phantoms(private / "volumes", seed, recipe.volumes), batch_size=None, num_workers=workers
-        ):
-            advance(int(done))
+        for done in compute_items(_Phantoms(private / "volumes", seed, recipe.volumes), workers):
+            advance(done)
     cases = find_cases(private / "volumes")
     with clock.time("slices"), stage("slicing", recipe.volumes) as advance:
         settings = SliceSettings(size=recipe.size, fit="pad-or-crop")
@@ -271,13 +270,12 @@ PHANTOM_NOTE = Note(
     "of the classes overlap - was chosen so that the effect shows within minutes. It proves that the method can work, "
     "not how well it works on your images. Where tumors are clear, so that one look at their place tells the class, "
     "the same encryption protects less: with every tumor at its own class's site and little noise, victims still "
-    "recognized half to two thirds of the real images. The augmentation-aware steps are an addition of this package, not "
-    "the paper's; the paper's plain steps stand beside them with the same radius and the same number of steps.",
+    "recognized half to two thirds of the real images. The augmentation-aware steps are an addition of this package, "
+    "not the paper's; the paper's plain steps stand beside them with the same radius and the same number of steps.",
 )
 
 REAL_NOTE = Note(
     heading="On real MRI",
-    text="The same measurement on real brain MRI slices (three tumor types, 64x64 pixels, nothing tuned). At twice the "
-    "paper's budget the effect is strong; at the paper's own budget, at this small size, most of the accuracy survives.",
+    text="The same measurement on real brain MRI slices.",
     table=Table(caption="To be measured.", columns=("trained on", "network", "Enc", "Orig"), rows=()),
 )

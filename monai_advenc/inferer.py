@@ -50,7 +50,7 @@ class EncryptionInferer(Inferer):
         self.batch_size = batch_size
         self._prepared: tuple[nn.Module, PreparedNetwork] | None = None
 
-    def __call__(
+    def __call__(  # type: ignore[override]  # A base network is a module, not any callable: it is copied and folded.
         self, inputs: Tensor, network: nn.Module, *args: Any, target: Tensor | None = None, **kwargs: Any
     ) -> Tensor:
         """Encrypt.

@@ -17,7 +17,7 @@ import stat
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -30,7 +30,7 @@ from monai_advenc.paper import CORRESPONDENCES
 from monai_advenc.perturbation import PerturbationSettings
 from monai_advenc.settings import Settings, first_problem
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Final = 1
 """Version of the key file that this package writes and reads."""
 
 MAX_TARGETS = 4

@@ -82,7 +82,8 @@ class Geometry(NamedTuple):
 
 def l2_length(change: Tensor) -> Tensor:
     """Euclidean length of each image's change; ``(N, ...)`` to ``(N,)``."""
-    return change.flatten(1).norm(dim=1)
+    length: Tensor = torch.linalg.vector_norm(change.flatten(1), dim=1)
+    return length
 
 
 def _per_image(values: Tensor, like: Tensor) -> Tensor:

@@ -42,9 +42,7 @@ def test_alone_in_a_batch_and_in_any_order_the_same_bytes(
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_the_number_of_threads_does_not_matter(
-    base: nn.Module, images: Tensor, labels: Tensor, threads: int
-) -> None:
+def test_the_number_of_threads_does_not_matter(base: nn.Module, images: Tensor, labels: Tensor, threads: int) -> None:
     key, before = make_key(), torch.get_num_threads()
     expected = encrypt_batch(key, base, images, labels)
     torch.set_num_threads(threads)
@@ -55,9 +53,7 @@ def test_the_number_of_threads_does_not_matter(
 
 
 @pytest.mark.parametrize("combiner", COMBINERS)
-def test_every_image_stays_within_the_radius(
-    base: nn.Module, images: Tensor, labels: Tensor, combiner: str
-) -> None:
+def test_every_image_stays_within_the_radius(base: nn.Module, images: Tensor, labels: Tensor, combiner: str) -> None:
     for levels in (None, 255):
         encrypted = encrypt_batch(make_key(combiner), base, images, labels, levels=levels)
         assert ((encrypted.double() - images.double()).flatten(1).norm(dim=1) <= 1 + 1e-6).all()

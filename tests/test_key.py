@@ -46,7 +46,9 @@ def test_the_draw_is_uniform_over_all_correspondences() -> None:
     derangements = [p for p in permutations(range(4)) if all(i != t for i, t in enumerate(p))]
     pairs = [(a, b) for a in derangements for b in derangements if all(x != y for x, y in zip(a, b, strict=True))]
     draws = 24 * 200
-    counts = Counter(tuple(zip(*ClassCorrespondence.draw(4, 2, seed=seed).targets, strict=True)) for seed in range(draws))
+    counts = Counter(
+        tuple(zip(*ClassCorrespondence.draw(4, 2, seed=seed).targets, strict=True)) for seed in range(draws)
+    )
     assert set(counts) == set(pairs)
     expected = draws / len(pairs)
     # Chi-square with 23 degrees of freedom stays under 49.7 with probability 0.999; the seeds are fixed.
@@ -189,6 +191,8 @@ def test_seeds_come_from_the_pixels_not_from_the_position() -> None:
 def test_a_key_is_private_from_its_first_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     modes = []
     link = os.link
-    monkeypatch.setattr(os, "link", lambda source, path: (modes.append(os.stat(source).st_mode), link(source, path)))
+    monkeypatch.setattr(
+        os, "link", lambda source, path: (modes.append(Path(source).stat().st_mode), link(source, path))
+    )
     draw().save(tmp_path / "key.json")
     assert [stat.S_IMODE(mode) for mode in modes] == [0o600]

@@ -195,7 +195,7 @@ def _brief(measurement: Measurement) -> dict[str, Any]:
 
 
 def _lines(rows: list[dict[str, Any]]) -> list[tuple[str, ...]]:
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for row in rows:
         spread = f" ± {row['std']:.1%}" if row["std"] is not None else ""
         test_set = {"orig": "Orig (real)", "enc": "Enc"}[row["test_set"]]

@@ -9,13 +9,13 @@ change a byte of the result.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from monai_advenc.acceleration import Precision, PreparedNetwork, prepare
 from monai_advenc.datasets.encrypted_folder import EncryptedFolder
@@ -30,6 +30,7 @@ from monai_advenc.quantization import coarsest_levels
 from monai_advenc.regions import REGIONS
 from monai_advenc.volumes.nifti import read_slice_affine
 from monai_advenc.volumes.slice_writer import SLICE_FORMATS, encode_image
+from monai_advenc.worker_processes import compute_items
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +118,9 @@ def encrypt_folder(
     missing = [file for file in source.files if file.id not in folder.records]
     progress(len(source.files) - len(missing))
     failures: list[Failure] = []
-    for outcomes in _work(missing, source, out, key, network, options):
+    on_gpu = any(parameter.is_cuda for parameter in network.parameters())
+    blocks = _Blocks(missing, source, out, key, network, options)
+    for outcomes in compute_items(blocks, 0 if on_gpu else options.workers):
         folder.add(outcome for outcome in outcomes if isinstance(outcome, ImageRecord))
         failures += (outcome for outcome in outcomes if isinstance(outcome, Failure))
         if failures and (failures[-1].fatal or not options.keep_going):
@@ -150,35 +153,6 @@ def _header(key: EncryptionKey, network: nn.Module, options: EncryptionOptions) 
 
 
 Outcome = ImageRecord | Failure
-
-
-def _work(
-    files: Sequence[ImageFile],
-    source: ImageFolder,
-    out: Path,
-    key: EncryptionKey,
-    network: nn.Module,
-    options: EncryptionOptions,
-) -> Iterator[list[Outcome]]:
-    """The outcomes of all files, block by block, in order."""
-    on_gpu = any(parameter.is_cuda for parameter in network.parameters())
-    workers = 0 if on_gpu else min(options.workers, len(files))
-    blocks = _Blocks(files, source, out, key, network, options)
-    # A block a worker takes; the loader brings process handling, order, and one torch thread per worker.
-    loader: DataLoader[list[Outcome]] = DataLoader(blocks, batch_size=None, num_workers=workers)
-    threads = torch.get_num_threads()
-    try:
-        if not workers and not on_gpu:
-            torch.set_num_threads(1)  # The same arithmetic as in a worker.
-        yield from loader
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise OutputError(
-            "a worker process was killed (out of memory?); run the same command again to go on, with fewer --workers"
-        ) from None
-    finally:
-        torch.set_num_threads(threads)
 
 
 class _Blocks(Dataset[list[Outcome]]):

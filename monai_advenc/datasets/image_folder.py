@@ -191,10 +191,8 @@ def _read_nifti(path: Path) -> NDArray[np.generic]:
         raise ImageError(f"cannot read {path}: {' '.join(str(error).split())[:200]}; replace it") from None
     if values.dtype.names:
         raise ImageError(f"{path} holds RGB voxels; expected a gray slice with values in [0, 1]")
-    if values.ndim == 3 and values.shape[2] == 1:
-        values = values[:, :, 0]
-    elif values.ndim == 4 and values.shape[2] == 1:
-        values = values[:, :, 0]
+    # Slices are volumes of one slice; colors lie on the fifth axis, where NIfTI keeps vectors.
+    values = values.reshape([length for axis, length in enumerate(values.shape) if axis < 2 or length != 1])
     if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] != 3):
         raise ImageError(f"{path} has shape {values.shape}; expected one slice: cut volumes with monai-advenc slice")
     return values.astype(np.float32)
@@ -222,7 +220,7 @@ def _to_unit(values: NDArray[np.generic], path: Path) -> Tensor:
         raise ImageError(f"{path} has shape {values.shape}; expected one gray or RGB image")
     if np.issubdtype(values.dtype, np.unsignedinteger):
         # In float64 first: the same float32 as k / levels computed anywhere else.
-        pixels = (values.astype(np.float64) / np.iinfo(values.dtype).max).astype(np.float32)
+        pixels = (values.astype(np.float64) / (2 ** (8 * values.dtype.itemsize) - 1)).astype(np.float32)
     elif np.issubdtype(values.dtype, np.floating):
         pixels = values.astype(np.float32)
     else:

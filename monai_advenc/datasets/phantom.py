@@ -54,7 +54,7 @@ class Difficulty(Settings):
         overlap: Probability that a tumor grows at a site of any class instead of its own; at 1 its place says nothing.
     """
 
-    contrast: float = Field(default=1.0, gt=0, le=1)
+    contrast: float = Field(default=0.9, gt=0, le=1)
     noise: float = Field(default=0.03, ge=0, le=0.5)
     overlap: float = Field(default=0.7, ge=0, le=1)
 
@@ -172,7 +172,7 @@ def write_phantom(
 
 
 def _nifti_bytes(voxels: NDArray[np.int16] | NDArray[np.uint8], affine: NDArray[np.float64]) -> bytes:
-    image = nibabel.Nifti1Image(voxels, affine)  # type: ignore[no-untyped-call]  # nibabel has no annotations
-    image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
+    image = nibabel.Nifti1Image(voxels, affine)
+    image.header.set_xyzt_units("mm")
     # Without a time stamp the same seed gives the same bytes. Noise hardly compresses: the fastest level will do.
     return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Reading an encrypted data set back: is every file there, unchanged, and within the budget that the manifest states?"""
+"""Reading an encrypted data set back: is every file there, unchanged, and within the stated budget?"""
 
 from __future__ import annotations
 

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.evaluation.accuracy import Accuracy, measure_accuracy
 from monai_advenc.networks import get_network
 from monai_advenc.training import TrainingSettings, train
+from monai_advenc.worker_processes import compute_items
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,18 +94,18 @@ def train_victims(
 
     Args:
         jobs: What to train.
-        workers: Processes of one thread each; 0 works in this process with all threads, as jobs on a GPU always do.
+        workers: Processes of one thread each; 0 works in this process, as jobs on a GPU always do.
         progress: Called with 1 after each victim.
 
     Yields:
         Results in the order of the jobs.
     """
     on_gpu = any(torch.device(job.device).type != "cpu" for job in jobs)
-    # The loader brings process handling and order; a job is an item, so nothing is trained ahead of need for long.
-    loader: DataLoader[VictimResult] = DataLoader(
-        _Jobs(jobs), batch_size=None, num_workers=0 if on_gpu else min(workers, len(jobs))
-    )
-    for result in loader:
+    if on_gpu:
+        results: Iterator[VictimResult] = map(train_victim, jobs)
+    else:
+        results = compute_items(_Jobs(jobs), workers)
+    for result in results:
         progress(1)
         yield result
 

@@ -35,7 +35,9 @@ def picture(image: Tensor, mask: Tensor | None = None) -> str:
     pixels = pixels.repeat(factor, axis=0).repeat(factor, axis=1)
     if mask is not None:
         enlarged = mask[0].cpu().numpy().astype(bool).repeat(factor, axis=0).repeat(factor, axis=1)
-        pixels = np.where(find_boundaries(enlarged, mode="inner")[:, :, None], np.uint8(_OUTLINE), pixels)
+        pixels = np.where(
+            find_boundaries(enlarged, mode="inner")[:, :, None], np.array(_OUTLINE, dtype=np.uint8), pixels
+        )
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -240,7 +240,7 @@ class _Epochs:
             logits = self.network(batch)
         loss = functional.cross_entropy(logits.float(), labels, weight=self.weight)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # missing in torch's annotations
+        loss.backward()
         self.optimizer.step()
         self.step += 1
         return logits.detach(), loss.detach()

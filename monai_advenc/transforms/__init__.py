@@ -6,28 +6,28 @@ from __future__ import annotations
 
 from monai_advenc.transforms.combine import (
     CombineVersions,
-    CombineVersionsd,
     CombineVersionsD,
+    CombineVersionsd,
     CombineVersionsDict,
     ConcatCombine,
-    ConcatCombined,
     ConcatCombineD,
+    ConcatCombined,
     ConcatCombineDict,
     MixupConcat,
-    MixupConcatd,
     MixupConcatD,
+    MixupConcatd,
     MixupConcatDict,
 )
 from monai_advenc.transforms.cross_section import (
     LargestCrossSection,
-    LargestCrossSectiond,
     LargestCrossSectionD,
+    LargestCrossSectiond,
     LargestCrossSectionDict,
 )
 from monai_advenc.transforms.encrypt import (
     AdversarialEncrypt,
-    AdversarialEncryptd,
     AdversarialEncryptD,
+    AdversarialEncryptd,
     AdversarialEncryptDict,
 )
 

@@ -48,7 +48,9 @@ class CombineVersions(Transform):
                 "takes any"
             )
 
-    def __call__(self, versions: Any, original: Any, label: int | str | Tensor | Sequence[int | str]) -> Tensor:
+    def __call__(  # type: ignore[override]  # MONAI's base class knows one argument, its own transforms take more.
+        self, versions: Any, original: Any, label: int | str | Tensor | Sequence[int | str]
+    ) -> Tensor:
         """Combine.
 
         Args:

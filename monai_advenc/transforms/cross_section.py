@@ -56,15 +56,17 @@ class LargestCrossSection(Transform):
     def cut(self, volume: Any, index: int) -> MetaTensor:
         """The slice ``(C, H, W)`` of a volume ``(C, X, Y, Z)``, its affine mapping ``(h, w, 0)`` to the world."""
         oriented = self._orient(volume)
-        section = oriented[..., index]
+        section = oriented.as_tensor()[..., index].contiguous()
         step = torch.eye(4, dtype=oriented.affine.dtype)
         step[2, 3] = index
         meta = {**oriented.meta, MetaKeys.SPATIAL_SHAPE: np.asarray(section.shape[1:])}
-        cut = MetaTensor(section.as_tensor().contiguous(), meta=meta)
+        cut = MetaTensor(section, meta=meta)
         cut.affine = oriented.affine @ step
         return cut
 
-    def __call__(self, volume: Any, mask: Any) -> MetaTensor:
+    def __call__(  # type: ignore[override]  # MONAI's base class knows one argument, its own transforms take more.
+        self, volume: Any, mask: Any
+    ) -> MetaTensor:
         """Cut.
 
         Args:
@@ -84,8 +86,8 @@ class LargestCrossSection(Transform):
         tensor: Tensor = convert_to_tensor(volume, track_meta=True)
         if not isinstance(tensor, MetaTensor):
             tensor = MetaTensor(tensor)
-        oriented: MetaTensor = self.orient(tensor)
-        return oriented
+        # Oriented like any MONAI image: the array changes, the affine follows.
+        return MetaTensor(self.orient(tensor))
 
 
 class LargestCrossSectiond(MapTransform):
@@ -128,11 +130,12 @@ def require_same_shape(volume: Any, mask: Any) -> None:
     """Raise :class:`MaskError` unless the spatial shapes, and the affines where both have one, agree."""
     if tuple(volume.shape[1:]) != tuple(mask.shape[1:]) or len(volume.shape) != 4 or mask.shape[0] != 1:
         raise MaskError(
-            f"expected a volume (C, X, Y, Z) and its mask (1, X, Y, Z), got {tuple(volume.shape)} and {tuple(mask.shape)}"
+            f"expected a volume (C, X, Y, Z) and its mask (1, X, Y, Z), got {tuple(volume.shape)} and "
+            f"{tuple(mask.shape)}; resample the mask onto the volume"
         )
-    if isinstance(volume, MetaTensor) and isinstance(mask, MetaTensor):
-        if not torch.allclose(volume.affine, mask.affine, atol=1e-3):
-            raise MaskError("the mask lies elsewhere than its volume (another affine); resample it onto the volume")
+    both_placed = isinstance(volume, MetaTensor) and isinstance(mask, MetaTensor)
+    if both_placed and not torch.allclose(volume.affine, mask.affine, atol=1e-3):
+        raise MaskError("the mask lies elsewhere than its volume (another affine); resample it onto the volume")
 
 
 LargestCrossSectionD = LargestCrossSectionDict = LargestCrossSectiond

@@ -76,7 +76,7 @@ class AdversarialEncrypt(Transform):
         self.batch_size = batch_size
         self._prepared: dict[tuple[int, int, int], PreparedNetwork] = {}
 
-    def __call__(
+    def __call__(  # type: ignore[override]  # MONAI's base class knows one argument, its own transforms take more.
         self, image: Any, label: int | str | Tensor | Sequence[int | str], region: Any | None = None
     ) -> Tensor:
         """Perturb.
@@ -166,7 +166,7 @@ def load_key(encryption_key: EncryptionKey | str | Path) -> EncryptionKey:
 
 def plain_batch(image: Any, batched: bool) -> Tensor:
     """A float32 batch without metadata: ``(C, H, W)`` gets a batch axis."""
-    tensor = convert_to_tensor(image, dtype=torch.float32, track_meta=False).detach().as_subclass(torch.Tensor)
+    tensor: Tensor = convert_to_tensor(image, dtype=torch.float32, track_meta=False).detach().as_subclass(torch.Tensor)
     return tensor if batched else tensor[None]
 
 

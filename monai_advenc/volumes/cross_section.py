@@ -185,7 +185,7 @@ def _resize(image: NDArray[np.float32], mask: NDArray[np.bool_], affine: Affine,
 def _pad_or_crop(image: NDArray[np.float32], mask: NDArray[np.bool_], affine: Affine, shape: tuple[int, int]) -> Grid:
     """Add black border or remove border; centered, but moved as far as needed to keep the tumor inside."""
     starts = [
-        _start(old, new, mask.any(axis=1 - axis))
+        _start(old, new, np.any(mask, axis=1 - axis, keepdims=True).ravel())
         for axis, (old, new) in enumerate(zip(image.shape, shape, strict=True))
     ]
     padded, region = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=bool)

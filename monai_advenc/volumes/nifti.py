@@ -69,7 +69,7 @@ def _load(path: Path, *, scalar: bool = True) -> tuple[NDArray[Any], Affine]:
     if not path.is_file():
         raise VolumeError(f"{path} does not exist; check the path")
     try:
-        image: Any = nibabel.load(path)  # type: ignore[attr-defined]  # nibabel exports it without declaring so
+        image: Any = nibabel.load(path)
         if scalar:
             _require_scalar_volume(image, path)
         values = np.asarray(image.dataobj)

@@ -7,13 +7,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from monai_advenc.errors import AdvencError, MaskError, OutputError
 from monai_advenc.files import remove_temporaries, write_atomically, write_json
@@ -21,6 +21,7 @@ from monai_advenc.volumes.cases import Case
 from monai_advenc.volumes.cross_section import CrossSection, SliceSettings, cut_cross_section
 from monai_advenc.volumes.nifti import read_mask, read_volume
 from monai_advenc.volumes.slice_writer import SLICE_FORMATS, encode_image, encode_mask
+from monai_advenc.worker_processes import compute_items
 
 TABLE_NAME = "slices.csv"
 RECORD_FOLDER = ".slices"
@@ -80,7 +81,7 @@ def slice_cases(
     missing = [case for case in cases if not (records / f"{case.id}.json").is_file()]
     progress(len(cases) - len(missing))
     failures = []
-    for failure in _work(missing, settings, out, file_format, workers):
+    for failure in compute_items(_Slices(missing, settings, out, file_format), workers):
         if failure is not None:
             if not keep_going or failure.message.startswith("cannot write"):
                 raise AdvencError(f"{failure.id}: {failure.message}")
@@ -106,15 +107,6 @@ def _begin(out: Path, options: dict[str, Any]) -> None:
     except (OSError, ValueError) as error:
         raise OutputError(f"cannot use {out} ({error}); choose another folder") from None
     write_json(path, options)
-
-
-def _work(
-    cases: Sequence[Case], settings: SliceSettings, out: Path, file_format: str, workers: int
-) -> Iterator[SliceFailure | None]:
-    loader: DataLoader[SliceFailure | None] = DataLoader(
-        _Slices(cases, settings, out, file_format), batch_size=None, num_workers=min(workers, len(cases))
-    )
-    yield from loader
 
 
 class _Slices(Dataset["SliceFailure | None"]):

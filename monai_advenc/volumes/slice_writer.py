@@ -51,7 +51,7 @@ def _encode_nifti(pixels: NDArray[np.float32], affine: Affine | None) -> bytes:
     height, width, channels = pixels.shape
     # Colors go to the fifth axis, where NIfTI keeps vectors; gray slices are volumes of one slice.
     values = pixels.reshape(height, width, 1, *([1, channels] if channels > 1 else []))
-    image = nibabel.Nifti1Image(values, np.eye(4) if affine is None else affine)  # type: ignore[attr-defined]
+    image = nibabel.Nifti1Image(values, np.eye(4) if affine is None else affine)
     image.header.set_xyzt_units("mm")
     return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
 

@@ -1,0 +1,58 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Worker processes: the items of a data set, computed by processes of one thread each, in order.
+
+One thread each, because the number of threads may decide the last bit of a sum, and because libraries that each start
+a thread for every core stand in each other's way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+import torch
+from threadpoolctl import threadpool_limits
+from torch.utils.data import DataLoader, Dataset
+
+from monai_advenc.errors import OutputError
+
+Item = TypeVar("Item")
+
+
+def compute_items(items: Dataset[Item], workers: int) -> Iterator[Item]:
+    """Yield every item of a data set, computed when it is taken.
+
+    Args:
+        items: Its ``__getitem__`` does the work; it must return failures as values, not raise them.
+        workers: Processes; 0 computes in this process, with one thread as well.
+
+    Yields:
+        The items in order, whoever computed them.
+
+    Raises:
+        OutputError: A worker was killed.
+    """
+    count = len(items)  # type: ignore[arg-type]  # Dataset declares no length; all of ours have one.
+    # PyTorch's loader brings what a pool needs: order, prefetching, signals, and an end when the parent dies.
+    loader: DataLoader[Item] = DataLoader(
+        items, batch_size=None, num_workers=min(workers, count), worker_init_fn=_use_one_thread
+    )
+    threads = torch.get_num_threads()
+    try:
+        if not loader.num_workers:
+            torch.set_num_threads(1)
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise OutputError(
+            "a worker process was killed (out of memory?); run the same command again to go on, with fewer --workers"
+        ) from None
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _use_one_thread(worker: int) -> None:
+    torch.set_num_threads(1)
+    threadpool_limits(1)
