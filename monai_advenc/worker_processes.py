@@ -8,6 +8,7 @@ a thread for every core stand in each other's way.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import TypeVar
 
@@ -35,14 +36,18 @@ def compute_items(items: Dataset[Item], workers: int) -> Iterator[Item]:
     """
     count = len(items)  # type: ignore[arg-type]  # Dataset declares no length; all of ours have one.
     # PyTorch's loader brings what a pool needs: order, prefetching, signals, and an end when the parent dies.
-    loader: DataLoader[Item] = DataLoader(
-        items, batch_size=None, num_workers=min(workers, count), worker_init_fn=_use_one_thread
-    )
+    with warnings.catch_warnings():
+        # More workers than cores are the caller's choice.
+        warnings.filterwarnings("ignore", "This DataLoader will create")
+        loader: DataLoader[Item] = DataLoader(
+            items, batch_size=None, num_workers=min(workers, count), worker_init_fn=_use_one_thread
+        )
+        computed = iter(loader)
     threads = torch.get_num_threads()
     try:
         if not loader.num_workers:
             torch.set_num_threads(1)
-        yield from loader
+        yield from computed
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise

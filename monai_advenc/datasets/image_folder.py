@@ -160,11 +160,12 @@ def _read_png(path: Path) -> NDArray[np.generic]:
             if not deep_color:
                 return np.asarray(image)
     # Pillow would silently keep only the upper byte of 16-bit colors.
-    width, height, rows, info = png.Reader(filename=str(path)).asDirect()
-    if info["planes"] not in (1, 3):
-        raise ImageError(f"{path} has an alpha channel; save it as plain gray or RGB")
-    dtype = np.uint16 if info["bitdepth"] > 8 else np.uint8
-    pixels = np.vstack([np.asarray(row, dtype=dtype) for row in rows]).reshape(height, width, info["planes"])
+    with path.open("rb") as file:
+        width, height, rows, info = png.Reader(file=file).asDirect()
+        if info["planes"] not in (1, 3):
+            raise ImageError(f"{path} has an alpha channel; save it as plain gray or RGB")
+        dtype = np.uint16 if info["bitdepth"] > 8 else np.uint8
+        pixels = np.vstack([np.asarray(row, dtype=dtype) for row in rows]).reshape(height, width, info["planes"])
     if info["bitdepth"] not in (8, 16):
         pixels = (pixels.astype(np.float32) / (2 ** info["bitdepth"] - 1)).astype(np.float32)
     return pixels

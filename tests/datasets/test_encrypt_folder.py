@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from monai_advenc.datasets.encrypt_folder import EncryptionOptions, encrypt_folder, network_checksum
+from monai_advenc.datasets.encrypted_folder import JOURNAL_NAME
+from monai_advenc.datasets.image_folder import find_images, load_image_set, read_image
+from monai_advenc.errors import AdvencError, DatasetError, OutputError
+from monai_advenc.evaluation.verification import verify_folder
+from monai_advenc.key import EncryptionKey
+from monai_advenc.manifest import Manifest
+from monai_advenc.perturbation import Augmentation, PerturbationSettings
+from monai_advenc.volumes.slice_writer import encode_image
+from tests.conftest import tiny_network
+
+CLASSES = ("glioma", "menin gioma", "Hypophysen-Ödem")
+OPTIONS = EncryptionOptions(formats=("png16", "nifti"), precision="fp32")
+
+
+def make_key(seed: int = 1, combiner: str = "horizontal-concat") -> EncryptionKey:
+    perturbation = PerturbationSettings(radius=1, step_size=0.3, steps=4, augmentation=Augmentation())
+    return EncryptionKey.draw(sorted(CLASSES), perturbation, combiner=combiner, seed=seed)
+
+
+def write_images(root: Path, count: int = 4, size: int = 32, channels: int = 1, file_format: str = "png16") -> Path:
+    generator = torch.Generator().manual_seed(0)
+    suffix = ".nii.gz" if file_format == "nifti" else ".png"
+    for name in CLASSES:
+        (root / name).mkdir(parents=True)
+        for index in range(count):
+            image = torch.rand(channels, size, size, generator=generator)
+            (root / name / f"{name} {index}{suffix}").write_bytes(encode_image(image, file_format))
+    return root
+
+
+@pytest.fixture
+def originals(tmp_path: Path) -> Path:
+    return write_images(tmp_path / "originals")
+
+
+@pytest.fixture
+def base() -> nn.Module:
+    return tiny_network(num_classes=3)
+
+
+def content_of(folder: Path) -> dict[str, str]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_what_is_written_reads_back_within_the_budget(originals: Path, base: nn.Module, tmp_path: Path) -> None:
+    result = encrypt_folder(find_images(originals), tmp_path / "out", make_key(), base, OPTIONS)
+    assert not result.failures
+    assert len(result.manifest.images) == 12
+    outcome = verify_folder(tmp_path / "out", originals=find_images(originals))
+    assert outcome.problems == ()
+    assert outcome.compared == 12
+    assert result.manifest.budget.l2.max <= 1
+    assert result.manifest.budget.l2.min > 0.3
+    assert Manifest.load(tmp_path / "out") == result.manifest
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_any_number_of_workers_gives_the_same_bytes(
+    originals: Path, base: nn.Module, tmp_path: Path, workers: int
+) -> None:
+    folder, key = find_images(originals), make_key()
+    encrypt_folder(folder, tmp_path / "one", key, base, OPTIONS)
+    parallel = EncryptionOptions(formats=OPTIONS.formats, precision="fp32", workers=workers)
+    encrypt_folder(folder, tmp_path / "many", key, base, parallel)
+    assert content_of(tmp_path / "one") == content_of(tmp_path / "many")
+
+
+def test_all_formats_hold_the_same_pixels(originals: Path, base: nn.Module, tmp_path: Path) -> None:
+    encrypt_folder(find_images(originals), tmp_path / "out", make_key(), base, OPTIONS)
+    record = Manifest.load(tmp_path / "out").images[0]
+    png, nifti = (read_image(tmp_path / "out" / file.path) for file in record.files)
+    assert torch.equal(png, nifti)
+
+
+def test_colors_are_written_in_16_bit(base: nn.Module, tmp_path: Path) -> None:
+    originals = find_images(write_images(tmp_path / "colors", channels=3))
+    encrypt_folder(originals, tmp_path / "out", make_key(), tiny_network(3, channels=3), OPTIONS)
+    assert verify_folder(tmp_path / "out", originals=originals).problems == ()
+    assert load_image_set(find_images(tmp_path / "out")).images.shape == (12, 3, 32, 32)
+
+
+def test_a_second_run_does_nothing_and_new_cases_join_the_old(
+    originals: Path, base: nn.Module, tmp_path: Path
+) -> None:
+    key = make_key()
+    kept = originals / CLASSES[0] / "late.png"
+    encrypt_folder(find_images(originals), tmp_path / "out", key, base, OPTIONS)
+    before = content_of(tmp_path / "out")
+    encrypt_folder(find_images(originals), tmp_path / "out", key, base, OPTIONS)
+    assert content_of(tmp_path / "out") == before
+    kept.write_bytes(encode_image(torch.rand(1, 32, 32), "png8"))
+    encrypt_folder(find_images(originals), tmp_path / "out", key, base, OPTIONS)
+    after = content_of(tmp_path / "out")
+    assert {name: sha for name, sha in after.items() if name in before and name != "manifest.json"} == {
+        name: sha for name, sha in before.items() if name != "manifest.json"
+    }
+    assert len(Manifest.load(tmp_path / "out").images) == 13
+
+
+def test_a_damaged_image_is_made_again(originals: Path, base: nn.Module, tmp_path: Path) -> None:
+    out, key = tmp_path / "out", make_key()
+    encrypt_folder(find_images(originals), out, key, base, OPTIONS)
+    before = content_of(out)
+    victim = next(out.rglob("*.png"))
+    victim.write_bytes(b"damaged")
+    encrypt_folder(find_images(originals), out, key, base, OPTIONS)
+    assert content_of(out) == before
+
+
+def test_two_keys_are_never_mixed_in_one_folder(originals: Path, base: nn.Module, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    encrypt_folder(find_images(originals), out, make_key(1), base, OPTIONS)
+    before = content_of(out)
+    with pytest.raises(OutputError, match="another key"):
+        encrypt_folder(find_images(originals), out, make_key(2), base, OPTIONS)
+    with pytest.raises(OutputError, match="another base network"):
+        encrypt_folder(find_images(originals), out, make_key(1), tiny_network(3, seed=9), OPTIONS)
+    with pytest.raises(OutputError, match="other options"):
+        encrypt_folder(find_images(originals), out, make_key(1), base, EncryptionOptions(formats=("png8",)))
+    assert content_of(out) == before
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(originals: Path, base: nn.Module, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(OutputError, match="not empty"):
+        encrypt_folder(find_images(originals), tmp_path, make_key(), base, OPTIONS)
+
+
+def test_the_first_bad_image_stops_the_run_and_the_next_run_goes_on(
+    originals: Path, base: nn.Module, tmp_path: Path
+) -> None:
+    bad = originals / CLASSES[1] / "broken.png"
+    bad.write_bytes(b"no image")
+    with pytest.raises(AdvencError, match=r"broken.*damaged or no image"):
+        encrypt_folder(find_images(originals), tmp_path / "out", make_key(), base, OPTIONS)
+    assert (tmp_path / "out" / JOURNAL_NAME).exists()
+    bad.unlink()
+    encrypt_folder(find_images(originals), tmp_path / "out", make_key(), base, OPTIONS)
+    assert verify_folder(tmp_path / "out", originals=find_images(originals)).problems == ()
+
+
+def test_keep_going_encrypts_the_others_and_names_the_bad_ones(
+    originals: Path, base: nn.Module, tmp_path: Path
+) -> None:
+    (originals / CLASSES[1] / "broken.png").write_bytes(b"no image")
+    (originals / CLASSES[2] / "hollow.npy").write_bytes(b"")
+    options = EncryptionOptions(formats=("png16",), keep_going=True)
+    result = encrypt_folder(find_images(originals), tmp_path / "out", make_key(), base, options)
+    assert sorted(failure.id for failure in result.failures) == ["broken", "hollow"]
+    assert len(result.manifest.images) == 12
+
+
+def test_half_a_journal_line_is_forgotten(originals: Path, base: nn.Module, tmp_path: Path) -> None:
+    out, key = tmp_path / "out", make_key()
+    encrypt_folder(find_images(originals), tmp_path / "whole", key, base, OPTIONS)
+    bad = originals / CLASSES[2] / "zzz.png"
+    bad.write_bytes(b"no image")
+    with pytest.raises(AdvencError):
+        encrypt_folder(find_images(originals), out, key, base, OPTIONS)
+    bad.unlink()
+    journal = out / JOURNAL_NAME
+    journal.write_bytes(journal.read_bytes()[:-30])
+    (out / CLASSES[0] / ".x.png.1234.advenc-part").write_bytes(b"half")
+    encrypt_folder(find_images(originals), out, key, base, OPTIONS)
+    assert content_of(out) == content_of(tmp_path / "whole")
+
+
+def test_regions_keep_the_background_bit_exact(base: nn.Module, tmp_path: Path) -> None:
+    root = tmp_path / "originals"
+    for name in CLASSES:
+        (root / name).mkdir(parents=True)
+        image = torch.zeros(1, 32, 32)
+        image[:, 8:24, 6:26] = 0.3 + 0.6 * torch.rand(1, 16, 20)
+        (root / name / f"{name}.png").write_bytes(encode_image(image, "png16"))
+    options = EncryptionOptions(formats=("png16",), region="body")
+    encrypt_folder(find_images(root), tmp_path / "out", make_key(), base, options)
+    for file in find_images(tmp_path / "out").files:
+        encrypted = read_image(file.path)
+        original = read_image(root / file.path.parent.name / file.path.name)
+        outside = torch.ones(1, 32, 32, dtype=torch.bool)
+        outside[:, 8:24, 6:26] = False
+        assert torch.equal(encrypted[outside], original[outside])
+        assert not torch.equal(encrypted, original)
+
+
+def test_classes_must_be_the_keys(originals: Path, base: nn.Module, tmp_path: Path) -> None:
+    key = EncryptionKey.draw(["a", "b", "c"], make_key().perturbation)
+    with pytest.raises(DatasetError, match="the key is for classes a, b, c"):
+        encrypt_folder(find_images(originals), tmp_path / "out", key, base, OPTIONS)
+
+
+def test_images_of_several_sizes_are_welcome(base: nn.Module, tmp_path: Path) -> None:
+    originals = write_images(tmp_path / "originals")
+    (originals / CLASSES[0] / "wide.png").write_bytes(encode_image(torch.rand(1, 24, 48), "png16"))
+    encrypt_folder(find_images(originals), tmp_path / "out", make_key(), base, OPTIONS)
+    assert verify_folder(tmp_path / "out", originals=find_images(originals)).problems == ()
+
+
+def test_verification_finds_every_kind_of_harm(originals: Path, base: nn.Module, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    encrypt_folder(find_images(originals), out, make_key(), base, OPTIONS)
+    files = sorted(out.rglob("*.png"))
+    files[0].unlink()
+    files[1].write_bytes(files[2].read_bytes())
+    (out / "stranger.png").write_bytes(files[2].read_bytes())
+    manifest = json.loads((out / "manifest.json").read_text())
+    manifest["images"][5]["l2"] = 3.0
+    manifest["images"][6]["radius"] = 0.01
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    problems = " | ".join(each.message for each in verify_folder(out, originals=find_images(originals)).problems)
+    for expected in ("is missing", "has changed", "not in the manifest", "farther", "the manifest says", "budget"):
+        assert expected in problems
+
+
+def test_the_checksum_of_a_network_sees_every_weight(base: nn.Module) -> None:
+    before = network_checksum(base)
+    assert network_checksum(tiny_network(num_classes=3)) == before
+    with torch.no_grad():
+        list(base.parameters())[-1][0] += 1e-6
+    assert network_checksum(base) != before
+
+
+def test_nothing_secret_is_in_the_output(originals: Path, base: nn.Module, tmp_path: Path) -> None:
+    from monai_advenc.key import secret_encodings
+
+    key = make_key(combiner="horizontal-concat")
+    encrypt_folder(find_images(originals), tmp_path / "out", key, base, OPTIONS)
+    stored = b"".join(path.read_bytes() for path in tmp_path.joinpath("out").rglob("*") if path.is_file())
+    assert key.key_id.encode() in stored
+    assert not [form for form in secret_encodings(key) if form in stored]
+    assert b"concat" not in stored
