@@ -1,9 +1,11 @@
 # The same commands for people and for CI. Each works on a fresh machine: it makes .venv and installs what is missing.
+# Another Python (3.10 or newer): make PYTHON=python3.12 ...
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PIP_INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow check bench clean
@@ -12,20 +14,15 @@ help:  ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12" if sys.version_info < (3, 10) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	# torch first and by its exact version: another package asking for it would bring the CUDA build.
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch==$$(sed -n 's/^torch==//p' constraints.txt)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
-	touch $@
+	# First torch, by far the largest download, and what the second step builds with: pinned like all the rest.
+	$(PIP_INSTALL) setuptools torch
+	$(PIP_INSTALL) --no-build-isolation -e '.[dev]'
+	@touch $@
 
 demo: $(INSTALLED)  ## The whole idea on phantom brains in a few minutes: demo-out/report.html
 	$(BIN)/monai-advenc demo --out demo-out
-
-test: $(INSTALLED)  ## All tests but the slow ones
-	$(BIN)/python -m pytest -q
-
-test-slow: $(INSTALLED)  ## All tests
-	$(BIN)/python -m pytest -q -m "slow or not slow"
 
 check: $(INSTALLED)  ## Format, lint, types, architecture
 	$(BIN)/ruff format --check .
@@ -33,8 +30,14 @@ check: $(INSTALLED)  ## Format, lint, types, architecture
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
-bench: $(INSTALLED)  ## Ratios of encryption speed in one interleaved run
+test: $(INSTALLED)  ## All tests but the slow ones
+	$(BIN)/python -m pytest -q
+
+test-slow: $(INSTALLED)  ## All tests
+	$(BIN)/python -m pytest -q -m "slow or not slow"
+
+bench: $(INSTALLED)  ## What preparing a network gains in speed: ratios from one interleaved run
 	$(BIN)/python -m benchmarks
 
-clean:  ## Remove what make and the demo made
+clean:  ## Remove what these commands made
 	rm -rf $(VENV) demo-out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

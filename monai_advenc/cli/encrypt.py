@@ -76,6 +76,7 @@ def encrypt(
     size: Annotated[
         int | None, typer.Option(min=16, help="Resize images to this side.", show_default="as they are")
     ] = None,
+    gray: options.Gray = False,
     file_format: options.Formats = None,
     region: options.RegionOption = options.Region.all,
     workers: options.Workers = None,
@@ -104,6 +105,7 @@ def encrypt(
     encryption_options = EncryptionOptions(
         formats=tuple(each.value for each in file_format or DEFAULT_FORMATS),
         size=size,
+        gray=gray,
         region=region.value,
         precision=precision.value,
         workers=options.worker_count(workers),

@@ -34,6 +34,7 @@ def evaluate(
     first_seed: Annotated[int, typer.Option(min=0, help="The first of these seeds.")] = 1000,
     epochs: Annotated[int, typer.Option(min=1, help="Passes through the training images.")] = 12,
     size: Annotated[int | None, typer.Option(min=16, help="Resize images to this side.")] = None,
+    gray: options.Gray = False,
     test_originals: Annotated[
         Path | None,
         typer.Option(
@@ -78,7 +79,7 @@ def evaluate(
     unknown = [name for name in networks if name not in NETWORKS]
     if unknown:
         raise SettingsError(f"unknown network {unknown[0]!r}; choose from {', '.join(NETWORKS)}")
-    sets = _load(originals, encrypted, test_originals, test_encrypted, size, test_share)
+    sets = _load(originals, encrypted, test_originals, test_encrypted, size, gray, test_share)
     place = choose_device(device)
     record = out / "measurements.jsonl"
     done = read_measurements(record)
@@ -133,6 +134,7 @@ def _load(
     test_originals: Path | None,
     test_encrypted: Path | None,
     size: int | None,
+    gray: bool,
     test_share: float,
 ) -> dict[str, ImageSet]:
     """Training and test images, original and encrypted, the same cases in the same order."""
@@ -147,7 +149,7 @@ def _load(
     def load(folder: Path) -> ImageSet:
         found = find_images(folder, classes)
         with progress(f"reading {folder.name}", len(found.files)) as advance:
-            return load_image_set(found, size, progress=advance)
+            return load_image_set(found, size, gray=gray, progress=advance)
 
     train_encrypted = load(encrypted)
     train = load(originals).with_ids(train_encrypted.ids)

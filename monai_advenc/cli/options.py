@@ -72,6 +72,7 @@ Workers = Annotated[
 PrecisionOption = Annotated[
     Precision, typer.Option(help="Arithmetic of the base network while perturbing.", rich_help_panel="Speed")
 ]
+Gray = Annotated[bool, typer.Option("--gray", help="Turn colors to gray; for sets of mixed gray and RGB files.")]
 Device = Annotated[
     str | None,
     typer.Option(help="Where networks run: cpu, cuda, cuda:1.", show_default="cuda if there", rich_help_panel="Speed"),

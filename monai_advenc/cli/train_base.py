@@ -89,6 +89,7 @@ def train_base(
         str | None, typer.Option(help=NETWORK_HELP, show_default="resnet18 on a GPU, else resnet_small")
     ] = None,
     size: Annotated[int | None, typer.Option(min=16, help="Resize images to this side.")] = None,
+    gray: options.Gray = False,
     epochs: Annotated[int, typer.Option(min=1, help="Passes through the images.")] = 12,
     validation: Annotated[
         float, typer.Option(min=0.01, max=0.9, help="Share of each class that is kept aside to choose the best epoch.")
@@ -113,7 +114,7 @@ def train_base(
     require_enough_images(folder.class_counts())
     require_free(out)
     with progress("reading images", len(folder.files)) as advance:
-        image_set = load_image_set(folder, size, progress=advance)
+        image_set = load_image_set(folder, size, gray=gray, progress=advance)
     with open_tracking(tracking_uri, no_tracking, "train-base", out.parent) as tracker:
         result = train_base_network(
             image_set,
@@ -129,7 +130,7 @@ def train_base(
         if test is not None:
             from monai_advenc.training import accuracy_of, load_checkpoint
 
-            test_set = load_image_set(find_images(test, folder.classes), size)
+            test_set = load_image_set(find_images(test, folder.classes), size, gray=gray)
             result["test_accuracy"] = accuracy_of(load_checkpoint(out).network, test_set.images, test_set.labels)
             tracker.log_metrics({"test_accuracy": result["test_accuracy"]})
             output.say(f"On {len(test_set)} test images: {result['test_accuracy']:.1%}.")

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from monai_advenc.acceleration import Precision, PreparedNetwork, prepare
 from monai_advenc.datasets.encrypted_folder import EncryptedFolder
-from monai_advenc.datasets.image_folder import ImageFile, ImageFolder, read_image, read_region, resize_image
+from monai_advenc.datasets.image_folder import ImageFile, ImageFolder, read_image, read_region, resize_image, to_gray
 from monai_advenc.encryption import BATCH_SIZE, encrypt_batch
 from monai_advenc.errors import AdvencError, DatasetError, OutputError
 from monai_advenc.fidelity import measure_fidelity
@@ -41,6 +41,7 @@ class EncryptionOptions:
         formats: Files to write for each image, names in :data:`SLICE_FORMATS`. All hold the same pixel values, on the
             grid of the coarsest.
         size: Side in pixels that images are resized to first; ``None`` keeps each image's own size.
+        gray: Turn colors to gray first.
         region: Which pixels may change, a name in :data:`monai_advenc.regions.REGIONS`.
         precision: Precision of the base network.
         batch_size: Versions that go through the network together.
@@ -50,6 +51,7 @@ class EncryptionOptions:
 
     formats: tuple[str, ...] = ("png16",)
     size: int | None = None
+    gray: bool = False
     region: str = "all"
     precision: Precision = "auto"
     batch_size: int = BATCH_SIZE
@@ -140,7 +142,14 @@ def network_checksum(network: nn.Module) -> str:
 
 
 def _header(key: EncryptionKey, network: nn.Module, options: EncryptionOptions) -> RunHeader:
-    deciding = (network_checksum(network), options.size, options.region, options.precision, options.batch_size)
+    deciding = (
+        network_checksum(network),
+        options.size,
+        options.gray,
+        options.region,
+        options.precision,
+        options.batch_size,
+    )
     return RunHeader(
         key_id=key.key_id,
         recipient=key.recipient,
@@ -178,7 +187,7 @@ class _Blocks(Dataset[list[Outcome]]):
         self._prepared: dict[tuple[int, int, int], PreparedNetwork] = {}
 
     def __len__(self) -> int:
-        return -(-len(self.files) // self.block_size)
+        return (len(self.files) + self.block_size - 1) // self.block_size
 
     def __getitem__(self, block: int) -> list[Outcome]:
         files = self.files[block * self.block_size : (block + 1) * self.block_size]
@@ -196,7 +205,7 @@ class _Blocks(Dataset[list[Outcome]]):
         return [outcomes[file.id] for file in files]
 
     def _read(self, file: ImageFile) -> tuple[Tensor, Tensor | None]:
-        image = read_image(file.path)
+        image = to_gray(read_image(file.path)) if self.options.gray else read_image(file.path)
         mask = read_region(file.mask_path) if file.mask_path else None
         if self.options.size is not None:
             image = resize_image(image, self.options.size)

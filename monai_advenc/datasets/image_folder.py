@@ -29,6 +29,7 @@ from monai_advenc.manifest import MANIFEST_NAME, Manifest
 MASK_SUFFIX = ".mask.png"
 LABEL_TABLE = "labels.csv"
 
+_LUMA = (0.299, 0.587, 0.114)
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".nii.gz", ".nii", ".npy")
 
 
@@ -246,14 +247,26 @@ def resize_image(image: Tensor, size: int) -> Tensor:
     return resized.clamp(0, 1)
 
 
+def to_gray(image: Tensor) -> Tensor:
+    """``(C, H, W)`` to ``(1, H, W)``: the one channel of images that are gray already, else luma (ITU-R BT.601)."""
+    if len(image) == 1 or (torch.equal(image[0], image[1]) and torch.equal(image[0], image[2])):
+        return image[:1]
+    return (image * torch.tensor(_LUMA)[:, None, None]).sum(dim=0, keepdim=True).clamp(0, 1)
+
+
 def load_image_set(
-    folder: ImageFolder, size: int | None = None, *, progress: Callable[[int], None] = lambda _: None
+    folder: ImageFolder,
+    size: int | None = None,
+    *,
+    gray: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> ImageSet:
     """Read all images of a folder into memory.
 
     Args:
         folder: What :func:`find_images` found.
         size: Resize every image to this side; ``None``: they must all have one shape already.
+        gray: Turn colors to gray.
         progress: Called with 1 for each image.
 
     Returns:
@@ -266,11 +279,12 @@ def load_image_set(
     masks: list[Tensor] = []
     for file in folder.files:
         image = read_image(file.path)
+        image = to_gray(image) if gray else image
         image = image if size is None else resize_image(image, size)
         if images and image.shape != images[0].shape:
             raise ImageError(
                 f"{file.path} has shape {tuple(image.shape)}, {folder.files[0].path} has {tuple(images[0].shape)}; "
-                "give --size to resize all, or convert them to one number of channels"
+                "give --size to resize all, and --gray if some have colors"
             )
         images.append(image)
         if file.mask_path is not None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from monai_advenc.datasets.encrypted_folder import JOURNAL_NAME
-from monai_advenc.datasets.image_folder import ImageFolder, read_image, resize_image
+from monai_advenc.datasets.image_folder import ImageFolder, read_image, resize_image, to_gray
 from monai_advenc.errors import AdvencError
 from monai_advenc.fidelity import measure_fidelity
 from monai_advenc.files import sha256_of
@@ -114,6 +114,7 @@ def _check_image(folder: Path, record: ImageRecord, norm: str, sources: dict[str
 
 def _compare(image: Tensor, record: ImageRecord, source: Path) -> Iterable[str]:
     original = read_image(source)
+    original = to_gray(original) if len(image) == 1 else original
     if original.shape != image.shape:
         original = resize_image(original, image.shape[-1])
     if original.shape != image.shape:

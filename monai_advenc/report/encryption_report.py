@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from monai_advenc.datasets.image_folder import ImageFolder, read_image, read_region, resize_image
+from monai_advenc.datasets.image_folder import ImageFolder, read_image, read_region, resize_image, to_gray
 from monai_advenc.evaluation.measurement import Measurement
 from monai_advenc.manifest import Manifest
 from monai_advenc.report.html import Example, Note, ReportContent, render_report
@@ -28,7 +28,8 @@ def examples_of(originals: ImageFolder, encrypted: Path, manifest: Manifest, per
             continue
         source = sources[record.id]
         size = record.shape[-1]
-        original = resize_image(read_image(source.path), size)
+        original = read_image(source.path)
+        original = resize_image(to_gray(original) if record.shape[0] == 1 else original, size)
         mask = None
         if source.mask_path is not None:
             mask = resize_image(read_region(source.mask_path).float(), size) > 0

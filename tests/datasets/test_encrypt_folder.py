@@ -91,9 +91,7 @@ def test_colors_are_written_in_16_bit(base: nn.Module, tmp_path: Path) -> None:
     assert load_image_set(find_images(tmp_path / "out")).images.shape == (12, 3, 32, 32)
 
 
-def test_a_second_run_does_nothing_and_new_cases_join_the_old(
-    originals: Path, base: nn.Module, tmp_path: Path
-) -> None:
+def test_a_second_run_does_nothing_and_new_cases_join_the_old(originals: Path, base: nn.Module, tmp_path: Path) -> None:
     key = make_key()
     kept = originals / CLASSES[0] / "late.png"
     encrypt_folder(find_images(originals), tmp_path / "out", key, base, OPTIONS)

@@ -1,0 +1,255 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""How well encryption protects real image slices: a table over combiners, steps, radii, bit depths and seeds.
+
+For each seed a base network and victims are trained anew. Each cell encrypts the training and the test images with a
+fresh key, writes them as PNG, reads the files back, and trains victims on what they hold. Cells are appended to a
+JSON-lines file as they finish; a second run does only what is missing. The table is drawn from that file alone.
+
+    python scripts/evaluate_real_slices.py data/train data/test --out results/real_slices
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from monai_advenc.acceleration import prepare
+from monai_advenc.datasets.image_folder import find_images, load_image_set
+from monai_advenc.datasets.image_set import ImageSet
+from monai_advenc.encryption import encrypt_batch
+from monai_advenc.evaluation.accuracy import measure_accuracy
+from monai_advenc.evaluation.sanity import require_above_chance, require_same_images
+from monai_advenc.evaluation.victims import VictimJob, train_victim
+from monai_advenc.fidelity import measure_fidelity
+from monai_advenc.key import EncryptionKey
+from monai_advenc.manifest import software_versions
+from monai_advenc.networks import get_network
+from monai_advenc.perturbation import Augmentation, PerturbationSettings
+from monai_advenc.quantization import round_to_grid
+from monai_advenc.training import TrainingSettings, train
+from monai_advenc.volumes.slice_writer import encode_image
+from monai_advenc.worker_processes import compute_items
+
+VICTIM_SEED_OFFSET = 100
+FORMATS = {16: ("png16", 65535), 8: ("png8", 255)}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One encryption of the data set; a combiner of ``None`` stands for the originals."""
+
+    seed: int
+    combiner: str | None
+    augmentation_aware: bool
+    radius: float
+
+    @property
+    def name(self) -> str:
+        """How the cell is called in the results."""
+        if self.combiner is None:
+            return f"{self.seed} clean"
+        return f"{self.seed} {self.combiner} {'aug' if self.augmentation_aware else 'plain'} {self.radius:g}"
+
+
+class Cells(Dataset[list[dict[str, Any]]]):
+    """Cells, each encrypted and evaluated when it is taken."""
+
+    def __init__(
+        self, cells: list[Cell], bases: dict[int, nn.Module], train_set: ImageSet, test_set: ImageSet, options: Any
+    ) -> None:
+        self.cells, self.bases, self.options = cells, bases, options
+        self.train_set, self.test_set = train_set, test_set
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def __getitem__(self, index: int) -> list[dict[str, Any]]:
+        cell = self.cells[index]
+        if cell.combiner is None:
+            return [self._victims(cell, self.train_set, {"orig": self.test_set})]
+        exact = {name: self._encrypt(cell, images) for name, images in self._originals().items()}
+        rows = []
+        for bits, (file_format, levels) in FORMATS.items():
+            written = {
+                name: self._through_files(images, exact[name], cell.radius, file_format, levels)
+                for name, images in self._originals().items()
+            }
+            fidelity = measure_fidelity(written["train"].images, self.train_set.images)
+            row = self._victims(cell, written["train"], {"orig": self.test_set, "enc": written["test"]})
+            row |= {
+                "bits": bits,
+                "psnr_db": round(float(np.mean([each.psnr_db for each in fidelity])), 2),
+                "ssim": round(float(np.mean([each.ssim for each in fidelity])), 4),
+                "l2_max": round(max(each.l2 for each in fidelity), 5),
+            }
+            rows.append(row)
+        return rows
+
+    def _originals(self) -> dict[str, ImageSet]:
+        return {"train": self.train_set, "test": self.test_set}
+
+    def _encrypt(self, cell: Cell, images: ImageSet) -> torch.Tensor:
+        steps = self.options.steps
+        settings = PerturbationSettings(
+            radius=cell.radius,
+            step_size=2.5 * cell.radius / steps,
+            steps=steps,
+            augmentation=Augmentation() if cell.augmentation_aware else None,
+        )
+        key = EncryptionKey.draw(images.classes, settings, combiner=cell.combiner or "basic", seed=cell.seed)
+        channels, height, width = images.images.shape[1:]
+        network = prepare(self.bases[cell.seed], (channels, height, width))
+        return encrypt_batch(key, network, images.images, images.labels)
+
+    def _through_files(
+        self, originals: ImageSet, exact: torch.Tensor, radius: float, file_format: str, levels: int
+    ) -> ImageSet:
+        rounded = round_to_grid(exact, originals.images, levels=levels, radius=radius)
+        with tempfile.TemporaryDirectory() as folder:
+            for name, label, image in zip(originals.ids, originals.labels.tolist(), rounded, strict=True):
+                path = Path(folder) / originals.classes[label] / f"{name}.png"
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(encode_image(image, file_format))
+            read = load_image_set(find_images(Path(folder), originals.classes)).with_ids(originals.ids)
+        require_same_images(read, originals, "images")
+        return read
+
+    def _victims(self, cell: Cell, train_set: ImageSet, test_sets: dict[str, ImageSet]) -> dict[str, Any]:
+        row: dict[str, Any] = {"cell": cell.name, "seed": cell.seed, "combiner": cell.combiner, "radius": cell.radius}
+        row |= {"steps": "augmentation-aware" if cell.augmentation_aware else "plain", "bits": None, "victims": {}}
+        for network in self.options.victims.split(","):
+            settings = TrainingSettings(epochs=self.options.epochs, seed=VICTIM_SEED_OFFSET + cell.seed)
+            job = VictimJob(
+                network=network, trained_on=cell.name, train_set=train_set, test_sets=test_sets, settings=settings
+            )
+            result = train_victim(job)
+            if cell.combiner is None:
+                require_above_chance(result.last["orig"], f"the clean-trained {network}")
+            row["victims"][network] = {
+                name: {"last": round(accuracy.value, 4), "peak": round(result.peak(name), 4)}
+                for name, accuracy in result.last.items()
+            }
+        return row
+
+
+def main() -> None:
+    """Measure what is missing and draw the table."""
+    options = parse_options()
+    record = Path(f"{options.out}.jsonl")
+    record.parent.mkdir(parents=True, exist_ok=True)
+    rows = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
+    done = {row["cell"] for row in rows}
+    train_set = load_image_set(find_images(options.train), options.size, gray=True)
+    test_set = load_image_set(find_images(options.test, train_set.classes), options.size, gray=True)
+    seeds = [int(seed) for seed in options.seeds.split(",")]
+    radii = [float(radius) for radius in options.radii.split(",")]
+    grid = product(seeds, options.combiners.split(","), (False, True), radii)
+    cells = [Cell(seed, None, False, 0) for seed in seeds] + [Cell(*place) for place in grid]
+    # Seed by seed, so that an interrupted run leaves whole seeds.
+    cells = sorted((cell for cell in cells if cell.name not in done), key=lambda cell: cell.seed)
+    bases = {}
+    for seed in sorted({cell.seed for cell in cells}):
+        bases[seed], accuracy = train_base(train_set, test_set, seed, options)
+        base_row = {"cell": f"{seed} base", "seed": seed, "base_accuracy": round(accuracy, 4)}
+        if base_row["cell"] not in done:
+            append(record, [base_row], rows)
+    for found in compute_items(Cells(cells, bases, train_set, test_set, options), options.workers):
+        append(record, found, rows)
+        print(found[0]["cell"], {name: each["orig"]["last"] for name, each in found[0]["victims"].items()}, flush=True)
+    context = {
+        "images": f"{len(train_set)} for training, {len(test_set)} for testing, classes {', '.join(train_set.classes)}, "
+        f"{options.size}x{options.size} pixels",
+        "networks": f"base {options.base}, victims {options.victims}, {options.epochs} epochs each",
+        "perturbation": f"{options.steps} steps of 2.5 radius / {options.steps}, seeds {options.seeds}",
+        "software": ", ".join(f"{name} {version}" for name, version in software_versions().items()),
+    }
+    Path(f"{options.out}.md").write_text(draw_table(rows, context, options.victims.split(",")), encoding="utf-8")
+
+
+def parse_options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("train", type=Path, help="class folders of training images")
+    parser.add_argument("test", type=Path, help="class folders of test images")
+    parser.add_argument("--out", default="results/real_slices", help="path of the results without suffix")
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--radii", default="0.8,0.4", help="L2 radii at that size")
+    parser.add_argument("--combiners", default="basic,horizontal-concat")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--base", default="resnet_small")
+    parser.add_argument("--victims", default="vgg_small,preresnet_small")
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    return parser.parse_args()
+
+
+def train_base(train_set: ImageSet, test_set: ImageSet, seed: int, options: Any) -> tuple[nn.Module, float]:
+    """A base network and its accuracy on the test images."""
+    channels, height, _ = train_set.images.shape[1:]
+    network = get_network(options.base, len(train_set.classes), channels, height, seed=seed)
+    trained = train(network, train_set, None, TrainingSettings(epochs=options.epochs, seed=seed)).network
+    accuracy = measure_accuracy(trained, test_set)
+    require_above_chance(accuracy, "the base network")
+    return trained, accuracy.value
+
+
+def append(record: Path, found: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
+    """Keep results, on disk at once."""
+    rows += found
+    with record.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in found)
+
+
+def draw_table(rows: list[dict[str, Any]], context: dict[str, str], victims: list[str]) -> str:
+    """Mean and standard deviation over seeds as Markdown; accuracies in percent, after the last epoch."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        if "victims" in row:
+            groups.setdefault((row["radius"], row["combiner"], row["steps"], row["bits"]), []).append(row)
+
+    def show(group: list[dict[str, Any]], pick: Callable[[dict[str, Any]], float]) -> str:
+        values = [100 * pick(row) for row in group]
+        spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+        return f"{np.mean(values):.1f}{spread}"
+
+    head = ["radius", "PSNR dB", "SSIM", "combiner", "steps", "file"]
+    head += [f"{name} {column}" for name in victims for column in ("Enc", "Orig", "Orig peak")]
+    lines = ["# Encryption of real slices", ""]
+    lines += [f"- {name}: {text}" for name, text in context.items()]
+    bases = [row["base_accuracy"] for row in rows if "base_accuracy" in row]
+    lines += [
+        f"- base network on test images: {100 * np.mean(bases):.1f} % ({', '.join(f'{b:.1%}' for b in bases)})",
+        "",
+    ]
+    lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for (radius, combiner, steps, bits), group in sorted(groups.items(), key=lambda item: str(item[0])):
+        cells = ["-", "-", "-", "clean", "-", "-"]
+        if combiner is not None:
+            psnr, ssim = (np.mean([row[name] for row in group]) for name in ("psnr_db", "ssim"))
+            cells = [f"{radius:g}", f"{psnr:.1f}", f"{ssim:.3f}", combiner, steps, f"{bits}-bit"]
+        for name in victims:
+            for test_set, value in (("enc", "last"), ("orig", "last"), ("orig", "peak")):
+                known = test_set in group[0]["victims"][name]
+                cells.append(
+                    show(group, lambda r, n=name, t=test_set, v=value: r["victims"][n][t][v]) if known else "-"
+                )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from monai.data import CacheDataset, DataLoader, Dataset, MetaTensor
+from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, ScaleIntensityd
+from torch import Tensor, nn
+
+from monai_advenc.datasets.encrypt_folder import EncryptionOptions, encrypt_folder
+from monai_advenc.datasets.image_folder import find_images, load_image_set, read_image
+from monai_advenc.encryption import encrypt_batch
+from monai_advenc.errors import DatasetError, SettingsError
+from monai_advenc.key import EncryptionKey
+from monai_advenc.perturbation import Augmentation, PerturbationSettings
+from monai_advenc.transforms import (
+    AdversarialEncrypt,
+    AdversarialEncryptd,
+    CombineVersionsd,
+    ConcatCombine,
+    ConcatCombined,
+    MixupConcat,
+    MixupConcatd,
+)
+from monai_advenc.volumes.slice_writer import encode_image
+from tests.conftest import tiny_network
+
+CLASSES = ("a", "b", "c", "d", "e")
+
+
+def make_key(combiner: str = "horizontal-concat") -> EncryptionKey:
+    perturbation = PerturbationSettings(radius=1, step_size=0.3, steps=4, augmentation=Augmentation())
+    return EncryptionKey.draw(CLASSES, perturbation, combiner=combiner, seed=1)
+
+
+@pytest.fixture
+def base() -> nn.Module:
+    return tiny_network()
+
+
+def pipeline(base: nn.Module, key: EncryptionKey, **options: Any) -> list[Any]:
+    return [
+        AdversarialEncryptd(keys="image", label_key="label", network=base, encryption_key=key, **options),
+        CombineVersionsd(keys="image", encryption_key=key, levels=65535, **options),
+    ]
+
+
+@pytest.mark.parametrize("combiner", ["basic", "horizontal-concat", "mixup-and-concat", "cutmix"])
+def test_transforms_give_the_bytes_of_encrypt_batch(
+    base: nn.Module, images: Tensor, labels: Tensor, combiner: str
+) -> None:
+    key = make_key(combiner)
+    from monai_advenc.acceleration import prepare
+
+    expected = encrypt_batch(key, prepare(base, (1, 32, 32)), images, labels, levels=65535)
+    single = Compose(pipeline(base, key))
+    results = [single({"image": image, "label": int(label)}) for image, label in zip(images, labels, strict=True)]
+    assert torch.equal(torch.stack([each["image"] for each in results]), expected)
+    collated = Compose(pipeline(base, key, batched=True))({"image": images, "label": labels})
+    assert torch.equal(collated["image"], expected)
+
+
+def test_versions_come_first_and_the_original_is_kept_for_the_combiner(base: nn.Module, images: Tensor) -> None:
+    encrypt = AdversarialEncryptd(keys="image", network=base, encryption_key=make_key("mixup-and-concat"))
+    sample = {"image": images[0], "label": "c"}
+    result = encrypt(sample)
+    assert result["image"].shape == (4, 1, 32, 32)
+    assert torch.equal(result["image_original"], images[0])
+    assert sample.keys() == {"image", "label"}
+    combined = MixupConcatd(keys="image", encryption_key=make_key("mixup-and-concat"))(result)
+    assert combined["image"].shape == (1, 32, 32)
+    assert "image_original" not in combined
+
+
+def test_metadata_survive(base: nn.Module, images: Tensor) -> None:
+    affine = torch.diag(torch.tensor([2.0, 3.0, 4.0, 1.0], dtype=torch.float64))
+    image = MetaTensor(images[0], affine=affine, meta={"patient": "x"})
+    result = Compose(pipeline(base, make_key()))({"image": image, "label": 2})["image"]
+    assert isinstance(result, MetaTensor)
+    assert torch.equal(result.affine, affine)
+    assert result.meta["patient"] == "x"
+    assert not result.requires_grad
+
+
+def test_names_and_numbers_of_classes_are_the_same_label(base: nn.Module, images: Tensor) -> None:
+    encrypt = AdversarialEncrypt(base, make_key())
+    expected = encrypt(images[0], 3)
+    for label in ("d", torch.tensor(3), torch.tensor([3]), [3], ["d"]):
+        assert torch.equal(encrypt(images[0], label), expected)
+    with pytest.raises(DatasetError, match="unknown class 'x'"):
+        encrypt(images[0], "x")
+
+
+def test_a_region_stays_a_region(base: nn.Module, images: Tensor) -> None:
+    region = torch.zeros(1, 32, 32)
+    region[:, :16] = 1
+    encrypt = AdversarialEncryptd(keys="image", network=base, encryption_key=make_key(), region_key="body")
+    versions = encrypt({"image": images[0], "label": 0, "body": region})["image"]
+    assert torch.equal(versions[:, :, 16:], images[0][:, 16:].expand(2, 1, 16, 32))
+
+
+def test_each_combiner_takes_its_own_keys_and_points_to_the_one_for_all() -> None:
+    ConcatCombine(make_key("horizontal-concat"))
+    MixupConcat(make_key("mixup"))
+    for wrong in (lambda: ConcatCombine(make_key("mixup")), lambda: MixupConcat(make_key("cutmix"))):
+        with pytest.raises(SettingsError, match="CombineVersions") as error:
+            wrong()
+        assert not any(name in str(error.value) for name in ("mixup", "cutmix"))
+
+
+def test_a_combiner_without_the_encryption_before_it_says_so(images: Tensor) -> None:
+    with pytest.raises(SettingsError, match="put AdversarialEncryptd before"):
+        ConcatCombined(keys="image", encryption_key=make_key())({"image": images[:2], "label": 0})
+
+
+def test_missing_keys_are_skipped_when_allowed(base: nn.Module, images: Tensor) -> None:
+    encrypt = AdversarialEncryptd(
+        keys=["image", "second"], network=base, encryption_key=make_key(), allow_missing_keys=True
+    )
+    assert "second" not in encrypt({"image": images[0], "label": 0})
+
+
+def test_transforms_can_be_pickled_and_still_give_the_same_bytes(base: nn.Module, images: Tensor) -> None:
+    transform = Compose(pipeline(base, make_key()))
+    sample = {"image": images[0], "label": 1}
+    expected = transform(sample)["image"]
+    assert torch.equal(pickle.loads(pickle.dumps(transform))(sample)["image"], expected)
+
+
+def test_cached_and_loaded_by_workers_the_same_bytes(base: nn.Module, images: Tensor, labels: Tensor) -> None:
+    samples = [{"image": image, "label": int(label)} for image, label in zip(images, labels, strict=True)]
+    transform = Compose(pipeline(base, make_key()))
+    expected = torch.stack([transform(sample)["image"] for sample in samples])
+    cached = CacheDataset(samples, transform, progress=False, num_workers=None)
+    assert torch.equal(torch.stack([cached[index]["image"] for index in range(8)]), expected)
+    loader = DataLoader(Dataset(samples, transform), batch_size=4, num_workers=2)
+    assert torch.equal(torch.cat([batch["image"] for batch in loader]), expected)
+
+
+@pytest.mark.parametrize("file_format", ["nifti", "png16"])
+def test_a_monai_pipeline_in_a_loader_gives_the_bytes_of_the_command(
+    base: nn.Module, tmp_path: Path, file_format: str
+) -> None:
+    """The pipeline of the README on real files, against what the encrypt command writes for the same files."""
+    generator = torch.Generator().manual_seed(5)
+    suffix = ".nii.gz" if file_format == "nifti" else ".png"
+    for label in CLASSES:
+        (tmp_path / "in" / label).mkdir(parents=True)
+        image = torch.rand(1, 32, 32, generator=generator)
+        image.view(-1)[:2] = torch.tensor([0.0, 1.0])  # So that scaling intensities changes nothing.
+        (tmp_path / "in" / label / f"case {label}{suffix}").write_bytes(encode_image(image, file_format))
+    key, folder = make_key(), find_images(tmp_path / "in")
+    encrypt_folder(folder, tmp_path / "out", key, base, EncryptionOptions(formats=("png16",), workers=2))
+    by_command = load_image_set(find_images(tmp_path / "out"))
+    load = (
+        [LoadImaged(keys="image", reader="NibabelReader"), SqueezeSlice(), EnsureChannelFirstd(keys="image")]
+        if file_format == "nifti"
+        else [LoadImaged(keys="image", reader="PILReader", reverse_indexing=False), EnsureChannelFirstd(keys="image")]
+    )
+    chain = Compose(
+        [
+            *load,
+            ScaleIntensityd(keys="image"),
+            AdversarialEncryptd(keys="image", label_key="label", network=base, encryption_key=key),
+            ConcatCombined(keys="image", encryption_key=key, levels=65535),
+        ]
+    )
+    samples = [{"image": str(file.path), "label": file.label} for file in folder.files]
+    loaded = DataLoader(Dataset(samples, chain), batch_size=1, num_workers=2)
+    by_pipeline = torch.cat([batch["image"].as_subclass(torch.Tensor) for batch in loaded])
+    assert torch.equal(read_image(folder.files[0].path), load_image_set(folder).images[0])
+    assert torch.equal(by_pipeline, by_command.images)
+
+
+class SqueezeSlice:
+    """Slices are stored as volumes of one slice."""
+
+    def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
+        return {**data, "image": data["image"][..., 0]}
