@@ -15,8 +15,17 @@ from typing import Any
 
 from monai_advenc.errors import OutputError
 
+try:
+    import fcntl
+except ImportError:  # Windows knows no record locks; there the folder is not guarded.
+    fcntl = None  # type: ignore[assignment]
+
 TEMPORARY_SUFFIX = ".advenc-part"
 """Ends the name of every file that is still being written; whatever bears it after a crash may be deleted."""
+
+
+LOCK_NAME = ".advenc-lock"
+"""A file in a folder that is being written into."""
 
 
 def write_atomically(path: Path, data: bytes, *, overwrite: bool = False, mode: int = 0o644) -> None:
@@ -76,6 +85,35 @@ def remove_temporaries(folder: Path) -> int:
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)
     return len(leftovers)
+
+
+class FolderLock:
+    """Keeps a second process from writing into the same folder; gone when its process is, however it ended.
+
+    Args:
+        folder: An existing folder.
+
+    Raises:
+        OutputError: Another process holds the lock.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / LOCK_NAME
+        self._file = self._path.open("w")
+        if fcntl is not None:
+            try:
+                # A record lock, which workers do not inherit: they may outlive a killed run by a moment.
+                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                self._file.close()
+                raise OutputError(
+                    f"another run is writing into {folder}; wait for it or choose another --out"
+                ) from None
+
+    def release(self) -> None:
+        """Give the folder free and remove the lock's file."""
+        self._path.unlink(missing_ok=True)
+        self._file.close()
 
 
 def sha256_of(path: Path) -> str:

@@ -38,7 +38,8 @@ def test_inside_a_supervised_evaluator_it_gives_the_bytes_of_encrypt_batch(
         decollate=False,
     )
     evaluator.add_event_handler(
-        Events.ITERATION_COMPLETED, lambda engine: collected.append(engine.state.output["pred"].as_subclass(torch.Tensor))
+        Events.ITERATION_COMPLETED,
+        lambda engine: collected.append(engine.state.output["pred"].as_subclass(torch.Tensor)),
     )
     evaluator.run()
     expected = encrypt_batch(key, prepare(network, (1, 32, 32)), images, labels, levels=65535)

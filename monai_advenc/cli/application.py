@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +21,13 @@ EXIT_INTERRUPTED = 130
 class ErrorsInOneLine(TyperGroup):
     """Turns every :class:`AdvencError` into one line on stderr (and one JSON object with ``--json``), exit status 2."""
 
+    _as_json = False
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Note whether a machine listens, before a command can fail."""
+        self._as_json = "--json" in args
+        return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
@@ -29,7 +35,7 @@ class ErrorsInOneLine(TyperGroup):
         except AdvencError as error:
             if ctx.params.get("debug"):
                 raise
-            if "--json" in sys.argv:
+            if self._as_json:
                 # A machine that reads stdout finds an object there, whatever happened.
                 print(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}}))
             print_error(str(error))

@@ -8,6 +8,7 @@ change a byte of the result.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -116,12 +117,23 @@ def encrypt_folder(
             f"the key is for classes {', '.join(key.classes)}, the images have {', '.join(source.classes)}; "
             "give the key of this data set or draw one with keygen"
         )
-    folder = EncryptedFolder(out, _header(key, network, options))
+    with contextlib.closing(EncryptedFolder(out, _header(key, network, options))) as folder:
+        return _encrypt_missing(folder, source, key, network, options, progress)
+
+
+def _encrypt_missing(
+    folder: EncryptedFolder,
+    source: ImageFolder,
+    key: EncryptionKey,
+    network: nn.Module,
+    options: EncryptionOptions,
+    progress: Callable[[int], None],
+) -> EncryptionResult:
     missing = [file for file in source.files if file.id not in folder.records]
     progress(len(source.files) - len(missing))
     failures: list[Failure] = []
     on_gpu = any(parameter.is_cuda for parameter in network.parameters())
-    blocks = _Blocks(missing, source, out, key, network, options)
+    blocks = _Blocks(missing, source, folder.folder, key, network, options)
     for outcomes in compute_items(blocks, 0 if on_gpu else options.workers):
         folder.add(outcome for outcome in outcomes if isinstance(outcome, ImageRecord))
         failures += (outcome for outcome in outcomes if isinstance(outcome, Failure))

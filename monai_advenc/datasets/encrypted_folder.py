@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from monai_advenc.errors import OutputError, SettingsError
-from monai_advenc.files import remove_temporaries, sha256_of, write_atomically
+from monai_advenc.files import LOCK_NAME, FolderLock, remove_temporaries, sha256_of, write_atomically
 from monai_advenc.manifest import MANIFEST_NAME, Budget, ImageRecord, Manifest, RunHeader
 
 JOURNAL_NAME = ".journal.jsonl"
@@ -60,6 +60,7 @@ class EncryptedFolder:
         if not os.access(self.folder if self.folder.exists() else self.folder.absolute().parent, os.W_OK):
             raise OutputError(f"{self.folder} is read-only; choose another --out")
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FolderLock(self.folder)
         remove_temporaries(self.folder)
         if not journal.exists():
             write_atomically(journal, (self.header.model_dump_json() + "\n").encode())
@@ -94,7 +95,7 @@ class EncryptedFolder:
             )
 
     def _require_empty(self) -> None:
-        if self.folder.is_dir() and any(path for path in self.folder.iterdir()):
+        if self.folder.is_dir() and any(path.name != LOCK_NAME for path in self.folder.iterdir()):
             raise OutputError(f"{self.folder} is not empty and not an unfinished encryption; choose another --out")
         if self.folder.exists() and not self.folder.is_dir():
             raise OutputError(f"{self.folder} is a file; choose a folder for --out")
@@ -130,4 +131,9 @@ class EncryptedFolder:
         manifest = Manifest(header=self.header, budget=Budget.of(self.header.norm, images), images=images)
         manifest.save(self.folder)
         (self.folder / JOURNAL_NAME).unlink(missing_ok=True)
+        remove_temporaries(self.folder)
         return manifest
+
+    def close(self) -> None:
+        """Give the folder free."""
+        self._lock.release()

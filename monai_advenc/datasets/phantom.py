@@ -54,9 +54,9 @@ class Difficulty(Settings):
         overlap: Probability that a tumor grows at a site of any class instead of its own; at 1 its place says nothing.
     """
 
-    contrast: float = Field(default=0.9, gt=0, le=1)
+    contrast: float = Field(default=0.8, gt=0, le=1)
     noise: float = Field(default=0.03, ge=0, le=0.5)
-    overlap: float = Field(default=0.7, ge=0, le=1)
+    overlap: float = Field(default=1.0, ge=0, le=1)
 
 
 def phantom_volume(

@@ -64,7 +64,7 @@ def _graded(points: Points, depth: Array, generator: np.random.Generator) -> Arr
 def _cystic(points: Points, depth: Array, generator: np.random.Generator) -> Array:
     """Craniopharyngioma: a dark cyst in a bright wall."""
     wall = generator.uniform(4, 6)
-    return (0.92 - 0.5 * inside(depth - np.float32(wall), 3)).astype(np.float32)
+    return (0.92 - 0.38 * inside(depth - np.float32(wall), 3)).astype(np.float32)
 
 
 def _shape(array: Array) -> tuple[int, int, int]:

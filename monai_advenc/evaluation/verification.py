@@ -15,7 +15,7 @@ from monai_advenc.datasets.encrypted_folder import JOURNAL_NAME
 from monai_advenc.datasets.image_folder import ImageFolder, read_image, resize_image, to_gray
 from monai_advenc.errors import AdvencError
 from monai_advenc.fidelity import measure_fidelity
-from monai_advenc.files import sha256_of
+from monai_advenc.files import LOCK_NAME, sha256_of
 from monai_advenc.manifest import MANIFEST_NAME, Budget, ImageRecord, Manifest
 
 TOLERANCE = 1e-4
@@ -128,6 +128,10 @@ def _compare(image: Tensor, record: ImageRecord, source: Path) -> Iterable[str]:
 
 
 def _strangers(folder: Path, manifest: Manifest) -> list[str]:
-    known = {file.path for record in manifest.images for file in record.files} | {MANIFEST_NAME, JOURNAL_NAME}
+    known = {file.path for record in manifest.images for file in record.files} | {
+        MANIFEST_NAME,
+        JOURNAL_NAME,
+        LOCK_NAME,
+    }
     paths = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
     return [path for path in paths if path not in known]

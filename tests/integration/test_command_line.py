@@ -1,0 +1,366 @@
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from monai_advenc.datasets.image_folder import find_images
+from monai_advenc.evaluation.verification import verify_folder
+from monai_advenc.key import EncryptionKey
+from monai_advenc.volumes.slice_writer import encode_image
+from tests.integration.conftest import World
+
+Run = Callable[..., Any]
+
+SIZE = ("--size", 32)
+FAST = (*SIZE, "--workers", 0)
+
+
+def sole_error(result: Any) -> str:
+    """The one line that a refused command prints to stderr; its exit status is 2."""
+    assert result.exit_code == 2, result.output
+    lines = [line for line in result.stderr.splitlines() if "error:" in line]
+    assert len(lines) == 1
+    assert "Traceback" not in result.output
+    return lines[0]
+
+
+def copy_of(volumes: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(volumes, tmp_path / "volumes"))
+
+
+def replace_voxels(path: Path, change: Callable[[Any], Any], affine: Any = None) -> None:
+    image: Any = nibabel.load(path)
+    values = change(np.asarray(image.dataobj).astype(np.float32))
+    path.unlink()
+    nibabel.save(nibabel.Nifti1Image(values, image.affine if affine is None else affine), path)
+
+
+def test_volumes_become_an_encrypted_data_set_that_verifies(world: World, run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "for others"
+    result = run("slice-and-encrypt", world.volumes, "--out", out, "--base", world.base, *FAST, "--json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert summary["images"] == 10
+    assert summary["failures"] == []
+    private = tmp_path / "for others-private"
+    key = EncryptionKey.load(private / "key.json")
+    assert summary["key_id"] == key.key_id
+    assert summary["budget"]["l2"]["max"] <= 2 * 32 / 320
+    assert sorted(path.name for path in private.iterdir()) == ["key.json", "report.html", "slices"]
+    originals = find_images(private / "slices")
+    assert verify_folder(out, originals=originals).problems == ()
+    suffixes = {"".join(path.suffixes) for path in out.rglob("*") if path.is_file()}
+    assert suffixes == {".png", ".nii.gz", ".json"}
+    checked = run("verify", out, "--originals", private / "slices", "--json")
+    assert checked.exit_code == 0
+    assert json.loads(checked.stdout)["compared"] == 10
+
+
+def test_the_paper_in_three_profiles(world: World, run: Run, tmp_path: Path) -> None:
+    expected = {"paper-basic": ("basic", 1), "paper-concat": ("horizontal-concat", 2)}
+    expected["paper-mixup-concat"] = ("mixup-and-concat", 4)
+    for profile, (combiner, targets) in expected.items():
+        path = tmp_path / f"{profile}.json"
+        assert run("keygen", path, "--classes", "a,b,c,d,e", "--profile", profile).exit_code == 0
+        key = EncryptionKey.load(path)
+        assert (key.combiner.name, key.correspondence.num_targets) == (combiner, targets)
+        settings = key.perturbation
+        assert (settings.radius, settings.step_size, settings.steps, settings.augmentation) == (2, 0.1, 100, None)
+        assert settings.reference_side == 320
+    assert run("keygen", tmp_path / "ours.json", "--classes", "a,b,c").exit_code == 0
+    assert EncryptionKey.load(tmp_path / "ours.json").perturbation.augmentation is not None
+
+
+def test_a_dry_run_writes_nothing(world: World, run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run("slice-and-encrypt", world.volumes, "--out", out, "--base", world.base, "--dry-run", "--json")
+    assert json.loads(result.stdout)["cases"] == dict.fromkeys(sorted(p.name for p in world.volumes.iterdir()), 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_slices_then_encrypt_give_the_same_as_slice_and_encrypt(world: World, run: Run, tmp_path: Path) -> None:
+    together, apart = tmp_path / "together", tmp_path / "apart"
+    key_and_base = ("--key", world.key, "--base", world.base)
+    assert run("slice-and-encrypt", world.volumes, "--out", together, *key_and_base, *FAST).exit_code == 0
+    assert run("slice", world.volumes, "--out", tmp_path / "slices", *FAST).exit_code == 0
+    assert run("encrypt", tmp_path / "slices", "--out", apart, *key_and_base, "--workers", 2).exit_code == 0
+    for path in sorted(together.rglob("*")):
+        if path.is_file():
+            assert (apart / path.relative_to(together)).read_bytes() == path.read_bytes()
+
+
+def test_one_class_cannot_be_encrypted(world: World, run: Run, tmp_path: Path) -> None:
+    volumes = tmp_path / "volumes"
+    shutil.copytree(world.volumes / "chordoma", volumes / "chordoma")
+    assert "one class only" in sole_error(run("slice-and-encrypt", volumes, "--out", tmp_path / "out"))
+
+
+def test_too_few_classes_for_the_combiner(run: Run, tmp_path: Path) -> None:
+    error = sole_error(run("keygen", tmp_path / "key.json", "--classes", "a,b"))
+    assert "need at least 3 classes, got 2" in error
+    assert run("keygen", tmp_path / "key.json", "--classes", "a,b", "--combiner", "basic").exit_code == 0
+
+
+def test_too_few_cases_for_a_base_says_how_many_are_missing(world: World, run: Run, tmp_path: Path) -> None:
+    error = sole_error(run("slice-and-encrypt", world.volumes, "--out", tmp_path / "out"))
+    assert "18 of chordoma" in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def delete_mask(case: Path) -> None:
+    (case / "seg.nii.gz").unlink()
+
+
+def empty_mask(case: Path) -> None:
+    replace_voxels(case / "seg.nii.gz", lambda values: values * 0)
+
+
+def shift_mask(case: Path) -> None:
+    replace_voxels(case / "seg.nii.gz", lambda values: values, affine=np.diag([2.0, 2, 2, 1]))
+
+
+def shrink_mask(case: Path) -> None:
+    replace_voxels(case / "seg.nii.gz", lambda values: values[:-1])
+
+
+def four_dimensions(case: Path) -> None:
+    replace_voxels(case / "image.nii.gz", lambda values: np.stack([values, values], axis=-1))
+
+
+def colors(case: Path) -> None:
+    image: Any = nibabel.load(case / "image.nii.gz")
+    rgb = np.zeros(image.shape, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    (case / "image.nii.gz").unlink()
+    nibabel.save(nibabel.Nifti1Image(rgb, image.affine), case / "image.nii.gz")
+
+
+def not_a_number(case: Path) -> None:
+    replace_voxels(case / "image.nii.gz", lambda values: np.where(values > 500, np.nan, values))
+
+
+def constant(case: Path) -> None:
+    replace_voxels(case / "image.nii.gz", lambda values: values * 0 + 7)
+
+
+def truncated(case: Path) -> None:
+    content = (case / "image.nii.gz").read_bytes()
+    (case / "image.nii.gz").write_bytes(content[: len(content) // 2])
+
+
+def no_image(case: Path) -> None:
+    (case / "image.nii.gz").write_bytes(gzip.compress(b"Dear colleague, enclosed please find the scan."))
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (delete_mask, "no mask beside"),
+        (empty_mask, "is empty"),
+        (shift_mask, "another affine"),
+        (shrink_mask, "has shape"),
+        (four_dimensions, "4-D"),
+        (colors, "RGB"),
+        (not_a_number, "NaN"),
+        (constant, "constant"),
+        (truncated, "damaged"),
+        (no_image, "damaged or no volume"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_a_bad_case_is_named_in_one_line_and_the_others_are_unharmed(
+    world: World, run: Run, tmp_path: Path, harm: Callable[[Path], None], message: str
+) -> None:
+    volumes, out = copy_of(world.volumes, tmp_path), tmp_path / "out"
+    case = sorted((volumes / "meningioma").iterdir())[0]
+    harm(case)
+    command = ("slice-and-encrypt", volumes, "--out", out, "--base", world.base, "--key", world.key, *FAST)
+    error = sole_error(run(*command))
+    assert case.name in error
+    assert message in error
+    result = run(*command, "--keep-going", "--json")
+    assert result.exit_code == 2
+    outcome = json.loads(result.stdout.splitlines()[0])
+    assert outcome["images"] == 9
+    assert [failure["id"] for failure in outcome["failures"]] == [case.name]
+    shutil.rmtree(case)
+    shutil.copytree(world.volumes / "meningioma" / case.name, case)
+    assert run(*command).exit_code == 0
+    assert len(list(out.rglob("*.png"))) == 10
+
+
+def test_two_cases_with_one_id(world: World, run: Run, tmp_path: Path) -> None:
+    volumes = copy_of(world.volumes, tmp_path)
+    case = sorted((volumes / "meningioma").iterdir())[0]
+    shutil.copytree(case, volumes / "chordoma" / case.name)
+    error = sole_error(run("slice-and-encrypt", volumes, "--out", tmp_path / "out", "--base", world.base))
+    assert "two cases with one id" in error
+
+
+def test_unicode_and_spaces_in_names(world: World, run: Run, tmp_path: Path) -> None:
+    volumes = copy_of(world.volumes, tmp_path / "Ordner mit Leerzeichen")
+    for number, case in enumerate(sorted(volumes.glob("*/*"))):
+        case.rename(case.with_name(f"Fall {number} – Müller, 李"))
+    command = ("slice-and-encrypt", volumes, "--out", tmp_path / "für andere", "--base", world.base, *FAST)
+    assert run(*command).exit_code == 0
+    assert run("verify", tmp_path / "für andere").exit_code == 0
+
+
+def test_a_folder_begun_with_another_key_is_left_alone(world: World, run: Run, tmp_path: Path) -> None:
+    command = ("slice-and-encrypt", world.volumes, "--out", tmp_path / "out", "--base", world.base, *FAST)
+    assert run(*command, "--key", world.key).exit_code == 0
+    other = tmp_path / "other.json"
+    classes = ",".join(EncryptionKey.load(world.key).classes)
+    assert run("keygen", other, "--classes", classes).exit_code == 0
+    assert "another key" in sole_error(run(*command, "--key", other))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"{", "damaged or no key"), (b"{}", "no encryption key"), (None, "cannot read the key")]
+)
+def test_a_damaged_or_missing_key(
+    world: World, run: Run, tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    key = tmp_path / "key.json"
+    if content is not None:
+        key.write_bytes(content)
+        key.chmod(0o600)
+    command = ("slice-and-encrypt", world.volumes, "--out", tmp_path / "out", "--base", world.base, *FAST)
+    assert message in sole_error(run(*command, "--key", key))
+
+
+def test_a_key_for_other_classes_and_a_key_that_others_can_read(world: World, run: Run, tmp_path: Path) -> None:
+    assert run("keygen", tmp_path / "key.json", "--classes", "a,b,c").exit_code == 0
+    command = ("slice-and-encrypt", world.volumes, "--out", tmp_path / "out", "--base", world.base, *FAST)
+    assert "classes" in sole_error(run(*command, "--key", tmp_path / "key.json"))
+    copy = tmp_path / "open.json"
+    copy.write_bytes(world.key.read_bytes())
+    copy.chmod(0o644)
+    assert "chmod 600" in sole_error(run(*command, "--key", copy))
+    assert run(*command, "--key", copy, "--insecure-key-permissions").exit_code == 0
+
+
+def test_a_file_that_is_no_network(world: World, run: Run, tmp_path: Path) -> None:
+    command = ("slice-and-encrypt", world.volumes, "--out", tmp_path / "out", *FAST)
+    assert "network" in sole_error(run(*command, "--base", world.key))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere; the full-disk test covers a refusing disk")
+def test_a_read_only_output(world: World, run: Run, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        command = ("slice-and-encrypt", world.volumes, "--out", tmp_path / "out", "--base", world.base, *FAST)
+        assert "cannot" in sole_error(run(*command))
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_an_output_that_is_a_file(world: World, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    command = ("slice-and-encrypt", world.volumes, "--out", tmp_path / "out", "--base", world.base, *FAST)
+    assert run(*command).exit_code == 2
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_full_disk_loses_nothing_and_leaves_nothing_half_written(
+    world: World, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    slices, out = tmp_path / "slices", tmp_path / "out"
+    assert run("slice", world.volumes, "--out", slices, *FAST).exit_code == 0
+    command = ("encrypt", slices, "--out", out, "--key", world.key, "--base", world.base, "--workers", workers)
+    fsync, calls = os.fsync, []
+
+    def refuse(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) > 6:
+            raise OSError(28, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    error = sole_error(run(*command))
+    assert "No space left on device" in error
+    monkeypatch.undo()
+    assert not list(out.rglob("*.advenc-part"))
+    assert run(*command).exit_code == 0
+    assert run("verify", out, "--originals", slices).exit_code == 0
+
+
+def test_an_unknown_class_in_the_images(world: World, run: Run, tmp_path: Path) -> None:
+    slices = tmp_path / "slices"
+    assert run("slice", world.volumes, "--out", slices, *FAST).exit_code == 0
+    (slices / "metastasis").mkdir()
+    (slices / "metastasis" / "case.png").write_bytes(encode_image(torch.rand(1, 32, 32), "png16"))
+    command = ("encrypt", slices, "--out", tmp_path / "out", "--key", world.key, "--base", world.base)
+    assert "unknown class 'metastasis'" in sole_error(run(*command))
+
+
+def test_an_intact_data_set_verifies_and_a_harmed_one_does_not(world: World, run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ("slice-and-encrypt", world.volumes, "--out", out, "--base", world.base, "--key", world.key, *FAST)
+    assert run(*command).exit_code == 0
+    assert run("verify", out).exit_code == 0
+    next(out.rglob("*.png")).unlink()
+    result = run("verify", out, "--json")
+    assert "do not hold" in sole_error(result)
+    assert len(json.loads(result.stdout.splitlines()[0])["problems"]) == 1
+    assert "no manifest.json" in sole_error(run("verify", tmp_path))
+
+
+def test_errors_reach_machines_as_json(run: Run, tmp_path: Path) -> None:
+    result = run("verify", tmp_path, "--json")
+    assert json.loads(result.stdout)["error"]["type"] == "VerificationError"
+
+
+@pytest.mark.parametrize(
+    "command", ["demo", "slice-and-encrypt", "slice", "train-base", "keygen", "encrypt", "verify", "evaluate"]
+)
+def test_every_command_explains_itself(run: Run, command: str) -> None:
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert len(result.output.splitlines()) > 10
+
+
+def test_a_base_is_trained_and_evaluated_on_what_it_never_saw(run: Run, tmp_path: Path) -> None:
+    """Bright left, middle or right: a task that a few epochs teach."""
+    generator = torch.Generator().manual_seed(0)
+    for split, count in (("train", 40), ("test", 10)):
+        for place, label in enumerate(("left", "middle", "right")):
+            (tmp_path / split / label).mkdir(parents=True)
+            for index in range(count):
+                image = 0.3 * torch.rand(1, 32, 32, generator=generator)
+                image[:, :, 10 * place + 4 : 10 * place + 8] += 0.6
+                name = f"{split} {label} {index}.png"
+                (tmp_path / split / label / name).write_bytes(encode_image(image, "png8"))
+    base, store = tmp_path / "base.pt", tmp_path / "tracking"
+    common = ("--epochs", 8, "--tracking-uri", f"sqlite:///{tmp_path}/runs.db")
+    result = run("train-base", tmp_path / "train", "--out", base, "--test", tmp_path / "test", *common, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["test_accuracy"] > 0.9
+    assert "never overwritten" in sole_error(run("train-base", tmp_path / "train", "--out", base, *common))
+    key = tmp_path / "key.json"
+    assert run("keygen", key, "--images", tmp_path / "train", "--steps", 4, "--key-seed", 1).exit_code == 0
+    for split in ("train", "test"):
+        out = tmp_path / f"encrypted {split}"
+        command = ("encrypt", tmp_path / split, "--out", out, "--key", key, "--base", base, "--workers", 2)
+        assert run(*command).exit_code == 0
+    tests = ("--test-originals", tmp_path / "test", "--test-encrypted", tmp_path / "encrypted test")
+    command = ("evaluate", tmp_path / "train", tmp_path / "encrypted train", *tests, "--out", tmp_path / "evaluation")
+    result = run(*command, *common, "--victims", "vgg_small", "--workers", 1, "--json")
+    assert result.exit_code == 0, result.output
+    rows = {(row["trained_on"], row["test_set"]): row for row in json.loads(result.stdout)["rows"]}
+    assert rows["clean", "orig"]["last"] > 0.9
+    assert ("encrypted", "enc") in rows
+    assert (tmp_path / "evaluation" / "report.html").stat().st_size > 10_000
+    again = run(*command, *common, "--victims", "vgg_small", "--workers", 1, "--json")
+    assert json.loads(again.stdout)["rows"] == json.loads(result.stdout)["rows"]
+    assert not store.exists()
