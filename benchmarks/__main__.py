@@ -1,10 +1,11 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""How much faster encryption gets by preparing the network: ``python -m benchmarks``.
+"""How much preparing a network for PGD gains: ratios from one interleaved run, on one thread.
 
-Every round times all ways one after the other, so that what else the machine does hits all alike; only ratios within
-a round are compared; images per second depend on the machine and are printed for orientation. Weights are random:
-what a network has learned does not change its speed.
+    python -m benchmarks
+
+Seconds depend on the machine and on what else it does; the ratio of two things measured in turn does much less, so
+only ratios are printed. The final loss is compared first: a faster result must be the same result.
 """
 
 from __future__ import annotations
@@ -12,82 +13,82 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
-from torch import nn
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.nn import functional
 
-from monai_advenc.acceleration import computes_in_bf16, prepare
-from monai_advenc.encryption import BATCH_SIZE, encrypt_batch
-from monai_advenc.key import EncryptionKey
+from monai_advenc.acceleration import prepare
 from monai_advenc.networks import get_network
-from monai_advenc.perturbation import PerturbationSettings
+from monai_advenc.perturbation import PerturbationSettings, perturb
 
-ROUNDS = 5
-
-CLASSES = ("meningioma", "chordoma", "schwannoma", "pituitary adenoma", "craniopharyngioma")
-
-WAYS: dict[str, Callable[[nn.Module, tuple[int, int, int]], nn.Module]] = {
-    "as trained": lambda network, shape: network,
-    "prepared, fp32": lambda network, shape: prepare(network, shape, precision="fp32"),
-    "prepared, bf16": lambda network, shape: prepare(network, shape, precision="bf16"),
-}
-"""The first is what the others are compared with: the network in evaluation mode, nothing else done to it. Encryption
-takes bf16 by itself where the processor computes in it and the trained network's gradients agree with fp32."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """A base network and images of one size; two targets an image, as in Horizontal Concat."""
-
-    network: str
-    side: int
-    images: int
-    steps: int
-
-
-CASES = (
-    Case(network="resnet_small", side=64, images=4 * BATCH_SIZE, steps=16),
-    Case(network="resnet18", side=320, images=BATCH_SIZE // 2, steps=2),
-)
-
-
-def seconds_of_rounds(case: Case) -> dict[str, list[float]]:
-    """Seconds of each way in each round, without a first round that warms everything up."""
-    shape = (1, case.side, case.side)
-    network = get_network(case.network, len(CLASSES), 1, case.side, seed=0).eval()
-    ways = dict(WAYS)
-    if not computes_in_bf16(torch.device("cpu")):
-        del ways["prepared, bf16"]  # It would be emulated, and encryption would never choose it.
-    networks = {name: way(network, shape) for name, way in ways.items()}
-    key = EncryptionKey.draw(CLASSES, PerturbationSettings(radius=2.0, step_size=0.1, steps=case.steps), seed=0)
-    images = torch.rand(case.images, *shape, generator=torch.Generator().manual_seed(0))
-    labels = torch.arange(case.images) % len(CLASSES)
-    seconds: dict[str, list[float]] = {name: [] for name in networks}
-    for round_number in range(ROUNDS + 1):
-        for name, prepared in networks.items():
-            start = time.perf_counter()
-            encrypt_batch(key, prepared, images, labels)
-            if round_number:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
+REPEATS = 7
+STEPS = 5
+CASES = (("resnet_small", 1, 64, 16), ("resnet18", 3, 32, 16), ("resnet18", 1, 224, 4))
+"""Network, channels, image side, images in a batch."""
 
 
 def main() -> None:
-    """Print one table for each case."""
-    torch.set_num_threads(1)  # As in each worker process.
-    for case in CASES:
-        print(
-            f"{case.network}, {case.side}x{case.side} pixels, {case.images} images, 2 targets, {case.steps} steps, "
-            f"1 thread, {ROUNDS} rounds"
-        )
-        seconds = seconds_of_rounds(case)
-        reference = next(iter(seconds.values()))
-        for name, values in seconds.items():
-            ratios = [slow / fast for slow, fast in zip(reference, values, strict=True)]
-            rate = case.images / statistics.median(values)
-            spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-            print(f"  {name:<16} {rate:8.2f} images/s   {statistics.median(ratios):5.2f} times ({spread})")
+    """Measure and print."""
+    torch.set_num_threads(1)
+    table = Table(title=f"Speed of {STEPS} PGD steps against the plain network, median of {REPEATS} (min to max)")
+    for column in ("network", "images", "prepared fp32", "prepared bf16", "loss, plain", "loss, fp32", "loss, bf16"):
+        table.add_column(column)
+    for name, channels, side, batch in CASES:
+        table.add_row(*measure_case(name, channels, side, batch))
+    Console().print(table)
+
+
+def measure_case(name: str, channels: int, side: int, batch: int) -> list[str]:
+    """One row of the table."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(batch, channels, side, side, generator=generator)
+    targets = torch.arange(batch) % 5
+    plain = with_running_statistics(get_network(name, 5, channels, side), images)
+    settings = PerturbationSettings(radius=2, step_size=0.4, steps=STEPS, reference_side=320)
+    networks = {
+        "plain": plain,
+        "fp32": prepare(plain, (channels, side, side), precision="fp32"),
+        "bf16": prepare(plain, (channels, side, side), precision="bf16"),
+    }
+    runs = {key: lambda n=network: perturb(n, images, targets, settings) for key, network in networks.items()}
+    losses = {key: final_loss(plain, run(), targets) for key, run in runs.items()}
+    ratios = interleaved_ratios(runs, REPEATS)
+    return [
+        name,
+        f"{batch} x {channels} x {side} x {side}",
+        *(f"{statistics.median(r):.2f} ({min(r):.2f} to {max(r):.2f})" for r in (ratios["fp32"], ratios["bf16"])),
+        *(f"{losses[key]:.4f}" for key in ("plain", "fp32", "bf16")),
+    ]
+
+
+def with_running_statistics(network: nn.Module, images: Tensor) -> nn.Module:
+    """The network in evaluation mode, its batch norm having seen images once."""
+    with torch.no_grad():
+        network.train()(images)
+    return network.eval()
+
+
+def final_loss(network: nn.Module, perturbed: Tensor, targets: Tensor) -> float:
+    """Cross entropy toward the targets by the plain network."""
+    with torch.no_grad():
+        return functional.cross_entropy(network(perturbed), targets).item()
+
+
+def interleaved_ratios(runs: dict[str, Callable[[], Tensor]], repeats: int) -> dict[str, list[float]]:
+    """How many times faster than the plain network each run is, pair by pair."""
+    ratios: dict[str, list[float]] = {key: [] for key in runs}
+    for _ in range(repeats):
+        seconds = {}
+        for key, run in runs.items():
+            start = time.perf_counter()
+            run()
+            seconds[key] = time.perf_counter() - start
+        for key in runs:
+            ratios[key].append(seconds["plain"] / seconds[key])
+    return ratios
 
 
 if __name__ == "__main__":

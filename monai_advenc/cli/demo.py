@@ -17,7 +17,6 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the report and all data.", file_okay=False)] = Path("demo-out"),
     seed: Annotated[int, typer.Option(min=0, help="Decides volumes, networks and keys.")] = 0,
     volumes: Annotated[int, typer.Option(min=100, help="Phantom volumes; fewer are faster and show less.")] = 2500,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes of every training.")] = 12,
     workers: options.Workers = None,
     json: options.Json = False,
 ) -> None:
@@ -32,7 +31,7 @@ def demo(
     summary = run_demo(
         out,
         seed=seed,
-        recipe=DemoRecipe(volumes=volumes, epochs=epochs),
+        recipe=DemoRecipe(volumes=volumes),
         workers=options.worker_count(workers),
         stage=progress,
     )

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from monai_advenc.report.encryption_report import encryption_report
+from monai_advenc.report.encryption_report import encryption_report, examples_of
 from monai_advenc.report.html import Example, Note, ReportContent, Table, render_report
 
-__all__ = ["Example", "Note", "ReportContent", "Table", "encryption_report", "render_report"]
+__all__ = ["Example", "Note", "ReportContent", "Table", "encryption_report", "examples_of", "render_report"]

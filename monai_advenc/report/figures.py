@@ -48,6 +48,28 @@ def difference(encrypted: Tensor, original: Tensor) -> Tensor:
     return ((encrypted - original) * DIFFERENCE_GAIN + 0.5).clamp(0, 1)
 
 
+def overview(rows: Sequence[tuple[str, Tensor, Tensor]]) -> bytes:
+    """One PNG with a column for each image: original above encrypted above their difference.
+
+    Args:
+        rows: Title, original and encrypted ``(C, H, W)`` of each image.
+    """
+    figure = Figure(figsize=(2.1 * len(rows), 6.6), layout="constrained", dpi=110)
+    grid = figure.subplots(3, len(rows), squeeze=False)
+    for column, (title, original, encrypted) in enumerate(rows):
+        shown = (original, encrypted, difference(encrypted, original))
+        for row, image in enumerate(shown):
+            grid[row, column].imshow(image.mean(dim=0).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            grid[row, column].set(xticks=[], yticks=[])
+            grid[row, column].spines[:].set_visible(False)
+        grid[0, column].set_title(title.replace("_", " "), fontsize=11, color=_INK)
+    for row, label in enumerate(("original", "encrypted", f"difference x {DIFFERENCE_GAIN}")):
+        grid[row, 0].set_ylabel(label, fontsize=11, color=_INK)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
 def accuracy_bars(rows: Sequence[Mapping[str, Any]], chance: float) -> str:
     """Accuracy on original images for each victim and training set, chance as a line; SVG.
 
@@ -93,7 +115,7 @@ def confusion_plot(confusion: Sequence[Sequence[int]], classes: Sequence[str], t
     axes.set_yticks(range(len(classes)), short)
     axes.set_xlabel("taken for")
     axes.set_ylabel("really")
-    axes.set_title(title, fontsize=10, color=_INK, loc="left")
+    axes.set_title(title, fontsize=9, color=_INK, loc="right")
     axes.tick_params(length=0)
     axes.grid(visible=False)
     return _svg(figure, f"Confusion matrix in percent: {title}")

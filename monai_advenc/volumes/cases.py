@@ -169,9 +169,14 @@ def _from_class_folders(folder: Path, labels: Path) -> Iterable[Case]:
             name = _stem(path)
             if not path.is_file() or not name or name.lower() in (*IMAGE_NAMES, *MASK_NAMES):
                 continue
-            if not name.lower().endswith(tuple(f"_{mask}" for mask in MASK_NAMES)) and not _is_brats(name):
-                masks = tuple(f"{name}_{mask}" for mask in MASK_NAMES)
+            if not name.lower().endswith(tuple(_beside("", MASK_NAMES))) and not _is_brats(name):
+                masks = tuple(_beside(name, MASK_NAMES))
                 yield Case(name, class_folder.name, path, _first_file(class_folder, masks))
+
+
+def _beside(name: str, endings: tuple[str, ...]) -> list[str]:
+    """``name_seg``, ``name-seg`` and so on."""
+    return [f"{name}{dash}{ending}" for ending in endings for dash in "_-"]
 
 
 def _is_brats(name: str) -> bool:
@@ -183,7 +188,7 @@ def _from_brats_names(folder: Path, labels: Path) -> Iterable[Case]:
     for modality in BRATS_MODALITIES:
         for path in sorted(folder.rglob(f"*[_-]{modality}.nii*")):
             name = re.sub(rf"[_-]{modality}$", "", _stem(path))
-            found.append((name, path, _first_file(path.parent, tuple(f"{name}{dash}seg" for dash in "_-"))))
+            found.append((name, path, _first_file(path.parent, tuple(_beside(name, ("seg",))))))
         if found:
             break
     if found:

@@ -227,9 +227,7 @@ def test_a_folder_begun_with_another_key_is_left_alone(world: World, run: Run, t
 @pytest.mark.parametrize(
     ("content", "message"), [(b"{", "damaged or no key"), (b"{}", "no encryption key"), (None, "cannot read the key")]
 )
-def test_a_damaged_or_missing_key(
-    world: World, run: Run, tmp_path: Path, content: bytes | None, message: str
-) -> None:
+def test_a_damaged_or_missing_key(world: World, run: Run, tmp_path: Path, content: bytes | None, message: str) -> None:
     key = tmp_path / "key.json"
     if content is not None:
         key.write_bytes(content)

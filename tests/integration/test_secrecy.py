@@ -47,9 +47,7 @@ def test_nothing_that_a_run_leaves_or_prints_holds_the_secret(
         assert path.suffix in (".png", ".gz") or combiner.encode() not in content, path
 
 
-def test_nothing_that_an_evaluation_tracks_or_reports_holds_the_secret(
-    run: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_nothing_that_an_evaluation_tracks_or_reports_holds_the_secret(run: Callable[..., Any], tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     for place, label in enumerate("abcde"):
         (tmp_path / "in" / label).mkdir(parents=True)

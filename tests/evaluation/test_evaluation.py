@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from monai_advenc.datasets.image_set import ImageSet
+from monai_advenc.errors import ImageError, OutputError, SanityError
+from monai_advenc.evaluation.accuracy import Accuracy, measure_accuracy, predict_logits
+from monai_advenc.evaluation.measurement import append_measurements, measurements_of, read_measurements, summarize
+from monai_advenc.evaluation.sanity import require_above_chance, require_disjoint, require_same_images
+from monai_advenc.evaluation.victims import VictimJob, train_victims
+from monai_advenc.fidelity import measure_fidelity
+from monai_advenc.training import TrainingSettings
+from tests.conftest import tiny_network
+
+
+class Constant(nn.Module):
+    """Always names class 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([0.0, 2.0, -1.0]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.weight.expand(len(images), 3)
+
+
+def make_set(count: int = 30, seed: int = 0) -> ImageSet:
+    """Bright top, middle or bottom."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 3
+    images = 0.2 * torch.rand(count, 1, 32, 32, generator=generator)
+    for image, label in zip(images, labels.tolist(), strict=True):
+        image[:, 10 * label : 10 * label + 8] += 0.7
+    return ImageSet(images, labels, tuple(f"{seed}-{number}" for number in range(count)), ("top", "middle", "bottom"))
+
+
+def test_a_constant_predictor_scores_exactly_its_class_share() -> None:
+    accuracy = measure_accuracy(Constant().eval(), make_set(31))
+    assert accuracy.value == 10 / 31
+    assert accuracy.per_class == (0, 1, 0)
+    assert accuracy.confusion == ((0, 11, 0), (0, 10, 0), (0, 10, 0))
+    low, high = accuracy.interval
+    assert low < 10 / 31 < high
+
+
+def test_the_interval_is_wilsons() -> None:
+    # Newcombe 1998, table I: 81 of 263, Wilson score interval 0.2553 to 0.3662.
+    low, high = Accuracy(((81, 182), (0, 0))).interval
+    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
+
+
+def test_measurements_that_would_mean_nothing_are_refused() -> None:
+    images = make_set()
+    with pytest.raises(SanityError, match="training mode"):
+        predict_logits(Constant().train(), images.images)
+    with pytest.raises(SanityError, match="probabilities"):
+        predict_logits(nn.Sequential(Constant(), nn.Softmax(dim=1)).eval(), images.images)
+    with pytest.raises(SanityError, match="no images"):
+        measure_accuracy(Constant().eval(), images.subset([]))
+    with pytest.raises(SanityError, match="learned nothing"):
+        require_above_chance(measure_accuracy(Constant().eval(), images), "it")
+    with pytest.raises(SanityError, match="nothing was encrypted"):
+        require_same_images(images, images, "images")
+    with pytest.raises(SanityError, match="not the same images"):
+        require_same_images(make_set(seed=1), images, "images")
+    with pytest.raises(SanityError, match="both training and test"):
+        require_disjoint(images, images.subset([3]))
+
+
+def test_victims_learn_and_are_the_same_whoever_trains_them() -> None:
+    jobs = [
+        VictimJob(
+            network=network,
+            trained_on="clean",
+            train_set=make_set(240),
+            test_sets={"orig": make_set(30, seed=1)},
+            settings=TrainingSettings(epochs=6, seed=1),
+        )
+        for network in ("vgg_small", "preresnet_small")
+    ]
+    here, elsewhere = list(train_victims(jobs, workers=0)), list(train_victims(jobs, workers=2))
+    assert [result.network for result in here] == ["vgg_small", "preresnet_small"]
+    assert here == elsewhere
+    for result in here:
+        assert result.last["orig"].value > 0.8
+        assert len(result.history["orig"]) == 6
+        assert result.history["orig"][-1] == result.last["orig"].value
+        assert result.peak("orig") == max(result.history["orig"])
+
+
+def test_measurements_survive_their_file_and_a_kill(tmp_path: Path) -> None:
+    job = VictimJob(
+        network="vgg_small",
+        trained_on="clean",
+        train_set=make_set(),
+        test_sets={"orig": make_set(seed=1)},
+        settings=TrainingSettings(epochs=1),
+    )
+    found = measurements_of(next(iter(train_victims([job]))))
+    path = tmp_path / "sub" / "m.jsonl"
+    append_measurements(path, found)
+    append_measurements(path, found)
+    assert read_measurements(path) == found * 2
+    path.write_bytes(path.read_bytes()[:-20])
+    assert read_measurements(path) == found
+    path.write_text(json.dumps({"other": 1}) + "\n")
+    with pytest.raises(OutputError, match="no measurements"):
+        read_measurements(path)
+    assert read_measurements(tmp_path / "none") == []
+
+
+def test_the_mean_and_the_deviation_over_seeds() -> None:
+    job = VictimJob(
+        network="vgg_small",
+        trained_on="clean",
+        train_set=make_set(),
+        test_sets={"orig": make_set(seed=1)},
+        settings=TrainingSettings(epochs=1),
+    )
+    (measured,) = measurements_of(next(iter(train_victims([job]))))
+    values = [measured.model_copy(update={"last": last, "seed": seed}) for seed, last in enumerate((0.2, 0.4, 0.9))]
+    (row,) = summarize(values)
+    assert row["last"] == pytest.approx(0.5)
+    assert row["std"] == pytest.approx(0.36056, abs=1e-5)
+    assert row["seeds"] == 3
+    assert summarize(values[:1])[0]["std"] is None
+
+
+def test_fidelity_against_values_computed_by_hand() -> None:
+    original = torch.full((1, 1, 10, 10), 0.5)
+    original[..., ::2] = 0.4
+    changed = original.clone()
+    changed[0, 0, 0, :4] += 0.1
+    (fidelity,) = measure_fidelity(changed, original)
+    assert fidelity.l2 == pytest.approx(0.2, rel=1e-6)
+    assert fidelity.linf == pytest.approx(0.1, rel=1e-6)
+    assert fidelity.rms_gray_levels == pytest.approx(255 * 0.02, rel=1e-6)
+    assert fidelity.psnr_db == pytest.approx(33.9794, abs=1e-4)
+    assert 0 < fidelity.ssim < 1
+    (same,) = measure_fidelity(original, original)
+    assert (same.l2, same.psnr_db, same.ssim) == (0, 200, 1)
+    with pytest.raises(ImageError):
+        measure_fidelity(original, original[..., :5])
+
+
+def test_tiny_networks_give_logits() -> None:
+    assert predict_logits(tiny_network(), torch.rand(300, 1, 32, 32)).shape == (300, 5)

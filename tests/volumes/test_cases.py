@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from monai_advenc.errors import DatasetError
+from monai_advenc.volumes.cases import find_cases
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+
+
+def found(root: Path) -> list[tuple[str, str, str, str | None]]:
+    return [
+        (
+            case.label,
+            case.id,
+            case.image.relative_to(root).as_posix(),
+            case.mask.relative_to(root).as_posix() if case.mask else None,
+        )
+        for case in find_cases(root).cases
+    ]
+
+
+def test_a_folder_for_each_case_in_class_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "b/2/image.nii.gz", "b/2/seg.nii.gz", "a/1/image.nii", "a/1/mask.nii.gz", "a/3/image.nii.gz")
+    touch(tmp_path, "a/.hidden/image.nii.gz", "readme.txt")
+    assert found(tmp_path) == [
+        ("a", "1", "a/1/image.nii", "a/1/mask.nii.gz"),
+        ("a", "3", "a/3/image.nii.gz", None),
+        ("b", "2", "b/2/image.nii.gz", "b/2/seg.nii.gz"),
+    ]
+    assert find_cases(tmp_path).class_counts() == {"a": 2, "b": 1}
+
+
+def test_files_side_by_side_in_class_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "a/x 1.nii.gz", "a/x 1_seg.nii.gz", "a/ü.nii", "b/y.nii.gz", "b/y_label.nii")
+    assert found(tmp_path) == [
+        ("a", "x 1", "a/x 1.nii.gz", "a/x 1_seg.nii.gz"),
+        ("a", "ü", "a/ü.nii", None),
+        ("b", "y", "b/y.nii.gz", "b/y_label.nii"),
+    ]
+
+
+def test_a_table(tmp_path: Path) -> None:
+    touch(tmp_path, "files/i1.nii", "files/m1.nii", "files/i2.nii")
+    (tmp_path / "cases.csv").write_text(
+        "case,image,mask,label\np1,files/i1.nii,files/m1.nii,glioma\np2,files/i2.nii,,meningioma\n",
+        encoding="utf-8-sig",
+    )
+    assert found(tmp_path) == [
+        ("glioma", "p1", "files/i1.nii", "files/m1.nii"),
+        ("meningioma", "p2", "files/i2.nii", None),
+    ]
+
+
+def test_a_decathlon_list_with_a_table_of_classes(tmp_path: Path) -> None:
+    touch(tmp_path, "imagesTr/case_1.nii.gz", "labelsTr/case_1.nii.gz")
+    pair = {"image": "./imagesTr/case_1.nii.gz", "label": "./labelsTr/case_1.nii.gz"}
+    (tmp_path / "dataset.json").write_text(json.dumps({"training": [pair]}))
+    with pytest.raises(DatasetError, match=r"no table of classes"):
+        find_cases(tmp_path)
+    (tmp_path / "labels.csv").write_text("case,label\ncase_1,spleen\n")
+    assert found(tmp_path) == [("spleen", "case_1", "imagesTr/case_1.nii.gz", "labelsTr/case_1.nii.gz")]
+
+
+@pytest.mark.parametrize("modality", ["_t1ce", "-t1c"])
+def test_brats_names(tmp_path: Path, modality: str) -> None:
+    dash = modality[0]
+    for case in ("BraTS_1", "BraTS_2"):
+        touch(tmp_path, *(f"{case}/{case}{part}.nii.gz" for part in (modality, f"{dash}flair", f"{dash}seg")))
+    (tmp_path / "labels.csv").write_text("case,label\nBraTS_1,HGG\nBraTS_2,LGG\n")
+    assert found(tmp_path) == [
+        ("HGG", "BraTS_1", f"BraTS_1/BraTS_1{modality}.nii.gz", f"BraTS_1/BraTS_1{dash}seg.nii.gz"),
+        ("LGG", "BraTS_2", f"BraTS_2/BraTS_2{modality}.nii.gz", f"BraTS_2/BraTS_2{dash}seg.nii.gz"),
+    ]
+    (tmp_path / "labels.csv").write_text("case,label\nBraTS_1,HGG\n")
+    with pytest.raises(DatasetError, match="'BraTS_2' has no row"):
+        find_cases(tmp_path)
+
+
+def test_what_cannot_be_is_refused_in_one_line(tmp_path: Path) -> None:
+    def refuse(message: str) -> None:
+        with pytest.raises(DatasetError, match=message) as error:
+            find_cases(tmp_path)
+        assert "\n" not in str(error.value)
+
+    refuse("no cases in")
+    touch(tmp_path, "a/1/image.nii", "b/1/image.nii")
+    refuse("two cases with one id '1'")
+    table = tmp_path / "cases.csv"
+    table.write_text("case,picture\n")
+    refuse("needs the columns case, image, mask, label; it has case, picture")
+    table.write_text("case,image,mask,label\nx,none.nii,,a\n")
+    refuse("which does not exist")
+    touch(tmp_path, "i.nii")
+    for bad in ("../x", "", ".x", "a/b"):
+        table.write_text(f"case,image,mask,label\n{bad},i.nii,,a\n")
+        refuse("cannot be a file name")
+    table.write_text("case,image,mask,label\nx,i.nii,,a/../b\n")
+    refuse("cannot be a file name")
+    table.write_bytes(b"\xff\xfe\x00")
+    refuse("cannot read the table")
+    with pytest.raises(DatasetError, match="is no folder"):
+        find_cases(tmp_path / "nowhere")
