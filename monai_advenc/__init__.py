@@ -14,9 +14,10 @@ from monai_advenc.errors import AdvencError
 
 if TYPE_CHECKING:
     from monai_advenc.acceleration import prepare
+    from monai_advenc.correspondence import ClassCorrespondence
     from monai_advenc.encryption import encrypt_batch
     from monai_advenc.inferer import EncryptionInferer
-    from monai_advenc.key import ClassCorrespondence, EncryptionKey
+    from monai_advenc.key import EncryptionKey
     from monai_advenc.perturbation import Augmentation, PerturbationSettings, perturb
     from monai_advenc.transforms import (
         AdversarialEncrypt,
@@ -60,7 +61,7 @@ _HOMES = {
     "prepare": "acceleration",
     "encrypt_batch": "encryption",
     "EncryptionInferer": "inferer",
-    "ClassCorrespondence": "key",
+    "ClassCorrespondence": "correspondence",
     "EncryptionKey": "key",
     "Augmentation": "perturbation",
     "PerturbationSettings": "perturbation",

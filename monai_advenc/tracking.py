@@ -18,8 +18,9 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from monai_advenc import __version__
+from monai_advenc.correspondence import ClassCorrespondence
 from monai_advenc.errors import OutputError
-from monai_advenc.key import ClassCorrespondence, EncryptionKey, secret_encodings
+from monai_advenc.key import EncryptionKey, secret_encodings
 
 EXPERIMENT = "monai-advenc"
 STORE_NAME = "mlruns.db"

@@ -170,8 +170,8 @@ def main() -> None:
         append(record, found, rows)
         print(found[0]["cell"], {name: each["orig"]["last"] for name, each in found[0]["victims"].items()}, flush=True)
     context = {
-        "images": f"{len(train_set)} for training, {len(test_set)} for testing, classes {', '.join(train_set.classes)}, "
-        f"{options.size}x{options.size} pixels",
+        "images": f"{len(train_set)} for training, {len(test_set)} for testing, "
+        f"classes {', '.join(train_set.classes)}, {options.size}x{options.size} pixels",
         "networks": f"base {options.base}, victims {options.victims}, {options.epochs} epochs each",
         "perturbation": f"{options.steps} steps of 2.5 radius / {options.steps}, seeds {options.seeds}",
         "software": ", ".join(f"{name} {version}" for name, version in software_versions().items()),

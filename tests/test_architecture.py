@@ -22,7 +22,7 @@ ROOT = PACKAGE.name
 LAYERS = (
     ("errors",),
     ("files", "paper", "settings", "worker_processes"),
-    ("combiners", "fidelity", "key", "manifest", "perturbation", "quantization", "regions"),
+    ("combiners", "correspondence", "fidelity", "key", "manifest", "perturbation", "quantization", "regions"),
     ("acceleration", "encryption", "networks", "volumes"),
     ("datasets", "inferer", "training", "transforms"),
     ("attackers", "evaluation", "reader_study"),

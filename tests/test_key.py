@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monai_advenc.combiners import COMBINERS, CombinerSettings
+from monai_advenc.correspondence import ClassCorrespondence
 from monai_advenc.errors import CorrespondenceError, KeyFileError, OutputError, SettingsError
-from monai_advenc.key import ClassCorrespondence, EncryptionKey, secret_encodings
+from monai_advenc.key import EncryptionKey, secret_encodings
 from monai_advenc.paper import CORRESPONDENCES
 from monai_advenc.perturbation import PerturbationSettings
 

@@ -20,7 +20,8 @@ from torch.utils.data import Dataset
 
 from monai_advenc.acceleration import Precision, PreparedNetwork, prepare
 from monai_advenc.datasets.encrypted_folder import EncryptedFolder
-from monai_advenc.datasets.image_folder import ImageFile, ImageFolder, read_image, read_region, resize_image, to_gray
+from monai_advenc.datasets.image_file import read_image, read_region, resize_image, to_gray
+from monai_advenc.datasets.image_folder import ImageFile, ImageFolder
 from monai_advenc.encryption import BATCH_SIZE, encrypt_batch
 from monai_advenc.errors import AdvencError, DatasetError, OutputError
 from monai_advenc.fidelity import measure_fidelity

@@ -1,9 +1,8 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Folders of labeled images: finding them, reading one, loading all.
+"""Folders of labeled images: finding them and loading all.
 
-A class is a subfolder, or a row in ``labels.csv``. An encrypted data set is read through its manifest. Whatever the
-file, an image is ``(C, H, W)``, float32 in [0, 1]; integer files are divided by the largest value of their type.
+A class is a subfolder, or a row in ``labels.csv``. An encrypted data set is read through its manifest.
 """
 
 from __future__ import annotations
@@ -13,24 +12,23 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel
-import numpy as np
-import png
 import torch
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torch.nn import functional
 
+from monai_advenc.datasets.image_file import (
+    IMAGE_SUFFIXES,
+    MASK_SUFFIX,
+    image_id,
+    read_image,
+    read_region,
+    resize_image,
+    to_gray,
+)
 from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.errors import DatasetError, ImageError
 from monai_advenc.manifest import MANIFEST_NAME, Manifest
 
-MASK_SUFFIX = ".mask.png"
 LABEL_TABLE = "labels.csv"
-
-_LUMA = (0.299, 0.587, 0.114)
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".nii.gz", ".nii", ".npy")
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
         found = list(_walk_class_folders(root))
     if not found:
         raise DatasetError(
-            f"no images in {root}; expected {root.name}/<class>/<image> with files {', '.join(_SUFFIXES)}"
+            f"no images in {root}; expected {root.name}/<class>/<image> with files {', '.join(IMAGE_SUFFIXES)}"
         )
     names = tuple(classes) if classes is not None else tuple(sorted({label for label, _, _ in found}))
     paths: dict[str, Path] = {}
@@ -106,15 +104,6 @@ def _walk_class_folders(root: Path) -> Iterable[tuple[str, str, Path]]:
                 yield folder.name, name, path
 
 
-def image_id(path: Path) -> str | None:
-    """The id of an image file, its name without the suffix; ``None`` when it is no image (or a mask)."""
-    if path.name.startswith(".") or path.name.endswith(MASK_SUFFIX):
-        return None
-    lower = path.name.lower()
-    suffix = next((suffix for suffix in _SUFFIXES if lower.endswith(suffix)), None)
-    return None if suffix is None else path.name[: -len(suffix)]
-
-
 def _read_table(table: Path) -> Iterable[tuple[str, str, Path]]:
     with table.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
@@ -126,132 +115,6 @@ def _read_table(table: Path) -> Iterable[tuple[str, str, Path]]:
             if name is None or not path.is_file():
                 raise DatasetError(f"{table} names {row['file']!r}, which is no image file beside it; mend the table")
             yield row["label"], name, path
-
-
-def read_image(path: Path) -> Tensor:
-    """Read one image file.
-
-    Args:
-        path: PNG (8 or 16 bit, gray or RGB), JPEG, TIFF, a two-dimensional NIfTI, or npy.
-
-    Returns:
-        ``(C, H, W)``, float32 in [0, 1]; C is 1 or 3.
-
-    Raises:
-        ImageError: The file cannot be read, or holds no such image.
-    """
-    try:
-        values = _READERS[next(suffix for suffix in _SUFFIXES if path.name.lower().endswith(suffix))](path)
-    except StopIteration:
-        raise ImageError(f"{path} is no image of a kind this reads: {', '.join(_SUFFIXES)}") from None
-    except ImageError:
-        raise
-    except FileNotFoundError:
-        raise ImageError(f"{path} does not exist; check the folder") from None
-    except (OSError, EOFError, ValueError, SyntaxError, png.Error, UnidentifiedImageError) as error:
-        problem = " ".join(str(error).split())[:200]
-        raise ImageError(f"cannot read {path}: damaged or no image ({problem}); replace or remove it") from None
-    return _to_unit(values, path)
-
-
-def _read_png(path: Path) -> NDArray[np.generic]:
-    with Image.open(path) as image:
-        if image.mode in ("L", "RGB", "I;16"):
-            deep_color = image.mode == "RGB" and _png_bit_depth(path) == 16
-            if not deep_color:
-                return np.asarray(image)
-    # Pillow would silently keep only the upper byte of 16-bit colors.
-    with path.open("rb") as file:
-        width, height, rows, info = png.Reader(file=file).asDirect()
-        if info["planes"] not in (1, 3):
-            raise ImageError(f"{path} has an alpha channel; save it as plain gray or RGB")
-        dtype = np.uint16 if info["bitdepth"] > 8 else np.uint8
-        pixels = np.vstack([np.asarray(row, dtype=dtype) for row in rows]).reshape(height, width, info["planes"])
-    if info["bitdepth"] not in (8, 16):
-        pixels = (pixels.astype(np.float32) / (2 ** info["bitdepth"] - 1)).astype(np.float32)
-    return pixels
-
-
-def _png_bit_depth(path: Path) -> int:
-    with path.open("rb") as file:
-        return file.read(25)[24]
-
-
-def _read_pillow(path: Path) -> NDArray[np.generic]:
-    with Image.open(path) as image:
-        if getattr(image, "n_frames", 1) != 1:
-            raise ImageError(f"{path} holds {image.n_frames} images; expected one: save them separately")  # type: ignore[attr-defined]
-        if image.mode not in ("L", "RGB", "I;16", "F"):
-            raise ImageError(f"{path} has color mode {image.mode}; save it as plain gray or RGB")
-        return np.asarray(image)
-
-
-def _read_nifti(path: Path) -> NDArray[np.generic]:
-    try:
-        values = np.asarray(nibabel.load(path).dataobj)  # type: ignore[attr-defined]
-    except nibabel.filebasedimages.ImageFileError as error:
-        raise ImageError(f"cannot read {path}: {' '.join(str(error).split())[:200]}; replace it") from None
-    if values.dtype.names:
-        raise ImageError(f"{path} holds RGB voxels; expected a gray slice with values in [0, 1]")
-    # Slices are volumes of one slice; colors lie on the fifth axis, where NIfTI keeps vectors.
-    values = values.reshape([length for axis, length in enumerate(values.shape) if axis < 2 or length != 1])
-    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] != 3):
-        raise ImageError(f"{path} has shape {values.shape}; expected one slice: cut volumes with monai-advenc slice")
-    return values.astype(np.float32)
-
-
-def _read_npy(path: Path) -> NDArray[np.generic]:
-    values: NDArray[np.generic] = np.load(path, allow_pickle=False)
-    if values.ndim == 3 and values.shape[0] in (1, 3) and values.shape[2] not in (1, 3):
-        values = np.moveaxis(values, 0, 2)
-    return values
-
-
-_READERS: dict[str, Callable[[Path], NDArray[np.generic]]] = {
-    ".png": _read_png,
-    **dict.fromkeys((".jpg", ".jpeg", ".tif", ".tiff"), _read_pillow),
-    **dict.fromkeys((".nii", ".nii.gz"), _read_nifti),
-    ".npy": _read_npy,
-}
-
-
-def _to_unit(values: NDArray[np.generic], path: Path) -> Tensor:
-    if values.ndim == 2:
-        values = values[:, :, None]
-    if values.ndim != 3 or values.shape[2] not in (1, 3) or 0 in values.shape:
-        raise ImageError(f"{path} has shape {values.shape}; expected one gray or RGB image")
-    if np.issubdtype(values.dtype, np.unsignedinteger):
-        # In float64 first: the same float32 as k / levels computed anywhere else.
-        pixels = (values.astype(np.float64) / (2 ** (8 * values.dtype.itemsize) - 1)).astype(np.float32)
-    elif np.issubdtype(values.dtype, np.floating):
-        pixels = values.astype(np.float32)
-    else:
-        raise ImageError(f"{path} holds {values.dtype} values; expected unsigned integers, or floats in [0, 1]")
-    if not np.isfinite(pixels).all():
-        raise ImageError(f"{path} holds NaN or infinite pixels; mend or remove it")
-    if pixels.min() < 0 or pixels.max() > 1:
-        raise ImageError(f"{path} holds values from {pixels.min():.4g} to {pixels.max():.4g}; expected [0, 1]: rescale")
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-
-
-def read_region(path: Path) -> Tensor:
-    """Read a region mask as ``(1, H, W)``, bool: every nonzero pixel belongs to the region."""
-    return (read_image(path) > 0).any(dim=0, keepdim=True)
-
-
-def resize_image(image: Tensor, size: int) -> Tensor:
-    """Resize ``(C, H, W)`` to ``size`` x ``size``: bilinear, low-pass filtered when shrinking, still in [0, 1]."""
-    if image.shape[-2:] == (size, size):
-        return image
-    resized = functional.interpolate(image[None], size=(size, size), mode="bilinear", antialias=True)[0]
-    return resized.clamp(0, 1)
-
-
-def to_gray(image: Tensor) -> Tensor:
-    """``(C, H, W)`` to ``(1, H, W)``: the one channel of images that are gray already, else luma (ITU-R BT.601)."""
-    if len(image) == 1 or (torch.equal(image[0], image[1]) and torch.equal(image[0], image[2])):
-        return image[:1]
-    return (image * torch.tensor(_LUMA)[:, None, None]).sum(dim=0, keepdim=True).clamp(0, 1)
 
 
 def load_image_set(

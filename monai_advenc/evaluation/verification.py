@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from monai_advenc.datasets.encrypted_folder import JOURNAL_NAME
-from monai_advenc.datasets.image_folder import ImageFolder, read_image, resize_image, to_gray
+from monai_advenc.datasets.image_file import read_image, resize_image, to_gray
+from monai_advenc.datasets.image_folder import ImageFolder
 from monai_advenc.errors import AdvencError
 from monai_advenc.fidelity import measure_fidelity
 from monai_advenc.files import LOCK_NAME, sha256_of

@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from monai_advenc.datasets.image_folder import ImageFolder, read_image, read_region, resize_image, to_gray
+from monai_advenc.datasets.image_file import read_image, read_region, resize_image, to_gray
+from monai_advenc.datasets.image_folder import ImageFolder
 from monai_advenc.evaluation.measurement import Measurement
 from monai_advenc.manifest import Manifest
 from monai_advenc.report.html import Example, Note, ReportContent, render_report

@@ -10,7 +10,8 @@ from torch import nn
 
 from monai_advenc.datasets.encrypt_folder import EncryptionOptions, encrypt_folder, network_checksum
 from monai_advenc.datasets.encrypted_folder import JOURNAL_NAME
-from monai_advenc.datasets.image_folder import find_images, load_image_set, read_image
+from monai_advenc.datasets.image_file import read_image
+from monai_advenc.datasets.image_folder import find_images, load_image_set
 from monai_advenc.errors import AdvencError, DatasetError, OutputError
 from monai_advenc.evaluation.verification import verify_folder
 from monai_advenc.key import EncryptionKey

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from monai_advenc.datasets.image_folder import find_images, load_image_set, read_image, to_gray
+from monai_advenc.datasets.image_file import read_image, to_gray
+from monai_advenc.datasets.image_folder import find_images, load_image_set
 from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.errors import DatasetError, ImageError
 from monai_advenc.volumes.slice_writer import encode_image, encode_mask
@@ -38,7 +39,7 @@ def test_a_flat_folder_with_a_table(tmp_path: Path) -> None:
     folder = find_images(tmp_path)
     assert [(folder.classes[file.label], file.id) for file in folder.files] == [("one", "y"), ("two", "x")]
     (tmp_path / "labels.csv").write_text("file,label\nz.png,two\n")
-    with pytest.raises(DatasetError, match="names 'z.png'"):
+    with pytest.raises(DatasetError, match=r"names 'z\.png'"):
         find_images(tmp_path)
 
 

@@ -181,7 +181,7 @@ def test_a_bad_case_is_named_in_one_line_and_the_others_are_unharmed(
     world: World, run: Run, tmp_path: Path, harm: Callable[[Path], None], message: str
 ) -> None:
     volumes, out = copy_of(world.volumes, tmp_path), tmp_path / "out"
-    case = sorted((volumes / "meningioma").iterdir())[0]
+    case = min((volumes / "meningioma").iterdir())
     harm(case)
     command = ("slice-and-encrypt", volumes, "--out", out, "--base", world.base, "--key", world.key, *FAST)
     error = sole_error(run(*command))
@@ -200,7 +200,7 @@ def test_a_bad_case_is_named_in_one_line_and_the_others_are_unharmed(
 
 def test_two_cases_with_one_id(world: World, run: Run, tmp_path: Path) -> None:
     volumes = copy_of(world.volumes, tmp_path)
-    case = sorted((volumes / "meningioma").iterdir())[0]
+    case = min((volumes / "meningioma").iterdir())
     shutil.copytree(case, volumes / "chordoma" / case.name)
     error = sole_error(run("slice-and-encrypt", volumes, "--out", tmp_path / "out", "--base", world.base))
     assert "two cases with one id" in error

@@ -11,7 +11,8 @@ from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, ScaleInte
 from torch import Tensor, nn
 
 from monai_advenc.datasets.encrypt_folder import EncryptionOptions, encrypt_folder
-from monai_advenc.datasets.image_folder import find_images, load_image_set, read_image
+from monai_advenc.datasets.image_file import read_image
+from monai_advenc.datasets.image_folder import find_images, load_image_set
 from monai_advenc.encryption import encrypt_batch
 from monai_advenc.errors import DatasetError, SettingsError
 from monai_advenc.key import EncryptionKey

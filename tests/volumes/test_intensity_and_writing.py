@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from monai_advenc.datasets.image_folder import read_image
+from monai_advenc.datasets.image_file import read_image
 from monai_advenc.errors import ImageError, OutputError, SettingsError
 from monai_advenc.volumes.cases import Case
 from monai_advenc.volumes.cross_section import SliceSettings

@@ -9,7 +9,7 @@ equal radius and equal number of steps.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,8 @@ from monai_advenc.datasets.encrypt_folder import EncryptionOptions, encrypt_fold
 from monai_advenc.datasets.image_folder import find_images, load_image_set
 from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.datasets.phantom import PHANTOM_CLASSES, write_phantom
+from monai_advenc.demo.page import ARM_NAMES, PHANTOM_NOTE, REAL_NOTE, facts_of, readable, summarize_demo
+from monai_advenc.demo.recipe import AUGMENTATION_AWARE, CLEAN, PAPER, DemoRecipe
 from monai_advenc.errors import OutputError
 from monai_advenc.evaluation.accuracy import measure_accuracy
 from monai_advenc.evaluation.measurement import Measurement, measurements_of
@@ -32,7 +34,7 @@ from monai_advenc.key import EncryptionKey
 from monai_advenc.manifest import Manifest
 from monai_advenc.networks import get_network
 from monai_advenc.perturbation import Augmentation, PerturbationSettings
-from monai_advenc.report import Note, Table, encryption_report, examples_of
+from monai_advenc.report import encryption_report, examples_of
 from monai_advenc.report.figures import overview
 from monai_advenc.training import TrainingSettings, load_checkpoint, save_checkpoint, train
 from monai_advenc.volumes.cases import find_cases
@@ -42,35 +44,6 @@ from monai_advenc.worker_processes import compute_items
 
 Stage = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Opens a progress bar: from a description and a total to a context that yields the function to advance it."""
-
-CLEAN, PAPER, AUGMENTATION_AWARE = "clean", "paper", "augmentation_aware"
-
-
-@dataclass(frozen=True, kw_only=True)
-class DemoRecipe:
-    """Sizes of the demo; the defaults were fixed on other seeds than those that the README shows.
-
-    Attributes:
-        volumes: Phantom volumes, the same number for each class.
-        test_share: Share of the cases that no network trains on.
-        size: Side of the slices in pixels.
-        radius: L2 radius at that side.
-        steps: PGD steps of both encryptions.
-        base: Base network.
-        victims: Victims' networks.
-        base_epochs: Passes of the base network's training.
-        victim_epochs: Passes of each victim's training.
-    """
-
-    volumes: int = 2500
-    test_share: float = 0.2
-    size: int = 64
-    radius: float = 1.0
-    steps: int = 16
-    base: str = "resnet_small"
-    victims: tuple[str, ...] = ("vgg_small", "preresnet_small")
-    base_epochs: int = 16
-    victim_epochs: int = 18
 
 
 @dataclass
@@ -128,7 +101,7 @@ def run_demo(out: Path, *, seed: int, recipe: DemoRecipe, workers: int, stage: S
     with clock.time("victims"):
         measurements = _train_victims(train_set, test_set, encrypted, seed, recipe, workers, stage)
     manifest = Manifest.load(folders[AUGMENTATION_AWARE])
-    summary = _summary(seed, base_accuracy.value, manifest, measurements, clock.seconds)
+    summary = summarize_demo(seed, base_accuracy.value, manifest, measurements, clock.seconds)
     write_json(out / "summary.json", summary, overwrite=True)
     examples = examples_of(slices, folders[AUGMENTATION_AWARE], manifest)
     columns = [(example.title, example.original, example.encrypted) for example in examples]
@@ -137,10 +110,10 @@ def run_demo(out: Path, *, seed: int, recipe: DemoRecipe, workers: int, stage: S
         slices,
         folders[AUGMENTATION_AWARE],
         title="Images that people can read and networks cannot learn from",
-        measurements=[_readable(each) for each in measurements],
-        headline=_NAMES[AUGMENTATION_AWARE],
+        measurements=[readable(each) for each in measurements],
+        headline=ARM_NAMES[AUGMENTATION_AWARE],
         notes=[PHANTOM_NOTE, REAL_NOTE],
-        facts=_facts(summary, recipe),
+        facts=facts_of(summary, recipe),
     )
     write_atomically(out / "report.html", page.encode(), overwrite=True)
     return summary
@@ -227,61 +200,3 @@ def _train_victims(
                 require_above_chance(result.last["orig"], f"the clean-trained {result.network}")
             measurements += measurements_of(result)
     return measurements
-
-
-def _summary(
-    seed: int,
-    base_accuracy: float,
-    manifest: Manifest,
-    measurements: Sequence[Measurement],
-    seconds: dict[str, float],
-) -> dict[str, Any]:
-    victims: dict[str, dict[str, Any]] = {}
-    for each in measurements:
-        arms = victims.setdefault(each.network, {"network": each.network})
-        arms.setdefault(each.trained_on, {})[each.test_set] = round(each.last, 4)
-        if each.test_set == "orig":
-            arms[each.trained_on]["orig_peak"] = round(each.peak, 4)
-    return {
-        "seed": seed,
-        "classes": list(manifest.header.classes),
-        "base_accuracy": round(base_accuracy, 4),
-        "psnr_db": {"mean": manifest.budget.psnr_db.mean, "min": manifest.budget.psnr_db.min},
-        "l2_max": manifest.budget.l2.max,
-        "seconds": {**seconds, "total": round(sum(seconds.values()), 1)},
-        "victims": list(victims.values()),
-    }
-
-
-_NAMES = {CLEAN: "clean", PAPER: "encrypted, plain steps (paper)", AUGMENTATION_AWARE: "encrypted, augmentation-aware"}
-
-
-def _readable(measurement: Measurement) -> Measurement:
-    return measurement.model_copy(update={"trained_on": _NAMES[measurement.trained_on]})
-
-
-def _facts(summary: dict[str, Any], recipe: DemoRecipe) -> dict[str, str]:
-    return {
-        "seed": str(summary["seed"]),
-        "images": f"{recipe.volumes} phantom volumes, {recipe.test_share:.0%} of them for testing only",
-        "base network": f"{recipe.base}, right on {summary['base_accuracy']:.1%} of the test images",
-        "perturbation": f"L2 radius {recipe.radius:g} at {recipe.size}x{recipe.size} pixels, {recipe.steps} steps",
-        "seconds": ", ".join(f"{name} {value:g}" for name, value in summary["seconds"].items()),
-    }
-
-
-PHANTOM_NOTE = Note(
-    heading="Read this before you believe it",
-    text="These brains are drawn by a program, and their difficulty - contrast of the tumors, noise, how far the sites "
-    "of the classes overlap - was chosen so that the effect shows within minutes. It proves that the method can work, "
-    "not how well it works on your images. Where tumors are clear, so that one look at their place tells the class, "
-    "the same encryption protects less: with every tumor at its own class's site and little noise, victims still "
-    "recognized half to two thirds of the real images. The augmentation-aware steps are an addition of this package, "
-    "not the paper's; the paper's plain steps stand beside them with the same radius and the same number of steps.",
-)
-
-REAL_NOTE = Note(
-    heading="On real MRI",
-    text="The same measurement on real brain MRI slices.",
-    table=Table(caption="To be measured.", columns=("trained on", "network", "Enc", "Orig"), rows=()),
-)

@@ -1,0 +1,115 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The class correspondence: the secret table of which class is perturbed toward which (section 3.1)."""
+
+from __future__ import annotations
+
+import random
+import secrets
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from monai_advenc.errors import CorrespondenceError, SettingsError
+from monai_advenc.paper import CORRESPONDENCES
+from monai_advenc.settings import Settings
+
+MAX_TARGETS = 4
+"""Most targets a class can have: what Mixup And Concat, the paper's richest combiner, needs."""
+
+
+class ClassCorrespondence(Settings):
+    """The secret table: images of class ``y`` are perturbed toward ``targets[y]``, never toward ``y`` (section 3.1).
+
+    Each column (the first targets of all classes, the second, ...) is a permutation without fixed points, and the
+    targets of one class are pairwise different. The tables that the paper printed are accepted as printed, although
+    two of them break these rules (see :mod:`monai_advenc.paper`).
+
+    Attributes:
+        targets: For each class its one or more target classes.
+    """
+
+    targets: tuple[tuple[int, ...], ...] = Field(repr=False)
+
+    @field_validator("targets")
+    @classmethod
+    def _obeys_the_rules(cls, targets: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
+        if len(targets) < 2 or not targets[0] or len({len(row) for row in targets}) != 1:
+            raise ValueError("expected at least two classes, each with the same number (one or more) of targets")
+        if targets in CORRESPONDENCES.values():
+            return targets
+        for column in zip(*targets, strict=True):
+            if sorted(column) != list(range(len(targets))):
+                raise ValueError("each column of targets must be a permutation of the classes")
+            if any(label == target for label, target in enumerate(column)):
+                raise ValueError("a class must not be its own target")
+        if any(len(set(row)) != len(row) for row in targets):
+            raise ValueError("the targets of a class must differ from each other")
+        return targets
+
+    @classmethod
+    def draw(cls, num_classes: int, num_targets: int = 1, *, seed: int | None = None) -> ClassCorrespondence:
+        """Draw uniformly from all correspondences.
+
+        Args:
+            num_classes: Number of classes.
+            num_targets: Targets per class, at most :data:`MAX_TARGETS` and fewer than there are classes.
+            seed: For experiments that must be reproducible; whoever knows the seed knows the correspondence.
+                ``None`` draws from the operating system's entropy.
+
+        Raises:
+            CorrespondenceError: There is no such correspondence: too few classes for so many targets.
+        """
+        if not 1 <= num_targets <= MAX_TARGETS:
+            raise CorrespondenceError(f"expected 1 to {MAX_TARGETS} targets per class, got {num_targets}")
+        if num_classes < num_targets + 1:
+            raise CorrespondenceError(
+                f"{num_targets} targets per class need at least {num_targets + 1} classes, got {num_classes}; "
+                "choose a combiner with fewer targets"
+            )
+        source = secrets.SystemRandom() if seed is None else random.Random(f"class correspondence {seed}")
+        # Columns are drawn independently and all of them again when two share a target: rejection keeps the draw
+        # uniform, which repairing the offending column alone would not.
+        while True:
+            columns: list[tuple[int, ...]] = []
+            while len(columns) < num_targets:
+                column = _draw_derangement(num_classes, source)
+                if any(a == b for earlier in columns for a, b in zip(earlier, column, strict=True)):
+                    break
+                columns.append(column)
+            else:
+                return cls(targets=tuple(zip(*columns, strict=True)))
+
+    @classmethod
+    def from_paper(cls, name: str) -> ClassCorrespondence:
+        """A correspondence that the paper printed, by place: a name in :data:`monai_advenc.paper.CORRESPONDENCES`."""
+        if name not in CORRESPONDENCES:
+            raise SettingsError(f"unknown correspondence {name!r}; choose one of {', '.join(CORRESPONDENCES)}")
+        return cls(targets=CORRESPONDENCES[name])
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.targets)
+
+    @property
+    def num_targets(self) -> int:
+        """Number of targets of each class."""
+        return len(self.targets[0])
+
+    def targets_of(self, labels: Tensor) -> Tensor:
+        """Target classes ``(N, T)`` of the true classes ``(N,)``."""
+        return torch.tensor(self.targets, device=labels.device)[labels]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.num_classes} classes, {self.num_targets} targets each)"
+
+    __str__ = __repr__
+
+
+def _draw_derangement(num_classes: int, source: random.Random) -> tuple[int, ...]:
+    order = list(range(num_classes))
+    while any(label == target for label, target in enumerate(order)):
+        source.shuffle(order)
+    return tuple(order)
