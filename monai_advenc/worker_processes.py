@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
 import torch
@@ -43,17 +44,24 @@ def compute_items(items: Dataset[Item], workers: int) -> Iterator[Item]:
             items, batch_size=None, num_workers=min(workers, count), worker_init_fn=_use_one_thread
         )
         computed = iter(loader)
-    threads = torch.get_num_threads()
     try:
-        if not loader.num_workers:
-            torch.set_num_threads(1)
-        yield from computed
+        with nullcontext() if loader.num_workers else one_thread():
+            yield from computed
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
         raise OutputError(
             "a worker process was killed (out of memory?); run the same command again to go on, with fewer --workers"
         ) from None
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let PyTorch use one thread, as in a worker, and as many as before afterwards."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
     finally:
         torch.set_num_threads(threads)
 

@@ -158,8 +158,8 @@ def main() -> None:
     radii = [float(radius) for radius in options.radii.split(",")]
     grid = product(seeds, options.combiners.split(","), (False, True), radii)
     cells = [Cell(seed, None, False, 0) for seed in seeds] + [Cell(*place) for place in grid]
-    # Seed by seed, so that an interrupted run leaves whole seeds.
-    cells = sorted((cell for cell in cells if cell.name not in done), key=lambda cell: cell.seed)
+    # Radius by radius, in the order given: an interrupted run leaves whole columns of seeds.
+    cells = sorted((c for c in cells if c.name not in done), key=lambda c: radii.index(c.radius) if c.combiner else -1)
     bases = {}
     for seed in sorted({cell.seed for cell in cells}):
         bases[seed], accuracy = train_base(train_set, test_set, seed, options)

@@ -40,7 +40,7 @@ from monai_advenc.training import TrainingSettings, load_checkpoint, save_checkp
 from monai_advenc.volumes.cases import find_cases
 from monai_advenc.volumes.cross_section import SliceSettings
 from monai_advenc.volumes.slice_folder import slice_cases
-from monai_advenc.worker_processes import compute_items
+from monai_advenc.worker_processes import compute_items, one_thread
 
 Stage = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Opens a progress bar: from a description and a total to a context that yields the function to advance it."""
@@ -151,9 +151,10 @@ def _train_base(train_set: ImageSet, path: Path, seed: int, recipe: DemoRecipe, 
     if not path.exists():
         network = get_network(recipe.base, len(train_set.classes), 1, recipe.size, seed=seed)
         with stage(f"training {recipe.base}", recipe.base_epochs) as advance:
-            # The last epoch, as the paper: the test set must not choose.
+            # The last epoch: the test set must not choose. One thread: the same weights on any number of cores.
             settings = TrainingSettings(epochs=recipe.base_epochs, seed=seed)
-            result = train(network, train_set, None, settings, progress=lambda _: advance(1))
+            with one_thread():
+                result = train(network, train_set, None, settings, progress=lambda _: advance(1))
         save_checkpoint(path, result.network, recipe.base, train_set.classes, 1, recipe.size)
     return load_checkpoint(path).network
 

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from monai_advenc.errors import OutputError
+from monai_advenc.files import FolderLock, remove_temporaries, sha256_of, write_atomically
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        write_atomically(tmp_path / "sub" / "x", b"content")
+    assert not list((tmp_path / "sub").iterdir())
+
+
+def test_nothing_is_overwritten_unless_asked(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    write_atomically(path, b"first")
+    with pytest.raises(OutputError, match="never overwritten"):
+        write_atomically(path, b"second")
+    assert path.read_bytes() == b"first"
+    write_atomically(path, b"third", overwrite=True)
+    assert path.read_bytes() == b"third"
+    assert [each.name for each in tmp_path.iterdir()] == ["x"]
+
+
+def test_file_systems_without_hard_links_work_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(source: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", unsupported)
+    write_atomically(tmp_path / "x", b"content")
+    assert (tmp_path / "x").read_bytes() == b"content"
+    with pytest.raises(OutputError, match="never overwritten"):
+        write_atomically(tmp_path / "x", b"other")
+    assert [each.name for each in tmp_path.iterdir()] == ["x"]
+
+
+def test_long_names_fit(tmp_path: Path) -> None:
+    write_atomically(tmp_path / ("ü" * 120 + ".png"), b"content")
+
+
+def test_what_killed_runs_leave_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / ".x.png.1a2b3c4d.advenc-part").write_bytes(b"half")
+    (tmp_path / "a" / "x.png").write_bytes(b"whole")
+    assert remove_temporaries(tmp_path) == 1
+    assert [each.name for each in (tmp_path / "a").iterdir()] == ["x.png"]
+
+
+def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:
+    lock = FolderLock(tmp_path)
+    child = os.fork() if hasattr(os, "fork") else None
+    if child == 0:
+        try:
+            FolderLock(tmp_path)
+        except OutputError:
+            os._exit(2)
+        os._exit(0)
+    if child is not None:
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+    lock.release()
+    FolderLock(tmp_path).release()
+    assert not list(tmp_path.iterdir())
+
+
+def test_checksums(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abc")
+    assert sha256_of(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
