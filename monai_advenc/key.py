@@ -32,6 +32,9 @@ FORMAT_VERSION: Final = 1
 """Version of the key file that this package writes and reads."""
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
 class EncryptionKey(Settings):
     """All that an attacker must not know, valid by construction.
 
@@ -72,6 +75,7 @@ class EncryptionKey(Settings):
         perturbation: PerturbationSettings,
         *,
         combiner: CombinerSettings | str = "horizontal-concat",
+        correspondence: ClassCorrespondence | None = None,
         recipient: str | None = None,
         seed: int | None = None,
     ) -> EncryptionKey:
@@ -81,6 +85,7 @@ class EncryptionKey(Settings):
             classes: Class names, in the order of the labels.
             perturbation: Norm, radius and steps.
             combiner: Its settings, or its name for the paper's ratios.
+            correspondence: Use this one, for reproduction; ``None`` draws one.
             recipient: Public label of who gets the copy made with this key.
             seed: For reproducible experiments only: with it, everything in the key is a function of the seed.
 
@@ -91,12 +96,12 @@ class EncryptionKey(Settings):
         if isinstance(combiner, str):
             combiner = CombinerSettings.default(combiner, len(classes))
         layout = secrets.token_bytes(32) if seed is None else hashlib.sha256(f"layout {seed}".encode()).digest()
+        # A seeded key must be the same on any day.
+        moment = datetime.now(timezone.utc).replace(microsecond=0) if seed is None else _EPOCH
         return cls(
-            created=datetime.now(timezone.utc).replace(microsecond=0)
-            if seed is None
-            else datetime.fromtimestamp(0, timezone.utc),
+            created=moment,
             classes=tuple(classes),
-            correspondence=ClassCorrespondence.draw(len(classes), combiner.num_targets, seed=seed),
+            correspondence=correspondence or ClassCorrespondence.draw(len(classes), combiner.num_targets, seed=seed),
             combiner=combiner,
             perturbation=perturbation,
             layout_secret=layout.hex(),

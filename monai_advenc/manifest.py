@@ -11,11 +11,11 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
 from monai_advenc.errors import SettingsError, VerificationError
 from monai_advenc.files import write_json
@@ -35,6 +35,13 @@ class FileRecord(Settings):
     path: str
     format: str
     sha256: str
+
+    @field_validator("path")
+    @classmethod
+    def _stays_below_the_folder(cls, path: str) -> str:
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            raise ValueError("a path must stay below the data set's folder")
+        return path
 
 
 class ImageRecord(Settings):

@@ -23,6 +23,7 @@ def draw_key(
     *,
     profile: options.Profile = options.Profile.default,
     combiner: str | None = None,
+    correspondence: str | None = None,
     radius: float = options.RADIUS,
     radius_at: int = options.RADIUS_AT,
     steps: int = options.STEPS,
@@ -31,6 +32,7 @@ def draw_key(
     seed: int | None = None,
 ) -> EncryptionKey:
     """Draw a key from a profile and the options that refine it."""
+    from monai_advenc.correspondence import ClassCorrespondence
     from monai_advenc.key import EncryptionKey
     from monai_advenc.paper import MRI_RADIUS, STEP_SIZE
     from monai_advenc.perturbation import Augmentation, PerturbationSettings
@@ -48,6 +50,7 @@ def draw_key(
         classes,
         perturbation,
         combiner=combiner or options.PROFILE_COMBINERS[profile],
+        correspondence=ClassCorrespondence.from_paper(correspondence) if correspondence else None,
         recipient=recipient,
         seed=seed,
     )
@@ -67,6 +70,14 @@ def keygen(
         typer.Option(
             help="basic, horizontal-concat, mixup, mixup-and-concat, cutmix or random-square.",
             show_default="the profile's",
+            rich_help_panel="Drawing a key",
+        ),
+    ] = None,
+    correspondence: Annotated[
+        str | None,
+        typer.Option(
+            help="For reproduction: one that the paper prints (section-3.3, table-4, table-6, section-5).",
+            show_default="drawn at random",
             rich_help_panel="Drawing a key",
         ),
     ] = None,
@@ -95,6 +106,7 @@ def keygen(
         names,
         profile=profile,
         combiner=combiner,
+        correspondence=correspondence,
         radius=radius,
         radius_at=radius_at,
         steps=steps,

@@ -110,6 +110,7 @@ def slice_and_encrypt(
         "recipient": recipient,
         "seed": key_seed,
     }
+    _make_private(private)
     # Drawn before the slow work, so that a combiner that needs more classes says so at once.
     encryption_key = _key(key, private / "key.json", cases.classes, draw_options, insecure_key_permissions, output)
     private_slices = private / "slices"
@@ -136,6 +137,17 @@ def slice_and_encrypt(
     raise_for_failures(len(summary["failures"]), len(cases.cases))
 
 
+def _make_private(folder: Path) -> None:
+    """A folder that only its owner can enter; one that exists stays as its owner made it."""
+    from monai_advenc.errors import OutputError
+
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise OutputError(f"cannot make {folder}: {error.strerror}; choose another --private") from None
+
+
 def _key(
     given: Path | None,
     kept: Path,
@@ -145,7 +157,6 @@ def _key(
     output: Output,
 ) -> EncryptionKey:
     """The given key, the one an earlier run drew, or a fresh one."""
-    from monai_advenc.errors import OutputError
     from monai_advenc.key import EncryptionKey
 
     if given is not None or kept.exists():
@@ -153,10 +164,6 @@ def _key(
         output.say(f"Using key {key.key_id} of {given or kept}; it decides combiner, radius and steps.")
         return key
     key = draw_key(classes, **draw_options)
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise OutputError(f"cannot make {kept.parent}: {error.strerror}; choose another --private") from None
     key.save(kept)
     output.say(f"Drew key {key.key_id} and wrote it to {kept}. Never share that folder.")
     return key

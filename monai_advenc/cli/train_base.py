@@ -64,6 +64,12 @@ def train_base_network(
             step=record.epoch,
         )
     output.say(f"Base network {name}: {accuracy:.1%} on {len(validation_set)} images kept aside. Wrote {path}.")
+    commonest = validation_set.labels.bincount().max().item() / len(validation_set)
+    if accuracy < 1.5 * commonest:
+        output.say(
+            f"Careful: naming the commonest class would be right on {commonest:.1%}. A base network that has learned "
+            "little protects little; train longer (--epochs) or give more cases."
+        )
     return {"base": str(path), "network": name, "validation_accuracy": accuracy, "best_epoch": result.best_epoch}
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from monai_advenc.errors import AdvencError, MaskError, OutputError
+from monai_advenc.errors import AdvencError, DatasetError, MaskError, OutputError
 from monai_advenc.files import remove_temporaries, write_atomically, write_json
 from monai_advenc.volumes.cases import Case
 from monai_advenc.volumes.cross_section import CrossSection, SliceSettings, cut_cross_section
@@ -78,7 +78,7 @@ def slice_cases(
     """
     records = out / RECORD_FOLDER
     _begin(out, {"settings": settings.model_dump(mode="json"), "format": file_format})
-    missing = [case for case in cases if not (records / f"{case.id}.json").is_file()]
+    missing = [case for case in cases if not _is_cut(records / f"{case.id}.json", case)]
     progress(len(cases) - len(missing))
     failures = []
     for failure in compute_items(_Slices(missing, settings, out, file_format), workers):
@@ -92,6 +92,21 @@ def slice_cases(
         raise AdvencError(f"no case could be cut into {out}; see the messages above")
     write_atomically(out / TABLE_NAME, _table(rows), overwrite=True)
     return tuple(failures)
+
+
+def _is_cut(record: Path, case: Case) -> bool:
+    """Whether a case was cut by an earlier run, from the files that are there now."""
+    if not record.is_file():
+        return False
+    if json.loads(record.read_text(encoding="utf-8"))["sources"] != _fingerprints(case):
+        raise DatasetError(f"case {case.id!r} has changed since it was cut; delete {record} to cut it again")
+    return True
+
+
+def _fingerprints(case: Case) -> list[list[int]]:
+    """Size and time of change of the case's files: enough to notice that one was replaced."""
+    states = [path.stat() for path in (case.image, case.mask) if path is not None and path.exists()]
+    return [[state.st_size, state.st_mtime_ns] for state in states]
 
 
 def _begin(out: Path, options: dict[str, Any]) -> None:
@@ -145,13 +160,15 @@ class _Slices(Dataset["SliceFailure | None"]):
             "column_spacing_mm": round(section.spacing[1], 6),
             "intensity_low": section.intensity.low,
             "intensity_high": section.intensity.high,
+            "sources": _fingerprints(case),
         }
         write_json(self.out / RECORD_FOLDER / f"{case.id}.json", record, overwrite=True)
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> bytes:
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+    columns = [name for name in rows[0] if name != "sources"]
+    writer = csv.DictWriter(buffer, fieldnames=columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue().encode()

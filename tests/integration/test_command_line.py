@@ -81,6 +81,14 @@ def test_the_paper_in_three_profiles(world: World, run: Run, tmp_path: Path) -> 
     assert EncryptionKey.load(tmp_path / "ours.json").perturbation.augmentation is not None
 
 
+def test_the_correspondences_of_the_paper_by_name(run: Run, tmp_path: Path) -> None:
+    command = ("keygen", tmp_path / "key.json", "--classes", "a,b,c,d,e", "--correspondence")
+    assert "section-5" in sole_error(run(*command, "table-99"))
+    assert "one row for each class" in sole_error(run(*command, "table-4"))
+    assert run(*command, "section-5").exit_code == 0
+    assert EncryptionKey.load(tmp_path / "key.json").correspondence.targets[0] == (1, 3)
+
+
 def test_a_dry_run_writes_nothing(world: World, run: Run, tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = run("slice-and-encrypt", world.volumes, "--out", out, "--base", world.base, "--dry-run", "--json")

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from monai_advenc.datasets.image_file import read_image
-from monai_advenc.errors import ImageError, OutputError, SettingsError
+from monai_advenc.errors import DatasetError, ImageError, OutputError, SettingsError
 from monai_advenc.volumes.cases import Case
 from monai_advenc.volumes.cross_section import SliceSettings
 from monai_advenc.volumes.intensity import IntensityScale
@@ -123,6 +123,9 @@ def test_a_folder_of_slices_has_a_table_and_is_cut_once(tmp_path: Path) -> None:
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*.nii.gz")}
     slice_cases(cases, SliceSettings(size=16), out)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.nii.gz")} == times
+    cases[1].mask.write_bytes(cases[0].mask.read_bytes() + b" ")  # type: ignore[union-attr]  # These cases have masks.
+    with pytest.raises(DatasetError, match="'1' has changed since it was cut"):
+        slice_cases(cases, SliceSettings(size=16), out)
     with pytest.raises(OutputError, match="other options"):
         slice_cases(cases, SliceSettings(size=32), out)
     (tmp_path / "mine").mkdir()
