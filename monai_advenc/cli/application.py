@@ -69,9 +69,9 @@ def _application(
 ) -> None:
     """Share medical images that people can read and networks cannot learn from.
 
-    Every image is perturbed, invisibly, toward a secret class; a network trained on the shared images learns the
-    planted pattern and fails on real ones (adversarial data encryption, Hu et al. 2020). This is no cryptography and
-    no de-identification.
+    Every image is perturbed a little toward a secret class; a network trained on the shared images learns the planted
+    pattern and fails on real ones (adversarial data encryption, Hu et al. 2020). This is no cryptography and no
+    de-identification.
 
     Start with [bold]monai-advenc demo[/bold], then [bold]monai-advenc slice-and-encrypt volumes/ --out shared/[/bold].
     """
