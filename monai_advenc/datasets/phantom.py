@@ -45,8 +45,8 @@ class Difficulty(Settings):
 
     The defaults are the demo's and were chosen for it: hard enough that a network needs fine patterns, which
     encryption overwrites, and easy enough that a small network learns the task within a minute. With every tumor at
-    its own class's site (``overlap=0``) a network trained on encrypted slices still reads about half to two thirds of
-    real ones.
+    its own class's site (``contrast=1, noise=0.02, overlap=0``) a network trained on encrypted slices still reads two
+    thirds to three quarters of real ones.
 
     Attributes:
         contrast: Share of a tumor's own signal in what is seen; 1 is clear, 0 invisible.
