@@ -68,8 +68,9 @@ PHANTOM_NOTE = Note(
     "of the classes overlap - was chosen so that the effect shows within minutes. It proves that the method can work, "
     "not how well it works on your images. Where tumors are clear, so that one look at their place tells the class, "
     "the same encryption protects less: with every tumor at its own class's site and little noise, victims still "
-    "recognized half to two thirds of the real images. The augmentation-aware steps are an addition of this package, "
-    "not the paper's; the paper's plain steps stand beside them with the same radius and the same number of steps.",
+    "recognized two thirds to three quarters of the real images. The augmentation-aware steps are an addition of this "
+    "package, not the paper's; the paper's plain steps stand beside them with the same radius and the same number of "
+    "steps.",
 )
 
 REAL_NOTE = Note(

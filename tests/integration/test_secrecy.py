@@ -39,7 +39,9 @@ def test_nothing_that_a_run_leaves_or_prints_holds_the_secret(
         result = run("slice-and-encrypt", world.volumes, "--out", out, *common, *extra)
         assert result.exit_code == 0, result.output
         printed += result.output + run("verify", out, "--originals", private / "slices", *extra).output
-    printed += run("--debug", "encrypt", tmp_path, "--out", tmp_path / "x", *common[:4]).output
+    refused = run("encrypt", tmp_path / "nowhere", "--out", tmp_path / "x", *common[:4])
+    assert refused.exit_code == 2
+    printed += refused.output
     require_no_secret(key, "what was printed", printed.encode())
     for path, content in [*everything_in(out), *everything_in(private)]:
         require_no_secret(key, str(path), content)
