@@ -7,7 +7,6 @@ A class is a subfolder, or a row in ``labels.csv``. An encrypted data set is rea
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +25,8 @@ from monai_advenc.datasets.image_file import (
 )
 from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.errors import DatasetError, ImageError
+from monai_advenc.label_table import LABEL_TABLE, read_table, require_file_name
 from monai_advenc.manifest import MANIFEST_NAME, Manifest
-
-LABEL_TABLE = "labels.csv"
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,8 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
         The images. Hidden files, tables and masks (``<id>.mask.png``) are no images.
 
     Raises:
-        DatasetError: No folder, no images, two images with one id, or a class that ``classes`` does not name.
+        DatasetError: No folder, no images, two images with one id, a name that cannot be a
+            file name, or a class that ``classes`` does not name.
     """
     if not root.is_dir():
         raise DatasetError(f"{root} is no folder; give a folder with one subfolder of images for each class")
@@ -84,6 +83,8 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
     paths: dict[str, Path] = {}
     files = []
     for label, name, path in sorted(found):
+        require_file_name("image", name, path)
+        require_file_name("class", label, path)
         if label not in names:
             raise DatasetError(f"unknown class {label!r} ({path}); expected one of {', '.join(names)}")
         if name in paths:
@@ -105,16 +106,12 @@ def _walk_class_folders(root: Path) -> Iterable[tuple[str, str, Path]]:
 
 
 def _read_table(table: Path) -> Iterable[tuple[str, str, Path]]:
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if not {"file", "label"} <= set(reader.fieldnames or ()):
-            raise DatasetError(f"{table} needs the columns file and label, got {', '.join(reader.fieldnames or ())}")
-        for row in reader:
-            path = table.parent / row["file"]
-            name = image_id(path)
-            if name is None or not path.is_file():
-                raise DatasetError(f"{table} names {row['file']!r}, which is no image file beside it; mend the table")
-            yield row["label"], name, path
+    for row in read_table(table, ("file", "label")):
+        path = table.parent / row["file"]
+        name = image_id(path)
+        if name is None or not path.is_file():
+            raise DatasetError(f"{table} names {row['file']!r}, which is no image file beside it; mend the table")
+        yield row["label"], name, path
 
 
 def load_image_set(

@@ -17,7 +17,6 @@ BraTS names
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Callable, Iterable
@@ -25,9 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monai_advenc.errors import DatasetError
+from monai_advenc.label_table import LABEL_TABLE, read_table, require_file_name
 from monai_advenc.volumes.nifti import NIFTI_SUFFIXES
 
-CASE_TABLE, DATASET_LIST, LABEL_TABLE = "cases.csv", "dataset.json", "labels.csv"
+CASE_TABLE, DATASET_LIST = "cases.csv", "dataset.json"
 
 IMAGE_NAMES = ("image", "img", "volume")
 MASK_NAMES = ("seg", "mask", "label", "segmentation")
@@ -100,31 +100,17 @@ def _require_usable(cases: Iterable[Case]) -> None:
         if case.id in seen:
             raise DatasetError(f"two cases with one id {case.id!r}: {seen[case.id].image} and {case.image}; rename one")
         seen[case.id] = case
-        for kind, name in (("case id", case.id), ("class", case.label)):
-            if not name or name.startswith(".") or re.search(r'[\\/\0:*?"<>|\n]', name):
-                raise DatasetError(f"{kind} {name!r} of {case.image} cannot be a file name; rename it")
+        require_file_name("case id", case.id, case.image)
+        require_file_name("class", case.label, case.image)
         if not case.image.is_file():
             raise DatasetError(f"case {case.id!r} names {case.image}, which does not exist; mend the table")
-
-
-def _read_rows(table: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in columns if name not in (reader.fieldnames or ())]
-            if missing:
-                found = ", ".join(reader.fieldnames or ()) or "none"
-                raise DatasetError(f"{table} needs the columns {', '.join(columns)}; it has {found}")
-            return [{name: (row[name] or "").strip() for name in columns} for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"cannot read the table {table} ({error}); expected CSV in UTF-8") from None
 
 
 def _classes_of(table: Path) -> Callable[[str], str]:
     """The lookup from case id to class in a label table."""
     if not table.is_file():
         raise DatasetError(f"no table of classes: expected {table} with the columns case, label; or give --labels")
-    label_of = {row["case"]: row["label"] for row in _read_rows(table, ("case", "label"))}
+    label_of = {row["case"]: row["label"] for row in read_table(table, ("case", "label"))}
 
     def look_up(case: str) -> str:
         if case not in label_of:
@@ -138,7 +124,7 @@ def _from_table(folder: Path, labels: Path) -> Iterable[Case]:
     table = folder / CASE_TABLE
     if not table.is_file():
         return
-    for row in _read_rows(table, ("case", "image", "mask", "label")):
+    for row in read_table(table, ("case", "image", "mask", "label")):
         yield Case(row["case"], row["label"], folder / row["image"], folder / row["mask"] if row["mask"] else None)
 
 

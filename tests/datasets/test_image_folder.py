@@ -169,3 +169,18 @@ def test_an_encrypted_folder_is_read_through_its_manifest(tmp_path: Path) -> Non
     (tmp_path / "a/1.nii.gz").write_bytes(encode_image(torch.rand(1, 16, 16), "nifti"))
     with pytest.raises(DatasetError, match="two images with one id"):
         find_images(tmp_path)
+
+
+@pytest.mark.parametrize("label", ["../elsewhere", "a/b", "", ".hidden"])
+def test_a_class_that_cannot_be_a_folder_name_is_refused(tmp_path: Path, label: str) -> None:
+    gray_png(tmp_path / "x.png")
+    (tmp_path / "labels.csv").write_text(f"file,label\nx.png,{label}\n")
+    with pytest.raises(DatasetError, match="cannot be a file name; rename it"):
+        find_images(tmp_path)
+
+
+def test_a_table_that_is_no_table_is_refused(tmp_path: Path) -> None:
+    gray_png(tmp_path / "x.png")
+    (tmp_path / "labels.csv").write_bytes(b"file,label\n\xff\xfe.png,a\n")
+    with pytest.raises(DatasetError, match="expected CSV in UTF-8"):
+        find_images(tmp_path)

@@ -1,0 +1,56 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The CSV tables in which people name cases, images and classes, and the names in them that become file names."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+from monai_advenc.errors import DatasetError
+
+LABEL_TABLE = "labels.csv"
+
+_NOT_IN_FILE_NAMES = re.compile(r'[\\/\0:*?"<>|\n\r]')
+"""What one of the common file systems refuses or reads as a separator."""
+
+
+def read_table(table: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """Read the given columns of a CSV table with a header row.
+
+    Args:
+        table: CSV in UTF-8, with or without byte order mark.
+        columns: Columns it must have; further ones are left out.
+
+    Returns:
+        One dictionary for each row; surrounding blanks are removed, missing cells are empty.
+
+    Raises:
+        DatasetError: It cannot be read, or lacks a column.
+    """
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            present = reader.fieldnames or ()
+            if not set(columns) <= set(present):
+                found = ", ".join(present) or "none"
+                raise DatasetError(f"{table} needs the columns {', '.join(columns)}; it has {found}")
+            return [{name: (row[name] or "").strip() for name in columns} for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"cannot read the table {table} ({error}); expected CSV in UTF-8") from None
+
+
+def require_file_name(kind: str, name: str, path: Path) -> None:
+    """Refuse a name that would not do as the name of a file or folder.
+
+    Args:
+        kind: What is named, for the message.
+        name: The name.
+        path: The image it belongs to, for the message.
+
+    Raises:
+        DatasetError: The name is empty, hidden, or has a character that file systems treat in their own way.
+    """
+    if not name or name.startswith(".") or _NOT_IN_FILE_NAMES.search(name):
+        raise DatasetError(f"{kind} {name!r} of {path} cannot be a file name; rename it")
