@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from monai_advenc.errors import SettingsError
-from monai_advenc.networks.densenet import densenet_small
+from monai_advenc.networks.densenet import densenet_bc100, densenet_small
 from monai_advenc.networks.normalize import Standardize, standardized, with_standardization
-from monai_advenc.networks.preresnet import preresnet_small
-from monai_advenc.networks.resnet import resnet18, resnet_small
-from monai_advenc.networks.vgg import vgg_small
+from monai_advenc.networks.preresnet import preresnet20, preresnet110, preresnet_small
+from monai_advenc.networks.resnet import resnet18, resnet50, resnet_small
+from monai_advenc.networks.vgg import vgg11, vgg19, vgg_small
 
 __all__ = ["NETWORKS", "NetworkBuilder", "Standardize", "get_network", "with_standardization"]
 
@@ -25,6 +25,12 @@ NetworkBuilder = Callable[[int, int, int], nn.Module]
 NETWORKS: Mapping[str, NetworkBuilder] = MappingProxyType(
     {
         "resnet18": resnet18,
+        "resnet50": resnet50,
+        "densenet_bc100": densenet_bc100,
+        "preresnet20": preresnet20,
+        "preresnet110": preresnet110,
+        "vgg11": vgg11,
+        "vgg19": vgg19,
         "resnet_small": resnet_small,
         "vgg_small": vgg_small,
         "preresnet_small": preresnet_small,

@@ -23,7 +23,28 @@ class DenseLayer(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map ``(N, in_channels, H, W)`` to ``(N, in_channels + growth, H, W)``."""
-        return torch.cat([features, self.conv(self.relu(self.norm(features)))], dim=1)
+        return torch.cat([features, self.grow(features)], dim=1)
+
+    def grow(self, features: Tensor) -> Tensor:
+        """Only the new channels, ``(N, growth, H, W)``."""
+        new: Tensor = self.conv(self.relu(self.norm(features)))
+        return new
+
+
+class BottleneckLayer(nn.Module):
+    """A dense layer that first brings the channels down to four times the growth by a 1x1 convolution."""
+
+    def __init__(self, in_channels: int, growth: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(in_channels)
+        self.reduce = nn.Conv2d(in_channels, 4 * growth, 1, bias=False)
+        self.layer = DenseLayer(4 * growth, growth)
+        self.relu = nn.ReLU()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map ``(N, in_channels, H, W)`` to ``(N, in_channels + growth, H, W)``."""
+        reduced = self.reduce(self.relu(self.norm(features)))
+        return torch.cat([features, self.layer.grow(reduced)], dim=1)
 
 
 class Transition(nn.Sequential):
@@ -47,10 +68,18 @@ class DenseNet(nn.Sequential):
         image_size: Side of the images in pixels; decides the reduction of the stem.
         growth: Channels that each layer adds.
         layers: Dense layers of each block.
+        layer: Kind of the layers: plain, or with a bottleneck (the B of DenseNet-BC).
     """
 
     def __init__(
-        self, num_classes: int, in_channels: int, image_size: int, *, growth: int, layers: Sequence[int]
+        self,
+        num_classes: int,
+        in_channels: int,
+        image_size: int,
+        *,
+        growth: int,
+        layers: Sequence[int],
+        layer: type[DenseLayer] | type[BottleneckLayer] = DenseLayer,
     ) -> None:
         channels = 2 * growth
         modules: list[nn.Module] = [stem(in_channels, channels, image_size)]
@@ -59,7 +88,7 @@ class DenseNet(nn.Sequential):
                 modules.append(Transition(channels, channels // 2))
                 channels //= 2
             for _ in range(count):
-                modules.append(DenseLayer(channels, growth))
+                modules.append(layer(channels, growth))
                 channels += growth
         super().__init__(
             *modules,
@@ -69,6 +98,11 @@ class DenseNet(nn.Sequential):
             nn.Flatten(),
             nn.Linear(channels, num_classes),
         )
+
+
+def densenet_bc100(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+    """DenseNet-BC of 100 layers and growth 12: three blocks of 16 bottleneck layers, 0.8 million parameters."""
+    return DenseNet(num_classes, in_channels, image_size, growth=12, layers=(16, 16, 16), layer=BottleneckLayer)
 
 
 def densenet_small(num_classes: int, in_channels: int, image_size: int) -> nn.Module:

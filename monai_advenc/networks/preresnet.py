@@ -67,6 +67,16 @@ class PreResNet(nn.Sequential):
         )
 
 
+def preresnet20(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+    """The CIFAR form of 20 layers: three stages of three blocks, width 16, 0.27 million parameters."""
+    return PreResNet(num_classes, in_channels, image_size, width=16, blocks=(3, 3, 3))
+
+
+def preresnet110(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+    """The CIFAR form of 110 layers: three stages of 18 blocks, width 16, 1.7 million parameters."""
+    return PreResNet(num_classes, in_channels, image_size, width=16, blocks=(18, 18, 18))
+
+
 def preresnet_small(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
     """A victim for CPUs: three stages of one block, width 16, 77 thousand parameters."""
     return PreResNet(num_classes, in_channels, image_size, width=16, blocks=(1, 1, 1))

@@ -1,19 +1,20 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Post-activation residual networks (He et al., 2016a): the paper's base ResNet-18 and a small one for CPUs."""
+"""Post-activation residual networks (He et al., 2016a): the paper's base networks, and a small one for CPUs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from monai.networks.nets.resnet import resnet18 as monai_resnet18
+from monai.networks.nets.resnet import resnet50 as monai_resnet50
 from torch import Tensor, nn
 
 from monai_advenc.networks.stem import stem
 
 LARGEST_CIFAR_STEM_SIDE = 64
-"""Up to this side ResNet-18 gets the CIFAR stem; above it, the 7x7 one of stride 2 with max pooling."""
+"""Up to this side ResNet-18 and -50 get the CIFAR stem; above it, the 7x7 one of stride 2 with max pooling."""
 
 
 def resnet18(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
@@ -27,9 +28,27 @@ def resnet18(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
     Returns:
         A network from standardized images ``(N, C, H, W)`` to logits ``(N, num_classes)``.
     """
+    return _monai_resnet(monai_resnet18, num_classes, in_channels, image_size)
+
+
+def resnet50(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+    """MONAI's 2-D ResNet-50, 23.5 million parameters: the paper's base network for CIFAR-10 (section 3.3).
+
+    Args:
+        num_classes: Number of logits.
+        in_channels: Channels of the images.
+        image_size: Side of the images in pixels; decides about the stem.
+
+    Returns:
+        A network from standardized images ``(N, C, H, W)`` to logits ``(N, num_classes)``.
+    """
+    return _monai_resnet(monai_resnet50, num_classes, in_channels, image_size)
+
+
+def _monai_resnet(build: Callable[..., nn.Module], num_classes: int, in_channels: int, image_size: int) -> nn.Module:
     small: dict[str, Any] = {"conv1_t_size": 3, "conv1_t_stride": 1, "no_max_pool": True}
     large: dict[str, Any] = {"conv1_t_size": 7, "conv1_t_stride": 2}
-    network: nn.Module = monai_resnet18(
+    network = build(
         spatial_dims=2,
         n_input_channels=in_channels,
         num_classes=num_classes,

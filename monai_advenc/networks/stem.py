@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The first convolution of the small networks: it brings an image to a grid that the later layers can afford."""
+"""The first convolution: it brings an image to a grid that the later layers can afford."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ LARGEST_HALVED_SIDE = 160
 """Images above this side (the paper's 320) are halved twice."""
 
 
-def stem(in_channels: int, width: int, image_size: int) -> nn.Sequential:
+def stem(in_channels: int, width: int, image_size: int, *, bias: bool = False) -> nn.Sequential:
     """A 3x3 convolution without activation, reducing the grid by 1, 2 or 4 according to the image size.
 
     Args:
         in_channels: Channels of the images.
         width: Channels of the result.
         image_size: Side of the images, in pixels.
+        bias: Whether the convolution has one.
 
     Returns:
         A module from ``(N, in_channels, H, W)`` to ``(N, width, H / reduction, W / reduction)``.
     """
     stride = 1 if image_size <= LARGEST_UNREDUCED_SIDE else 2
-    layers: list[nn.Module] = [nn.Conv2d(in_channels, width, 3, stride=stride, padding=1, bias=False)]
+    layers: list[nn.Module] = [nn.Conv2d(in_channels, width, 3, stride=stride, padding=1, bias=bias)]
     if image_size > LARGEST_HALVED_SIDE:
         layers.append(nn.MaxPool2d(2))
     return nn.Sequential(*layers)

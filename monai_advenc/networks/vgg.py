@@ -19,9 +19,18 @@ class VGG(nn.Sequential):
         in_channels: Channels of the images.
         image_size: Side of the images in pixels; decides the reduction of the first convolution.
         stages: The widths of each stage's convolutions.
+        bias: Whether convolutions have a bias, as the original's do; before batch norm it changes nothing.
     """
 
-    def __init__(self, num_classes: int, in_channels: int, image_size: int, *, stages: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        image_size: int,
+        *,
+        stages: Sequence[Sequence[int]],
+        bias: bool = False,
+    ) -> None:
         layers: list[nn.Module] = []
         channels = in_channels
         for index, widths in enumerate(stages):
@@ -29,14 +38,26 @@ class VGG(nn.Sequential):
                 layers.append(nn.MaxPool2d(2))
             for width in widths:
                 first = not layers
-                convolution = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+                convolution = nn.Conv2d(channels, width, 3, padding=1, bias=bias)
                 layers += [
-                    stem(channels, width, image_size) if first else convolution,
+                    stem(channels, width, image_size, bias=bias) if first else convolution,
                     nn.BatchNorm2d(width),
                     nn.ReLU(),
                 ]
                 channels = width
         super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
+
+
+def vgg11(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+    """Configuration A with batch norm and one linear layer, the usual CIFAR form: 9.2 million parameters."""
+    stages = ((64,), (128,), (256,) * 2, (512,) * 2, (512,) * 2)
+    return VGG(num_classes, in_channels, image_size, stages=stages, bias=True)
+
+
+def vgg19(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+    """Configuration E with batch norm and one linear layer, the usual CIFAR form: 20.0 million parameters."""
+    stages = ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4)
+    return VGG(num_classes, in_channels, image_size, stages=stages, bias=True)
 
 
 def vgg_small(num_classes: int, in_channels: int, image_size: int) -> nn.Module:

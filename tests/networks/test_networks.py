@@ -29,6 +29,29 @@ def test_parameter_counts_are_those_of_the_documentation(name: str, parameters: 
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters
 
 
+@pytest.mark.parametrize(
+    ("name", "parameters", "printed"),
+    [
+        ("resnet18", 11_173_962, None),
+        ("resnet50", 23_520_842, None),
+        ("densenet_bc100", 769_162, "0.8M"),  # Huang et al. 2017, table 2
+        ("preresnet20", 272_282, "0.27M"),  # He et al. 2016a, table 6, for the same depth and width
+        ("preresnet110", 1_730_522, "1.7M"),  # He et al. 2016a, table 6
+        ("vgg11", 9_231_114, None),
+        ("vgg19", 20_040_522, "20.04M"),  # the table of bearpaw/pytorch-classification
+    ],
+)
+def test_the_papers_networks_have_their_published_size_on_cifar10(
+    name: str, parameters: int, printed: str | None
+) -> None:
+    """Where no publication prints a count, that of the widely used kuangliu/pytorch-cifar."""
+    count = sum(parameter.numel() for parameter in get_network(name, 10, 3, 32).parameters())
+    assert count == parameters
+    if printed is not None:
+        digits = len(printed.rstrip("M").partition(".")[2])
+        assert f"{count / 1e6:.{digits}f}M" == printed
+
+
 def test_resnet18_takes_the_large_stem_above_64_pixels() -> None:
     assert get_network("resnet18", 5, 1, 64).get_submodule("body.conv1").weight.shape[-1] == 3
     assert get_network("resnet18", 5, 1, 65).get_submodule("body.conv1").weight.shape[-1] == 7
@@ -78,7 +101,7 @@ def test_the_seed_alone_decides_the_weights() -> None:
 
 
 def test_an_unknown_name_lists_what_there_is() -> None:
-    with pytest.raises(SettingsError, match=r"'resnet99'; choose one of densenet_small, .*vgg_small"):
+    with pytest.raises(SettingsError, match=r"'resnet99'; choose one of densenet_bc100, .*vgg_small"):
         get_network("resnet99", 5, 1, 64)
 
 
