@@ -1,0 +1,105 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The attacker's own images, perturbed by the attacker's own network (M2) toward every class, each only once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from monai_advenc.acceleration import prepare
+from monai_advenc.datasets.image_set import ImageSet
+from monai_advenc.errors import SettingsError
+from monai_advenc.perturbation import PerturbationSettings, perturb
+from monai_advenc.worker_processes import compute_items
+
+
+class OwnVersions:
+    """Versions of the attacker's images by class and target, made when first asked for and then kept.
+
+    Every guess is put together from these, so however many guesses are scored, each image is perturbed toward each
+    class at most once.
+
+    Args:
+        network: M2; the attacker's network, trained on original images.
+        images: The attacker's labeled original images.
+        settings: How the attacker believes the owner perturbs.
+        batch_size: Images that go through the network together.
+        workers: Worker processes; 0 works in this process (on a GPU always so).
+
+    Raises:
+        SettingsError: Augmentation-aware settings: their views are drawn under the key, which the attacker lacks.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        images: ImageSet,
+        settings: PerturbationSettings,
+        *,
+        batch_size: int = 64,
+        workers: int = 0,
+    ) -> None:
+        if settings.augmentation is not None:
+            raise SettingsError("the attacker takes plain steps: the views of augmentation-aware ones are secret")
+        channels, height, width = images.images.shape[1:]
+        self._network = prepare(network, (channels, height, width))
+        self._settings = settings
+        self._batch_size = batch_size
+        self._device = next(network.parameters()).device
+        self._workers = 0 if self._device.type != "cpu" else workers
+        self._originals = [images.images[images.labels == label] for label in range(len(images.classes))]
+        self._versions: dict[tuple[int, int], Tensor] = {}
+        self.perturbed = 0
+        """Images perturbed so far, counted once for every target."""
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self._originals)
+
+    def originals_of(self, label: int) -> Tensor:
+        """The unperturbed images ``(N, C, H, W)`` of a class."""
+        return self._originals[label]
+
+    def toward(self, label: int, target: int) -> Tensor:
+        """The images of a class, perturbed toward a target class; ``(N, C, H, W)``."""
+        if (label, target) not in self._versions:
+            self.make([(label, target)])
+        return self._versions[label, target]
+
+    def make(self, pairs: Sequence[tuple[int, int]], *, progress: Callable[[int], None] = lambda _: None) -> None:
+        """Perturb toward several targets at once, in parallel where there are workers.
+
+        Args:
+            pairs: Classes and targets; those that are there already cost nothing.
+            progress: Called with 1 for each pair that was missing.
+        """
+        missing = [pair for pair in dict.fromkeys(pairs) if pair not in self._versions]
+        for pair, versions in zip(missing, compute_items(_Pairs(self, missing), self._workers), strict=True):
+            self._versions[pair] = versions
+            self.perturbed += len(versions)
+            progress(1)
+
+    def perturb_class(self, label: int, target: int) -> Tensor:
+        """Perturb the images of a class toward a target, without keeping them."""
+        parts = []
+        for batch in self._originals[label].split(self._batch_size):
+            targets = torch.full((len(batch),), target, device=self._device)
+            parts.append(perturb(self._network, batch.to(self._device), targets, self._settings).cpu())
+        return torch.cat(parts)
+
+
+class _Pairs(Dataset[Tensor]):
+    def __init__(self, versions: OwnVersions, pairs: Sequence[tuple[int, int]]) -> None:
+        self.versions = versions
+        self.pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.versions.perturb_class(*self.pairs[index])

@@ -1,0 +1,91 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The separable attack: combined methods are guessed one slot at a time, so tries add up instead of multiplying.
+
+In the paper's table 8 every pair that holds one true target in its place scores clearly above every pair that holds
+none. A slot can therefore be guessed with the other slots left unperturbed: N slots of K classes cost N x K tries a
+class, where enumerating costs K to the N. With the layout unknown, a perturbation of the whole image still raises the
+score if its target is among the class's: K tries a class, whatever the combiner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from monai_advenc.attackers.recovery.guesser import WHOLE_IMAGE, Guesser, Layout, Targets
+
+
+def recover_by_slot(guesser: Guesser, layout: Layout, num_targets: int) -> tuple[Targets, ...]:
+    """Guess each slot of each class by itself, with the others unperturbed; then the best set of different targets.
+
+    Args:
+        guesser: Scores guesses.
+        layout: How versions are joined, known or guessed.
+        num_targets: Slots of the layout.
+
+    Returns:
+        For each class a target for each slot.
+    """
+    return tuple(_best_slots(guesser, label, layout, num_targets) for label in range(guesser.num_classes))
+
+
+def recover_without_layout(guesser: Guesser, num_targets: int) -> tuple[Targets, ...]:
+    """Guess the targets of each class as those toward which perturbing the whole image scores best.
+
+    Args:
+        guesser: Scores guesses.
+        num_targets: How many targets each class has.
+
+    Returns:
+        For each class its targets, the best first; which belongs to which slot is not known.
+    """
+    found = []
+    for label in range(guesser.num_classes):
+        scores = {target: guesser.score(label, (target,), WHOLE_IMAGE) for target in guesser.choices(label)}
+        found.append(tuple(sorted(scores, key=scores.__getitem__, reverse=True)[:num_targets]))
+    return tuple(found)
+
+
+def refine(guesser: Guesser, guess: Sequence[Targets], layout: Layout) -> tuple[Targets, ...]:
+    """Go through the slots once more, each with the others as guessed, and keep what scores best (coordinate ascent).
+
+    Costs another N x K tries a class; it can set right a slot whose effect alone was too weak to see.
+    """
+    refined = []
+    for label, targets in enumerate(guess):
+        best = targets
+        for slot in range(len(targets)):
+            choices = [_with_target(best, slot, target) for target in guesser.choices(label)]
+            best = max(choices, key=lambda choice: guesser.score(label, choice, layout))
+        refined.append(best)
+    return tuple(refined)
+
+
+def _with_target(targets: Targets, slot: int, target: int) -> Targets:
+    """The guess with ``target`` in ``slot``; where it was another slot's already, the two change places."""
+    swapped = list(targets)
+    if target in targets:
+        swapped[targets.index(target)] = targets[slot]
+    swapped[slot] = target
+    return tuple(swapped)
+
+
+def recover_ratio(guesser: Guesser, guess: Sequence[Targets], layouts: Sequence[Layout]) -> Layout:
+    """Which layout explains the encryption best, given the targets: one try a layout (the rows of table 5)."""
+    by_class = dict(enumerate(guess))
+    return max(layouts, key=lambda layout: guesser.overall(by_class, layout))
+
+
+def _best_slots(guesser: Guesser, label: int, layout: Layout, num_targets: int) -> Targets:
+    choices = guesser.choices(label)
+    gain = np.zeros((num_targets, len(choices)))
+    for slot in range(num_targets):
+        for column, target in enumerate(choices):
+            alone = tuple(target if place == slot else None for place in range(num_targets))
+            # Likelihoods of the slots add up where accuracies saturate.
+            gain[slot, column] = guesser.score(label, alone, layout).likelihood
+    _, columns = linear_sum_assignment(gain, maximize=True)
+    return tuple(choices[column] for column in columns)
