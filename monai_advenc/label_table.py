@@ -12,8 +12,8 @@ from monai_advenc.errors import DatasetError
 
 LABEL_TABLE = "labels.csv"
 
-_NOT_IN_FILE_NAMES = re.compile(r'[\\/\0:*?"<>|\n\r]')
-"""What one of the common file systems refuses or reads as a separator."""
+_NOT_IN_FILE_NAMES = re.compile(r"[\\/\x00-\x1f]")
+"""Separators of the common file systems, and what would break a line of a table or a log."""
 
 
 def read_table(table: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
@@ -50,7 +50,7 @@ def require_file_name(kind: str, name: str, path: Path) -> None:
         path: The image it belongs to, for the message.
 
     Raises:
-        DatasetError: The name is empty, hidden, or has a character that file systems treat in their own way.
+        DatasetError: The name is empty, hidden, or holds a separator or a control character.
     """
     if not name or name.startswith(".") or _NOT_IN_FILE_NAMES.search(name):
         raise DatasetError(f"{kind} {name!r} of {path} cannot be a file name; rename it")
