@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from pydantic import Field
 
-from monai_advenc.acceleration import Precision
+from monai_advenc.acceleration import Precision, computes_in_bf16
 from monai_advenc.settings import Settings
 from monai_advenc.training.augmentation import TrainingAugmentation
 
@@ -40,3 +41,7 @@ class TrainingSettings(Settings):
     precision: Precision = "auto"
     standardize: bool = True
     seed: int = Field(default=0, ge=0)
+
+    def in_bf16_on(self, device: torch.device) -> bool:
+        """Whether ``precision`` means bf16 there."""
+        return self.precision == "bf16" or (self.precision == "auto" and computes_in_bf16(device))

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from monai_advenc.acceleration import computes_in_bf16
 from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.errors import DatasetError, NetworkError, SettingsError
 from monai_advenc.networks.normalize import with_standardization
 from monai_advenc.perturbation import require_pixels
 from monai_advenc.training.augmentation import shift_and_flip
+from monai_advenc.training.reproducibility import reproducible
 from monai_advenc.training.schedule import one_cycle
 from monai_advenc.training.settings import TrainingSettings
 
@@ -92,7 +91,7 @@ def train(
     epochs = _Epochs(network, train_set.images.to(device), train_set.labels.to(device), weight.to(device), settings)
     history: list[EpochRecord] = []
     best_state, best_epoch, best_accuracy = network.state_dict(), 0, -1.0
-    with _reproducible(settings.seed):
+    with reproducible(settings.seed):
         for epoch in range(1, settings.epochs + 1):
             loss, train_accuracy = epochs.run_next()
             accuracy = None
@@ -179,17 +178,6 @@ def accuracy_of(network: nn.Module, images: Tensor, labels: Tensor, *, autocast:
     return right / len(images)
 
 
-@contextmanager
-def _reproducible(seed: int) -> Iterator[None]:
-    """Dropout draws from ``seed``, the caller's random state is kept, and GPU kernels are chosen alike every time."""
-    with (
-        torch.random.fork_rng(),
-        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
-    ):
-        torch.manual_seed(seed)
-        yield
-
-
 class _Epochs:
     """What the epochs of a run share: data on the device, optimizer, random state and the place in the schedule."""
 
@@ -197,9 +185,7 @@ class _Epochs:
         self, network: nn.Module, images: Tensor, labels: Tensor, weight: Tensor, settings: TrainingSettings
     ) -> None:
         self.network, self.images, self.labels, self.weight, self.settings = network, images, labels, weight, settings
-        self.autocast = settings.precision == "bf16" or (
-            settings.precision == "auto" and computes_in_bf16(images.device)
-        )
+        self.autocast = settings.in_bf16_on(images.device)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.batches = -(-len(images) // settings.batch_size)
         self.step = 0

@@ -1,0 +1,61 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Domain-adversarial training (DANN; Ganin et al., 2016, arXiv 1505.07818): features that hide their domain."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from monai_advenc.attackers.domain_adaptation.paired_training import Descent, PairedBatch, train_on_pairs
+from monai_advenc.attackers.domain_adaptation.task import AdaptationTask, autocast, untrained_network
+from monai_advenc.networks.features import features_and_logits, last_linear
+from monai_advenc.training.reproducibility import reproducible
+
+RAMP = 10.0
+"""How fast the reversed gradient grows to its full strength (section 5.2.2, gamma)."""
+
+HIDDEN_UNITS = 100
+"""Of the domain classifier (section 5.2.2's smallest network)."""
+
+
+def domain_adversarial(task: AdaptationTask) -> nn.Module:
+    """Train on the source while a second classifier tells the domains apart and the features learn to mislead it.
+
+    Args:
+        task: The data and how to train.
+
+    Returns:
+        The network of the last epoch, in evaluation mode.
+    """
+    with reproducible(task.settings.seed):
+        network = untrained_network(task)
+        domains = nn.Sequential(
+            nn.Linear(last_linear(network).in_features, HIDDEN_UNITS), nn.ReLU(), nn.Linear(HIDDEN_UNITS, 1)
+        ).to(task.device)
+        descent = Descent([*network.parameters(), *domains.parameters()], task.settings)
+
+        def learn(batch: PairedBatch) -> Tensor:
+            with autocast(task):
+                features, logits = features_and_logits(network, batch.images)
+            guesses = domains(with_reversed_gradient(features.float(), strength(batch.step / batch.steps))).flatten()
+            is_source = torch.zeros_like(guesses)
+            is_source[: len(batch.labels)] = 1
+            loss = batch.source_loss(logits) + functional.binary_cross_entropy_with_logits(guesses, is_source)
+            descent.take_step(loss, batch)
+            return loss.detach()
+
+        return train_on_pairs(task, network, learn)
+
+
+def strength(progress: float) -> float:
+    """Factor of the reversed gradient after a share of the run: from 0 toward 1 (section 5.2.2, lambda)."""
+    return 2 / (1 + math.exp(-RAMP * progress)) - 1
+
+
+def with_reversed_gradient(features: Tensor, strength: float) -> Tensor:
+    """``features`` themselves, up to rounding, but with a gradient that is ``-strength`` times what it would be."""
+    return features.detach() * (1 + strength) - features * strength

@@ -1,0 +1,139 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Generate To Adapt (Sankaranarayanan et al., 2018, arXiv 1704.01705): the paper's own attacker (section 4.4).
+
+A generator draws source images from embeddings of both domains, and a discriminator that also names classes judges
+them. The network learns embeddings that classify well, whose source drawings show the right class, and whose target
+drawings pass for source images.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from monai_advenc.attackers.domain_adaptation.image_gan import Discriminator, Generator
+from monai_advenc.attackers.domain_adaptation.paired_training import Descent, PairedBatch, train_on_pairs
+from monai_advenc.attackers.domain_adaptation.task import AdaptationTask, autocast, untrained_network
+from monai_advenc.errors import DatasetError
+from monai_advenc.networks.features import features_and_logits, last_linear
+from monai_advenc.training.reproducibility import reproducible
+
+# Values of the authors' code for digits.
+NOISE = 512
+"""Length of the generator's noise."""
+
+CLASS_WEIGHT = 0.1
+"""Weight, for the network, of the discriminator's class loss on source drawings."""
+
+REALNESS_WEIGHT = 0.03
+"""Weight, for the network, of the realness of target drawings."""
+
+LEARNING_RATE = 5e-4
+"""Adam's, for generator and discriminator, constant; the network itself is trained as the task's settings say."""
+
+BETAS = (0.8, 0.999)
+"""Adam's."""
+
+
+def generate_to_adapt(task: AdaptationTask) -> nn.Module:
+    """Train on the source while drawings of both domains' embeddings are judged.
+
+    Args:
+        task: The data and how to train; images must be square.
+
+    Returns:
+        The network of the last epoch, in evaluation mode.
+
+    Raises:
+        DatasetError: Images are not square, or their side is no multiple of 8 from 16 up.
+    """
+    height, width = task.target.shape[-2:]
+    if height != width:
+        raise DatasetError(f"expected square images, got {height} x {width}; pad or crop them")
+    with reproducible(task.settings.seed):
+        training = _Training(task)
+        return train_on_pairs(task, training.network, training.learn)
+
+
+class _Training:
+    """The four players; the network is both feature extractor and classifier."""
+
+    def __init__(self, task: AdaptationTask) -> None:
+        channels, side = task.target.shape[1], task.target.shape[-1]
+        self.task = task
+        self.num_classes = len(task.source.classes)
+        self.network = untrained_network(task)
+        inputs = last_linear(self.network).in_features + NOISE + self.num_classes + 1
+        self.generator = _on_device(Generator(inputs, channels, side), task)
+        self.discriminator = _on_device(Discriminator(self.num_classes, channels, side), task)
+        self.network_descent = Descent(self.network.parameters(), task.settings)
+        self.generator_descent = _Adam(self.generator)
+        self.discriminator_descent = _Adam(self.discriminator)
+        self.noise = torch.Generator().manual_seed(task.settings.seed)
+
+    def learn(self, batch: PairedBatch) -> Tensor:
+        """Update the discriminator, then, judged by the new one, generator and network."""
+        with autocast(self.task):
+            features, logits = features_and_logits(self.network, batch.images)
+            drawings = self.generator(self._inputs(features, batch.labels)).float()
+        self.discriminator_descent.take_step(self._judgment_loss(batch, drawings.detach()))
+        count = len(batch.labels)
+        with autocast(self.task):
+            realness, classes = self.discriminator(drawings)
+        class_loss = functional.cross_entropy(classes[:count].float(), batch.labels)
+        drawing_loss = class_loss + _passing_for(True, realness[:count])
+        network_loss = (
+            batch.source_loss(logits)
+            + CLASS_WEIGHT * class_loss
+            + REALNESS_WEIGHT * _passing_for(True, realness[count:])
+        )
+        # Both gradients before either step, which would change weights that the other's still needs.
+        self.generator_descent.find_gradient(drawing_loss, retain_graph=True)
+        self.network_descent.take_step(network_loss, batch)
+        self.generator_descent.optimizer.step()
+        return network_loss.detach()
+
+    def _inputs(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Embedding, noise, and the class as one of K + 1: the last one stands for all target images."""
+        unknown = torch.full_like(labels, self.num_classes)
+        condition = functional.one_hot(torch.cat([labels, unknown]), self.num_classes + 1)
+        noise = torch.randn(len(features), NOISE, generator=self.noise).to(features.device)
+        return torch.cat([features.float(), noise, condition.float()], dim=1)
+
+    def _judgment_loss(self, batch: PairedBatch, drawings: Tensor) -> Tensor:
+        """Of the discriminator: source images are real and of their class, drawings are not real."""
+        with autocast(self.task):
+            realness, classes = self.discriminator(batch.source)
+            realness_of_drawings, _ = self.discriminator(drawings)
+        return (
+            functional.cross_entropy(classes.float(), batch.labels)
+            + _passing_for(True, realness)
+            # Source and target drawings count once each.
+            + 2 * _passing_for(False, realness_of_drawings)
+        )
+
+
+class _Adam:
+    def __init__(self, network: nn.Module) -> None:
+        self.parameters = list(network.parameters())
+        self.optimizer = torch.optim.Adam(self.parameters, lr=LEARNING_RATE, betas=BETAS)
+
+    def find_gradient(self, loss: Tensor, *, retain_graph: bool = False) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward(inputs=self.parameters, retain_graph=retain_graph)
+
+    def take_step(self, loss: Tensor) -> None:
+        self.find_gradient(loss)
+        self.optimizer.step()
+
+
+def _on_device(network: nn.Module, task: AdaptationTask) -> nn.Module:
+    network.to(task.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch
+    return network
+
+
+def _passing_for(real: bool, realness: Tensor) -> Tensor:
+    """Mean loss of realness logits ``(N,)`` that should say ``real``."""
+    return functional.binary_cross_entropy_with_logits(realness.float(), torch.full_like(realness.float(), float(real)))

@@ -1,0 +1,143 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Training on both domains side by side: as many target as source images in every step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from monai_advenc.attackers.domain_adaptation.task import AdaptationTask
+from monai_advenc.errors import NetworkError
+from monai_advenc.training import TrainingSettings
+from monai_advenc.training.augmentation import shift_and_flip
+from monai_advenc.training.schedule import one_cycle
+from monai_advenc.training.train import class_weights
+
+
+@dataclass(frozen=True)
+class PairedBatch:
+    """What one step sees.
+
+    Attributes:
+        images: N source images, then N target images: ``(2 N, C, H, W)``, augmented. In one batch, because batch norm
+            would otherwise treat each domain by its own statistics in training and by common ones afterwards.
+        labels: Of the source images, ``(N,)``.
+        class_weight: Of each class in the loss, ``(K,)``.
+        step: Number of the step, from 0.
+        steps: Number of steps of the whole run.
+    """
+
+    images: Tensor
+    labels: Tensor
+    class_weight: Tensor
+    step: int
+    steps: int
+
+    @property
+    def source(self) -> Tensor:
+        """The source images."""
+        return self.images[: len(self.labels)]
+
+    def source_loss(self, logits: Tensor) -> Tensor:
+        """Cross entropy of the source images' logits, the first N of ``(2 N, K)``."""
+        return functional.cross_entropy(logits[: len(self.labels)].float(), self.labels, weight=self.class_weight)
+
+
+class Descent:
+    """SGD with Nesterov momentum and one learning rate cycle, as :func:`monai_advenc.training.train` has it.
+
+    Args:
+        parameters: What is trained.
+        settings: Peak rate, momentum and weight decay.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> None:
+        self.parameters = list(parameters)
+        self.peak = settings.peak_learning_rate
+        self.optimizer = torch.optim.SGD(
+            self.parameters,
+            lr=self.peak,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            nesterov=True,
+        )
+
+    def take_step(self, loss: Tensor, batch: PairedBatch) -> None:
+        """Step down the gradient of ``loss``, which reaches no parameters but these."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = one_cycle(batch.step, batch.steps, self.peak)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward(inputs=self.parameters)
+        self.optimizer.step()
+
+
+def train_on_pairs(task: AdaptationTask, network: nn.Module, learn: Callable[[PairedBatch], Tensor]) -> nn.Module:
+    """Run the task's epochs.
+
+    Args:
+        task: The data and how to train.
+        network: What is trained, in place.
+        learn: Takes one step and returns its loss, a scalar without gradient.
+
+    Returns:
+        ``network``, in evaluation mode.
+
+    Raises:
+        NetworkError: The loss became NaN.
+    """
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's annotations
+    batches = _Batches(task)
+    for epoch in range(task.settings.epochs):
+        network.train()
+        # Summed on the device: waiting for each step's loss would leave a GPU idle.
+        total = torch.zeros((), device=task.device)
+        for batch in batches.of_epoch(epoch):
+            total += learn(batch)
+        if not math.isfinite(total.item()):
+            raise NetworkError(
+                f"adaptation came apart: the loss is {total.item()} in epoch {epoch + 1}; lower the learning rate "
+                f"(now {task.settings.peak_learning_rate})"
+            )
+        task.observe(network.eval())
+    return network.eval()
+
+
+class _Batches:
+    """Both domains on the device, and the random state that decides order and augmentation."""
+
+    def __init__(self, task: AdaptationTask) -> None:
+        source, settings = task.source, task.settings
+        self.settings, self.device = settings, task.device
+        self.images, self.labels = source.images.to(task.device), source.labels.to(task.device)
+        self.target = task.target.to(task.device)
+        self.class_weight = class_weights(source, settings.class_weights).to(task.device)
+        self.per_epoch = -(-len(source) // settings.batch_size)
+        self.generator = torch.Generator().manual_seed(settings.seed)
+
+    def of_epoch(self, epoch: int) -> Iterator[PairedBatch]:
+        """Every source image once, and as many target images: each as often as any other, give or take one."""
+        count, steps = len(self.images), self.per_epoch * self.settings.epochs
+        sources = self._order(count, count).tensor_split(self.per_epoch)
+        targets = self._order(len(self.target), count).tensor_split(self.per_epoch)
+        for place, (source, target) in enumerate(zip(sources, targets, strict=True)):
+            images = torch.cat([self.images[source], self.target[target]])
+            if self.settings.augmentation is not None:
+                images = shift_and_flip(images, self.settings.augmentation, self.generator)
+            yield PairedBatch(
+                images.contiguous(memory_format=torch.channels_last),
+                self.labels[source],
+                self.class_weight,
+                epoch * self.per_epoch + place,
+                steps,
+            )
+
+    def _order(self, available: int, needed: int) -> Tensor:
+        rounds = -(-needed // available)
+        order = torch.cat([torch.randperm(available, generator=self.generator) for _ in range(rounds)])
+        return order[:needed].to(self.device)

@@ -1,0 +1,60 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Pseudo labels (after Lee, 2013): believe what the network is sure of, and train on that too."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from monai_advenc.attackers.domain_adaptation.task import AdaptationTask, untrained_network
+from monai_advenc.datasets.image_set import ImageSet
+from monai_advenc.training import train
+from monai_advenc.training.train import VALIDATION_BATCH
+
+ROUNDS = 3
+"""Trainings: the first on the source alone, each later one also on what the one before is sure of."""
+
+CONFIDENCE = 0.9
+"""Target images whose most probable class has at least this probability get its label."""
+
+
+def pseudo_labels(task: AdaptationTask) -> nn.Module:
+    """Train on the source, label the target with the result, and start afresh on both, a few times.
+
+    Args:
+        task: The data and how to train; every round takes all its epochs.
+
+    Returns:
+        The network of the last round, in evaluation mode.
+    """
+    untrained = untrained_network(task)
+    # The first layer keeps the source's values, whatever joins it.
+    settings = task.settings.model_copy(update={"standardize": False})
+
+    def trained_on(train_set: ImageSet) -> nn.Module:
+        return train(untrained, train_set, None, settings, observe=task.observe).network
+
+    network = trained_on(task.source)
+    for _ in range(ROUNDS - 1):
+        network = trained_on(_joined(task.source, task.target, _probabilities(network, task.target)))
+    return network
+
+
+@torch.no_grad()
+def _probabilities(network: nn.Module, images: Tensor) -> Tensor:
+    device = next(network.parameters()).device
+    logits = [network(batch.to(device)).cpu() for batch in images.split(VALIDATION_BATCH)]
+    return torch.cat(logits).softmax(dim=1)
+
+
+def _joined(source: ImageSet, target: Tensor, probabilities: Tensor) -> ImageSet:
+    """The source and those images of the target whose class is beyond doubt."""
+    confidence, labels = probabilities.max(dim=1)
+    rows = (confidence >= CONFIDENCE).nonzero().flatten()
+    return ImageSet(
+        torch.cat([source.images, target[rows]]),
+        torch.cat([source.labels, labels[rows]]),
+        (*source.ids, *(f"target {row}" for row in rows.tolist())),
+        source.classes,
+    )

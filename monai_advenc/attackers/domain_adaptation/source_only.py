@@ -1,0 +1,22 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""No adaptation: train on the source and hope; what the others are measured against."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from monai_advenc.attackers.domain_adaptation.task import AdaptationTask, untrained_network
+from monai_advenc.training import train
+
+
+def source_only(task: AdaptationTask) -> nn.Module:
+    """Train on the source images alone.
+
+    Args:
+        task: Its target images are not used.
+
+    Returns:
+        The network of the last epoch, in evaluation mode.
+    """
+    return train(untrained_network(task), task.source, None, task.settings, observe=task.observe).network

@@ -1,0 +1,83 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What an attacker by domain adaptation has in hands, and what all of them have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from monai_advenc.datasets.image_set import ImageSet
+from monai_advenc.errors import DatasetError
+from monai_advenc.networks import get_network, with_standardization
+from monai_advenc.perturbation import require_pixels
+from monai_advenc.training import TrainingSettings
+from monai_advenc.training.train import check_sets
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptationTask:
+    """Labeled images of one domain, unlabeled ones of another, and how to train; no test label has a place here.
+
+    Attributes:
+        network: A name in :data:`monai_advenc.networks.NETWORKS`.
+        source: Labeled encrypted images, at least two a class.
+        target: Unlabeled original images ``(M, C, H, W)`` of the source's shape, float32 in [0, 1], at least two.
+        settings: How to train; the seed also decides the initial weights, and an epoch is one pass through the source.
+        device: Where to train.
+        observe: Called after each epoch with the network in evaluation mode, which it must leave as it is.
+
+    Raises:
+        DatasetError: Source and target do not fit together, or there are too few images.
+        ImageError: Images hold NaN or values outside [0, 1].
+    """
+
+    network: str
+    source: ImageSet
+    target: Tensor
+    settings: TrainingSettings
+    device: str = "cpu"
+    observe: Callable[[nn.Module], None] = lambda _: None
+
+    def __post_init__(self) -> None:
+        images = self.source.images
+        if images.ndim != 4 or images.shape[1:] != self.target.shape[1:]:
+            raise DatasetError(
+                f"expected source and target images of one shape (C, H, W), got {tuple(images.shape[1:])} and "
+                f"{tuple(self.target.shape[1:])}; read both with the same channels and size"
+            )
+        if not images.dtype == self.target.dtype == torch.float32:
+            raise DatasetError(
+                f"expected float32 images, got {images.dtype} and {self.target.dtype}; scale them to [0, 1] first"
+            )
+        if len(self.target) < 2:
+            raise DatasetError(f"expected at least 2 target images, got {len(self.target)}; add some")
+        check_sets(self.source, None)
+        require_pixels(self.target)
+
+
+Adapter = Callable[[AdaptationTask], nn.Module]
+"""Trains for the target domain; the result, in evaluation mode, maps images in [0, 1] to logits.
+
+The same task gives the same weights on the same kind of processor with the same thread count, and the caller's random
+state is kept. Raises :class:`monai_advenc.errors.NetworkError` if the loss becomes NaN."""
+
+
+def untrained_network(task: AdaptationTask) -> nn.Module:
+    """The task's network with fresh weights on its device, its first layer set by the source images."""
+    images = task.source.images
+    network = get_network(
+        task.network, len(task.source.classes), images.shape[1], max(images.shape[-2:]), seed=task.settings.seed
+    )
+    if task.settings.standardize:
+        network = with_standardization(network, images)
+    return network.to(task.device)
+
+
+def autocast(task: AdaptationTask) -> torch.autocast:
+    """Half precision for what is computed inside, where the task's settings and device allow it."""
+    device = torch.device(task.device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=task.settings.in_bf16_on(device))
