@@ -110,6 +110,12 @@ class FolderLock:
                     f"another run is writing into {folder}; wait for it or choose another --out"
                 ) from None
 
+    def __enter__(self) -> FolderLock:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self.release()
+
     def release(self) -> None:
         """Give the folder free and remove the lock's file."""
         self._path.unlink(missing_ok=True)

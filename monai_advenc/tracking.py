@@ -8,10 +8,11 @@ in play and refuses whatever contains a form of their secrets.
 
 from __future__ import annotations
 
+import copy
 import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +41,9 @@ class Tracker(Protocol):
     def log_file(self, path: Path) -> None:
         """Keep a copy of a file."""
 
+    def child(self, run_name: str) -> AbstractContextManager[Tracker]:
+        """A run of its own below this one."""
+
 
 class _NoTracker:
     def log_params(self, params: Mapping[str, Value]) -> None:
@@ -50,6 +54,9 @@ class _NoTracker:
 
     def log_file(self, path: Path) -> None:
         pass
+
+    def child(self, run_name: str) -> AbstractContextManager[Tracker]:
+        return nullcontext(self)
 
 
 NO_TRACKING: Tracker = _NoTracker()
@@ -82,21 +89,33 @@ class MlflowTracker:
         try:
             self._client = mlflow.MlflowClient(tracking_uri=uri)
             experiment = self._client.get_experiment_by_name(EXPERIMENT)
-            experiment_id = (
+            self._experiment_id = (
                 experiment.experiment_id
                 if experiment
                 else self._client.create_experiment(
                     EXPERIMENT, artifact_location=artifacts.absolute().as_uri() if artifacts else None
                 )
             )
-            moment = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
-            # Two runs of one name would be merged by readers that group by name.
-            name = f"{run_name}-{moment}-{secrets.token_hex(2)}"
-            run = self._client.create_run(experiment_id, run_name=name, tags={"monai-advenc": __version__})
-            self._run_id = run.info.run_id
+            self._run_id = self._start(run_name)
         except (mlflow.exceptions.MlflowException, OSError) as error:
             problem = " ".join(str(error).split())[:200]
             raise OutputError(f"cannot track to {uri}: {problem}; mend --tracking-uri or use --no-tracking") from None
+
+    def _start(self, run_name: str, parent: str | None = None) -> str:
+        moment = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+        # Two runs of one name would be merged by readers that group by name.
+        name = f"{run_name}-{moment}-{secrets.token_hex(2)}"
+        tags = {"monai-advenc": __version__} | ({"mlflow.parentRunId": parent} if parent else {})
+        run_id: str = self._client.create_run(self._experiment_id, run_name=name, tags=tags).info.run_id
+        return run_id
+
+    @contextmanager
+    def child(self, run_name: str) -> Iterator[MlflowTracker]:
+        """A run of its own below this one, ended with the context."""
+        child = copy.copy(self)
+        child._run_id = self._start(run_name, parent=self._run_id)
+        with child:
+            yield child
 
     def log_params(self, params: Mapping[str, Value]) -> None:
         """Note settings, once a run."""

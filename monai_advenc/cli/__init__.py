@@ -12,6 +12,7 @@ from monai_advenc.cli.demo import demo
 from monai_advenc.cli.encrypt import encrypt
 from monai_advenc.cli.evaluate import evaluate
 from monai_advenc.cli.keygen import keygen
+from monai_advenc.cli.reproduce import reproduce
 from monai_advenc.cli.slice_and_encrypt import slice_and_encrypt
 from monai_advenc.cli.slices import slice_volumes
 from monai_advenc.cli.train_base import train_base
@@ -25,5 +26,6 @@ app.command("keygen")(keygen)
 app.command("encrypt")(encrypt)
 app.command("verify")(verify)
 app.command("evaluate")(evaluate)
+app.command("reproduce")(reproduce)
 
 __all__ = ["app", "main"]

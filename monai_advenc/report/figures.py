@@ -7,12 +7,14 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 from skimage.segmentation import find_boundaries
@@ -65,6 +67,43 @@ def overview(rows: Sequence[tuple[str, Tensor, Tensor]]) -> bytes:
         grid[0, column].set_title(title.replace("_", " "), fontsize=11, color=_INK)
     for row, label in enumerate(("original", "encrypted", f"difference x {DIFFERENCE_GAIN}")):
         grid[row, 0].set_ylabel(label, fontsize=11, color=_INK)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture of a grid: title, image ``(C, H, W)``, and a mask ``(1, H, W)`` to draw a red box around."""
+
+    title: str
+    image: Tensor
+    boxed: Tensor | None = None
+
+
+def picture_grid(rows: Sequence[tuple[str, Sequence[Panel]]]) -> bytes:
+    """One PNG with a titled picture in each place.
+
+    Args:
+        rows: Label and pictures of each row; shorter rows leave places empty.
+    """
+    width = max(len(panels) for _, panels in rows)
+    figure = Figure(figsize=(2.1 * width + 0.3, 2.35 * len(rows)), layout="constrained", dpi=130)
+    grid = figure.subplots(len(rows), width, squeeze=False)
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    for row, (label, panels) in enumerate(rows):
+        grid[row, 0].set_ylabel(label, fontsize=11, color=_INK)
+        for axes, panel in zip(grid[row], panels, strict=False):
+            pixels = panel.image.detach().cpu().permute(1, 2, 0).numpy()
+            axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axes.set_title(panel.title, fontsize=10, color=_INK)
+            if panel.boxed is not None and bool(panel.boxed.any()):
+                lines, columns = np.nonzero(panel.boxed[0].cpu().numpy())
+                left, top = float(columns.min()) - 1.5, float(lines.min()) - 1.5
+                wide, tall = float(np.ptp(columns)) + 3, float(np.ptp(lines)) + 3
+                axes.add_patch(Rectangle((left, top), wide, tall, fill=False, edgecolor="red", linewidth=1.4))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -1,0 +1,201 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The paper's tables, run in miniature: every part is measured, kept, resumed, and drawn beside the printed numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import MappingProxyType
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from monai_advenc.datasets.image_set import ImageSet
+from monai_advenc.errors import OutputError, SettingsError
+from monai_advenc.reproduction import preset as presets
+from monai_advenc.reproduction.experiment import Experiment
+from monai_advenc.reproduction.paper_tables import BRAIN_TUMOR_CLASSES, PAPER_TABLES
+from monai_advenc.reproduction.preset import PRESETS
+from monai_advenc.reproduction.results import Result, append_result, draw_table, read_results
+from monai_advenc.reproduction.run_table import EXPERIMENTS, TableRun, draw_figure
+from monai_advenc.reproduction.victims import accuracy_with_correspondence
+from monai_advenc.tracking import track
+from monai_advenc.volumes.slice_writer import encode_mask
+from tests.reproduction.conftest import TINY
+
+Reproduce = Callable[..., tuple[str, list[str]]]
+
+
+def rows_of(out: Path, number: int) -> dict[str, dict[str, float]]:
+    return {
+        row: values for result in read_results(out / f"table-{number:02d}.jsonl") for row, values in result.rows.items()
+    }
+
+
+def test_the_printed_tables_are_whole() -> None:
+    assert set(PAPER_TABLES) == set(EXPERIMENTS) == {1, 2, 3, 5, 7, 8, 9, 10, 12}
+    assert sum(row["share"] for row in PAPER_TABLES[2].rows.values()) == pytest.approx(100, abs=0.3)
+    assert [sum(column) for column in zip(*BRAIN_TUMOR_CLASSES.values(), strict=True)] == [4253, 1061]
+
+
+def test_the_paper_preset_is_the_paper() -> None:
+    paper = PRESETS["paper"]
+    assert (paper.radius, paper.step_size, paper.steps) == (0.5, 0.1, 100)
+    assert (paper.brain_radius, paper.brain_step_size, paper.brain_size) == (2.0, 0.1, 320)
+    assert set(paper.victims) == set(PAPER_TABLES[1].rows)
+    assert set(paper.brain_victims) == set(PAPER_TABLES[12].rows)
+
+
+def test_table_1_measures_every_column_and_prints_the_papers_beside(reproduce: Reproduce, tmp_path: Path) -> None:
+    drawn, said = reproduce(1)
+    rows = rows_of(tmp_path / "out", 1)
+    assert set(rows) == {"vgg_small", "preresnet_small"}
+    for values in rows.values():
+        assert {"Enc", "Orig", "Orig+P", "R+Orig", "Orig peak", "clean-trained"} == set(values)
+        assert all(0 <= value <= 1 for value in values.values())
+        assert values["clean-trained"] > 0.5
+        assert values["Enc"] > 0.5
+    assert "22.6" in drawn
+    assert any(line.startswith("trained resnet_small.clean.0") for line in said)
+
+
+def test_a_second_run_does_nothing_and_a_further_seed_only_what_is_new(reproduce: Reproduce, tmp_path: Path) -> None:
+    first, _ = reproduce(2)
+    again, said = reproduce(2)
+    assert again == first
+    assert said == []
+    more, said = reproduce(2, seeds=(0, 1))
+    assert "±" in more
+    assert all(".0:" not in line for line in said)
+
+
+def test_an_interrupted_table_goes_on_with_the_parts_still_missing(
+    reproduce: Reproduce, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = EXPERIMENTS[7]
+    measured: list[str] = []
+
+    def stop_after_one(laboratory: object, preset: object, part: str, seed: int) -> object:
+        if measured:
+            raise KeyboardInterrupt
+        measured.append(part)
+        return whole.measure(laboratory, preset, part, seed)  # type: ignore[arg-type]  # passed through as they came
+
+    stopped = Experiment(7, whole.parts, whole.networks, stop_after_one)  # type: ignore[arg-type]  # as above
+    monkeypatch.setattr("monai_advenc.reproduction.run_table.EXPERIMENTS", MappingProxyType({7: stopped}))
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(7)
+    kept = (tmp_path / "out" / "table-07.jsonl").read_text()
+    monkeypatch.setattr("monai_advenc.reproduction.run_table.EXPERIMENTS", EXPERIMENTS)
+    reproduce(7)
+    finished = (tmp_path / "out" / "table-07.jsonl").read_text()
+    assert finished.startswith(kept)
+    assert len(rows_of(tmp_path / "out", 7)) == 4
+
+
+@pytest.mark.parametrize("number", [3, 5, 8, 9])
+def test_recovery_tables_count_what_they_spend(reproduce: Reproduce, tmp_path: Path, number: int) -> None:
+    reproduce(number)
+    (result,) = read_results(tmp_path / "out" / f"table-{number:02d}.jsonl")
+    assert "unperturbed" in result.rows
+    assert all(0 <= value <= 1 for row in result.rows.values() for value in row.values())
+    if number == 5:
+        assert set(result.rows) == set(PAPER_TABLES[5].rows)
+        return
+    spent, least = (
+        result.facts["images perturbed (times targets)"],
+        result.facts["of which needed at least"],
+    )
+    assert spent <= 1.3 * least
+    expected = {3: ("enumeration", 100), 8: ("separable", 200), 9: ("separable", 400)}[number]
+    assert result.facts[f"{expected[0]}: tries"] == expected[1]
+    if number == 8:
+        assert result.facts["enumeration of pairs: tries"] == 900
+        assert len(result.rows) == 91
+
+
+def test_table_12_and_the_figures_take_a_folder_of_any_classes(reproduce: Reproduce, tmp_path: Path) -> None:
+    draw = np.random.default_rng(1)
+    for label, name in enumerate(("a", "b", "c")):
+        for number in range(20):
+            path = tmp_path / "slices" / name / f"{name}{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = (60 + 60 * label + draw.normal(0, 8, (40, 40))).clip(0, 255)
+            Image.fromarray(pixels.astype(np.uint8)).save(path)
+        (path.parent / f"{name}19.mask.png").write_bytes(encode_mask(np.eye(40, dtype=bool)))
+    drawn, _ = reproduce(12, data=tmp_path / "slices")
+    assert set(rows_of(tmp_path / "out", 12)) == {"vgg_small"}
+    assert "38.8" in drawn
+    for number in (3, 4):
+        run = TableRun(number=number, data=tmp_path / "slices", preset="tiny", out=tmp_path / "out", seeds=(0,))
+        with Image.open(draw_figure(run, say=print)) as picture:
+            assert picture.width > 300
+            assert np.ptp(np.asarray(picture)) > 100
+
+
+def test_a_folder_made_with_other_settings_is_refused(reproduce: Reproduce, monkeypatch: pytest.MonkeyPatch) -> None:
+    reproduce(2)
+    other = TINY.model_copy(update={"radius": 1.0})
+    monkeypatch.setattr(presets, "PRESETS", MappingProxyType({"tiny": other}))
+    with pytest.raises(OutputError, match="made with other settings or data; give another --out"):
+        reproduce(1)
+
+
+def test_a_table_is_a_parent_run_and_each_part_a_child(reproduce: Reproduce, tmp_path: Path) -> None:
+    with track(None, "table-07", tmp_path / "store") as tracker:
+        reproduce(7, tracker=tracker)
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'store' / 'mlruns.db'}")
+    experiment = client.get_experiment_by_name("monai-advenc")
+    runs = client.search_runs([experiment.experiment_id])
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    (parent,) = [run for run in runs if run not in children]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert len(children) == 4
+    assert len({run.info.run_name for run in runs}) == 5
+    assert all(run.info.status == "FINISHED" for run in runs)
+    assert all(any(name.endswith("Orig") for name in run.data.metrics) for run in children)
+
+
+def test_an_unknown_table_is_refused(reproduce: Reproduce) -> None:
+    with pytest.raises(SettingsError, match=r"no table 4 to measure; choose one of 1, 2, 3, 5, 7, 8, 9, 10, 12"):
+        reproduce(4)
+
+
+def test_results_survive_a_torn_last_line_and_refuse_a_damaged_one(tmp_path: Path) -> None:
+    path = tmp_path / "table-01.jsonl"
+    result = Result(table=1, part="vgg19", seed=0, preset="paper", rows={"vgg19": {"Enc": 0.9}}, seconds=1)
+    append_result(path, result)
+    with path.open("a") as file:
+        file.write('{"table": 1, "pa')
+    assert read_results(path) == [result]
+    path.write_text("no json\n")
+    with pytest.raises(OutputError, match="no results"):
+        read_results(path)
+
+
+def test_the_table_shows_mean_spread_and_the_printed_value() -> None:
+    results = [
+        Result(table=1, part="vgg19", seed=seed, preset="paper", rows={"vgg19": {"Orig": value}}, seconds=1)
+        for seed, value in ((0, 0.2), (1, 0.3), (2, 0.4))
+    ]
+    drawn = draw_table(1, results)
+    row = next(line for line in drawn.splitlines() if line.startswith("| vgg19"))
+    assert "30.0 ± 10.0 | 28.8" in row
+    assert "| densenet_bc100" in drawn
+
+
+def test_orig_p_maps_predictions_through_the_forward_table() -> None:
+    class AlwaysTwo(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias = torch.nn.Parameter(torch.tensor([0.0, 0.0, 5.0]))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.bias.expand(len(images), 3)
+
+    images = ImageSet(torch.zeros(4, 1, 4, 4), torch.tensor([0, 0, 0, 2]), ("a", "b", "c", "d"), ("x", "y", "z"))
+    assert accuracy_with_correspondence(AlwaysTwo().eval(), images, (1, 2, 0)) == 0.75
