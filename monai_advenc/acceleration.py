@@ -73,10 +73,31 @@ def prepare(network: nn.Module, image_shape: tuple[int, int, int], *, precision:
     if precision == "bf16":
         return PreparedNetwork(folded, torch.bfloat16)
     exact = PreparedNetwork(folded, torch.float32)
+    _require_fit(exact, image_shape)
     if precision == "fp32" or not computes_in_bf16(_device_of(network)):
         return exact
     fast = PreparedNetwork(copy.deepcopy(folded), torch.bfloat16)
     return fast if gradient_cosine(exact, fast, image_shape) >= MIN_GRADIENT_COSINE else exact
+
+
+class PreparedNetworks:
+    """Networks prepared for images of several shapes, each once, and again when its weights or its device change."""
+
+    def __init__(self, precision: Precision = "auto") -> None:
+        self.precision: Precision = precision
+        self._kept: dict[tuple[int, ...], tuple[object, PreparedNetwork]] = {}
+
+    def get(self, network: nn.Module, image_shape: tuple[int, ...]) -> PreparedNetwork:
+        """``network`` made ready for images ``(C, H, W)``; see :func:`prepare`."""
+        values = (*network.parameters(), *network.buffers())
+        state = (network, [(id(value), value._version, value.device) for value in values])
+        if image_shape not in self._kept or self._kept[image_shape][0] != state:
+            channels, height, width = image_shape
+            self._kept[image_shape] = (state, prepare(network, (channels, height, width), precision=self.precision))
+        return self._kept[image_shape][1]
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_kept": {}}  # Made again where it is needed; not worth sending to workers.
 
 
 def fold_batch_norm(network: nn.Module) -> nn.Module:
@@ -107,14 +128,19 @@ def gradient_cosine(one: nn.Module, other: nn.Module, image_shape: tuple[int, in
     channels, height, width = image_shape
     coarse = torch.rand(PROBE_IMAGES, channels, max(1, height // 8), max(1, width // 8), generator=generator)
     images = functional.interpolate(coarse, size=(height, width), mode="bilinear").to(device)
+    with torch.no_grad():
+        targets = one(images).argmin(dim=1)
+    first, second = (target_gradient(network, images, targets).flatten(1).double() for network in (one, other))
+    return functional.cosine_similarity(first, second, dim=1).nan_to_num(nan=-1.0).min().item()
+
+
+@torch.no_grad()
+def _require_fit(network: PreparedNetwork, image_shape: tuple[int, int, int]) -> None:
     try:
-        with torch.no_grad():
-            targets = one(images).argmin(dim=1)
+        network(torch.zeros(1, *image_shape, device=_device_of(network)))
     except RuntimeError as error:
         problem = str(error).splitlines()[0]
         raise NetworkError(f"the network does not take images of shape {image_shape}: {problem}") from None
-    first, second = (target_gradient(network, images, targets).flatten(1).double() for network in (one, other))
-    return functional.cosine_similarity(first, second, dim=1).nan_to_num(nan=-1.0).min().item()
 
 
 def _device_of(network: nn.Module) -> torch.device:

@@ -155,9 +155,9 @@ class CombinerSettings(Settings):
             if not all(0 <= ratio <= 1 for ratio in row):
                 raise ValueError("each ratio must lie between 0 and 1")
             if combiner.shares and (len(row) < 2 or abs(sum(row) - 1) > 1e-6):
-                raise ValueError(f"{self.name} needs one share for each of two or more targets, summing to 1")
+                raise ValueError("this combiner needs one share for each of two or more targets, summing to 1")
             if not combiner.shares and len(row) != len(combiner.default_ratios(combiner.num_targets or 2)):
-                raise ValueError(f"{self.name} needs another number of ratios for each class")
+                raise ValueError("this combiner needs another number of ratios for each class")
         return self
 
     @classmethod
@@ -210,8 +210,11 @@ def combine(
         SettingsError: The number of versions is not what the combiner needs.
     """
     if versions.ndim != 5 or versions.shape[1] != settings.num_targets:
-        needed = f"(N, {settings.num_targets}, C, H, W)"
-        raise SettingsError(f"{settings.name} needs versions {needed}, got {tuple(versions.shape)}")
+        # Neither the combiner nor the number of targets may be named: both belong to the key.
+        raise SettingsError(
+            f"expected one version for each target of the key, (N, T, C, H, W), got {tuple(versions.shape)}; "
+            "perturb with the key that combines"
+        )
     ratios = torch.tensor(settings.ratios, dtype=torch.float32, device=images.device)[labels]
     # Clamped because the weights of a mix sum to one only up to rounding.
     joined = choose_combiner(settings.name).join(versions, ratios, seeds or [0] * len(images)).clamp(0, 1)

@@ -113,7 +113,8 @@ def encrypt_batch(
         network: The base network in evaluation mode (see :func:`monai_advenc.acceleration.prepare`).
         images: Originals ``(N, C, H, W)``, float32 in [0, 1].
         labels: True classes ``(N,)``, int64, in the order of ``key.classes``.
-        regions: Binary masks ``(N, 1, H, W)`` of the pixels that may change; others keep their value.
+        regions: Binary masks ``(N, 1, H, W)`` of the pixels that may change; others keep their value, up to the
+            file's grid.
         levels: Steps of the output file's grid (255 for 8-bit); ``None`` keeps float32.
         batch_size: Versions per pass; results are the same bytes only for the same batch size.
 

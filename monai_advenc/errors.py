@@ -73,5 +73,9 @@ class VerificationError(AdvencError):
     """A data set that does not read back as its manifest says."""
 
 
+class IncompleteError(AdvencError):
+    """Part of what was asked failed; the rest is done, and the result says what is missing."""
+
+
 class MissingExtraError(AdvencError):
     """An optional package that is not installed."""

@@ -18,7 +18,7 @@ GRAY_LEVELS = 255
 IDENTICAL_PSNR_DB = 200.0
 """Stated instead of infinity for identical images: JSON knows no infinity."""
 
-_SSIM_WINDOW = 7
+SMALLEST_SIDE = 7
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ def measure_fidelity(images: Tensor, originals: Tensor) -> list[Fidelity]:
     Raises:
         ImageError: The shapes differ, or are smaller than the window of SSIM (7 pixels).
     """
-    if images.shape != originals.shape or images.ndim != 4 or min(images.shape[-2:]) < _SSIM_WINDOW:
+    if images.shape != originals.shape or images.ndim != 4 or min(images.shape[-2:]) < SMALLEST_SIDE:
         raise ImageError(
-            f"expected two batches (N, C, H, W) of one shape, at least {_SSIM_WINDOW} pixels wide, "
+            f"expected two batches (N, C, H, W) of one shape, at least {SMALLEST_SIDE} pixels wide, "
             f"got {tuple(images.shape)} and {tuple(originals.shape)}"
         )
     return [
@@ -76,5 +76,5 @@ def _measure(image: np.ndarray, original: np.ndarray) -> Fidelity:
         linf=float(np.abs(change).max()),
         rms_gray_levels=GRAY_LEVELS * mean_square**0.5,
         psnr_db=min(IDENTICAL_PSNR_DB, -10 * np.log10(mean_square)) if mean_square else IDENTICAL_PSNR_DB,
-        ssim=float(structural_similarity(original, image, data_range=1, channel_axis=0, win_size=_SSIM_WINDOW)),
+        ssim=float(structural_similarity(original, image, data_range=1, channel_axis=0, win_size=SMALLEST_SIDE)),
     )

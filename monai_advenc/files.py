@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from monai_advenc.errors import OutputError
 
@@ -40,7 +40,9 @@ def write_atomically(path: Path, data: bytes, *, overwrite: bool = False, mode: 
     Raises:
         OutputError: The file exists (without ``overwrite``), or the disk refuses: full, read-only, no permission.
     """
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+    # File systems count bytes, not characters.
+    start = path.name.encode()[:100].decode(errors="ignore")
+    temporary = path.with_name(f".{start}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -87,28 +89,45 @@ def remove_temporaries(folder: Path) -> int:
     return len(leftovers)
 
 
+_LOCKED: set[Path] = set()
+"""Folders that this process has locked: the system lets a process take its own record locks twice."""
+
+
 class FolderLock:
-    """Keeps a second process from writing into the same folder; gone when its process is, however it ended.
+    """Keeps others from writing into the same folder; gone when its process is, however it ended.
 
     Args:
         folder: An existing folder.
 
     Raises:
-        OutputError: Another process holds the lock.
+        OutputError: Another process, or another run in this one, holds the lock.
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
         self._path = folder / LOCK_NAME
-        self._file = self._path.open("w")
-        if fcntl is not None:
-            try:
-                # A record lock, which workers do not inherit: they may outlive a killed run by a moment.
-                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                self._file.close()
-                raise OutputError(
-                    f"another run is writing into {folder}; wait for it or choose another --out"
-                ) from None
+        if self._folder in _LOCKED:
+            raise self._refusal()
+        self._file = self._open_locked()
+        _LOCKED.add(self._folder)
+
+    def _open_locked(self) -> TextIO:
+        while True:
+            file = self._path.open("w")
+            if fcntl is not None:
+                try:
+                    # A record lock, which workers do not inherit: they may outlive a killed run by a moment.
+                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    file.close()
+                    raise self._refusal() from None
+            if self._path.exists() and os.path.samestat(os.fstat(file.fileno()), self._path.stat()):
+                return file
+            # Whoever held it removed the file between our opening and locking it: lock the one that is there now.
+            file.close()
+
+    def _refusal(self) -> OutputError:
+        return OutputError(f"another run is writing into {self._folder}; wait for it or choose another --out")
 
     def __enter__(self) -> FolderLock:
         return self
@@ -120,6 +139,30 @@ class FolderLock:
         """Give the folder free and remove the lock's file."""
         self._path.unlink(missing_ok=True)
         self._file.close()
+        _LOCKED.discard(self._folder)
+
+
+def write_once(path: Path, content: Any, refusal: str) -> None:
+    """Write JSON that says what a folder is for; if it is there already, it must say the same.
+
+    Raises:
+        OutputError: It says something else (the message is ``refusal``), or the disk refuses.
+    """
+    if path.exists():
+        try:
+            same = json.loads(path.read_bytes()) == json.loads(json.dumps(content))
+        except ValueError:
+            same = False
+        if not same:
+            raise OutputError(refusal)
+    else:
+        write_json(path, content)
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, or the folder itself in the nearest one that exists."""
+    nearest = next((place for place in (folder, *folder.absolute().parents) if place.exists()), folder)
+    return nearest.is_dir() and os.access(nearest, os.W_OK)
 
 
 def sha256_of(path: Path) -> str:

@@ -11,7 +11,7 @@ import torch
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
-from monai_advenc.acceleration import Precision, PreparedNetwork, prepare
+from monai_advenc.acceleration import Precision, PreparedNetworks
 from monai_advenc.encryption import BATCH_SIZE, encrypt_batch
 from monai_advenc.errors import SettingsError
 from monai_advenc.key import EncryptionKey
@@ -46,9 +46,8 @@ class EncryptionInferer(Inferer):
             encryption_key if isinstance(encryption_key, EncryptionKey) else EncryptionKey.load(Path(encryption_key))
         )
         self.levels = levels
-        self.precision: Precision = precision
         self.batch_size = batch_size
-        self._prepared: tuple[nn.Module, PreparedNetwork] | None = None
+        self._prepared = PreparedNetworks(precision)
 
     def __call__(  # type: ignore[override]  # A base network is a module, not any callable: it is copied and folded.
         self, inputs: Tensor, network: nn.Module, *args: Any, target: Tensor | None = None, **kwargs: Any
@@ -75,19 +74,13 @@ class EncryptionInferer(Inferer):
         images = inputs.detach().as_subclass(torch.Tensor).float()
         encrypted = encrypt_batch(
             self.encryption_key,
-            self._prepare(network, images),
+            self._prepared.get(network, tuple(images.shape[1:])),
             images,
             torch.as_tensor(target, device=images.device).as_subclass(torch.Tensor).long().flatten(),
             levels=self.levels,
             batch_size=self.batch_size,
         )
         return inputs.new_empty(0).to(encrypted.dtype) if not len(inputs) else _like(encrypted, inputs)
-
-    def _prepare(self, network: nn.Module, images: Tensor) -> PreparedNetwork:
-        if self._prepared is None or self._prepared[0] is not network:
-            channels, height, width = images.shape[1:]
-            self._prepared = (network, prepare(network, (channels, height, width), precision=self.precision))
-        return self._prepared[1]
 
 
 def _like(encrypted: Tensor, inputs: Tensor) -> Tensor:

@@ -13,10 +13,10 @@ import hmac
 import json
 import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError, model_validator
 from torch import Tensor
@@ -55,13 +55,15 @@ class EncryptionKey(Settings):
     correspondence: ClassCorrespondence
     combiner: CombinerSettings
     perturbation: PerturbationSettings
-    layout_secret: str = Field(pattern=r"^[0-9a-f]{64}$")
+    layout_secret: str = Field(pattern=r"^[0-9a-f]{64}$", repr=False)
     recipient: str | None = None
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> EncryptionKey:
         if len(set(self.classes)) != len(self.classes) or not all(self.classes):
             raise ValueError("class names must be different and not empty")
+        if self.recipient is not None and not self.recipient.isprintable():
+            raise ValueError("the recipient's label must be plain text")
         if self.correspondence.num_classes != len(self.classes) or len(self.combiner.ratios) != len(self.classes):
             raise ValueError("correspondence and combiner must have one row for each class")
         if self.combiner.num_targets != self.correspondence.num_targets:
@@ -134,6 +136,10 @@ class EncryptionKey(Settings):
 
     __str__ = __repr__
 
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        # What pydantic hands to pretty printers and rich tracebacks.
+        yield "key_id", self.key_id
+
     def save(self, path: Path) -> None:
         """Write the key as JSON that only its owner can read (mode 0600); an existing file is never overwritten."""
         content = json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
@@ -162,7 +168,7 @@ class EncryptionKey(Settings):
             )
         try:
             values = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise KeyFileError(f"{path} is damaged or no key: expected JSON; restore it from a backup") from None
         if not isinstance(values, dict) or "format_version" not in values:
             raise KeyFileError(f"{path} is no encryption key: it has no format_version; give the file keygen wrote")

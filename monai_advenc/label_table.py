@@ -52,5 +52,7 @@ def require_file_name(kind: str, name: str, path: Path) -> None:
     Raises:
         DatasetError: The name is empty, hidden, or holds a separator or a control character.
     """
-    if not name or name.startswith(".") or _NOT_IN_FILE_NAMES.search(name):
+    # A name that the file system holds in another encoding comes as lone surrogates.
+    is_text = name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
+    if not name or name.startswith(".") or _NOT_IN_FILE_NAMES.search(name) or not is_text:
         raise DatasetError(f"{kind} {name!r} of {path} cannot be a file name; rename it")

@@ -2,14 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """MLflow at the edge: parameters, metrics and files of a run, which the secret cannot pass.
 
-The default store is a local SQLite file. Everything that is logged goes through one object that knows which keys are
-in play and refuses whatever contains a form of their secrets.
+The default store is a local SQLite file. Everything that is logged goes through one object that takes only plain
+numbers and names, and refuses whatever contains a secret of the keys that it was given.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -67,6 +68,12 @@ class SecretInTrackingError(RuntimeError):
     """A defect of the program: something secret was about to be logged. Never shows what."""
 
 
+def _cannot_track(uri: str, error: Exception) -> OutputError:
+    """In one line, without the password that an address may hold."""
+    line = f"cannot track to {uri}: {' '.join(str(error).split())[:200]}; mend --tracking-uri or use --no-tracking"
+    return OutputError(re.sub(r"//[^/@\s]*@", "//", line))
+
+
 class MlflowTracker:
     """One MLflow run.
 
@@ -98,8 +105,7 @@ class MlflowTracker:
             )
             self._run_id = self._start(run_name)
         except (mlflow.exceptions.MlflowException, OSError) as error:
-            problem = " ".join(str(error).split())[:200]
-            raise OutputError(f"cannot track to {uri}: {problem}; mend --tracking-uri or use --no-tracking") from None
+            raise _cannot_track(uri, error) from None
 
     def _start(self, run_name: str, parent: str | None = None) -> str:
         moment = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")

@@ -48,7 +48,8 @@ def compute_items(items: Dataset[Item], workers: int) -> Iterator[Item]:
         with nullcontext() if loader.num_workers else one_thread():
             yield from computed
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        # An exception that a worker raised says "Caught ... in DataLoader worker process" instead.
+        if not str(error).startswith("DataLoader worker (pid"):
             raise
         raise OutputError(
             "a worker process was killed (out of memory?); run the same command again to go on, with fewer --workers"

@@ -157,7 +157,7 @@ def test_ratios_that_cannot_be_are_refused(name: str, ratios: tuple[tuple[float,
 
 def test_a_wrong_number_of_versions_is_refused() -> None:
     images = torch.rand(2, 1, 8, 8)
-    with pytest.raises(SettingsError, match="needs versions"):
+    with pytest.raises(SettingsError, match="one version for each target of the key"):
         combine(
             CombinerSettings.default("mixup-and-concat", 5),
             images,

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from monai_advenc.errors import OutputError
-from monai_advenc.files import FolderLock, remove_temporaries, sha256_of, write_atomically
+from monai_advenc.files import _LOCKED, FolderLock, remove_temporaries, sha256_of, write_atomically, write_once
+from monai_advenc.json_lines import append_lines, read_lines
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,6 +60,7 @@ def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:
     lock = FolderLock(tmp_path)
     child = os.fork() if hasattr(os, "fork") else None
     if child == 0:
+        _LOCKED.clear()  # What the parent knows of its own locks; the system must refuse by itself.
         try:
             FolderLock(tmp_path)
         except OutputError:
@@ -69,6 +71,34 @@ def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:
     lock.release()
     FolderLock(tmp_path).release()
     assert not list(tmp_path.iterdir())
+
+
+def test_one_process_does_not_get_a_lock_twice(tmp_path: Path) -> None:
+    with FolderLock(tmp_path), pytest.raises(OutputError, match="another run is writing"):
+        FolderLock(tmp_path / ".." / tmp_path.name)
+    with FolderLock(tmp_path):
+        pass
+
+
+def test_what_a_folder_is_for_is_written_once(tmp_path: Path) -> None:
+    write_once(tmp_path / "x.json", {"a": (1, 2)}, "other")
+    write_once(tmp_path / "x.json", {"a": [1, 2]}, "other")
+    with pytest.raises(OutputError, match="other"):
+        write_once(tmp_path / "x.json", {"a": [1, 3]}, "other")
+    (tmp_path / "x.json").write_text("no json")
+    with pytest.raises(OutputError, match="other"):
+        write_once(tmp_path / "x.json", {"a": [1, 2]}, "other")
+
+
+def test_lines_are_added_after_whole_lines_only(tmp_path: Path) -> None:
+    path = tmp_path / "sub" / "lines"
+    append_lines(path, ["one\u2028", "two\x85"])
+    with path.open("ab") as file:
+        file.write(b"half a li")
+    assert read_lines(path) == ["one\u2028", "two\x85"]
+    append_lines(path, ["three"])
+    assert read_lines(path) == ["one\u2028", "two\x85", "three"]
+    assert read_lines(tmp_path / "none") == []
 
 
 def test_checksums(tmp_path: Path) -> None:

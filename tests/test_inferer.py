@@ -63,3 +63,12 @@ def test_another_network_is_prepared_anew(key: EncryptionKey, images: Tensor, la
     second = inferer(images, tiny_network(seed=5), target=labels)
     assert not torch.equal(first, second)
     assert torch.equal(inferer(images, tiny_network(), target=labels), first)
+
+
+def test_weights_loaded_into_the_same_network_count(key: EncryptionKey, images: Tensor, labels: Tensor) -> None:
+    inferer, network = EncryptionInferer(key), tiny_network()
+    first = inferer(images, network, target=labels)
+    network.load_state_dict(tiny_network(seed=5).state_dict())
+    second = inferer(images, network, target=labels)
+    assert not torch.equal(first, second)
+    assert torch.equal(second, EncryptionInferer(key)(images, tiny_network(seed=5), target=labels))

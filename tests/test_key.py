@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.pretty import pretty_repr
 
 from monai_advenc.combiners import COMBINERS, CombinerSettings
 from monai_advenc.correspondence import ClassCorrespondence
@@ -197,3 +198,11 @@ def test_a_key_is_private_from_its_first_byte(tmp_path: Path, monkeypatch: pytes
     )
     draw().save(tmp_path / "key.json")
     assert [stat.S_IMODE(mode) for mode in modes] == [0o600]
+
+
+def test_pretty_printers_show_the_key_id_alone() -> None:
+    key = draw(seed=1)
+    shown = pretty_repr(key) + pretty_repr({"nested": [key]}) + repr(key) + str(key)
+    assert key.key_id in shown
+    assert not any(secret.decode("latin1") in shown for secret in secret_encodings(key))
+    assert key.layout_secret[:16] not in shown

@@ -75,6 +75,19 @@ def test_float_files_are_not_rounded() -> None:
     assert round_to_grid(images, images, levels=None, radius=1) is images
 
 
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("radius", [1e-3, 1e-2, 0.2])
+def test_without_a_grid_the_ball_holds_in_float64_as_well(norm: str, radius: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    originals = 0.2 + 0.6 * torch.rand(16, 3, 32, 32, generator=generator)
+    geometry = GEOMETRIES[norm]
+    change = torch.randn(originals.shape, generator=generator)
+    images = originals + change * (radius / geometry.length(change))[:, None, None, None]
+    kept = round_to_grid(images, originals, levels=None, radius=radius, norm=norm)
+    assert (geometry.length(kept.double() - originals.double()) <= radius).all()
+    assert (geometry.length(kept.double() - originals.double()) >= 0.999 * radius).all()
+
+
 def test_all_formats_hold_the_pixels_of_the_coarsest() -> None:
     assert coarsest_levels(("nifti", "png16")) == 65535
     assert coarsest_levels(("nifti",)) is None

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from monai_advenc import __version__
 from monai_advenc.cli.console import errors, print_error
-from monai_advenc.errors import AdvencError
+from monai_advenc.errors import AdvencError, IncompleteError
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -35,13 +35,13 @@ class ErrorsInOneLine(TyperGroup):
         except AdvencError as error:
             if ctx.params.get("debug"):
                 raise
-            if self._as_json:
-                # A machine that reads stdout finds an object there, whatever happened.
+            if self._as_json and not isinstance(error, IncompleteError):
+                # A machine that reads stdout finds one object there; an incomplete result was printed already.
                 print(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}}))
             print_error(str(error))
             raise typer.Exit(EXIT_BAD_INPUT) from None
         except KeyboardInterrupt:
-            errors.print("Stopped. The same command goes on where this one was.")
+            errors.print("Stopped. What is finished is kept; the same command does what is missing.")
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
 

@@ -12,7 +12,7 @@ import typer
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
 from monai_advenc.cli.train_base import choose_device
-from monai_advenc.errors import AdvencError
+from monai_advenc.errors import IncompleteError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,7 +61,7 @@ def summary_of(result: EncryptionResult, out: Path) -> dict[str, Any]:
 def raise_for_failures(count: int, total: int) -> None:
     """End with exit status 2 when something failed although the rest went on."""
     if count:
-        raise AdvencError(f"{count} of {total} failed; the others are done: mend those listed and run this again")
+        raise IncompleteError(f"{count} of {total} failed; the others are done: mend those listed and run this again")
 
 
 def encrypt(

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from monai_advenc.evaluation.measurement import Measurement
     from monai_advenc.evaluation.victims import VictimJob
 
+MARKER_NAME = "evaluation.json"
+"""Says what the folder's measurements are of."""
+
 _TEST_PANEL = "Test images"
 
 
@@ -64,13 +67,14 @@ def evaluate(
 
     Columns as in the paper: Enc, right on encrypted test images (of no use to anyone, encrypting takes the true
     label); Orig, right on real ones: what an unauthorized recipient gets. Low is good protection. Victims that are
-    in measurements.jsonl already are not trained again.
+    in measurements.jsonl already are not trained again. The output folder stays with you: it shows originals, and
+    what victims take real images for hints at the key.
     """
     from monai_advenc.datasets.image_folder import find_images
     from monai_advenc.evaluation.measurement import append_measurements, measurements_of, read_measurements, summarize
     from monai_advenc.evaluation.sanity import require_above_chance
     from monai_advenc.evaluation.victims import train_victims
-    from monai_advenc.files import write_atomically, write_json
+    from monai_advenc.files import write_atomically, write_json, write_once
     from monai_advenc.networks import NETWORKS
     from monai_advenc.report import encryption_report
 
@@ -79,14 +83,18 @@ def evaluate(
     unknown = [name for name in networks if name not in NETWORKS]
     if unknown:
         raise SettingsError(f"unknown network {unknown[0]!r}; choose from {', '.join(NETWORKS)}")
-    sets = _load(originals, encrypted, test_originals, test_encrypted, size, gray, test_share)
     place = choose_device(device)
+    _require_own_folder(out, encrypted)
+    sets = _load(originals, encrypted, test_originals, test_encrypted, size, gray, test_share)
+    refusal = f"{out} holds the evaluation of another data set or with other settings; give another --out"
+    write_once(out / MARKER_NAME, _identity(sets, encrypted, epochs), refusal)
     record = out / "measurements.jsonl"
     done = read_measurements(record)
+    measured = {(each.network, each.trained_on, each.seed, each.test_set) for each in done}
     jobs = [
         job
         for job in _jobs(sets, networks, range(first_seed, first_seed + seeds), epochs, place)
-        if (job.network, job.trained_on, job.settings.seed) not in {(d.network, d.trained_on, d.seed) for d in done}
+        if any((job.network, job.trained_on, job.settings.seed, name) not in measured for name in job.test_sets)
     ]
     with open_tracking(tracking_uri, no_tracking, "evaluate", out) as tracker:
         tracker.log_params(
@@ -192,8 +200,35 @@ def _jobs(sets: dict[str, ImageSet], networks: list[str], seeds: range, epochs: 
     ]
 
 
+def _require_own_folder(out: Path, encrypted: Path) -> None:
+    """Raise if results would go to the shared folder or over files of someone else."""
+    from monai_advenc.errors import OutputError
+
+    if encrypted.resolve() in (out.resolve(), *out.resolve().parents):
+        raise OutputError(
+            f"{out} lies in the data set that is shared, and the report shows originals; give another --out"
+        )
+    if out.is_dir() and any(out.iterdir()) and not (out / MARKER_NAME).is_file():
+        raise OutputError(f"{out} is not empty and holds no evaluation; give another --out")
+
+
+def _identity(sets: dict[str, ImageSet], encrypted: Path, epochs: int) -> dict[str, Any]:
+    """What measurements in one folder must have in common."""
+    import hashlib
+
+    from monai_advenc.manifest import Manifest
+
+    header = Manifest.load(encrypted).header
+    pixels = {
+        name: hashlib.sha256(images.images.numpy().tobytes() + "\0".join(images.ids).encode()).hexdigest()
+        for name, images in sets.items()
+    }
+    return {"key_id": header.key_id, "run_tag": header.run_tag, "epochs": epochs, "images": pixels}
+
+
 def _brief(measurement: Measurement) -> dict[str, Any]:
-    return measurement.model_dump(mode="json", exclude={"history"})
+    # Tracked, perhaps on a server of others: what a victim takes each class for hints at the key.
+    return measurement.model_dump(mode="json", exclude={"history", "per_class", "confusion"})
 
 
 def _lines(rows: list[dict[str, Any]]) -> list[tuple[str, ...]]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,12 +21,15 @@ from monai_advenc.cli.encrypt import (
 )
 from monai_advenc.cli.keygen import draw_key
 from monai_advenc.cli.train_base import NETWORK_HELP, choose_device, require_enough_images, train_base_network
-from monai_advenc.errors import DatasetError
+from monai_advenc.errors import DatasetError, SettingsError
 
 if TYPE_CHECKING:
     from monai_advenc.datasets.image_folder import ImageFolder
     from monai_advenc.key import EncryptionKey
     from monai_advenc.training import Checkpoint
+
+
+REPORT_NAME = "report.html"
 
 
 def slice_and_encrypt(
@@ -90,8 +94,8 @@ def slice_and_encrypt(
 
     output = Output(json)
     private = private or options.private_folder_of(out)
-    if out.absolute() == private.absolute() or out.absolute() in private.absolute().parents:
-        raise DatasetError(f"the private folder {private} lies in the output {out}; choose another --private")
+    _check_folders(out, private)
+    _check_network(network)
     cases = find_cases(volumes, labels=labels)
     settings = slices.slice_settings(plane, size, fit, tumor_labels, isotropic_mm)
     if base is None and not (private / "base.pt").exists():
@@ -101,6 +105,7 @@ def slice_and_encrypt(
         output.say(f"Encrypted slices to {out}; key, base network, original slices and report to {private}.")
         output.result({"dry_run": True, "out": str(out), "private": str(private), "cases": cases.class_counts()})
         return
+    place = choose_device(device)
     draw_options: dict[str, Any] = {
         "profile": profile,
         "radius": radius,
@@ -113,11 +118,16 @@ def slice_and_encrypt(
     _make_private(private)
     # Drawn before the slow work, so that a combiner that needs more classes says so at once.
     encryption_key = _key(key, private / "key.json", cases.classes, draw_options, insecure_key_permissions, output)
+    if set(cases.classes) - set(encryption_key.classes):
+        raise DatasetError(
+            f"the key is for classes {', '.join(encryption_key.classes)}, the cases have {', '.join(cases.classes)}; "
+            "give the key of this data set, or another --private to draw one"
+        )
     private_slices = private / "slices"
     worker_count = options.worker_count(workers)
     failures = slices.cut_and_report(cases, settings, private_slices, worker_count, keep_going, output, "nifti")
-    folder = _encryptable(private_slices, encryption_key)
-    checkpoint = _base(base, private / "base.pt", folder, network, epochs, seed, device, output)
+    folder = _encryptable(private_slices, {case.id for case in cases.cases}, encryption_key)
+    checkpoint = _base(base, private / "base.pt", folder, network, epochs, seed, place, output)
     require_classes(checkpoint.classes, encryption_key)
     from monai_advenc.datasets.encrypt_folder import EncryptionOptions
 
@@ -128,13 +138,36 @@ def slice_and_encrypt(
         workers=worker_count,
         keep_going=keep_going,
     )
-    placed = checkpoint.network.to(choose_device(device))
-    result = encrypt_and_report(folder, out, encryption_key, placed, encryption_options, output)
-    report = _report(private / "report.html", folder, out, checkpoint, output)
+    network_there = checkpoint.network.to(place)
+    result = encrypt_and_report(folder, out, encryption_key, network_there, encryption_options, output)
+    report = _report(private / REPORT_NAME, folder, out, checkpoint, output)
     summary = {**summary_of(result, out), "private": str(private), "report": str(report)}
     summary["failures"] += [{"id": each.id, "message": each.message} for each in failures]
     output.result(summary)
     raise_for_failures(len(summary["failures"]), len(cases.cases))
+
+
+def _check_folders(out: Path, private: Path) -> None:
+    """Before any work: the private folder must not be shared, and neither folder may hold something else."""
+    from monai_advenc.datasets.encrypted_folder import JOURNAL_NAME
+    from monai_advenc.errors import OutputError
+    from monai_advenc.files import LOCK_NAME
+    from monai_advenc.manifest import MANIFEST_NAME
+
+    if out.resolve() in (private.resolve(), *private.resolve().parents):
+        raise DatasetError(f"the private folder {private} lies in the output {out}; choose another --private")
+    is_ours = any((out / name).exists() for name in (JOURNAL_NAME, MANIFEST_NAME))
+    if out.is_dir() and not is_ours and any(path.name != LOCK_NAME for path in out.iterdir()):
+        raise OutputError(f"{out} is not empty and not an unfinished encryption; choose another --out")
+    if (private / REPORT_NAME).exists() and not (private / "slices").is_dir():
+        raise OutputError(f"{private / REPORT_NAME} is not of an earlier run; move it away or choose another --private")
+
+
+def _check_network(name: str | None) -> None:
+    from monai_advenc.networks import NETWORKS
+
+    if name is not None and name not in NETWORKS:
+        raise SettingsError(f"unknown network {name!r}; choose one of {', '.join(sorted(NETWORKS))}")
 
 
 def _make_private(folder: Path) -> None:
@@ -169,12 +202,13 @@ def _key(
     return key
 
 
-def _encryptable(private_slices: Path, key: EncryptionKey) -> ImageFolder:
+def _encryptable(private_slices: Path, cases: set[str], key: EncryptionKey) -> ImageFolder:
+    """The slices of the cases that are there now; of those that were taken away slices may lie there still."""
     from monai_advenc.datasets.image_folder import find_images
 
-    folder = find_images(private_slices)
     # Every case of a class may have failed; the key still has that class.
-    return find_images(private_slices, key.classes) if set(folder.classes) <= set(key.classes) else folder
+    folder = find_images(private_slices, key.classes)
+    return replace(folder, files=tuple(file for file in folder.files if file.id in cases))
 
 
 def _base(

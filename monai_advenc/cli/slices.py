@@ -130,7 +130,7 @@ def slice_volumes(
     """Cut each volume at its largest tumor cross-section and write the slices, unencrypted, in class folders.
 
     Beside each slice lies its tumor mask (<case>.mask.png); slices.csv says which slice was taken, its tumor area in
-    mm2, and the exact inverse of the intensity scaling.
+    mm2, and which intensities became black and white.
     """
     from monai_advenc.volumes.cases import find_cases
 

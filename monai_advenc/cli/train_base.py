@@ -12,7 +12,7 @@ import typer
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
 from monai_advenc.cli.tracking_options import NoTracking, TrackingUri, open_tracking
-from monai_advenc.errors import DatasetError
+from monai_advenc.errors import DatasetError, SettingsError
 
 if TYPE_CHECKING:
     from monai_advenc.datasets.image_set import ImageSet
@@ -20,14 +20,23 @@ if TYPE_CHECKING:
 MIN_IMAGES_PER_CLASS = 20
 """Fewer teach no network a class; its gradients would be noise."""
 
-NETWORK_HELP = "resnet18 (the paper's) or resnet_small (for CPUs)."
+NETWORK_HELP = "resnet18 (the paper's), resnet_small (for CPUs), or another; an unknown name lists all."
 
 
 def choose_device(device: str | None) -> str:
-    """The given device, or the GPU where there is one."""
+    """The given device, or the GPU where there is one.
+
+    Raises:
+        SettingsError: There is no such device.
+    """
     import torch
 
-    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=place)
+    except (RuntimeError, AssertionError):
+        raise SettingsError(f"there is no device {place!r} for PyTorch on this machine; leave --device out") from None
+    return place
 
 
 def train_base_network(

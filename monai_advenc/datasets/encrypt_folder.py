@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +18,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from monai_advenc.acceleration import Precision, PreparedNetwork, prepare
+from monai_advenc.acceleration import Precision, PreparedNetworks
 from monai_advenc.datasets.encrypted_folder import EncryptedFolder
 from monai_advenc.datasets.image_file import read_image, read_region, resize_image, to_gray
 from monai_advenc.datasets.image_folder import ImageFile, ImageFolder
 from monai_advenc.encryption import BATCH_SIZE, encrypt_batch
-from monai_advenc.errors import AdvencError, DatasetError, OutputError
-from monai_advenc.fidelity import measure_fidelity
+from monai_advenc.errors import AdvencError, DatasetError, ImageError, OutputError
+from monai_advenc.fidelity import SMALLEST_SIDE, measure_fidelity
 from monai_advenc.files import write_atomically
 from monai_advenc.key import EncryptionKey
 from monai_advenc.manifest import FileRecord, ImageRecord, Manifest, RunHeader, software_versions
@@ -130,12 +130,15 @@ def _encrypt_missing(
     options: EncryptionOptions,
     progress: Callable[[int], None],
 ) -> EncryptionResult:
+    blocks = _Blocks(source.files, source, folder.folder, key, network, options)
+    _require_known(folder, source)
+    on_gpu = any(parameter.is_cuda for parameter in network.parameters())
+    workers = 0 if on_gpu else options.workers
+    _require_unchanged(folder, source, _SourceTags(blocks, folder.records), workers)
     missing = [file for file in source.files if file.id not in folder.records]
     progress(len(source.files) - len(missing))
     failures: list[Failure] = []
-    on_gpu = any(parameter.is_cuda for parameter in network.parameters())
-    blocks = _Blocks(missing, source, folder.folder, key, network, options)
-    for outcomes in compute_items(blocks, 0 if on_gpu else options.workers):
+    for outcomes in compute_items(_Blocks(missing, source, folder.folder, key, network, options), workers):
         folder.add(outcome for outcome in outcomes if isinstance(outcome, ImageRecord))
         failures += (outcome for outcome in outcomes if isinstance(outcome, Failure))
         if failures and (failures[-1].fatal or not options.keep_going):
@@ -143,6 +146,29 @@ def _encrypt_missing(
             raise (OutputError(problem.message) if problem.fatal else AdvencError(f"{problem.id}: {problem.message}"))
         progress(len(outcomes))
     return EncryptionResult(folder.finish(file.id for file in source.files), tuple(failures))
+
+
+def _require_known(folder: EncryptedFolder, source: ImageFolder) -> None:
+    """Raise if images lie in the output that are no longer among the originals: they may have been withdrawn."""
+    strangers = sorted(set(folder.records) - {file.id for file in source.files})
+    if strangers:
+        record = folder.records[strangers[0]]
+        raise OutputError(
+            f"{folder.folder} holds {len(strangers)} image(s) that are not among the originals given, among them "
+            f"{record.files[0].path}; delete the files of those to withdraw, or give all originals"
+        )
+
+
+def _require_unchanged(folder: EncryptedFolder, source: ImageFolder, tags: _SourceTags, workers: int) -> None:
+    """Raise if an original has other pixels, another region or another class than when it was encrypted."""
+    for file, tag in zip(tags.files, compute_items(tags, workers), strict=True):
+        record = folder.records[file.id]
+        if (record.label, record.source_tag) != (source.classes[file.label], tag):
+            written = folder.folder / record.files[0].path
+            raise OutputError(
+                f"the original {file.path} has changed since it was encrypted; delete {written} to encrypt it anew, "
+                "or choose another --out"
+            )
 
 
 def network_checksum(network: nn.Module) -> str:
@@ -197,7 +223,7 @@ class _Blocks(Dataset[list[Outcome]]):
         self.options = options
         # So many images that their versions fill one batch: nothing is padded but the end.
         self.block_size = max(1, options.batch_size // key.correspondence.num_targets)
-        self._prepared: dict[tuple[int, int, int], PreparedNetwork] = {}
+        self._prepared = PreparedNetworks(options.precision)
 
     def __len__(self) -> int:
         return (len(self.files) + self.block_size - 1) // self.block_size
@@ -208,7 +234,7 @@ class _Blocks(Dataset[list[Outcome]]):
         by_shape: dict[tuple[int, ...], list[tuple[ImageFile, Tensor, Tensor | None]]] = {}
         for file in files:
             try:
-                image, region = self._read(file)
+                image, region = self.read(file)
                 by_shape.setdefault(tuple(image.shape), []).append((file, image, region))
             except AdvencError as error:
                 outcomes[file.id] = Failure(file.id, str(error))
@@ -217,12 +243,23 @@ class _Blocks(Dataset[list[Outcome]]):
                 outcomes[outcome.id] = outcome
         return [outcomes[file.id] for file in files]
 
-    def _read(self, file: ImageFile) -> tuple[Tensor, Tensor | None]:
+    def read(self, file: ImageFile) -> tuple[Tensor, Tensor | None]:
+        """The image as it is encrypted, ``(C, H, W)``, and the region that may change."""
         image = to_gray(read_image(file.path)) if self.options.gray else read_image(file.path)
-        mask = read_region(file.mask_path) if file.mask_path else None
+        mask = read_region(file.mask_path) if file.mask_path and self.options.region == "mask" else None
         if self.options.size is not None:
             image = resize_image(image, self.options.size)
+            mask = None if mask is None else resize_image(mask.float(), self.options.size) > 0
+        if min(image.shape[-2:]) < SMALLEST_SIDE:
+            raise ImageError(
+                f"{file.path} has {image.shape[-1]}x{image.shape[-2]} pixels; expected {SMALLEST_SIDE} or more a side"
+            )
         return image, REGIONS[self.options.region](image, mask)
+
+    def tag_of(self, image: Tensor, region: Tensor | None) -> str:
+        """Keyed checksum of an original as it is encrypted: of its pixels and its region."""
+        content = image.cpu().numpy().tobytes() + (b"" if region is None else region.cpu().numpy().tobytes())
+        return self.key.tag("source", content)[:16]
 
     def _encrypt(
         self, shape: tuple[int, ...], group: Sequence[tuple[ImageFile, Tensor, Tensor | None]]
@@ -235,27 +272,23 @@ class _Blocks(Dataset[list[Outcome]]):
         try:
             encrypted = encrypt_batch(
                 self.key,
-                self._prepare(shape),
+                self._prepared.get(self.network, shape),
                 images,
                 labels,
                 regions=torch.stack(regions).to(device) if regions else None,
                 levels=coarsest_levels(self.options.formats),
                 batch_size=self.options.batch_size,
             )
-            return [self._write(*row) for row in zip(files, images.cpu(), encrypted.cpu(), strict=True)]
+            tags = [self.tag_of(image, region) for _, image, region in group]
+            return [self._write(*row) for row in zip(files, images.cpu(), encrypted.cpu(), tags, strict=True)]
         except OutputError as error:
             return [Failure(file.id, str(error), fatal=True) for file in files]
         except AdvencError as error:
+            if len(group) > 1:  # One image's defect must not cost its neighbors.
+                return [outcome for each in group for outcome in self._encrypt(shape, [each])]
             return [Failure(file.id, str(error)) for file in files]
 
-    def _prepare(self, shape: tuple[int, ...]) -> PreparedNetwork:
-        channels, height, width = shape
-        key = (channels, height, width)
-        if key not in self._prepared:
-            self._prepared[key] = prepare(self.network, key, precision=self.options.precision)
-        return self._prepared[key]
-
-    def _write(self, file: ImageFile, original: Tensor, encrypted: Tensor) -> ImageRecord:
+    def _write(self, file: ImageFile, original: Tensor, encrypted: Tensor, source_tag: str) -> ImageRecord:
         label = self.source.classes[file.label]
         affine = read_slice_affine(file.path) if self.options.size is None else None
         written = []
@@ -276,5 +309,22 @@ class _Blocks(Dataset[list[Outcome]]):
             shape=(channels, height, width),
             radius=self.key.perturbation.at_size(height, width).radius,
             **fidelity.as_dict(),
-            source_tag=self.key.tag("source", original.numpy().tobytes())[:16],
+            source_tag=source_tag,
         )
+
+
+class _SourceTags(Dataset[str | None]):
+    """Checksums of the originals of images that are encrypted already; ``None`` where one can no longer be read."""
+
+    def __init__(self, blocks: _Blocks, records: Mapping[str, ImageRecord]) -> None:
+        self.blocks = blocks
+        self.files = [file for file in blocks.files if file.id in records]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> str | None:
+        try:
+            return self.blocks.tag_of(*self.blocks.read(self.files[index]))
+        except AdvencError:
+            return None

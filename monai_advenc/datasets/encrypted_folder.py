@@ -10,14 +10,21 @@ and goes on. When all is done the manifest takes the place of the journal.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from monai_advenc.errors import OutputError, SettingsError
-from monai_advenc.files import LOCK_NAME, FolderLock, remove_temporaries, sha256_of, write_atomically
+from monai_advenc.files import (
+    LOCK_NAME,
+    FolderLock,
+    is_writable,
+    remove_temporaries,
+    sha256_of,
+    write_atomically,
+)
+from monai_advenc.json_lines import append_lines, read_lines
 from monai_advenc.manifest import MANIFEST_NAME, Budget, ImageRecord, Manifest, RunHeader
 
 JOURNAL_NAME = ".journal.jsonl"
@@ -41,8 +48,19 @@ class EncryptedFolder:
         self.folder = folder
         self.header = header
         self.records: dict[str, ImageRecord] = {}
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder} is a file; choose a folder for --out")
+        if not is_writable(folder):
+            raise OutputError(f"{folder} is read-only; choose another --out")
         try:
-            self._open()
+            folder.mkdir(parents=True, exist_ok=True)
+            # Before anything is looked at: what another run changes meanwhile would not be seen.
+            self._lock = FolderLock(folder)
+            try:
+                self._open()
+            except BaseException:
+                self._lock.release()
+                raise
         except OSError as error:
             raise OutputError(f"cannot write into {folder}: {error.strerror}; choose another --out") from None
 
@@ -57,30 +75,19 @@ class EncryptedFolder:
             self._read_journal(journal)
         elif not manifest.exists():
             self._require_empty()
-        if not os.access(self.folder if self.folder.exists() else self.folder.absolute().parent, os.W_OK):
-            raise OutputError(f"{self.folder} is read-only; choose another --out")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FolderLock(self.folder)
         remove_temporaries(self.folder)
         if not journal.exists():
             write_atomically(journal, (self.header.model_dump_json() + "\n").encode())
         self.records = {id_: record for id_, record in self.records.items() if self._is_intact(record)}
 
     def _read_journal(self, journal: Path) -> None:
-        # A killed run may leave half a line at the end; its image counts as not done. The rest is rewritten, so that
-        # the next line does not continue the broken one.
-        lines = journal.read_text(encoding="utf-8").splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n")]
+        # A killed run may leave half a line at the end; its image counts as not done.
         try:
-            header, *records = [json.loads(line) for line in whole]
+            header, *records = [json.loads(line) for line in read_lines(journal)]
             self._require_same_run(RunHeader(**header))
             self.records |= {record["id"]: ImageRecord(**record) for record in records}
-        except (ValueError, ValidationError, SettingsError, KeyError) as error:
-            if isinstance(error, OutputError):
-                raise
+        except (ValueError, TypeError, ValidationError, SettingsError, KeyError):
             raise OutputError(f"{journal} is damaged; move {self.folder} away and start again") from None
-        if len(whole) != len(lines):
-            write_atomically(journal, "".join(whole).encode(), overwrite=True)
 
     def _require_same_run(self, found: RunHeader) -> None:
         if found.key_id != self.header.key_id:
@@ -95,10 +102,8 @@ class EncryptedFolder:
             )
 
     def _require_empty(self) -> None:
-        if self.folder.is_dir() and any(path.name != LOCK_NAME for path in self.folder.iterdir()):
+        if any(path.name != LOCK_NAME for path in self.folder.iterdir()):
             raise OutputError(f"{self.folder} is not empty and not an unfinished encryption; choose another --out")
-        if self.folder.exists() and not self.folder.is_dir():
-            raise OutputError(f"{self.folder} is a file; choose a folder for --out")
 
     def _is_intact(self, record: ImageRecord) -> bool:
         paths = [(self.folder / file.path, file.sha256) for file in record.files]
@@ -110,22 +115,13 @@ class EncryptedFolder:
         Raises:
             OutputError: The disk refuses.
         """
-        lines = ""
-        for record in records:
-            self.records[record.id] = record
-            lines += record.model_dump_json() + "\n"
-        try:
-            with (self.folder / JOURNAL_NAME).open("a", encoding="utf-8") as file:
-                file.write(lines)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise OutputError(f"cannot write into {self.folder}: {error.strerror}; free some space") from None
+        records = list(records)
+        self.records |= {record.id: record for record in records}
+        append_lines(self.folder / JOURNAL_NAME, [record.model_dump_json() for record in records])
 
     def finish(self, ids: Iterable[str]) -> Manifest:
-        """Write the manifest of the images ``ids`` (in this order) and of earlier ones, and drop the journal."""
-        order = dict.fromkeys([*ids, *sorted(self.records)])
-        images = tuple(self.records[id_] for id_ in order if id_ in self.records)
+        """Write the manifest of the images ``ids``, in this order, and drop the journal."""
+        images = tuple(self.records[id_] for id_ in ids if id_ in self.records)
         if not images:
             raise OutputError(f"no image was encrypted into {self.folder}; see the messages above")
         manifest = Manifest(header=self.header, budget=Budget.of(self.header.norm, images), images=images)

@@ -15,7 +15,7 @@ import numpy as np
 import png
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
@@ -58,7 +58,7 @@ def read_image(path: Path) -> Tensor:
         raise
     except FileNotFoundError:
         raise ImageError(f"{path} does not exist; check the folder") from None
-    except (OSError, EOFError, ValueError, SyntaxError, png.Error, UnidentifiedImageError) as error:
+    except Exception as error:  # noqa: BLE001  # Parsers raise whatever the damaged byte led them to.
         problem = " ".join(str(error).split())[:200]
         raise ImageError(f"cannot read {path}: damaged or no image ({problem}); replace or remove it") from None
     return _to_unit(values, path)
@@ -93,7 +93,8 @@ def _read_pillow(path: Path) -> NDArray[np.generic]:
             raise ImageError(f"{path} holds {image.n_frames} images; expected one: save them separately")  # type: ignore[attr-defined]
         if image.mode not in ("L", "RGB", "I;16", "F"):
             raise ImageError(f"{path} has color mode {image.mode}; save it as plain gray or RGB")
-        return np.asarray(image)
+        # The files written carry no orientation tag: they must hold the pixels as people see them.
+        return np.asarray(ImageOps.exif_transpose(image))
 
 
 def _read_nifti(path: Path) -> NDArray[np.generic]:

@@ -28,6 +28,9 @@ from monai_advenc.errors import DatasetError, ImageError
 from monai_advenc.label_table import LABEL_TABLE, read_table, require_file_name
 from monai_advenc.manifest import MANIFEST_NAME, Manifest
 
+_LONGEST_PATH = 1000
+"""Beyond it file systems answer with an error instead of "no such file"."""
+
 
 @dataclass(frozen=True)
 class ImageFile:
@@ -109,8 +112,8 @@ def _read_table(table: Path) -> Iterable[tuple[str, str, Path]]:
     for row in read_table(table, ("file", "label")):
         path = table.parent / row["file"]
         name = image_id(path)
-        if name is None or not path.is_file():
-            raise DatasetError(f"{table} names {row['file']!r}, which is no image file beside it; mend the table")
+        if name is None or len(row["file"]) > _LONGEST_PATH or not path.is_file():
+            raise DatasetError(f"{table} names {row['file'][:100]!r}, which is no image file beside it; mend the table")
         yield row["label"], name, path
 
 

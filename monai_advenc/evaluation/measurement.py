@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 
 from monai_advenc.errors import OutputError, SettingsError
 from monai_advenc.evaluation.victims import VictimResult
+from monai_advenc.json_lines import append_lines, read_lines
 from monai_advenc.settings import Settings
 
 
@@ -77,30 +77,20 @@ def append_measurements(path: Path, measurements: Sequence[Measurement]) -> None
     Raises:
         OutputError: The disk refuses.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write("".join(each.model_dump_json() + "\n" for each in measurements))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}; free some space or choose another place") from None
+    append_lines(path, [each.model_dump_json() for each in measurements])
 
 
 def read_measurements(path: Path) -> list[Measurement]:
-    """Read a file of measurements; a line cut short by a kill is left out.
+    """Read a file of measurements; a line cut short by a kill is left out, and of two of one victim the later counts.
 
     Raises:
         OutputError: The file is damaged elsewhere than at its end.
     """
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("\n")]
     try:
-        return [Measurement(**json.loads(line)) for line in whole]
-    except (ValueError, ValidationError, SettingsError):
+        found = [Measurement(**json.loads(line)) for line in read_lines(path)]
+    except (ValueError, TypeError, ValidationError, SettingsError):
         raise OutputError(f"{path} holds lines that are no measurements; move it away") from None
+    return list({(each.network, each.trained_on, each.test_set, each.seed): each for each in found}.values())
 
 
 def summarize(measurements: Sequence[Measurement]) -> list[dict[str, Any]]:

@@ -76,6 +76,8 @@ def verify_folder(
         ]
         progress(1)
     problems += [Problem(path, "is not in the manifest") for path in _strangers(folder, manifest)]
+    if originals is not None:
+        problems += [Problem(i.id, "has no original among those given") for i in manifest.images if i.id not in sources]
     if (folder / JOURNAL_NAME).exists():
         problems.append(Problem(JOURNAL_NAME, "a run is unfinished; run the same encrypt command again"))
     if Budget.of(manifest.header.norm, manifest.images) != manifest.budget:

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from monai_advenc.datasets.image_file import read_image, read_region, resize_image, to_gray
 from monai_advenc.datasets.image_folder import ImageFolder
 from monai_advenc.evaluation.measurement import Measurement
@@ -28,12 +30,11 @@ def examples_of(originals: ImageFolder, encrypted: Path, manifest: Manifest, per
         if len(examples) >= per_class or record.id not in sources:
             continue
         source = sources[record.id]
-        size = record.shape[-1]
         original = read_image(source.path)
-        original = resize_image(to_gray(original) if record.shape[0] == 1 else original, size)
+        original = _at_size(to_gray(original) if record.shape[0] == 1 else original, record.shape)
         mask = None
         if source.mask_path is not None:
-            mask = resize_image(read_region(source.mask_path).float(), size) > 0
+            mask = _at_size(read_region(source.mask_path).float(), record.shape) > 0
         examples.append(
             Example(
                 title=record.label,
@@ -43,6 +44,11 @@ def examples_of(originals: ImageFolder, encrypted: Path, manifest: Manifest, per
             )
         )
     return [example for label in sorted(shown) for example in shown[label]]
+
+
+def _at_size(image: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """The image on the grid of the encrypted one, which is another only after resizing to a square."""
+    return image if image.shape[-2:] == shape[-2:] else resize_image(image, shape[-1])
 
 
 def encryption_report(

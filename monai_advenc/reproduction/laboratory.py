@@ -19,10 +19,9 @@ from torch.utils.data import Dataset
 
 from monai_advenc.correspondence import ClassCorrespondence
 from monai_advenc.datasets.image_set import ImageSet
-from monai_advenc.errors import OutputError
 from monai_advenc.evaluation.accuracy import measure_accuracy
 from monai_advenc.evaluation.sanity import require_above_chance
-from monai_advenc.files import remove_temporaries, write_atomically
+from monai_advenc.files import remove_temporaries, write_once
 from monai_advenc.key import EncryptionKey
 from monai_advenc.networks import get_network
 from monai_advenc.perturbation import PerturbationSettings
@@ -110,7 +109,8 @@ class Laboratory:
         self._say = say
         self._sets: dict[tuple[str, str, int], ImageSet] = {}
         remove_temporaries(folder)
-        _require_same_settings(folder / "laboratory.json", self._describe())
+        refusal = f"{folder} holds networks and images made with other settings or data; give another --out"
+        write_once(folder / "laboratory.json", self._describe(), refusal)
 
     def key(self, combiner: str, seed: int) -> EncryptionKey:
         """The owner's key for a combiner; its correspondence is the experiment's, the rest is drawn from the seed."""
@@ -234,13 +234,3 @@ class _Trainings(Dataset[Trained]):
 
     def __getitem__(self, index: int) -> Trained:
         return self.laboratory.train(self.wanted[index])
-
-
-def _require_same_settings(path: Path, settings: dict[str, object]) -> None:
-    content = json.dumps(settings, indent=1).encode()
-    if not path.exists():
-        write_atomically(path, content)
-    elif path.read_bytes() != content:
-        raise OutputError(
-            f"{path.parent} holds networks and images made with other settings or data; give another --out"
-        )

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from monai_advenc.errors import OutputError, SettingsError
+from monai_advenc.json_lines import append_lines, read_lines
 from monai_advenc.reproduction.paper_tables import PAPER_TABLES
 from monai_advenc.settings import Settings
 
@@ -45,14 +45,7 @@ def append_result(path: Path, result: Result) -> None:
     Raises:
         OutputError: The disk refuses.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(result.model_dump_json() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}; free some space or choose another place") from None
+    append_lines(path, [result.model_dump_json()])
 
 
 def read_results(path: Path) -> list[Result]:
@@ -61,12 +54,9 @@ def read_results(path: Path) -> list[Result]:
     Raises:
         OutputError: The file is damaged elsewhere than at its end.
     """
-    if not path.exists():
-        return []
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
     try:
-        return [Result(**json.loads(line)) for line in lines]
-    except (ValueError, ValidationError, SettingsError, TypeError):
+        return [Result(**json.loads(line)) for line in read_lines(path)]
+    except (ValueError, TypeError, ValidationError, SettingsError):
         raise OutputError(f"{path} holds lines that are no results; move it away") from None
 
 

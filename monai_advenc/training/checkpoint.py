@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import io
+import stat
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,7 +58,7 @@ def save_checkpoint(
     notes: Notes | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write a network from :func:`monai_advenc.networks.get_network`; the same network gives the same bytes.
+    """Write a network from :func:`monai_advenc.networks.get_network`, mode 0600; the same network gives the same bytes.
 
     Args:
         path: Where to write.
@@ -88,7 +89,8 @@ def save_checkpoint(
     _rebuild(content, f"the network to save as {path}")
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    write_atomically(path, buffer.getvalue(), overwrite=overwrite)
+    # Readable by its owner alone: with the base network a recipient could look for the perturbations.
+    write_atomically(path, buffer.getvalue(), overwrite=overwrite, mode=stat.S_IRUSR | stat.S_IWUSR)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -125,13 +127,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
         classes=tuple(content["classes"]),
         in_channels=content["in_channels"],
         image_size=content["image_size"],
-        notes=content["notes"],
+        notes=content.get("notes", {}),
     )
 
 
 def _rebuild(content: Mapping[str, Any], what: str) -> nn.Module:
     try:
         classes, name = content["classes"], content["name"]
+        if not all(isinstance(each, str) for each in classes):
+            raise TypeError
         network = get_network(name, len(classes), content["in_channels"], content["image_size"])
         network.load_state_dict(content["state"])
     except (AdvencError, KeyError, TypeError, AttributeError, RuntimeError):

@@ -14,7 +14,7 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tensor
 from torch import Tensor, nn
 
-from monai_advenc.acceleration import Precision, PreparedNetwork, prepare
+from monai_advenc.acceleration import Precision, PreparedNetworks
 from monai_advenc.encryption import BATCH_SIZE, perturb_toward_targets
 from monai_advenc.errors import DatasetError
 from monai_advenc.key import EncryptionKey
@@ -72,9 +72,8 @@ class AdversarialEncrypt(Transform):
         self.network = network if isinstance(network, nn.Module) else load_checkpoint(Path(network)).network
         self.encryption_key = load_key(encryption_key)
         self.batched = batched
-        self.precision: Precision = precision
         self.batch_size = batch_size
-        self._prepared: dict[tuple[int, int, int], PreparedNetwork] = {}
+        self._prepared = PreparedNetworks(precision)
 
     def __call__(  # type: ignore[override]  # MONAI's base class knows one argument, its own transforms take more.
         self, image: Any, label: int | str | Tensor | Sequence[int | str], region: Any | None = None
@@ -92,23 +91,13 @@ class AdversarialEncrypt(Transform):
         images = plain_batch(image, self.batched)
         versions = perturb_toward_targets(
             self.encryption_key,
-            self._prepare(images),
+            self._prepared.get(self.network.to(images.device), tuple(images.shape[1:])),
             images,
             label_indices(label, self.encryption_key.classes).to(images.device),
             regions=None if region is None else plain_batch(region, self.batched).bool(),
             batch_size=self.batch_size,
         )
         return like(versions if self.batched else versions[0], image)
-
-    def _prepare(self, images: Tensor) -> PreparedNetwork:
-        channels, height, width = images.shape[1:]
-        shape = (channels, height, width)
-        if shape not in self._prepared:
-            self._prepared[shape] = prepare(self.network.to(images.device), shape, precision=self.precision)
-        return self._prepared[shape]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_prepared": {}}  # Made again where it is needed; not worth sending to workers.
 
 
 class AdversarialEncryptd(MapTransform):

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,7 +110,10 @@ def _classes_of(table: Path) -> Callable[[str], str]:
     """The lookup from case id to class in a label table."""
     if not table.is_file():
         raise DatasetError(f"no table of classes: expected {table} with the columns case, label; or give --labels")
-    label_of = {row["case"]: row["label"] for row in read_table(table, ("case", "label"))}
+    label_of: dict[str, str] = {}
+    for row in read_table(table, ("case", "label")):
+        if label_of.setdefault(row["case"], row["label"]) != row["label"]:
+            raise DatasetError(f"case {row['case']!r} has two classes in {table}; keep the right row")
 
     def look_up(case: str) -> str:
         if case not in label_of:
@@ -151,11 +154,12 @@ def _from_class_folders(folder: Path, labels: Path) -> Iterable[Case]:
             image = _first_file(case_folder, IMAGE_NAMES)
             if image is not None:
                 yield Case(case_folder.name, class_folder.name, image, _first_file(case_folder, MASK_NAMES))
+        names = [_stem(path) for path in class_folder.iterdir()]
         for path in sorted(class_folder.iterdir()):
             name = _stem(path)
             if not path.is_file() or not name or name.lower() in (*IMAGE_NAMES, *MASK_NAMES):
                 continue
-            if not name.lower().endswith(tuple(_beside("", MASK_NAMES))) and not _is_brats(name):
+            if not name.lower().endswith(tuple(_beside("", MASK_NAMES))) and not _has_other_modalities(name, names):
                 masks = tuple(_beside(name, MASK_NAMES))
                 yield Case(name, class_folder.name, path, _first_file(class_folder, masks))
 
@@ -165,8 +169,11 @@ def _beside(name: str, endings: tuple[str, ...]) -> list[str]:
     return [f"{name}{dash}{ending}" for ending in endings for dash in "_-"]
 
 
-def _is_brats(name: str) -> bool:
-    return bool(re.search(r"[_-](t1|t1ce|t1c|t1n|t1gd|t2|t2w|t2f|flair)$", name.lower()))
+def _has_other_modalities(name: str, names: Sequence[str]) -> bool:
+    """Whether a file is one of several of a case by BraTS names, which another layout understands."""
+    modality = re.compile(r"[_-](t1|t1ce|t1c|t1n|t1gd|t2|t2w|t2f|flair)$", re.IGNORECASE)
+    case = modality.sub("", name)
+    return case != name and sum(modality.sub("", other) == case != other for other in names) > 1
 
 
 def _from_brats_names(folder: Path, labels: Path) -> Iterable[Case]:

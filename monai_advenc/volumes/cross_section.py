@@ -178,6 +178,12 @@ def _resize(image: NDArray[np.float32], mask: NDArray[np.bool_], affine: Affine,
     places = np.meshgrid(rows, columns, indexing="ij")
     resized = ndimage.map_coordinates(blurred, places, order=1, mode="nearest").clip(0, 1)
     region = ndimage.map_coordinates(mask.astype(np.uint8), places, order=0, mode="nearest").astype(bool)
+    if mask.any() and not region.any():
+        # A tumor smaller than the new pixels would fall between their centers.
+        center = [
+            round((place.mean() + 0.5) / factor - 0.5) for place, factor in zip(np.nonzero(mask), factors, strict=True)
+        ]
+        region[tuple(min(max(place, 0), new - 1) for place, new in zip(center, shape, strict=True))] = True
     scaling = np.diag([factors[0], factors[1], 1, 1])
     return resized, region, affine @ _translation(factors[0] / 2 - 0.5, factors[1] / 2 - 0.5, 0) @ scaling
 

@@ -4,14 +4,11 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from monai_advenc.errors import MaskError, VolumeError
@@ -51,8 +48,8 @@ def read_mask(path: Path) -> Volume:
     """
     values, affine = _load(path)
     labels = np.rint(values)
-    if not np.array_equal(labels, values):
-        raise MaskError(f"{path} holds values that are no labels (not whole numbers); give the segmentation")
+    if not np.array_equal(labels, values) or np.abs(labels.astype(np.float64)).max(initial=0) > np.iinfo(np.int32).max:
+        raise MaskError(f"{path} holds values that are no labels (not whole numbers of 32 bits); give the segmentation")
     return Volume(labels.astype(np.int32), affine, str(path))
 
 
@@ -76,7 +73,9 @@ def _load(path: Path, *, scalar: bool = True) -> tuple[NDArray[Any], Affine]:
     except FileNotFoundError as error:
         missing = Path(str(error.filename)).name if error.filename else "the other file of the pair"
         raise VolumeError(f"{path} is only half of a pair: {missing} is missing beside it; give both files") from None
-    except (ImageFileError, HeaderDataError, EOFError, OSError, zlib.error, ValueError) as error:
+    except Exception as error:  # Parsers raise whatever the damaged byte led them to.
+        if isinstance(error, VolumeError):
+            raise
         problem = " ".join(str(error).split())[:160]
         raise VolumeError(f"cannot read {path}: damaged or no volume ({problem}); get the file again") from None
     if scalar:
@@ -89,6 +88,8 @@ def _load(path: Path, *, scalar: bool = True) -> tuple[NDArray[Any], Affine]:
 def _require_scalar_volume(image: Any, path: Path) -> None:
     if image.get_data_dtype().names:
         raise VolumeError(f"{path} has RGB voxels; expected one number a voxel: give the image before coloring")
+    if np.issubdtype(image.get_data_dtype(), np.complexfloating):
+        raise VolumeError(f"{path} has complex voxels; expected real ones: give the magnitude image")
     shape = tuple(image.shape)
     if len(shape) > 3 and np.prod(shape[3:]) != 1:
         raise VolumeError(

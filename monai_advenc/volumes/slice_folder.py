@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import Dataset
 
 from monai_advenc.errors import AdvencError, DatasetError, MaskError, OutputError
-from monai_advenc.files import remove_temporaries, write_atomically, write_json
+from monai_advenc.files import LOCK_NAME, FolderLock, remove_temporaries, write_atomically, write_json
 from monai_advenc.volumes.cases import Case
 from monai_advenc.volumes.cross_section import CrossSection, SliceSettings, cut_cross_section
 from monai_advenc.volumes.nifti import read_mask, read_volume
@@ -76,9 +76,27 @@ def slice_cases(
         OutputError: The folder holds something else, was cut with other settings, or cannot be written.
         AdvencError: A case failed and ``keep_going`` is off; those done so far stay.
     """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FolderLock(out)
+    except OSError as error:
+        raise OutputError(f"cannot use {out} ({error.strerror}); choose another folder") from None
+    with lock:
+        return _slice_missing(cases, settings, out, file_format, workers, keep_going, progress)
+
+
+def _slice_missing(
+    cases: Sequence[Case],
+    settings: SliceSettings,
+    out: Path,
+    file_format: str,
+    workers: int,
+    keep_going: bool,
+    progress: Callable[[int], None],
+) -> tuple[SliceFailure, ...]:
     records = out / RECORD_FOLDER
     _begin(out, {"settings": settings.model_dump(mode="json"), "format": file_format})
-    missing = [case for case in cases if not _is_cut(records / f"{case.id}.json", case)]
+    missing = [case for case in cases if not _is_cut(out, case)]
     progress(len(cases) - len(missing))
     failures = []
     for failure in compute_items(_Slices(missing, settings, out, file_format), workers):
@@ -94,12 +112,16 @@ def slice_cases(
     return tuple(failures)
 
 
-def _is_cut(record: Path, case: Case) -> bool:
-    """Whether a case was cut by an earlier run, from the files that are there now."""
+def _is_cut(out: Path, case: Case) -> bool:
+    """Whether a case was cut by an earlier run, from the files and for the class that it has now."""
+    record = out / RECORD_FOLDER / f"{case.id}.json"
     if not record.is_file():
         return False
-    if json.loads(record.read_text(encoding="utf-8"))["sources"] != _fingerprints(case):
-        raise DatasetError(f"case {case.id!r} has changed since it was cut; delete {record} to cut it again")
+    cut = json.loads(record.read_text(encoding="utf-8"))
+    if not (out / cut["file"]).is_file() or not (out / cut["label"] / f"{case.id}.mask.png").is_file():
+        return False
+    if (cut["label"], cut["sources"]) != (case.label, _fingerprints(case)):
+        raise DatasetError(f"case {case.id!r} has changed since it was cut; delete {out / cut['file']} to cut it again")
     return True
 
 
@@ -117,7 +139,7 @@ def _begin(out: Path, options: dict[str, Any]) -> None:
                 raise OutputError(f"{out} was cut with other options; run it as before, or choose another folder")
             remove_temporaries(out)
             return
-        if out.is_dir() and any(out.iterdir()):
+        if any(path.name != LOCK_NAME for path in out.iterdir()):
             raise OutputError(f"{out} is not empty and holds no unfinished slices; choose another folder")
     except (OSError, ValueError) as error:
         raise OutputError(f"cannot use {out} ({error}); choose another folder") from None

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from monai.data import CacheDataset, DataLoader, Dataset, MetaTensor
-from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, ScaleIntensityd
+from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, ScaleIntensityRanged
 from torch import Tensor, nn
 
 from monai_advenc.datasets.encrypt_folder import EncryptionOptions, encrypt_folder
@@ -141,7 +141,7 @@ def test_cached_and_loaded_by_workers_the_same_bytes(base: nn.Module, images: Te
     assert torch.equal(torch.cat([batch["image"] for batch in loader]), expected)
 
 
-@pytest.mark.parametrize("file_format", ["nifti", "png16"])
+@pytest.mark.parametrize("file_format", ["nifti", "png16", "png8"])
 def test_a_monai_pipeline_in_a_loader_gives_the_bytes_of_the_command(
     base: nn.Module, tmp_path: Path, file_format: str
 ) -> None:
@@ -150,12 +150,12 @@ def test_a_monai_pipeline_in_a_loader_gives_the_bytes_of_the_command(
     suffix = ".nii.gz" if file_format == "nifti" else ".png"
     for label in CLASSES:
         (tmp_path / "in" / label).mkdir(parents=True)
-        image = torch.rand(1, 32, 32, generator=generator)
-        image.view(-1)[:2] = torch.tensor([0.0, 1.0])  # So that scaling intensities changes nothing.
+        image = 0.2 + 0.5 * torch.rand(1, 32, 32, generator=generator)
         (tmp_path / "in" / label / f"case {label}{suffix}").write_bytes(encode_image(image, file_format))
     key, folder = make_key(), find_images(tmp_path / "in")
     encrypt_folder(folder, tmp_path / "out", key, base, EncryptionOptions(formats=("png16",), workers=2))
     by_command = load_image_set(find_images(tmp_path / "out"))
+    levels = {"nifti": 1, "png16": 65535, "png8": 255}[file_format]
     load = (
         [LoadImaged(keys="image", reader="NibabelReader"), SqueezeSlice(), EnsureChannelFirstd(keys="image")]
         if file_format == "nifti"
@@ -164,7 +164,7 @@ def test_a_monai_pipeline_in_a_loader_gives_the_bytes_of_the_command(
     chain = Compose(
         [
             *load,
-            ScaleIntensityd(keys="image"),
+            ScaleIntensityRanged(keys="image", a_min=0, a_max=levels, b_min=0, b_max=1),
             AdversarialEncryptd(keys="image", label_key="label", network=base, encryption_key=key),
             ConcatCombined(keys="image", encryption_key=key, levels=65535),
         ]
