@@ -76,9 +76,10 @@ def _rename_to_free_name(temporary: Path, path: Path) -> None:
         temporary.unlink()
 
 
-def write_json(path: Path, content: Any, *, overwrite: bool = False) -> None:
+def write_json(path: Path, content: Any, *, overwrite: bool = False, mode: int = 0o644) -> None:
     """Write ``content`` as readable JSON (UTF-8, two spaces, final newline); see :func:`write_atomically`."""
-    write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode(), overwrite=overwrite)
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(path, text.encode(), overwrite=overwrite, mode=mode)
 
 
 def remove_temporaries(folder: Path) -> int:

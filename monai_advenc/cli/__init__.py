@@ -8,6 +8,7 @@ torch and MONAI are imported inside the commands, so that ``--help`` answers at 
 from __future__ import annotations
 
 from monai_advenc.cli.application import app, main
+from monai_advenc.cli.attack import attack
 from monai_advenc.cli.demo import demo
 from monai_advenc.cli.encrypt import encrypt
 from monai_advenc.cli.evaluate import evaluate
@@ -26,6 +27,7 @@ app.command("keygen")(keygen)
 app.command("encrypt")(encrypt)
 app.command("verify")(verify)
 app.command("evaluate")(evaluate)
+app.add_typer(attack, name="attack")
 app.command("reproduce")(reproduce)
 
 __all__ = ["app", "main"]

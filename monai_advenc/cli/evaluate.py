@@ -11,6 +11,7 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
+from monai_advenc.cli.own_folder import require_own_folder
 from monai_advenc.cli.tracking_options import NoTracking, TrackingUri, open_tracking
 from monai_advenc.cli.train_base import choose_device
 from monai_advenc.errors import SettingsError
@@ -84,7 +85,7 @@ def evaluate(
     if unknown:
         raise SettingsError(f"unknown network {unknown[0]!r}; choose from {', '.join(NETWORKS)}")
     place = choose_device(device)
-    _require_own_folder(out, encrypted)
+    require_own_folder(out, encrypted, MARKER_NAME, "evaluation")
     sets = _load(originals, encrypted, test_originals, test_encrypted, size, gray, test_share)
     refusal = f"{out} holds the evaluation of another data set or with other settings; give another --out"
     write_once(out / MARKER_NAME, _identity(sets, encrypted, epochs), refusal)
@@ -198,18 +199,6 @@ def _jobs(sets: dict[str, ImageSet], networks: list[str], seeds: range, epochs: 
         for network in networks
         for arm in train_sets
     ]
-
-
-def _require_own_folder(out: Path, encrypted: Path) -> None:
-    """Raise if results would go to the shared folder or over files of someone else."""
-    from monai_advenc.errors import OutputError
-
-    if encrypted.resolve() in (out.resolve(), *out.resolve().parents):
-        raise OutputError(
-            f"{out} lies in the data set that is shared, and the report shows originals; give another --out"
-        )
-    if out.is_dir() and any(out.iterdir()) and not (out / MARKER_NAME).is_file():
-        raise OutputError(f"{out} is not empty and holds no evaluation; give another --out")
 
 
 def _identity(sets: dict[str, ImageSet], encrypted: Path, epochs: int) -> dict[str, Any]:

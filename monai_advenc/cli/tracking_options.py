@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from monai_advenc.key import EncryptionKey
     from monai_advenc.tracking import Tracker
 
 _PANEL = "Tracking (MLflow)"
@@ -24,12 +25,14 @@ NoTracking = Annotated[bool, typer.Option("--no-tracking", help="Track nothing."
 
 
 @contextmanager
-def open_tracking(uri: str | None, off: bool, run_name: str, folder: Path) -> Iterator[Tracker]:
-    """The tracker that the options ask for."""
+def open_tracking(
+    uri: str | None, off: bool, run_name: str, folder: Path, keys: Sequence[EncryptionKey] = ()
+) -> Iterator[Tracker]:
+    """The tracker that the options ask for; it refuses the secrets of ``keys``."""
     from monai_advenc.tracking import NO_TRACKING, track
 
     if off:
         yield NO_TRACKING
         return
-    with track(uri, run_name, folder) as tracker:
+    with track(uri, run_name, folder, keys=keys) as tracker:
         yield tracker

@@ -1,0 +1,78 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""A whole recovery attack: from what the attacker believes about the method to a guess of every class's targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal
+
+from pydantic import Field
+
+from monai_advenc.attackers.recovery.enumeration import EVEN_CONCAT, enumerate_pairs, enumerate_targets
+from monai_advenc.attackers.recovery.guesser import WHOLE_IMAGE, Guesser, Layout, Targets
+from monai_advenc.attackers.recovery.separable import recover_by_slot, recover_without_layout, refine
+from monai_advenc.errors import SettingsError
+from monai_advenc.paper import MIXUP_AND_CONCAT_RATIOS
+from monai_advenc.settings import Settings
+
+LAYOUTS: Mapping[str, tuple[Layout, int]] = MappingProxyType(
+    {
+        "basic": (WHOLE_IMAGE, 1),
+        "horizontal-concat": (EVEN_CONCAT, 2),
+        "mixup-and-concat": (Layout("mixup-and-concat", MIXUP_AND_CONCAT_RATIOS), 4),
+    }
+)
+"""The paper's methods with the paper's ratios, and how many targets each takes."""
+
+
+class RecoveryAttack(Settings):
+    """What the attacker believes and does.
+
+    Attributes:
+        method: ``"separable"`` guesses slot by slot and goes through the slots once more; ``"enumeration"`` tries every
+            combination of targets (the paper's attack, sections 3.4 and 4.3); ``"layout-unknown"`` finds the targets
+            of a class without knowing how their versions are joined.
+        combiner: A name in :data:`LAYOUTS`; not used where the layout is unknown.
+        num_targets: How many targets to look for where the layout is unknown.
+    """
+
+    method: Literal["separable", "enumeration", "layout-unknown"] = "separable"
+    combiner: str = "horizontal-concat"
+    num_targets: int = Field(default=2, ge=1)
+
+    def recover(self, guesser: Guesser) -> tuple[Targets, ...]:
+        """Guess the targets of every class.
+
+        Args:
+            guesser: Scores guesses and counts them.
+
+        Returns:
+            For each class its targets; where the layout is unknown in no particular order, else one for each slot.
+
+        Raises:
+            SettingsError: The combiner is unknown, there are too few classes, or enumeration would not end.
+        """
+        targets = self._number_of_targets()
+        if targets > guesser.num_classes - 1:
+            raise SettingsError(
+                f"{targets} different targets a class need at least {targets + 1} classes, there are "
+                f"{guesser.num_classes}; name another combiner or fewer targets"
+            )
+        if self.method == "layout-unknown":
+            return recover_without_layout(guesser, targets)
+        layout, slots = LAYOUTS[self.combiner]
+        if self.method == "separable":
+            return refine(guesser, recover_by_slot(guesser, layout, slots), layout)
+        if slots > 2:
+            tries = guesser.num_classes ** (slots + 1)
+            raise SettingsError(f"enumerating {slots} targets takes about {tries} tries; use the separable attack")
+        return enumerate_targets(guesser) if slots == 1 else enumerate_pairs(guesser, layout)
+
+    def _number_of_targets(self) -> int:
+        if self.method == "layout-unknown":
+            return self.num_targets
+        if self.combiner not in LAYOUTS:
+            raise SettingsError(f"unknown combiner {self.combiner!r} for an attack; choose from {', '.join(LAYOUTS)}")
+        return LAYOUTS[self.combiner][1]
