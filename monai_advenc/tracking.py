@@ -26,6 +26,7 @@ from monai_advenc.key import EncryptionKey, secret_encodings
 
 EXPERIMENT = "monai-advenc"
 STORE_NAME = "mlruns.db"
+SQLITE = "sqlite:///"
 
 Value = str | int | float | bool | None
 
@@ -171,7 +172,7 @@ def track(
     """Open a run in the store at ``uri``, or in a local SQLite store below ``folder``.
 
     Args:
-        uri: Tracking URI; ``None``: ``folder/mlruns.db`` with files in ``folder/mlruns``.
+        uri: Tracking URI; ``None``: ``folder/mlruns.db``. Beside a new SQLite store, files go to ``mlruns``.
         run_name: Name of the run.
         folder: Where the local store lies.
         keys: Keys whose secrets must not pass.
@@ -180,11 +181,13 @@ def track(
         OutputError: The store cannot be reached or written.
     """
     artifacts = None
+    if uri is not None and uri.startswith(SQLITE):
+        artifacts = Path(uri.removeprefix(SQLITE)).parent / "mlruns"
     if uri is None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot make {folder}: {error.strerror}; choose another folder") from None
-        uri, artifacts = f"sqlite:///{(folder / STORE_NAME).absolute()}", folder / "mlruns"
+        uri, artifacts = f"{SQLITE}{(folder / STORE_NAME).absolute()}", folder / "mlruns"
     with MlflowTracker(uri, run_name, artifacts=artifacts, keys=keys) as tracker:
         yield tracker

@@ -1,0 +1,51 @@
+"""The main command on real volumes of several sources, orientations and sizes, where they are at hand."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from monai_advenc.datasets.image_folder import find_images, load_image_set
+from monai_advenc.manifest import Manifest
+from monai_advenc.networks import get_network
+from monai_advenc.training import save_checkpoint
+
+SIDE = 64
+LABELS = {
+    "brats2013_pat0003": "glioma",
+    "captk_shrunk": "glioma",
+    "pyrad_brain1": "glioma",
+    "sts001_mr": "sarcoma",
+    "sts002_mr": "sarcoma",
+    "msd_spleen2_crop": "spleen",
+}
+
+
+def test_real_volumes_become_an_encrypted_set_with_a_given_base(
+    shared_data: Path, run: Callable[..., Any], tmp_path: Path
+) -> None:
+    volumes = shared_data / "volumes" / "nifti"
+    with (tmp_path / "cases.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["case", "image", "mask", "label"])
+        for case, label in LABELS.items():
+            rows.writerow([case, volumes / case / "image.nii.gz", volumes / case / "seg.nii.gz", label])
+    classes = sorted(set(LABELS.values()))
+    base = get_network("resnet_small", len(classes), 1, SIDE, seed=0).eval()
+    save_checkpoint(tmp_path / "base.pt", base, "resnet_small", classes, 1, SIDE)
+    result = run(
+        *("slice-and-encrypt", tmp_path, "--out", tmp_path / "out", "--base", tmp_path / "base.pt"),
+        *("--size", SIDE, "--steps", 4, "--workers", 0),
+    )
+    assert result.exit_code == 0, result.output
+    manifest = Manifest.load(tmp_path / "out")
+    assert {image.id: image.label for image in manifest.images} == LABELS
+    encrypted = load_image_set(find_images(tmp_path / "out"))
+    originals = load_image_set(find_images(tmp_path / "out-private" / "slices")).with_ids(encrypted.ids)
+    distances = (encrypted.images - originals.images).flatten(1).norm(dim=1)
+    radii = [image.radius for image in manifest.images]
+    assert all(0 < distance <= radius for distance, radius in zip(distances.tolist(), radii, strict=True))
+    checked = run("verify", tmp_path / "out", "--originals", tmp_path / "out-private" / "slices")
+    assert checked.exit_code == 0, checked.output
