@@ -27,7 +27,7 @@ LAYERS = (
     ("datasets", "inferer", "training", "transforms"),
     ("attackers", "evaluation", "reader_study"),
     ("distributed", "report", "tracking"),
-    ("demo", "reproduction"),
+    ("bundle", "demo", "reproduction"),
     ("cli",),
 )
 """From the bottom up, the modules and folders directly below the package: each imports its own layer and those before

@@ -17,7 +17,8 @@ from monai_advenc.errors import IncompleteError
 if TYPE_CHECKING:
     from torch import nn
 
-    from monai_advenc.datasets.encrypt_folder import EncryptionOptions, EncryptionResult
+    from monai_advenc.datasets.encrypt_folder import EncryptionResult
+    from monai_advenc.datasets.encryption_options import EncryptionOptions
     from monai_advenc.datasets.image_folder import ImageFolder
     from monai_advenc.key import EncryptionKey
 
@@ -92,7 +93,7 @@ def encrypt(
     Each image is perturbed toward the secret targets of its class and written with a manifest that verify checks.
     Killed half-way, the same command goes on, and the result is the same to the last byte.
     """
-    from monai_advenc.datasets.encrypt_folder import EncryptionOptions
+    from monai_advenc.datasets.encryption_options import EncryptionOptions
     from monai_advenc.datasets.image_folder import find_images
     from monai_advenc.key import EncryptionKey
     from monai_advenc.training import load_checkpoint

@@ -11,6 +11,7 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
+from monai_advenc.cli.evaluate_trained import evaluate_trained
 from monai_advenc.cli.own_folder import require_own_folder
 from monai_advenc.cli.tracking_options import NoTracking, TrackingUri, open_tracking
 from monai_advenc.cli.train_base import choose_device
@@ -34,6 +35,12 @@ def evaluate(
         Path, typer.Option(help="Folder for report.html, summary.json and measurements.jsonl.", file_okay=False)
     ] = Path("evaluation"),
     victims: Annotated[str, typer.Option(help="Networks to train, separated by commas.")] = "vgg_small,preresnet_small",
+    trained: Annotated[
+        Path | None,
+        typer.Option(
+            help="Measure this network (from train-base or a bundle) on all images, and train none.", dir_okay=False
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Victims of each kind, with seeds of their own.")] = 1,
     first_seed: Annotated[int, typer.Option(min=0, help="The first of these seeds.")] = 1000,
     epochs: Annotated[int, typer.Option(min=1, help="Passes through the training images.")] = 12,
@@ -85,6 +92,9 @@ def evaluate(
     if unknown:
         raise SettingsError(f"unknown network {unknown[0]!r}; choose from {', '.join(NETWORKS)}")
     place = choose_device(device)
+    if trained is not None:
+        evaluate_trained(trained, originals, encrypted, size, gray, place, output)
+        return
     require_own_folder(out, encrypted, MARKER_NAME, "evaluation")
     sets = _load(originals, encrypted, test_originals, test_encrypted, size, gray, test_share)
     refusal = f"{out} holds the evaluation of another data set or with other settings; give another --out"

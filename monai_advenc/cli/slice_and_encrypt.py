@@ -129,7 +129,7 @@ def slice_and_encrypt(
     folder = _encryptable(private_slices, {case.id for case in cases.cases}, encryption_key)
     checkpoint = _base(base, private / "base.pt", folder, network, epochs, seed, place, output)
     require_classes(checkpoint.classes, encryption_key)
-    from monai_advenc.datasets.encrypt_folder import EncryptionOptions
+    from monai_advenc.datasets.encryption_options import EncryptionOptions
 
     encryption_options = EncryptionOptions(
         formats=tuple(each.value for each in file_format or DEFAULT_FORMATS),

@@ -18,7 +18,8 @@ from typing import Any
 from torch import nn
 from torch.utils.data import Dataset
 
-from monai_advenc.datasets.encrypt_folder import EncryptionOptions, encrypt_folder
+from monai_advenc.datasets.encrypt_folder import encrypt_folder
+from monai_advenc.datasets.encryption_options import EncryptionOptions
 from monai_advenc.datasets.image_folder import find_images, load_image_set
 from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.datasets.phantom import PHANTOM_CLASSES, write_phantom

@@ -30,6 +30,7 @@ from monai_advenc.transforms.encrypt import (
     AdversarialEncryptd,
     AdversarialEncryptDict,
 )
+from monai_advenc.transforms.load import LoadSlice, LoadSliceD, LoadSliced, LoadSliceDict
 
 __all__ = [
     "AdversarialEncrypt",
@@ -48,6 +49,10 @@ __all__ = [
     "LargestCrossSectionD",
     "LargestCrossSectionDict",
     "LargestCrossSectiond",
+    "LoadSlice",
+    "LoadSliceD",
+    "LoadSliceDict",
+    "LoadSliced",
     "MixupConcat",
     "MixupConcatD",
     "MixupConcatDict",

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from monai_advenc.datasets.encrypt_folder import EncryptionOptions, encrypt_folder, network_checksum
+from monai_advenc.datasets.encrypt_folder import encrypt_folder
 from monai_advenc.datasets.encrypted_folder import JOURNAL_NAME
+from monai_advenc.datasets.encryption_options import EncryptionOptions, network_checksum
 from monai_advenc.datasets.image_file import read_image
 from monai_advenc.datasets.image_folder import find_images, load_image_set
 from monai_advenc.errors import AdvencError, DatasetError, OutputError

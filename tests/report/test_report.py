@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from monai_advenc.datasets.encrypt_folder import EncryptionOptions, encrypt_folder
+from monai_advenc.datasets.encrypt_folder import encrypt_folder
+from monai_advenc.datasets.encryption_options import EncryptionOptions
 from monai_advenc.datasets.image_folder import find_images
 from monai_advenc.evaluation.measurement import Measurement
 from monai_advenc.key import EncryptionKey

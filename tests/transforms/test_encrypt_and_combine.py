@@ -10,7 +10,8 @@ from monai.data import CacheDataset, DataLoader, Dataset, MetaTensor
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, ScaleIntensityRanged
 from torch import Tensor, nn
 
-from monai_advenc.datasets.encrypt_folder import EncryptionOptions, encrypt_folder
+from monai_advenc.datasets.encrypt_folder import encrypt_folder
+from monai_advenc.datasets.encryption_options import EncryptionOptions
 from monai_advenc.datasets.image_file import read_image
 from monai_advenc.datasets.image_folder import find_images, load_image_set
 from monai_advenc.encryption import encrypt_batch

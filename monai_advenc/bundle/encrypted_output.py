@@ -1,0 +1,136 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The encrypted data set that a bundle writes: which images are missing, and a handler that writes those encrypted.
+
+The files, the manifest and the rules of resuming are those of ``monai-advenc encrypt``. With several processes each
+writes the images of its shard, and the first process notes them all; a killed run of several repeats what processes
+other than the first had done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch.distributed as dist
+from ignite.engine import Engine, Events
+from torch import Tensor, nn
+
+from monai_advenc.bundle.items import Item
+from monai_advenc.bundle.refusal import refuses_in_one_line
+from monai_advenc.datasets.encrypt_folder import find_missing
+from monai_advenc.datasets.encrypted_folder import EncryptedFolder
+from monai_advenc.datasets.encryption_blocks import EncryptionBlocks
+from monai_advenc.datasets.encryption_options import EncryptionOptions, run_header
+from monai_advenc.datasets.image_folder import ImageFolder, find_images
+from monai_advenc.key import EncryptionKey
+from monai_advenc.manifest import ImageRecord
+
+
+class EncryptedOutput:
+    """Writes what an evaluator with :class:`monai_advenc.EncryptionInferer` encrypts; a handler of that evaluator.
+
+    Args:
+        source: Folder of originals, in class folders.
+        folder: Folder to write into; a run that was killed is resumed.
+        encryption_key: The key, or the path of its file.
+        network: The base network.
+        formats: Files to write for each image.
+        size: Side in pixels that images are resized to; ``None`` keeps their own.
+        gray: Whether colors are turned to gray.
+
+    Raises:
+        DatasetError: The images are not of the key's classes.
+        OutputError: The folder belongs to another run, or cannot be written.
+    """
+
+    @refuses_in_one_line
+    def __init__(
+        self,
+        source: str,
+        folder: str,
+        encryption_key: EncryptionKey | str,
+        network: nn.Module,
+        formats: Sequence[str] = ("nifti", "png16"),
+        size: int | None = None,
+        gray: bool = False,
+    ) -> None:
+        key = encryption_key if isinstance(encryption_key, EncryptionKey) else EncryptionKey.load(Path(encryption_key))
+        options = EncryptionOptions(formats=tuple(formats), size=size, gray=gray)
+        self._source: ImageFolder = find_images(Path(source), key.classes)
+        self._blocks = EncryptionBlocks(self._source.files, self._source, Path(folder), key, network, options)
+        self._folder = EncryptedFolder(Path(folder), run_header(key, network, options)) if _rank() == 0 else None
+        self._files = {file.id: file for file in self._source.files}
+        self._done: list[ImageRecord] = []
+
+    @refuses_in_one_line
+    def missing(self) -> list[Item]:
+        """The originals that are not encrypted yet; the same list in every process."""
+        names = [] if self._folder is None else [file.id for file in find_missing(self._folder, self._blocks)]
+        names = _from_first(names)
+        files = [self._files[name] for name in names]
+        return [{"image": str(file.path), "label": file.label, "id": file.id} for file in files]
+
+    def attach(self, engine: Engine) -> None:
+        """Write after each iteration of an evaluator."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write the images of one batch: originals and predictions of the engine's decollated output."""
+        state: Any = engine.state
+        records = [self._write(*row) for row in zip(state.batch, state.output, strict=True)]
+        self._done += records
+        if self._folder is not None:
+            self._folder.add(records)
+
+    @refuses_in_one_line
+    def run(self, evaluator: Engine, count: int) -> None:
+        """Encrypt what is missing, and write the manifest when all processes are done.
+
+        Args:
+            evaluator: The evaluator.
+            count: Batches that this process has to encrypt; none is no reason to run.
+
+        Raises:
+            OutputError: The disk refuses.
+        """
+        if count:
+            cast("Callable[[], None]", evaluator.run)()
+        gathered = _gather(self._done)
+        if self._folder is not None:
+            strangers = [record for record in gathered if record.id not in self._folder.records]
+            self._folder.add(strangers)
+            self._folder.finish(file.id for file in self._source.files)
+            self._folder.close()
+
+    def _write(self, batch: Item, output: dict[str, Any]) -> ImageRecord:
+        file = self._files[batch["id"]]
+        original, encrypted = (output[name].detach().cpu().as_subclass(Tensor) for name in ("image", "pred"))
+        tag = self._blocks.tag_of(original, None)
+        return self._blocks.write(file, original, encrypted, tag)
+
+
+def _is_distributed() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def _rank() -> int:
+    return dist.get_rank() if _is_distributed() else 0
+
+
+def _from_first(values: list[str]) -> list[str]:
+    """What the first process has."""
+    box: list[Any] = [values]
+    if _is_distributed():
+        dist.broadcast_object_list(box, src=0)
+    return cast("list[str]", box[0])
+
+
+def _gather(records: list[ImageRecord]) -> list[ImageRecord]:
+    """The records of all processes."""
+    if not _is_distributed():
+        return records
+    parts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, records)
+    return [record for part in parts for record in part]

@@ -1,0 +1,130 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Data sets as MONAI's dictionaries: ``{"image": path, "label": index, "id": name}``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from monai_advenc.bundle.refusal import refuses_in_one_line
+from monai_advenc.datasets.cifar10 import read_cifar10
+from monai_advenc.datasets.image_folder import find_images
+from monai_advenc.datasets.image_set import ImageSet
+from monai_advenc.errors import DatasetError, OutputError
+from monai_advenc.files import TEMPORARY_SUFFIX, write_atomically
+from monai_advenc.networks.normalize import SMALLEST_STD, Standardize
+from monai_advenc.transforms.load import LoadSlice
+from monai_advenc.volumes.slice_writer import encode_image
+
+Item = dict[str, Any]
+
+
+@refuses_in_one_line
+def image_items(folder: str, classes: Sequence[str]) -> list[Item]:
+    """The images of a folder: class subfolders, ``labels.csv``, or an encrypted data set.
+
+    Args:
+        folder: The folder.
+        classes: Class names in the order of the network's outputs.
+
+    Raises:
+        DatasetError: No images, or a class that ``classes`` does not name.
+    """
+    found = find_images(Path(folder), classes)
+    return [{"image": str(file.path), "label": file.label, "id": file.id} for file in found.files]
+
+
+@refuses_in_one_line
+def cifar10_items(path: str, split: str) -> list[Item]:
+    """The images of CIFAR-10's ``"train"`` or ``"test"`` split, in memory.
+
+    Args:
+        path: The archive or folder, see :func:`monai_advenc.datasets.cifar10.read_cifar10`.
+        split: Which.
+    """
+    train_set, test_set = read_cifar10(Path(path))
+    images = {"train": train_set, "test": test_set}[split]
+    rows = zip(images.images, images.labels.tolist(), images.ids, strict=True)
+    return [{"image": image, "label": label, "id": name} for image, label, name in rows]
+
+
+@refuses_in_one_line
+def unpack_cifar10(path: str, split: str, folder: str) -> None:
+    """Write CIFAR-10's ``"train"`` or ``"test"`` split as class folders of PNG files; a folder that is there stays.
+
+    Args:
+        path: The archive or folder, see :func:`monai_advenc.datasets.cifar10.read_cifar10`.
+        split: Which.
+        folder: Where to write; it appears when all images are there.
+
+    Raises:
+        OutputError: The disk refuses.
+    """
+    target = Path(folder)
+    if target.exists():
+        return
+    train_set, test_set = read_cifar10(Path(path))
+    images = {"train": train_set, "test": test_set}[split]
+    unfinished = target.with_name(f".{target.name}{TEMPORARY_SUFFIX}")
+    for image, label, name in zip(images.images, images.labels.tolist(), images.ids, strict=True):
+        place = unfinished / images.classes[label] / f"{name}.png"
+        write_atomically(place, encode_image(image, "png8"), overwrite=True)
+    try:
+        unfinished.rename(target)
+    except OSError as error:
+        raise OutputError(f"cannot make {target}: {error.strerror}; choose another --dataset_dir") from None
+
+
+@refuses_in_one_line
+def split_items(items: Sequence[Item], share: float, seed: int = 0) -> tuple[list[Item], list[Item]]:
+    """Split items at random, class by class; as ``monai-advenc train-base`` does.
+
+    Args:
+        items: With labels from 0 up.
+        share: Share of each class that goes to the second part.
+        seed: Decides which.
+
+    Raises:
+        DatasetError: A class has fewer than two items.
+    """
+    if not items:
+        raise DatasetError("there are no images to split; check the folder")
+    labels = torch.tensor([item["label"] for item in items])
+    places = torch.zeros(len(items), 1, 1, 1)
+    names = tuple(str(number) for number in range(int(labels.max()) + 1))
+    rows = tuple(str(row) for row in range(len(items)))
+    parts = ImageSet(places, labels, rows, names).split(share, seed)
+    first, second = ([items[int(row)] for row in part.ids] for part in parts)
+    return first, second
+
+
+@refuses_in_one_line
+def standardize(network: nn.Module, items: Sequence[Item], load: LoadSlice) -> None:
+    """Set a network's first layer by the mean and standard deviation of its training images.
+
+    Args:
+        network: From :func:`monai_advenc.networks.get_network`; its first layer is changed in place.
+        items: The training images.
+        load: How they are read.
+
+    Raises:
+        DatasetError: No images.
+    """
+    if not items:
+        raise DatasetError("there are no training images; check the folder")
+    first = next(module for module in network.modules() if isinstance(module, Standardize))
+    count, total, squares = 0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    for item in items:
+        image = load(item["image"]).double().flatten(1)
+        count += image.shape[1]
+        total = total + image.sum(dim=1)
+        squares = squares + image.square().sum(dim=1)
+    mean = total / count
+    std = (squares / count - mean.square()).clamp_min(0).sqrt().clamp_min(SMALLEST_STD)
+    first.mean.copy_(mean.view(1, -1, 1, 1))
+    first.std.copy_(std.view(1, -1, 1, 1))

@@ -1,0 +1,169 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Blocks of images, each read, encrypted, written and measured when it is taken."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from monai_advenc.acceleration import PreparedNetworks
+from monai_advenc.datasets.encryption_options import EncryptionOptions
+from monai_advenc.datasets.image_file import read_image, read_region, resize_image, to_gray
+from monai_advenc.datasets.image_folder import ImageFile, ImageFolder
+from monai_advenc.encryption import encrypt_batch
+from monai_advenc.errors import AdvencError, ImageError, OutputError
+from monai_advenc.fidelity import SMALLEST_SIDE, measure_fidelity
+from monai_advenc.files import write_atomically
+from monai_advenc.key import EncryptionKey
+from monai_advenc.manifest import FileRecord, ImageRecord
+from monai_advenc.quantization import coarsest_levels
+from monai_advenc.regions import REGIONS
+from monai_advenc.volumes.nifti import read_slice_affine
+from monai_advenc.volumes.slice_writer import SLICE_FORMATS, encode_image
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be encrypted, and why, in one line."""
+
+    id: str
+    message: str
+    fatal: bool = False
+
+
+Outcome = ImageRecord | Failure
+
+
+class EncryptionBlocks(Dataset[list[Outcome]]):
+    """Blocks of images, each encrypted and written when it is taken."""
+
+    def __init__(
+        self,
+        files: Sequence[ImageFile],
+        source: ImageFolder,
+        out: Path,
+        key: EncryptionKey,
+        network: nn.Module,
+        options: EncryptionOptions,
+    ) -> None:
+        self.files = files
+        self.source = source
+        self.out = out
+        self.key = key
+        self.network = network
+        self.options = options
+        # So many images that their versions fill one batch: nothing is padded but the end.
+        self.block_size = max(1, options.batch_size // key.correspondence.num_targets)
+        self._prepared = PreparedNetworks(options.precision)
+
+    def __len__(self) -> int:
+        return (len(self.files) + self.block_size - 1) // self.block_size
+
+    def __getitem__(self, block: int) -> list[Outcome]:
+        files = self.files[block * self.block_size : (block + 1) * self.block_size]
+        outcomes: dict[str, Outcome] = {}
+        by_shape: dict[tuple[int, ...], list[tuple[ImageFile, Tensor, Tensor | None]]] = {}
+        for file in files:
+            try:
+                image, region = self.read(file)
+                by_shape.setdefault(tuple(image.shape), []).append((file, image, region))
+            except AdvencError as error:
+                outcomes[file.id] = Failure(file.id, str(error))
+        for shape, group in by_shape.items():
+            for outcome in self._encrypt(shape, group):
+                outcomes[outcome.id] = outcome
+        return [outcomes[file.id] for file in files]
+
+    def read(self, file: ImageFile) -> tuple[Tensor, Tensor | None]:
+        """The image as it is encrypted, ``(C, H, W)``, and the region that may change."""
+        image = to_gray(read_image(file.path)) if self.options.gray else read_image(file.path)
+        mask = read_region(file.mask_path) if file.mask_path and self.options.region == "mask" else None
+        if self.options.size is not None:
+            image = resize_image(image, self.options.size)
+            mask = None if mask is None else resize_image(mask.float(), self.options.size) > 0
+        if min(image.shape[-2:]) < SMALLEST_SIDE:
+            raise ImageError(
+                f"{file.path} has {image.shape[-1]}x{image.shape[-2]} pixels; expected {SMALLEST_SIDE} or more a side"
+            )
+        return image, REGIONS[self.options.region](image, mask)
+
+    def tag_of(self, image: Tensor, region: Tensor | None) -> str:
+        """Keyed checksum of an original as it is encrypted: of its pixels and its region."""
+        content = image.cpu().numpy().tobytes() + (b"" if region is None else region.cpu().numpy().tobytes())
+        return self.key.tag("source", content)[:16]
+
+    def _encrypt(
+        self, shape: tuple[int, ...], group: Sequence[tuple[ImageFile, Tensor, Tensor | None]]
+    ) -> list[Outcome]:
+        files = [file for file, _, _ in group]
+        device = next(self.network.parameters()).device
+        images = torch.stack([image for _, image, _ in group]).to(device)
+        regions = [region for _, _, region in group if region is not None]
+        labels = torch.tensor([file.label for file in files], device=device)
+        try:
+            encrypted = encrypt_batch(
+                self.key,
+                self._prepared.get(self.network, shape),
+                images,
+                labels,
+                regions=torch.stack(regions).to(device) if regions else None,
+                levels=coarsest_levels(self.options.formats),
+                batch_size=self.options.batch_size,
+            )
+            tags = [self.tag_of(image, region) for _, image, region in group]
+            return [self.write(*row) for row in zip(files, images.cpu(), encrypted.cpu(), tags, strict=True)]
+        except OutputError as error:
+            return [Failure(file.id, str(error), fatal=True) for file in files]
+        except AdvencError as error:
+            if len(group) > 1:  # One image's defect must not cost its neighbors.
+                return [outcome for each in group for outcome in self._encrypt(shape, [each])]
+            return [Failure(file.id, str(error)) for file in files]
+
+    def write(self, file: ImageFile, original: Tensor, encrypted: Tensor, source_tag: str) -> ImageRecord:
+        """Write the files of one encrypted image and measure them against its original, both ``(C, H, W)``."""
+        label = self.source.classes[file.label]
+        affine = read_slice_affine(file.path) if self.options.size is None else None
+        written = []
+        for name in self.options.formats:
+            path = Path(label) / f"{file.id}{SLICE_FORMATS[name]}"
+            content = encode_image(encrypted, name, affine=affine)
+            # A killed run may have written this very file without noting it.
+            write_atomically(self.out / path, content, overwrite=True)
+            written.append(FileRecord(path=path.as_posix(), format=name, sha256=hashlib.sha256(content).hexdigest()))
+        channels, height, width = encrypted.shape
+        # Measured on what a reader of the file gets, not on the tensor before writing.
+        stored = read_image(self.out / written[0].path)
+        fidelity = measure_fidelity(stored[None], original[None])[0]
+        return ImageRecord(
+            id=file.id,
+            label=label,
+            files=tuple(written),
+            shape=(channels, height, width),
+            radius=self.key.perturbation.at_size(height, width).radius,
+            **fidelity.as_dict(),
+            source_tag=source_tag,
+        )
+
+
+class SourceTags(Dataset[str | None]):
+    """Checksums of the originals of images that are encrypted already; ``None`` where one can no longer be read."""
+
+    def __init__(self, blocks: EncryptionBlocks, records: Mapping[str, ImageRecord]) -> None:
+        self.blocks = blocks
+        self.files = [file for file in blocks.files if file.id in records]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> str | None:
+        try:
+            return self.blocks.tag_of(*self.blocks.read(self.files[index]))
+        except AdvencError:
+            return None

@@ -1,0 +1,83 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""How to encrypt a folder, and the header by which a run knows that it goes on with its own work."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from monai_advenc.acceleration import Precision
+from monai_advenc.encryption import BATCH_SIZE
+from monai_advenc.errors import DatasetError
+from monai_advenc.key import EncryptionKey
+from monai_advenc.manifest import RunHeader, software_versions
+from monai_advenc.regions import REGIONS
+from monai_advenc.volumes.slice_writer import SLICE_FORMATS
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncryptionOptions:
+    """How to encrypt a folder; none of it is secret.
+
+    Attributes:
+        formats: Files to write for each image, names in :data:`SLICE_FORMATS`. All hold the same pixel values, on the
+            grid of the coarsest.
+        size: Side in pixels that images are resized to first; ``None`` keeps each image's own size.
+        gray: Turn colors to gray first.
+        region: Which pixels may change, a name in :data:`monai_advenc.regions.REGIONS`.
+        precision: Precision of the base network.
+        batch_size: Versions that go through the network together.
+        workers: Worker processes; 0 works in this process (on a GPU always so).
+        keep_going: Go on after an image that cannot be encrypted.
+    """
+
+    formats: tuple[str, ...] = ("png16",)
+    size: int | None = None
+    gray: bool = False
+    region: str = "all"
+    precision: Precision = "auto"
+    batch_size: int = BATCH_SIZE
+    workers: int = 0
+    keep_going: bool = False
+
+    def __post_init__(self) -> None:
+        for names, known, kind in ((self.formats, SLICE_FORMATS, "format"), ((self.region,), REGIONS, "region")):
+            unknown = [name for name in names if name not in known]
+            if unknown or not names:
+                raise DatasetError(f"unknown {kind} {unknown[0] if unknown else ''}; choose from {', '.join(known)}")
+        if len({SLICE_FORMATS[name] for name in self.formats}) != len(self.formats):
+            raise DatasetError("png8 and png16 would write the same file; choose one of them")
+
+
+def network_checksum(network: nn.Module) -> str:
+    """SHA-256 over the names and values of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, values in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def run_header(key: EncryptionKey, network: nn.Module, options: EncryptionOptions) -> RunHeader:
+    """What two runs into one folder must have in common."""
+    deciding = (
+        network_checksum(network),
+        options.size,
+        options.gray,
+        options.region,
+        options.precision,
+        options.batch_size,
+    )
+    return RunHeader(
+        key_id=key.key_id,
+        recipient=key.recipient,
+        run_tag=key.tag("run", repr(deciding).encode())[:32],
+        classes=key.classes,
+        norm=key.perturbation.norm,
+        formats=options.formats,
+        software=software_versions(),
+    )

@@ -1,0 +1,73 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Reading an image file the way all commands of this package read it, as MONAI transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Transform
+from monai.utils import TransformBackends
+from torch import Tensor
+
+from monai_advenc.datasets.image_file import read_image, resize_image, to_gray
+
+
+class LoadSlice(Transform):
+    """Read a two-dimensional image as ``(C, H, W)``, float32 in [0, 1], integers divided by their type's largest value.
+
+    Args:
+        size: Resize to this side in pixels; ``None`` keeps the image's own size.
+        gray: Turn colors to gray.
+    """
+
+    backend = [TransformBackends.TORCH]
+
+    def __init__(self, size: int | None = None, gray: bool = False) -> None:
+        self.size = size
+        self.gray = gray
+
+    def __call__(self, path: str | Path | Tensor) -> Tensor:
+        """Read.
+
+        Args:
+            path: PNG, JPEG, TIFF, two-dimensional NIfTI or npy; or an image in memory, ``(C, H, W)`` in [0, 1].
+
+        Raises:
+            ImageError: The file cannot be read, or holds no such image.
+        """
+        image = path if isinstance(path, Tensor) else read_image(Path(path))
+        image = to_gray(image) if self.gray else image
+        return image if self.size is None else resize_image(image, self.size)
+
+
+class LoadSliced(MapTransform):
+    """Dictionary version of :class:`LoadSlice`.
+
+    Args:
+        keys: Where paths are, and images will be.
+        size: As for :class:`LoadSlice`.
+        gray: As for :class:`LoadSlice`.
+        allow_missing_keys: Pass over keys that an item lacks.
+    """
+
+    backend = LoadSlice.backend
+
+    def __init__(
+        self, keys: KeysCollection, size: int | None = None, gray: bool = False, allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.load = LoadSlice(size, gray)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Read the file at each key."""
+        read = dict(data)
+        for key in self.key_iterator(read):
+            read[key] = self.load(read[key])
+        return read
+
+
+LoadSliceD = LoadSliceDict = LoadSliced
