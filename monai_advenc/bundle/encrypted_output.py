@@ -95,13 +95,19 @@ class EncryptedOutput:
         Raises:
             OutputError: The disk refuses.
         """
-        if count:
-            cast("Callable[[], None]", evaluator.run)()
-        gathered = _gather(self._done)
+        try:
+            if count:
+                cast("Callable[[], None]", evaluator.run)()
+            gathered = _gather(self._done)
+            if self._folder is not None:
+                self._folder.add(record for record in gathered if record.id not in self._folder.records)
+                self._folder.finish(file.id for file in self._source.files)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Give the folder free."""
         if self._folder is not None:
-            strangers = [record for record in gathered if record.id not in self._folder.records]
-            self._folder.add(strangers)
-            self._folder.finish(file.id for file in self._source.files)
             self._folder.close()
 
     def _write(self, batch: Item, output: dict[str, Any]) -> ImageRecord:

@@ -13,6 +13,7 @@ from monai_advenc.cli.demo import demo
 from monai_advenc.cli.encrypt import encrypt
 from monai_advenc.cli.evaluate import evaluate
 from monai_advenc.cli.keygen import keygen
+from monai_advenc.cli.phantoms import phantoms
 from monai_advenc.cli.reproduce import reproduce
 from monai_advenc.cli.slice_and_encrypt import slice_and_encrypt
 from monai_advenc.cli.slices import slice_volumes
@@ -20,6 +21,7 @@ from monai_advenc.cli.train_base import train_base
 from monai_advenc.cli.verify import verify
 
 app.command("demo")(demo)
+app.command("phantoms")(phantoms)
 app.command("slice-and-encrypt")(slice_and_encrypt)
 app.command("slice")(slice_volumes)
 app.command("train-base")(train_base)

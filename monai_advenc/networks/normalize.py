@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +31,10 @@ class Standardize(nn.Module):
         SettingsError: The two differ in length, or a standard deviation is not positive.
     """
 
-    mean: Tensor
-    std: Tensor
+    if TYPE_CHECKING:
+        # At run time they would be strings, which TorchScript takes for unknown types.
+        mean: Tensor
+        std: Tensor
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()

@@ -30,6 +30,7 @@ from monai_advenc.transforms.encrypt import (
     AdversarialEncryptd,
     AdversarialEncryptDict,
 )
+from monai_advenc.transforms.encrypt_image import EncryptImage, EncryptImageD, EncryptImaged, EncryptImageDict
 from monai_advenc.transforms.load import LoadSlice, LoadSliceD, LoadSliced, LoadSliceDict
 
 __all__ = [
@@ -45,6 +46,10 @@ __all__ = [
     "ConcatCombineD",
     "ConcatCombineDict",
     "ConcatCombined",
+    "EncryptImage",
+    "EncryptImageD",
+    "EncryptImageDict",
+    "EncryptImaged",
     "LargestCrossSection",
     "LargestCrossSectionD",
     "LargestCrossSectionDict",

@@ -1,0 +1,33 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""``monai-advenc phantoms``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monai_advenc.cli import options
+from monai_advenc.cli.console import Output, progress
+
+
+def phantoms(
+    out: Annotated[Path, typer.Argument(help="Folder for the volumes.", file_okay=False)],
+    count: Annotated[int, typer.Option(min=1, help="Volumes of each of the five classes.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="Decides the volumes; take another for test volumes.")] = 0,
+    json: options.Json = False,
+) -> None:
+    """Write phantom brain volumes with tumors and masks, to try every other command on.
+
+    They lie in <class>/<case>/image.nii.gz and seg.nii.gz, as slice and slice-and-encrypt take them.
+    """
+    from monai_advenc.datasets.phantom import PHANTOM_CLASSES, write_phantoms
+
+    output = Output(json)
+    total = count * len(PHANTOM_CLASSES)
+    with progress("phantom volumes", total) as advance:
+        write_phantoms(out, count, seed, progress=lambda _done, _total: advance(1))
+    output.say(f"Wrote {total} volumes of {', '.join(sorted(PHANTOM_CLASSES))} into {out}.")
+    output.result({"out": str(out), "volumes": total, "classes": sorted(PHANTOM_CLASSES)})

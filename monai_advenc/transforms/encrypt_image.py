@@ -1,0 +1,110 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Perturbing and combining in one step, as MONAI transforms: an image in, its encrypted image out."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Transform
+from monai.utils import TransformBackends
+from torch import Tensor, nn
+
+from monai_advenc.acceleration import Precision
+from monai_advenc.key import EncryptionKey
+from monai_advenc.transforms.combine import CombineVersions
+from monai_advenc.transforms.encrypt import AdversarialEncrypt
+
+
+class EncryptImage(Transform):
+    """:class:`AdversarialEncrypt`, then :class:`CombineVersions`: all that encryption is, in one transform.
+
+    Args:
+        network: See :class:`AdversarialEncrypt`.
+        encryption_key: The key, or the path of its file.
+        levels: Steps of the output file's grid (65535 for 16-bit); ``None`` keeps float32.
+        batched: Whether images come collated, ``(N, C, H, W)`` with N labels, instead of one by one.
+        precision: See :class:`AdversarialEncrypt`.
+
+    Raises:
+        KeyFileError: The key file cannot be used.
+        NetworkError: The checkpoint cannot be used.
+    """
+
+    backend = [TransformBackends.TORCH]
+
+    def __init__(
+        self,
+        network: nn.Module | str | Path,
+        encryption_key: EncryptionKey | str | Path,
+        levels: int | None = None,
+        batched: bool = False,
+        precision: Precision = "auto",
+    ) -> None:
+        self.perturb = AdversarialEncrypt(network, encryption_key, batched, precision)
+        self.combine = CombineVersions(self.perturb.encryption_key, levels, batched)
+
+    def __call__(  # type: ignore[override]  # MONAI's base class knows one argument, its own transforms take more.
+        self, image: Any, label: int | str | Tensor | Sequence[int | str], region: Any | None = None
+    ) -> Tensor:
+        """Encrypt.
+
+        Args:
+            image: ``(C, H, W)`` in [0, 1], or ``(N, C, H, W)`` when ``batched``.
+            label: Its class, by number or name; N of them when ``batched``.
+            region: Binary mask ``(1, H, W)`` of pixels that may change, or ``(N, 1, H, W)``.
+
+        Returns:
+            Encrypted image, the shape of ``image``, float32, with its metadata.
+        """
+        return self.combine(self.perturb(image, label, region), image, label)
+
+
+class EncryptImaged(MapTransform):
+    """Dictionary version of :class:`EncryptImage`.
+
+    Args:
+        keys: Keys of the images.
+        label_key: Key of the class, by number or name; read, never changed.
+        network: See :class:`AdversarialEncrypt`.
+        encryption_key: See :class:`EncryptImage`.
+        region_key: Key of a binary mask of pixels that may change; ``None``: all may.
+        levels: See :class:`EncryptImage`.
+        batched: See :class:`EncryptImage`.
+        precision: See :class:`EncryptImage`.
+        allow_missing_keys: Skip keys that a sample does not have.
+    """
+
+    backend = EncryptImage.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        label_key: Hashable = "label",
+        *,
+        network: nn.Module | str | Path,
+        encryption_key: EncryptionKey | str | Path,
+        region_key: Hashable | None = None,
+        levels: int | None = None,
+        batched: bool = False,
+        precision: Precision = "auto",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.label_key = label_key
+        self.region_key = region_key
+        self.encrypt = EncryptImage(network, encryption_key, levels, batched, precision)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace each key's image by its encrypted image."""
+        result = dict(data)
+        region = None if self.region_key is None else result[self.region_key]
+        for key in self.key_iterator(result):
+            result[key] = self.encrypt(result[key], result[self.label_key], region)
+        return result
+
+
+EncryptImageD = EncryptImageDict = EncryptImaged

@@ -1,0 +1,199 @@
+"""What MONAI asks of a bundle: properties, metadata, input and output, export; and options that it does not know."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from monai.bundle import ckpt_export, verify_metadata, verify_net_in_out
+from monai.bundle.properties import InferProperties, TrainProperties
+from monai.data import load_net_with_metadata
+
+from monai_advenc.errors import SettingsError
+from monai_advenc.training import load_checkpoint
+from tests.bundles.conftest import BUNDLES, SMALL, World, config, workflow
+
+ALL = ("brain_tumor_base", "brain_tumor_victim", "adversarial_encryption")
+TRAINED = ALL[:2]
+SCHEMA = Path(__file__).with_name("metadata_schema.json")
+
+
+def md5_of(path: Path) -> str:
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+
+
+@pytest.mark.parametrize("bundle", TRAINED)
+@pytest.mark.parametrize("overlays", [(), ("evaluate",)])
+def test_training_has_every_property(bundle: str, overlays: tuple[str, ...], world: World, tmp_path: Path) -> None:
+    tests = {"brain_tumor_base": "test_dir", "brain_tumor_victim": "originals_dir"}
+    folders = {"dataset_dir": world.train, "output_dir": tmp_path}
+    if overlays or bundle == "brain_tumor_victim":
+        folders[tests[bundle]] = world.test
+    made = workflow(bundle, "train", *overlays, **folders, **SMALL)
+    made.initialize()
+    assert made.check_properties() == []
+
+
+@pytest.mark.parametrize("bundle", ALL)
+def test_inference_has_every_property(bundle: str, world: World, tmp_path: Path) -> None:
+    torch.save(load_checkpoint(world.base).network.state_dict(), tmp_path / "model.pt")
+    options = {"dataset_dir": world.test, "image_size": 32, "output_dir": tmp_path / "out"}
+    if bundle in TRAINED:
+        options |= {"network": "resnet_small", "checkpoint": tmp_path / "model.pt"}
+    else:
+        options |= {"base": world.base, "encryption_key": world.key}
+    made = workflow(bundle, "inference", kind="infer", **options)
+    made.initialize()
+    assert made.check_properties() == []
+    if bundle not in TRAINED:
+        made.parser.get_parsed_content("output").close()
+
+
+@pytest.mark.parametrize(
+    ("bundle", "names", "properties"),
+    [(bundle, ("train", name), TrainProperties) for bundle in TRAINED for name in ("multi_gpu_train", "cifar10")]
+    + [("adversarial_encryption", ("inference", name), InferProperties) for name in ("multi_gpu", "cifar10")],
+)
+def test_overlays_keep_every_required_property(
+    bundle: str, names: tuple[str, ...], properties: dict[str, dict[str, Any]]
+) -> None:
+    parser = workflow(bundle, *names).parser
+    assert not [each["id"] for each in properties.values() if each["required"] and each["id"] not in parser]
+
+
+@pytest.mark.parametrize("bundle", ALL)
+def test_metadata_hold_what_the_specification_asks(bundle: str, tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    shutil.copy(SCHEMA, schema)  # MONAI would download to a path that does not exist.
+    meta_file = BUNDLES / bundle / "configs" / "metadata.json"
+    verify_metadata(meta_file=str(meta_file), filepath=str(schema), hash_val=md5_of(schema))
+
+
+def test_metadata_without_what_is_asked_are_refused(tmp_path: Path) -> None:
+    metadata = json.loads((BUNDLES / ALL[0] / "configs" / "metadata.json").read_text())
+    del metadata["network_data_format"]
+    (tmp_path / "metadata.json").write_text(json.dumps(metadata))
+    shutil.copy(SCHEMA, tmp_path / "schema.json")
+    with pytest.raises(ValueError, match="network_data_format"):
+        verify_metadata(
+            meta_file=str(tmp_path / "metadata.json"), filepath=str(tmp_path / "schema.json"), hash_val=md5_of(SCHEMA)
+        )
+
+
+@pytest.mark.parametrize("bundle", ALL)
+def test_metadata_name_the_versions_and_classes_of_the_configurations(bundle: str) -> None:
+    metadata = json.loads((BUNDLES / bundle / "configs" / "metadata.json").read_text())
+    assert metadata["version"] in metadata["changelog"]
+    names = list(metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values())
+    if bundle in TRAINED:
+        assert names == workflow(bundle, "train").parser["classes"]
+    assert metadata["label_classes"] == ", ".join(f"{index}: {name}" for index, name in enumerate(names))
+
+
+@pytest.mark.parametrize("bundle", TRAINED)
+def test_the_network_takes_and_gives_what_the_metadata_say(bundle: str) -> None:
+    verify_net_in_out(
+        "network_def",
+        meta_file=str(BUNDLES / bundle / "configs" / "metadata.json"),
+        config_file=config(bundle, "train"),
+        device="cpu",
+        network="resnet_small",
+    )
+
+
+def test_the_base_network_of_an_encryption_takes_and_gives_what_the_metadata_say(world: World) -> None:
+    verify_net_in_out(
+        "network_def",
+        meta_file=str(BUNDLES / "adversarial_encryption" / "configs" / "metadata.json"),
+        config_file=config("adversarial_encryption", "inference"),
+        device="cpu",
+        base=str(world.base),
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.(script|save|load):DeprecationWarning")  # MONAI exports by them.
+@pytest.mark.parametrize("bundle", TRAINED)
+def test_the_exported_network_gives_the_same_logits(bundle: str, world: World, tmp_path: Path) -> None:
+    network = load_checkpoint(world.base).network
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    ckpt_export(
+        "network_def",
+        filepath=str(tmp_path / "model.ts"),
+        ckpt_file=str(tmp_path / "model.pt"),
+        meta_file=str(BUNDLES / bundle / "configs" / "metadata.json"),
+        config_file=config(bundle, "train"),
+        network="resnet_small",
+        image_size=32,
+    )
+    exported, _, _ = load_net_with_metadata(str(tmp_path / "model.ts"))
+    images = torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.allclose(exported.eval()(images), network(images), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [("epohcs", "epochs"), ("train::postprocesing", "train::postprocessing"), ("imagesize", "image_size")],
+)
+def test_an_option_that_the_bundle_does_not_know_is_refused_with_a_suggestion(wrong: str, meant: str) -> None:
+    made = workflow("brain_tumor_base", "train", **{wrong.replace("::", "__"): 3})
+    with pytest.raises(RuntimeError) as error:
+        made.initialize()
+    assert isinstance(error.value.__cause__, SettingsError)
+    assert f"unknown option {wrong!r}" in str(error.value.__cause__)
+    assert f"did you mean {meant!r}" in str(error.value.__cause__)
+
+
+def test_an_overlay_of_ones_own_may_define_what_it_refers_to(world: World, tmp_path: Path) -> None:
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text("fewer_epochs: 1\nepochs: '@fewer_epochs'\n")
+    made = workflow("brain_tumor_base", "train", dataset_dir=world.train, output_dir=tmp_path / "out", **SMALL)
+    made.parser.config |= made.parser.load_config_file(overlay)
+    made.initialize()
+    made.parser.config["more_epochs"] = 2
+    with pytest.raises(RuntimeError):
+        made.initialize()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--epohcs", "3"), "error: unknown option 'epohcs' of this bundle; did you mean 'epochs'?"),
+        (("--dataset_dir", "nowhere"), "error: nowhere is no folder; give a folder with one subfolder of images"),
+    ],
+)
+def test_bad_input_on_the_command_line_is_one_line_and_status_2(
+    options: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", *config("brain_tumor_base", "train")]
+    done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert next(line for line in done.stderr.splitlines() if line.startswith("error:")).startswith(message)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("bundle", ALL)
+def test_a_bundle_holds_no_python_no_absolute_path_and_what_the_model_zoo_asks(bundle: str) -> None:
+    root = BUNDLES / bundle
+    files = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    asked = {"LICENSE", "configs/metadata.json", "configs/logging.conf", "docs/README.md", "docs/data_license.txt"}
+    assert asked <= files
+    assert not [name for name in files if name.endswith((".py", ".pt"))]
+    assert {
+        "LICENSE",
+        "configs/metadata.json",
+        "configs/logging.conf",
+        "docs/README.md",
+        "docs/data_license.txt",
+    } <= files
+    for path in (root / "configs").glob("*.yaml"):
+        absolute = re.findall(r"[\s'\"](/\w+/\S*)", path.read_text().replace("+ '/", "+ '"))
+        assert not absolute, path
