@@ -18,10 +18,8 @@ NEEDS_CIFAR10 = "cifar"
 
 def commands_of(bundle: str) -> list[str]:
     page = (BUNDLES / bundle / "docs" / "README.md").read_text()
-    lines = [
-        line for block in re.findall(r"^```\n(.*?)^```", page, re.DOTALL | re.MULTILINE) for line in block.splitlines()
-    ]
-    return [line for line in lines if NEEDS_CIFAR10 not in line]
+    blocks = re.findall(r"^```\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    return [line for block in blocks for line in block.splitlines() if NEEDS_CIFAR10 not in line]
 
 
 @pytest.mark.slow
@@ -32,14 +30,8 @@ def test_every_documented_command_works_as_written(tmp_path: Path) -> None:
     commands = [line for bundle in ORDER for line in commands_of(bundle)]
     assert len(commands) >= 15
     for line in commands:
-        done = subprocess.run(
-            ["bash", "-c", line],
-            cwd=tmp_path,
-            env={**os.environ, "PATH": path},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        shell = ["bash", "-c", line]
+        done = subprocess.run(shell, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{line}\n{done.stderr[-3000:]}"
     tables = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.csv"))
     assert "models/victim/evaluation/orig/metrics.csv" in tables
