@@ -62,7 +62,8 @@ def train_base_network(
     built = get_network(name, len(images.classes), channels, max(height, width), seed=seed).to(place)
     settings = TrainingSettings(epochs=epochs, seed=seed)
     with progress(f"training {name}", epochs) as advance:
-        result = train(built, train_set, validation_set, settings, progress=lambda _: advance(1))
+        unfinished = path.with_name(f".{path.name}.unfinished")
+        result = train(built, train_set, validation_set, settings, progress=lambda _: advance(1), unfinished=unfinished)
     accuracy = result.history[result.best_epoch - 1].validation_accuracy or 0.0
     notes = {"validation_accuracy": round(accuracy, 4), "epochs": epochs, "seed": seed}
     save_checkpoint(path, result.network, name, images.classes, channels, max(height, width), notes=notes)

@@ -73,15 +73,14 @@ def train_victim(job: VictimJob) -> VictimResult:
     built = get_network(
         job.network, len(job.train_set.classes), images.shape[1], max(images.shape[-2:]), seed=job.settings.seed
     )
-    history: dict[str, list[float]] = {name: [] for name in job.test_sets}
     last: dict[str, Accuracy] = {}
 
-    def test(network: nn.Module) -> None:
-        for name, test_set in job.test_sets.items():
-            last[name] = measure_accuracy(network, test_set)
-            history[name].append(last[name].value)
+    def test(network: nn.Module) -> dict[str, float]:
+        last.update({name: measure_accuracy(network, test_set) for name, test_set in job.test_sets.items()})
+        return {name: accuracy.value for name, accuracy in last.items()}
 
-    train(built.to(job.device), job.train_set, None, job.settings, observe=test)
+    trained = train(built.to(job.device), job.train_set, None, job.settings, observe=test)
+    history = {name: [record.observed[name] for record in trained.history] for name in job.test_sets}
     return VictimResult(
         network=job.network, trained_on=job.trained_on, seed=job.settings.seed, last=last, history=history
     )

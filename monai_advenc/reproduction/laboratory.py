@@ -182,14 +182,15 @@ class Laboratory:
         seed = self._training_seed(wanted)
         _, channels, height, width = train_set.images.shape
         built = get_network(wanted.network, len(train_set.classes), channels, max(height, width), seed=seed)
-        history: dict[str, list[float]] = {name: [] for name in test_sets}
 
-        def test(network: nn.Module) -> None:
-            for name, test_set in test_sets.items():
-                history[name].append(measure_accuracy(network, test_set).value)
+        def test(network: nn.Module) -> dict[str, float]:
+            return {name: measure_accuracy(network, test_set).value for name, test_set in test_sets.items()}
 
         settings = self.settings.training.model_copy(update={"seed": seed})
-        trained = train(built.to(self.device), train_set, None, settings, observe=test).network
+        unfinished = self.folder / f"{wanted.name}.unfinished"
+        result = train(built.to(self.device), train_set, None, settings, observe=test, unfinished=unfinished)
+        trained = result.network
+        history = {name: [record.observed[name] for record in result.history] for name in test_sets}
         if wanted.trained_on == CLEAN:
             require_above_chance(measure_accuracy(trained, test_sets["Orig"]), f"the clean-trained {wanted.network}")
         return Trained(trained.cpu(), history)

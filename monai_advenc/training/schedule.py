@@ -1,10 +1,12 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The one-cycle learning rate (Smith and Topin, 2019): up, then down to almost nothing, in one run."""
+"""Learning rates over one run: one cycle (Smith and Topin, 2019), or a cosine (Loshchilov and Hutter, 2017)."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 RISING_SHARE = 0.25
 """Share of the steps during which the rate rises."""
@@ -33,5 +35,22 @@ def one_cycle(step: int, steps: int, peak: float) -> float:
     return _half_cosine(peak, peak / END_DIVISOR, (step - top) / ((steps - 1 - top) or 1))
 
 
+def cosine(step: int, steps: int, peak: float) -> float:
+    """Learning rate of one step: from ``peak`` at the first down a half cosine to almost nothing at the last.
+
+    Args:
+        step: Number of the step, from 0 to ``steps - 1``.
+        steps: Number of steps of the whole run.
+        peak: Largest learning rate.
+    """
+    return _half_cosine(peak, peak / END_DIVISOR, step / ((steps - 1) or 1))
+
+
 def _half_cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+Schedule = Callable[[int, int, float], float]
+
+SCHEDULES: Mapping[str, Schedule] = MappingProxyType({"one-cycle": one_cycle, "cosine": cosine})
+"""From step, number of steps and peak to the learning rate, by name."""

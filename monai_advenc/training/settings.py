@@ -20,7 +20,8 @@ class TrainingSettings(Settings):
     Attributes:
         epochs: Passes through the training set.
         batch_size: Images per step; an epoch's batches are made nearly equal, so none is left with one image.
-        peak_learning_rate: Top of the one-cycle schedule.
+        peak_learning_rate: Top of the schedule.
+        schedule: ``"one-cycle"``: up and down, for short runs; ``"cosine"``: down from the top.
         momentum: Nesterov momentum.
         weight_decay: L2 penalty, on all weights.
         augmentation: Random shifts and flips; ``None`` for none.
@@ -34,6 +35,7 @@ class TrainingSettings(Settings):
     epochs: int = Field(default=12, ge=1)
     batch_size: int = Field(default=64, ge=2)
     peak_learning_rate: float = Field(default=0.1, gt=0, allow_inf_nan=False)
+    schedule: Literal["one-cycle", "cosine"] = "one-cycle"
     momentum: float = Field(default=0.9, gt=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0, allow_inf_nan=False)
     augmentation: TrainingAugmentation | None = TrainingAugmentation()

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +21,9 @@ from monai_advenc.networks.normalize import with_standardization
 from monai_advenc.perturbation import require_pixels
 from monai_advenc.training.augmentation import shift_and_flip
 from monai_advenc.training.reproducibility import reproducible
-from monai_advenc.training.schedule import one_cycle
+from monai_advenc.training.schedule import SCHEDULES
 from monai_advenc.training.settings import TrainingSettings
+from monai_advenc.training.unfinished import UnfinishedTraining
 
 VALIDATION_BATCH = 256
 """Images per forward pass when no gradient is needed."""
@@ -29,12 +31,13 @@ VALIDATION_BATCH = 256
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
-    """What one epoch came to; accuracies as fractions, on augmented images for training."""
+    """What one epoch came to; accuracies as fractions, on augmented images for training; and what was observed."""
 
     epoch: int
     train_loss: float
     train_accuracy: float
     validation_accuracy: float | None
+    observed: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +62,8 @@ def train(
     settings: TrainingSettings,
     *,
     progress: Callable[[EpochRecord], None] | None = None,
-    observe: Callable[[nn.Module], None] | None = None,
+    observe: Callable[[nn.Module], Mapping[str, float] | None] | None = None,
+    unfinished: Path | None = None,
 ) -> TrainingResult:
     """Train a copy of ``network`` by SGD with Nesterov momentum, one learning rate cycle and cross entropy.
 
@@ -71,7 +75,10 @@ def train(
         validation_set: Decides which epoch's network is kept; ``None`` keeps the last.
         settings: How to train.
         progress: Called after each epoch.
-        observe: Called after each epoch with the network in evaluation mode, which it must leave as it is.
+        observe: Called after each epoch with the network in evaluation mode, which it must leave as it is; what it
+            returns is kept in the epoch's record.
+        unfinished: A file for the state after each epoch: a training that was stopped goes on from there and ends with
+            the same weights. It is gone when the training is done.
 
     Returns:
         The trained network in evaluation mode, and the record of each epoch.
@@ -80,36 +87,66 @@ def train(
         DatasetError: Too few images in a class, or sets that do not fit together.
         ImageError: Images hold NaN or values outside [0, 1].
         NetworkError: The network does not fit the images, or the loss became NaN.
+        OutputError: ``unfinished`` is of another training, or the disk refuses.
         SettingsError: As many class weights as classes are needed.
     """
     check_sets(train_set, validation_set)
+    sets = [train_set] if validation_set is None else [train_set, validation_set]
+    kept = UnfinishedTraining(unfinished, network, sets, settings)
     network = with_standardization(network, train_set.images) if settings.standardize else copy.deepcopy(network)
     device = next(network.parameters()).device
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's annotations
     _require_fit(network, train_set, device)
     weight = class_weights(train_set, settings.class_weights)
     epochs = _Epochs(network, train_set.images.to(device), train_set.labels.to(device), weight.to(device), settings)
+    best = _Best(network)
     history: list[EpochRecord] = []
-    best_state, best_epoch, best_accuracy = network.state_dict(), 0, -1.0
     with reproducible(settings.seed):
-        for epoch in range(1, settings.epochs + 1):
+        if kept.state is not None:
+            history = [EpochRecord(**record) for record in kept.state["history"]]
+            epochs.load(kept.state["epochs"])
+            best.load(kept.state["best"])
+            kept.restore_draws()
+        for epoch in range(len(history) + 1, settings.epochs + 1):
             loss, train_accuracy = epochs.run_next()
             accuracy = None
             if validation_set is not None:
                 accuracy = accuracy_of(network, validation_set.images, validation_set.labels, autocast=epochs.autocast)
-            if accuracy is None or accuracy >= best_accuracy:
-                best_state = copy.deepcopy(network.state_dict())
-                best_epoch, best_accuracy = epoch, accuracy or 0.0
+            best.consider(network, epoch, accuracy)
             record = EpochRecord(
-                epoch=epoch, train_loss=loss, train_accuracy=train_accuracy, validation_accuracy=accuracy
+                epoch=epoch,
+                train_loss=loss,
+                train_accuracy=train_accuracy,
+                validation_accuracy=accuracy,
+                observed=dict(observe(network.eval()) or {}) if observe is not None else {},
             )
             history.append(record)
             if progress is not None:
                 progress(record)
-            if observe is not None:
-                observe(network.eval())
-    network.load_state_dict(best_state)
-    return TrainingResult(network=network.eval(), history=history, best_epoch=best_epoch)
+            kept.save({"history": [asdict(each) for each in history], "epochs": epochs.state(), "best": best.state()})
+    network.load_state_dict(best.weights)
+    kept.remove()
+    return TrainingResult(network=network.eval(), history=history, best_epoch=best.epoch)
+
+
+class _Best:
+    """The weights of the best epoch by validation, the later on ties; without validation those of the last."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.weights, self.epoch, self.accuracy = network.state_dict(), 0, -1.0
+
+    def consider(self, network: nn.Module, epoch: int, accuracy: float | None) -> None:
+        """Keep an epoch's weights if none was better."""
+        if accuracy is None or accuracy >= self.accuracy:
+            self.weights, self.epoch, self.accuracy = copy.deepcopy(network.state_dict()), epoch, accuracy or 0.0
+
+    def state(self) -> dict[str, Any]:
+        """As plain values and tensors."""
+        return {"weights": dict(self.weights), "epoch": self.epoch, "accuracy": self.accuracy}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.weights, self.epoch, self.accuracy = state["weights"], state["epoch"], state["accuracy"]
 
 
 def check_sets(train_set: ImageSet, validation_set: ImageSet | None) -> None:
@@ -197,6 +234,22 @@ class _Epochs:
             nesterov=True,
         )
 
+    def state(self) -> dict[str, Any]:
+        """Where the run is: weights, optimizer, order of images to come, step."""
+        return {
+            "network": dict(self.network.state_dict()),
+            "optimizer": self.optimizer.state_dict(),
+            "draws": self.generator.get_state(),
+            "step": self.step,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["draws"])
+        self.step = state["step"]
+
     def run_next(self) -> tuple[float, float]:
         """Train on every image once; return mean loss and accuracy over the epoch."""
         self.network.train()
@@ -220,8 +273,9 @@ class _Epochs:
         if settings.augmentation is not None:
             batch = shift_and_flip(batch, settings.augmentation, self.generator)
         batch = batch.contiguous(memory_format=torch.channels_last)
+        rate = SCHEDULES[settings.schedule](self.step, self.batches * settings.epochs, settings.peak_learning_rate)
         for group in self.optimizer.param_groups:
-            group["lr"] = one_cycle(self.step, self.batches * settings.epochs, settings.peak_learning_rate)
+            group["lr"] = rate
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.autocast):
             logits = self.network(batch)
         loss = functional.cross_entropy(logits.float(), labels, weight=self.weight)

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from monai_advenc.datasets.image_set import ImageSet
-from monai_advenc.errors import DatasetError, ImageError, NetworkError, SettingsError
+from monai_advenc.errors import DatasetError, ImageError, NetworkError, OutputError, SettingsError
 from monai_advenc.networks import get_network
 from monai_advenc.training import EpochRecord, TrainingSettings, accuracy_of, train
 
@@ -51,6 +52,58 @@ def test_it_learns_keeps_the_original_and_reports_each_epoch() -> None:
     assert not result.network.training
     assert accuracy_of(result.network, image_set(60, seed=2).images, image_set(60, seed=2).labels) > 0.9
     assert result.network.get_submodule("standardize").mean.item() == pytest.approx(0.5, abs=0.02)
+
+
+class StoppedError(Exception):
+    """Stands for a kill after an epoch."""
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "cosine"])
+def test_a_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(schedule: str, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"schedule": schedule})
+    sets = image_set(50), image_set(9, seed=1)
+    unfinished = tmp_path / "unfinished"
+
+    def stop(record: EpochRecord) -> None:
+        if record.epoch == 3:
+            raise StoppedError
+
+    whole = train(network(), *sets, settings, observe=lambda _: {"seen": 1.0})
+    with pytest.raises(StoppedError):
+        train(network(), *sets, settings, progress=stop, observe=lambda _: {"seen": 1.0}, unfinished=unfinished)
+    assert unfinished.stat().st_mode & 0o777 == 0o600
+    epochs: list[int] = []
+    resumed = train(
+        network(),
+        *sets,
+        settings,
+        progress=lambda record: epochs.append(record.epoch),
+        observe=lambda _: {"seen": 1.0},
+        unfinished=unfinished,
+    )
+    assert epochs == [3, 4]
+    assert resumed.history == whole.history
+    assert resumed.best_epoch == whole.best_epoch
+    states = (result.network.state_dict() for result in (whole, resumed))
+    assert all(torch.equal(*pair) for pair in zip(*(state.values() for state in states), strict=True))
+    assert not unfinished.exists()
+
+
+def test_another_training_is_not_taken_up(tmp_path: Path) -> None:
+    sets = image_set(50), image_set(9, seed=1)
+    unfinished = tmp_path / "unfinished"
+
+    def stop(record: EpochRecord) -> None:
+        if record.epoch == 2:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        train(network(), *sets, SETTINGS, progress=stop, unfinished=unfinished)
+    with pytest.raises(OutputError, match="another training"):
+        train(network(), image_set(51), sets[1], SETTINGS, unfinished=unfinished)
+    unfinished.write_bytes(b"half a fi")
+    with pytest.raises(OutputError, match="is damaged"):
+        train(network(), *sets, SETTINGS, unfinished=unfinished)
 
 
 def test_the_same_seed_gives_the_same_bytes_whatever_the_global_random_state() -> None:
