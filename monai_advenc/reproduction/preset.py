@@ -40,6 +40,7 @@ class Preset(Settings):
         brain_step_size: PGD step there.
         seeds: How many seeds, from 0, unless others are asked for.
         perturbation_batch: Images that are perturbed together.
+        adaptation_size: Labeled source images in table 10; ``None``: all training images.
     """
 
     base: str = "resnet50"
@@ -61,6 +62,7 @@ class Preset(Settings):
     brain_step_size: float = Field(default=STEP_SIZE, gt=0)
     seeds: int = Field(default=3, ge=1)
     perturbation_batch: int = Field(default=500, ge=1)
+    adaptation_size: int | None = Field(default=None, ge=10)
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
@@ -87,6 +89,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             brain_step_size=0.5,
             seeds=1,
             perturbation_batch=8,
+            adaptation_size=3_000,
         ),
     }
 )
