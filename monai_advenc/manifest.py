@@ -8,17 +8,19 @@ uninterrupted one.
 
 from __future__ import annotations
 
+import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
-from pydantic import ValidationError, field_validator
+from pydantic import ConfigDict, TypeAdapter, ValidationError, field_validator
+from pydantic.dataclasses import dataclass
 
 from monai_advenc.errors import SettingsError, VerificationError
-from monai_advenc.files import write_json
+from monai_advenc.files import write_atomically
 from monai_advenc.settings import Settings, first_problem
 
 MANIFEST_NAME = "manifest.json"
@@ -29,7 +31,12 @@ NOTICE = (
 )
 
 
-class FileRecord(Settings):
+# Dataclasses with slots instead of models: a data set has one or more of these for each image, and a third of the memory.
+_record = dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
+
+
+@_record
+class FileRecord:
     """One written file: path below the data set's folder, format name, SHA-256."""
 
     path: str
@@ -44,7 +51,8 @@ class FileRecord(Settings):
         return path
 
 
-class ImageRecord(Settings):
+@_record
+class ImageRecord:
     """One encrypted image and how far it is from its original, measured on the written pixels.
 
     Attributes:
@@ -72,6 +80,22 @@ class ImageRecord(Settings):
     psnr_db: float
     ssim: float
     source_tag: str
+
+    def to_json(self) -> str:
+        """The record as one line of JSON."""
+        return _RECORDS.dump_json(self).decode()
+
+    @classmethod
+    def from_json(cls, line: str) -> ImageRecord:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            pydantic.ValidationError: It is no such record.
+        """
+        return _RECORDS.validate_json(line)
+
+
+_RECORDS = TypeAdapter(ImageRecord)
 
 
 class Distribution(Settings):
@@ -147,7 +171,17 @@ class Manifest(Settings):
 
     def save(self, folder: Path) -> None:
         """Write ``manifest.json`` into ``folder``, replacing an earlier one."""
-        write_json(folder / MANIFEST_NAME, self.model_dump(mode="json"), overwrite=True)
+        write_atomically(folder / MANIFEST_NAME, self._json_parts(), overwrite=True)
+
+    def _json_parts(self) -> Iterator[bytes]:
+        """Readable JSON, image by image: all of it at once would take several times the memory of the records."""
+        frame = self.model_copy(update={"images": ()}).model_dump(mode="json")
+        before, after = json.dumps(frame, indent=2, ensure_ascii=False).rsplit("[]", 1)
+        yield before.encode()
+        for index, record in enumerate(self.images):
+            text = json.dumps(_RECORDS.dump_python(record, mode="json"), indent=2, ensure_ascii=False)
+            yield (("," if index else "[") + ("\n" + text).replace("\n", "\n    ")).encode()
+        yield (("\n  ]" if self.images else "[]") + after + "\n").encode()
 
     @classmethod
     def load(cls, folder: Path) -> Manifest:

@@ -32,7 +32,7 @@ _LONGEST_PATH = 1000
 """Beyond it file systems answer with an error instead of "no such file"."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageFile:
     """One image file: unique id, path, label as an index into the folder's classes, and its region mask, if any."""
 
