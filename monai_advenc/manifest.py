@@ -31,11 +31,11 @@ NOTICE = (
 )
 
 
-# Dataclasses with slots instead of models: a data set has one or more of these for each image, and a third of the memory.
-_record = dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
+_RECORD_CONFIG = ConfigDict(extra="forbid")
 
 
-@_record
+# Records are dataclasses with slots: a model takes three times the memory, and every image has one or more.
+@dataclass(frozen=True, slots=True, kw_only=True, config=_RECORD_CONFIG)
 class FileRecord:
     """One written file: path below the data set's folder, format name, SHA-256."""
 
@@ -51,7 +51,7 @@ class FileRecord:
         return path
 
 
-@_record
+@dataclass(frozen=True, slots=True, kw_only=True, config=_RECORD_CONFIG)
 class ImageRecord:
     """One encrypted image and how far it is from its original, measured on the written pixels.
 

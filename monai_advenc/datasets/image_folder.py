@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from monai_advenc.datasets.image_file import (
     IMAGE_SUFFIXES,
