@@ -61,6 +61,9 @@ def write_atomically(path: Path, data: bytes | Iterable[bytes], *, overwrite: bo
         if isinstance(error, FileExistsError):
             raise OutputError(f"{path} exists already and is never overwritten; choose another name") from None
         raise OutputError(f"cannot write {path}: {error.strerror}; free some space or choose another place") from None
+    except BaseException:  # From whoever makes the parts.
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _rename_to_free_name(temporary: Path, path: Path) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from monai_advenc.datasets.encryption_blocks import Outcome
@@ -71,7 +71,8 @@ class Crew:
         self._give(len(self._workers) - 1, call)
 
     def _give(self, number: int, call: Call) -> None:
-        self._running[self._workers[number].encrypt.remote(call.files)] = (number, call)
+        files = [_seen_from_anywhere(file) for file in call.files]
+        self._running[self._workers[number].encrypt.remote(files)] = (number, call)
 
     def _next_answer(self) -> tuple[int, Call, list[Outcome] | None]:
         """The next answer, whose it is and to what; ``None``: that worker is lost."""
@@ -104,3 +105,9 @@ class Crew:
         """End all workers."""
         for worker in self._workers:
             self._ray.kill(worker)
+
+
+def _seen_from_anywhere(file: ImageFile) -> ImageFile:
+    """The same file for a worker that may start in another folder."""
+    mask = None if file.mask_path is None else file.mask_path.absolute()
+    return replace(file, path=file.path.absolute(), mask_path=mask)

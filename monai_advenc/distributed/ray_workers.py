@@ -49,6 +49,9 @@ class RayWorkers:
         workers: How many; ``None`` is one for each core, or for each GPU. A cluster that is smaller gives fewer.
         device: ``"cpu"`` or ``"cuda"``, of which each worker gets a GPU of its own; ``None``: GPUs where there are any.
         insecure_key_permissions: Accept a key file that others can read.
+
+    Raises:
+        SettingsError: ``device`` names a certain GPU.
     """
 
     key: Path
@@ -57,6 +60,10 @@ class RayWorkers:
     workers: int | None = None
     device: str | None = None
     insecure_key_permissions: bool = False
+
+    def __post_init__(self) -> None:
+        if self.device not in (None, *BLOCKS_PER_CALL):
+            raise SettingsError(f"expected cpu or cuda for Ray, which chooses the GPU itself, got {self.device!r}")
 
     def __call__(self, blocks: EncryptionBlocks) -> Generator[list[Outcome], None, None]:
         """Compute all blocks, in any order; the images of a lost worker are given to another one.
@@ -109,8 +116,6 @@ class RayWorkers:
         """The device to use, and how many workers it allows."""
         resources = ray.cluster_resources()
         device = self.device or ("cuda" if resources.get("GPU") else "cpu")
-        if device not in BLOCKS_PER_CALL:
-            raise SettingsError(f"expected cpu or cuda for Ray, which chooses the GPU itself, got {device!r}")
         most = int(resources.get("GPU" if device == "cuda" else "CPU", 0))
         if not most:
             raise OutputError(f"Ray has no {device} to compute on; add machines that have, or choose another --device")

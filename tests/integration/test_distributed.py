@@ -1,0 +1,157 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Encryption by Ray workers: the bytes of one process, whoever is lost on the way, and the secret nowhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monai_advenc.datasets.encrypt_folder import encrypt_folder
+from monai_advenc.datasets.encryption_options import EncryptionOptions
+from monai_advenc.datasets.image_folder import ImageFolder, find_images
+from monai_advenc.distributed import RayWorkers
+from monai_advenc.distributed.crew import Crew
+from monai_advenc.distributed.ray_workers import connection
+from monai_advenc.errors import MissingExtraError, OutputError, SettingsError
+from monai_advenc.key import EncryptionKey
+from monai_advenc.training import load_checkpoint
+from monai_advenc.volumes.cases import find_cases
+from monai_advenc.volumes.cross_section import SliceSettings
+from monai_advenc.volumes.slice_folder import slice_cases
+from tests.integration.conftest import World
+from tests.integration.test_kill_and_resume import content_of
+from tests.integration.test_secrecy import everything_in, require_no_secret
+
+pytest.importorskip("ray", reason="needs the extra ray")
+pytestmark = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the workers to kill through /proc")
+
+OPTIONS = EncryptionOptions(formats=("nifti", "png16"), precision="fp32", batch_size=2)
+PROGRAM = (sys.executable, "-c", "from monai_advenc.cli import main; main()")
+
+
+@pytest.fixture(scope="module")
+def ray_folder() -> Iterator[Path]:
+    """Where Ray keeps its logs and sockets; their paths must be short."""
+    folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def ray(ray_folder: Path, world: World) -> Iterator[Any]:
+    """Ray with two workers' cores on this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", str(ray_folder))
+        package = RayWorkers(key=world.key, base=world.base).require_ray()
+        with connection(package, None, 2, 0):
+            yield package
+
+
+@pytest.fixture(scope="module")
+def originals(world: World, tmp_path_factory: pytest.TempPathFactory) -> ImageFolder:
+    """Ten slices of 32x32 pixels."""
+    out = tmp_path_factory.mktemp("distributed") / "slices"
+    slice_cases(find_cases(world.volumes).cases, SliceSettings(size=32), out)
+    return find_images(out)
+
+
+Encrypt = Callable[..., dict[str, str]]
+
+
+@pytest.fixture
+def encrypt(world: World, originals: ImageFolder, tmp_path: Path) -> Encrypt:
+    """Encrypts into a folder and returns its content."""
+
+    def run(name: str, **how: Any) -> dict[str, str]:
+        network = load_checkpoint(world.base).network
+        result = encrypt_folder(originals, tmp_path / name, EncryptionKey.load(world.key), network, OPTIONS, **how)
+        assert not result.failures
+        return content_of(tmp_path / name)
+
+    return run
+
+
+def children_of(pid: int) -> list[int]:
+    return [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+
+
+def workers_below(pid: int) -> list[int]:
+    """Processes of workers that Ray, started by ``pid``, has started in turn."""
+    below = [grandchild for child in children_of(pid) for grandchild in children_of(child)]
+    return [each for each in below if Path(f"/proc/{each}/cmdline").read_bytes().startswith(b"ray::EncryptionWorker")]
+
+
+def test_workers_that_are_killed_twice_leave_the_bytes_of_one_process(
+    encrypt: Encrypt, world: World, ray: Any, ray_folder: Path, originals: ImageFolder
+) -> None:
+    expected = encrypt("one process")
+    killed = []
+
+    def kill_now_and_then(done: int) -> None:
+        seen.append(done)
+        if sum(seen) in (2, 5):
+            killed.append(workers_below(os.getpid())[-1])
+            os.kill(killed[-1], signal.SIGKILL)
+
+    seen: list[int] = []
+    workers = RayWorkers(key=world.key, base=world.base, workers=2)
+    assert encrypt("ray", compute=workers, progress=kill_now_and_then) == expected
+    assert len(set(killed)) == 2
+    assert sum(seen) == len(originals.files)
+    key = EncryptionKey.load(world.key)
+    logs = dict(everything_in(ray_folder))
+    assert any(b"EncryptionWorker" in content for content in logs.values()), "the search looks where Ray writes"
+    for path, content in logs.items():
+        require_no_secret(key, str(path), content)
+
+
+def test_a_worker_that_finds_another_key_or_base_stops_the_run_in_one_line(
+    encrypt: Encrypt, world: World, ray: Any, tmp_path: Path
+) -> None:
+    key = EncryptionKey.load(world.key)
+    EncryptionKey.draw(key.classes, key.perturbation, seed=9).save(tmp_path / "other.json")
+    with pytest.raises(OutputError, match="another key or base network") as error:
+        encrypt("out", compute=RayWorkers(key=tmp_path / "other.json", base=world.base, workers=1))
+    require_no_secret(key, "the error", str(error.value).encode())
+    with pytest.raises(OutputError, match="cannot read network"):
+        encrypt("out", compute=RayWorkers(key=world.key, base=tmp_path / "none.pt", workers=1))
+
+
+def test_images_that_no_worker_survives_end_the_run_in_one_line(ray: Any, originals: ImageFolder) -> None:
+    # Local, so that its processes need not import this module and all it needs.
+    class Fragile:
+        """A worker that dies over any images."""
+
+        def encrypt(self, files: list[object]) -> list[object]:
+            if files:
+                os._exit(1)
+            return []
+
+    crew = Crew(ray, ray.remote(Fragile).options(num_cpus=0).remote)
+    try:
+        with pytest.raises(OutputError, match="lost 4 times over the same images"):
+            list(crew.outcomes(1, [originals.files[:1]]))
+    finally:
+        crew.dismiss()
+
+
+def test_without_ray_one_line_says_what_to_install(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'monai-advenc\[ray\]'"):
+        RayWorkers(key=world.key, base=world.base).require_ray()
+
+
+def test_ray_chooses_the_gpu(world: World) -> None:
+    with pytest.raises(SettingsError, match="chooses the GPU itself"):
+        RayWorkers(key=world.key, base=world.base, device="cuda:1")
