@@ -15,12 +15,13 @@ _TAIL = 1 << 16
 """Bytes to look at together for the end of the last line."""
 
 
-def append_lines(path: Path, lines: Sequence[str]) -> None:
-    """Add lines to a file, on disk before this returns; half a line at its end is cut off first.
+def append_lines(path: Path, lines: Sequence[str], *, wait_for_disk: bool = True) -> None:
+    """Add lines to a file; half a line at its end is cut off first.
 
     Args:
         path: The file; it and its folder are made if missing.
         lines: Without line ends.
+        wait_for_disk: Return only when even a power cut could not undo it.
 
     Raises:
         OutputError: The disk refuses.
@@ -31,7 +32,8 @@ def append_lines(path: Path, lines: Sequence[str]) -> None:
             file.truncate(_end_of_lines(file))
             file.write("".join(f"{line}\n" for line in lines).encode())
             file.flush()
-            os.fsync(file.fileno())
+            if wait_for_disk:
+                os.fsync(file.fileno())
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}; free some space or choose another place") from None
 

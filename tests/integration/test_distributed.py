@@ -5,37 +5,49 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from monai_advenc.cli import app
 from monai_advenc.datasets.encrypt_folder import encrypt_folder
 from monai_advenc.datasets.encryption_options import EncryptionOptions
 from monai_advenc.datasets.image_folder import ImageFolder, find_images
 from monai_advenc.distributed import RayWorkers
 from monai_advenc.distributed.crew import Crew
 from monai_advenc.distributed.ray_workers import connection
-from monai_advenc.errors import MissingExtraError, OutputError, SettingsError
+from monai_advenc.errors import OutputError, SettingsError
 from monai_advenc.key import EncryptionKey
 from monai_advenc.training import load_checkpoint
 from monai_advenc.volumes.cases import find_cases
 from monai_advenc.volumes.cross_section import SliceSettings
 from monai_advenc.volumes.slice_folder import slice_cases
+from tests.conftest import REPOSITORY
 from tests.integration.conftest import World
-from tests.integration.test_kill_and_resume import content_of
+from tests.integration.test_kill_and_resume import PROGRAM, content_of
 from tests.integration.test_secrecy import everything_in, require_no_secret
 
-pytest.importorskip("ray", reason="needs the extra ray")
-pytestmark = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the workers to kill through /proc")
+# Looked for, not imported: RayWorkers settles before the import who may talk to Ray.
+pytestmark = [
+    pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray"),
+    pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the workers to kill through /proc"),
+]
 
 OPTIONS = EncryptionOptions(formats=("nifti", "png16"), precision="fp32", batch_size=2)
-PROGRAM = (sys.executable, "-c", "from monai_advenc.cli import main; main()")
+LIMIT_S = 300
+"""Of one process that a slow test starts."""
 
 
 @pytest.fixture(scope="module")
@@ -146,10 +158,109 @@ def test_images_that_no_worker_survives_end_the_run_in_one_line(ray: Any, origin
         crew.dismiss()
 
 
-def test_without_ray_one_line_says_what_to_install(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("how", [("--ray",), ("--ray-address", "auto")])
+def test_without_ray_one_line_says_what_to_install(
+    how: tuple[str, ...], world: World, originals: ImageFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'monai-advenc\[ray\]'"):
-        RayWorkers(key=world.key, base=world.base).require_ray()
+    common = ("--key", world.key, "--base", world.base, "--out", tmp_path / "out", *how)
+    for words in (("encrypt", originals.root, *common), ("slice-and-encrypt", world.volumes, *common)):
+        result = CliRunner().invoke(app, [str(word) for word in words])
+        assert result.exit_code == 2
+        assert "pip install 'monai-advenc[ray]'" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def run(*command: object, **environment: str) -> None:
+    words = [str(word) for word in command]
+    done = subprocess.run(
+        words,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture
+def command(world: World, originals: ImageFolder) -> tuple[object, ...]:
+    """The command line, up to the output."""
+    return (*PROGRAM, "encrypt", originals.root, "--key", world.key, "--base", world.base, "--out")
+
+
+@pytest.mark.slow
+def test_one_process_two_workers_two_of_ray_and_two_of_torchrun_write_the_same_bytes(
+    command: tuple[object, ...], world: World, originals: ImageFolder, tmp_path: Path
+) -> None:
+    run(*command, tmp_path / "one", "--workers", 0)
+    run(*command, tmp_path / "two", "--workers", 2)
+    run(*command, tmp_path / "ray", "--workers", 2, "--ray")
+    configurations = REPOSITORY / "bundles" / "adversarial_encryption" / "configs"
+    files = [str(configurations / name) for name in ("inference.yaml", "multi_gpu.yaml")]
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    where = ("--dataset_dir", originals.root, "--output_dir", tmp_path / "torchrun")
+    secret = ("--encryption_key", world.key, "--base", world.base)
+    run(*launcher, "-m", "monai.bundle", "run", "--config_file", files, *where, *secret)
+    contents = [content_of(tmp_path / name) for name in ("one", "two", "ray", "torchrun")]
+    assert len(contents[0]) == 21
+    assert contents == [contents[0]] * 4
+
+
+@pytest.mark.slow
+def test_a_killed_run_with_ray_leaves_no_process_and_resumes_to_the_same_bytes(
+    command: tuple[object, ...], world: World, ray_folder: Path, tmp_path: Path
+) -> None:
+    run(*command, tmp_path / "whole", "--workers", 0)
+    with_ray = (*command, tmp_path / "out", "--workers", 2, "--ray")
+    started = subprocess.Popen([str(word) for word in with_ray], env={**os.environ, "RAY_TMPDIR": str(ray_folder)})
+    while not list((tmp_path / "out").rglob("*.png")) and started.poll() is None:
+        time.sleep(0.01)
+    family = [*children_of(started.pid), *workers_below(started.pid)]
+    started.kill()
+    started.wait()
+    assert len(family) > 2
+    deadline = time.monotonic() + LIMIT_S
+    while any(Path(f"/proc/{each}").exists() for each in family) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [each for each in family if Path(f"/proc/{each}").exists()]
+    run(*with_ray)
+    assert content_of(tmp_path / "out") == content_of(tmp_path / "whole")
+    for path, content in everything_in(ray_folder):
+        require_no_secret(EncryptionKey.load(world.key), str(path), content)
+
+
+@pytest.mark.slow
+def test_a_cluster_of_two_writes_the_same_bytes(
+    command: tuple[object, ...], world: World, ray_folder: Path, tmp_path: Path
+) -> None:
+    run(*command, tmp_path / "whole", "--workers", 0)
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+    ray = (
+        Path(sys.executable).parent / "ray",
+        "start",
+        "--block",
+        "--num-cpus",
+        1,
+        "--object-store-memory",
+        80 * 2**20,
+    )
+    head = ("--head", "--port", 6391, "--include-dashboard", "false", "--temp-dir", ray_folder)
+    with ExitStack() as cluster:
+        for place in (head, ("--address", "127.0.0.1:6391")):
+            node = subprocess.Popen(
+                [str(word) for word in (*ray, *place)], env={**os.environ, **token}, stdout=subprocess.PIPE, text=True
+            )
+            cluster.callback(node.wait)
+            cluster.callback(node.terminate)
+            assert node.stdout is not None
+            cluster.callback(node.stdout.close)
+            assert any("block forever" in line for line in node.stdout)
+        run(*command, tmp_path / "out", "--ray-address", "127.0.0.1:6391", **token)
+    assert content_of(tmp_path / "out") == content_of(tmp_path / "whole")
+    for path, content in everything_in(ray_folder):
+        require_no_secret(EncryptionKey.load(world.key), str(path), content)
 
 
 def test_ray_chooses_the_gpu(world: World) -> None:
