@@ -11,13 +11,15 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError, field_validator
 from pydantic.dataclasses import dataclass
+from typing_extensions import Self
 
 from monai_advenc.errors import SettingsError, VerificationError
 from monai_advenc.files import write_atomically
@@ -34,7 +36,36 @@ NOTICE = (
 _RECORD_CONFIG = ConfigDict(extra="forbid")
 
 
-# Records are dataclasses with slots: a model takes three times the memory, and every image has one or more.
+class Record:
+    """What journal and manifest hold for each image, as dataclasses with slots: models take three times the memory."""
+
+    __slots__ = ()
+
+    def to_json(self) -> str:
+        """The record as one line of JSON."""
+        return _adapter(type(self)).dump_json(self).decode()
+
+    @classmethod
+    def from_json(cls, line: str) -> Self:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            pydantic.ValidationError: It is no such record.
+        """
+        record: Self = _adapter(cls).validate_json(line)
+        return record
+
+    def to_values(self) -> dict[str, Any]:
+        """The record as JSON has it."""
+        values: dict[str, Any] = _adapter(type(self)).dump_python(self, mode="json")
+        return values
+
+
+@cache
+def _adapter(kind: type[Record]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, config=_RECORD_CONFIG)
 class FileRecord:
     """One written file: path below the data set's folder, format name, SHA-256."""
@@ -52,7 +83,7 @@ class FileRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_RECORD_CONFIG)
-class ImageRecord:
+class ImageRecord(Record):
     """One encrypted image and how far it is from its original, measured on the written pixels.
 
     Attributes:
@@ -80,22 +111,6 @@ class ImageRecord:
     psnr_db: float
     ssim: float
     source_tag: str
-
-    def to_json(self) -> str:
-        """The record as one line of JSON."""
-        return _RECORDS.dump_json(self).decode()
-
-    @classmethod
-    def from_json(cls, line: str) -> ImageRecord:
-        """Read what :meth:`to_json` wrote.
-
-        Raises:
-            pydantic.ValidationError: It is no such record.
-        """
-        return _RECORDS.validate_json(line)
-
-
-_RECORDS = TypeAdapter(ImageRecord)
 
 
 class Distribution(Settings):
@@ -179,7 +194,7 @@ class Manifest(Settings):
         before, after = json.dumps(frame, indent=2, ensure_ascii=False).rsplit("[]", 1)
         yield before.encode()
         for index, record in enumerate(self.images):
-            text = json.dumps(_RECORDS.dump_python(record, mode="json"), indent=2, ensure_ascii=False)
+            text = json.dumps(record.to_values(), indent=2, ensure_ascii=False)
             yield (("," if index else "[") + ("\n" + text).replace("\n", "\n    ")).encode()
         yield (("\n  ]" if self.images else "[]") + after + "\n").encode()
 
