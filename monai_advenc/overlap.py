@@ -13,13 +13,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
+from monai_advenc.worker_processes import available_cores
+
 Item = TypeVar("Item")
 Read = TypeVar("Read")
 Computed = TypeVar("Computed")
 Written = TypeVar("Written")
 
-THREADS = 2
-"""Threads that read, and as many that write. Most of their work (zlib, disk) lets other threads run meanwhile."""
+READERS = 2
+"""Threads that read, and as many items as they may be ahead."""
+
+WRITERS = max(2, min(8, available_cores()))
+"""Threads that write, and as many items as may wait for them. Writing is the slower side: it compresses and waits for
+the disk, and lets other threads run meanwhile."""
 
 
 def overlapped(
@@ -28,7 +34,8 @@ def overlapped(
     compute: Callable[[Read], Computed],
     write: Callable[[Computed], Written],
     *,
-    depth: int = 2 * THREADS,
+    ahead: int = READERS,
+    behind: int = WRITERS,
 ) -> Iterator[Written]:
     """Yield ``write(compute(read(item)))`` for every item, in order, the three steps of different items at once.
 
@@ -37,7 +44,8 @@ def overlapped(
         read: Runs in other threads.
         compute: Runs in the thread that takes the results, one item after the other.
         write: Runs in other threads.
-        depth: Items that may be read ahead, and as many that may wait to be written: memory does not grow beyond them.
+        ahead: Items that may be read ahead.
+        behind: Items that may wait to be written; then computing waits, so that memory does not grow.
 
     Yields:
         What ``write`` returned.
@@ -45,21 +53,21 @@ def overlapped(
     Raises:
         Exception: Whatever a step raised, when its item's turn comes; no thread is left then.
     """
-    reading = ThreadPoolExecutor(THREADS, thread_name_prefix="read-ahead")
-    writing = ThreadPoolExecutor(THREADS, thread_name_prefix="write-behind")
-    ahead: deque[Future[Read]] = deque()
-    behind: deque[Future[Written]] = deque()
+    reading = ThreadPoolExecutor(READERS, thread_name_prefix="read-ahead")
+    writing = ThreadPoolExecutor(WRITERS, thread_name_prefix="write-behind")
+    read_ahead: deque[Future[Read]] = deque()
+    written_behind: deque[Future[Written]] = deque()
     remaining = iter(items)
     try:
         while True:
-            ahead.extend(reading.submit(read, item) for item in islice(remaining, depth - len(ahead)))
-            if not ahead:
+            read_ahead.extend(reading.submit(read, item) for item in islice(remaining, ahead + 1 - len(read_ahead)))
+            if not read_ahead:
                 break
-            behind.append(writing.submit(write, compute(ahead.popleft().result())))
-            while behind and (len(behind) >= depth or behind[0].done()):
-                yield behind.popleft().result()
-        while behind:
-            yield behind.popleft().result()
+            written_behind.append(writing.submit(write, compute(read_ahead.popleft().result())))
+            while written_behind and (len(written_behind) > behind or written_behind[0].done()):
+                yield written_behind.popleft().result()
+        while written_behind:
+            yield written_behind.popleft().result()
     finally:
         reading.shutdown(cancel_futures=True)
         writing.shutdown(cancel_futures=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from monai_advenc.overlap import THREADS, overlapped
+from monai_advenc.overlap import READERS, WRITERS, overlapped
 
 
 def slowly(step: Callable[[int], int], seconds: float) -> Callable[[int], int]:
@@ -37,8 +37,8 @@ def test_computing_goes_on_while_a_result_waits_to_be_written() -> None:
     assert all(overlapped(range(3), int, compute, write))
 
 
-def test_no_more_is_held_than_the_depth_allows() -> None:
-    depth, held, most = 3, set(), 0
+def test_no_more_is_held_than_was_allowed() -> None:
+    ahead, behind, held, most = 2, 3, set(), 0
     guard = threading.Lock()
 
     def read(value: int) -> int:
@@ -46,11 +46,11 @@ def test_no_more_is_held_than_the_depth_allows() -> None:
             held.add(value)
         return value
 
-    for value in overlapped(range(50), read, int, slowly(int, 0.001), depth=depth):
+    for value in overlapped(range(50), read, int, slowly(int, 0.001), ahead=ahead, behind=behind):
         with guard:
             most = max(most, len(held))
             held.discard(value)
-    assert most <= 2 * depth
+    assert most <= ahead + 1 + behind
     assert not held
 
 
@@ -72,6 +72,6 @@ def test_who_stops_taking_results_leaves_no_thread() -> None:
     before = threading.active_count()
     results = overlapped(range(100), int, int, int)
     next(results)
-    assert threading.active_count() <= before + 2 * THREADS
+    assert threading.active_count() <= before + READERS + WRITERS
     results.close()  # type: ignore[attr-defined]  # It is a generator.
     assert threading.active_count() == before
