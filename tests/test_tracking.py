@@ -29,7 +29,6 @@ def test_a_child_run_lies_below_its_parent_and_both_are_ended(tmp_path: Path) ->
 def lose_the_metrics(store: Path) -> None:
     with sqlite3.connect(store) as connection:
         connection.execute("DROP TABLE metrics")
-        connection.execute("DROP TABLE latest_metrics")
 
 
 def test_a_store_that_fails_in_the_middle_is_reported_in_one_line(tmp_path: Path) -> None:
