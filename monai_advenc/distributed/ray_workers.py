@@ -80,7 +80,7 @@ class RayWorkers:
             size = BLOCKS_PER_CALL[device] * blocks.block_size
             calls = [blocks.files[start : start + size] for start in range(0, len(blocks.files), size)]
             worker = ray.remote(EncryptionWorker).options(num_cpus=1, num_gpus=int(device == "cuda"))
-            assignment = self._assignment(blocks, device)
+            assignment = self.assignment(blocks, device)
             crew = Crew(ray, lambda: worker.remote(assignment))
             try:
                 yield from crew.outcomes(min(count, len(calls)), calls)
@@ -121,7 +121,8 @@ class RayWorkers:
             raise OutputError(f"Ray has no {device} to compute on; add machines that have, or choose another --device")
         return device, min(self.workers or most, most)
 
-    def _assignment(self, blocks: EncryptionBlocks, device: str) -> Assignment:
+    def assignment(self, blocks: EncryptionBlocks, device: str) -> Assignment:
+        """What the workers are told about these blocks."""
         return Assignment(
             key=self.key.absolute(),
             insecure_key_permissions=self.insecure_key_permissions,

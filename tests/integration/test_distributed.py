@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import secrets
 import shutil
 import signal
@@ -14,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,11 +25,13 @@ from typer.testing import CliRunner
 
 from monai_advenc.cli import app
 from monai_advenc.datasets.encrypt_folder import encrypt_folder
+from monai_advenc.datasets.encryption_blocks import EncryptionBlocks, Failure
 from monai_advenc.datasets.encryption_options import EncryptionOptions
 from monai_advenc.datasets.image_folder import ImageFolder, find_images
 from monai_advenc.distributed import RayWorkers
 from monai_advenc.distributed.crew import Crew
 from monai_advenc.distributed.ray_workers import connection
+from monai_advenc.distributed.worker import EncryptionWorker
 from monai_advenc.errors import OutputError, SettingsError
 from monai_advenc.key import EncryptionKey
 from monai_advenc.training import load_checkpoint
@@ -128,16 +132,28 @@ def test_workers_that_are_killed_twice_leave_the_bytes_of_one_process(
         require_no_secret(key, str(path), content)
 
 
-def test_a_worker_that_finds_another_key_or_base_stops_the_run_in_one_line(
-    encrypt: Encrypt, world: World, ray: Any, tmp_path: Path
+def test_a_worker_that_finds_another_key_base_or_software_says_so_in_one_line(
+    world: World, originals: ImageFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("monai_advenc.distributed.worker.use_one_thread", lambda: None)  # This process goes on.
     key = EncryptionKey.load(world.key)
     EncryptionKey.draw(key.classes, key.perturbation, seed=9).save(tmp_path / "other.json")
-    with pytest.raises(OutputError, match="another key or base network") as error:
-        encrypt("out", compute=RayWorkers(key=tmp_path / "other.json", base=world.base, workers=1))
-    require_no_secret(key, "the error", str(error.value).encode())
-    with pytest.raises(OutputError, match="cannot read network"):
-        encrypt("out", compute=RayWorkers(key=world.key, base=tmp_path / "none.pt", workers=1))
+    network = load_checkpoint(world.base).network
+    blocks = EncryptionBlocks(originals.files, originals, tmp_path / "out", key, network, OPTIONS)
+    told = RayWorkers(key=world.key, base=world.base).assignment(blocks, "cpu")
+    require_no_secret(key, "what a worker is told", pickle.dumps(told) + repr(told).encode())
+    assert EncryptionWorker(told).encrypt([]) == []
+    for wrong, problem in (
+        (replace(told, key=tmp_path / "other.json"), "another key or base network"),
+        (replace(told, key=tmp_path / "none.json"), "cannot read the key"),
+        (replace(told, base=tmp_path / "none.pt"), "cannot read network"),
+        (replace(told, software={**told.software, "torch": "0"}), "other software"),
+    ):
+        (failure,) = EncryptionWorker(wrong).encrypt([])
+        assert isinstance(failure, Failure)
+        assert failure.fatal
+        assert problem in failure.message
+        require_no_secret(key, "the message", failure.message.encode())
 
 
 def test_images_that_no_worker_survives_end_the_run_in_one_line(ray: Any, originals: ImageFolder) -> None:
