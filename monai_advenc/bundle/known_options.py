@@ -108,7 +108,7 @@ def _references(config: Any) -> set[str]:
 def _refuse_unknown_arguments(parser: ConfigParser, config: Config) -> None:
     for identity, component in _components(config):
         taken = _arguments(parser, identity, component)
-        for name in set(component) - ConfigComponent.non_arg_keys:
+        for name in sorted(set(component) - ConfigComponent.non_arg_keys):
             if taken is not None and name not in taken:
                 close = difflib.get_close_matches(name, sorted(taken), n=1)
                 hint = f"did you mean {f'{identity}::{close[0]}'!r}?" if close else f"it takes {', '.join(taken)}"
