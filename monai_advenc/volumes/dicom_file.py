@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,9 @@ CONTOUR_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
 
 NO_IMAGES = ("RTDOSE", "RTIMAGE", "RTPLAN", "PR", "KO", "SR", "REG", "DOC", "AU", "ECG")
 """Modalities whose objects are no pictures of a body, even where they have pixels."""
+
+_TALKING = ("pydicom", "highdicom", "libjpeg", "openjpeg")
+"""Loggers of the parsers, which write a line to the terminal for each oddity of each file."""
 
 Result = TypeVar("Result")
 
@@ -102,9 +106,16 @@ def in_one_line(path: Path, read: Callable[[], Result]) -> Result:
 @contextmanager
 def quiet_parsers() -> Iterator[None]:
     """Without the warnings of pydicom and the decoders: many real files break rules, and what matters is checked."""
+    levels = {logger: logger.level for logger in map(logging.getLogger, _TALKING)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        try:
+            for logger in levels:
+                logger.setLevel(logging.CRITICAL + 1)
+            yield
+        finally:
+            for logger, level in levels.items():
+                logger.setLevel(level)
 
 
 def kind_of(dataset: pydicom.Dataset) -> Kind:
