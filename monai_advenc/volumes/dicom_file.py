@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
@@ -30,8 +30,6 @@ NO_IMAGES = ("RTDOSE", "RTIMAGE", "RTPLAN", "PR", "KO", "SR", "REG", "DOC", "AU"
 
 _TALKING = ("pydicom", "highdicom", "libjpeg", "openjpeg")
 """Loggers of the parsers, which write a line to the terminal for each oddity of each file."""
-
-Result = TypeVar("Result")
 
 
 def looks_like_dicom(path: Path) -> bool:
@@ -67,14 +65,12 @@ def read_dicom(path: Path, *, pixels: bool) -> FileDataset:
     if not looks_like_dicom(path):
         raise VolumeError(f"{path} is no DICOM file: it begins neither with a preamble nor with a first tag")
 
-    def read() -> FileDataset:
+    with reading(path):
         dataset = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
         if "SOPClassUID" not in dataset and "Rows" not in dataset:
             raise VolumeError(f"{path} is no DICOM image: neither SOP Class UID nor Rows; get the file again")
         _set_transfer_syntax(dataset)
         return dataset
-
-    return in_one_line(path, read)
 
 
 def _set_transfer_syntax(dataset: FileDataset) -> None:
@@ -87,15 +83,16 @@ def _set_transfer_syntax(dataset: FileDataset) -> None:
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
 
 
-def in_one_line(path: Path, read: Callable[[], Result]) -> Result:
-    """Call ``read``; whatever a damaged byte of ``path`` makes it raise becomes one line.
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Around everything that looks into a data set, which pydicom parses only when asked for each element.
 
     Raises:
-        VolumeError: ``read`` failed.
+        VolumeError: Whatever a damaged byte of ``path`` made the parsers raise, in one line.
     """
     try:
         with quiet_parsers():
-            return read()
+            yield
     except Exception as error:  # Parsers raise whatever the damaged byte led them to.
         if isinstance(error, AdvencError):
             raise
