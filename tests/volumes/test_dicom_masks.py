@@ -214,7 +214,8 @@ def test_contours_are_rasterized_with_holes_and_joined_by_name(tmp_path: Path) -
 def test_contours_elsewhere_than_the_slices_are_refused(tmp_path: Path) -> None:
     series, paths = series_with(tmp_path, blob())
     x, y, z = center_of(series, 1)
-    slanted = square(x, y, z, 4) + [[0, 0, 0], [0, 0, 1], [0, 0, 1], [0, 0, 0]]
+    slanted = square(x, y, z, 4)
+    slanted[1:3, 2] += 1
     wrong = {"above": square(x, y, z + 100, 4), "between": square(x, y, z + 1, 4), "slanted": slanted}
     for name, contour in wrong.items():
         path = write_rtstruct(tmp_path / f"{name}.dcm", paths[0], {name: [contour]})
