@@ -13,17 +13,20 @@ from typing import Any, Literal
 
 import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from monai_advenc.errors import AdvencError, VolumeError
 
-Kind = Literal["image", "segmentation", "contours", "other"]
+Kind = Literal["image", "segmentation", "contours", "other", "damaged"]
 
 SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """SOP classes of Segmentation Storage and Label Map Segmentation Storage (DICOM PS3.4, annex B)."""
 
 CONTOUR_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
 """SOP class of RT Structure Set Storage."""
+
+DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
+"""SOP class of a DICOMDIR, the table of contents of a disk."""
 
 NO_IMAGES = ("RTDOSE", "RTIMAGE", "RTPLAN", "PR", "KO", "SR", "REG", "DOC", "AU", "ECG")
 """Modalities whose objects are no pictures of a body, even where they have pixels."""
@@ -116,14 +119,21 @@ def quiet_parsers() -> Iterator[None]:
 
 
 def kind_of(dataset: pydicom.Dataset) -> Kind:
-    """What a data set holds, from its SOP class, modality and size."""
-    sop_class = str(dataset.get("SOPClassUID") or "")
+    """What a data set holds, from its SOP class, modality and size; damaged if it is an image without a size."""
+    meta = getattr(dataset, "file_meta", None) or pydicom.Dataset()
+    sop_class = str(dataset.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
     modality = str(dataset.get("Modality") or "")
     if sop_class in SEGMENTATION_CLASSES or modality == "SEG":
         return "segmentation"
     if sop_class == CONTOUR_CLASS or modality == "RTSTRUCT":
         return "contours"
-    return "image" if "Rows" in dataset and "Columns" in dataset and modality not in NO_IMAGES else "other"
+    if modality in NO_IMAGES or sop_class == DIRECTORY_CLASS:
+        return "other"
+    if "Rows" in dataset and "Columns" in dataset:
+        return "image"
+    # Every object of a study has a series; a file that ends before it says so was cut off.
+    is_whole = sop_class and dataset.get("SeriesInstanceUID") and "Image Storage" not in UID(sop_class).name
+    return "other" if is_whole else "damaged"
 
 
 def numbers(dataset: pydicom.Dataset, keyword: str, count: int) -> tuple[float, ...] | None:

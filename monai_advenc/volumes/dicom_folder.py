@@ -25,6 +25,10 @@ _TAGS = [
 ]
 
 
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+"""Files of these names should be DICOM, even if nothing in them looks like it any more."""
+
+
 @dataclass(frozen=True)
 class DicomObject:
     """A DICOM file by its header.
@@ -47,10 +51,11 @@ class DicomObject:
 def dicom_objects(place: Path) -> tuple[DicomObject, ...]:
     """The DICOM files in and below a folder (hidden ones left out), or the file itself; sorted by path.
 
-    A file that is damaged already in the first tags counts as an image of no series, so that it is not silently left
-    out of a volume: reading it says what is wrong.
+    Damaged ones are among them, so that no volume silently lacks a slice.
     """
-    return tuple(_object(path) for path in _files(place) if looks_like_dicom(path))
+    return tuple(
+        _object(path) for path in _files(place) if looks_like_dicom(path) or path.suffix.lower() in DICOM_SUFFIXES
+    )
 
 
 def has_dicom(folder: Path) -> bool:
@@ -85,8 +90,8 @@ def _object(path: Path) -> DicomObject:
                 series_uid=str(header.get("SeriesInstanceUID") or ""),
                 refers_to=frozenset(_referenced_series(header)),
             )
-    except Exception:  # noqa: BLE001 - Parsers raise whatever the damaged byte led them to; reading it will say so.
-        return DicomObject(path, "image", "", "", frozenset())
+    except Exception:  # noqa: BLE001 - Parsers raise whatever the damaged byte led them to; reading it will say what.
+        return DicomObject(path, "damaged", "", "", frozenset())
 
 
 def _referenced_series(header: Dataset) -> Iterator[str]:

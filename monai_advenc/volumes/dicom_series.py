@@ -83,7 +83,7 @@ class SeriesFiles:
 def find_dicom_series(folder: Path) -> tuple[SeriesFiles, ...]:
     """Find every image series in and below a folder, or in one file.
 
-    Files are told by their content, whatever their names; what is no DICOM image is left out.
+    Files are told by their content, whatever their names; what is no DICOM image, or damaged, is left out.
 
     Args:
         folder: A folder, a tree of patients, studies and series, or a file.
@@ -124,7 +124,11 @@ def read_dicom_series(source: Path | Sequence[Path], *, series_uid: str | None =
     place = paths[0] if len(paths) == 1 else paths[0].parent
     if len(paths) == 1 and paths[0].is_file():
         return _read_files(paths, str(paths[0]))
-    found = series_of(each for path in paths for each in dicom_objects(path))
+    objects = [each for path in paths for each in dicom_objects(path)]
+    damaged = next((each.path for each in objects if each.kind == "damaged"), None)
+    if damaged is not None:
+        raise VolumeError(f"{damaged} is a damaged DICOM file: a slice may be lost; get it again or take it away")
+    found = series_of(objects)
     chosen = [each for each in found if series_uid in (None, each.series_uid)]
     if not chosen:
         raise VolumeError(f"no DICOM image{' of the series' if found else ''} in {place}; check the folder")

@@ -384,3 +384,18 @@ def test_incomplete_and_irregular_stacks_are_refused_in_one_line(tmp_path: Path)
     write_series(tmp_path / "echoes", numbers(2, 4, 4), names=["x", "y"])
     assert "4 images at 2 positions" in refusal(tmp_path / "echoes")
     assert "does not exist" in refusal(tmp_path / "nowhere")
+
+
+def test_a_damaged_last_slice_is_not_silently_lost(tmp_path: Path) -> None:
+    last = write_series(tmp_path, numbers(3, 4, 4))[-1]
+    content = last.read_bytes()
+    for length in (*range(0, len(content), 17), len(content) - 1):
+        last.write_bytes(content[:length])
+        assert "002.dcm" in refusal(tmp_path)
+
+
+def test_a_directory_of_a_disk_is_no_slice(tmp_path: Path) -> None:
+    write_series(tmp_path / "images", numbers(3, 4, 4))
+    source = BUNDLED / "dicomdirtests" / "DICOMDIR"
+    (tmp_path / "DICOMDIR").write_bytes(source.read_bytes())
+    assert len(read_dicom_series(tmp_path).frames) == 3
