@@ -94,7 +94,8 @@ def test_dicom_patients_become_an_encrypted_data_set(
     assert {float(row["area_mm2"]) for row in rows.values()} == {36}
     for row in rows.values():
         # An axial slice of an axial series is shown as the scanner stored it.
-        pixels = np.asarray(nibabel.load(tmp_path / "slices" / row["file"]).dataobj).squeeze()  # type: ignore[attr-defined]
+        image: Any = nibabel.load(tmp_path / "slices" / row["file"])
+        pixels = np.asarray(image.dataobj).squeeze()
         stored = pydicom.dcmread(fullest[row["case"]]).pixel_array.astype(float)
         assert np.corrcoef(pixels.ravel(), stored.ravel())[0, 1] > 0.99
     result = run("slice-and-encrypt", volumes, "--out", tmp_path / "out", "--base", base, "--steps", 2, *choice)
