@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,9 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from monai_advenc.errors import AdvencError, VolumeError
+from monai_advenc.volumes.quiet_parsers import quiet_parsers
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 Kind = Literal["image", "segmentation", "contours", "other", "damaged"]
 
@@ -30,9 +32,6 @@ DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
 
 NO_IMAGES = ("RTDOSE", "RTIMAGE", "RTPLAN", "PR", "KO", "SR", "REG", "DOC", "AU", "ECG")
 """Modalities whose objects are no pictures of a body, even where they have pixels."""
-
-_TALKING = ("pydicom", "highdicom", "libjpeg", "openjpeg")
-"""Loggers of the parsers, which write a line to the terminal for each oddity of each file."""
 
 
 def looks_like_dicom(path: Path) -> bool:
@@ -96,26 +95,12 @@ def reading(path: Path) -> Iterator[None]:
     try:
         with quiet_parsers():
             yield
-    except Exception as error:  # Parsers raise whatever the damaged byte led them to.
-        if isinstance(error, AdvencError):
-            raise
+    except AdvencError as error:
+        # What a message quotes from a file may hold line breaks.
+        raise type(error)(_CONTROL.sub(" ", str(error))) from None
+    except Exception as error:  # noqa: BLE001 - Parsers raise whatever the damaged byte led them to.
         problem = " ".join(str(error).split())[:160] or type(error).__name__
         raise VolumeError(f"cannot read {path}: damaged or not supported ({problem}); get the file again") from None
-
-
-@contextmanager
-def quiet_parsers() -> Iterator[None]:
-    """Without the warnings of pydicom and the decoders: many real files break rules, and what matters is checked."""
-    levels = {logger: logger.level for logger in map(logging.getLogger, _TALKING)}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            for logger in levels:
-                logger.setLevel(logging.CRITICAL + 1)
-            yield
-        finally:
-            for logger, level in levels.items():
-                logger.setLevel(level)
 
 
 def kind_of(dataset: pydicom.Dataset) -> Kind:

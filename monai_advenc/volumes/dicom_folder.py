@@ -12,7 +12,8 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from monai_advenc.errors import VolumeError
-from monai_advenc.volumes.dicom_file import Kind, kind_of, looks_like_dicom, quiet_parsers
+from monai_advenc.volumes.dicom_file import Kind, kind_of, looks_like_dicom
+from monai_advenc.volumes.quiet_parsers import quiet_parsers
 
 _TAGS = [
     "SOPClassUID",
@@ -86,7 +87,7 @@ def _object(path: Path) -> DicomObject:
             return DicomObject(
                 path=path,
                 kind=kind_of(header),
-                modality=str(header.get("Modality") or ""),
+                modality=" ".join(str(header.get("Modality") or "").split()),
                 series_uid=str(header.get("SeriesInstanceUID") or ""),
                 refers_to=frozenset(_referenced_series(header)),
             )

@@ -21,7 +21,7 @@ from monai_advenc.volumes.dicom_file import read_dicom, reading
 from monai_advenc.volumes.dicom_folder import DicomObject, dicom_objects
 from monai_advenc.volumes.dicom_frame import DicomFrame, decode_frames, frames_of
 from monai_advenc.volumes.dicom_stack import stack_frames
-from monai_advenc.volumes.volume import Volume
+from monai_advenc.volumes.volume import Volume, is_usable_affine
 
 
 @dataclass(frozen=True)
@@ -146,6 +146,8 @@ def _read_files(paths: Sequence[Path], source: str) -> DicomSeries:
         # Two files with one SOP Instance UID are copies of one object; files without any are told by their path.
         by_uid.setdefault(frames[0].sop_instance_uid or str(path), frames)
     ordered, affine = stack_frames([frame for frames in by_uid.values() for frame in frames], source)
+    if not is_usable_affine(affine):
+        raise VolumeError(f"{source} has spacings or positions that make no grid; get the series again")
     rows, columns = ordered[0].shape
     voxels = np.empty((columns, rows, len(ordered)), dtype=np.float32)
     padding = np.zeros(voxels.shape, dtype=bool)
