@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -103,6 +104,11 @@ def test_dicom_patients_become_an_encrypted_data_set(
     assert {image.id for image in Manifest.load(tmp_path / "out").images} == set(fullest)
     checked = run("verify", tmp_path / "out", "--originals", tmp_path / "out-private" / "slices")
     assert checked.exit_code == 0, checked.output
+    for path in tmp_path.rglob("*"):
+        if path.is_file() and volumes not in path.parents:
+            content = path.read_bytes()
+            content = gzip.decompress(content) if path.suffix == ".gz" else content
+            assert b"Doe" not in content, f"the patient's name is in {path.name}"
 
 
 def test_several_segments_must_be_chosen_among(base: Path, run: Run, tmp_path: Path) -> None:
