@@ -42,8 +42,10 @@ def cohen_agreement(first: Sequence[str], second: Sequence[str], classes: Sequen
     chance = float((table.sum(axis=0) * table.sum(axis=1)).sum() / total**2) if total else 1.0
     if chance == 1.0:
         return Agreement(total, agreed, None, None)
-    result = cohens_kappa(table)
-    low, high = float(result.kappa_low), float(result.kappa_upp)
+    # Where the variance is zero but for rounding, its root may not exist; there is no interval then.
+    with np.errstate(invalid="ignore"):
+        result = cohens_kappa(table)
+        low, high = float(result.kappa_low), float(result.kappa_upp)
     interval = (max(-1.0, low), min(1.0, high)) if np.isfinite(low) and np.isfinite(high) else None
     return Agreement(total, agreed, float(result.kappa), interval)
 

@@ -28,15 +28,17 @@ class FourCells:
         both_wrong: Neither.
         only_original_right: Original right, encrypted wrong.
         only_encrypted_right: Encrypted right, original wrong.
+
+    Whole numbers, but for cells thinned to the number of independent readings that they are worth.
     """
 
-    both_right: int
-    both_wrong: int
-    only_original_right: int
-    only_encrypted_right: int
+    both_right: float
+    both_wrong: float
+    only_original_right: float
+    only_encrypted_right: float
 
     @property
-    def total(self) -> int:
+    def total(self) -> float:
         """Number of pairs of readings."""
         return self.both_right + self.both_wrong + self.only_original_right + self.only_encrypted_right
 
@@ -51,6 +53,15 @@ class FourCells:
         """Accuracy on encrypted minus accuracy on original images."""
         return (self.only_encrypted_right - self.only_original_right) / self.total
 
+    def thinned(self, factor: float) -> FourCells:
+        """The same shares of ``1 / factor`` as many readings."""
+        return FourCells(
+            self.both_right / factor,
+            self.both_wrong / factor,
+            self.only_original_right / factor,
+            self.only_encrypted_right / factor,
+        )
+
     def __add__(self, other: FourCells) -> FourCells:
         return FourCells(
             self.both_right + other.both_right,
@@ -61,7 +72,7 @@ class FourCells:
 
 
 def score_statistic(
-    gains: NDArray[np.float64] | float, losses: NDArray[np.float64] | float, total: int, difference: float
+    gains: NDArray[np.float64] | float, losses: NDArray[np.float64] | float, total: float, difference: float
 ) -> NDArray[np.float64]:
     """Tango's statistic, standard normal if the true difference of the proportions is ``difference``.
 

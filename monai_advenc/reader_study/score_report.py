@@ -18,7 +18,7 @@ from monai_advenc.reader_study.study import Study
 PAPER_CELLS = FourCells(both_right=72, both_wrong=23, only_original_right=2, only_encrypted_right=3)
 """Figure 6 of the paper, in percent; it states no number of cases."""
 
-_PLOT_WIDTH, _ROW_HEIGHT, _LABEL_WIDTH = 720, 46, 150
+_PLOT_WIDTH, _ROW_HEIGHT, _LABEL_WIDTH, _VALUE_WIDTH = 960, 40, 120, 270
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Cell:
     key: str
     name: str
     share: float
-    count: int
+    count: float
     paper: float
 
 
@@ -100,7 +100,7 @@ def _difference_plot(study: Study, comparisons: Sequence[Comparison]) -> dict[st
         [study.plan.margin * 1.6, *(abs(limit) for each in comparisons for limit in (*each.interval, each.difference))]
     )
     reach = min(1.0, reach * 1.08)
-    width = _PLOT_WIDTH - _LABEL_WIDTH - 20
+    width = _PLOT_WIDTH - _LABEL_WIDTH - _VALUE_WIDTH
 
     def place(difference: float) -> float:
         return round(_LABEL_WIDTH + (difference / reach + 1) / 2 * width, 1)
@@ -125,12 +125,12 @@ def _difference_plot(study: Study, comparisons: Sequence[Comparison]) -> dict[st
         "marks": marks,
         "zero": place(0),
         "margin": place(-study.plan.margin),
-        "ticks": [(place(tick), f"{100 * tick:+.0f}" if tick else "0") for tick in ticks],
+        "ticks": [(place(tick), f"{100 * tick:+.0f}".replace("-", "−") if tick else "0") for tick in ticks],
     }
 
 
 def _percent(value: float) -> str:
-    return "–" if value != value else f"{100 * value:.3g} %"
+    return "–" if value != value else f"{100 * value:.1f}".removesuffix(".0") + " %"
 
 
 def _points(value: float) -> str:
@@ -147,7 +147,7 @@ def _kappa(agreement: Agreement) -> str:
     if agreement.kappa is None:
         return "not defined: one class throughout"
     interval = " to ".join(f"{limit:.2f}" for limit in agreement.interval) if agreement.interval else ""
-    return f"{agreement.kappa:.2f}" + (f" ({interval})" if interval else "")
+    return (f"{agreement.kappa:.2f}" + (f" ({interval})" if interval else "")).replace("-", "−")
 
 
 def _spaced(text: str) -> str:

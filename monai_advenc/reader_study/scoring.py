@@ -15,7 +15,7 @@ from scipy.stats import binomtest, wilcoxon
 from monai_advenc.reader_study.agreement import Agreement, cohen_agreement, fleiss_agreement
 from monai_advenc.reader_study.answers import Answer, Event
 from monai_advenc.reader_study.design import READING_SESSIONS, Condition
-from monai_advenc.reader_study.multiple_readers import readers_difference
+from monai_advenc.reader_study.multiple_readers import design_effect, readers_difference
 from monai_advenc.reader_study.paired_proportions import (
     FourCells,
     best_possible_bound,
@@ -278,19 +278,16 @@ def _compare_all(study: Study, pairs: Pairs, each: Sequence[Comparison]) -> Comp
     readers = [reader for reader in pairs if pairs[reader]]
     common = sorted(set.intersection(*(set(pairs[reader]) for reader in readers)))
     right = np.array([[[pairs[r][case][side].right for case in common] for r in readers] for side in (0, 1)])
+    thinned = cells.thinned(design_effect(right) if common else float(len(readers)))
+    estimate, interval = cells.difference, difference_interval(thinned, plan.alpha)
+    p = non_inferiority_p(thinned, plan.margin)
+    method = "Tango's score method, each case once"
     spread = readers_difference(right) if len(common) > 1 else None
     if spread is not None:
-        estimate, interval = spread.estimate, spread.interval(plan.alpha)
-        p = spread.non_inferiority_p(plan.margin)
-        method = f"Obuchowski and Rockette, readers and cases random, {len(common)} cases that all read"
-    else:
-        # Readings that do not vary say nothing of their spread: as much as one reader of these cases could show.
-        count = len(common)
-        alike = FourCells(count, 0, 0, 0)
-        estimate = cells.difference
-        interval = difference_interval(alike, plan.alpha) if count else (-1.0, 1.0)
-        p = non_inferiority_p(alike, plan.margin) if count else 1.0
-        method = f"Tango's score method, {count} cases as if one reader had read them: the readings do not vary"
+        low, high = spread.interval(plan.alpha)
+        interval = min(interval[0], low), max(interval[1], high)
+        p = max(p, spread.non_inferiority_p(plan.margin))
+        method = "the more cautious of Obuchowski-Rockette and Tango's score method for clusters"
     name = study.class_question.name
     both = [pair for reader in readers for pair in pairs[reader].values()]
     first, second = ([str(pair[side].answers[name]) for pair in both] for side in (0, 1))

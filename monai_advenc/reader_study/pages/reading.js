@@ -332,7 +332,7 @@ function change(step) {
   view = bounded({ ...view, ...step });
   for (const viewer of viewers) viewer.show(view);
   element("view").textContent =
-    `W ${Math.round(100 * view.width)} %  L ${Math.round(100 * view.center)} %  Zoom ${view.zoom.toFixed(1)}`;
+    `Window ${Math.round(100 * view.width)} % · Level ${Math.round(100 * view.center)} % · Zoom ${view.zoom.toFixed(1)}`;
 }
 
 function reset() {
