@@ -177,7 +177,7 @@ def serve(
     where they were. It needs no network and loads nothing from elsewhere.
     """
     from monai_advenc.errors import DatasetError
-    from monai_advenc.reader_study.build import read_links
+    from monai_advenc.reader_study.links import read_links
     from monai_advenc.reader_study.server import is_this_machine_only, serve_study
     from monai_advenc.reader_study.study import Study
 

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,10 +25,10 @@ from monai_advenc.reader_study.design import (
     draw_side_pairs,
     draw_viewings,
 )
+from monai_advenc.reader_study.links import LINKS_NAME, Links, write_links
 from monai_advenc.reader_study.questions import DEFAULT_QUESTIONS, Question, with_classes
 from monai_advenc.reader_study.study import (
     IMAGES_NAME,
-    LINKS_NAME,
     SHEET_NAME,
     STUDY_NAME,
     AnalysisPlan,
@@ -87,7 +85,7 @@ class BuiltStudy:
 
     study: Study
     sheet_path: Path
-    links: tuple[tuple[str, str], ...]
+    links: Links
 
 
 def pair_cases(originals: ImageFolder, encrypted: ImageFolder) -> tuple[Case, ...]:
@@ -150,7 +148,7 @@ def build_study(
         readings=sealed_readings,
     )
     write_json(sealed / SHEET_NAME, sheet.model_dump(mode="json"), mode=_OWNER_ONLY)
-    write_atomically(sealed / LINKS_NAME, _links_table(links).encode(), mode=_OWNER_ONLY)
+    write_links(sealed, links)
     study = Study(
         title=options.title,
         design=options.design,
@@ -196,9 +194,6 @@ def _sessions(options: StudyOptions) -> dict[str, Any]:
         names.append("Side by side")
         washouts.append(0.0)
     return {"session_names": tuple(names), "washout_days": tuple(washouts)}
-
-
-Links = tuple[tuple[str, str], ...]
 
 
 def _draw(cases: Sequence[Case], options: StudyOptions) -> tuple[list[StudyReader], dict[str, SealedReading], Links]:
@@ -272,25 +267,3 @@ def _write_images(
             names[_key(condition, case.id)] = name
         progress(1)
     return dict(sorted(shapes.items())), names
-
-
-def _links_table(links: Links) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("reader", "path"))
-    writer.writerows(links)
-    return buffer.getvalue()
-
-
-def read_links(sealed: Path) -> Links:
-    """Each reader's name and link, from the sealed folder.
-
-    Raises:
-        DatasetError: There are none.
-    """
-    path = sealed / LINKS_NAME
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return tuple((row["reader"], row["path"]) for row in csv.DictReader(file))
-    except (OSError, KeyError, UnicodeDecodeError, csv.Error):
-        raise DatasetError(f"cannot read the readers' links in {path}; give the folder that build sealed") from None

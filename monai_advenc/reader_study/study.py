@@ -25,7 +25,6 @@ STUDY_NAME = "study.json"
 IMAGES_NAME = "images"
 ANSWERS_NAME = "answers.sqlite"
 SHEET_NAME = "answer_sheet.json"
-LINKS_NAME = "links.csv"
 
 
 class PlannedReading(Settings):

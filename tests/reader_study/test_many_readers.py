@@ -9,36 +9,34 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from monai_advenc.reader_study.answers import read_answers
 from monai_advenc.reader_study.study import ANSWERS_NAME
 from tests.reader_study.conftest import CLASSES, Folders, build
 from tests.reader_study.served_process import ServedProcess
 
-READERS = 100
 CASES = 2
-KILL_AFTER = 120
-"""Acknowledged answers, of 400."""
 
 
 class Crowd:
     """Readers who do as the page does: send an answer until it is acknowledged, then go on."""
 
-    def __init__(self, server: ServedProcess) -> None:
+    def __init__(self, server: ServedProcess, kill_after: int) -> None:
         self._server = server
+        self._kill_after = kill_after
         self.acknowledged: dict[str, dict[str, Any]] = {}
         self.killed_at: int | None = None
 
     async def read(self, paths: list[str]) -> None:
-        limits = httpx.Limits(max_connections=READERS)
+        limits = httpx.Limits(max_connections=len(paths))
         async with httpx.AsyncClient(base_url=self._server.url, limits=limits, timeout=30, trust_env=False) as client:
-            async with asyncio.TaskGroup() if hasattr(asyncio, "TaskGroup") else _Gather() as group:
-                for number, path in enumerate(paths):
-                    group.create_task(self._read_all(client, path, number))
-                group.create_task(self._kill_in_the_middle())
+            await asyncio.gather(
+                self._kill_in_the_middle(), *(self._read_all(client, path, n) for n, path in enumerate(paths))
+            )
 
     async def _kill_in_the_middle(self) -> None:
-        while len(self.acknowledged) < KILL_AFTER:
+        while len(self.acknowledged) < self._kill_after:
             await asyncio.sleep(0.005)
         await asyncio.to_thread(self._server.kill)
         self.killed_at = len(self.acknowledged)
@@ -68,36 +66,24 @@ class Crowd:
             await asyncio.sleep(0.1)
 
 
-class _Gather:
-    """What Python 3.10 has instead of a task group."""
-
-    def __init__(self) -> None:
-        self._tasks: list[asyncio.Task[None]] = []
-
-    def create_task(self, work: Any) -> None:
-        self._tasks.append(asyncio.ensure_future(work))
-
-    async def __aenter__(self) -> _Gather:
-        return self
-
-    async def __aexit__(self, *problem: object) -> None:
-        await asyncio.gather(*self._tasks)
-
-
-def test_a_hundred_readers_lose_nothing_when_the_server_is_switched_off(folders: Folders, tmp_path: Path) -> None:
-    study = build(folders, tmp_path, readers=READERS, cases=CASES, simulated=True)
+@pytest.mark.parametrize("readers", [10, pytest.param(100, marks=pytest.mark.slow)])
+def test_many_readers_lose_nothing_when_the_server_is_switched_off(
+    readers: int, folders: Folders, tmp_path: Path
+) -> None:
+    study = build(folders, tmp_path, readers=readers, cases=CASES, simulated=True)
     server = ServedProcess(study.folder, study.sealed)
     server.start()
-    crowd = Crowd(server)
+    total = readers * CASES * 2
+    crowd = Crowd(server, kill_after=total // 3)
     try:
         asyncio.run(crowd.read([path for _, path in study.built.links]))
     finally:
         server.kill()
     answers, _ = read_answers(study.folder / ANSWERS_NAME)
     stored = {answer.reading: answer for answer in answers}
-    assert len(answers) == len(stored) == READERS * CASES * 2
+    assert len(answers) == len(stored) == total
     assert crowd.killed_at is not None
-    assert KILL_AFTER <= crowd.killed_at < len(answers)
+    assert total // 3 <= crowd.killed_at < total
     for reading, sent in crowd.acknowledged.items():
         assert stored[reading].answer_id == sent["answer_id"]
         assert stored[reading].answers == sent["answers"]
