@@ -303,10 +303,11 @@ def simulate(
     """Let simulated readers answer a trial study (build --simulated), to see what a report will look like."""
     from monai_advenc.files import FolderLock
     from monai_advenc.reader_study.answers import AnswerDatabase
-    from monai_advenc.reader_study.simulated_reader import simulate_readers
+    from monai_advenc.reader_study.simulated_reader import Habits, simulate_readers
     from monai_advenc.reader_study.study import ANSWERS_NAME, SHEET_NAME, AnswerSheet, Study
 
     output = Output(json)
+    habits = Habits(accuracy, discordant, loss)
     loaded = Study.load(study)
     sheet = AnswerSheet.load((sealed or sealed_folder_of(study)) / SHEET_NAME, loaded)
     total = sum(len(reader.readings) for reader in loaded.readers)
@@ -315,15 +316,6 @@ def simulate(
         AnswerDatabase(study / ANSWERS_NAME) as database,
         progress("simulated answers", total) as advance,
     ):
-        count = simulate_readers(
-            loaded,
-            sheet,
-            database,
-            accuracy=accuracy,
-            discordant=discordant,
-            loss=loss,
-            seed=seed,
-            progress=advance,
-        )
+        count = simulate_readers(loaded, sheet, database, habits, seed, progress=advance)
     output.say(f"{count} answers by simulated readers, who are no people. Now: monai-advenc reader-study score {study}")
     output.result({"answers": count, "simulated": True})

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
-from monai_advenc.datasets.image_file import read_image
+from monai_advenc.datasets.image_file import match_original, read_image
 from monai_advenc.datasets.image_folder import ImageFolder
 from monai_advenc.errors import DatasetError, OutputError
 from monai_advenc.files import sha256_of, write_atomically, write_json
@@ -40,7 +40,7 @@ from monai_advenc.reader_study.study import (
     side_of,
     token_digest,
 )
-from monai_advenc.reader_study.viewing_image import common_levels, encode_pixels, match_original
+from monai_advenc.reader_study.viewing_image import common_levels, encode_pixels
 from monai_advenc.settings import Settings
 
 UNFINISHED_NAME = ".unfinished"

@@ -388,7 +388,7 @@ def _warnings(study: Study, planned: int, answered: int, cases: int) -> list[str
     if bound >= study.plan.margin:
         warnings.append(
             f"Too small for its margin: with {cases} cases, one reader whose every reading agreed could still not rule "
-            f"out a loss of {bound:.1%}; the margin is {study.plan.margin:.1%}."
+            f"out a loss of {100 * bound:.1f} %; the margin is {100 * study.plan.margin:.1f} %."
         )
     if cases < FEW_CASES:
         warnings.append(f"{cases} cases are a pilot: intervals are wide, and a class may stand on one or two cases.")

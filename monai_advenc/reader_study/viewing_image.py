@@ -15,9 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monai_advenc.datasets.image_file import resize_image, to_gray
-from monai_advenc.errors import ImageError
-
 COARSE_LEVELS, FINE_LEVELS = 255, 65535
 """Largest gray level of the two grids."""
 
@@ -36,25 +33,6 @@ def common_levels(images: Iterable[Tensor]) -> int:
 def _is_coarse(image: Tensor) -> bool:
     scaled = image * COARSE_LEVELS
     return bool((scaled - scaled.round()).abs().max() < _ROUNDING)
-
-
-def match_original(original: Tensor, encrypted: Tensor, case: str) -> Tensor:
-    """The original as it went into the encryption: gray if that was, and on its grid.
-
-    Raises:
-        ImageError: The two cannot be of one image.
-    """
-    if len(encrypted) == 1:
-        original = to_gray(original)
-    height, width = encrypted.shape[-2:]
-    if original.shape != encrypted.shape and height == width and len(original) == len(encrypted):
-        original = resize_image(original, height)
-    if original.shape != encrypted.shape:
-        raise ImageError(
-            f"case {case}: the original has shape {tuple(original.shape)}, the encrypted image "
-            f"{tuple(encrypted.shape)}; give the originals that it was made from"
-        )
-    return original
 
 
 def encode_pixels(image: Tensor, levels: int) -> bytes:
