@@ -10,7 +10,7 @@ from monai_advenc.haarpsi import MEDICAL, NATURAL, HaarPsiSetting, haarpsi, simi
 
 
 def waves(height: int = 64, width: int = 80) -> tuple[np.ndarray, np.ndarray]:
-    """Gray levels of 255 that anyone can write down again: waves, and the same with a pattern of five levels on them."""
+    """Gray levels of 255 that anyone can write down again: waves, and the same with a pattern on them."""
     row, column = np.mgrid[0:height, 0:width]
     original = np.round(127.5 + 80 * np.sin(column / 5) + 40 * np.cos(row / 3 + column / 11))
     return original, original + (column * 7 + row * 13) % 11 - 5

@@ -178,7 +178,7 @@ def serve(
     """
     from monai_advenc.errors import DatasetError
     from monai_advenc.reader_study.links import read_links
-    from monai_advenc.reader_study.server import is_this_machine_only, serve_study
+    from monai_advenc.reader_study.server import is_this_machine_only, serve_study, shown_host
     from monai_advenc.reader_study.study import Study
 
     output = Output(False)
@@ -193,10 +193,9 @@ def serve(
             f"Listening on {host}: others can reach this machine. The connection is not encrypted; put a TLS proxy in "
             "front of it, and remember that whoever has a link reads as that reader."
         )
-    shown = f"[{host}]" if ":" in host else host
     output.say(f"{loaded.title}: {len(loaded.readers)} reader(s). Stop with Ctrl-C; the same command goes on.")
     for name, path in links:
-        output.say(f"  {name}  http://{shown}:{port}{path}")
+        output.say(f"  {name}  http://{shown_host(host)}:{port}{path}")
     serve_study(study, host, port)
 
 

@@ -57,7 +57,7 @@ def render_score_report(study: Study, scores: Scores) -> str:
         study=study,
         scores=scores,
         overall=scores.overall,
-        verdict=_verdict(study, scores.overall),
+        verdict=_verdict(study, scores.overall, "Simulated readers" if scores.simulated else "Readers"),
         cells=_figure_six(scores.overall) if scores.overall else [],
         plot=_difference_plot(study, scores.comparisons) if scores.comparisons else None,
         level=1 - 2 * study.plan.alpha,
@@ -65,19 +65,19 @@ def render_score_report(study: Study, scores: Scores) -> str:
     )
 
 
-def _verdict(study: Study, overall: Comparison | None) -> dict[str, str]:
+def _verdict(study: Study, overall: Comparison | None, readers: str) -> dict[str, str]:
     if overall is None:
         return {"kind": "open", "title": "Nothing to compare yet", "text": "No case was read under both conditions."}
     margin = _percent(study.plan.margin)
     bound = _points(overall.interval[0])
     if overall.non_inferior:
         text = f"A loss of accuracy of {margin} or more is ruled out; the lower limit is {bound}."
-        return {"kind": "good", "title": "Readers do no worse on encrypted images", "text": text}
+        return {"kind": "good", "title": f"{readers} do no worse on encrypted images", "text": text}
     if overall.interval[1] < 0:
         text = f"The whole interval lies below zero, from {bound} to {_points(overall.interval[1])}."
-        return {"kind": "bad", "title": "Readers do worse on encrypted images", "text": text}
+        return {"kind": "bad", "title": f"{readers} do worse on encrypted images", "text": text}
     text = f"A loss of {margin} or more is not ruled out; the lower limit is {bound}. That is no proof of a loss."
-    return {"kind": "open", "title": "Not shown that readers do no worse", "text": text}
+    return {"kind": "open", "title": f"Not shown that {readers.lower()} do no worse", "text": text}
 
 
 def _figure_six(overall: Comparison) -> list[Cell]:

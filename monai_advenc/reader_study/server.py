@@ -31,6 +31,13 @@ def is_this_machine_only(host: str) -> bool:
         return host == "localhost"
 
 
+def shown_host(host: str) -> str:
+    """An address as it stands in a link: where all of this machine's are meant, its name."""
+    if host in ("0.0.0.0", "::"):
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
+
+
 def serve_study(folder: Path, host: str = DEFAULT_HOST, port: int = DEFAULT_PORT) -> None:
     """Serve a study until interrupted.
 
