@@ -10,7 +10,7 @@ from pathlib import Path
 
 import uvicorn
 
-from monai_advenc.errors import SettingsError
+from monai_advenc.errors import OutputError, SettingsError
 from monai_advenc.files import FolderLock
 from monai_advenc.reader_study.answers import AnswerDatabase
 from monai_advenc.reader_study.reading_desk import ReadingDesk
@@ -51,7 +51,7 @@ def serve_study(folder: Path, host: str = DEFAULT_HOST, port: int = DEFAULT_PORT
         OutputError: Another server serves it, or the answers cannot be stored.
         SettingsError: The address is taken or is none of this machine.
     """
-    with FolderLock(folder), AnswerDatabase(folder / ANSWERS_NAME) as database, _listen(host, port) as listener:
+    with _only_server_of(folder), AnswerDatabase(folder / ANSWERS_NAME) as database, _listen(host, port) as listener:
         config = uvicorn.Config(
             create_app(ReadingDesk(folder, database)),
             # Addresses hold the readers' tokens: they are written down nowhere.
@@ -62,6 +62,13 @@ def serve_study(folder: Path, host: str = DEFAULT_HOST, port: int = DEFAULT_PORT
             lifespan="off",
         )
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _only_server_of(folder: Path) -> FolderLock:
+    try:
+        return FolderLock(folder)
+    except OutputError:
+        raise OutputError(f"{folder} is served already; stop that server first") from None
 
 
 def _listen(host: str, port: int) -> socket.socket:

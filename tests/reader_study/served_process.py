@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -52,13 +51,15 @@ class ServedProcess:
         """Switch it off without a warning."""
         self._end(signal.SIGKILL)
 
-    def stop(self) -> None:
-        """Ask it to end, as Ctrl-C does."""
-        self._end(signal.SIGINT)
+    def stop(self) -> int:
+        """Ask it to end, as Ctrl-C does; return its exit status."""
+        return self._end(signal.SIGINT)
 
-    def _end(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            if self._process.poll() is None:
-                os.kill(self._process.pid, number)
-            self._process.communicate(timeout=_PATIENCE_S)
-            self._process = None
+    def _end(self, number: signal.Signals) -> int:
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        if process.poll() is None:
+            process.send_signal(number)
+        process.communicate(timeout=_PATIENCE_S)
+        return process.returncode
