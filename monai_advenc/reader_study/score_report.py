@@ -52,7 +52,9 @@ def render_score_report(study: Study, scores: Scores) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    environment.filters.update(percent=_percent, points=_points, p=_p_value, kappa=_kappa, spaced=_spaced)
+    environment.filters.update(
+        percent=_percent, points=_points, signed=_signed, p=_p_value, kappa=_kappa, spaced=_spaced
+    )
     return environment.get_template("score_report.html.jinja").render(
         study=study,
         scores=scores,
@@ -96,9 +98,8 @@ def _figure_six(overall: Comparison) -> list[Cell]:
 
 
 def _difference_plot(study: Study, comparisons: Sequence[Comparison]) -> dict[str, object]:
-    reach = max(
-        [study.plan.margin * 1.6, *(abs(limit) for each in comparisons for limit in (*each.interval, each.difference))]
-    )
+    limits = [abs(limit) for each in comparisons for limit in each.interval]
+    reach = max(study.plan.margin * 1.6, *limits)
     reach = min(1.0, reach * 1.08)
     width = _PLOT_WIDTH - _LABEL_WIDTH - _VALUE_WIDTH
 
@@ -110,9 +111,9 @@ def _difference_plot(study: Study, comparisons: Sequence[Comparison]) -> dict[st
             each.reader,
             30 + _ROW_HEIGHT * row,
             place(max(-reach, each.interval[0])),
-            place(each.difference),
+            place(each.difference) if each.difference == each.difference else place(0),
             place(min(reach, each.interval[1])),
-            f"{_points(each.difference)} ({_points(each.interval[0])} to {_points(each.interval[1])})",
+            f"{_points(each.difference)} ({_signed(each.interval[0])} to {_signed(each.interval[1])})",
         )
         for row, each in enumerate(comparisons)
     ]
@@ -133,8 +134,12 @@ def _percent(value: float) -> str:
     return "–" if value != value else f"{100 * value:.1f}".removesuffix(".0") + " %"
 
 
+def _signed(value: float) -> str:
+    return "–" if value != value else f"{100 * value:+.1f}".replace("-", "−")
+
+
 def _points(value: float) -> str:
-    return "–" if value != value else f"{100 * value:+.1f} points".replace("-", "−")
+    return f"{_signed(value)} points"
 
 
 def _p_value(value: float | None) -> str:

@@ -15,7 +15,7 @@ from scipy.stats import binomtest, wilcoxon
 from monai_advenc.reader_study.agreement import Agreement, cohen_agreement, fleiss_agreement
 from monai_advenc.reader_study.answers import Answer, Event
 from monai_advenc.reader_study.design import READING_SESSIONS, Condition
-from monai_advenc.reader_study.multiple_readers import design_effect, readers_difference
+from monai_advenc.reader_study.multiple_readers import CautiousComparison, compare_cautiously
 from monai_advenc.reader_study.paired_proportions import (
     FourCells,
     best_possible_bound,
@@ -273,34 +273,26 @@ def _compare(study: Study, reader: str, pairs: Mapping[str, tuple[Reading, Readi
 
 
 def _compare_all(study: Study, pairs: Pairs, each: Sequence[Comparison]) -> Comparison:
-    plan = study.plan
-    cells = sum((comparison.cells for comparison in each), FourCells(0, 0, 0, 0))
     readers = [reader for reader in pairs if pairs[reader]]
     common = sorted(set.intersection(*(set(pairs[reader]) for reader in readers)))
-    right = np.array([[[pairs[r][case][side].right for case in common] for r in readers] for side in (0, 1)])
-    thinned = cells.thinned(design_effect(right) if common else float(len(readers)))
-    estimate, interval = cells.difference, difference_interval(thinned, plan.alpha)
-    p = non_inferiority_p(thinned, plan.margin)
-    method = "Tango's score method, each case once"
-    spread = readers_difference(right) if len(common) > 1 else None
-    if spread is not None:
-        low, high = spread.interval(plan.alpha)
-        interval = min(interval[0], low), max(interval[1], high)
-        p = max(p, spread.non_inferiority_p(plan.margin))
-        method = "the more cautious of Obuchowski-Rockette and Tango's score method for clusters"
+    if common:
+        right = np.array([[[pairs[r][case][side].right for case in common] for r in readers] for side in (0, 1)])
+        found = compare_cautiously(right, study.plan.margin, study.plan.alpha)
+    else:
+        found = CautiousComparison(float("nan"), (-1.0, 1.0), 1.0, "no case was read by all of them yet")
     name = study.class_question.name
     both = [pair for reader in readers for pair in pairs[reader].values()]
     first, second = ([str(pair[side].answers[name]) for pair in both] for side in (0, 1))
     return Comparison(
         ALL_READERS,
-        cells,
+        sum((comparison.cells for comparison in each), FourCells(0, 0, 0, 0)),
         sum(comparison.wrong_differently for comparison in each),
-        estimate,
-        interval,
-        p,
-        p < plan.alpha,
+        found.estimate,
+        found.interval,
+        found.p,
+        found.p < study.plan.alpha,
         None,
-        method,
+        found.method,
         cohen_agreement(first, second, study.classes),
     )
 

@@ -134,6 +134,11 @@ def test_an_unfinished_study_says_so_and_an_empty_one_compares_nothing(study: St
     answers = answer_all(study, lambda truth: truth.label)
     some = score(study, answers[:13])
     assert "13 of 48" in some.warnings[0]
+    # The two readers begin with different cases: until one was read by both there is nothing to say of them together.
+    reader_one = [answer for answer in answers if answer.reader == "Reader 1"]
+    apart = score(study, [*reader_one, *[a for a in answers if a.reader == "Reader 2"][:1]])
+    assert apart.overall is not None
+    render_score_report(study.built.study, apart)
     none = score(study, [])
     assert none.overall is None
     assert "Nothing to compare yet" in render_score_report(study.built.study, none)
