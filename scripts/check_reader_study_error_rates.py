@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -79,6 +80,11 @@ def found(right: NDArray[np.bool_], margin: float) -> tuple[bool, bool, bool]:
     )
 
 
+def _commit() -> str:
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
 def main() -> None:
     """Simulate and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -97,6 +103,7 @@ def main() -> None:
         versions = {"python": platform.python_version(), "numpy": np.__version__, "monai-advenc": __version__}
         content = {
             "notice": "Simulated readers; no person read anything.",
+            "commit": _commit(),
             "studies": arguments.studies,
             "seed": arguments.seed,
             "alpha": ALPHA,

@@ -12,6 +12,9 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
+from monai_advenc.cli.reader_study_folders import Sealed, StudyFolder, sealed_folder_of
+from monai_advenc.cli.reader_study_planning import sample_size, simulate
+from monai_advenc.cli.reader_study_result import score, status
 from monai_advenc.reader_study.design import Design
 
 SCORES_NAME, READINGS_NAME, STATISTICS_NAME, REPORT_NAME = (
@@ -27,17 +30,6 @@ reader_study = typer.Typer(
     no_args_is_help=True,
     help="Can doctors still read the encrypted images? A blinded, randomized study: build, serve, score.",
 )
-
-StudyFolder = Annotated[Path, typer.Argument(help="The study that build wrote.", file_okay=False)]
-Sealed = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the sealed answer sheet.", show_default="beside the study: <study>-sealed"),
-]
-
-
-def sealed_folder_of(study: Path) -> Path:
-    """Beside a study, the folder for what readers must not see."""
-    return study.absolute().parent / f"{study.absolute().name}-sealed"
 
 
 @reader_study.command("build")
@@ -199,122 +191,7 @@ def serve(
     serve_study(study, host, port)
 
 
-@reader_study.command("score")
-def score(
-    study: StudyFolder,
-    sealed: Sealed = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for the result.", show_default="<study>-result", file_okay=False),
-    ] = None,
-    json: options.Json = False,
-) -> None:
-    """Open the answer sheet and score the study: report.html, statistics.csv, readings.csv, scores.json.
-
-    The margin and the level were fixed by build. Scoring an unfinished study says so.
-    """
-    from monai_advenc.cli.own_folder import require_own_folder
-    from monai_advenc.files import write_atomically, write_json
-    from monai_advenc.reader_study.answers import read_answers
-    from monai_advenc.reader_study.score_report import render_score_report
-    from monai_advenc.reader_study.score_tables import readings_table, statistics_table
-    from monai_advenc.reader_study.scoring import open_readings, score_study
-    from monai_advenc.reader_study.study import ANSWERS_NAME, SHEET_NAME, AnswerSheet, Study
-
-    output = Output(json)
-    target = out or study.absolute().parent / f"{study.absolute().name}-result"
-    require_own_folder(target, study, SCORES_NAME, "results of a study")
-    loaded = Study.load(study)
-    sheet = AnswerSheet.load((sealed or sealed_folder_of(study)) / SHEET_NAME, loaded)
-    readings = open_readings(loaded, sheet, *read_answers(study / ANSWERS_NAME))
-    scores = score_study(loaded, readings)
-    write_json(target / SCORES_NAME, {"title": loaded.title, **scores.as_dict()}, overwrite=True, mode=0o600)
-    write_atomically(target / READINGS_NAME, readings_table(loaded, readings).encode(), overwrite=True, mode=0o600)
-    write_atomically(target / STATISTICS_NAME, statistics_table(scores).encode(), overwrite=True)
-    write_atomically(target / REPORT_NAME, render_score_report(loaded, scores).encode(), overwrite=True)
-    if scores.simulated:
-        output.say("Simulated readers: nothing here is evidence about people.")
-    for warning in scores.warnings:
-        output.say(warning)
-    rows = [
-        (
-            each.reader,
-            f"{each.difference:+.1%}",
-            "{:+.1%} to {:+.1%}".format(*each.interval),
-            "shown" if each.non_inferior else "not shown",
-        )
-        for each in scores.comparisons
-    ]
-    columns = ("reader", "encrypted - original", f"{1 - 2 * loaded.plan.alpha:.0%} interval", "no worse")
-    output.table(f"Accuracy (margin {loaded.plan.margin:.1%})", columns, rows)
-    output.say(f"Now open {target / REPORT_NAME} in a browser.")
-    output.result({"out": str(target), "report": str(target / REPORT_NAME), **scores.as_dict()})
-
-
-@reader_study.command("sample-size")
-def sample_size(
-    margin: Annotated[float, typer.Option(min=0.001, max=0.5, help="Loss of accuracy that would matter.")] = 0.05,
-    power: Annotated[float, typer.Option(min=0.5, max=0.999, help="Chance of showing it, if all is well.")] = 0.8,
-    alpha: Annotated[float, typer.Option(min=0.0001, max=0.25, help="Level of the one-sided test.")] = 0.025,
-    discordant: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Share of cases right on one reading alone; the paper's doctors had 0.05."),
-    ] = 0.05,
-    difference: Annotated[
-        float, typer.Option(min=-0.5, max=0.5, help="True accuracy on encrypted minus on original images.")
-    ] = 0.0,
-    json: options.Json = False,
-) -> None:
-    """How many cases a study needs to show that readers do no worse, for one reader: exact power of the very test.
-
-    Readers disagree with themselves on the same image too, so plan with more discordant cases rather than fewer.
-    """
-    from monai_advenc.reader_study.sample_size import cases_needed
-
-    output = Output(json)
-    found = cases_needed(margin, power, alpha, discordant, difference)
-    output.say(
-        f"{found.cases} cases: with {discordant:.1%} discordant and a difference of {difference:+.1%}, a loss of "
-        f"{margin:.1%} is ruled out with a chance of {found.power:.1%}; were the loss just that, it would wrongly be "
-        f"ruled out with {found.false_positive_rate:.1%} (level {alpha:.1%}). The usual formula says "
-        f"{found.approximate_cases}."
-    )
-    output.result(
-        {
-            "cases": found.cases,
-            "power": found.power,
-            "false_positive_rate": found.false_positive_rate,
-            "approximate_cases": found.approximate_cases,
-        }
-    )
-
-
-@reader_study.command("simulate")
-def simulate(
-    study: StudyFolder,
-    sealed: Sealed = None,
-    accuracy: Annotated[float, typer.Option(min=0, max=1, help="Right on originals.")] = 0.75,
-    discordant: Annotated[float, typer.Option(min=0, max=1, help="Right on one of the two alone.")] = 0.05,
-    loss: Annotated[float, typer.Option(min=-0.5, max=0.5, help="Less right on encrypted images by this.")] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, help="Decides the answers.")] = 0,
-    json: options.Json = False,
-) -> None:
-    """Let simulated readers answer a trial study (build --simulated), to see what a report will look like."""
-    from monai_advenc.files import FolderLock
-    from monai_advenc.reader_study.answers import AnswerDatabase
-    from monai_advenc.reader_study.simulated_reader import Habits, simulate_readers
-    from monai_advenc.reader_study.study import ANSWERS_NAME, SHEET_NAME, AnswerSheet, Study
-
-    output = Output(json)
-    habits = Habits(accuracy, discordant, loss)
-    loaded = Study.load(study)
-    sheet = AnswerSheet.load((sealed or sealed_folder_of(study)) / SHEET_NAME, loaded)
-    total = sum(len(reader.readings) for reader in loaded.readers)
-    with (
-        FolderLock(study),
-        AnswerDatabase(study / ANSWERS_NAME) as database,
-        progress("simulated answers", total) as advance,
-    ):
-        count = simulate_readers(loaded, sheet, database, habits, seed, progress=advance)
-    output.say(f"{count} answers by simulated readers, who are no people. Now: monai-advenc reader-study score {study}")
-    output.result({"answers": count, "simulated": True})
+reader_study.command("status")(status)
+reader_study.command("score")(score)
+reader_study.command("sample-size")(sample_size)
+reader_study.command("simulate")(simulate)

@@ -78,3 +78,29 @@ def seconds_in_view(events: Sequence[Event], answered_at: float) -> float | None
             since = event.at
             running = True
     return max(0.0, total + (answered_at - since if running else 0.0))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a reader is.
+
+    Attributes:
+        reader: Name.
+        sessions: Readings answered and readings planned, for each session.
+        last_answer: Seconds since 1970, or ``None``.
+    """
+
+    reader: str
+    sessions: tuple[tuple[int, int], ...]
+    last_answer: float | None
+
+
+def progress_of(study: Study, reader: StudyReader, answered: Mapping[str, float]) -> Progress:
+    """How far a reader is, from when readings were answered; looks at no answer."""
+    done = [0] * len(study.session_names)
+    planned = [0] * len(study.session_names)
+    for reading in reader.readings:
+        planned[reading.session] += 1
+        done[reading.session] += reading.id in answered
+    times = [answered[reading.id] for reading in reader.readings if reading.id in answered]
+    return Progress(reader.name, tuple(zip(done, planned, strict=True)), max(times, default=None))

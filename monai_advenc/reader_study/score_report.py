@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from monai_advenc import __version__
 from monai_advenc.reader_study.agreement import Agreement
 from monai_advenc.reader_study.paired_proportions import FourCells
-from monai_advenc.reader_study.scoring import Comparison, Scores
+from monai_advenc.reader_study.scores import Comparison, Scores
 from monai_advenc.reader_study.study import Study
 
 PAPER_CELLS = FourCells(both_right=72, both_wrong=23, only_original_right=2, only_encrypted_right=3)

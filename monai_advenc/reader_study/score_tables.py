@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 
 from monai_advenc.reader_study.agreement import Agreement
+from monai_advenc.reader_study.opened_readings import Reading
 from monai_advenc.reader_study.questions import ENCRYPTED_SIDE
-from monai_advenc.reader_study.scoring import Rate, Reading, Scores
+from monai_advenc.reader_study.scores import Rate, Scores
 from monai_advenc.reader_study.study import Study
 
 Row = Sequence[object]

@@ -16,8 +16,9 @@ from PIL import Image
 from monai_advenc.datasets.image_folder import find_images
 from monai_advenc.datasets.phantom import PHANTOM_CLASSES, Difficulty, write_phantoms
 from monai_advenc.reader_study.answers import read_answers
+from monai_advenc.reader_study.opened_readings import open_readings
 from monai_advenc.reader_study.score_report import render_score_report
-from monai_advenc.reader_study.scoring import open_readings, score_study
+from monai_advenc.reader_study.scoring import score_study
 from monai_advenc.reader_study.simulated_reader import Habits, simulated_answers
 from monai_advenc.reader_study.study import ANSWERS_NAME
 from tests.conftest import REPOSITORY

@@ -13,10 +13,12 @@ from monai_advenc.cli import app
 from monai_advenc.errors import SettingsError
 from monai_advenc.reader_study.answers import Answer, AnswerDatabase
 from monai_advenc.reader_study.design import Condition
+from monai_advenc.reader_study.opened_readings import open_readings
 from monai_advenc.reader_study.paired_proportions import FourCells
 from monai_advenc.reader_study.score_report import render_score_report
 from monai_advenc.reader_study.score_tables import readings_table, statistics_table
-from monai_advenc.reader_study.scoring import Scores, open_readings, score_study
+from monai_advenc.reader_study.scores import Scores
+from monai_advenc.reader_study.scoring import score_study
 from monai_advenc.reader_study.simulated_reader import Habits, simulate_readers, simulated_answers
 from monai_advenc.reader_study.study import ANSWERS_NAME
 from tests.reader_study.conftest import CLASSES, Folders, StudyOnDisk, build, write_images
@@ -95,6 +97,8 @@ def test_every_number_of_a_small_study_is_that_by_hand(study: StudyOnDisk) -> No
     assert {(each.original_median, each.encrypted_median) for each in scores.times} == {(20.0, 30.0)}
     assert not scores.simulated
     assert any("12 cases are a pilot" in warning for warning in scores.warnings)
+    # 1.96^2 / (24 + 1.96^2).
+    assert any("12 cases read by 2 readers could at best rule out a loss of 13.8 %" in w for w in scores.warnings)
 
 
 def test_repeats_and_pairs_are_scored_apart(folders: Folders, tmp_path: Path) -> None:
@@ -195,6 +199,8 @@ def test_from_two_folders_to_the_report_by_commands_alone(folders: Folders, tmp_
     assert "serve the study first" in early.stderr
     assert run.invoke(app, ["reader-study", "simulate", str(study)]).exit_code == 0
     assert (study / ANSWERS_NAME).is_file()
+    progress = json.loads(run.invoke(app, ["reader-study", "status", str(study), "--json"]).stdout)
+    assert [each["sessions"] for each in progress["readers"]] == [[[12, 12], [12, 12]]] * 2
     scored = run.invoke(app, ["reader-study", "score", str(study), "--json"])
     assert scored.exit_code == 0, scored.output
     result = tmp_path / "study-result"
