@@ -21,7 +21,7 @@ ROOT = PACKAGE.name
 
 LAYERS = (
     ("errors",),
-    ("files", "json_lines", "label_table", "paper", "settings", "worker_processes"),
+    ("files", "json_lines", "label_table", "overlap", "paper", "settings", "worker_processes"),
     (
         "combiners",
         "correspondence",
