@@ -149,6 +149,16 @@ def test_questions_come_from_yaml_and_need_exactly_one_for_the_class(tmp_path: P
         load_questions(table)
 
 
+def test_the_class_must_be_answered_and_no_question_is_called_like_a_column_of_the_results() -> None:
+    optional = Question(name="diagnosis", text="Diagnosis?", kind="class", required=False)
+    with pytest.raises(SettingsError, match="cannot be left out"):
+        with_classes([optional], CLASSES)
+    diagnosis = Question(name="diagnosis", text="Diagnosis?", kind="class")
+    for name in ("case", "right", "encrypted_side"):
+        with pytest.raises(SettingsError, match=f"{name}: the table of results"):
+            with_classes([diagnosis, Question(name=name, text="What?", kind="text")], CLASSES)
+
+
 @pytest.mark.parametrize(
     "answers",
     [
@@ -158,6 +168,7 @@ def test_questions_come_from_yaml_and_need_exactly_one_for_the_class(tmp_path: P
         {"diagnosis": "glioma", "confidence": True},
         {"diagnosis": "glioma", "confidence": "3"},
         {"diagnosis": "glioma", "confidence": 3, "comment": "x" * 2001},
+        {"diagnosis": "glioma", "confidence": 3, "comment": "half a character: \ud800"},
         {"diagnosis": "glioma", "confidence": 3, "condition": "original"},
     ],
 )
