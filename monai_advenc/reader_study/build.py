@@ -40,7 +40,7 @@ from monai_advenc.reader_study.study import (
     side_of,
     token_digest,
 )
-from monai_advenc.reader_study.viewing_image import common_levels, encode_pixels
+from monai_advenc.reader_study.viewing_image import encode_pixels, shared_scale
 from monai_advenc.settings import Settings
 
 UNFINISHED_NAME = ".unfinished"
@@ -249,19 +249,19 @@ def _write_images(
         original, perturbed = (read_image(paths[case.id]) for paths in sources)
         return match_original(original, perturbed, case.id), perturbed
 
-    # Twice read rather than all kept: a study of large images need not fit into memory.
-    levels = common_levels(image for case in cases for image in images_of(case))
     shapes: dict[str, tuple[int, int, int]] = {}
     names: dict[str, str] = {}
     order = list(cases)
     # Not in the order of the cases: the file system remembers in which order files were made.
     secrets.SystemRandom().shuffle(order)
     for case in order:
-        both = list(zip((Condition.original, Condition.encrypted), images_of(case), strict=True))
+        images = images_of(case)
+        scale = shared_scale(*images)
+        both = list(zip((Condition.original, Condition.encrypted), images, strict=True))
         secrets.SystemRandom().shuffle(both)
         for condition, image in both:
             name = f"{secrets.token_hex(_ID_BYTES)}.raw"
-            write_atomically(folder / name, encode_pixels(image, levels))
+            write_atomically(folder / name, encode_pixels(image, scale))
             channels, height, width = image.shape
             shapes[name] = (channels, height, width)
             names[_key(condition, case.id)] = name
