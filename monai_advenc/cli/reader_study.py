@@ -56,7 +56,7 @@ def build(
         ),
     ] = Design.crossover,
     washout_days: Annotated[
-        float, typer.Option(min=0, help="Days between sessions; enforced. 0: none.", rich_help_panel=_DESIGN)
+        float, typer.Option(min=0, max=3650, help="Days between sessions; enforced. 0: none.", rich_help_panel=_DESIGN)
     ] = 28,
     cases: Annotated[
         int | None,

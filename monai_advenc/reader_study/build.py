@@ -16,6 +16,7 @@ from monai_advenc.datasets.image_file import match_original, read_image
 from monai_advenc.datasets.image_folder import ImageFolder
 from monai_advenc.errors import DatasetError, OutputError
 from monai_advenc.files import sha256_of, write_atomically, write_json
+from monai_advenc.manifest import MANIFEST_NAME
 from monai_advenc.reader_study.design import (
     READING_SESSIONS,
     Case,
@@ -49,6 +50,7 @@ UNFINISHED_NAME = ".unfinished"
 _OWNER_ONLY = 0o600
 _TOKEN_BYTES = 24
 _ID_BYTES = 8
+_LONGEST_WASHOUT_DAYS = 3650
 
 
 class StudyOptions(Settings):
@@ -72,7 +74,7 @@ class StudyOptions(Settings):
     design: Design = Design.crossover
     seed: int = Field(ge=0)
     cases: int | None = Field(default=None, ge=1)
-    washout_days: float = Field(default=28, ge=0)
+    washout_days: float = Field(default=28, ge=0, le=_LONGEST_WASHOUT_DAYS)
     repeats: int = Field(default=0, ge=0)
     pairs: int = Field(default=0, ge=0)
     plan: AnalysisPlan = AnalysisPlan()
@@ -92,8 +94,15 @@ def pair_cases(originals: ImageFolder, encrypted: ImageFolder) -> tuple[Case, ..
     """The cases that both folders have.
 
     Raises:
-        DatasetError: An encrypted image has no original, or the two disagree about its class.
+        DatasetError: The folders are one, or the wrong way round; an encrypted image has no original, or the two
+            disagree about its class.
     """
+    if originals.root.resolve() == encrypted.root.resolve():
+        raise DatasetError(f"{originals.root} was given twice; give the originals, then their encrypted versions")
+    if (originals.root / MANIFEST_NAME).is_file():
+        raise DatasetError(
+            f"{originals.root} holds encrypted images, by its {MANIFEST_NAME}; give the originals first, then these"
+        )
     known = {file.id: originals.classes[file.label] for file in originals.files}
     cases = []
     for file in encrypted.files:
@@ -161,6 +170,8 @@ def build_study(
         readers=tuple(_with_image_names(reader, names) for reader in readers),
         sheet_sha256=sha256_of(sealed / SHEET_NAME),
     )
+    # Before the study is there: no moment at which a later build could take the sheet of a study for a leftover.
+    (sealed / UNFINISHED_NAME).unlink()
     write_json(out / STUDY_NAME, study.model_dump(mode="json"))
     (out / UNFINISHED_NAME).unlink()
     return BuiltStudy(study, sealed / SHEET_NAME, links)
@@ -169,20 +180,22 @@ def build_study(
 def _prepare_folders(out: Path, sealed: Path) -> None:
     if out.resolve() in (sealed.resolve(), *sealed.resolve().parents):
         raise OutputError(f"{sealed} lies in {out}, which is served; seal the answer sheet somewhere else")
-    unfinished = (out / UNFINISHED_NAME).is_file() and not (out / STUDY_NAME).exists()
     for folder, what in ((out, "a study"), (sealed, "an answer sheet")):
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder} is a file; give a folder for {what}")
+        # Each has its own mark: a build that was stopped says nothing of the answer sheet of another study.
+        unfinished = (folder / UNFINISHED_NAME).is_file() and not (folder / STUDY_NAME).exists()
         if folder.is_dir() and any(folder.iterdir()) and not unfinished:
             raise OutputError(f"{folder} is not empty, and {what} is never overwritten; give another folder")
     for leftover in (*(out / IMAGES_NAME).glob("*"), sealed / SHEET_NAME, sealed / LINKS_NAME):
         leftover.unlink(missing_ok=True)
     try:
         sealed.mkdir(parents=True, exist_ok=True, mode=0o700)
+        sealed.chmod(0o700)
     except OSError as error:
         raise OutputError(f"cannot make {sealed}: {error.strerror}; choose another place") from None
-    if not unfinished:
-        write_atomically(out / UNFINISHED_NAME, b"")
+    for folder in (sealed, out):
+        write_atomically(folder / UNFINISHED_NAME, b"", overwrite=True)
 
 
 def _sessions(options: StudyOptions) -> dict[str, Any]:

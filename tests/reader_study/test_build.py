@@ -10,7 +10,8 @@ from PIL import Image
 
 from monai_advenc.datasets.image_folder import find_images
 from monai_advenc.errors import DatasetError, ImageError, OutputError, SettingsError
-from monai_advenc.reader_study.build import UNFINISHED_NAME, StudyOptions, build_study
+from monai_advenc.manifest import MANIFEST_NAME
+from monai_advenc.reader_study.build import UNFINISHED_NAME, StudyOptions, build_study, pair_cases
 from monai_advenc.reader_study.design import Condition
 from monai_advenc.reader_study.links import read_links
 from monai_advenc.reader_study.questions import Question, accept_answers, load_questions, with_classes
@@ -95,11 +96,38 @@ def test_nothing_is_overwritten_and_a_build_that_was_stopped_starts_over(folders
     with pytest.raises(OutputError, match="never overwritten"):
         build(folders, tmp_path)
     (study.folder / STUDY_NAME).unlink()
-    (study.folder / UNFINISHED_NAME).touch()
+    for folder in (study.folder, study.sealed):
+        (folder / UNFINISHED_NAME).touch()
     again = build(folders, tmp_path)
     assert len(list((again.folder / "images").iterdir())) == 24
     assert Study.load(again.folder) == again.built.study
     assert again.sheet.readings.keys() != study.built.study.shapes.keys()
+
+
+def test_a_build_that_goes_on_does_not_touch_the_answer_sheet_of_another_study(
+    folders: Folders, tmp_path: Path, study: StudyOnDisk
+) -> None:
+    sheet = study.built.sheet_path.read_bytes()
+    stopped = tmp_path / "stopped"
+    stopped.mkdir()
+    (stopped / UNFINISHED_NAME).touch()
+    with pytest.raises(OutputError, match="an answer sheet is never overwritten"):
+        build_study(folders.originals, folders.encrypted, stopped, study.sealed, StudyOptions(seed=1))
+    assert study.built.sheet_path.read_bytes() == sheet
+
+
+def test_an_empty_folder_for_the_sheet_is_closed_to_others(folders: Folders, tmp_path: Path) -> None:
+    (tmp_path / "sealed").mkdir(mode=0o755)
+    assert stat.S_IMODE(build(folders, tmp_path).sealed.stat().st_mode) == 0o700
+
+
+def test_one_folder_given_twice_and_folders_the_wrong_way_round_are_refused(tmp_path: Path) -> None:
+    both = write_images(tmp_path / "images")
+    with pytest.raises(DatasetError, match="given twice"):
+        pair_cases(both.originals, both.originals)
+    (both.encrypted.root / MANIFEST_NAME).write_text("{}")
+    with pytest.raises(DatasetError, match="give the originals first"):
+        pair_cases(both.encrypted, both.originals)
 
 
 def test_the_sheet_cannot_be_sealed_into_what_is_served(folders: Folders, tmp_path: Path) -> None:
