@@ -175,8 +175,9 @@ def serve(
 
     output = Output(False)
     loaded = Study.load(study)
+    seal = sealed or sealed_folder_of(study)
     try:
-        links = read_links(sealed or sealed_folder_of(study))
+        links = read_links(seal)
     except DatasetError:
         # The sealed folder may lie on another machine.
         links = ()
@@ -188,6 +189,10 @@ def serve(
     output.say(f"{loaded.title}: {len(loaded.readers)} reader(s). Stop with Ctrl-C; the same command goes on.")
     for name, path in links:
         output.say(f"  {name}  http://{shown_host(host)}:{port}{path}")
+    if not links:
+        output.say(
+            f"  The readers' links are not in {seal}: append the paths in links.csv to http://{shown_host(host)}:{port}"
+        )
     serve_study(study, host, port)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 from pathlib import Path, PurePosixPath
 from typing import Literal, TypeVar
 
@@ -25,6 +26,9 @@ STUDY_NAME = "study.json"
 IMAGES_NAME = "images"
 ANSWERS_NAME = "answers.sqlite"
 SHEET_NAME = "answer_sheet.json"
+
+BYTES_PER_PIXEL = 2
+"""And channel, in the files of images."""
 
 
 class PlannedReading(Settings):
@@ -121,6 +125,17 @@ class Study(Settings):
             if hmac.compare_digest(reader.token_sha256, digest):
                 found = reader
         return found
+
+    def require_images(self, folder: Path) -> None:
+        """Make sure that a folder holds all images, so that no reader meets a missing one.
+
+        Raises:
+            DatasetError: One is missing or cut off.
+        """
+        for name, shape in self.shapes.items():
+            path = folder / IMAGES_NAME / name
+            if not path.is_file() or path.stat().st_size != BYTES_PER_PIXEL * math.prod(shape):
+                raise DatasetError(f"{path} is missing or cut off; copy the whole study, with its {IMAGES_NAME}/")
 
     @classmethod
     def load(cls, folder: Path) -> Study:
