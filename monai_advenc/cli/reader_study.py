@@ -136,6 +136,7 @@ def build(
     if simulated:
         output.say("Trial run: built for simulated readers.")
     output.say(f"{count} cases for {readers} reader(s). The answer sheet is sealed: {built.sheet_path}")
+    output.say(f"Fingerprint, to register before the first answer: {built.study.sheet_sha256}")
     bound = best_possible_bound(count, alpha)
     if bound >= margin:
         output.say(
@@ -150,6 +151,7 @@ def build(
             "out": str(out),
             "cases": count,
             "answer_sheet": str(built.sheet_path),
+            "fingerprint": built.study.sheet_sha256,
             "simulated": simulated,
             "links": [{"reader": name, "url": link} for name, link in links],
         }

@@ -149,15 +149,6 @@ def build_study(
     readers, sealed_readings, links = _draw(cases, options)
     _prepare_folders(out, sealed)
     shapes, names = _write_images(originals, encrypted, cases, out / IMAGES_NAME, progress)
-    sheet = AnswerSheet(
-        nonce=secrets.token_hex(16),
-        seed=options.seed,
-        originals=str(originals.root),
-        encrypted=str(encrypted.root),
-        readings=sealed_readings,
-    )
-    write_json(sealed / SHEET_NAME, sheet.model_dump(mode="json"), mode=_OWNER_ONLY)
-    write_links(sealed, links)
     study = Study(
         title=options.title,
         design=options.design,
@@ -168,8 +159,19 @@ def build_study(
         simulated=options.simulated,
         shapes=shapes,
         readers=tuple(_with_image_names(reader, names) for reader in readers),
-        sheet_sha256=sha256_of(sealed / SHEET_NAME),
+        sheet_sha256="",
     )
+    sheet = AnswerSheet(
+        nonce=secrets.token_hex(16),
+        study_sha256=study.digest(),
+        seed=options.seed,
+        originals=str(originals.root),
+        encrypted=str(encrypted.root),
+        readings=sealed_readings,
+    )
+    write_json(sealed / SHEET_NAME, sheet.model_dump(mode="json"), mode=_OWNER_ONLY)
+    write_links(sealed, links)
+    study = study.model_copy(update={"sheet_sha256": sha256_of(sealed / SHEET_NAME)})
     # Before the study is there: no moment at which a later build could take the sheet of a study for a leftover.
     (sealed / UNFINISHED_NAME).unlink()
     write_json(out / STUDY_NAME, study.model_dump(mode="json"))

@@ -3,13 +3,15 @@
 """The two halves of a study on disk: what the server may know, and the sealed answer sheet that it may not.
 
 ``study.json`` and ``images/`` are served. ``answer_sheet.json`` says which image is which; it lies in another folder,
-readable by its owner alone, and the study holds its checksum: neither can be changed after the first answer unnoticed.
+readable by its owner alone. The sheet holds the checksum of the study, plan and order, and the study that of the sheet:
+neither can be changed alone, and whoever was told the latter before the first answer notices if both were.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import math
 from pathlib import Path, PurePosixPath
 from typing import Literal, TypeVar
@@ -91,7 +93,7 @@ class Study(Settings):
         simulated: No doctors: answers may come from simulated readers, and every output says so.
         shapes: ``(C, H, W)`` of each image file.
         readers: The readers.
-        sheet_sha256: Checksum of the sealed answer sheet.
+        sheet_sha256: Checksum of the sealed answer sheet, which holds that of all the above: the study's fingerprint.
     """
 
     format: Literal["monai-advenc reader study"] = "monai-advenc reader study"
@@ -111,6 +113,11 @@ class Study(Settings):
     def questions_of(self, reading: PlannedReading) -> tuple[Question, ...]:
         """What is asked about a reading."""
         return (FORCED_CHOICE,) if reading.is_pair else self.questions
+
+    def digest(self) -> str:
+        """SHA-256 of all but the checksum of the sheet, which holds this one."""
+        content = self.model_dump(mode="json", exclude={"sheet_sha256"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property
     def class_question(self) -> Question:
@@ -175,6 +182,7 @@ class AnswerSheet(Settings):
 
     Attributes:
         nonce: Random; without it, a reader could try conditions against the checksum.
+        study_sha256: ``Study.digest``: the plan, the questions and the order, as they were built.
         seed: What the randomization was drawn from.
         originals: Where the images came from, for the owner.
         encrypted: The same.
@@ -184,6 +192,7 @@ class AnswerSheet(Settings):
     format: Literal["monai-advenc answer sheet"] = "monai-advenc answer sheet"
     format_version: Literal[1] = 1
     nonce: str
+    study_sha256: str
     seed: int
     originals: str
     encrypted: str
@@ -194,11 +203,16 @@ class AnswerSheet(Settings):
         """Read the answer sheet of a study.
 
         Raises:
-            DatasetError: It is missing, damaged, or not the one that the study was built with.
+            DatasetError: It is missing, damaged, or not the one that the study was built with, or the study changed.
         """
         sheet = _load(cls, path, f"there is no answer sheet {path}; give the file that build sealed")
         if sha256_of(path) != study.sheet_sha256:
             raise DatasetError(f"{path} is not the answer sheet this study was built with, or was changed since")
+        if sheet.study_sha256 != study.digest():
+            raise DatasetError(
+                f"{STUDY_NAME} was changed since it was built; margin, level, questions and order are fixed: put "
+                "back a copy of it"
+            )
         return sheet
 
 

@@ -15,7 +15,7 @@ from monai_advenc.reader_study.build import UNFINISHED_NAME, StudyOptions, build
 from monai_advenc.reader_study.design import Condition
 from monai_advenc.reader_study.links import read_links
 from monai_advenc.reader_study.questions import Question, accept_answers, load_questions, with_classes
-from monai_advenc.reader_study.study import STUDY_NAME, AnswerSheet, Study
+from monai_advenc.reader_study.study import STUDY_NAME, AnalysisPlan, AnswerSheet, Study
 from tests.reader_study.conftest import CLASSES, Folders, StudyOnDisk, build, write_images
 
 
@@ -89,6 +89,23 @@ def test_an_answer_sheet_that_was_changed_is_refused(study: StudyOnDisk) -> None
     study.built.sheet_path.write_text(json.dumps(content))
     with pytest.raises(DatasetError, match="not the answer sheet"):
         AnswerSheet.load(study.built.sheet_path, study.built.study)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"), [("plan", {"margin": 0.3, "alpha": 0.025}), ("questions", []), ("title", "Other")]
+)
+def test_a_plan_that_was_changed_after_the_build_is_refused(study: StudyOnDisk, place: str, value: object) -> None:
+    content = json.loads((study.folder / STUDY_NAME).read_text())
+    content[place] = value
+    (study.folder / STUDY_NAME).write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match="margin, level, questions and order are fixed"):
+        AnswerSheet.load(study.built.sheet_path, Study.load(study.folder))
+
+
+def test_the_fingerprint_is_of_the_plan_too(folders: Folders, tmp_path: Path) -> None:
+    studies = [build(folders, tmp_path / name, plan=AnalysisPlan(margin=m)) for name, m in (("a", 0.05), ("b", 0.1))]
+    assert studies[0].built.study.sheet_sha256 != studies[1].built.study.sheet_sha256
+    assert studies[0].sheet.study_sha256 == Study.load(studies[0].folder).digest()
 
 
 def test_nothing_is_overwritten_and_a_build_that_was_stopped_starts_over(folders: Folders, tmp_path: Path) -> None:
