@@ -101,6 +101,7 @@ def build(
     """
     from monai_advenc.datasets.image_folder import find_images
     from monai_advenc.reader_study.build import StudyOptions, build_study, pair_cases
+    from monai_advenc.reader_study.caveats import TWO_READERS, TWO_READERS_WARNING
     from monai_advenc.reader_study.paired_proportions import best_possible_bound
     from monai_advenc.reader_study.questions import DEFAULT_QUESTIONS, load_questions
     from monai_advenc.reader_study.server import DEFAULT_HOST, DEFAULT_PORT
@@ -120,7 +121,9 @@ def build(
         plan=AnalysisPlan(margin=margin, alpha=alpha),
         simulated=simulated,
     )
-    count = cases or len(pair_cases(before, after))
+    asked = load_questions(questions) if questions else DEFAULT_QUESTIONS
+    paired = len(pair_cases(before, after))
+    count = cases or paired
     with progress("blinding cases", count) as advance:
         built = build_study(
             before,
@@ -128,7 +131,7 @@ def build(
             out,
             sealed or sealed_folder_of(out),
             study_options,
-            load_questions(questions) if questions else DEFAULT_QUESTIONS,
+            asked,
             progress=advance,
         )
     base = f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
@@ -137,6 +140,10 @@ def build(
         output.say("Trial run: built for simulated readers.")
     output.say(f"{count} cases for {readers} reader(s). The answer sheet is sealed: {built.sheet_path}")
     output.say(f"Fingerprint, to register before the first answer: {built.study.sheet_sha256}")
+    if paired < len(before.files):
+        output.say(f"{len(before.files) - paired} originals have no encrypted version and are left out.")
+    if readers == TWO_READERS:
+        output.say(TWO_READERS_WARNING)
     bound = best_possible_bound(count, alpha)
     if bound >= margin:
         output.say(

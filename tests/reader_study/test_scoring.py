@@ -97,6 +97,9 @@ def test_every_number_of_a_small_study_is_that_by_hand(study: StudyOnDisk) -> No
     assert {(each.original_median, each.encrypted_median) for each in scores.times} == {(20.0, 30.0)}
     assert not scores.simulated
     assert any("12 cases are a pilot" in warning for warning in scores.warnings)
+    assert any("Two readers say next to nothing" in warning for warning in scores.warnings)
+    # Alone, reader 1 rules out more than both together, who differ: one degree of freedom.
+    assert overall.interval[0] < second.interval[0] < first.interval[0]
     # 1.96^2 / (24 + 1.96^2).
     assert any("12 cases read by 2 readers could at best rule out a loss of 13.8 %" in w for w in scores.warnings)
 
@@ -194,6 +197,9 @@ def test_from_two_folders_to_the_report_by_commands_alone(folders: Folders, tmp_
     summary = json.loads(built.stdout)
     assert [link["reader"] for link in summary["links"]] == ["Reader 1", "Reader 2"]
     assert all(link["url"].startswith("http://127.0.0.1:8765/r/") for link in summary["links"])
+    assert len(summary["fingerprint"]) == 64
+    told = run.invoke(app, [*map(str, arguments[:4]), "--readers", "2", "--out", str(tmp_path / "other")]).output
+    assert "Two readers say next to nothing" in told
     early = run.invoke(app, ["reader-study", "score", str(study)])
     assert early.exit_code == 2
     assert "serve the study first" in early.stderr

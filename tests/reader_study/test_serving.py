@@ -7,6 +7,7 @@ import json
 import secrets
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -116,6 +117,16 @@ def test_an_answer_sent_twice_counts_once_and_another_one_is_refused(site: Site)
     assert site.send(first.json(), answer_id="a" * 32).status_code == 409
     (answer,) = read_answers(site.study.folder / ANSWERS_NAME)[0]
     assert answer.answers["confidence"] == 4
+
+
+def test_of_many_answers_at_once_one_is_stored(site: Site) -> None:
+    state = site.state()
+    with ThreadPoolExecutor(8) as crowd:
+        sent = list(crowd.map(lambda number: site.send(state, confidence=1 + number % 5), range(16)))
+    (accepted,) = [number for number, response in enumerate(sent) if response.status_code == 200]
+    assert {response.status_code for response in sent} == {200, 409}
+    (answer,) = read_answers(site.study.folder / ANSWERS_NAME)[0]
+    assert answer.answers["confidence"] == 1 + accepted % 5
 
 
 def test_there_is_no_way_to_an_image_or_an_answer_out_of_turn(site: Site) -> None:
