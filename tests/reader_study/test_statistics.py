@@ -118,6 +118,9 @@ def test_kappa_is_not_defined_when_all_name_one_class() -> None:
     assert fleiss_agreement([("a", "a", "a")] * 8, ("a", "b")).kappa is None
     perfect = cohen_agreement(["a", "b"] * 4, ["a", "b"] * 4, ("a", "b"))
     assert perfect.kappa == 1
+    # Eight cases without a disagreement do not say that there is none.
+    assert perfect.interval is None
+    assert fleiss_agreement([("a",) * 3, ("b",) * 3] * 4, ("a", "b")).interval is None
 
 
 def test_the_spread_over_readers_is_that_of_obuchowski_and_rockette_by_hand() -> None:
