@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -281,4 +283,8 @@ def _write_images(
             shapes[name] = (channels, height, width)
             names[_key(condition, case.id)] = name
         progress(1)
+    # Nor does it tell when: neighbors in time would be the two images of one case.
+    written = time.time()
+    for name in shapes:
+        os.utime(folder / name, (written, written))
     return dict(sorted(shapes.items())), names
