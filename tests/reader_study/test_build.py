@@ -61,6 +61,22 @@ def test_the_answer_sheet_knows_what_each_reading_is(study: StudyOnDisk, folders
             assert truth.label == truth.case.split("-")[0]
 
 
+def test_in_pairs_the_encrypted_image_is_on_the_side_that_the_sheet_says(folders: Folders, tmp_path: Path) -> None:
+    study = build(folders, tmp_path, pairs=8)
+    originals = {file.id: np.asarray(Image.open(file.path)).ravel() for file in folders.originals.files}
+    pairs = [reading for reader in study.built.study.readers for reading in reader.readings if reading.is_pair]
+    assert len(pairs) == 16
+    for reading in pairs:
+        truth = study.sheet.readings[reading.id]
+        left, right = (
+            np.frombuffer((study.folder / "images" / image).read_bytes(), dtype="<u2") // 257
+            for image in reading.images
+        )
+        as_it_was, changed = (right, left) if truth.encrypted_side == "left" else (left, right)
+        assert np.array_equal(as_it_was, originals[truth.case])
+        assert not np.array_equal(changed, originals[truth.case])
+
+
 def test_what_readers_must_not_see_is_for_the_owner_alone(study: StudyOnDisk) -> None:
     assert stat.S_IMODE(study.sealed.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in study.sealed.iterdir()} == {0o600}

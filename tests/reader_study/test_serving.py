@@ -239,6 +239,22 @@ def test_a_session_opens_only_after_the_washout(
     assert site.state(1)["session"] == "Session 1"
 
 
+def test_the_washout_counts_from_the_last_answer_and_not_again_once_it_is_over(
+    folders: Folders, tmp_path: Path, serve: Callable[[StudyOnDisk], Site]
+) -> None:
+    site = serve(build(folders, tmp_path, washout_days=28))
+    state = site.state()
+    for _ in range(12):
+        site.now += DAY
+        state = site.send(state).json()
+    assert state["opens_at"] == site.now + 28 * DAY
+    site.now += 28 * DAY
+    following = site.send(site.state()).json()["reading"]["id"]
+    # A clock that is set back shuts nobody out of a session that has begun.
+    site.now -= 10 * DAY
+    assert site.state()["reading"]["id"] == following
+
+
 def test_the_time_leaves_pauses_out(site: Site) -> None:
     state = site.state()
     site.image(state)

@@ -150,6 +150,21 @@ def test_readers_who_err_on_the_very_same_cases_are_worth_one_reader() -> None:
     assert design_effect(generator.random((2, 3, 2000)) < 0.8) < 1.15
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_of_two_methods_for_several_readers_the_more_cautious_decides(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    right = generator.random((2, 3, 80)) < np.array([0.9, 0.8, 0.7])[:, None]
+    found, spread = compare_cautiously(right, 0.1, 0.025), readers_difference(right)
+    assert spread is not None
+    original, encrypted = right
+    gains, losses = int((encrypted & ~original).sum()), int((original & ~encrypted).sum())
+    thinned = FourCells(240 - gains - losses, 0, losses, gains).thinned(design_effect(right))
+    assert found.p == max(spread.non_inferiority_p(0.1), non_inferiority_p(thinned, 0.1))
+    limits = [spread.interval(0.025), difference_interval(thinned)]
+    assert found.interval == (min(low for low, _ in limits), max(high for _, high in limits))
+    assert (found.interval[0] > -0.1) == (found.p < 0.025)
+
+
 @pytest.mark.parametrize("shared", [0.0, 0.5, 1.0])
 def test_a_loss_as_large_as_the_margin_is_seldom_ruled_out_by_simulated_readers(shared: float) -> None:
     generator = np.random.default_rng(1)
