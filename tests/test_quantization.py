@@ -4,8 +4,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
-from monai_advenc.errors import ImageError
+from monai_advenc.errors import ImageError, SettingsError
 from monai_advenc.perturbation import GEOMETRIES
 from monai_advenc.quantization import coarsest_levels, round_to_grid
 
@@ -92,3 +93,58 @@ def test_all_formats_hold_the_pixels_of_the_coarsest() -> None:
     assert coarsest_levels(("nifti", "png16")) == 65535
     assert coarsest_levels(("nifti",)) is None
     assert coarsest_levels(("png16", "png8")) == 255
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    stored=st.integers(8, 70000),
+    radius=st.floats(0.05, 3),
+    norm=st.sampled_from(["l2", "linf"]),
+    share_of_range=st.floats(0.3, 1),
+    seed=st.integers(0, 1000),
+)
+def test_files_on_their_own_grid_change_by_whole_units_in_the_ball_and_in_range(
+    stored: int, radius: float, norm: str, share_of_range: float, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    # What a reader makes of integers 0 to stored, some of the range unused; the ends occur.
+    unit = share_of_range / stored
+    offset = (1 - share_of_range) * torch.rand((), generator=generator, dtype=torch.float64)
+    integers = torch.randint(-stored // 4, stored + stored // 4, (3, 1, 12, 12), generator=generator).clamp(0, stored)
+
+    def read(values: Tensor) -> Tensor:
+        return (offset + values * unit).float()
+
+    originals = read(integers)
+    mask = torch.rand(3, 1, 12, 12, generator=generator) < 0.7
+    change = torch.randn(originals.shape, generator=generator) * mask
+    images = (originals + change / GEOMETRIES[norm].length(change)[:, None, None, None] * radius).clamp(0, 1)
+    units = torch.full((3,), unit, dtype=torch.float64)
+    try:
+        rounded = round_to_grid(images, originals, unit=units, radius=radius, norm=norm, mask=mask)
+    except ImageError:
+        assert unit > radius
+        return
+    written = ((rounded.double() - offset) / unit).round()
+    assert torch.equal(rounded[~mask], originals[~mask])
+    assert torch.equal(written[~mask].long(), integers[~mask])
+    assert ((read(written) - rounded).abs() <= 2**-23).all()
+    assert (GEOMETRIES[norm].length(read(written).double() - originals.double()) <= radius).all()
+    assert rounded.min() >= 0
+    assert rounded.max() <= 1
+
+
+def test_each_image_has_its_own_unit() -> None:
+    originals = torch.full((2, 1, 8, 8), 0.5)
+    images = originals + 0.11
+    rounded = round_to_grid(images, originals, unit=torch.tensor([0.1, 0.02]), radius=10)
+    assert torch.allclose(rounded[:, 0, 0, 0], torch.tensor([0.6, 0.62]))
+
+
+def test_one_grid_a_file() -> None:
+    images = torch.rand(1, 1, 8, 8)
+    with pytest.raises(SettingsError, match="not both"):
+        round_to_grid(images, images, levels=255, unit=torch.tensor([0.1]), radius=1)
+    for unit in (torch.tensor([0.1, 0.1]), torch.tensor([0.0]), torch.tensor([float("nan")])):
+        with pytest.raises(SettingsError, match="unit"):
+            round_to_grid(images, images, unit=unit, radius=1)
