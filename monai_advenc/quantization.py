@@ -182,7 +182,9 @@ def round_to_grid(
     def length(factor: Tensor) -> Tensor:
         return GEOMETRIES[norm].length(rounded(factor).double() - exact)
 
-    if (grid.unit > radius).any() or (length(0 * one) > allowed).any():
+    least = length(0 * one)
+    # Where the original lies on the grid and the next value is outside, no pixel could change.
+    if ((least > allowed) | ((least == 0) & (grid.unit.flatten() > radius))).any():
         finest = round(1 / grid.unit.max().item()) + 1
         raise ImageError(
             f"a grid of {finest} gray levels is too coarse for a radius of {radius:.4g}; choose a finer file format"
