@@ -226,3 +226,18 @@ def test_identical_images_have_a_finite_psnr(originals: ImageFolder, base: nn.Mo
     itself = find_images(tmp_path / "out", CLASSES)
     rows = survival_of_folder(tmp_path / "out", base, key, originals=itself, most=2)
     assert {row.psnr_db for row in rows} == {IDENTICAL_PSNR_DB}
+
+
+@pytest.mark.parametrize("file_format", ["png8", "png16", "nifti"])
+def test_radius_and_psnr_hold_for_every_file_at_the_paper_s_budget_per_pixel(
+    originals: ImageFolder, base: nn.Module, tmp_path: Path, file_format: str
+) -> None:
+    settings = PerturbationSettings(radius=2, step_size=0.5, steps=4, reference_side=320)
+    key = EncryptionKey.draw(CLASSES, settings, seed=1)
+    options = EncryptionOptions(formats=(file_format,), precision="fp32")
+    encrypt_folder(originals, tmp_path / "out", key, base, options)
+    outcome = verify_folder(tmp_path / "out", originals=originals)
+    assert outcome.problems == ()
+    assert outcome.budget is not None
+    assert outcome.budget.l2.max <= 2 * 32 / 320
+    assert outcome.budget.psnr_db.min >= 44.0  # 20 log10(320 / 2) is 44.08; figures are rounded in the manifest.
