@@ -3,9 +3,10 @@
 """Whether 8-bit files protect as well as float ones: victims trained on both, and on naively rounded files.
 
 For each seed the training images are encrypted once with a fresh key, at the paper's budget per pixel (one base network
-for all seeds, unless ``--base-per-seed``). The same encrypted images are then written as float32 NIfTI, as 8-bit PNG, and as 8-bit PNG rounded naively; the files
-are read back, and victims with the same seed are trained on each. Rows are appended to a JSON-lines file as they
-finish; a second run does only what is missing. The table is drawn from that file alone.
+for all seeds, unless ``--base-per-seed``). The same encrypted images are then written as float32 NIfTI, as 8-bit PNG,
+and as 8-bit PNG rounded naively; the files are read back, and victims with the same seed are trained on each. Rows are
+appended to a JSON-lines file as they finish; a second run does only what is missing. The table is drawn from that file
+alone.
 
     python scripts/evaluate_eight_bit.py data/train data/test --out results/eight_bit
 """
@@ -63,12 +64,12 @@ def main() -> None:
 
     for seed in map(int, options.seeds.split(",")):
         evaluate_seed(seed, train_set, test_set, options, rows, keep)
+        bases = "one for each seed" if options.base_per_seed else "one for all seeds"
         context = {
             "images": f"{len(train_set)} for training ({options.per_class} a class, drawn once), {len(test_set)} for "
             f"testing, classes {', '.join(train_set.classes)}, {options.size}x{options.size} pixels",
-            "networks": f"base {options.base} ({'one for each seed' if options.base_per_seed else 'one for all seeds'}), "
-            f"victims {options.victims}, {options.epochs} epochs each, CPU, "
-            "pairs of arms with the same seeds",
+            "networks": f"base {options.base} ({bases}), victims {options.victims}, {options.epochs} epochs each, "
+            "CPU, the arms of a seed with the same seeds",
             "perturbation": f"{options.combiner}, augmentation-aware, {options.steps} steps of 2.5 radius / "
             f"{options.steps}, radius {radius_at(options.size):.3g} (the paper's budget per pixel)",
             "code": options.code,
