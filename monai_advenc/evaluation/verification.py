@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -199,7 +200,8 @@ class _Check:
             yield str(error)
             return
         fidelity = measure_fidelity(image[None], original[None])[0]
-        measured = record.model_copy(update=fidelity.as_dict())
+        distances: dict[str, Any] = fidelity.as_dict()
+        measured = replace(record, **distances)
         self.measured.append(measured)
         if abs(measured.l2 - record.l2) > TOLERANCE * max(record.l2, record.radius):
             yield f"is {measured.l2:.6g} from its original, the manifest says {record.l2:.6g}"
