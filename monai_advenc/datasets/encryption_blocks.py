@@ -18,6 +18,7 @@ from monai_advenc.acceleration import PreparedNetworks
 from monai_advenc.datasets.encryption_options import EncryptionOptions
 from monai_advenc.datasets.image_file import read_image, read_region, resize_image, to_gray
 from monai_advenc.datasets.image_folder import ImageFile, ImageFolder
+from monai_advenc.datasets.written_file import read_written
 from monai_advenc.encryption import encrypt_batch
 from monai_advenc.errors import AdvencError, ImageError, OutputError
 from monai_advenc.fidelity import SMALLEST_SIDE, measure_fidelity
@@ -199,7 +200,7 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
             written.append(FileRecord(path=path.as_posix(), format=name, sha256=hashlib.sha256(content).hexdigest()))
         channels, height, width = encrypted.shape
         # Measured on what a reader of the file gets, not on the tensor before writing.
-        stored = read_image(self.out / written[0].path)
+        stored = read_written(self.out / written[0].path, written[0].format)
         fidelity = measure_fidelity(stored[None], original[None])[0]
         return ImageRecord(
             id=file.id,
