@@ -1,0 +1,282 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The frames of one DICOM file: where each lies, what its stored values mean, and their decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.pixels.processing import apply_modality_lut
+
+from monai_advenc.errors import VolumeError
+from monai_advenc.volumes.dicom_file import in_one_line, kind_of, numbers
+from monai_advenc.volumes.volume import Affine
+
+Pixels = NDArray[np.float32]
+
+_PIXEL_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+"""Distances in the patient come first; those on the detector serve where there are no others."""
+
+_OUT_OF_SQUARE = 0.01
+"""How far row and column direction may be from right angles and unit length; headers round their numbers."""
+
+
+@dataclass(frozen=True)
+class FramePlane:
+    """Where the pixels of a frame lie (PS3.3, C.7.6.2), in mm in DICOM's LPS+ patient coordinates.
+
+    Attributes:
+        position: Center of the first pixel.
+        rows: Unit vector along a row, in the direction of increasing column index.
+        columns: Unit vector along a column, in the direction of increasing row index.
+        spacing: Distance of neighboring rows, and of neighboring columns.
+    """
+
+    position: tuple[float, float, float]
+    rows: tuple[float, float, float]
+    columns: tuple[float, float, float]
+    spacing: tuple[float, float]
+
+    @property
+    def normal(self) -> NDArray[np.float64]:
+        """Unit vector along which slices are sorted: ``rows`` x ``columns``."""
+        normal: NDArray[np.float64] = np.cross(self.rows, self.columns)
+        return normal / np.linalg.norm(normal)
+
+    def affine(self, step: NDArray[np.float64]) -> Affine:
+        """4x4, from (column, row, slice) to RAS+ world coordinates in mm; ``step`` leads to the next slice in LPS+."""
+        affine = np.eye(4)
+        affine[:3, 0] = np.multiply(self.rows, self.spacing[1])
+        affine[:3, 1] = np.multiply(self.columns, self.spacing[0])
+        affine[:3, 2] = step
+        affine[:3, 3] = self.position
+        lps_to_ras: Affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+        return lps_to_ras
+
+
+@dataclass(frozen=True)
+class DicomFrame:
+    """One frame of a DICOM file, and what is needed to write it back.
+
+    Attributes:
+        path: The file.
+        index: 0-based index in a multi-frame file; ``None`` in a single-frame file.
+        sop_instance_uid: SOP Instance UID of the file.
+        shape: Rows and columns.
+        plane: Where the frame lies; ``None`` if the file does not say, as for projections.
+        unplaced_spacing: Distance of neighboring rows and columns in mm where there is no plane; 1 if the file does not
+            say.
+        thickness: Distance to the next slice by the header, in mm; ``None`` if the file does not say.
+        slope: Rescale slope of the modality LUT; 1 where the file has none.
+        intercept: Rescale intercept; 0 where the file has none.
+        linear: Whether a voxel is ``slope * stored + intercept`` of a stored whole number. ``False`` for a modality LUT
+            sequence, which is a table, and for float pixels.
+        bits_stored: Bits that hold the value: stored values lie in this range.
+        inverted: Whether viewers show low values bright (MONOCHROME1).
+        signed: Whether stored values are signed (Pixel Representation 1).
+        transfer_syntax: Transfer Syntax UID of the file.
+    """
+
+    path: Path
+    index: int | None
+    sop_instance_uid: str
+    shape: tuple[int, int]
+    plane: FramePlane | None
+    unplaced_spacing: tuple[float, float]
+    thickness: float | None
+    slope: float
+    intercept: float
+    linear: bool
+    bits_stored: int
+    inverted: bool
+    signed: bool
+    transfer_syntax: str
+
+
+def frames_of(dataset: FileDataset, path: Path) -> tuple[DicomFrame, ...]:
+    """The frames of a file, from its header.
+
+    Raises:
+        VolumeError: No gray image that a volume could be made of; or the header is damaged.
+    """
+    return in_one_line(path, lambda: _frames_of(dataset, path))
+
+
+def _frames_of(dataset: FileDataset, path: Path) -> tuple[DicomFrame, ...]:
+    _require_gray_image(dataset, path)
+    count = int(dataset.get("NumberOfFrames") or 1)
+    groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    shared = (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
+    if count < 1 or (groups and len(groups) != count):
+        raise VolumeError(f"{path} says {count} frames and describes {len(groups)}; get the file again")
+    if count > 1 and not groups:
+        return tuple(_frame(dataset, path, index, (dataset,), placed=False) for index in range(count))
+    return tuple(
+        _frame(dataset, path, index if count > 1 else None, (group, shared, dataset))
+        for index, group in enumerate(groups or [Dataset()])
+    )
+
+
+def _frame(
+    dataset: FileDataset,
+    path: Path,
+    index: int | None,
+    places: tuple[Dataset, ...],
+    *,
+    placed: bool = True,
+) -> DicomFrame:
+    transformation = _functional_group(places, "PixelValueTransformationSequence")
+    measures = _functional_group(places, "PixelMeasuresSequence")
+    slope = _number(transformation, "RescaleSlope", 1.0)
+    if slope == 0:
+        raise VolumeError(f"{path} has rescale slope 0, which makes every pixel the same; get the file again")
+    is_float = _has_float_pixels(dataset)
+    return DicomFrame(
+        path=path,
+        index=index,
+        sop_instance_uid=str(dataset.get("SOPInstanceUID") or ""),
+        shape=(int(dataset.Rows), int(dataset.Columns)),
+        plane=_plane(places, path) if placed else None,
+        unplaced_spacing=_pixel_spacing(measures) or (1.0, 1.0),
+        thickness=_number(measures, "SpacingBetweenSlices", 0) or _number(measures, "SliceThickness", 0) or None,
+        slope=slope,
+        intercept=_number(transformation, "RescaleIntercept", 0.0),
+        linear=not is_float and not dataset.get("ModalityLUTSequence"),
+        bits_stored=int(dataset.BitsAllocated if is_float else dataset.BitsStored),
+        inverted=str(dataset.PhotometricInterpretation) == "MONOCHROME1",
+        signed=is_float or int(dataset.get("PixelRepresentation") or 0) == 1,
+        transfer_syntax=str(dataset.file_meta.TransferSyntaxUID),
+    )
+
+
+def _functional_group(places: tuple[Dataset, ...], name: str) -> Dataset:
+    """A functional group's item: of the frame, else shared by all frames, else the data set of a single-frame file."""
+    for place in places[:-1]:
+        if place.get(name):
+            item: Dataset = place[name].value[0]
+            return item
+    return places[-1]
+
+
+def _number(dataset: Dataset, keyword: str, default: float) -> float:
+    found = numbers(dataset, keyword, 1)
+    return default if found is None else found[0]
+
+
+def _plane(places: tuple[Dataset, ...], path: Path) -> FramePlane | None:
+    position = numbers(_functional_group(places, "PlanePositionSequence"), "ImagePositionPatient", 3)
+    directions = numbers(_functional_group(places, "PlaneOrientationSequence"), "ImageOrientationPatient", 6)
+    if position is None or directions is None:
+        return None
+    spacing = _pixel_spacing(_functional_group(places, "PixelMeasuresSequence"))
+    if spacing is None:
+        raise VolumeError(f"{path} has a position but no pixel spacing; get the file again")
+    rows, columns = np.array(directions[:3]), np.array(directions[3:])
+    lengths = np.linalg.norm(rows), np.linalg.norm(columns)
+    if max(abs(length - 1) for length in lengths) > _OUT_OF_SQUARE or abs(rows @ columns) > _OUT_OF_SQUARE:
+        raise VolumeError(f"{path} has the orientation {directions}; expected two unit vectors at right angles")
+    row, column = rows / lengths[0], columns / lengths[1]
+    return FramePlane(
+        position=(position[0], position[1], position[2]),
+        rows=(float(row[0]), float(row[1]), float(row[2])),
+        columns=(float(column[0]), float(column[1]), float(column[2])),
+        spacing=spacing,
+    )
+
+
+def _pixel_spacing(dataset: Dataset) -> tuple[float, float] | None:
+    """Distance of neighboring rows and of neighboring columns in mm; ``None`` where the file does not say."""
+    for keyword in _PIXEL_SPACINGS:
+        spacing = numbers(dataset, keyword, 2)
+        if spacing is not None:
+            if min(spacing) <= 0:
+                raise VolumeError(f"{keyword} is {spacing}; expected two positive numbers")
+            return spacing[0], spacing[1]
+    return None
+
+
+def _has_float_pixels(dataset: Dataset) -> bool:
+    """Whether the pixels are floats: those images have no bits stored (parametric maps, PS3.3, C.7.6.24)."""
+    return "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset or "BitsStored" not in dataset
+
+
+def _require_gray_image(dataset: FileDataset, path: Path) -> None:
+    if kind_of(dataset) != "image":
+        what = str(dataset.get("Modality") or "an object without pixels")
+        raise VolumeError(f"{path} is no image ({what}); a segmentation or contours go in as the mask")
+    color = str(dataset.get("PhotometricInterpretation") or "")
+    if int(dataset.get("SamplesPerPixel") or 1) != 1 or not color.startswith("MONOCHROME"):
+        raise VolumeError(f"{path} is no gray image ({color or 'no photometric interpretation'}): expected MONOCHROME")
+    if "MOSAIC" in [str(each).upper() for each in _values(dataset, "ImageType")]:
+        raise VolumeError(f"{path} is a Siemens mosaic (many slices tiled into one picture); convert it with dcm2niix")
+    if min(int(dataset.Rows), int(dataset.Columns)) < 1:
+        raise VolumeError(f"{path} has {dataset.Rows} rows and {dataset.Columns} columns; get the file again")
+    allocated = int(dataset.get("BitsAllocated") or 0)
+    if not _has_float_pixels(dataset) and (allocated not in (8, 16) or not 1 <= int(dataset.BitsStored) <= allocated):
+        raise VolumeError(f"{path} has pixels of {dataset.BitsStored} in {allocated} bits; expected 8 to 16 bits")
+
+
+def _values(dataset: Dataset, keyword: str) -> list[Any]:
+    value = dataset.get(keyword) or []
+    return [value] if isinstance(value, str) else list(value)
+
+
+def decode_frames(dataset: FileDataset, frames: Sequence[DicomFrame]) -> tuple[Pixels, NDArray[np.bool_] | None]:
+    """Decode frames of one file.
+
+    Args:
+        dataset: The file, read with its pixels.
+        frames: Which frames of it.
+
+    Returns:
+        The values after the modality LUT (PS3.3, C.11.1), ``(N, rows, columns)``, float32; and where the file says
+        that there is only padding (PS3.3, C.7.5.1.1.2), or ``None`` if it does not say.
+
+    Raises:
+        VolumeError: Damaged, of a transfer syntax without decoder, or not finite.
+    """
+    path = frames[0].path
+    return in_one_line(path, lambda: _decode_frames(dataset, frames, path))
+
+
+def _decode_frames(
+    dataset: FileDataset, frames: Sequence[DicomFrame], path: Path
+) -> tuple[Pixels, NDArray[np.bool_] | None]:
+    stored = dataset.pixel_array
+    if stored.ndim == 2:
+        stored = stored[None]
+    stored = stored[[frame.index or 0 for frame in frames]]
+    if dataset.get("ModalityLUTSequence"):
+        values = apply_modality_lut(stored, dataset).astype(np.float32)
+    else:
+        slopes, intercepts = (
+            np.array([getattr(frame, name) for frame in frames])[:, None, None] for name in ("slope", "intercept")
+        )
+        # In double precision, as pydicom does it; a slope of 1 and an intercept of 0 change nothing.
+        values = (stored.astype(np.float64) * slopes + intercepts).astype(np.float32)
+    if not np.isfinite(values).all():
+        raise VolumeError(f"{path} holds NaN or infinite pixels; mend or leave out the case")
+    return values, _padding(dataset, stored)
+
+
+def _padding(dataset: FileDataset, stored: NDArray[Any]) -> NDArray[np.bool_] | None:
+    value = numbers(dataset, "PixelPaddingValue", 1)
+    if value is None or not np.issubdtype(stored.dtype, np.integer):
+        return None
+    limit = numbers(dataset, "PixelPaddingRangeLimit", 1) or value
+    first, last = sorted(_in_range(each[0], stored.dtype) for each in (value, limit))
+    padding: NDArray[np.bool_] = (stored >= first) & (stored <= last)
+    return padding
+
+
+def _in_range(value: float, dtype: np.dtype[Any]) -> float:
+    """A padding value that was written with the other signedness, as the pixels have it."""
+    limits = np.iinfo(dtype)
+    span = 2.0**limits.bits
+    return value - span if value > limits.max else value + span if value < limits.min else value
