@@ -12,8 +12,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
-import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ from pydicom.valuerep import format_number_as_ds
 from monai_advenc import __version__
 from monai_advenc.errors import ImageError
 from monai_advenc.manifest import NOTICE
+from monai_advenc.volumes.dicom_file import quiet_parsers
 from monai_advenc.volumes.dicom_identity import IdentityRule, coded, keyed_uid, uid_of_digest
 from monai_advenc.volumes.volume import Affine
 
@@ -157,6 +158,13 @@ def derive(
         ImageError: The source cannot be written: a modality LUT that is a table, no SOP class, color.
     """
     require_writable(source)
+    with _as_lenient_as_the_source():
+        return _derive(source, stored, derivation, frame, grid)
+
+
+def _derive(
+    source: FileDataset, stored: NDArray[Any], derivation: Derivation, frame: int | None, grid: NewGrid | None
+) -> Dataset:
     derived = copy.deepcopy(_without_pixels(source))
     origin = _origins(source, frame)
     instance = str(source.get("SOPInstanceUID") or "")
@@ -164,8 +172,7 @@ def derive(
     lossy = _lossy_compression(source)
     for keyword in _STALE:
         derived.pop(keyword, None)
-    if frame is not None:
-        _keep_one_frame(derived, frame)
+    _keep_one_frame(derived, frame or 0)
     if grid is not None:
         _set_geometry(derived, grid)
     if derivation.identity is not None:
@@ -201,11 +208,16 @@ def encode_dicom(derived: Dataset) -> bytes:
     meta.ImplementationVersionName = SOFTWARE.upper().replace("-", "_")
     derived.file_meta = meta
     buffer = io.BytesIO()
-    # What breaks a rule in the source is kept as it is: it is not ours to mend.
-    with pydicom.config.disable_value_validation(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _as_lenient_as_the_source():
         dcmwrite(buffer, derived, enforce_file_format=True)
     return buffer.getvalue()
+
+
+@contextmanager
+def _as_lenient_as_the_source() -> Iterator[None]:
+    """What breaks a rule in the source is kept as it is: it is not ours to mend."""
+    with pydicom.config.disable_value_validation(), quiet_parsers():
+        yield
 
 
 def _without_pixels(source: FileDataset) -> Dataset:
@@ -252,7 +264,8 @@ def _lossy_compression(source: FileDataset) -> dict[str, Any]:
 
 
 def _keep_one_frame(derived: Dataset, frame: int) -> None:
-    derived.NumberOfFrames = 1
+    if "NumberOfFrames" in derived:
+        derived.NumberOfFrames = 1
     if derived.get(_PER_FRAME):
         derived.PerFrameFunctionalGroupsSequence = Sequence([derived.PerFrameFunctionalGroupsSequence[frame]])
     for keyword in ("FrameTimeVector", "FrameLabelVector", "SliceVector"):

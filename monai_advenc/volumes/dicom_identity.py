@@ -67,6 +67,8 @@ _IDENTITY_WORDS = (
     "InstitutionName",
     "InstitutionAddress",
 )
+Actions = dict[BaseTag, str]
+
 _SHORTEST_WORD = 4
 """Shorter names and numbers stand in innocent text by chance."""
 
@@ -130,15 +132,14 @@ class IdentityRule:
         if self.choice == "keep":
             return
         pseudonym = self._pseudonym(dataset)
-        self._clean(dataset, frozenset(_identity_words(dataset)))
+        actions = _table_actions("PerFrameFunctionalGroupsSequence" in dataset)
+        self._clean(dataset, actions, frozenset(_identity_words(dataset)))
         if self.choice == "pseudonym":
             dataset.PatientName = pseudonym
             dataset.PatientID = pseudonym
         dataset.PatientIdentityRemoved = "YES"
         dataset.LongitudinalTemporalInformationModified = "REMOVED"
-        dataset.DeidentificationMethod = (
-            f"PS3.15 Basic Application Level Confidentiality Profile by monai-advenc {__version__}"[:64]
-        )
+        dataset.DeidentificationMethod = f"PS3.15 Basic Profile, monai-advenc {__version__}"
         dataset.DeidentificationMethodCodeSequence = Sequence(
             [coded(codes.DCM.BasicApplicationConfidentialityProfile)]  # type: ignore[attr-defined]  # Made at run time.
         )
@@ -153,40 +154,42 @@ class IdentityRule:
             parts = [str(dataset.get("StudyInstanceUID") or "")]
         return "P-" + self.key.tag("patient", "\0".join(parts).encode())[:16].upper()
 
-    def _clean(self, dataset: Dataset, words: frozenset[str]) -> None:
+    def _clean(self, dataset: Dataset, actions: Actions, words: frozenset[str]) -> None:
         for tag in list(dataset.keys()):
             if tag.is_private or not (dictionary_has_tag(tag) or repeater_has_tag(tag)) or tag.group >> 8 == 0x60:
                 del dataset[tag]
                 continue
             try:
                 element = dataset[tag]
-                self._clean_element(dataset, element, words)
+                self._clean_element(dataset, element, actions, words)
             except Exception:  # noqa: BLE001  # A value that cannot be read cannot be known to be harmless.
                 del dataset[tag]
 
-    def _clean_element(self, dataset: Dataset, element: DataElement, words: frozenset[str]) -> None:
-        action = _table_actions().get(element.tag) or ("X" if element.tag.group >> 8 == 0x50 else "")
+    def _clean_element(
+        self, dataset: Dataset, element: DataElement, actions: Actions, words: frozenset[str]
+    ) -> None:
+        action = actions.get(element.tag) or ("X" if element.tag.group >> 8 == 0x50 else "")
         if action == "X" or (element.VR in _MOMENT and not action):
             del dataset[element.tag]
             return
         if element.VR == "UI":
             _replace(element, self.uid)
         elif action == "D":
-            self._replace_by_dummy(element, words)
+            self._replace_by_dummy(element)
         elif action == "Z" or (element.VR == "PN" and not action):
             element.value = Sequence() if element.VR == "SQ" else None
         elif element.VR in _FREE_TEXT and any(word in str(element.value).lower() for word in words):
             element.value = None
         if element.VR == "SQ":
             for item in element.value:
-                self._clean(item, words)
+                self._clean(item, actions, words)
 
-    def _replace_by_dummy(self, element: DataElement, words: frozenset[str]) -> None:
+    def _replace_by_dummy(self, element: DataElement) -> None:
         """A value that says nothing where the image would be incomplete without one."""
         if element.VR == "SQ":
             for item in element.value:
                 for inner in item:
-                    self._replace_by_dummy(inner, words)
+                    self._replace_by_dummy(inner)
         elif element.VR in _NUMBER:
             element.value = 0
         elif element.VR in _BINARY:
@@ -226,10 +229,11 @@ def _identity_words(dataset: Dataset) -> Iterator[str]:
 
 
 @cache
-def _table_actions() -> dict[BaseTag, str]:
+def _table_actions(is_enhanced: bool) -> Actions:
     """Action of each tag of table E.1-1: X remove, Z empty, D dummy, U new UID.
 
-    Where the table leaves a choice by what the kind of image requires, the one that satisfies all of them.
+    Where the table leaves a choice by what the kind of image requires: enhanced objects require values that classic
+    ones can lack.
     """
     table = dicom_anonymization_database_selector(TABLE_EDITION)
     chosen = {
@@ -237,13 +241,16 @@ def _table_actions() -> dict[BaseTag, str]:
         "Z_TAGS": "Z",
         "X_Z_TAGS": "Z",
         "D_TAGS": "D",
-        "Z_D_TAGS": "D",
-        "X_D_TAGS": "D",
-        "X_Z_D_TAGS": "D",
+        "Z_D_TAGS": "D" if is_enhanced else "Z",
+        "X_D_TAGS": "D" if is_enhanced else "X",
+        "X_Z_D_TAGS": "D" if is_enhanced else "X",
         "U_TAGS": "U",
         "X_Z_U_STAR_TAGS": "U",
     }
-    actions = {BaseTag(tag[0] << 16 | tag[1]): action for name, action in chosen.items() for tag in table[name] if len(tag) == 2}
+    # Repeating groups, which have four numbers there, are handled by their groups.
+    actions = {
+        BaseTag(tag[0] << 16 | tag[1]): action for name, action in chosen.items() for tag in table[name] if len(tag) == 2
+    }
     # Contributing equipment: places and people of earlier processing. The table lists its parts alone.
     actions[BaseTag(0x0018A001)] = "X"
     return actions
