@@ -40,8 +40,8 @@ def _measure(laboratory: Laboratory, preset: Preset, part: str, seed: int) -> Fo
     }
     columns: dict[str, float] = {}
     for column, (source, target) in domains.items():
-        # Both sources begin with the same images.
-        part_of_source = source if preset.adaptation_size is None else source.subset(range(preset.adaptation_size))
+        size = preset.adaptation_size
+        part_of_source = source if size is None else source.first_of_each_class(size)
         columns |= _adapt(laboratory, preset, part, seed, column, part_of_source, target)
     return Found({part: columns})
 
