@@ -8,6 +8,7 @@ uninterrupted one.
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +17,7 @@ from typing import Literal
 
 import numpy as np
 from pydantic import ValidationError, field_validator
+from typing_extensions import Self
 
 from monai_advenc.errors import SettingsError, VerificationError
 from monai_advenc.files import write_json
@@ -74,6 +76,40 @@ class ImageRecord(Settings):
     source_tag: str
 
 
+class SliceRecord(Settings):
+    """One encrypted slice of a volume: its index along the RAS axis, and the distances of :class:`ImageRecord`."""
+
+    index: int
+    radius: float
+    l2: float
+    linf: float
+    rms_gray_levels: float
+    psnr_db: float
+    ssim: float
+
+
+class VolumeRecord(Settings):
+    """One volume of which slices were encrypted.
+
+    Attributes:
+        id: Unique within the data set.
+        label: Class name.
+        files: What was written: one NIfTI file, or one DICOM file for each slice, encrypted or not.
+        plane: Direction of the slices.
+        slices: The encrypted slices, measured on the written files.
+        left_alone: How many slices are as they were, to the last stored value.
+        source_tag: Keyed checksum of the stored values and of what was to be encrypted.
+    """
+
+    id: str
+    label: str
+    files: tuple[FileRecord, ...]
+    plane: str
+    slices: tuple[SliceRecord, ...]
+    left_alone: int
+    source_tag: str
+
+
 class Distribution(Settings):
     """Minimum, mean, median, 95th percentile and maximum of one quantity over the images."""
 
@@ -107,8 +143,8 @@ class Budget(Settings):
     ssim: Distribution
 
     @classmethod
-    def of(cls, norm: str, images: Sequence[ImageRecord]) -> Budget:
-        """Summarize the records of all images."""
+    def of(cls, norm: str, images: Sequence[ImageRecord | SliceRecord]) -> Budget:
+        """Summarize the records of all images or slices."""
         quantities = ("l2", "rms_gray_levels", "psnr_db", "ssim")
         return cls(norm=norm, **{name: Distribution.of([getattr(i, name) for i in images]) for name in quantities})
 
@@ -135,22 +171,15 @@ class RunHeader(Settings):
     software: dict[str, str]
 
 
-class Manifest(Settings):
-    """The content of ``manifest.json``."""
-
-    format: Literal["monai-advenc manifest"] = "monai-advenc manifest"
-    format_version: Literal[1] = 1
-    notice: str = NOTICE
-    header: RunHeader
-    budget: Budget
-    images: tuple[ImageRecord, ...]
+class _Saved(Settings):
+    """What both kinds of manifest have in common: a file of their folder."""
 
     def save(self, folder: Path) -> None:
         """Write ``manifest.json`` into ``folder``, replacing an earlier one."""
         write_json(folder / MANIFEST_NAME, self.model_dump(mode="json"), overwrite=True)
 
     @classmethod
-    def load(cls, folder: Path) -> Manifest:
+    def load(cls, folder: Path) -> Self:
         """Read ``manifest.json`` in ``folder``.
 
         Raises:
@@ -166,10 +195,41 @@ class Manifest(Settings):
             raise VerificationError(f"{path} is damaged ({problem}); get the data set again") from None
 
 
+class Manifest(_Saved):
+    """The content of ``manifest.json`` of encrypted images."""
+
+    format: Literal["monai-advenc manifest"] = "monai-advenc manifest"
+    format_version: Literal[1] = 1
+    notice: str = NOTICE
+    header: RunHeader
+    budget: Budget
+    images: tuple[ImageRecord, ...]
+
+
+class VolumeManifest(_Saved):
+    """The content of ``manifest.json`` of encrypted volumes; the budget is over the encrypted slices."""
+
+    format: Literal["monai-advenc volume manifest"] = "monai-advenc volume manifest"
+    format_version: Literal[1] = 1
+    notice: str = NOTICE
+    header: RunHeader
+    budget: Budget
+    volumes: tuple[VolumeRecord, ...]
+
+
+def holds_volumes(folder: Path) -> bool:
+    """Whether the manifest in ``folder``, if there is one, is of volumes."""
+    try:
+        content = json.loads((folder / MANIFEST_NAME).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("format") == "monai-advenc volume manifest"
+
+
 def software_versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide the bytes of an encrypted image."""
     versions = {"python": platform.python_version()}
-    for package in ("monai-advenc", "torch", "monai", "numpy", "pillow", "nibabel"):
+    for package in ("monai-advenc", "torch", "monai", "numpy", "pillow", "nibabel", "pydicom"):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:

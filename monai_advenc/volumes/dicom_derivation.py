@@ -24,7 +24,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes
-from pydicom.uid import ExplicitVRLittleEndian, JPEG2000, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
+from pydicom.uid import JPEG2000, UID, ExplicitVRLittleEndian, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 from pydicom.valuerep import format_number_as_ds
 
 from monai_advenc import __version__
@@ -65,6 +65,7 @@ _OF_THE_OLD_GRID = (
     *("PixelAspectRatio", "SliceLocation", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "SpacingBetweenSlices"),
     *("PixelSpacingCalibrationType", "PixelSpacingCalibrationDescription"),
 )
+_PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _PER_FRAME, _SHARED = "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"
 
 
@@ -114,7 +115,7 @@ class Derivation:
         return cls(
             title="cross-section",
             description=f"{SLICED}: {plane}, not changed otherwise. A working copy; not for distribution.",
-            code=codes.DCM.SpatiallyRelatedFramesExtractedFromTheVolume,  # type: ignore[attr-defined]
+            code=codes.DCM.SpatiallyRelatedFramesExtractedFromTheVolume,
             new_uid=new_uid,
         )
 
@@ -129,7 +130,7 @@ class Derivation:
         return cls(
             title=PERTURBED,
             description=f"{PERTURBED} (key {identity.key.key_id}). {NOTICE}",
-            code=codes.DCM.PixelByPixelAddition,  # type: ignore[attr-defined]  # Made at run time.
+            code=codes.DCM.PixelByPixelAddition,
             new_uid=lambda kind, *parts: keyed_uid(identity.key, kind, run_tag, identity.choice, *parts),
             identity=identity,
         )
@@ -140,7 +141,12 @@ class Derivation:
 
 
 def derive(
-    source: FileDataset, stored: NDArray[Any], derivation: Derivation, *, frame: int | None = None, grid: NewGrid | None = None
+    source: FileDataset,
+    stored: NDArray[Any],
+    derivation: Derivation,
+    *,
+    frame: int | None = None,
+    grid: NewGrid | None = None,
 ) -> Dataset:
     """The derived object of one frame.
 
@@ -173,6 +179,8 @@ def _derive(
     for keyword in _STALE:
         derived.pop(keyword, None)
     _keep_one_frame(derived, frame or 0)
+    if frame is not None:
+        derived.InstanceNumber = frame + 1  # They make up one series, each a file of its own.
     if grid is not None:
         _set_geometry(derived, grid)
     if derivation.identity is not None:
@@ -195,7 +203,9 @@ def require_writable(source: Dataset) -> None:
     if int(source.get("SamplesPerPixel") or 1) != 1 or "BitsStored" not in source:
         raise ImageError(f"{name} has colors or float pixels; DICOM is written for gray images of whole numbers")
     if not source.get("SOPClassUID"):
-        raise ImageError(f"{name} has no SOP Class UID, so that nothing valid can be derived from it; get the file again")
+        raise ImageError(
+            f"{name} has no SOP Class UID, so that nothing valid can be derived from it; get the file again"
+        )
 
 
 def encode_dicom(derived: Dataset) -> bytes:
@@ -204,7 +214,7 @@ def encode_dicom(derived: Dataset) -> bytes:
     meta.MediaStorageSOPClassUID = derived.SOPClassUID
     meta.MediaStorageSOPInstanceUID = derived.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = IMPLEMENTATION_UID
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_UID)
     meta.ImplementationVersionName = SOFTWARE.upper().replace("-", "_")
     derived.file_meta = meta
     buffer = io.BytesIO()
@@ -222,9 +232,9 @@ def _as_lenient_as_the_source() -> Iterator[None]:
 
 def _without_pixels(source: FileDataset) -> Dataset:
     """A data set of the same elements but the pixels, which are large."""
-    pixels = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-    kept = Dataset({tag: source.get_item(tag) for tag in source.keys() if tag not in [pydicom.tag.Tag(p) for p in pixels]})
-    kept.set_original_encoding(*source.original_encoding, source.original_character_set)  # type: ignore[arg-type]
+    kept = Dataset({tag: source.get_item(tag) for tag in list(source.keys()) if tag not in _PIXELS})
+    implicit, little_endian = source.original_encoding
+    kept.set_original_encoding(implicit, little_endian, source.original_character_set)
     return kept
 
 
@@ -247,7 +257,7 @@ def _origins(source: Dataset, frame: int | None) -> list[Dataset]:
     item.ReferencedSOPInstanceUID = source.SOPInstanceUID
     if frame is not None:
         item.ReferencedFrameNumber = frame + 1
-    item.PurposeOfReferenceCodeSequence = Sequence([coded(codes.DCM.SourceImageForImageProcessingOperation)])  # type: ignore[attr-defined]
+    item.PurposeOfReferenceCodeSequence = Sequence([coded(codes.DCM.SourceImageForImageProcessingOperation)])
     return [item]
 
 
@@ -255,7 +265,7 @@ def _lossy_compression(source: FileDataset) -> dict[str, Any]:
     """What is true of the source is true of what was made from it (PS3.3, C.7.6.1.1.5)."""
     if source.get("LossyImageCompression") == "01":
         return {}
-    syntax = source.file_meta.get("TransferSyntaxUID") if hasattr(source, "file_meta") else None
+    syntax: Any = source.file_meta.get("TransferSyntaxUID")
     # JPEG 2000 may be lossless in its general form; a file that says so is believed.
     is_lossy = syntax in LOSSY_METHODS and not (syntax == JPEG2000 and source.get("LossyImageCompression") == "00")
     if not is_lossy:
@@ -300,7 +310,7 @@ def _set_geometry(derived: Dataset, grid: NewGrid) -> None:
     _home(derived, "PixelMeasuresSequence").PixelSpacing = _decimals(spacing)
     for keyword in _OF_THE_OLD_GRID:
         derived.pop(keyword, None)
-    for tag in [tag for tag in derived.keys() if tag.group >> 8 == 0x60]:
+    for tag in [tag for tag in list(derived.keys()) if tag.group >> 8 == 0x60]:
         del derived[tag]  # Overlays are drawn on the old grid.
     measures = _home(derived, "PixelMeasuresSequence")
     if grid.reformatted and "SliceThickness" in measures:
@@ -349,13 +359,15 @@ def _set_derivation(derived: Dataset, derivation: Derivation, origin: list[Datas
         if origin:
             home.SourceImageSequence = Sequence(copy.deepcopy(origin))
     name = str(derived.get("SeriesDescription") or "")
-    derived.SeriesDescription = f"{name[: 62 - len(derivation.title)]}, {derivation.title}" if name else derivation.title
+    derived.SeriesDescription = (
+        f"{name[: 62 - len(derivation.title)]}, {derivation.title}" if name else derivation.title
+    )
     equipment = Dataset()
     equipment.Manufacturer = SOFTWARE
     equipment.ManufacturerModelName = SOFTWARE
     equipment.SoftwareVersions = __version__
     equipment.ContributionDescription = derivation.title
-    equipment.PurposeOfReferenceCodeSequence = Sequence([coded(codes.DCM.ModifyingEquipment)])  # type: ignore[attr-defined]
+    equipment.PurposeOfReferenceCodeSequence = Sequence([coded(codes.DCM.ModifyingEquipment)])
     derived.ContributingEquipmentSequence = Sequence([*(derived.get("ContributingEquipmentSequence") or []), equipment])
 
 

@@ -118,7 +118,7 @@ class IdentityRule:
     key: EncryptionKey
 
     def uid(self, uid: str) -> str:
-        """The UID that stands for ``uid`` in the output: itself if identity is kept, the same new one everywhere if not."""
+        """The UID that stands for ``uid`` in the output: itself if identity is kept, else a new one."""
         if self.choice == "keep" or not uid or uid.startswith(_WELL_KNOWN_UIDS):
             return uid
         return keyed_uid(self.key, "uid", uid)
@@ -140,9 +140,7 @@ class IdentityRule:
         dataset.PatientIdentityRemoved = "YES"
         dataset.LongitudinalTemporalInformationModified = "REMOVED"
         dataset.DeidentificationMethod = f"PS3.15 Basic Profile, monai-advenc {__version__}"
-        dataset.DeidentificationMethodCodeSequence = Sequence(
-            [coded(codes.DCM.BasicApplicationConfidentialityProfile)]  # type: ignore[attr-defined]  # Made at run time.
-        )
+        dataset.DeidentificationMethodCodeSequence = Sequence([coded(codes.DCM.BasicApplicationConfidentialityProfile)])
 
     def _pseudonym(self, dataset: Dataset) -> str:
         own = str(dataset.get("PatientID") or "").strip()
@@ -165,9 +163,7 @@ class IdentityRule:
             except Exception:  # noqa: BLE001  # A value that cannot be read cannot be known to be harmless.
                 del dataset[tag]
 
-    def _clean_element(
-        self, dataset: Dataset, element: DataElement, actions: Actions, words: frozenset[str]
-    ) -> None:
+    def _clean_element(self, dataset: Dataset, element: DataElement, actions: Actions, words: frozenset[str]) -> None:
         action = actions.get(element.tag) or ("X" if element.tag.group >> 8 == 0x50 else "")
         if action == "X" or (element.VR in _MOMENT and not action):
             del dataset[element.tag]
@@ -249,7 +245,10 @@ def _table_actions(is_enhanced: bool) -> Actions:
     }
     # Repeating groups, which have four numbers there, are handled by their groups.
     actions = {
-        BaseTag(tag[0] << 16 | tag[1]): action for name, action in chosen.items() for tag in table[name] if len(tag) == 2
+        BaseTag(tag[0] << 16 | tag[1]): action
+        for name, action in chosen.items()
+        for tag in table[name]
+        if len(tag) == 2
     }
     # Contributing equipment: places and people of earlier processing. The table lists its parts alone.
     actions[BaseTag(0x0018A001)] = "X"

@@ -59,15 +59,12 @@ def stored_slices(dataset: FileDataset, frames: Sequence[DicomFrame]) -> list[St
 
 
 def _stored_slice(dataset: FileDataset, frame: DicomFrame, stored: NDArray[Any]) -> StoredSlice:
-    reserved = _reserved(dataset, stored)
-    padding = None if reserved is None else (stored >= reserved[0]) & (stored <= reserved[1])
     lowest = -(2 ** (frame.bits_stored - 1)) if frame.signed else 0
     return StoredSlice(
         stored=stored,
         source=str(frame.path) if frame.index is None else f"frame {frame.index + 1} of {frame.path}",
         rising=(frame.slope > 0) != frame.inverted,
-        padding=padding if padding is not None and padding.any() else None,
-        reserved=reserved,
+        reserved=_reserved(dataset, stored),
         limits=(lowest, lowest + 2**frame.bits_stored - 1),
     )
 

@@ -59,16 +59,16 @@ def read_nifti_file(path: Path) -> NiftiFile:
     if not path.name.lower().endswith(STORED_SUFFIXES):
         raise VolumeError(f"{path} cannot be written back: expected .nii or .nii.gz; convert it first")
     volume = read_volume(path)  # Whatever is wrong with the file is said there.
-    image: Any = nibabel.load(path)  # type: ignore[attr-defined]  # Re-exported without saying so.
+    image: Any = nibabel.load(path)
     if not isinstance(image, nibabel.Nifti1Image) or image.get_data_dtype().kind not in _KINDS:
         raise VolumeError(f"{path} holds {image.get_data_dtype()} voxels; expected NIfTI with whole or real numbers")
     raw = path.read_bytes()
-    slope = float(image.dataobj.slope)
+    voxels: Any = image.dataobj
     return NiftiFile(
-        stored=np.asarray(image.dataobj.get_unscaled()).reshape(volume.voxels.shape),
+        stored=np.asarray(voxels.get_unscaled()).reshape(volume.voxels.shape),
         affine=volume.affine,
-        slope=slope,
+        slope=float(voxels.slope),
         content=gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw,
-        offset=int(image.dataobj.offset),
+        offset=int(voxels.offset),
         path=path,
     )

@@ -32,8 +32,7 @@ class StoredSlice:
     Attributes:
         stored: ``(H, W)``: whole numbers, or floats for files that store floats.
         rising: Whether larger stored values are shown brighter (not so for a rescale slope below 0, or MONOCHROME1).
-        padding: ``(H, W)``, bool: pixels that are no image; ``None`` if there are none.
-        reserved: First and last stored value that mean padding: no pixel may be moved there.
+        reserved: First and last stored value that mean padding; such pixels are no image, and none is moved there.
         limits: Smallest and largest value that the file's bits can hold.
         source: Name for messages.
     """
@@ -41,7 +40,6 @@ class StoredSlice:
     stored: NDArray[Any]
     source: str
     rising: bool = True
-    padding: NDArray[np.bool_] | None = None
     reserved: tuple[int, int] | None = None
     limits: tuple[int, int] | None = None
 
@@ -52,7 +50,9 @@ class StoredSlice:
 
     @cached_property
     def _content(self) -> NDArray[np.bool_]:
-        content = np.ones(self.stored.shape, dtype=bool) if self.padding is None else ~self.padding
+        content = np.ones(self.stored.shape, dtype=bool)
+        if self.reserved is not None:
+            content = (self.stored < self.reserved[0]) | (self.stored > self.reserved[1])
         if self.limits is not None:
             content &= (self.stored >= self.limits[0]) & (self.stored <= self.limits[1])
         return content
@@ -69,10 +69,8 @@ class StoredSlice:
         values = self.stored[self._content]
         if not values.size:
             raise ImageError(f"{self.source} holds nothing but padding; leave it out")
-        low, high = (
-            float(np.percentile(values, percent, method=method))
-            for percent, method in ((LOW_PERCENTILE, "lower"), (HIGH_PERCENTILE, "higher"))
-        )
+        low = float(np.percentile(values, LOW_PERCENTILE, method="lower"))
+        high = float(np.percentile(values, HIGH_PERCENTILE, method="higher"))
         if low == high:
             common, low, high = low, float(values.min()), float(values.max())
             if low == high or low < common < high:
