@@ -11,6 +11,7 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
+from monai_advenc.errors import VolumeError
 from monai_advenc.volumes.dicom_file import Kind, kind_of, looks_like_dicom, quiet_parsers
 
 _TAGS = [
@@ -57,13 +58,20 @@ def has_dicom(folder: Path) -> bool:
     return any(looks_like_dicom(path) for path in _files(folder))
 
 
-def _files(place: Path) -> Iterator[Path]:
+def _files(place: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
     if place.is_file():
         yield place
+    real = place.resolve()
+    # A link may lead to a folder that it lies in.
+    if not place.is_dir() or real in above:
         return
-    for path in sorted(place.iterdir()):
-        if not path.name.startswith(".") and (path.is_dir() or path.is_file()):
-            yield from _files(path)
+    try:
+        inside = sorted(place.iterdir())
+    except OSError as error:
+        raise VolumeError(f"cannot read the folder {place} ({error.strerror}); check its permissions") from None
+    for path in inside:
+        if not path.name.startswith("."):
+            yield from _files(path, above | {real})
 
 
 def _object(path: Path) -> DicomObject:

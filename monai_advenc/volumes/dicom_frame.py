@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_modality_lut
 
 from monai_advenc.errors import VolumeError
@@ -108,13 +109,29 @@ def frames_of(dataset: FileDataset, path: Path) -> tuple[DicomFrame, ...]:
     return in_one_line(path, lambda: _frames_of(dataset, path))
 
 
+def frame_planes(dataset: Dataset, path: Path) -> tuple[FramePlane | None, ...]:
+    """Where each frame lies, of any object that has frames; ``None`` where the file does not say.
+
+    Raises:
+        VolumeError: The position is damaged, or the file describes another number of frames than it has.
+    """
+    groups, shared = _functional_groups(dataset, path)
+    return tuple(_plane((group, shared, dataset), path) for group in groups or [Dataset()])
+
+
+def _functional_groups(dataset: Dataset, path: Path) -> tuple[Sequence[Dataset], Dataset]:
+    """Those of each frame, none in a classic file, and those that all frames share (PS3.3, C.7.6.16)."""
+    count = int(dataset.get("NumberOfFrames") or 1)
+    groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    if count < 1 or (groups and len(groups) != count):
+        raise VolumeError(f"{path} says {count} frames and describes {len(groups)}; get the file again")
+    return groups, (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
+
+
 def _frames_of(dataset: FileDataset, path: Path) -> tuple[DicomFrame, ...]:
     _require_gray_image(dataset, path)
     count = int(dataset.get("NumberOfFrames") or 1)
-    groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    shared = (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
-    if count < 1 or (groups and len(groups) != count):
-        raise VolumeError(f"{path} says {count} frames and describes {len(groups)}; get the file again")
+    groups, shared = _functional_groups(dataset, path)
     if count > 1 and not groups:
         return tuple(_frame(dataset, path, index, (dataset,), placed=False) for index in range(count))
     return tuple(
@@ -248,6 +265,7 @@ def decode_frames(dataset: FileDataset, frames: Sequence[DicomFrame]) -> tuple[P
 def _decode_frames(
     dataset: FileDataset, frames: Sequence[DicomFrame], path: Path
 ) -> tuple[Pixels, NDArray[np.bool_] | None]:
+    _require_decoder(dataset, path)
     stored = dataset.pixel_array
     if stored.ndim == 2:
         stored = stored[None]
@@ -263,6 +281,17 @@ def _decode_frames(
     if not np.isfinite(values).all():
         raise VolumeError(f"{path} holds NaN or infinite pixels; mend or leave out the case")
     return values, _padding(dataset, stored)
+
+
+def _require_decoder(dataset: FileDataset, path: Path) -> None:
+    """Refuse what cannot be decoded here, saying what would help."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    try:
+        is_available = get_decoder(syntax).is_available
+    except NotImplementedError:
+        raise VolumeError(f"{path} has the transfer syntax {syntax.name}; write it uncompressed first") from None
+    if not is_available:
+        raise VolumeError(f"{path} is compressed with {syntax.name}: pip install 'monai-advenc[jpeg]' to read it")
 
 
 def _padding(dataset: FileDataset, stored: NDArray[Any]) -> NDArray[np.bool_] | None:

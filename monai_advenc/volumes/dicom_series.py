@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_advenc.errors import VolumeError
+from monai_advenc.errors import MaskError, VolumeError
 from monai_advenc.volumes.dicom_file import read_dicom
 from monai_advenc.volumes.dicom_folder import DicomObject, dicom_objects
 from monai_advenc.volumes.dicom_frame import DicomFrame, decode_frames, frames_of
@@ -55,6 +55,14 @@ class DicomSeries:
     def padding(self) -> NDArray[np.bool_] | None:
         """``(X, Y, Z)``, bool: padding; ``None`` if the files have no padding value."""
         return self.volume.padding
+
+    def require_frame_of_reference(self, uid: str, mask: Path) -> None:
+        """Raise :class:`MaskError` if a mask's Frame of Reference UID is known and is not the series' own."""
+        if uid and self.frame_of_reference_uid not in ("", uid):
+            raise MaskError(
+                f"the mask {mask} has another frame of reference than its image {self.volume.source}: it was drawn on "
+                "another acquisition; give the one that belongs to it"
+            )
 
 
 @dataclass(frozen=True)
