@@ -11,6 +11,7 @@ from monai_advenc.cli.application import app, main
 from monai_advenc.cli.attack import attack
 from monai_advenc.cli.demo import demo
 from monai_advenc.cli.encrypt import encrypt
+from monai_advenc.cli.encrypt_volume import encrypt_volume
 from monai_advenc.cli.evaluate import evaluate
 from monai_advenc.cli.keygen import keygen
 from monai_advenc.cli.phantoms import phantoms
@@ -27,6 +28,7 @@ app.command("slice")(slice_volumes)
 app.command("train-base")(train_base)
 app.command("keygen")(keygen)
 app.command("encrypt")(encrypt)
+app.command("encrypt-volume")(encrypt_volume)
 app.command("verify")(verify)
 app.command("evaluate")(evaluate)
 app.add_typer(attack, name="attack")

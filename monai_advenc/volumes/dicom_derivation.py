@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""DICOM out: an image derived from a frame of a DICOM file, with other pixels and otherwise as like it as the standard lets.
+"""DICOM out: an image derived from a frame of a DICOM file: other pixels, and otherwise as like it as may be.
 
 The derived object (PS3.3, C.7.6.1.1.2) has UIDs of its own, says that it is derived, from what and how, and keeps
 everything else: geometry, windowing, rescale, pixel representation, bits stored. Of a multi-frame file it has the one

@@ -16,8 +16,10 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
+import pydicom
 from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
 from pydicom.datadict import dictionary_has_tag, repeater_has_tag
 from pydicom.dataelem import DataElement
@@ -30,6 +32,7 @@ from pydicom.tag import BaseTag
 from monai_advenc import __version__
 from monai_advenc.errors import SettingsError
 from monai_advenc.key import EncryptionKey
+from monai_advenc.volumes.dicom_file import looks_like_dicom, quiet_parsers
 
 IdentityChoice = Literal["keep", "remove", "pseudonym"]
 
@@ -194,6 +197,18 @@ class IdentityRule:
             element.value = "000Y"
         elif element.VR != "UI":
             element.value = _MOMENT.get(element.VR, _DUMMY_TEXT)
+
+
+def says_burned_in(path: Path) -> bool:
+    """Whether a DICOM file states that text is burned into its pixels (Burned In Annotation, PS3.3, C.7.6.1)."""
+    if not looks_like_dicom(path):
+        return False
+    try:
+        with quiet_parsers():
+            header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=["BurnedInAnnotation"])
+            return str(header.get("BurnedInAnnotation") or "").upper() == "YES"
+    except Exception:  # noqa: BLE001  # Whoever reads it next says what is wrong with it.
+        return False
 
 
 def coded(code: Any) -> Dataset:

@@ -88,8 +88,12 @@ class StoredSlice:
 
     def image(self) -> Tensor:
         """The slice as ``(1, H, W)``, float32 in [0, 1]; what lies outside the window is clipped, padding black."""
+        return self.on_same_window(self.stored)
+
+    def on_same_window(self, stored: NDArray[Any]) -> Tensor:
+        """Other stored values ``(H, W)`` of the same slice, ``(1, H, W)``, as seen on the window of this one."""
         low, high = self.window
-        pixels = ((self.stored.astype(np.float64) - low) / (high - low)).clip(0, 1)
+        pixels = ((stored.astype(np.float64) - low) / (high - low)).clip(0, 1)
         pixels = pixels if self.rising else 1 - pixels
         return torch.from_numpy(np.where(self._content, pixels, 0).astype(np.float32))[None]
 
