@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
@@ -27,7 +28,8 @@ CONTOUR_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
 NO_IMAGES = ("RTDOSE", "RTIMAGE", "RTPLAN", "PR", "KO", "SR", "REG", "DOC", "AU", "ECG")
 """Modalities whose objects are no pictures of a body, even where they have pixels."""
 
-Result = TypeVar("Result")
+_TALKING = ("pydicom", "highdicom", "libjpeg", "openjpeg")
+"""Loggers of the parsers, which write a line to the terminal for each oddity of each file."""
 
 
 def looks_like_dicom(path: Path) -> bool:
@@ -63,14 +65,12 @@ def read_dicom(path: Path, *, pixels: bool) -> FileDataset:
     if not looks_like_dicom(path):
         raise VolumeError(f"{path} is no DICOM file: it begins neither with a preamble nor with a first tag")
 
-    def read() -> FileDataset:
+    with reading(path):
         dataset = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
         if "SOPClassUID" not in dataset and "Rows" not in dataset:
             raise VolumeError(f"{path} is no DICOM image: neither SOP Class UID nor Rows; get the file again")
         _set_transfer_syntax(dataset)
         return dataset
-
-    return in_one_line(path, read)
 
 
 def _set_transfer_syntax(dataset: FileDataset) -> None:
@@ -83,15 +83,16 @@ def _set_transfer_syntax(dataset: FileDataset) -> None:
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
 
 
-def in_one_line(path: Path, read: Callable[[], Result]) -> Result:
-    """Call ``read``; whatever a damaged byte of ``path`` makes it raise becomes one line.
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Around everything that looks into a data set, which pydicom parses only when asked for each element.
 
     Raises:
-        VolumeError: ``read`` failed.
+        VolumeError: Whatever a damaged byte of ``path`` made the parsers raise, in one line.
     """
     try:
         with quiet_parsers():
-            return read()
+            yield
     except Exception as error:  # Parsers raise whatever the damaged byte led them to.
         if isinstance(error, AdvencError):
             raise
@@ -102,9 +103,16 @@ def in_one_line(path: Path, read: Callable[[], Result]) -> Result:
 @contextmanager
 def quiet_parsers() -> Iterator[None]:
     """Without the warnings of pydicom and the decoders: many real files break rules, and what matters is checked."""
+    levels = {logger: logger.level for logger in map(logging.getLogger, _TALKING)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        try:
+            for logger in levels:
+                logger.setLevel(logging.CRITICAL + 1)
+            yield
+        finally:
+            for logger, level in levels.items():
+                logger.setLevel(level)
 
 
 def kind_of(dataset: pydicom.Dataset) -> Kind:

@@ -16,7 +16,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_modality_lut
 
 from monai_advenc.errors import VolumeError
-from monai_advenc.volumes.dicom_file import in_one_line, kind_of, numbers
+from monai_advenc.volumes.dicom_file import kind_of, numbers, reading
 from monai_advenc.volumes.volume import Affine
 
 Pixels = NDArray[np.float32]
@@ -106,7 +106,8 @@ def frames_of(dataset: FileDataset, path: Path) -> tuple[DicomFrame, ...]:
     Raises:
         VolumeError: No gray image that a volume could be made of; or the header is damaged.
     """
-    return in_one_line(path, lambda: _frames_of(dataset, path))
+    with reading(path):
+        return _frames_of(dataset, path)
 
 
 def frame_planes(dataset: Dataset, path: Path) -> tuple[FramePlane | None, ...]:
@@ -259,7 +260,8 @@ def decode_frames(dataset: FileDataset, frames: Sequence[DicomFrame]) -> tuple[P
         VolumeError: Damaged, of a transfer syntax without decoder, or not finite.
     """
     path = frames[0].path
-    return in_one_line(path, lambda: _decode_frames(dataset, frames, path))
+    with reading(path):
+        return _decode_frames(dataset, frames, path)
 
 
 def _decode_frames(

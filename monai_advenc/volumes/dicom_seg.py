@@ -13,7 +13,7 @@ from highdicom.seg import Segmentation
 from numpy.typing import NDArray
 
 from monai_advenc.errors import MaskError
-from monai_advenc.volumes.dicom_file import in_one_line, kind_of, read_dicom
+from monai_advenc.volumes.dicom_file import kind_of, read_dicom, reading
 from monai_advenc.volumes.dicom_frame import FramePlane, frame_planes
 from monai_advenc.volumes.dicom_series import DicomSeries
 from monai_advenc.volumes.segment_choice import choose_segments
@@ -52,12 +52,11 @@ def read_dicom_seg(
         VolumeError: Damaged, or no segmentation.
     """
     dataset = read_dicom(path, pixels=True)
-    if kind_of(dataset) != "segmentation":
-        raise MaskError(f"{path} is no DICOM segmentation ({dataset.get('Modality') or 'no modality'}); check the mask")
-    image.require_frame_of_reference(str(dataset.get("FrameOfReferenceUID") or ""), path)
-    return in_one_line(
-        path, lambda: _read(Segmentation.from_dataset(dataset, copy=False), path, image, segments, numbers)
-    )
+    with reading(path):
+        if kind_of(dataset) != "segmentation":
+            raise MaskError(f"{path} is no DICOM segmentation ({dataset.get('Modality') or 'no modality'}); check it")
+        image.require_frame_of_reference(str(dataset.get("FrameOfReferenceUID") or ""), path)
+        return _read(Segmentation.from_dataset(dataset, copy=False), path, image, segments, numbers)
 
 
 def _read(

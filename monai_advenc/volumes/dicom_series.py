@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_advenc.errors import MaskError, VolumeError
-from monai_advenc.volumes.dicom_file import read_dicom
+from monai_advenc.volumes.dicom_file import read_dicom, reading
 from monai_advenc.volumes.dicom_folder import DicomObject, dicom_objects
 from monai_advenc.volumes.dicom_frame import DicomFrame, decode_frames, frames_of
 from monai_advenc.volumes.dicom_stack import stack_frames
@@ -153,11 +153,12 @@ def _read_files(paths: Sequence[Path], source: str) -> DicomSeries:
         if padded is not None:
             padding[:, :, slices] = padded.transpose(2, 1, 0)
     header = headers[ordered[0].path]
-    return DicomSeries(
-        volume=Volume(voxels, affine, source, padding if padding.any() else None, ordered[0].inverted),
-        frames=ordered,
-        modality=str(header.get("Modality") or ""),
-        description=str(header.get("SeriesDescription") or ""),
-        series_uid=str(header.get("SeriesInstanceUID") or ""),
-        frame_of_reference_uid=str(header.get("FrameOfReferenceUID") or ""),
-    )
+    with reading(ordered[0].path):
+        return DicomSeries(
+            volume=Volume(voxels, affine, source, padding if padding.any() else None, ordered[0].inverted),
+            frames=ordered,
+            modality=str(header.get("Modality") or ""),
+            description=str(header.get("SeriesDescription") or ""),
+            series_uid=str(header.get("SeriesInstanceUID") or ""),
+            frame_of_reference_uid=str(header.get("FrameOfReferenceUID") or ""),
+        )

@@ -12,7 +12,7 @@ import numpy as np
 from monai_advenc.errors import MaskError
 from monai_advenc.volumes.cases import Case
 from monai_advenc.volumes.cross_section import SliceSettings, tumor_of
-from monai_advenc.volumes.dicom_file import kind_of, read_dicom
+from monai_advenc.volumes.dicom_file import kind_of, read_dicom, reading
 from monai_advenc.volumes.dicom_seg import read_dicom_seg
 from monai_advenc.volumes.dicom_series import DicomSeries, read_dicom_series
 from monai_advenc.volumes.nifti import read_mask, read_volume
@@ -58,6 +58,8 @@ def _nifti_tumor(path: Path, image: Volume, settings: SliceSettings) -> Volume:
 
 
 def _dicom_tumor(path: Path, series: DicomSeries, settings: SliceSettings) -> Volume:
-    read = read_rtstruct if kind_of(read_dicom(path, pixels=False)) == "contours" else read_dicom_seg
+    header = read_dicom(path, pixels=False)
+    with reading(path):
+        read = read_rtstruct if kind_of(header) == "contours" else read_dicom_seg
     mask = read(path, series, segments=settings.segments, numbers=settings.labels)
     return Volume(tumor_of(mask, None).astype(np.int32), mask.affine, mask.source)

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from skimage.draw import polygon2mask
 
 from monai_advenc.errors import MaskError
-from monai_advenc.volumes.dicom_file import in_one_line, kind_of, read_dicom
+from monai_advenc.volumes.dicom_file import kind_of, read_dicom, reading
 from monai_advenc.volumes.dicom_series import DicomSeries
 from monai_advenc.volumes.segment_choice import choose_segments
 from monai_advenc.volumes.volume import Volume
@@ -51,9 +51,10 @@ def read_rtstruct(
         VolumeError: Damaged, or no structure set.
     """
     dataset = read_dicom(path, pixels=True)
-    if kind_of(dataset) != "contours":
-        raise MaskError(f"{path} is no RT structure set ({dataset.get('Modality') or 'no modality'}); check the mask")
-    return in_one_line(path, lambda: _read(dataset, path, image, segments, numbers))
+    with reading(path):
+        if kind_of(dataset) != "contours":
+            raise MaskError(f"{path} is no RT structure set ({dataset.get('Modality') or 'no modality'}); check it")
+        return _read(dataset, path, image, segments, numbers)
 
 
 def _read(
