@@ -11,6 +11,7 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
+from monai_advenc.cli.identity import IdentityOption, choose_identity, warn_of_burned_in_text
 from monai_advenc.cli.train_base import choose_device
 from monai_advenc.errors import IncompleteError
 
@@ -79,6 +80,7 @@ def encrypt(
     ] = None,
     gray: options.Gray = False,
     file_format: options.Formats = None,
+    identity: IdentityOption = None,
     region: options.RegionOption = options.Region.all,
     workers: options.Workers = None,
     precision: options.PrecisionOption = options.Precision.auto,
@@ -88,7 +90,7 @@ def encrypt(
     dry_run: options.DryRun = False,
     json: options.Json = False,
 ) -> None:
-    """Encrypt a folder of labeled images (PNG, JPEG, TIFF, NIfTI slices, npy; gray or RGB).
+    """Encrypt a folder of labeled images (PNG, JPEG, TIFF, NIfTI slices, npy, single DICOM images; gray or RGB).
 
     Each image is perturbed toward the secret targets of its class and written with a manifest that verify checks.
     Killed half-way, the same command goes on, and the result is the same to the last byte.
@@ -108,6 +110,7 @@ def encrypt(
         size=size,
         gray=gray,
         region=region.value,
+        identity=choose_identity(identity, writes_dicom=options.FileFormat.dicom in (file_format or ())),
         precision=precision.value,
         workers=options.worker_count(workers),
         keep_going=keep_going,
@@ -116,6 +119,8 @@ def encrypt(
         output.table("Would encrypt", ("class", "images"), folder.class_counts().items())
         output.result({"dry_run": True, "out": str(out), "images": folder.class_counts()})
         return
+    if options.FileFormat.dicom in (file_format or ()):
+        warn_of_burned_in_text((file.path for file in folder.files), encryption_options.identity or "keep", output)
     network = checkpoint.network.to(choose_device(device))
     result = encrypt_and_report(folder, out, encryption_key, network, encryption_options, output)
     output.result(summary_of(result, out))

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import stat
 from collections.abc import Iterable
 from dataclasses import replace
@@ -66,11 +68,11 @@ def name_without_identity(
         return cases
     rule = IdentityRule(choice, key)
     renamed = tuple(replace(case, id=rule.case_name(case.id)) for case in cases.cases)
-    lines = [
-        f'"{old.id.replace(chr(34), chr(34) * 2)}",{new.id}' for old, new in zip(cases.cases, renamed, strict=True)
-    ]
-    table = "\n".join(["case,name", *lines]) + "\n"
-    write_atomically(private / CASE_NAMES, table.encode(), overwrite=True, mode=stat.S_IRUSR | stat.S_IWUSR)
+    table = io.StringIO()
+    rows = ((old.id, new.id) for old, new in zip(cases.cases, renamed, strict=True))
+    csv.writer(table, lineterminator="\n").writerows([("case", "name"), *rows])
+    only_owner = stat.S_IRUSR | stat.S_IWUSR
+    write_atomically(private / CASE_NAMES, table.getvalue().encode(), overwrite=True, mode=only_owner)
     output.say(f"Cases have other names in the output; {private / CASE_NAMES} says which is which. Never share it.")
     ordered = sorted(renamed, key=lambda case: (case.label, case.id))
     return replace(cases, cases=tuple(ordered))

@@ -19,6 +19,12 @@ from monai_advenc.cli.encrypt import (
     require_classes,
     summary_of,
 )
+from monai_advenc.cli.identity import (
+    IdentityOption,
+    choose_identity,
+    name_without_identity,
+    warn_of_burned_in_text,
+)
 from monai_advenc.cli.keygen import draw_key
 from monai_advenc.cli.train_base import NETWORK_HELP, choose_device, require_enough_images, train_base_network
 from monai_advenc.errors import DatasetError, SettingsError
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
     from monai_advenc.datasets.image_folder import ImageFolder
     from monai_advenc.key import EncryptionKey
     from monai_advenc.training import Checkpoint
+    from monai_advenc.volumes.cases import CaseList
 
 
 REPORT_NAME = "report.html"
@@ -54,6 +61,7 @@ def slice_and_encrypt(
         typer.Option(help="Use this base network.", show_default="trained once on the slices", dir_okay=False),
     ] = None,
     file_format: options.Formats = None,
+    identity: IdentityOption = None,
     region: options.RegionOption = options.Region.all,
     plane: slices.PlaneOption = slices.Plane.axial,
     size: slices.Size = 320,
@@ -98,6 +106,10 @@ def slice_and_encrypt(
     _check_folders(out, private)
     _check_network(network)
     cases = find_cases(volumes, labels=labels)
+    writes_dicom = options.FileFormat.dicom in (file_format or ())
+    choice = choose_identity(identity, writes_dicom=writes_dicom)
+    if writes_dicom:
+        _require_dicom(cases)
     settings = slices.slice_settings(plane, size, fit, tumor_labels, tumor_segment, isotropic_mm)
     if base is None and not (private / "base.pt").exists():
         require_enough_images(cases.class_counts())
@@ -124,9 +136,12 @@ def slice_and_encrypt(
             f"the key is for classes {', '.join(encryption_key.classes)}, the cases have {', '.join(cases.classes)}; "
             "give the key of this data set, or another --private to draw one"
         )
+    warn_of_burned_in_text((path for case in cases.cases for path in case.files()), choice, output)
+    cases = name_without_identity(cases, choice, encryption_key, private, output)
     private_slices = private / "slices"
     worker_count = options.worker_count(workers)
-    failures = slices.cut_and_report(cases, settings, private_slices, worker_count, keep_going, output, "nifti")
+    slice_format = "dicom" if writes_dicom else "nifti"
+    failures = slices.cut_and_report(cases, settings, private_slices, worker_count, keep_going, output, slice_format)
     folder = _encryptable(private_slices, {case.id for case in cases.cases}, encryption_key)
     checkpoint = _base(base, private / "base.pt", folder, network, epochs, seed, place, output)
     require_classes(checkpoint.classes, encryption_key)
@@ -135,6 +150,7 @@ def slice_and_encrypt(
     encryption_options = EncryptionOptions(
         formats=tuple(each.value for each in file_format or DEFAULT_FORMATS),
         region=region.value,
+        identity=choice,
         precision=precision.value,
         workers=worker_count,
         keep_going=keep_going,
@@ -146,6 +162,15 @@ def slice_and_encrypt(
     summary["failures"] += [{"id": each.id, "message": each.message} for each in failures]
     output.result(summary)
     raise_for_failures(len(summary["failures"]), len(cases.cases))
+
+
+def _require_dicom(cases: CaseList) -> None:
+    """DICOM is derived from DICOM: raise :class:`DatasetError` if there is a case of another kind."""
+    from monai_advenc.datasets.volume_reading import is_dicom
+
+    other = next((case for case in cases.cases if not is_dicom(case)), None)
+    if other is not None:
+        raise DatasetError(f"case {other.id!r} ({other.image}) is no DICOM series; write nifti or png16 instead")
 
 
 def _check_folders(out: Path, private: Path) -> None:

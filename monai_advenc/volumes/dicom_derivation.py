@@ -15,6 +15,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -30,7 +31,7 @@ from pydicom.valuerep import format_number_as_ds
 from monai_advenc import __version__
 from monai_advenc.errors import ImageError
 from monai_advenc.manifest import NOTICE
-from monai_advenc.volumes.dicom_file import quiet_parsers
+from monai_advenc.volumes.dicom_file import quiet_parsers, reading
 from monai_advenc.volumes.dicom_identity import IdentityRule, coded, keyed_uid, uid_of_digest
 from monai_advenc.volumes.volume import Affine
 
@@ -147,6 +148,7 @@ def derive(
     *,
     frame: int | None = None,
     grid: NewGrid | None = None,
+    others: Iterable[tuple[FileDataset, int | None]] = (),
 ) -> Dataset:
     """The derived object of one frame.
 
@@ -156,48 +158,44 @@ def derive(
         derivation: How the pixels were made.
         frame: 0-based index of the frame in a multi-frame file.
         grid: Where the pixels lie now; ``None``: where they did, and then ``stored`` has the source's shape.
+        others: Further files and frames that the pixels come from.
 
     Returns:
         The data set, with pixels, for :func:`encode_dicom`.
 
     Raises:
         ImageError: The source cannot be written: a modality LUT that is a table, no SOP class, color.
+        VolumeError: Its header is damaged.
     """
     require_writable(source)
-    with _as_lenient_as_the_source():
-        return _derive(source, stored, derivation, frame, grid)
-
-
-def _derive(
-    source: FileDataset, stored: NDArray[Any], derivation: Derivation, frame: int | None, grid: NewGrid | None
-) -> Dataset:
-    derived = copy.deepcopy(_without_pixels(source))
-    origin = _origins(source, frame)
-    instance = str(source.get("SOPInstanceUID") or "")
-    series = str(source.get("SeriesInstanceUID") or "")
-    lossy = _lossy_compression(source)
-    for keyword in _STALE:
-        derived.pop(keyword, None)
-    _keep_one_frame(derived, frame or 0)
-    if frame is not None:
-        derived.InstanceNumber = frame + 1  # They make up one series, each a file of its own.
-    if grid is not None:
-        _set_geometry(derived, grid)
-    if derivation.identity is not None:
-        derivation.identity.apply(derived)
-    derived.SOPInstanceUID = derivation.new_uid("instance", instance, str(frame), *_place(grid), _shape(stored))
-    derived.SeriesInstanceUID = derivation.new_uid("series", series)
-    _set_image_type(derived, reformatted=grid is not None and grid.reformatted)
-    _set_derivation(derived, derivation, origin, series)
-    for keyword, value in lossy.items():
-        setattr(derived, keyword, value)
-    _set_pixels(derived, stored)
-    return derived
+    with reading(_path_of(source)), _as_lenient_as_the_source():
+        derived = copy.deepcopy(_without_pixels(source))
+        origin = _origins(source, frame) + [item for file, index in others for item in _origins(file, index)]
+        earlier = _own_codes(source)
+        lossy = _lossy_compression(source)
+        for keyword in _STALE:
+            derived.pop(keyword, None)
+        _keep_one_frame(derived, frame or 0)
+        if frame is not None:
+            derived.InstanceNumber = frame + 1  # They make up one series, each a file of its own.
+        if grid is not None:
+            _set_geometry(derived, grid)
+        if derivation.identity is not None:
+            derivation.identity.apply(derived)
+        instance, series = (str(source.get(name) or "") for name in ("SOPInstanceUID", "SeriesInstanceUID"))
+        derived.SOPInstanceUID = derivation.new_uid("instance", instance, str(frame), *_place(grid), _shape(stored))
+        derived.SeriesInstanceUID = derivation.new_uid("series", series)
+        _set_image_type(derived, reformatted=grid is not None and grid.reformatted)
+        _set_derivation(derived, derivation, origin, [*earlier, coded(derivation.code)], series)
+        for keyword, value in lossy.items():
+            setattr(derived, keyword, value)
+        _set_pixels(derived, stored)
+        return derived
 
 
 def require_writable(source: Dataset) -> None:
     """Raise :class:`ImageError` unless an image can be derived from this one."""
-    name = getattr(source, "filename", None) or "the image"
+    name = _path_of(source)
     if source.get("ModalityLUTSequence"):
         raise ImageError(f"{name} has a modality LUT that is a table, not a line: it can be read, not written")
     if int(source.get("SamplesPerPixel") or 1) != 1 or "BitsStored" not in source:
@@ -206,6 +204,10 @@ def require_writable(source: Dataset) -> None:
         raise ImageError(
             f"{name} has no SOP Class UID, so that nothing valid can be derived from it; get the file again"
         )
+
+
+def _path_of(source: Dataset) -> Path:
+    return Path(getattr(source, "filename", None) or "the image")
 
 
 def encode_dicom(derived: Dataset) -> bytes:
@@ -218,7 +220,7 @@ def encode_dicom(derived: Dataset) -> bytes:
     meta.ImplementationVersionName = SOFTWARE.upper().replace("-", "_")
     derived.file_meta = meta
     buffer = io.BytesIO()
-    with _as_lenient_as_the_source():
+    with reading(_path_of(derived)), _as_lenient_as_the_source():
         dcmwrite(buffer, derived, enforce_file_format=True)
     return buffer.getvalue()
 
@@ -246,10 +248,25 @@ def _shape(stored: NDArray[Any]) -> str:
     return "x".join(map(str, stored.shape))
 
 
+def _own_derivation(source: Dataset) -> Dataset | None:
+    """Where a working copy that this package cut says so; ``None`` for other images."""
+    places = [source]
+    for item in source.get(_PER_FRAME) or []:
+        places += item.get("DerivationImageSequence") or []
+    own = (place for place in places if str(place.get("DerivationDescription") or "").startswith(SLICED))
+    return next(own, None)
+
+
+def _own_codes(source: Dataset) -> list[Dataset]:
+    own = _own_derivation(source)
+    return [] if own is None else copy.deepcopy(list(own.get("DerivationCodeSequence") or []))
+
+
 def _origins(source: Dataset, frame: int | None) -> list[Dataset]:
     """What goes into Source Image Sequence: the source, or, for a working copy of ours, what that was cut from."""
-    if str(source.get("DerivationDescription") or "").startswith(SLICED):
-        return copy.deepcopy(list(source.get("SourceImageSequence") or []))
+    own = _own_derivation(source)
+    if own is not None:
+        return copy.deepcopy(list(own.get("SourceImageSequence") or []))
     if not source.get("SOPInstanceUID"):
         return []
     item = Dataset()
@@ -342,7 +359,9 @@ def _frame_types(derived: Dataset) -> list[tuple[Dataset, str]]:
     ]
 
 
-def _set_derivation(derived: Dataset, derivation: Derivation, origin: list[Dataset], series: str) -> None:
+def _set_derivation(
+    derived: Dataset, derivation: Derivation, origin: list[Dataset], how: list[Dataset], series: str
+) -> None:
     for item in origin:
         item.ReferencedSOPInstanceUID = derivation.public(str(item.ReferencedSOPInstanceUID))
     homes = [derived]
@@ -355,7 +374,7 @@ def _set_derivation(derived: Dataset, derivation: Derivation, origin: list[Datas
             derived.SourceImageEvidenceSequence = Sequence([_evidence(derived, derivation.public(series), origin)])
     for home in homes:
         home.DerivationDescription = derivation.description
-        home.DerivationCodeSequence = Sequence([coded(derivation.code)])
+        home.DerivationCodeSequence = Sequence(copy.deepcopy(how))
         if origin:
             home.SourceImageSequence = Sequence(copy.deepcopy(origin))
     name = str(derived.get("SeriesDescription") or "")

@@ -199,6 +199,11 @@ class IdentityRule:
             element.value = _MOMENT.get(element.VR, _DUMMY_TEXT)
 
 
+def names_patient(name: str, dataset: Dataset) -> bool:
+    """Whether a name or number of the patient, or of those around, stands in ``name``."""
+    return any(word in name.lower() for word in _identity_words(dataset))
+
+
 def says_burned_in(path: Path) -> bool:
     """Whether a DICOM file states that text is burned into its pixels (Burned In Annotation, PS3.3, C.7.6.1)."""
     if not looks_like_dicom(path):

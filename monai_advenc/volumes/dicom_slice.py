@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 
 from monai_advenc.errors import AdvencError, ImageError
-from monai_advenc.volumes.dicom_file import in_one_line, numbers, read_dicom
+from monai_advenc.volumes.dicom_file import numbers, read_dicom, reading
 from monai_advenc.volumes.dicom_frame import DicomFrame, frames_of
 from monai_advenc.volumes.stored_slice import StoredSlice
+from monai_advenc.volumes.volume import Affine
 
 
 def read_dicom_slice(path: Path) -> tuple[StoredSlice, FileDataset]:
@@ -39,6 +40,15 @@ def read_dicom_slice(path: Path) -> tuple[StoredSlice, FileDataset]:
         raise ImageError(str(error)) from None
 
 
+def read_dicom_affine(path: Path) -> Affine | None:
+    """The 4x4 affine of a single image, from ``(row, column, 0)`` to RAS+ mm; ``None`` if the file does not say."""
+    frame = frames_of(read_dicom(path, pixels=False), path)[0]
+    if frame.plane is None:
+        return None
+    affine = frame.plane.affine(frame.plane.normal * (frame.thickness or 1.0))
+    return affine[:, [1, 0, 2, 3]]
+
+
 def stored_slices(dataset: FileDataset, frames: Sequence[DicomFrame]) -> list[StoredSlice]:
     """Frames of one file as they are stored.
 
@@ -53,9 +63,10 @@ def stored_slices(dataset: FileDataset, frames: Sequence[DicomFrame]) -> list[St
     path = frames[0].path
     if not all(frame.linear for frame in frames):
         raise ImageError(f"{path} has a modality LUT that is a table, or float pixels; expected rescaled whole numbers")
-    stored = in_one_line(path, lambda: dataset.pixel_array)
-    stored = stored[None] if stored.ndim == 2 else stored
-    return [_stored_slice(dataset, frame, stored[frame.index or 0]) for frame in frames]
+    with reading(path):
+        stored = dataset.pixel_array
+        stored = stored[None] if stored.ndim == 2 else stored
+        return [_stored_slice(dataset, frame, stored[frame.index or 0]) for frame in frames]
 
 
 def _stored_slice(dataset: FileDataset, frame: DicomFrame, stored: NDArray[Any]) -> StoredSlice:
