@@ -83,7 +83,7 @@ def _check(folder: Path, record: VolumeRecord, norm: str, sources: dict[str, Cas
     for each in record.slices:
         distance = each.linf if norm == "linf" else each.l2
         if distance > each.radius * (1 + TOLERANCE):
-            yield f"slice {each.index} is farther from its original ({distance:.4g}) than the radius ({each.radius:.4g})"
+            yield f"slice {each.index} is farther from its original ({distance:.4g}) than its radius {each.radius:.4g}"
     place = folder / record.files[0].path
     try:
         written = read_stored_volume(place.parent if record.files[0].format == "dicom" else place, plane=record.plane)
