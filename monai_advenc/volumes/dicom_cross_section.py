@@ -41,7 +41,7 @@ def encode_cross_section(series: DicomSeries, section: CrossSection) -> bytes:
     require_writable(source)
     (as_stored,) = stored_slices(source, [frame])
     values = _gathered(series, to_voxels, section) if exact else section.intensity.from_unit(section.image)
-    stored = _stored(values, frame, as_stored)
+    stored, border = _stored(values, frame, as_stored)
     is_whole_frame = in_one_frame and stored.shape == as_stored.stored.shape and _is_identity(to_voxels)
     grid = NewGrid(section.affine, reformatted=not in_one_frame)
     origin = f"{section.plane} {section.index} {np.round(section.affine, 6).tolist()} {stored.shape}"
@@ -52,6 +52,7 @@ def encode_cross_section(series: DicomSeries, section: CrossSection) -> bytes:
         frame=frame.index,
         grid=None if is_whole_frame or frame.plane is None else grid,
         others=[] if in_one_frame else _others(series, frame),
+        padding=border,
     )
     return encode_dicom(derived)
 
@@ -74,16 +75,25 @@ def _gathered(series: DicomSeries, to_voxels: NDArray[np.float64], section: Cros
     return values.reshape(height, width)
 
 
-def _stored(values: NDArray[np.float64], frame: DicomFrame, like: StoredSlice) -> NDArray[Any]:
-    """Values after the modality LUT as the numbers that the frame would store; padding where there is none."""
+def _stored(values: NDArray[np.float64], frame: DicomFrame, like: StoredSlice) -> tuple[NDArray[Any], int | None]:
+    """Values after the modality LUT as the numbers that the frame would store.
+
+    Returns:
+        The numbers, and what stands for padding among them if there was none before.
+    """
     numbers = np.rint((values - frame.intercept) / frame.slope)
+    limits = np.iinfo(like.stored.dtype)
+    lowest, highest = like.limits or (int(limits.min), int(limits.max))
     if like.reserved is not None:
         border = like.reserved[0]
+    elif like.rising:
+        # Darker than all that occurs, if the bits can hold that.
+        border = max(lowest, int(np.nanmin(numbers)) - 1)
     else:
-        # The darkest that occurs: beyond the window, so that it stays as it is.
-        border = int(np.nanmin(numbers)) if like.rising else int(np.nanmax(numbers))
-    limits = np.iinfo(like.stored.dtype)
-    return np.where(np.isnan(numbers), border, numbers).clip(limits.min, limits.max).astype(like.stored.dtype)
+        border = min(highest, int(np.nanmax(numbers)) + 1)
+    is_padded = like.reserved is None and bool(np.isnan(numbers).any())
+    stored = np.where(np.isnan(numbers), border, numbers).clip(limits.min, limits.max).astype(like.stored.dtype)
+    return stored, border if is_padded else None
 
 
 def _others(series: DicomSeries, frame: DicomFrame) -> list[tuple[FileDataset, int | None]]:

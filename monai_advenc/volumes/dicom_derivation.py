@@ -149,6 +149,7 @@ def derive(
     frame: int | None = None,
     grid: NewGrid | None = None,
     others: Iterable[tuple[FileDataset, int | None]] = (),
+    padding: int | None = None,
 ) -> Dataset:
     """The derived object of one frame.
 
@@ -159,6 +160,7 @@ def derive(
         frame: 0-based index of the frame in a multi-frame file.
         grid: Where the pixels lie now; ``None``: where they did, and then ``stored`` has the source's shape.
         others: Further files and frames that the pixels come from.
+        padding: Stored value that stands for padding, where the source has none.
 
     Returns:
         The data set, with pixels, for :func:`encode_dicom`.
@@ -190,6 +192,9 @@ def derive(
         for keyword, value in lossy.items():
             setattr(derived, keyword, value)
         _set_pixels(derived, stored)
+        if padding is not None:
+            is_signed = derived.get("PixelRepresentation") == 1
+            derived.add_new("PixelPaddingValue", "SS" if is_signed else "US", padding)
         return derived
 
 
