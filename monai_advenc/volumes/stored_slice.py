@@ -135,7 +135,7 @@ class StoredSlice:
         for power in range(-1, _FLOAT_SHRINKAGES):
             share = 1.0 if power < 0 else 1 - 1e-7 * 4**power
             moved = (exact + share * change).clip(low, high).astype(self.stored.dtype)
-            moved = np.where(change == 0, self.stored, moved)
+            moved = np.where(change == 0, self.stored, moved).astype(self.stored.dtype)
             distance = torch.from_numpy((moved.astype(np.float64) - exact) / (high - low))[None, None]
             if float(norm_length(distance)[0]) <= radius:
                 break
