@@ -106,12 +106,19 @@ class VolumeEncryption(Dataset[VolumeOutcome]):
         for start in range(0, len(prepared), self.block_size):
             changes |= self._encrypt_block(case, prepared[start : start + self.block_size])
         files = self._write(case, stored, changes)
+        try:
+            slices = self._measure(case, stored, list(changes), files)
+        except AdvencError:
+            # What does not read back must not lie among what is shared.
+            for file in files:
+                (self.out / file.path).unlink(missing_ok=True)
+            raise
         return VolumeRecord(
             id=case.id,
             label=case.label,
             files=files,
             plane=stored.volume.plane,
-            slices=self._measure(case, stored, list(changes), files),
+            slices=slices,
             left_alone=len(stored.volume.slices) - len(changes),
             source_tag=self.tag_of(case, stored),
         )

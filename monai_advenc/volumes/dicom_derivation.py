@@ -199,16 +199,17 @@ def derive(
 
 
 def require_writable(source: Dataset) -> None:
-    """Raise :class:`ImageError` unless an image can be derived from this one."""
+    """Raise :class:`ImageError` unless an image can be derived from this one; :class:`VolumeError` if it is damaged."""
     name = _path_of(source)
-    if source.get("ModalityLUTSequence"):
-        raise ImageError(f"{name} has a modality LUT that is a table, not a line: it can be read, not written")
-    if int(source.get("SamplesPerPixel") or 1) != 1 or "BitsStored" not in source:
-        raise ImageError(f"{name} has colors or float pixels; DICOM is written for gray images of whole numbers")
-    if not source.get("SOPClassUID"):
-        raise ImageError(
-            f"{name} has no SOP Class UID, so that nothing valid can be derived from it; get the file again"
-        )
+    with reading(name), _as_lenient_as_the_source():
+        if source.get("ModalityLUTSequence"):
+            raise ImageError(f"{name} has a modality LUT that is a table, not a line: it can be read, not written")
+        if int(source.get("SamplesPerPixel") or 1) != 1 or "BitsStored" not in source:
+            raise ImageError(f"{name} has colors or float pixels; DICOM is written for gray images of whole numbers")
+        if not source.get("SOPClassUID") or not UID(str(source.SOPClassUID)).is_valid:
+            raise ImageError(
+                f"{name} has no valid SOP Class UID, so nothing can be derived from it; get the file again"
+            )
 
 
 def _path_of(source: Dataset) -> Path:

