@@ -33,8 +33,8 @@ def encode_cross_section(series: DicomSeries, section: CrossSection) -> bytes:
         ImageError: The series cannot be written (modality LUT table, float pixels).
     """
     to_voxels = np.linalg.inv(series.volume.affine) @ section.affine
-    exact = np.abs(to_voxels[:3] - np.rint(to_voxels[:3])).max() < _ON_THE_GRID
-    in_one_frame = bool(exact and not np.rint(to_voxels[2, :2]).any())
+    exact = bool(np.abs(to_voxels[:3] - np.rint(to_voxels[:3])).max() < _ON_THE_GRID)
+    in_one_frame = bool(np.abs(to_voxels[2] - [0, 0, 0, round(to_voxels[2, 3])])[[0, 1, 3]].max() < _ON_THE_GRID)
     place = round(to_voxels[2, 3]) if in_one_frame else len(series.frames) // 2
     frame = series.frames[place]
     source = read_dicom(frame.path, pixels=True)
@@ -42,13 +42,13 @@ def encode_cross_section(series: DicomSeries, section: CrossSection) -> bytes:
     (as_stored,) = stored_slices(source, [frame])
     values = _gathered(series, to_voxels, section) if exact else section.intensity.from_unit(section.image)
     stored, border = _stored(values, frame, as_stored)
-    is_whole_frame = in_one_frame and stored.shape == as_stored.stored.shape and _is_identity(to_voxels)
+    is_whole_frame = in_one_frame and exact and stored.shape == as_stored.stored.shape and _is_identity(to_voxels)
     grid = NewGrid(section.affine, reformatted=not in_one_frame)
     origin = f"{section.plane} {section.index} {np.round(section.affine, 6).tolist()} {stored.shape}"
     derived = derive(
         source,
         stored,
-        Derivation.cutting(section.plane, origin),
+        Derivation.cutting(section.plane, origin, reformatted=not in_one_frame, interpolated=not exact),
         frame=frame.index,
         grid=None if is_whole_frame or frame.plane is None else grid,
         others=[] if in_one_frame else _others(series, frame),

@@ -76,7 +76,7 @@ class NewGrid:
 
     Attributes:
         affine: 4x4, from (row, column, 0) to RAS+ world coordinates in mm.
-        reformatted: Whether the plane is another than the source's, or pixels were interpolated.
+        reformatted: Whether the plane is another than that of the source.
     """
 
     affine: Affine
@@ -102,13 +102,18 @@ class Derivation:
     identity: IdentityRule | None = None
 
     @classmethod
-    def cutting(cls, plane: str, origin: str) -> Derivation:
+    def cutting(cls, plane: str, origin: str, *, reformatted: bool, interpolated: bool) -> Derivation:
         """The derivation of a slice that was cut and not changed, which stays with its owner.
 
         Args:
             plane: Direction of the cut.
+            reformatted: Whether it runs across frames.
+            interpolated: Whether its pixels lie between those of the source.
             origin: What tells this cut from others of the same series: its place and settings.
         """
+        code = codes.DCM.SpatiallyRelatedFramesExtractedFromTheVolume
+        if reformatted or interpolated:
+            code = codes.DCM.MultiplanarReformatting if reformatted else codes.DCM.SpatialResampling
 
         def new_uid(*parts: str) -> str:
             return uid_of_digest(hashlib.sha256("\0".join((SLICED, origin, *parts)).encode()).hexdigest())
@@ -116,7 +121,7 @@ class Derivation:
         return cls(
             title="cross-section",
             description=f"{SLICED}: {plane}, not changed otherwise. A working copy; not for distribution.",
-            code=codes.DCM.SpatiallyRelatedFramesExtractedFromTheVolume,
+            code=code,
             new_uid=new_uid,
         )
 
