@@ -62,7 +62,9 @@ FitOption = Annotated[Fit, typer.Option(help="How slices get that size.", rich_h
 TumorLabels = Annotated[
     str | None,
     typer.Option(
-        help="Mask values that count as tumor, separated by commas.", show_default="all but 0", rich_help_panel=_PANEL
+        help="Mask values (DICOM: segment or ROI numbers) that count as tumor, separated by commas.",
+        show_default="all but 0",
+        rich_help_panel=_PANEL,
     ),
 ]
 TumorSegment = Annotated[

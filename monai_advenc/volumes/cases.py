@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from monai_advenc.errors import DatasetError
+from monai_advenc.errors import DatasetError, VolumeError
 from monai_advenc.label_table import LABEL_TABLE, read_table, require_file_name
 from monai_advenc.volumes.dicom_case import find_dicom_case
 from monai_advenc.volumes.dicom_folder import has_dicom
@@ -57,6 +57,8 @@ class Case:
         image: File of the image; a folder if it is a DICOM series.
         mask: File of the tumor mask; ``None`` if there is none, which is an error only when the case is cut.
         series_uid: Which series in the folder is the image; ``None`` if there is only one, and for NIfTI.
+        problem: Why the files of the case cannot be told apart; an error only when the case is cut, so that one patient
+            does not stop the others.
     """
 
     id: str
@@ -64,6 +66,7 @@ class Case:
     image: Path
     mask: Path | None
     series_uid: str | None = None
+    problem: str | None = None
 
     def files(self) -> list[Path]:
         """All files of image and mask that are there, sorted."""
@@ -200,7 +203,10 @@ def _from_dicom_patients(folder: Path, labels: Path) -> Iterable[Case]:
 
 
 def _dicom_case(name: str, label: str, image: Path, mask: Path | None = None) -> Case:
-    found = find_dicom_case(image, mask)
+    try:
+        found = find_dicom_case(image, mask)
+    except (DatasetError, VolumeError) as error:
+        return Case(name, label, image, mask, problem=str(error))
     return Case(name, label, found.image, found.mask, found.series_uid)
 
 

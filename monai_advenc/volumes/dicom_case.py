@@ -73,6 +73,6 @@ def _masks(place: Path, objects: tuple[DicomObject, ...]) -> dict[Path, frozense
     found = {each.path: each.refers_to for each in objects if each.kind in ("segmentation", "contours")}
     volumes = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
     nifti = [path for path in volumes if stem(path)]
-    # One NIfTI file beside DICOM images can only be their mask; of several, the name must say so.
-    named = nifti if len(nifti) == 1 else [path for path in nifti if is_mask_name(stem(path))]
+    # One NIfTI file beside DICOM images without another mask can only be theirs; else the name must say so.
+    named = nifti if len(nifti) == 1 and not found else [path for path in nifti if is_mask_name(stem(path))]
     return {**found, **dict.fromkeys(named, frozenset())}

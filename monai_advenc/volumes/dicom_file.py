@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +12,14 @@ from typing import Any, Literal
 
 import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from monai_advenc.errors import AdvencError, VolumeError
+from monai_advenc.volumes.quiet_parsers import quiet_parsers
 
-Kind = Literal["image", "segmentation", "contours", "other"]
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+
+Kind = Literal["image", "segmentation", "contours", "other", "damaged"]
 
 SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """SOP classes of Segmentation Storage and Label Map Segmentation Storage (DICOM PS3.4, annex B)."""
@@ -25,11 +27,11 @@ SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1
 CONTOUR_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
 """SOP class of RT Structure Set Storage."""
 
+DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
+"""SOP class of a DICOMDIR, the table of contents of a disk."""
+
 NO_IMAGES = ("RTDOSE", "RTIMAGE", "RTPLAN", "PR", "KO", "SR", "REG", "DOC", "AU", "ECG")
 """Modalities whose objects are no pictures of a body, even where they have pixels."""
-
-_TALKING = ("pydicom", "highdicom", "libjpeg", "openjpeg")
-"""Loggers of the parsers, which write a line to the terminal for each oddity of each file."""
 
 
 def looks_like_dicom(path: Path) -> bool:
@@ -93,37 +95,30 @@ def reading(path: Path) -> Iterator[None]:
     try:
         with quiet_parsers():
             yield
-    except Exception as error:  # Parsers raise whatever the damaged byte led them to.
-        if isinstance(error, AdvencError):
-            raise
+    except AdvencError as error:
+        # What a message quotes from a file may hold line breaks.
+        raise type(error)(_CONTROL.sub(" ", str(error))) from None
+    except Exception as error:  # noqa: BLE001 - Parsers raise whatever the damaged byte led them to.
         problem = " ".join(str(error).split())[:160] or type(error).__name__
         raise VolumeError(f"cannot read {path}: damaged or not supported ({problem}); get the file again") from None
 
 
-@contextmanager
-def quiet_parsers() -> Iterator[None]:
-    """Without the warnings of pydicom and the decoders: many real files break rules, and what matters is checked."""
-    levels = {logger: logger.level for logger in map(logging.getLogger, _TALKING)}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            for logger in levels:
-                logger.setLevel(logging.CRITICAL + 1)
-            yield
-        finally:
-            for logger, level in levels.items():
-                logger.setLevel(level)
-
-
 def kind_of(dataset: pydicom.Dataset) -> Kind:
-    """What a data set holds, from its SOP class, modality and size."""
-    sop_class = str(dataset.get("SOPClassUID") or "")
+    """What a data set holds, from its SOP class, modality and size; damaged if it is an image without a size."""
+    meta = getattr(dataset, "file_meta", None) or pydicom.Dataset()
+    sop_class = str(dataset.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
     modality = str(dataset.get("Modality") or "")
     if sop_class in SEGMENTATION_CLASSES or modality == "SEG":
         return "segmentation"
     if sop_class == CONTOUR_CLASS or modality == "RTSTRUCT":
         return "contours"
-    return "image" if "Rows" in dataset and "Columns" in dataset and modality not in NO_IMAGES else "other"
+    if modality in NO_IMAGES or sop_class == DIRECTORY_CLASS:
+        return "other"
+    if "Rows" in dataset and "Columns" in dataset:
+        return "image"
+    # Every object of a study has a series; a file that ends before it says so was cut off.
+    is_whole = sop_class and dataset.get("SeriesInstanceUID") and "Image Storage" not in UID(sop_class).name
+    return "other" if is_whole else "damaged"
 
 
 def numbers(dataset: pydicom.Dataset, keyword: str, count: int) -> tuple[float, ...] | None:

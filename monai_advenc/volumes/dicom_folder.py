@@ -12,7 +12,8 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from monai_advenc.errors import VolumeError
-from monai_advenc.volumes.dicom_file import Kind, kind_of, looks_like_dicom, quiet_parsers
+from monai_advenc.volumes.dicom_file import Kind, kind_of, looks_like_dicom
+from monai_advenc.volumes.quiet_parsers import quiet_parsers
 
 _TAGS = [
     "SOPClassUID",
@@ -23,6 +24,10 @@ _TAGS = [
     "ReferencedSeriesSequence",
     "ReferencedFrameOfReferenceSequence",
 ]
+
+
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+"""Files of these names should be DICOM, even if nothing in them looks like it any more."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +52,11 @@ class DicomObject:
 def dicom_objects(place: Path) -> tuple[DicomObject, ...]:
     """The DICOM files in and below a folder (hidden ones left out), or the file itself; sorted by path.
 
-    A file that is damaged already in the first tags counts as an image of no series, so that it is not silently left
-    out of a volume: reading it says what is wrong.
+    Damaged ones are among them, so that no volume silently lacks a slice.
     """
-    return tuple(_object(path) for path in _files(place) if looks_like_dicom(path))
+    return tuple(
+        _object(path) for path in _files(place) if looks_like_dicom(path) or path.suffix.lower() in DICOM_SUFFIXES
+    )
 
 
 def has_dicom(folder: Path) -> bool:
@@ -81,12 +87,12 @@ def _object(path: Path) -> DicomObject:
             return DicomObject(
                 path=path,
                 kind=kind_of(header),
-                modality=str(header.get("Modality") or ""),
+                modality=" ".join(str(header.get("Modality") or "").split()),
                 series_uid=str(header.get("SeriesInstanceUID") or ""),
                 refers_to=frozenset(_referenced_series(header)),
             )
-    except Exception:  # noqa: BLE001 - Parsers raise whatever the damaged byte led them to; reading it will say so.
-        return DicomObject(path, "image", "", "", frozenset())
+    except Exception:  # noqa: BLE001 - Parsers raise whatever the damaged byte led them to; reading it will say what.
+        return DicomObject(path, "damaged", "", "", frozenset())
 
 
 def _referenced_series(header: Dataset) -> Iterator[str]:

@@ -17,48 +17,9 @@ from pydicom.pixels.processing import apply_modality_lut
 
 from monai_advenc.errors import VolumeError
 from monai_advenc.volumes.dicom_file import kind_of, numbers, reading
-from monai_advenc.volumes.volume import Affine
+from monai_advenc.volumes.dicom_plane import FramePlane, functional_group, functional_groups, pixel_spacing, plane_of
 
 Pixels = NDArray[np.float32]
-
-_PIXEL_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
-"""Distances in the patient come first; those on the detector serve where there are no others."""
-
-_OUT_OF_SQUARE = 0.01
-"""How far row and column direction may be from right angles and unit length; headers round their numbers."""
-
-
-@dataclass(frozen=True)
-class FramePlane:
-    """Where the pixels of a frame lie (PS3.3, C.7.6.2), in mm in DICOM's LPS+ patient coordinates.
-
-    Attributes:
-        position: Center of the first pixel.
-        rows: Unit vector along a row, in the direction of increasing column index.
-        columns: Unit vector along a column, in the direction of increasing row index.
-        spacing: Distance of neighboring rows, and of neighboring columns.
-    """
-
-    position: tuple[float, float, float]
-    rows: tuple[float, float, float]
-    columns: tuple[float, float, float]
-    spacing: tuple[float, float]
-
-    @property
-    def normal(self) -> NDArray[np.float64]:
-        """Unit vector along which slices are sorted: ``rows`` x ``columns``."""
-        normal: NDArray[np.float64] = np.cross(self.rows, self.columns)
-        return normal / np.linalg.norm(normal)
-
-    def affine(self, step: NDArray[np.float64]) -> Affine:
-        """4x4, from (column, row, slice) to RAS+ world coordinates in mm; ``step`` leads to the next slice in LPS+."""
-        affine = np.eye(4)
-        affine[:3, 0] = np.multiply(self.rows, self.spacing[1])
-        affine[:3, 1] = np.multiply(self.columns, self.spacing[0])
-        affine[:3, 2] = step
-        affine[:3, 3] = self.position
-        lps_to_ras: Affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
-        return lps_to_ras
 
 
 @dataclass(frozen=True)
@@ -110,29 +71,10 @@ def frames_of(dataset: FileDataset, path: Path) -> tuple[DicomFrame, ...]:
         return _frames_of(dataset, path)
 
 
-def frame_planes(dataset: Dataset, path: Path) -> tuple[FramePlane | None, ...]:
-    """Where each frame lies, of any object that has frames; ``None`` where the file does not say.
-
-    Raises:
-        VolumeError: The position is damaged, or the file describes another number of frames than it has.
-    """
-    groups, shared = _functional_groups(dataset, path)
-    return tuple(_plane((group, shared, dataset), path) for group in groups or [Dataset()])
-
-
-def _functional_groups(dataset: Dataset, path: Path) -> tuple[Sequence[Dataset], Dataset]:
-    """Those of each frame, none in a classic file, and those that all frames share (PS3.3, C.7.6.16)."""
-    count = int(dataset.get("NumberOfFrames") or 1)
-    groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    if count < 1 or (groups and len(groups) != count):
-        raise VolumeError(f"{path} says {count} frames and describes {len(groups)}; get the file again")
-    return groups, (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
-
-
 def _frames_of(dataset: FileDataset, path: Path) -> tuple[DicomFrame, ...]:
     _require_gray_image(dataset, path)
     count = int(dataset.get("NumberOfFrames") or 1)
-    groups, shared = _functional_groups(dataset, path)
+    groups, shared = functional_groups(dataset, path)
     if count > 1 and not groups:
         return tuple(_frame(dataset, path, index, (dataset,), placed=False) for index in range(count))
     return tuple(
@@ -149,8 +91,8 @@ def _frame(
     *,
     placed: bool = True,
 ) -> DicomFrame:
-    transformation = _functional_group(places, "PixelValueTransformationSequence")
-    measures = _functional_group(places, "PixelMeasuresSequence")
+    transformation = functional_group(places, "PixelValueTransformationSequence")
+    measures = functional_group(places, "PixelMeasuresSequence")
     slope = _number(transformation, "RescaleSlope", 1.0)
     if slope == 0:
         raise VolumeError(f"{path} has rescale slope 0, which makes every pixel the same; get the file again")
@@ -160,9 +102,9 @@ def _frame(
         index=index,
         sop_instance_uid=str(dataset.get("SOPInstanceUID") or ""),
         shape=(int(dataset.Rows), int(dataset.Columns)),
-        plane=_plane(places, path) if placed else None,
-        unplaced_spacing=_pixel_spacing(measures) or (1.0, 1.0),
-        thickness=_number(measures, "SpacingBetweenSlices", 0) or _number(measures, "SliceThickness", 0) or None,
+        plane=plane_of(places, path) if placed else None,
+        unplaced_spacing=pixel_spacing(measures) or (1.0, 1.0),
+        thickness=abs(_number(measures, "SpacingBetweenSlices", 0) or _number(measures, "SliceThickness", 0)) or None,
         slope=slope,
         intercept=_number(transformation, "RescaleIntercept", 0.0),
         linear=not is_float and not dataset.get("ModalityLUTSequence"),
@@ -173,50 +115,9 @@ def _frame(
     )
 
 
-def _functional_group(places: tuple[Dataset, ...], name: str) -> Dataset:
-    """A functional group's item: of the frame, else shared by all frames, else the data set of a single-frame file."""
-    for place in places[:-1]:
-        if place.get(name):
-            item: Dataset = place[name].value[0]
-            return item
-    return places[-1]
-
-
 def _number(dataset: Dataset, keyword: str, default: float) -> float:
     found = numbers(dataset, keyword, 1)
     return default if found is None else found[0]
-
-
-def _plane(places: tuple[Dataset, ...], path: Path) -> FramePlane | None:
-    position = numbers(_functional_group(places, "PlanePositionSequence"), "ImagePositionPatient", 3)
-    directions = numbers(_functional_group(places, "PlaneOrientationSequence"), "ImageOrientationPatient", 6)
-    if position is None or directions is None:
-        return None
-    spacing = _pixel_spacing(_functional_group(places, "PixelMeasuresSequence"))
-    if spacing is None:
-        raise VolumeError(f"{path} has a position but no pixel spacing; get the file again")
-    rows, columns = np.array(directions[:3]), np.array(directions[3:])
-    lengths = np.linalg.norm(rows), np.linalg.norm(columns)
-    if max(abs(length - 1) for length in lengths) > _OUT_OF_SQUARE or abs(rows @ columns) > _OUT_OF_SQUARE:
-        raise VolumeError(f"{path} has the orientation {directions}; expected two unit vectors at right angles")
-    row, column = rows / lengths[0], columns / lengths[1]
-    return FramePlane(
-        position=(position[0], position[1], position[2]),
-        rows=(float(row[0]), float(row[1]), float(row[2])),
-        columns=(float(column[0]), float(column[1]), float(column[2])),
-        spacing=spacing,
-    )
-
-
-def _pixel_spacing(dataset: Dataset) -> tuple[float, float] | None:
-    """Distance of neighboring rows and of neighboring columns in mm; ``None`` where the file does not say."""
-    for keyword in _PIXEL_SPACINGS:
-        spacing = numbers(dataset, keyword, 2)
-        if spacing is not None:
-            if min(spacing) <= 0:
-                raise VolumeError(f"{keyword} is {spacing}; expected two positive numbers")
-            return spacing[0], spacing[1]
-    return None
 
 
 def _has_float_pixels(dataset: Dataset) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from monai_advenc.errors import MaskError
 from monai_advenc.volumes.dicom_file import kind_of, read_dicom, reading
-from monai_advenc.volumes.dicom_frame import FramePlane, frame_planes
+from monai_advenc.volumes.dicom_plane import FramePlane, frame_planes
 from monai_advenc.volumes.dicom_series import DicomSeries
 from monai_advenc.volumes.segment_choice import choose_segments
 from monai_advenc.volumes.volume import Volume

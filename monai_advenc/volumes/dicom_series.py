@@ -21,7 +21,7 @@ from monai_advenc.volumes.dicom_file import read_dicom, reading
 from monai_advenc.volumes.dicom_folder import DicomObject, dicom_objects
 from monai_advenc.volumes.dicom_frame import DicomFrame, decode_frames, frames_of
 from monai_advenc.volumes.dicom_stack import stack_frames
-from monai_advenc.volumes.volume import Volume
+from monai_advenc.volumes.volume import Volume, is_usable_affine
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class SeriesFiles:
 def find_dicom_series(folder: Path) -> tuple[SeriesFiles, ...]:
     """Find every image series in and below a folder, or in one file.
 
-    Files are told by their content, whatever their names; what is no DICOM image is left out.
+    Files are told by their content, whatever their names; what is no DICOM image, or damaged, is left out.
 
     Args:
         folder: A folder, a tree of patients, studies and series, or a file.
@@ -124,7 +124,11 @@ def read_dicom_series(source: Path | Sequence[Path], *, series_uid: str | None =
     place = paths[0] if len(paths) == 1 else paths[0].parent
     if len(paths) == 1 and paths[0].is_file():
         return _read_files(paths, str(paths[0]))
-    found = series_of(each for path in paths for each in dicom_objects(path))
+    objects = [each for path in paths for each in dicom_objects(path)]
+    damaged = next((each.path for each in objects if each.kind == "damaged"), None)
+    if damaged is not None:
+        raise VolumeError(f"{damaged} is a damaged DICOM file: a slice may be lost; get it again or take it away")
+    found = series_of(objects)
     chosen = [each for each in found if series_uid in (None, each.series_uid)]
     if not chosen:
         raise VolumeError(f"no DICOM image{' of the series' if found else ''} in {place}; check the folder")
@@ -142,6 +146,8 @@ def _read_files(paths: Sequence[Path], source: str) -> DicomSeries:
         # Two files with one SOP Instance UID are copies of one object; files without any are told by their path.
         by_uid.setdefault(frames[0].sop_instance_uid or str(path), frames)
     ordered, affine = stack_frames([frame for frames in by_uid.values() for frame in frames], source)
+    if not is_usable_affine(affine):
+        raise VolumeError(f"{source} has spacings or positions that make no grid; get the series again")
     rows, columns = ordered[0].shape
     voxels = np.empty((columns, rows, len(ordered)), dtype=np.float32)
     padding = np.zeros(voxels.shape, dtype=bool)

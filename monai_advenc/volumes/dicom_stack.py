@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_advenc.errors import VolumeError
-from monai_advenc.volumes.dicom_frame import DicomFrame, FramePlane
+from monai_advenc.volumes.dicom_frame import DicomFrame
+from monai_advenc.volumes.dicom_plane import FramePlane
 from monai_advenc.volumes.volume import Affine
 
 SAME_DIRECTION = 2e-3

@@ -9,7 +9,7 @@ from pathlib import Path
 import nibabel.orientations
 import numpy as np
 
-from monai_advenc.errors import MaskError
+from monai_advenc.errors import DatasetError, MaskError
 from monai_advenc.volumes.cases import Case
 from monai_advenc.volumes.cross_section import SliceSettings, tumor_of
 from monai_advenc.volumes.dicom_file import kind_of, read_dicom, reading
@@ -32,9 +32,12 @@ def read_case(case: Case, settings: SliceSettings) -> tuple[Volume, Volume]:
         The image, ``(X, Y, Z)`` float32, and its tumor, int32, 1 inside.
 
     Raises:
+        DatasetError: The patient's folder holds several series or masks to choose from.
         VolumeError: The image cannot be read; as :class:`MaskError` when the mask is missing, empty, elsewhere, or has
             no such segment.
     """
+    if case.problem is not None:
+        raise DatasetError(case.problem)
     if case.mask is None:
         raise MaskError(
             f"no mask beside {case.image}: expected seg.nii.gz, mask.nii.gz or label.nii.gz, or with DICOM images a "

@@ -42,6 +42,7 @@ def slice_case(case: Case, settings: SliceSettings) -> CrossSection:
     """Read one case and cut it at its largest tumor cross-section.
 
     Raises:
+        DatasetError: The patient's folder holds several series or masks to choose from.
         VolumeError: Image or mask cannot be read; as :class:`MaskError` when the mask is missing, empty or elsewhere.
         ImageError: The slice is constant.
     """

@@ -15,6 +15,14 @@ Affine = NDArray[np.float64]
 """4x4, from voxel indices to RAS+ world coordinates in mm."""
 
 
+def is_usable_affine(affine: NDArray[Any] | None) -> bool:
+    """Whether an affine has three finite axes that point in different directions."""
+    if affine is None or not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
+        return False
+    # Axes that are nearly parallel, or of lengths that no scanner has, cannot be told apart.
+    return not np.isnan(nibabel.orientations.io_orientation(affine)).any()
+
+
 @dataclass(frozen=True)
 class Volume:
     """Voxels on their grid.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -94,7 +95,8 @@ def test_dicom_patients_become_an_encrypted_data_set(
     assert {float(row["area_mm2"]) for row in rows.values()} == {36}
     for row in rows.values():
         # An axial slice of an axial series is shown as the scanner stored it.
-        pixels = np.asarray(nibabel.load(tmp_path / "slices" / row["file"]).dataobj).squeeze()  # type: ignore[attr-defined]
+        image: Any = nibabel.load(tmp_path / "slices" / row["file"])
+        pixels = np.asarray(image.dataobj).squeeze()
         stored = pydicom.dcmread(fullest[row["case"]]).pixel_array.astype(float)
         assert np.corrcoef(pixels.ravel(), stored.ravel())[0, 1] > 0.99
     result = run("slice-and-encrypt", volumes, "--out", tmp_path / "out", "--base", base, "--steps", 2, *choice)
@@ -102,6 +104,11 @@ def test_dicom_patients_become_an_encrypted_data_set(
     assert {image.id for image in Manifest.load(tmp_path / "out").images} == set(fullest)
     checked = run("verify", tmp_path / "out", "--originals", tmp_path / "out-private" / "slices")
     assert checked.exit_code == 0, checked.output
+    for path in tmp_path.rglob("*"):
+        if path.is_file() and volumes not in path.parents:
+            content = path.read_bytes()
+            content = gzip.decompress(content) if path.suffix == ".gz" else content
+            assert b"Doe" not in content, f"the patient's name is in {path.name}"
 
 
 def test_several_segments_must_be_chosen_among(base: Path, run: Run, tmp_path: Path) -> None:

@@ -18,10 +18,12 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from monai_advenc.errors import AdvencError
+from monai_advenc.volumes.cross_section import SliceSettings, cut_cross_section
 from monai_advenc.volumes.dicom_seg import read_dicom_seg
 from monai_advenc.volumes.dicom_series import DicomSeries, read_dicom_series
 from monai_advenc.volumes.nifti import read_mask, read_volume
 from monai_advenc.volumes.rtstruct import read_rtstruct
+from monai_advenc.volumes.volume import Volume
 from tests.volumes.dicom_phantom import square, write_enhanced, write_rtstruct, write_seg, write_series
 
 DAMAGES = 24
@@ -54,20 +56,33 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path,
         return folder / name
 
     return {
-        "classic": (series_paths[0], read_dicom_series),
-        "enhanced": (write_enhanced(folder / "enhanced.dcm", stored), read_dicom_series),
-        "RLE": (compressed(RLELossless), read_dicom_series),
-        "JPEG-LS": (compressed(JPEGLSLossless), read_dicom_series),
-        "JPEG 2000": (compressed(JPEG2000Lossless), read_dicom_series),
+        "classic": (series_paths[0], _cut_series),
+        "enhanced": (write_enhanced(folder / "enhanced.dcm", stored), _cut_series),
+        "RLE": (compressed(RLELossless), _cut_series),
+        "JPEG-LS": (compressed(JPEGLSLossless), _cut_series),
+        "JPEG 2000": (compressed(JPEG2000Lossless), _cut_series),
         "segmentation": (write_seg(folder / "seg.dcm", series_paths, {"tumor": mask}), _reader(read_dicom_seg, series)),
         "structure set": (
             write_rtstruct(folder / "rt.dcm", series_paths[0], {"tumor": contours}),
             _reader(read_rtstruct, series),
         ),
-        "NIfTI": (nifti("image.nii", stored.astype(np.float32)), read_volume),
+        "NIfTI": (nifti("image.nii", stored.astype(np.float32)), _cut_volume),
         "NIfTI mask": (nifti("mask.nii", mask), read_mask),
-        "compressed NIfTI": (nifti("image.nii.gz", stored), read_volume),
+        "compressed NIfTI": (nifti("image.nii.gz", stored), _cut_volume),
     }
+
+
+def _cut_series(path: Path) -> None:
+    _cut(read_dicom_series(path).volume)
+
+
+def _cut_volume(path: Path) -> None:
+    _cut(read_volume(path))
+
+
+def _cut(image: Volume) -> None:
+    everything = Volume(np.ones(image.voxels.shape, np.int32), image.affine, "everything")
+    cut_cross_section(image, everything, SliceSettings(size=32))
 
 
 def _reader(read: Callable[..., Any], series: DicomSeries) -> Read:

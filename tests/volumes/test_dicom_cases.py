@@ -58,6 +58,8 @@ def test_a_dicom_series_and_its_mask_in_a_case_folder(tmp_path: Path) -> None:
     # Files without suffix, and the structure set among them.
     paths = write_series(tmp_path / "a" / "2", stored(), names=["IM1", "IM2", "IM3", "IM4"])
     write_contours(tmp_path / "a" / "2" / "RS", tmp_path / "a" / "2", paths)
+    # A converted copy of the image beside a segmentation is no second mask.
+    write_nifti_mask(tmp_path / "a" / "1" / "T1.nii.gz", np.eye(4), tumor())
     write_series(tmp_path / "b" / "3" / "deep" / "deeper", stored())
     affine = read_dicom_series(tmp_path / "b" / "3").volume.affine
     write_nifti_mask(tmp_path / "b" / "3" / "drawn by hand.nii.gz", affine, tumor())
@@ -117,10 +119,11 @@ def test_a_table_names_folders_and_files(tmp_path: Path) -> None:
     assert [slice_case(case, NATIVE).index for case in find_cases(tmp_path).cases[:2]] == [2, 2]
 
 
-def test_ambiguous_patients_are_refused_in_one_line(tmp_path: Path) -> None:
+def test_ambiguous_patients_are_refused_in_one_line_when_they_are_cut(tmp_path: Path) -> None:
     def refuse(message: str) -> None:
+        (case,) = find_cases(tmp_path).cases
         with pytest.raises(DatasetError, match=message) as error:
-            find_cases(tmp_path)
+            slice_case(case, NATIVE)
         assert "\n" not in str(error.value)
 
     paths = write_series(tmp_path / "a" / "1" / "x", stored(), series="x")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLossless,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
@@ -26,6 +29,7 @@ from scipy.spatial.transform import Rotation
 
 from monai_advenc.errors import AdvencError, VolumeError
 from monai_advenc.volumes.dicom_series import find_dicom_series, read_dicom_series
+from tests.volumes import lossless_jpeg
 from tests.volumes.dicom_phantom import image_dataset, item, save, uid, write_enhanced, write_series
 
 BUNDLED = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -214,6 +218,20 @@ def test_lossless_transfer_syntaxes_give_the_same_values(tmp_path: Path, syntax:
     assert series.frames[0].transfer_syntax == syntax
 
 
+@pytest.mark.parametrize("syntax", [JPEGLossless, JPEGLosslessSV1])
+def test_jpeg_lossless_gives_the_same_values(tmp_path: Path, syntax: str) -> None:
+    stored = np.random.default_rng(0).integers(0, 2**16, (2, 24, 20)).astype(np.uint16)
+    stored[0, 0, :4] = 0, 2**16 - 1, 0, 2**15
+
+    def compress(dataset: Dataset, k: int) -> None:
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.PixelData = encapsulate([lossless_jpeg.encode(stored[k])])
+        dataset["PixelData"].VR = "OB"
+
+    write_series(tmp_path, stored, change=compress)
+    assert np.array_equal(read_dicom_series(tmp_path).volume.voxels, stored.transpose(2, 1, 0) - np.float32(1024))
+
+
 def test_frames_of_an_enhanced_file_are_sorted_and_each_has_its_own_slope(tmp_path: Path) -> None:
     stored = numbers(3, 4, 5, dtype=np.uint16)
     path = write_enhanced(tmp_path / "enhanced.dcm", stored, slopes=(1, 2, 4), order=(2, 0, 1))
@@ -384,3 +402,26 @@ def test_incomplete_and_irregular_stacks_are_refused_in_one_line(tmp_path: Path)
     write_series(tmp_path / "echoes", numbers(2, 4, 4), names=["x", "y"])
     assert "4 images at 2 positions" in refusal(tmp_path / "echoes")
     assert "does not exist" in refusal(tmp_path / "nowhere")
+
+
+def test_a_damaged_last_slice_is_not_silently_lost(tmp_path: Path) -> None:
+    last = write_series(tmp_path, numbers(3, 4, 4))[-1]
+    content = last.read_bytes()
+    for length in (*range(0, len(content), 17), len(content) - 1):
+        last.write_bytes(content[:length])
+        assert "002.dcm" in refusal(tmp_path)
+
+
+def test_a_directory_of_a_disk_is_no_slice(tmp_path: Path) -> None:
+    write_series(tmp_path / "images", numbers(3, 4, 4))
+    source = BUNDLED / "dicomdirtests" / "DICOMDIR"
+    (tmp_path / "DICOMDIR").write_bytes(source.read_bytes())
+    assert len(read_dicom_series(tmp_path).frames) == 3
+
+
+def test_a_missing_decoder_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "monai_advenc.volumes.dicom_frame.get_decoder", lambda syntax: SimpleNamespace(is_available=False)
+    )
+    message = refusal(BUNDLED / "JPGExtended.dcm")
+    assert "is compressed with JPEG Extended (Process 2 and 4): pip install 'monai-advenc[jpeg]'" in message
