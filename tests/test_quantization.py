@@ -38,11 +38,51 @@ def test_rounded_images_lie_on_the_grid_in_the_ball_and_in_range(
     assert rounded.max() <= 1
 
 
-def test_nearest_rounding_is_kept_where_it_is_inside() -> None:
-    originals = torch.rand(2, 1, 8, 8)
-    images = (originals + 0.01 * torch.randn_like(originals)).clamp(0, 1)
-    rounded = round_to_grid(images, originals, levels=255, radius=10)
-    assert torch.equal(rounded, ((images.double() * 255).round() / 255).float())
+@pytest.mark.parametrize("levels", [255, 65535])
+def test_nearest_rounding_is_kept_where_it_is_inside_and_swallows_nothing(levels: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    originals = torch.rand(2, 1, 32, 32, generator=generator).mul(0.8).add(0.1).mul(levels).round() / levels
+    images = originals + 0.3 / levels * torch.tensor([4.0, 5.0])[:, None, None, None]  # 1.2 and 1.5 steps everywhere
+    rounded = round_to_grid(images, originals, levels=levels, radius=10)
+    naive = round_to_grid(images, originals, levels=levels, radius=10, rounding="naive")
+    assert torch.equal(naive, ((images.double() * levels).round() / levels).float())
+    assert torch.equal(rounded[1], naive[1])
+    assert (rounded[0] - originals[0]).norm() <= (images[0] - originals[0]).norm() * (1 + 1e-6)
+
+
+def test_a_perturbation_fainter_than_a_step_keeps_its_length() -> None:
+    generator = torch.Generator().manual_seed(0)
+    originals = torch.rand(2, 1, 64, 64, generator=generator).mul(0.8).add(0.1).mul(255).round() / 255
+    images = originals + 0.1 / 255 * torch.randn(2, 1, 64, 64, generator=generator)
+    assert torch.equal(round_to_grid(images, originals, levels=255, radius=1, rounding="naive"), originals)
+    rounded = round_to_grid(images, originals, levels=255, radius=1)
+    before, after = (images - originals).flatten(1), (rounded - originals).flatten(1)
+    assert (after.norm(dim=1) <= before.norm(dim=1) * (1 + 1e-6)).all()
+    assert (after.norm(dim=1) >= 0.9 * before.norm(dim=1)).all()
+    assert torch.cosine_similarity(before, after).min() > 0.2
+
+
+@settings(max_examples=60, deadline=None)
+@given(rms=st.floats(0.2, 4), dither=st.floats(0, 1), shrink=st.floats(0.5, 1.1), seed=st.integers(0, 1000))
+def test_no_grid_image_as_long_goes_farther_along_the_perturbation(
+    rms: float, dither: float, shrink: float, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    originals = torch.rand(1, 1, 16, 16, generator=generator).mul(0.5).add(0.25).mul(255).round() / 255
+    change = torch.randn(1, 1, 16, 16, generator=generator)
+    change = change / change.norm() * rms * 16 / 255
+    rounded = round_to_grid(originals + change, originals, levels=255, radius=rms * 16 / 255)
+    wish = change.double() * 255
+    ours = ((rounded - originals).double() * 255).round()
+    other = (shrink * wish + dither * (torch.rand(wish.shape, generator=generator) - 0.5)).round()
+    if other.norm() <= ours.norm():
+        assert (wish * other).sum() <= (wish * ours).sum() + 1e-3
+
+
+def test_an_unknown_rounding_is_refused() -> None:
+    images = torch.rand(1, 1, 8, 8)
+    with pytest.raises(SettingsError, match="fit, naive"):
+        round_to_grid(images, images, levels=255, radius=1, rounding="dither")
 
 
 def test_most_of_the_perturbation_survives_rounding_at_the_edge_of_the_ball() -> None:

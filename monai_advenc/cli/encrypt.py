@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     from monai_advenc.datasets.encryption_options import EncryptionOptions
     from monai_advenc.datasets.image_folder import ImageFolder
     from monai_advenc.key import EncryptionKey
+    from monai_advenc.training.checkpoint import Checkpoint
 
 DEFAULT_FORMATS = (options.FileFormat.nifti, options.FileFormat.png16)
+
+REPORT_IMAGES = 40
+"""Images of the report's table on exports, spread over the data set: each is shown to the base network 20 times."""
 
 
 def encrypt_and_report(
@@ -79,6 +83,14 @@ def encrypt(
         int | None, typer.Option(min=16, help="Resize images to this side.", show_default="as they are")
     ] = None,
     gray: options.Gray = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a page (HTML) with pictures, the budget and what survives export. It shows originals: keep it "
+            "outside the folder that is shared.",
+            dir_okay=False,
+        ),
+    ] = None,
     file_format: options.Formats = None,
     identity: IdentityOption = None,
     region: options.RegionOption = options.Region.all,
@@ -119,11 +131,15 @@ def encrypt(
         output.table("Would encrypt", ("class", "images"), folder.class_counts().items())
         output.result({"dry_run": True, "out": str(out), "images": folder.class_counts()})
         return
+    require_place(report, out, encryption_key.key_id)
     if options.FileFormat.dicom in (file_format or ()):
         warn_of_burned_in_text((file.path for file in folder.files), encryption_options.identity or "keep", output)
     network = checkpoint.network.to(choose_device(device))
     result = encrypt_and_report(folder, out, encryption_key, network, encryption_options, output)
-    output.result(summary_of(result, out))
+    summary = summary_of(result, out)
+    if report is not None:
+        summary["report"] = str(write_report(report, folder, out, checkpoint, encryption_key, output))
+    output.result(summary)
     raise_for_failures(len(result.failures), len(folder.files))
 
 
@@ -136,3 +152,39 @@ def require_classes(classes: tuple[str, ...], key: EncryptionKey) -> None:
             f"the base network knows the classes {', '.join(classes)}, the key {', '.join(key.classes)}; "
             "give a base trained on this data set"
         )
+
+
+def require_place(report: Path | None, out: Path, key_id: str) -> None:
+    """Raise :class:`OutputError` if a page with originals would be shared, or would take the place of another file."""
+    from monai_advenc.errors import OutputError
+
+    if report is None:
+        return
+    if out.resolve() in report.resolve().parents:
+        raise OutputError(f"{report} lies in {out}, which is shared, and shows originals; choose a place outside")
+    # The page of an earlier run with this key is written anew.
+    if report.exists() and f"Key {key_id}".encode() not in report.read_bytes():
+        raise OutputError(f"{report} exists already and is not of an earlier run; choose another --report")
+
+
+def write_report(
+    path: Path, folder: ImageFolder, out: Path, checkpoint: Checkpoint, key: EncryptionKey, output: Output
+) -> Path:
+    """One page with pictures of every class, the budget and what survives; it shows originals, so it stays private."""
+    from monai_advenc.evaluation.survival import survival_of_folder
+    from monai_advenc.files import write_atomically
+    from monai_advenc.manifest import Manifest
+    from monai_advenc.report import encryption_report
+
+    facts = {"base network": checkpoint.name, "images": str(len(folder.files))}
+    if "validation_accuracy" in checkpoint.notes:
+        facts["base network, right on images kept aside"] = f"{float(checkpoint.notes['validation_accuracy']):.1%}"
+    count = min(len(Manifest.load(out).images), REPORT_IMAGES)
+    with progress("exporting", count) as advance:
+        survivals = survival_of_folder(
+            out, checkpoint.network, key, originals=folder, most=REPORT_IMAGES, progress=advance
+        )
+    page = encryption_report(folder, out, survivals=survivals, facts=facts)
+    write_atomically(path, page.encode(), overwrite=True)
+    output.say(f"Wrote {path}: originals, encrypted slices, their difference, and what survives export.")
+    return path

@@ -18,6 +18,7 @@ from monai_advenc.cli.encrypt import (
     raise_for_failures,
     require_classes,
     summary_of,
+    write_report,
 )
 from monai_advenc.cli.identity import (
     IdentityOption,
@@ -157,7 +158,7 @@ def slice_and_encrypt(
     )
     network_there = checkpoint.network.to(place)
     result = encrypt_and_report(folder, out, encryption_key, network_there, encryption_options, output)
-    report = _report(private / REPORT_NAME, folder, out, checkpoint, output)
+    report = write_report(private / REPORT_NAME, folder, out, checkpoint, encryption_key, output)
     summary = {**summary_of(result, out), "private": str(private), "report": str(report)}
     summary["failures"] += [{"id": each.id, "message": each.message} for each in failures]
     output.result(summary)
@@ -266,16 +267,3 @@ def _base(
             output=output,
         )
     return load_checkpoint(given or kept)
-
-
-def _report(path: Path, folder: ImageFolder, out: Path, checkpoint: Checkpoint, output: Output) -> Path:
-    """One page with pictures of every class and the budget; it shows originals, so it stays private."""
-    from monai_advenc.files import write_atomically
-    from monai_advenc.report import encryption_report
-
-    facts = {"base network": checkpoint.name, "images": str(len(folder.files))}
-    if "validation_accuracy" in checkpoint.notes:
-        facts["base network, right on images kept aside"] = f"{float(checkpoint.notes['validation_accuracy']):.1%}"
-    write_atomically(path, encryption_report(folder, out, facts=facts).encode(), overwrite=True)
-    output.say(f"Wrote {path}: originals, encrypted slices and their difference side by side.")
-    return path

@@ -28,8 +28,8 @@ from monai_advenc.manifest import FileRecord, SliceRecord, VolumeRecord
 from monai_advenc.perturbation import GEOMETRIES
 from monai_advenc.regions import REGIONS
 from monai_advenc.volumes.cases import Case
-from monai_advenc.volumes.dicom_derivation import Derivation
 from monai_advenc.volumes.dicom_identity import IdentityRule
+from monai_advenc.volumes.dicom_provenance import Derivation
 from monai_advenc.volumes.stored_slice import StoredSlice
 
 VolumeOutcome = VolumeRecord | Failure

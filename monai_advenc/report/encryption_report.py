@@ -13,8 +13,9 @@ from monai_advenc.datasets.dicom_output import is_dicom_image
 from monai_advenc.datasets.image_file import read_image, read_region, resize_image, to_gray
 from monai_advenc.datasets.image_folder import ImageFolder
 from monai_advenc.evaluation.measurement import Measurement
+from monai_advenc.evaluation.survival import SURVIVAL_CAPTION, SURVIVAL_COLUMNS, Survival, survival_rows
 from monai_advenc.manifest import Manifest
-from monai_advenc.report.html import Example, Note, ReportContent, render_report
+from monai_advenc.report.html import Example, Note, ReportContent, Table, render_report
 from monai_advenc.volumes.dicom_display import shown_in, viewer_window
 
 LEAD = (
@@ -67,6 +68,7 @@ def encryption_report(
     measurements: Sequence[Measurement] = (),
     headline: str | None = None,
     notes: Sequence[Note] = (),
+    survivals: Sequence[Survival] = (),
     facts: Mapping[str, str] | None = None,
 ) -> str:
     """The page, as HTML, about an encrypted folder, its originals, and the victims trained on it.
@@ -79,6 +81,7 @@ def encryption_report(
         measurements: Victims' accuracies, if any.
         headline: Training set whose accuracies are the big numbers.
         notes: Further paragraphs.
+        survivals: What is left of the effect after exports, if it was measured.
         facts: Short rows about the run.
 
     Returns:
@@ -93,7 +96,18 @@ def encryption_report(
         manifest=manifest,
         measurements=measurements,
         headline=headline,
-        notes=notes,
+        notes=[*notes, *([survival_note(survivals)] if survivals else [])],
         facts=facts or {},
     )
     return render_report(content)
+
+
+def survival_note(survivals: Sequence[Survival]) -> Note:
+    """The paragraph and the table about exports."""
+    return Note(
+        heading="What survives on the way to a recipient",
+        text=f"Viewers window, archives compress. {survivals[0].effect.images} encrypted images, as written and after "
+        "each export, shown to the base network. It is the network that the perturbation was made for; how others "
+        "learn from such images, only victims tell.",
+        table=Table(caption=SURVIVAL_CAPTION, columns=SURVIVAL_COLUMNS, rows=survival_rows(survivals)),
+    )

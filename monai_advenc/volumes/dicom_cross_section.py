@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 
 from monai_advenc.volumes.cross_section import CrossSection
-from monai_advenc.volumes.dicom_derivation import Derivation, NewGrid, derive, encode_dicom, require_writable
+from monai_advenc.volumes.dicom_derivation import derive, encode_dicom, require_writable
 from monai_advenc.volumes.dicom_file import read_dicom
 from monai_advenc.volumes.dicom_frame import DicomFrame
+from monai_advenc.volumes.dicom_geometry import NewGrid
+from monai_advenc.volumes.dicom_provenance import Derivation
 from monai_advenc.volumes.dicom_series import DicomSeries
 from monai_advenc.volumes.dicom_slice import stored_slices
 from monai_advenc.volumes.stored_slice import StoredSlice

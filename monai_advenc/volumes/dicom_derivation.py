@@ -10,11 +10,9 @@ frame. The same source, key and options give the same bytes.
 from __future__ import annotations
 
 import copy
-import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,35 +21,26 @@ import pydicom.config
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
-from pydicom.sequence import Sequence
-from pydicom.sr.codedict import codes
-from pydicom.uid import JPEG2000, UID, ExplicitVRLittleEndian, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
-from pydicom.valuerep import format_number_as_ds
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from monai_advenc import __version__
 from monai_advenc.errors import ImageError
-from monai_advenc.manifest import NOTICE
-from monai_advenc.volumes.dicom_file import quiet_parsers, reading
-from monai_advenc.volumes.dicom_identity import IdentityRule, coded, keyed_uid, uid_of_digest
-from monai_advenc.volumes.volume import Affine
-
-SOFTWARE: Final = "monai-advenc"
+from monai_advenc.volumes.dicom_file import reading
+from monai_advenc.volumes.dicom_functional_groups import keep_one_frame
+from monai_advenc.volumes.dicom_geometry import NewGrid, set_geometry
+from monai_advenc.volumes.dicom_identity import coded
+from monai_advenc.volumes.dicom_provenance import (
+    SOFTWARE,
+    Derivation,
+    earlier_codes,
+    lossy_compression,
+    set_derivation,
+    set_image_type,
+    source_references,
+)
+from monai_advenc.volumes.quiet_parsers import quiet_parsers
 
 IMPLEMENTATION_UID: Final = "2.25.276862205406397801495612329264179280374"
 """Implementation Class UID of files that this package writes (PS3.7, D.3.3.2): a random UUID, the same for ever."""
-
-LOSSY_METHODS: Final = {
-    JPEGBaseline8Bit: "ISO_10918_1",
-    JPEGExtended12Bit: "ISO_10918_1",
-    JPEGLSNearLossless: "ISO_14495_1",
-    JPEG2000: "ISO_15444_1",
-}
-"""Lossy compression method (PS3.3, C.7.6.1.1.5.1) of the transfer syntaxes that may lose something."""
-
-SLICED: Final = "Cross-section cut by monai-advenc"
-"""Begins the derivation description of slices that were cut and not encrypted: working copies of their owner."""
-
-PERTURBED: Final = "Perturbed against unauthorized training"
 
 _STALE = (
     # Thumbnails and checksums of other pixels, moments of another object's making, pixels themselves.
@@ -62,88 +51,7 @@ _STALE = (
     *("ConcatenationUID", "InConcatenationNumber", "ConcatenationFrameOffsetNumber", "FrameIncrementPointer"),
     *("SmallestPixelValueInSeries", "LargestPixelValueInSeries"),
 )
-_OF_THE_OLD_GRID = (
-    *("PixelAspectRatio", "SliceLocation", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "SpacingBetweenSlices"),
-    *("PixelSpacingCalibrationType", "PixelSpacingCalibrationDescription"),
-)
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
-_PER_FRAME, _SHARED = "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"
-
-
-@dataclass(frozen=True)
-class NewGrid:
-    """Where the pixels of a derived image lie, if not where those of its source do.
-
-    Attributes:
-        affine: 4x4, from (row, column, 0) to RAS+ world coordinates in mm.
-        reformatted: Whether the plane is another than that of the source.
-    """
-
-    affine: Affine
-    reformatted: bool
-
-
-@dataclass(frozen=True)
-class Derivation:
-    """How an image was derived.
-
-    Attributes:
-        title: Short words for the series description.
-        description: One sentence.
-        code: Code of the derivation (PS3.16, CID 7203).
-        new_uid: From a kind of object and what it is a function of to its UID.
-        identity: What happens to the identity in the header; ``None``: it stays.
-    """
-
-    title: str
-    description: str
-    code: Any
-    new_uid: Callable[..., str]
-    identity: IdentityRule | None = None
-
-    @classmethod
-    def cutting(cls, plane: str, origin: str, *, reformatted: bool, interpolated: bool) -> Derivation:
-        """The derivation of a slice that was cut and not changed, which stays with its owner.
-
-        Args:
-            plane: Direction of the cut.
-            reformatted: Whether it runs across frames.
-            interpolated: Whether its pixels lie between those of the source.
-            origin: What tells this cut from others of the same series: its place and settings.
-        """
-        code = codes.DCM.SpatiallyRelatedFramesExtractedFromTheVolume
-        if reformatted or interpolated:
-            code = codes.DCM.MultiplanarReformatting if reformatted else codes.DCM.SpatialResampling
-
-        def new_uid(*parts: str) -> str:
-            return uid_of_digest(hashlib.sha256("\0".join((SLICED, origin, *parts)).encode()).hexdigest())
-
-        return cls(
-            title="cross-section",
-            description=f"{SLICED}: {plane}, not changed otherwise. A working copy; not for distribution.",
-            code=code,
-            new_uid=new_uid,
-        )
-
-    @classmethod
-    def perturbation(cls, identity: IdentityRule, run_tag: str) -> Derivation:
-        """The derivation of an encrypted image: of UIDs that key, run and source decide.
-
-        Args:
-            identity: What happens to the identity; its key is the encryption key.
-            run_tag: Keyed checksum of base network and options: other pixels get other UIDs.
-        """
-        return cls(
-            title=PERTURBED,
-            description=f"{PERTURBED} (key {identity.key.key_id}). {NOTICE}",
-            code=codes.DCM.PixelByPixelAddition,
-            new_uid=lambda kind, *parts: keyed_uid(identity.key, kind, run_tag, identity.choice, *parts),
-            identity=identity,
-        )
-
-    def public(self, uid: str) -> str:
-        """The UID by which the derived object refers to another."""
-        return uid if self.identity is None else self.identity.uid(uid)
 
 
 def derive(
@@ -177,23 +85,25 @@ def derive(
     require_writable(source)
     with reading(_path_of(source)), _as_lenient_as_the_source():
         derived = copy.deepcopy(_without_pixels(source))
-        origin = _origins(source, frame) + [item for file, index in others for item in _origins(file, index)]
-        earlier = _own_codes(source)
-        lossy = _lossy_compression(source)
+        origin = source_references(source, frame) + [
+            item for file, index in others for item in source_references(file, index)
+        ]
+        earlier = earlier_codes(source)
+        lossy = lossy_compression(source)
         for keyword in _STALE:
             derived.pop(keyword, None)
-        _keep_one_frame(derived, frame or 0)
+        keep_one_frame(derived, frame or 0)
         if frame is not None:
             derived.InstanceNumber = frame + 1  # They make up one series, each a file of its own.
         if grid is not None:
-            _set_geometry(derived, grid)
+            set_geometry(derived, grid)
         if derivation.identity is not None:
             derivation.identity.apply(derived)
         instance, series = (str(source.get(name) or "") for name in ("SOPInstanceUID", "SeriesInstanceUID"))
         derived.SOPInstanceUID = derivation.new_uid("instance", instance, str(frame), *_place(grid), _shape(stored))
         derived.SeriesInstanceUID = derivation.new_uid("series", series)
-        _set_image_type(derived, reformatted=grid is not None and grid.reformatted)
-        _set_derivation(derived, derivation, origin, [*earlier, coded(derivation.code)], series)
+        set_image_type(derived, reformatted=grid is not None and grid.reformatted)
+        set_derivation(derived, derivation, origin, [*earlier, coded(derivation.code)], series)
         for keyword, value in lossy.items():
             setattr(derived, keyword, value)
         _set_pixels(derived, stored)
@@ -257,165 +167,6 @@ def _place(grid: NewGrid | None) -> Iterable[str]:
 
 def _shape(stored: NDArray[Any]) -> str:
     return "x".join(map(str, stored.shape))
-
-
-def _own_derivation(source: Dataset) -> Dataset | None:
-    """Where a working copy that this package cut says so; ``None`` for other images."""
-    places = [source]
-    for item in source.get(_PER_FRAME) or []:
-        places += item.get("DerivationImageSequence") or []
-    own = (place for place in places if str(place.get("DerivationDescription") or "").startswith(SLICED))
-    return next(own, None)
-
-
-def _own_codes(source: Dataset) -> list[Dataset]:
-    own = _own_derivation(source)
-    return [] if own is None else copy.deepcopy(list(own.get("DerivationCodeSequence") or []))
-
-
-def _origins(source: Dataset, frame: int | None) -> list[Dataset]:
-    """What goes into Source Image Sequence: the source, or, for a working copy of ours, what that was cut from."""
-    own = _own_derivation(source)
-    if own is not None:
-        return copy.deepcopy(list(own.get("SourceImageSequence") or []))
-    if not source.get("SOPInstanceUID"):
-        return []
-    item = Dataset()
-    item.ReferencedSOPClassUID = source.SOPClassUID
-    item.ReferencedSOPInstanceUID = source.SOPInstanceUID
-    if frame is not None:
-        item.ReferencedFrameNumber = frame + 1
-    item.PurposeOfReferenceCodeSequence = Sequence([coded(codes.DCM.SourceImageForImageProcessingOperation)])
-    return [item]
-
-
-def _lossy_compression(source: FileDataset) -> dict[str, Any]:
-    """What is true of the source is true of what was made from it (PS3.3, C.7.6.1.1.5)."""
-    if source.get("LossyImageCompression") == "01":
-        return {}
-    syntax: Any = source.file_meta.get("TransferSyntaxUID")
-    # JPEG 2000 may be lossless in its general form; a file that says so is believed.
-    is_lossy = syntax in LOSSY_METHODS and not (syntax == JPEG2000 and source.get("LossyImageCompression") == "00")
-    if not is_lossy:
-        return {"LossyImageCompression": "00"}
-    return {"LossyImageCompression": "01", "LossyImageCompressionMethod": LOSSY_METHODS[syntax]}
-
-
-def _keep_one_frame(derived: Dataset, frame: int) -> None:
-    if "NumberOfFrames" in derived:
-        derived.NumberOfFrames = 1
-    if derived.get(_PER_FRAME):
-        derived.PerFrameFunctionalGroupsSequence = Sequence([derived.PerFrameFunctionalGroupsSequence[frame]])
-    for keyword in ("FrameTimeVector", "FrameLabelVector", "SliceVector"):
-        derived.pop(keyword, None)
-
-
-def _groups(derived: Dataset) -> list[Dataset]:
-    """The functional groups of an enhanced object: of its frame, and shared by all."""
-    return [item for keyword in (_PER_FRAME, _SHARED) for item in (derived.get(keyword) or [])]
-
-
-def _home(derived: Dataset, group: str) -> Dataset:
-    """Where an attribute of a functional group stands: in the group, or, in classic objects, at the top."""
-    groups = _groups(derived)
-    if not groups:
-        return derived
-    for item in groups:
-        if item.get(group):
-            home: Dataset = item[group].value[0]
-            return home
-    fresh = Dataset()
-    setattr(groups[0], group, Sequence([fresh]))
-    return fresh
-
-
-def _set_geometry(derived: Dataset, grid: NewGrid) -> None:
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ grid.affine
-    spacing = np.linalg.norm(affine[:3, :2], axis=0)
-    down, right = (affine[:3, :2] / spacing).T
-    _home(derived, "PlanePositionSequence").ImagePositionPatient = _decimals(affine[:3, 3])
-    _home(derived, "PlaneOrientationSequence").ImageOrientationPatient = _decimals([*right, *down])
-    _home(derived, "PixelMeasuresSequence").PixelSpacing = _decimals(spacing)
-    for keyword in _OF_THE_OLD_GRID:
-        derived.pop(keyword, None)
-    for tag in [tag for tag in list(derived.keys()) if tag.group >> 8 == 0x60]:
-        del derived[tag]  # Overlays are drawn on the old grid.
-    measures = _home(derived, "PixelMeasuresSequence")
-    if grid.reformatted and "SliceThickness" in measures:
-        measures.SliceThickness = None if measures is derived else _decimals([min(spacing)])[0]
-
-
-def _decimals(values: Iterable[float]) -> list[str]:
-    return [format_number_as_ds(float(value) + 0.0) for value in np.round(np.asarray(list(values)), 10)]
-
-
-def _set_image_type(derived: Dataset, *, reformatted: bool) -> None:
-    """Value 1 and 2 become DERIVED and SECONDARY (PS3.3, C.7.6.1.1.2); what follows is kept."""
-    for home, keyword in [(derived, "ImageType"), *_frame_types(derived)]:
-        values = home.get(keyword) or []
-        rest = [str(value) for value in ([values] if isinstance(values, str) else values)][2:]
-        if reformatted and rest and rest[0] in ("AXIAL", "CORONAL", "SAGITTAL", "OBLIQUE"):
-            rest[0] = "REFORMATTED"
-        setattr(home, keyword, ["DERIVED", "SECONDARY", *rest])
-
-
-def _frame_types(derived: Dataset) -> list[tuple[Dataset, str]]:
-    return [
-        (item, "FrameType")
-        for group in _groups(derived)
-        for element in group
-        if element.VR == "SQ"
-        for item in element.value
-        if "FrameType" in item
-    ]
-
-
-def _set_derivation(
-    derived: Dataset, derivation: Derivation, origin: list[Dataset], how: list[Dataset], series: str
-) -> None:
-    for item in origin:
-        item.ReferencedSOPInstanceUID = derivation.public(str(item.ReferencedSOPInstanceUID))
-    homes = [derived]
-    if derived.get(_PER_FRAME):
-        # Enhanced objects say it of the frame (PS3.3, C.7.6.16.2.6), and list at the top what they refer to.
-        said = Dataset()
-        derived.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence = Sequence([said])
-        homes = [said]
-        if origin:
-            derived.SourceImageEvidenceSequence = Sequence([_evidence(derived, derivation.public(series), origin)])
-    for home in homes:
-        home.DerivationDescription = derivation.description
-        home.DerivationCodeSequence = Sequence(copy.deepcopy(how))
-        if origin:
-            home.SourceImageSequence = Sequence(copy.deepcopy(origin))
-    name = str(derived.get("SeriesDescription") or "")
-    derived.SeriesDescription = (
-        f"{name[: 62 - len(derivation.title)]}, {derivation.title}" if name else derivation.title
-    )
-    equipment = Dataset()
-    equipment.Manufacturer = SOFTWARE
-    equipment.ManufacturerModelName = SOFTWARE
-    equipment.SoftwareVersions = __version__
-    equipment.ContributionDescription = derivation.title
-    equipment.PurposeOfReferenceCodeSequence = Sequence([coded(codes.DCM.ModifyingEquipment)])
-    derived.ContributingEquipmentSequence = Sequence([*(derived.get("ContributingEquipmentSequence") or []), equipment])
-
-
-def _evidence(derived: Dataset, series_uid: str, origin: list[Dataset]) -> Dataset:
-    """Study and series of the sources (PS3.3, table 10-9)."""
-    series = Dataset()
-    series.SeriesInstanceUID = series_uid
-    references = []
-    for item in origin:
-        reference = Dataset()
-        reference.ReferencedSOPClassUID = item.ReferencedSOPClassUID
-        reference.ReferencedSOPInstanceUID = item.ReferencedSOPInstanceUID
-        references.append(reference)
-    series.ReferencedSOPSequence = Sequence(references)
-    study = Dataset()
-    study.StudyInstanceUID = derived.StudyInstanceUID
-    study.ReferencedSeriesSequence = Sequence([series])
-    return study
 
 
 def _set_pixels(derived: Dataset, stored: NDArray[Any]) -> None:

@@ -32,7 +32,8 @@ from pydicom.tag import BaseTag
 from monai_advenc import __version__
 from monai_advenc.errors import SettingsError
 from monai_advenc.key import EncryptionKey
-from monai_advenc.volumes.dicom_file import looks_like_dicom, quiet_parsers
+from monai_advenc.volumes.dicom_file import looks_like_dicom
+from monai_advenc.volumes.quiet_parsers import quiet_parsers
 
 IdentityChoice = Literal["keep", "remove", "pseudonym"]
 

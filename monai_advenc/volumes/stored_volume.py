@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from monai_advenc.errors import ImageError
 from monai_advenc.volumes.cross_section import PLANES
-from monai_advenc.volumes.dicom_derivation import Derivation, derive, encode_dicom
+from monai_advenc.volumes.dicom_derivation import derive, encode_dicom
 from monai_advenc.volumes.dicom_file import read_dicom
 from monai_advenc.volumes.dicom_frame import DicomFrame
+from monai_advenc.volumes.dicom_provenance import Derivation
 from monai_advenc.volumes.dicom_slice import stored_slices
 from monai_advenc.volumes.nifti_file import NiftiFile
 from monai_advenc.volumes.stored_slice import StoredSlice

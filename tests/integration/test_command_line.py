@@ -339,6 +339,42 @@ def test_an_intact_data_set_verifies_and_a_harmed_one_does_not(world: World, run
     assert "no manifest.json" in sole_error(run("verify", tmp_path))
 
 
+def test_verify_tells_what_the_base_network_sees_and_what_survives(world: World, run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ("slice-and-encrypt", world.volumes, "--out", out, "--base", world.base, "--key", world.key, *FAST)
+    assert run(*command).exit_code == 0
+    secret = ("--base", world.base, "--key", world.key)
+    people = run("verify", out, *secret, "--survival")
+    assert people.exit_code == 0, people.output
+    assert "What the base network sees in the files" in people.output
+    assert "JPEG 2000 10:1" in people.output
+    machines = json.loads(run("verify", out, *secret, "--survival", "--json").stdout)
+    assert set(machines["effect"]) == set(EncryptionKey.load(world.key).classes)
+    assert [row["export"] for row in machines["survival"]][:2] == ["as written", "8-bit"]
+    assert "What survives on the way to a recipient" in (tmp_path / "out-private" / "report.html").read_text()
+    assert "give --base too" in sole_error(run("verify", out, "--key", world.key))
+    assert "give --base and --key" in sole_error(run("verify", out, "--base", world.base, "--survival"))
+    other = tmp_path / "other.json"
+    assert run("keygen", other, "--classes", ",".join(EncryptionKey.load(world.key).classes)).exit_code == 0
+    assert "give the key of that id" in sole_error(run("verify", out, "--base", world.base, "--key", other))
+
+
+def test_encrypt_writes_a_page_beside_but_never_into_what_is_shared(world: World, run: Run, tmp_path: Path) -> None:
+    slices, out, page = tmp_path / "slices", tmp_path / "out", tmp_path / "page.html"
+    assert run("slice", world.volumes, "--out", slices, *FAST).exit_code == 0
+    command = ("encrypt", slices, "--out", out, "--key", world.key, "--base", world.base, "--workers", 0, "--report")
+    assert "which is shared" in sole_error(run(*command, out / "deep" / "page.html"))
+    page.write_text("notes of mine")
+    assert "exists already" in sole_error(run(*command, page))
+    assert page.read_text() == "notes of mine"
+    assert not out.exists()
+    page.unlink()
+    for _ in range(2):  # The same command again writes the same page anew.
+        assert run(*command, page).exit_code == 0
+    assert "What survives on the way to a recipient" in page.read_text()
+    assert run("verify", out).exit_code == 0
+
+
 def test_errors_reach_machines_as_json(run: Run, tmp_path: Path) -> None:
     result = run("verify", tmp_path, "--json")
     assert json.loads(result.stdout)["error"]["type"] == "VerificationError"

@@ -19,8 +19,9 @@ from pydicom.uid import JPEG2000, JPEG2000Lossless
 from monai_advenc.errors import ImageError
 from monai_advenc.key import EncryptionKey
 from monai_advenc.perturbation import PerturbationSettings
-from monai_advenc.volumes.dicom_derivation import Derivation, derive, encode_dicom
+from monai_advenc.volumes.dicom_derivation import derive, encode_dicom
 from monai_advenc.volumes.dicom_identity import IDENTITY_CHOICES, IdentityChoice, IdentityRule
+from monai_advenc.volumes.dicom_provenance import Derivation
 from monai_advenc.volumes.dicom_series import DicomSeries, read_dicom_series
 from monai_advenc.volumes.stored_volume import dicom_slices
 from tests.volumes.dicom_conformance import broken_meta, broken_values, missing_attributes
