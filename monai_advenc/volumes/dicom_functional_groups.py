@@ -33,6 +33,7 @@ def home_of(derived: Dataset, group: str) -> Dataset:
 
 
 def keep_one_frame(derived: Dataset, frame: int) -> None:
+    """Make a multi-frame object one of the single frame at the 0-based index; classic ones stay as they are."""
     if "NumberOfFrames" in derived:
         derived.NumberOfFrames = 1
     if derived.get(PER_FRAME):

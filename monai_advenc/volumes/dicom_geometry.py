@@ -34,6 +34,7 @@ class NewGrid:
 
 
 def set_geometry(derived: Dataset, grid: NewGrid) -> None:
+    """Write position, orientation and spacing (PS3.3, C.7.6.2), and take out what speaks of the old grid."""
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ grid.affine
     spacing = np.linalg.norm(affine[:3, :2], axis=0)
     down, right = (affine[:3, :2] / spacing).T

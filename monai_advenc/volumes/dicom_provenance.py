@@ -34,7 +34,7 @@ SLICED: Final = "Cross-section cut by monai-advenc"
 
 PERTURBED: Final = "Perturbed against unauthorized training"
 
-NOTICE: Final = "Adversarial data encryption (Hu et al. 2020). Not cryptography; not for training, measurement or primary diagnosis."
+NOTICE: Final = "Adversarial data encryption (Hu et al. 2020). Not cryptography; not for training or primary diagnosis."
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,7 @@ def _own_derivation(source: Dataset) -> Dataset | None:
 
 
 def earlier_codes(source: Dataset) -> list[Dataset]:
+    """How a working copy of ours was made, which is part of how its derivatives were."""
     own = _own_derivation(source)
     return [] if own is None else copy.deepcopy(list(own.get("DerivationCodeSequence") or []))
 
@@ -166,6 +167,15 @@ def _frame_types(derived: Dataset) -> list[tuple[Dataset, str]]:
 def set_derivation(
     derived: Dataset, derivation: Derivation, origin: list[Dataset], how: list[Dataset], series: str
 ) -> None:
+    """Say what the object comes from and how it was made, where its class says such things.
+
+    Args:
+        derived: The object.
+        derivation: How it was made.
+        origin: Items of its Source Image Sequence, with the UIDs of the sources.
+        how: Items of its Derivation Code Sequence.
+        series: Series Instance UID of the source.
+    """
     for item in origin:
         item.ReferencedSOPInstanceUID = derivation.public(str(item.ReferencedSOPInstanceUID))
     homes = [derived]
