@@ -19,6 +19,7 @@ from monai_advenc.cli.identity import (
     name_without_identity,
     warn_of_burned_in_text,
 )
+from monai_advenc.cli.private_folder import make_private, require_apart
 from monai_advenc.cli.train_base import choose_device
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ def encrypt_volume(
         return
     place = private or options.private_folder_of(out)
     require_apart(out, place)
+    if choice != "keep":
+        make_private(place)
     warn_of_burned_in_text((path for case in cases.cases for path in case.files()), choice, output)
     named = name_without_identity(cases, choice, encryption_key, place, output)
     network = checkpoint.network.to(choose_device(device))
@@ -113,14 +116,6 @@ def encrypt_volume(
         result = encrypt_volumes(named.cases, out, encryption_key, network, volume_options, progress=advance)
     _report(result, named, out, output)
     raise_for_failures(len(result.failures), len(named.cases))
-
-
-def require_apart(out: Path, private: Path) -> None:
-    """Raise :class:`DatasetError` if the private folder would be shared with the output."""
-    from monai_advenc.errors import DatasetError
-
-    if out.resolve() in (private.resolve(), *private.resolve().parents):
-        raise DatasetError(f"the private folder {private} lies in the output {out}; choose another --private")
 
 
 def _report(result: VolumeResult, cases: CaseList, out: Path, output: Output) -> None:

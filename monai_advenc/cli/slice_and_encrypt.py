@@ -27,6 +27,7 @@ from monai_advenc.cli.identity import (
     warn_of_burned_in_text,
 )
 from monai_advenc.cli.keygen import draw_key
+from monai_advenc.cli.private_folder import make_private, require_apart
 from monai_advenc.cli.train_base import NETWORK_HELP, choose_device, require_enough_images, train_base_network
 from monai_advenc.errors import DatasetError, SettingsError
 
@@ -129,7 +130,7 @@ def slice_and_encrypt(
         "recipient": recipient,
         "seed": key_seed,
     }
-    _make_private(private)
+    make_private(private)
     # Drawn before the slow work, so that a combiner that needs more classes says so at once.
     encryption_key = _key(key, private / "key.json", cases.classes, draw_options, insecure_key_permissions, output)
     if set(cases.classes) - set(encryption_key.classes):
@@ -181,8 +182,7 @@ def _check_folders(out: Path, private: Path) -> None:
     from monai_advenc.files import LOCK_NAME
     from monai_advenc.manifest import MANIFEST_NAME
 
-    if out.resolve() in (private.resolve(), *private.resolve().parents):
-        raise DatasetError(f"the private folder {private} lies in the output {out}; choose another --private")
+    require_apart(out, private)
     is_ours = any((out / name).exists() for name in (JOURNAL_NAME, MANIFEST_NAME))
     if out.is_dir() and not is_ours and any(path.name != LOCK_NAME for path in out.iterdir()):
         raise OutputError(f"{out} is not empty and not an unfinished encryption; choose another --out")
@@ -195,17 +195,6 @@ def _check_network(name: str | None) -> None:
 
     if name is not None and name not in NETWORKS:
         raise SettingsError(f"unknown network {name!r}; choose one of {', '.join(sorted(NETWORKS))}")
-
-
-def _make_private(folder: Path) -> None:
-    """A folder that only its owner can enter; one that exists stays as its owner made it."""
-    from monai_advenc.errors import OutputError
-
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise OutputError(f"cannot make {folder}: {error.strerror}; choose another --private") from None
 
 
 def _key(

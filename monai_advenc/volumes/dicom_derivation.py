@@ -10,6 +10,7 @@ frame. The same source, key and options give the same bytes.
 from __future__ import annotations
 
 import copy
+import hashlib
 import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -100,6 +101,8 @@ def derive(
         if derivation.identity is not None:
             derivation.identity.apply(derived)
         instance, series = (str(source.get(name) or "") for name in ("SOPInstanceUID", "SeriesInstanceUID"))
+        # Files without a UID are told apart by what they show.
+        instance = instance or hashlib.sha256(np.ascontiguousarray(stored).tobytes()).hexdigest()
         derived.SOPInstanceUID = derivation.new_uid("instance", instance, str(frame), *_place(grid), _shape(stored))
         derived.SeriesInstanceUID = derivation.new_uid("series", series)
         set_image_type(derived, reformatted=grid is not None and grid.reformatted)

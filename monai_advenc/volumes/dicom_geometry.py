@@ -14,10 +14,11 @@ from pydicom.valuerep import format_number_as_ds
 from monai_advenc.volumes.dicom_functional_groups import home_of
 from monai_advenc.volumes.volume import Affine
 
-_OF_THE_OLD_GRID = (
-    *("PixelAspectRatio", "SliceLocation", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "SpacingBetweenSlices"),
+_OF_THE_OLD_PIXELS = (
+    *("PixelAspectRatio", "ImagerPixelSpacing", "NominalScannedPixelSpacing"),
     *("PixelSpacingCalibrationType", "PixelSpacingCalibrationDescription"),
 )
+_OF_THE_OLD_PLANE = ("SliceLocation", "SpacingBetweenSlices")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def set_geometry(derived: Dataset, grid: NewGrid) -> None:
     home_of(derived, "PlanePositionSequence").ImagePositionPatient = _decimals(affine[:3, 3])
     home_of(derived, "PlaneOrientationSequence").ImageOrientationPatient = _decimals([*right, *down])
     home_of(derived, "PixelMeasuresSequence").PixelSpacing = _decimals(spacing)
-    for keyword in _OF_THE_OLD_GRID:
+    for keyword in (*_OF_THE_OLD_PIXELS, *(_OF_THE_OLD_PLANE if grid.reformatted else ())):
         derived.pop(keyword, None)
     for tag in [tag for tag in list(derived.keys()) if tag.group >> 8 == 0x60]:
         del derived[tag]  # Overlays are drawn on the old grid.
