@@ -57,8 +57,8 @@ def write_unchanged(series: DicomSeries, folder: Path, how: Derivation) -> list[
 
 
 def differences(before: Dataset, after: Dataset) -> set[str]:
-    """Keywords (or tags) of what is not the same in both; pixels are compared apart."""
-    tags = {tag for tag in (*before.keys(), *after.keys()) if tag != 0x7FE00010}
+    """Keywords (or tags) of what is not the same in both, but for pixels and the lengths of groups."""
+    tags = {tag for tag in (*before.keys(), *after.keys()) if tag != 0x7FE00010 and tag.element}
     return {
         pydicom.datadict.keyword_for_tag(tag) or str(tag)
         for tag in tags
@@ -66,7 +66,7 @@ def differences(before: Dataset, after: Dataset) -> set[str]:
     }
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=series_options())
 def test_an_unperturbed_series_keeps_every_pixel_and_every_tag_that_should_stay(
     drawn: tuple[NDArray[Any], dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
