@@ -13,8 +13,10 @@ from monai_advenc.cli.demo import demo
 from monai_advenc.cli.encrypt import encrypt
 from monai_advenc.cli.encrypt_volume import encrypt_volume
 from monai_advenc.cli.evaluate import evaluate
+from monai_advenc.cli.fidelity import fidelity
 from monai_advenc.cli.keygen import keygen
 from monai_advenc.cli.phantoms import phantoms
+from monai_advenc.cli.reader_study import reader_study
 from monai_advenc.cli.reproduce import reproduce
 from monai_advenc.cli.slice_and_encrypt import slice_and_encrypt
 from monai_advenc.cli.slices import slice_volumes
@@ -31,7 +33,9 @@ app.command("encrypt")(encrypt)
 app.command("encrypt-volume")(encrypt_volume)
 app.command("verify")(verify)
 app.command("evaluate")(evaluate)
+app.command("fidelity")(fidelity)
 app.add_typer(attack, name="attack")
 app.command("reproduce")(reproduce)
+app.add_typer(reader_study, name="reader-study")
 
 __all__ = ["app", "main"]
