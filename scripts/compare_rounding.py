@@ -4,7 +4,7 @@
 
 Images are encrypted once for each kind of key. The float result is then rounded in every way below, written (8-bit
 PNG; 12-bit DICOM for one of them), read back, and shown to the base network. Nothing here is random but the dither of
-stochastic rounding, which is seeded.
+stochastic rounding, which is seeded. What the JSON-lines file holds already is not measured again.
 
     python scripts/compare_rounding.py data/test --base base.pt --out results/rounding
 """
@@ -30,7 +30,7 @@ from monai_advenc.combiners import combine
 from monai_advenc.datasets.image_folder import find_images, load_image_set
 from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.encryption import encrypt_batch
-from monai_advenc.json_lines import append_lines
+from monai_advenc.json_lines import append_lines, read_lines
 from monai_advenc.key import EncryptionKey
 from monai_advenc.manifest import software_versions
 from monai_advenc.paper import MRI_RADIUS, MRI_SIDE
@@ -167,16 +167,17 @@ def main() -> None:
     places = [(whole.labels == label).nonzero().flatten()[: options.per_class] for label in range(len(whole.classes))]
     images = whole.subset(torch.cat(places))
     record = Path(f"{options.out}.jsonl")
-    record.unlink(missing_ok=True)
-    rows: list[dict[str, Any]] = []
-    for place, (combiner, aware, steps) in product(options.base, KEYS):
-        for row in compare(images, place, combiner, aware, steps, options.size):
-            rows.append(row)
-            append_lines(record, [json.dumps(row)])
-            print(json.dumps(row), flush=True)
+    rows = [json.loads(line) for line in read_lines(record)]
+    done = {(row["base"], row["combiner"], row["aware"], row["steps"]) for row in rows}
+    for place, kind in product(options.base, KEYS):
+        if (place.stem, *kind) not in done:
+            found = compare(images, place, *kind, options.size)
+            append_lines(record, [json.dumps(row) for row in found])
+            rows += found
+            print(place.stem, *kind, flush=True)
         context = {
             "images": f"{len(images)} test images, the first {options.per_class} of each class, {options.size} pixels",
-            "base networks": ", ".join(sorted({row["network"] for row in rows})),
+            "base networks": ", ".join(dict.fromkeys(row["network"] for row in rows)),
             "radius": f"{MRI_RADIUS * options.size / MRI_SIDE:.3g}: the paper's budget per pixel, 1.6 gray levels RMS",
             "code": options.code,
             "software": ", ".join(f"{name} {version}" for name, version in software_versions().items()),
@@ -284,18 +285,22 @@ def draw_table(rows: list[dict[str, Any]], context: dict[str, str]) -> str:
         "",
         "Change of the base network's mean loss toward the targets against the float result; negative: lower,",
     ]
-    lines += ["that is stronger, than before rounding. Means over the base networks, in brackets the worst of them."]
+    lines += ["that is stronger, than before rounding. One figure for each base network, in the order above."]
     kinds = list(dict.fromkeys((row["combiner"], row["aware"], row["steps"]) for row in rows))
     for file in LEVELS:
         names = list(dict.fromkeys(row["rounding"] for row in rows if row["file"] == file))
         head = [f"{c}, {'augmentation-aware' if a else 'plain'}, {s} steps" for c, a, s in kinds]
         lines += ["", f"## {file}", "", "| rounding | " + " | ".join(head) + " | longest / radius | cosine |"]
         lines += ["|" + "---|" * (len(kinds) + 3)]
-        losses = [
-            np.mean([row["float_loss"] for row in rows if (row["combiner"], row["aware"], row["steps"]) == kind])
+        losses = {
+            kind: dict.fromkeys(
+                f"{row['float_loss']:.3f}"
+                for row in rows
+                if (row["combiner"], row["aware"], row["steps"], row["file"]) == (*kind, file)
+            )
             for kind in kinds
-        ]
-        lines += ["| float: loss | " + " | ".join(f"{loss:.3f}" for loss in losses) + " | | |"]
+        }
+        lines += ["| float: loss | " + " | ".join(", ".join(losses[kind]) for kind in kinds) + " | | |"]
         for name in names:
             found = [row for row in rows if (row["file"], row["rounding"]) == (file, name)]
             cells = []
@@ -305,7 +310,7 @@ def draw_table(rows: list[dict[str, Any]], context: dict[str, str]) -> str:
                     for row in found
                     if (row["combiner"], row["aware"], row["steps"]) == kind
                 ]
-                cells.append(f"{np.mean(ratios):+.1%} ({max(ratios):+.1%})" if ratios else "-")
+                cells.append(", ".join(f"{ratio:+.1%}" for ratio in ratios) or "-")
             longest, along = max(row["longest"] for row in found), np.mean([row["cosine"] for row in found])
             lines.append(f"| {name} | " + " | ".join(cells) + f" | {longest:.5f} | {along:.4f} |")
     return "\n".join(lines) + "\n"

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether 8-bit files protect as well as float ones: victims trained on both, and on naively rounded files.
 
-For each seed a base network is trained and the training images are encrypted once, at the paper's budget per pixel.
-The same encrypted images are then written as float32 NIfTI, as 8-bit PNG, and as 8-bit PNG rounded naively; the files
-are read back, and victims with the same seed are trained on each. Rows are appended to a JSON-lines file as they
-finish; a second run does only what is missing. The table is drawn from that file alone.
+For each seed the training images are encrypted once with a fresh key, at the paper's budget per pixel (one base network
+for all seeds, unless ``--base-per-seed``). The same encrypted images are then written as float32 NIfTI, as 8-bit PNG,
+and as 8-bit PNG rounded naively; the files are read back, and victims with the same seed are trained on each. Rows are
+appended to a JSON-lines file as they finish; a second run does only what is missing. The table is drawn from that file
+alone.
 
     python scripts/evaluate_eight_bit.py data/train data/test --out results/eight_bit
 """
@@ -63,11 +64,12 @@ def main() -> None:
 
     for seed in map(int, options.seeds.split(",")):
         evaluate_seed(seed, train_set, test_set, options, rows, keep)
+        bases = "one for each seed" if options.base_per_seed else "one for all seeds"
         context = {
             "images": f"{len(train_set)} for training ({options.per_class} a class, drawn once), {len(test_set)} for "
             f"testing, classes {', '.join(train_set.classes)}, {options.size}x{options.size} pixels",
-            "networks": f"base {options.base}, victims {options.victims}, {options.epochs} epochs each, CPU, "
-            "pairs of arms with the same seeds",
+            "networks": f"base {options.base} ({bases}), victims {options.victims}, {options.epochs} epochs each, "
+            "CPU, the arms of a seed with the same seeds",
             "perturbation": f"{options.combiner}, augmentation-aware, {options.steps} steps of 2.5 radius / "
             f"{options.steps}, radius {radius_at(options.size):.3g} (the paper's budget per pixel)",
             "code": options.code,
@@ -89,7 +91,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--seeds", default="0,1,2,3,4")
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--base", default="preresnet_small")
+    parser.add_argument("--base", default="resnet_small")
+    parser.add_argument("--base-per-seed", action="store_true", help="train a base network for each seed")
     parser.add_argument("--victims", default="vgg_small")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--code", default="as installed", help="commit that is measured, for the record")
@@ -145,7 +148,8 @@ def evaluate_seed(
 
 def base_network(seed: int, train_set: ImageSet, test_set: ImageSet, options: Any) -> tuple[nn.Module, float]:
     """The base network of a seed, from the work folder if it is there, and its accuracy on the test images."""
-    path = options.work / f"base-{seed}.pt"
+    seed = seed if options.base_per_seed else 0
+    path = options.work / f"base-{options.base}-{seed}.pt"
     if not path.exists():
         channels, height, _ = train_set.images.shape[1:]
         network = get_network(options.base, len(train_set.classes), channels, height, seed=seed)
@@ -216,8 +220,8 @@ def draw_table(rows: list[dict[str, Any]], context: dict[str, str]) -> str:
     """Means with standard errors over seeds, and paired differences from the float arm, as Markdown."""
     lines = ["# 8-bit files against float files", ""]
     lines += [f"- {name}: {text}" for name, text in context.items()]
-    bases = sorted({(row["seed"], row["base_accuracy"]) for row in rows})
-    lines += [f"- base networks, right on real test images: {', '.join(f'{value:.1%}' for _, value in bases)}", ""]
+    bases = dict.fromkeys(row["base_accuracy"] for row in sorted(rows, key=lambda row: row["seed"]))
+    lines += [f"- base, right on real test images: {', '.join(f'{value:.1%}' for value in bases)}", ""]
     lines += ["Percent right on real test images (Orig), mean ± standard error over seeds; differences are paired."]
     lines += ["", "| victim | trained on | seeds | Orig | minus float | Orig, best epoch | target loss | of float's |"]
     lines[-1] += " PSNR dB | longest change / radius |"

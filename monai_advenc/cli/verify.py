@@ -150,8 +150,8 @@ def _say(outcome: Verification, output: Output) -> None:
         (name, effect.images, f"{effect.right:.0%}", _share(effect.taken_for_target), _loss(effect.target_loss))
         for name, effect in outcome.effects.items()
     ]
-    columns = ("class", "images", "taken for itself", "taken for a target", "target loss")
-    output.table("What the base network sees in the files", columns, rows)
+    columns = ("class", "images", "as itself", "as a target", "target loss")
+    output.table("What the base network takes the files for", columns, rows)
 
 
 def _share(value: float | None) -> str:

@@ -148,13 +148,13 @@ def _psnr_db(image: Tensor, original: Tensor) -> float:
 
 
 SURVIVAL_CAPTION = (
-    "The base network on encrypted images after each export. Taken for a target: share whose largest output is one of "
-    "their secret targets; originals so: the same share of the originals exported in this way, which is what the "
-    "export does by itself. Target loss: mean cross entropy toward the targets, lower is stronger. Margin: largest "
-    "output of a target minus the largest other. PSNR: against the original exported in the same way."
+    "The base network on encrypted images after each export. As a target: share that it takes for one of their secret "
+    "targets; originals: the same share of the originals exported in this way, which is what the export does by "
+    "itself. Target loss: mean cross entropy toward the targets, lower is stronger. Margin: largest output of a target "
+    "minus the largest other. PSNR: against the original exported in the same way."
 )
 
-SURVIVAL_COLUMNS = ("after", "taken for a target", "originals so", "target loss", "margin", "PSNR, dB")
+SURVIVAL_COLUMNS = ("after", "as a target", "originals", "target loss", "margin", "PSNR dB")
 
 
 def survival_rows(survivals: Sequence[Survival]) -> list[tuple[str, ...]]:

@@ -346,7 +346,7 @@ def test_verify_tells_what_the_base_network_sees_and_what_survives(world: World,
     secret = ("--base", world.base, "--key", world.key)
     people = run("verify", out, *secret, "--survival")
     assert people.exit_code == 0, people.output
-    assert "What the base network sees in the files" in people.output
+    assert "What the base network takes the files for" in people.output
     assert "JPEG 2000 10:1" in people.output
     machines = json.loads(run("verify", out, *secret, "--survival", "--json").stdout)
     assert set(machines["effect"]) == set(EncryptionKey.load(world.key).classes)
