@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,13 +63,18 @@ def read_nifti_file(path: Path) -> NiftiFile:
     image: Any = nibabel.load(path)
     if not isinstance(image, nibabel.Nifti1Image) or image.get_data_dtype().kind not in _KINDS:
         raise VolumeError(f"{path} holds {image.get_data_dtype()} voxels; expected NIfTI with whole or real numbers")
-    raw = path.read_bytes()
+    try:
+        raw = path.read_bytes()
+        content = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    except (OSError, EOFError, zlib.error) as error:
+        # The voxels may be readable although the end of the file is not what it was.
+        raise VolumeError(f"{path} is damaged ({error}); get the file again") from None
     voxels: Any = image.dataobj
     return NiftiFile(
         stored=np.asarray(voxels.get_unscaled()).reshape(volume.voxels.shape),
         affine=volume.affine,
         slope=float(voxels.slope),
-        content=gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw,
+        content=content,
         offset=int(voxels.offset),
         path=path,
     )
