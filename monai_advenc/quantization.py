@@ -26,8 +26,8 @@ from torch import Tensor
 from monai_advenc.errors import ImageError, SettingsError
 from monai_advenc.perturbation import GEOMETRIES
 
-GRID_LEVELS: dict[str, int | None] = {"png8": 255, "png16": 65535, "nifti": None}
-"""Steps between black and white that a file format stores; ``None``: float32."""
+GRID_LEVELS: dict[str, int | None] = {"png8": 255, "png16": 65535, "nifti": None, "dicom": None}
+"""Steps between black and white that a file format stores; ``None``: float32, or each file's own."""
 
 ROUNDINGS = ("fit", "naive")
 """``"fit"``: scaled, then to the nearest value, inside the ball. ``"naive"``: to the nearest value, wherever that

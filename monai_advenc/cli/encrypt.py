@@ -11,6 +11,7 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
+from monai_advenc.cli.identity import IdentityOption, choose_identity, warn_of_burned_in_text
 from monai_advenc.cli.ray_options import Ray, RayAddress, ray_workers
 from monai_advenc.cli.train_base import choose_device
 from monai_advenc.errors import IncompleteError
@@ -93,6 +94,7 @@ def encrypt(
         ),
     ] = None,
     file_format: options.Formats = None,
+    identity: IdentityOption = None,
     region: options.RegionOption = options.Region.all,
     workers: options.Workers = None,
     precision: options.PrecisionOption = options.Precision.auto,
@@ -104,7 +106,7 @@ def encrypt(
     dry_run: options.DryRun = False,
     json: options.Json = False,
 ) -> None:
-    """Encrypt a folder of labeled images (PNG, JPEG, TIFF, NIfTI slices, npy; gray or RGB).
+    """Encrypt a folder of labeled images (PNG, JPEG, TIFF, NIfTI slices, npy, single DICOM images; gray or RGB).
 
     Each image is perturbed toward the secret targets of its class and written with a manifest that verify checks.
     Killed half-way, the same command goes on, and the result is the same to the last byte.
@@ -124,6 +126,7 @@ def encrypt(
         size=size,
         gray=gray,
         region=region.value,
+        identity=choose_identity(identity, writes_dicom=options.FileFormat.dicom in (file_format or ())),
         precision=precision.value,
         workers=options.worker_count(None if ray or ray_address else workers),
         keep_going=keep_going,
@@ -133,6 +136,8 @@ def encrypt(
         output.result({"dry_run": True, "out": str(out), "images": folder.class_counts()})
         return
     require_place(report, out, encryption_key.key_id)
+    if options.FileFormat.dicom in (file_format or ()):
+        warn_of_burned_in_text((file.path for file in folder.files), encryption_options.identity or "keep", output)
     compute = ray_workers(
         ray,
         ray_address,

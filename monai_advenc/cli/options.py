@@ -36,6 +36,7 @@ class FileFormat(str, Enum):
     nifti = "nifti"
     png16 = "png16"
     png8 = "png8"
+    dicom = "dicom"
 
 
 class Region(str, Enum):
@@ -78,7 +79,12 @@ Device = Annotated[
 ]
 Formats = Annotated[
     list[FileFormat] | None,
-    typer.Option("--format", help="Files to write for each image; may be given twice.", show_default="nifti and png16"),
+    typer.Option(
+        "--format",
+        help="Files to write for each image; may be given twice. dicom: derived objects of DICOM images, on their own "
+        "integers (see --identity); with nifti at most.",
+        show_default="nifti and png16",
+    ),
 ]
 RegionOption = Annotated[
     Region,

@@ -12,6 +12,7 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
+from monai_advenc.cli.verify_volumes import verify_and_report_volumes
 from monai_advenc.errors import SettingsError, VerificationError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def verify(
     folder: Annotated[Path, typer.Argument(help="An encrypted data set, with its manifest.json.", file_okay=False)],
     originals: Annotated[
         Path | None,
-        typer.Option(help="The images it was made from: measure every distance anew.", file_okay=False),
+        typer.Option(help="The images or volumes it was made from: measure every distance anew.", file_okay=False),
     ] = None,
     base: Annotated[
         Path | None,
@@ -57,17 +58,23 @@ def verify(
 
     Without --originals the distances are the manifest's own; with them, L2, RMS and PSNR are measured on the files as
     written. With --base and --key the base network is run on the files: an image does its work when the network takes
-    it for one of its secret targets.
+    it for one of its secret targets. Of what encrypt-volume wrote, slices that were not
+    to change are compared to the last stored value.
     """
     from monai_advenc.datasets.image_folder import find_images
     from monai_advenc.evaluation.verification import verify_folder
-    from monai_advenc.manifest import Manifest
+    from monai_advenc.manifest import Manifest, holds_volumes
 
     if key is not None and base is None:
         raise SettingsError("--key tells what the base network should see; give --base too")
     if survival and (base is None or key is None):
         raise SettingsError("--survival asks the base network about secret targets; give --base and --key")
     output = Output(json)
+    if holds_volumes(folder):
+        if base is not None or survival:
+            raise SettingsError(f"{folder} holds volumes; --base, --key and --survival are for images")
+        verify_and_report_volumes(folder, originals, output)
+        return
     manifest = Manifest.load(folder)
     sources = find_images(originals) if originals else None
     secret = _load_key(key, insecure_key_permissions)

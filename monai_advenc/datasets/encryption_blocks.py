@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from monai_advenc.acceleration import PreparedNetworks
-from monai_advenc.datasets.encryption_options import EncryptionOptions
-from monai_advenc.datasets.image_file import read_image, read_region, resize_image, to_gray
+from monai_advenc.datasets.dicom_output import DicomOutput
+from monai_advenc.datasets.encryption_options import EncryptionOptions, run_header
+from monai_advenc.datasets.image_file import read_affine, read_image, read_region, resize_image, to_gray
 from monai_advenc.datasets.image_folder import ImageFile, ImageFolder
 from monai_advenc.datasets.written_file import read_written
 from monai_advenc.encryption import encrypt_batch
@@ -28,7 +29,7 @@ from monai_advenc.manifest import FileRecord, ImageRecord
 from monai_advenc.overlap import overlapped
 from monai_advenc.quantization import coarsest_levels
 from monai_advenc.regions import REGIONS
-from monai_advenc.volumes.nifti import read_slice_affine
+from monai_advenc.volumes.dicom_identity import IdentityRule, require_identity_choice
 from monai_advenc.volumes.slice_writer import SLICE_FORMATS, encode_image
 
 
@@ -92,6 +93,10 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
         # So many images that their versions fill one batch: nothing is padded but the end.
         self.block_size = max(1, options.batch_size // key.correspondence.num_targets)
         self._prepared = PreparedNetworks(options.precision)
+        self._dicom: DicomOutput | None = None
+        if "dicom" in options.formats:
+            identity = IdentityRule(require_identity_choice(options.identity), key)
+            self._dicom = DicomOutput(key, identity, run_header(key, network, options).run_tag)
 
     @property
     def workers(self) -> int:
@@ -161,7 +166,11 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
             raise ImageError(
                 f"{file.path} has {image.shape[-1]}x{image.shape[-2]} pixels; expected {SMALLEST_SIDE} or more a side"
             )
-        return image, REGIONS[self.options.region](image, mask)
+        region = REGIONS[self.options.region](image, mask)
+        if self._dicom is not None:
+            free = self._dicom.region_of(file.path, file.id)
+            region = free if region is None else region & free
+        return image, region
 
     def tag_of(self, image: Tensor, region: Tensor | None) -> str:
         """Keyed checksum of an original as it is encrypted: of its pixels and its region."""
@@ -179,6 +188,7 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
                 torch.tensor([each.file.label for each in group], device=device),
                 regions=torch.stack(regions).to(device) if regions else None,
                 levels=coarsest_levels(self.options.formats),
+                unit=None if self._dicom is None else self._dicom.units_of([each.file.path for each in group]),
                 batch_size=self.options.batch_size,
             )
         except AdvencError as error:
@@ -190,11 +200,9 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
     def write(self, file: ImageFile, original: Tensor, encrypted: Tensor, source_tag: str) -> ImageRecord:
         """Write the files of one encrypted image and measure them against its original, both ``(C, H, W)``."""
         label = self.source.classes[file.label]
-        affine = read_slice_affine(file.path) if self.options.size is None else None
         written = []
-        for name in self.options.formats:
+        for name, content in zip(self.options.formats, self._encode(file, encrypted), strict=True):
             path = Path(label) / f"{file.id}{SLICE_FORMATS[name]}"
-            content = encode_image(encrypted, name, affine=affine)
             # A killed run may have written this very file without noting it.
             write_atomically(self.out / path, content, overwrite=True)
             written.append(FileRecord(path=path.as_posix(), format=name, sha256=hashlib.sha256(content).hexdigest()))
@@ -211,6 +219,12 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
             **fidelity.as_dict(),
             source_tag=source_tag,
         )
+
+    def _encode(self, file: ImageFile, encrypted: Tensor) -> list[bytes]:
+        affine = read_affine(file.path) if self.options.size is None else None
+        if self._dicom is not None:
+            return self._dicom.encode(file.path, encrypted, self.options.formats, affine)
+        return [encode_image(encrypted, name, affine=affine) for name in self.options.formats]
 
 
 class SourceTags(Dataset[str | None]):

@@ -15,7 +15,7 @@ from monai_advenc.errors import ImageError
 WrittenReader = Callable[[Path], Tensor]
 """From a file to its pixels ``(C, H, W)``, float32 in [0, 1]; raises :class:`ImageError`."""
 
-WRITTEN_READERS: dict[str, WrittenReader] = {"nifti": read_image, "png16": read_image, "png8": read_image}
+WRITTEN_READERS: dict[str, WrittenReader] = dict.fromkeys(("nifti", "png16", "png8", "dicom"), read_image)
 """How each format that a manifest names is read; a new format adds a line."""
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from torch import Tensor
 
+from monai_advenc.datasets.dicom_output import is_dicom_image
 from monai_advenc.datasets.image_file import read_image, read_region, resize_image, to_gray
 from monai_advenc.datasets.image_folder import ImageFolder
 from monai_advenc.evaluation.measurement import Measurement
 from monai_advenc.evaluation.survival import SURVIVAL_CAPTION, SURVIVAL_COLUMNS, Survival, survival_rows
 from monai_advenc.manifest import Manifest
 from monai_advenc.report.html import Example, Note, ReportContent, Table, render_report
+from monai_advenc.volumes.dicom_display import shown_in, viewer_window
 
 LEAD = (
     "Every image was perturbed toward secret classes of its own class. People read it as before; a network trained on "
@@ -23,7 +25,7 @@ LEAD = (
 
 
 def examples_of(originals: ImageFolder, encrypted: Path, manifest: Manifest, per_class: int = 1) -> list[Example]:
-    """The first images of each class, before and after, as written in the files."""
+    """The first images of each class, before and after, as written in the files; DICOM in the original's window."""
     sources = {file.id: file for file in originals.files}
     shown: dict[str, list[Example]] = {}
     for record in manifest.images:
@@ -31,16 +33,21 @@ def examples_of(originals: ImageFolder, encrypted: Path, manifest: Manifest, per
         if len(examples) >= per_class or record.id not in sources:
             continue
         source = sources[record.id]
-        original = read_image(source.path)
+        written = encrypted / record.files[0].path
+        # What a viewer would show, if the file asks for a window: the original's, for both.
+        window = viewer_window(source.path) if is_dicom_image(source.path) and is_dicom_image(written) else None
+        original, after = (
+            read_image(path) if window is None else shown_in(path, window) for path in (source.path, written)
+        )
         original = _at_size(to_gray(original) if record.shape[0] == 1 else original, record.shape)
         mask = None
         if source.mask_path is not None:
             mask = _at_size(read_region(source.mask_path).float(), record.shape) > 0
         examples.append(
             Example(
-                title=record.label,
+                title=record.label if window is None else f"{record.label} ({window})",
                 original=original,
-                encrypted=read_image(encrypted / record.files[0].path),
+                encrypted=after,
                 mask=mask,
             )
         )
