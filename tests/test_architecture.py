@@ -23,7 +23,7 @@ LAYERS = (
     ("errors",),
     ("files", "json_lines", "label_table", "paper", "settings", "worker_processes"),
     ("combiners", "correspondence", "fidelity", "key", "manifest", "perturbation", "quantization", "regions"),
-    ("acceleration", "encryption", "networks", "volumes"),
+    ("acceleration", "encryption", "frozen_convolution", "networks", "volumes"),
     ("datasets", "inferer", "training", "transforms"),
     ("attackers", "evaluation", "reader_study"),
     ("distributed", "report", "tracking"),
