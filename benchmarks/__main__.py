@@ -6,7 +6,8 @@
 
 CIFAR10 is CIFAR-10 as its authors publish it, SLICES a folder with train/<class>/ and test/<class>/. Base networks are
 trained on them once and kept in --bases. Without the images the networks are untrained: ratios of equal steps hold, the
-losses of the fast schedule mean nothing. Takes an hour with the images and a quiet machine, --quick a minute.
+losses of the fast schedule mean nothing. On two quiet cores it takes a quarter of an hour without the images, an hour
+and a half with them; what was measured is kept, and the same command goes on. --quick takes a minute.
 
 Seconds depend on the machine and on what else it does; the ratio of two things measured in turn does much less. The
 page is drawn from the stored numbers alone: python -m benchmarks --draw results/benchmarks.json
@@ -17,7 +18,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,6 +30,7 @@ from benchmarks.growth import measure_growth, measure_pipeline, measure_training
 from benchmarks.page import draw_page
 from benchmarks.peers import installed_peers
 from monai_advenc.acceleration import computes_in_bf16
+from monai_advenc.files import write_json
 from monai_advenc.manifest import software_versions
 
 BATCHES = {"cifar10": 32, "slices": 6}
@@ -34,14 +38,11 @@ FAST_STEPS = (10, 15, 20, 25)
 
 
 def main() -> None:
-    """Measure, store, draw."""
+    """Measure what is missing, store it part by part, draw."""
     options = _options()
     if options.draw is None:
         torch.set_num_threads(options.threads)
-        text = json.dumps(_measure(options), indent=1) + "\n"
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text, encoding="utf-8")
-        print(f"wrote {options.out}")
+        _measure_missing(options)
     for path in draw_page(options.draw or options.out, options.page):
         print(f"wrote {path}")
 
@@ -62,21 +63,10 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measure(options: argparse.Namespace) -> dict[str, object]:
-    comparisons = []
-    for name, source in (("cifar10", options.cifar10), ("slices", options.slices)):
-        if options.quick:
-            case = untrained_case(name, "resnet_small", side=32, count=8)
-            comparisons.append(compare(case, steps=4, fast_steps=(2,), rounds=options.rounds, batch=4, say=_say))
-            continue
-        case = build_case(name, source, options.bases, _say)
-        # Without trained weights there is nothing to learn from a hundred steps that ten do not tell.
-        steps, fast = (100, FAST_STEPS) if source else (10, ())
-        batch = BATCHES[name]
-        comparisons.append(compare(case, steps=steps, fast_steps=fast, rounds=options.rounds, batch=batch, say=_say))
-    rounds = options.rounds
-    return {
+def _measure_missing(options: argparse.Namespace) -> None:
+    frame = {
         "quick": options.quick,
+        "rounds": options.rounds,
         "environment": {
             "threads": options.threads,
             "cores": os.cpu_count(),
@@ -84,11 +74,34 @@ def _measure(options: argparse.Namespace) -> dict[str, object]:
             "capability": torch.backends.cpu.get_cpu_capability(),
             "software": {**software_versions(), **installed_peers()},
         },
-        "comparisons": comparisons,
-        "growth": measure_growth(options.quick, rounds, _say),
-        "pipeline": measure_pipeline(options.quick, rounds, _say),
-        "training": measure_training(options.quick, rounds, _say),
     }
+    content: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else dict(frame)
+    if {name: content.get(name) for name in frame} != frame:
+        raise SystemExit(
+            f"{options.out} was measured with other options or versions; move it away, or give another --out"
+        )
+    parts: dict[str, Callable[[], object]] = {
+        "cifar10": lambda: _compare("cifar10", options.cifar10, options),
+        "slices": lambda: _compare("slices", options.slices, options),
+        "growth": lambda: measure_growth(options.quick, options.rounds, _say),
+        "pipeline": lambda: measure_pipeline(options.quick, options.rounds, _say),
+        "training": lambda: measure_training(options.quick, options.rounds, _say),
+    }
+    for name, measure in parts.items():
+        if name not in content:
+            content[name] = measure()
+            write_json(options.out, content, overwrite=True)
+            _say(f"{name}: stored in {options.out}")
+
+
+def _compare(name: str, source: Path | None, options: argparse.Namespace) -> dict[str, Any]:
+    if options.quick:
+        case = untrained_case(name, "resnet_small", side=32, count=8)
+        return compare(case, steps=4, fast_steps=(2,), rounds=options.rounds, batch=4, say=_say)
+    case = build_case(name, source, options.bases, _say)
+    # Without trained weights there is nothing to learn from a hundred steps that ten do not tell.
+    steps, fast = (100, FAST_STEPS) if source else (10, ())
+    return compare(case, steps=steps, fast_steps=fast, rounds=options.rounds, batch=BATCHES[name], say=_say)
 
 
 def _say(line: str) -> None:

@@ -102,6 +102,7 @@ def judge(exact: nn.Module, perturbed: Tensor, targets: Tensor) -> tuple[list[fl
     success: list[bool] = []
     for rows in torch.arange(len(perturbed)).split(8):
         logits = exact(perturbed[rows].double())
-        losses += functional.cross_entropy(logits, targets[rows], reduction="none").tolist()
+        found = functional.cross_entropy(logits, targets[rows], reduction="none").tolist()
+        losses += [round(loss, 6) for loss in found]
         success += (logits.argmax(dim=1) == targets[rows]).tolist()
     return losses, success

@@ -43,7 +43,7 @@ def draw_page(numbers: Path, page: Path) -> list[Path]:
     images.mkdir(parents=True, exist_ok=True)
     lines = [INTRODUCTION, "", describe_environment(content), ""]
     written = []
-    for comparison in content["comparisons"]:
+    for comparison in (content["cifar10"], content["slices"]):
         plot = images / f"benchmarks-{comparison['case']}.svg"
         draw_ratios(comparison, plot)
         written.append(plot)

@@ -20,14 +20,30 @@ from benchmarks.peers import installed_peers
 @pytest.fixture(scope="module")
 def numbers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("benchmarks")
+    run(folder)
+    return folder / "numbers.json"
+
+
+def run(folder: Path, rounds: int = 1) -> None:
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
-        arguments = ["--quick", "--rounds", "1", "--threads", "1"]
+        arguments = ["--quick", "--rounds", str(rounds), "--threads", "1"]
         paths = ["--out", str(folder / "numbers.json"), "--page", str(folder / "docs" / "benchmarks.md")]
         patch.setattr(sys, "argv", ["benchmarks", *arguments, *paths])
         main()
     torch.set_num_threads(threads)
-    return folder / "numbers.json"
+
+
+def test_a_second_run_measures_only_what_is_missing(numbers: Path, tmp_path: Path) -> None:
+    content = json.loads(numbers.read_text())
+    kept = {name: part for name, part in content.items() if name != "training"}
+    (tmp_path / "numbers.json").write_text(json.dumps(kept))
+    run(tmp_path)
+    again = json.loads((tmp_path / "numbers.json").read_text())
+    assert again.pop("training")["network"] == content["training"]["network"]
+    assert again == kept
+    with pytest.raises(SystemExit, match="other options"):
+        run(tmp_path, rounds=2)
 
 
 def test_the_page_is_drawn_from_the_stored_numbers_alone(numbers: Path, tmp_path: Path) -> None:
@@ -39,7 +55,8 @@ def test_the_page_is_drawn_from_the_stored_numbers_alone(numbers: Path, tmp_path
 
 
 def test_every_method_is_measured_in_every_round(numbers: Path) -> None:
-    for comparison in json.loads(numbers.read_text())["comparisons"]:
+    content = json.loads(numbers.read_text())
+    for comparison in (content["cifar10"], content["slices"]):
         for method in comparison["methods"].values():
             assert len(method["seconds"]) == comparison["rounds"]
             assert len(method["loss"]) == comparison["rounds"] * comparison["batch"]

@@ -185,7 +185,8 @@ def test_few_cosine_steps_go_at_least_as_far_toward_the_target_as_many_fixed_one
     network: nn.Module, images: Tensor
 ) -> None:
     def loss(plan: PerturbationSettings) -> float:
-        return functional.cross_entropy(network(perturb(network, images, TARGETS, plan)), TARGETS).item()
+        perturbed = perturb(network, images[:4], TARGETS[:4], plan)
+        return functional.cross_entropy(network(perturbed), TARGETS[:4]).item()
 
     many = loss(pgd(radius=1, step_size=0.05, steps=100))
     assert loss(pgd(radius=1, step_size=2, steps=15, schedule="cosine")) <= many + 0.01
