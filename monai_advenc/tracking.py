@@ -94,7 +94,8 @@ class MlflowTracker:
         import mlflow
 
         self._secrets = frozenset(form for key in keys for form in secret_encodings(key))
-        try:
+        self._uri = uri
+        with self._reaching_the_store():
             self._client = mlflow.MlflowClient(tracking_uri=uri)
             experiment = self._client.get_experiment_by_name(EXPERIMENT)
             self._experiment_id = (
@@ -105,8 +106,16 @@ class MlflowTracker:
                 )
             )
             self._run_id = self._start(run_name)
+
+    @contextmanager
+    def _reaching_the_store(self) -> Iterator[None]:
+        """A full disk or a server that went away, in one line."""
+        import mlflow
+
+        try:
+            yield
         except (mlflow.exceptions.MlflowException, OSError) as error:
-            raise _cannot_track(uri, error) from None
+            raise _cannot_track(self._uri, error) from None
 
     def _start(self, run_name: str, parent: str | None = None) -> str:
         moment = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
@@ -120,30 +129,35 @@ class MlflowTracker:
     def child(self, run_name: str) -> Iterator[MlflowTracker]:
         """A run of its own below this one, ended with the context."""
         child = copy.copy(self)
-        child._run_id = self._start(run_name, parent=self._run_id)
+        with self._reaching_the_store():
+            child._run_id = self._start(run_name, parent=self._run_id)
         with child:
             yield child
 
     def log_params(self, params: Mapping[str, Value]) -> None:
         """Note settings, once a run."""
         self._refuse_secrets(params)
-        for name, value in params.items():
-            self._client.log_param(self._run_id, name, value)
+        with self._reaching_the_store():
+            for name, value in params.items():
+                self._client.log_param(self._run_id, name, value)
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
         """Note measurements."""
         self._refuse_secrets(metrics)
-        for name, value in metrics.items():
-            self._client.log_metric(self._run_id, name, value, step=step)
+        with self._reaching_the_store():
+            for name, value in metrics.items():
+                self._client.log_metric(self._run_id, name, value, step=step)
 
     def log_file(self, path: Path) -> None:
         """Keep a copy of a file."""
         self._refuse_bytes(path.read_bytes())
-        self._client.log_artifact(self._run_id, str(path))
+        with self._reaching_the_store():
+            self._client.log_artifact(self._run_id, str(path))
 
     def close(self, status: str) -> None:
         """End the run as ``FINISHED`` or ``FAILED``; an open one would be taken up by whoever comes next."""
-        self._client.set_terminated(self._run_id, status=status)
+        with self._reaching_the_store():
+            self._client.set_terminated(self._run_id, status=status)
 
     def __enter__(self) -> MlflowTracker:
         return self
@@ -151,7 +165,11 @@ class MlflowTracker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close("FINISHED" if kind is None else "FAILED")
+        try:
+            self.close("FINISHED" if kind is None else "FAILED")
+        except OutputError:
+            if kind is None:  # Else the first error says more.
+                raise
 
     def _refuse_secrets(self, values: Mapping[str, Any]) -> None:
         for value in values.values():

@@ -22,7 +22,17 @@ ROOT = PACKAGE.name
 LAYERS = (
     ("errors",),
     ("files", "json_lines", "label_table", "paper", "settings", "worker_processes"),
-    ("combiners", "correspondence", "fidelity", "key", "manifest", "perturbation", "quantization", "regions"),
+    (
+        "combiners",
+        "correspondence",
+        "fidelity",
+        "haarpsi",
+        "key",
+        "manifest",
+        "perturbation",
+        "quantization",
+        "regions",
+    ),
     ("acceleration", "encryption", "frozen_convolution", "networks", "volumes"),
     ("datasets", "inferer", "training", "transforms"),
     ("attackers", "evaluation", "reader_study"),
@@ -31,7 +41,7 @@ LAYERS = (
     ("cli",),
 )
 """From the bottom up, the modules and folders directly below the package: each imports its own layer and those before
-it. Rooms that are not built yet (attackers, reader_study, distributed) have their place already."""
+it. Rooms that are not built yet (distributed) have their place already."""
 
 OWNED = ("highdicom", "matplotlib", "mlflow", "ray")
 """Packages that are optional or slow to import, and that one module each keeps from all others."""

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,37 @@ import torch
 from monai.handlers import MLFlowHandler
 from torch import nn
 
+from monai_advenc.bundle.known_options import refuse_unknown_ids
 from monai_advenc.bundle.refusal import refuses_in_one_line
 from monai_advenc.errors import NetworkError, OutputError
-from monai_advenc.training.checkpoint import load_checkpoint, save_checkpoint
+from monai_advenc.networks import get_network
+from monai_advenc.training.checkpoint import FORMAT, load_checkpoint, save_checkpoint
+
+
+@refuses_in_one_line
+def build_network(name: str, num_classes: int, in_channels: int, image_size: int, seed: int = 0) -> nn.Module:
+    """A new network, see :func:`monai_advenc.networks.get_network`; refuses options that have no effect.
+
+    MONAI's ``ckpt_export`` and ``verify_net_in_out`` build the network of a configuration and nothing else of it, so
+    this is where they come to know.
+
+    Args:
+        name: A name in :data:`monai_advenc.networks.NETWORKS`.
+        num_classes: Number of logits.
+        in_channels: Channels of the images.
+        image_size: Side of the images in pixels.
+        seed: Decides the initial weights.
+
+    Raises:
+        SettingsError: There is no such network, a number is too small, or an option is unknown.
+    """
+    refuse_unknown_ids()
+    return get_network(name, num_classes, in_channels, image_size, seed=seed)
 
 
 @refuses_in_one_line
 def require_free(*paths: str) -> None:
-    """Refuse to train into a folder that holds a network already.
+    """Refuse to write into a folder that holds a network or predictions already.
 
     Raises:
         OutputError: One of the files exists.
@@ -28,6 +51,41 @@ def require_free(*paths: str) -> None:
     taken = [path for path in paths if Path(path).exists()]
     if taken:
         raise OutputError(f"{taken[0]} exists already and is never overwritten; give another --output_dir")
+
+
+@refuses_in_one_line
+def require_weights(path: str, network: nn.Module) -> None:
+    """Refuse a file that MONAI's ``CheckpointLoader`` could not load into a network.
+
+    Args:
+        path: The file, as MONAI's ``CheckpointSaver`` writes it.
+        network: The network, which stays as it is.
+
+    Raises:
+        NetworkError: There is no such file, it is damaged, or holds the weights of another network.
+    """
+    if not Path(path).is_file():
+        raise NetworkError(f"there are no weights {path}; train first, or give the model.pt of a training")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # About unusual pickles; the error below says it better.
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # noqa: BLE001  # torch raises whatever the damaged byte led to: RuntimeError, KeyError, EOFError...
+        raise NetworkError(f"{path} is damaged or holds no weights; give the model.pt of a training") from None
+    if isinstance(content, dict) and content.get("format") == FORMAT:
+        raise NetworkError(
+            f"{path} is a network for the commands of monai-advenc; give the model.pt that lies beside it"
+        )
+    weights = content.get("model", content) if isinstance(content, dict) else {}
+    if _shapes(weights) != _shapes(network.state_dict()):
+        raise NetworkError(
+            f"{path} does not hold the weights of this network; give --network, --classes, --channels and --image_size "
+            "as in its training"
+        )
+
+
+def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...] | None]:
+    return {name: getattr(value, "shape", None) for name, value in weights.items()}
 
 
 @refuses_in_one_line
@@ -74,9 +132,4 @@ def track_files(handlers: Iterable[Any], *paths: str) -> None:
     """
     for handler in handlers:
         if isinstance(handler, MLFlowHandler):
-            handler.artifacts = (*map(_mended, handler.artifacts), *paths)
-
-
-def _mended(path: str) -> str:
-    # MONAI 1.6 appends the file's name as if output_dir were an expression, which one given as an option is not.
-    return re.sub(r"^(?!\$)(.*) \+ '(/[^']*)'$", r"\1\2", path) if isinstance(path, str) else path
+            handler.artifacts = (*handler.artifacts, *paths)

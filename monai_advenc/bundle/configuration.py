@@ -1,43 +1,60 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration that is being run: where its bundle lies, and whether it knows every option that it was given."""
+"""The configuration that is being run: where its bundle lies, what it is called, and the copy that is kept of it."""
 
 from __future__ import annotations
 
-import difflib
 import inspect
-import re
 import secrets
+import stat
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow
-from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 
+from monai_advenc.bundle.processes import is_first_process
 from monai_advenc.bundle.refusal import refuses_in_one_line
-from monai_advenc.errors import SettingsError
-
-_TRACKING: dict[str, Any] = dict(DEFAULT_MLFLOW_SETTINGS)
-_MONAI_IDS = frozenset({"_meta_", *_TRACKING["configs"]})
-"""Top-level ids that MONAI itself adds to a configuration."""
+from monai_advenc.files import write_json
 
 
-def _running_workflow() -> ConfigWorkflow | None:
+def _callers() -> Iterator[FrameType]:
     # MONAI hands an expression the values that it refers to, but not the configuration that it stands in.
     frame = inspect.currentframe()
     while frame is not None:
-        candidate = frame.f_locals.get("self")
-        if isinstance(candidate, ConfigWorkflow):
-            return candidate
+        yield frame
         frame = frame.f_back
-    return None
+
+
+def running_parser() -> ConfigParser | None:
+    """The configuration that the caller is an expression of; ``None`` for a caller from Python."""
+    selves = (frame.f_locals.get("self") for frame in _callers())
+    return next((each for each in selves if isinstance(each, ConfigParser)), None)
+
+
+def running_workflow() -> ConfigWorkflow | None:
+    """The workflow that is being run; ``None`` where MONAI only exports or checks a network."""
+    selves = (frame.f_locals.get("self") for frame in _callers())
+    return next((each for each in selves if isinstance(each, ConfigWorkflow)), None)
+
+
+def configuration_files() -> list[Path]:
+    """The files that make up the configuration, as far as MONAI still knows them: else all of the bundle."""
+    for frame in _callers():
+        if frame.f_globals.get("__name__") == "monai.bundle.scripts":
+            given = frame.f_locals.get("config_file_") or frame.f_locals.get("config_file")
+            if given:
+                return [Path(each) for each in ([given] if isinstance(given, str | Path) else given)]
+    workflow = running_workflow()
+    files = [] if workflow is None else sorted(Path(workflow.config_root_path).iterdir())
+    return [path for path in files if path.suffix in (".yaml", ".yml", ".json") and path.stem != "metadata"]
 
 
 def bundle_root() -> str:
     """The folder of the bundle that is being run, whatever the working directory; ``"."`` where none is."""
-    workflow = _running_workflow()
+    workflow = running_workflow()
     return "." if workflow is None else str(Path(workflow.config_root_path).resolve().parent)
 
 
@@ -47,56 +64,23 @@ def unique_run_name(name: str) -> str:
 
 
 @refuses_in_one_line
-def refuse_unknown_ids() -> None:
-    """Refuse an option that no configuration of the bundle defines and nothing refers to: a typo, most likely.
+def keep_configuration(path: str) -> None:
+    """Write what is being run, with all options, if ``--tracking mlflow`` was given; readable by its owner alone.
 
-    Called from ``initialize``.
+    MONAI would write it before the options are checked, and into the folder of the results, which may be one to share.
+
+    Args:
+        path: Where to write; its folder is made, for the store of the tracking.
 
     Raises:
-        SettingsError: There is such an option.
+        OutputError: The file exists, or the disk refuses.
     """
-    workflow = _running_workflow()
-    if workflow is None:
-        return
-    known = _ids_of_bundle(Path(workflow.config_root_path))
-    referred = _references(workflow.parser.get())
-    for name in _ids(workflow.parser.get()):
-        if name not in known | referred:
-            close = difflib.get_close_matches(name, sorted(known), n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known))}"
-            raise SettingsError(f"unknown option {name!r} of this bundle; {hint}")
+    parser = running_parser()
+    if parser is not None and is_first_process() and _is_tracked(parser.get()):
+        write_json(Path(path), parser.get(), mode=stat.S_IRUSR | stat.S_IWUSR)
 
 
-def _ids_of_bundle(folder: Path) -> frozenset[str]:
-    """All ids that the configurations in a folder define, and those that MONAI adds."""
-    files = [path for path in sorted(folder.iterdir()) if path.suffix in (".yaml", ".yml", ".json")]
-    found = (name for path in files if path.stem != "metadata" for name in _ids(ConfigParser.load_config_file(path)))
-    return _MONAI_IDS | frozenset(found)
-
-
-def _ids(config: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Ids of a configuration down to its components, whose arguments Python itself checks."""
-    for name, value in config.items():
-        identity = f"{prefix}{name}".replace("#", "::")
-        yield from _parents(identity)
-        if identity not in _MONAI_IDS and isinstance(value, dict) and "_target_" not in value:
-            yield from _ids(value, f"{identity}::")
-
-
-def _parents(identity: str) -> Iterator[str]:
-    # An overlay names "train::dataset::data" in one key; its parents may be sections or components.
-    parts = identity.split("::")
-    for count in range(1, len(parts) + 1):
-        yield "::".join(parts[:count])
-
-
-def _references(config: Any) -> frozenset[str]:
-    """Ids that anything in a configuration refers to."""
+def _is_tracked(config: Any) -> bool:
     if isinstance(config, dict):
-        return frozenset().union(*(_references(value) for value in config.values()))
-    if isinstance(config, list):
-        return frozenset().union(*(_references(value) for value in config))
-    if not isinstance(config, str):
-        return frozenset()
-    names = re.findall(r"[@%]([\w:#]+)", config)
-    return frozenset(parent for name in names for parent in _parents(name.replace("#", "::")))
+        return config.get("_target_") == "MLFlowHandler" or any(map(_is_tracked, config.values()))
+    return isinstance(config, list) and any(map(_is_tracked, config))

@@ -18,6 +18,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from monai_advenc.bundle.items import Item
+from monai_advenc.bundle.processes import is_distributed, is_first_process
 from monai_advenc.bundle.refusal import refuses_in_one_line
 from monai_advenc.datasets.encrypt_folder import find_missing
 from monai_advenc.datasets.encrypted_folder import EncryptedFolder
@@ -60,7 +61,7 @@ class EncryptedOutput:
         options = EncryptionOptions(formats=tuple(formats), size=size, gray=gray)
         self._source: ImageFolder = find_images(Path(source), key.classes)
         self._blocks = EncryptionBlocks(self._source.files, self._source, Path(folder), key, network, options)
-        self._folder = EncryptedFolder(Path(folder), run_header(key, network, options)) if _rank() == 0 else None
+        self._folder = EncryptedFolder(Path(folder), run_header(key, network, options)) if is_first_process() else None
         self._files = {file.id: file for file in self._source.files}
         self._done: list[ImageRecord] = []
 
@@ -117,25 +118,17 @@ class EncryptedOutput:
         return self._blocks.write(file, original, encrypted, tag)
 
 
-def _is_distributed() -> bool:
-    return dist.is_available() and dist.is_initialized()
-
-
-def _rank() -> int:
-    return dist.get_rank() if _is_distributed() else 0
-
-
 def _from_first(values: list[str]) -> list[str]:
     """What the first process has."""
     box: list[Any] = [values]
-    if _is_distributed():
+    if is_distributed():
         dist.broadcast_object_list(box, src=0)
     return cast("list[str]", box[0])
 
 
 def _gather(records: list[ImageRecord]) -> list[ImageRecord]:
     """The records of all processes."""
-    if not _is_distributed():
+    if not is_distributed():
         return records
     parts: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(parts, records)

@@ -13,7 +13,7 @@ from torch import nn
 
 from monai_advenc.bundle.refusal import refuses_in_one_line
 from monai_advenc.datasets.cifar10 import read_cifar10
-from monai_advenc.datasets.image_folder import find_images
+from monai_advenc.datasets.image_folder import find_images, patients_of
 from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.errors import DatasetError, OutputError
 from monai_advenc.files import TEMPORARY_SUFFIX, write_atomically
@@ -36,7 +36,11 @@ def image_items(folder: str, classes: Sequence[str]) -> list[Item]:
         DatasetError: No images, or a class that ``classes`` does not name.
     """
     found = find_images(Path(folder), classes)
-    return [{"image": str(file.path), "label": file.label, "id": file.id} for file in found.files]
+    known = patients_of(found.files) is not None
+    return [
+        {"image": str(file.path), "label": file.label, "id": file.id, **({"patient": file.patient} if known else {})}
+        for file in found.files
+    ]
 
 
 @refuses_in_one_line
@@ -81,13 +85,32 @@ def unpack_cifar10(path: str, split: str, folder: str) -> None:
 
 
 @refuses_in_one_line
-def split_items(items: Sequence[Item], share: float, seed: int = 0) -> tuple[list[Item], list[Item]]:
-    """Split items at random, class by class; as ``monai-advenc train-base`` does.
+def require_every_class(items: Sequence[Item], classes: Sequence[str]) -> None:
+    """Refuse to train on items of which none is of some class: the network would never learn it.
+
+    Raises:
+        DatasetError: There is such a class.
+    """
+    there = {item["label"] for item in items}
+    missing = [name for label, name in enumerate(classes) if label not in there]
+    if missing:
+        raise DatasetError(
+            f"there is no image of class {missing[0]!r} to train on; add some, or leave it out of --classes"
+        )
+
+
+@refuses_in_one_line
+def split_items(
+    items: Sequence[Item], share: float, seed: int = 0, classes: Sequence[str] | None = None
+) -> tuple[list[Item], list[Item]]:
+    """Split items at random, class by class, patients whole; as ``monai-advenc train-base`` does.
 
     Args:
         items: With labels from 0 up.
         share: Share of each class that goes to the second part.
         seed: Decides which.
+        classes: Class names in the order of the labels, of which each must be there; ``None``: as many classes as
+            there are labels, without names.
 
     Raises:
         DatasetError: A class has fewer than two items.
@@ -96,9 +119,10 @@ def split_items(items: Sequence[Item], share: float, seed: int = 0) -> tuple[lis
         raise DatasetError("there are no images to split; check the folder")
     labels = torch.tensor([item["label"] for item in items])
     places = torch.zeros(len(items), 1, 1, 1)
-    names = tuple(str(number) for number in range(int(labels.max()) + 1))
+    names = tuple(classes or (f"number {number}" for number in range(int(labels.max()) + 1)))
     rows = tuple(str(row) for row in range(len(items)))
-    parts = ImageSet(places, labels, rows, names).split(share, seed)
+    patients = tuple(item["patient"] for item in items) if "patient" in items[0] else None
+    parts = ImageSet(places, labels, rows, names, patients=patients).split(share, seed)
     first, second = ([items[int(row)] for row in part.ids] for part in parts)
     return first, second
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 import ignite.distributed as idist
 import torch
 import torch.distributed as dist
+from ignite.engine import Engine, Events
+from torch import nn
 
 
 def start_processes() -> int:
@@ -23,3 +25,37 @@ def stop_processes() -> None:
     """Leave the process group."""
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def is_distributed() -> bool:
+    """Whether this process works together with others."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def is_first_process() -> bool:
+    """Whether this process writes what is written once."""
+    return not is_distributed() or dist.get_rank() == 0
+
+
+class BuffersOfFirstProcess:
+    """Gives every process the first one's buffers before an evaluator runs; a handler of that evaluator.
+
+    The statistics of batch norm differ between processes after each training step, and the first process's network is
+    the one that is saved: without this the accuracy would be that of no network at all.
+
+    Args:
+        network: Without the wrapper of ``DistributedDataParallel``.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+
+    def attach(self, engine: Engine) -> None:
+        """Send them before each run of an evaluator."""
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Send them."""
+        if is_distributed():
+            for buffer in self._network.buffers():
+                dist.broadcast(buffer, src=0)

@@ -12,8 +12,10 @@ from monai_advenc.cli.attack import attack
 from monai_advenc.cli.demo import demo
 from monai_advenc.cli.encrypt import encrypt
 from monai_advenc.cli.evaluate import evaluate
+from monai_advenc.cli.fidelity import fidelity
 from monai_advenc.cli.keygen import keygen
 from monai_advenc.cli.phantoms import phantoms
+from monai_advenc.cli.reader_study import reader_study
 from monai_advenc.cli.reproduce import reproduce
 from monai_advenc.cli.slice_and_encrypt import slice_and_encrypt
 from monai_advenc.cli.slices import slice_volumes
@@ -29,7 +31,9 @@ app.command("keygen")(keygen)
 app.command("encrypt")(encrypt)
 app.command("verify")(verify)
 app.command("evaluate")(evaluate)
+app.command("fidelity")(fidelity)
 app.add_typer(attack, name="attack")
 app.command("reproduce")(reproduce)
+app.add_typer(reader_study, name="reader-study")
 
 __all__ = ["app", "main"]

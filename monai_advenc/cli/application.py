@@ -17,6 +17,9 @@ from monai_advenc.errors import AdvencError, IncompleteError
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
+USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+"""click's ``UsageError``: typer brings a click of its own, or takes the installed one, depending on its version."""
+
 
 class ErrorsInOneLine(TyperGroup):
     """Turns every :class:`AdvencError` into one line on stderr (and one JSON object with ``--json``), exit status 2."""
@@ -35,14 +38,22 @@ class ErrorsInOneLine(TyperGroup):
         except AdvencError as error:
             if ctx.params.get("debug"):
                 raise
-            if self._as_json and not isinstance(error, IncompleteError):
-                # A machine that reads stdout finds one object there; an incomplete result was printed already.
-                print(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}}))
+            # An incomplete result was printed already.
+            if not isinstance(error, IncompleteError):
+                self._tell_machine(error, str(error))
             print_error(str(error))
             raise typer.Exit(EXIT_BAD_INPUT) from None
+        except USAGE_ERROR as error:
+            self._tell_machine(error, error.format_message())
+            raise  # typer explains it to people, and exits with status 2.
         except KeyboardInterrupt:
             errors.print("Stopped. What is finished is kept; the same command does what is missing.")
             raise typer.Exit(EXIT_INTERRUPTED) from None
+
+    def _tell_machine(self, error: Exception, message: str) -> None:
+        """One object on stdout for a machine that reads it."""
+        if self._as_json:
+            print(json.dumps({"error": {"type": type(error).__name__, "message": message}}))
 
 
 app = typer.Typer(

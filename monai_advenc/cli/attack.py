@@ -14,7 +14,7 @@ from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
 from monai_advenc.cli.own_folder import require_own_folder
 from monai_advenc.cli.tracking_options import NoTracking, TrackingUri, open_tracking
-from monai_advenc.cli.train_base import choose_device
+from monai_advenc.cli.train_base import choose_device, require_known_networks
 
 if TYPE_CHECKING:
     from monai_advenc.attackers.recovery.guesser import Guesser, Targets
@@ -39,6 +39,7 @@ class Method(str, Enum):
     separable = "separable"
     enumeration = "enumeration"
     layout_unknown = "layout-unknown"
+    ratio_unknown = "ratio-unknown"
 
 
 class KnownCombiner(str, Enum):
@@ -62,7 +63,8 @@ def recover(
     method: Annotated[
         Method,
         typer.Option(
-            help="separable: slot by slot; enumeration: every combination (the paper's); layout-unknown: targets only."
+            help="separable: slot by slot; enumeration: every combination (the paper's); layout-unknown: targets only; "
+            "ratio-unknown: targets first, then the ratio of a Horizontal Concat."
         ),
     ] = Method.separable,
     combiner: Annotated[
@@ -105,6 +107,7 @@ def recover(
 
     output = Output(json)
     place = choose_device(device)
+    require_known_networks([network])
     plan = RecoveryAttack(method=method.value, combiner=combiner.value, num_targets=targets)
     require_own_folder(out, encrypted, MARKER_NAME, "recovery attack")
     manifest = Manifest.load(encrypted)
@@ -115,9 +118,10 @@ def recover(
     own_train, own_test = originals.split(kept_aside, seed)
     _mark(out, learned, originals, network, training, kept_aside)
     learner = _trained(out / "learner.pt", network, learned, training, place)
+    _require_useful(learner, learned, "the attacker's network on the encrypted images")
     another_start = training.model_copy(update={"seed": seed + 1})
     simulator = _trained(out / "simulator.pt", network, own_train, another_start, place)
-    _require_useful(simulator, own_test)
+    _require_useful(simulator, own_test, "the attacker's network on own originals")
     versions = OwnVersions(
         simulator,
         own_test,
@@ -152,7 +156,10 @@ def _require_key_of(key: EncryptionKey | None, manifest: Manifest) -> None:
 def _load(encrypted: Path, own: Path, manifest: Manifest, size: int | None, gray: bool) -> tuple[ImageSet, ImageSet]:
     from monai_advenc.datasets.image_folder import find_images, load_image_set
     from monai_advenc.errors import SanityError
+    from monai_advenc.manifest import MANIFEST_NAME
 
+    if (own / MANIFEST_NAME).exists():
+        raise SanityError(f"{own} is an encrypted data set; an attacker needs original images of the same classes")
     sets = []
     for folder in (encrypted, own):
         found = find_images(folder, manifest.header.classes)
@@ -197,11 +204,15 @@ def _trained(path: Path, network: str, images: ImageSet, training: TrainingSetti
     return load_checkpoint(path).network.to(device)
 
 
-def _require_useful(simulator: Any, own_test: ImageSet) -> None:
+def _require_useful(network: Any, images: ImageSet, what: str) -> None:
+    from monai_advenc.errors import SanityError
     from monai_advenc.evaluation.accuracy import measure_accuracy
     from monai_advenc.evaluation.sanity import require_above_chance
 
-    require_above_chance(measure_accuracy(simulator, own_test), "the attacker's network on originals")
+    try:
+        require_above_chance(measure_accuracy(network, images), what)
+    except SanityError as error:
+        raise SanityError(f"{error}; the networks here stay as they are: give another --out") from None
 
 
 def _believed(manifest: Manifest, own_test: ImageSet, steps: int) -> PerturbationSettings:

@@ -14,7 +14,7 @@ from monai_advenc.cli.console import Output, progress
 from monai_advenc.cli.evaluate_trained import evaluate_trained
 from monai_advenc.cli.own_folder import require_own_folder
 from monai_advenc.cli.tracking_options import NoTracking, TrackingUri, open_tracking
-from monai_advenc.cli.train_base import choose_device
+from monai_advenc.cli.train_base import choose_device, require_known_networks
 from monai_advenc.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -83,14 +83,11 @@ def evaluate(
     from monai_advenc.evaluation.sanity import require_above_chance
     from monai_advenc.evaluation.victims import train_victims
     from monai_advenc.files import write_atomically, write_json, write_once
-    from monai_advenc.networks import NETWORKS
     from monai_advenc.report import encryption_report
 
     output = Output(json)
     networks = [name.strip() for name in victims.split(",")]
-    unknown = [name for name in networks if name not in NETWORKS]
-    if unknown:
-        raise SettingsError(f"unknown network {unknown[0]!r}; choose from {', '.join(NETWORKS)}")
+    require_known_networks(networks)
     place = choose_device(device)
     if trained is not None:
         evaluate_trained(trained, originals, encrypted, size, gray, place, output)

@@ -14,7 +14,7 @@ from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
 from monai_advenc.cli.tracking_options import NoTracking, TrackingUri, open_tracking
 from monai_advenc.cli.train_base import choose_device
-from monai_advenc.errors import SettingsError
+from monai_advenc.errors import DatasetError, SettingsError
 
 
 class PresetName(str, Enum):
@@ -38,7 +38,7 @@ def reproduce(
         Path,
         typer.Option(
             help="CIFAR-10: the folder or archive as downloaded, or a tar of train/<class>/ and test/<class>/. For "
-            "table 12 and the figures: a folder of brain-tumor images in class folders, or with train/ and test/."
+            "table 12: a folder of brain-tumor images in class folders, or with train/ and test/. Figures take either."
         ),
     ],
     preset: Annotated[
@@ -66,7 +66,7 @@ def reproduce(
     with what is missing.
     """
     from monai_advenc.reproduction.preset import choose_preset
-    from monai_advenc.reproduction.run_table import TableRun, draw_figure, run_table
+    from monai_advenc.reproduction.run_table import TableRun, draw_figure, require_table, run_table
 
     output = Output(json)
     is_figure, number = _parse_number(what)
@@ -85,9 +85,14 @@ def reproduce(
         output.result({"figure": number, "png": str(picture)})
         return
     name = f"table-{number:02d}"
+    # Before a tracking store is begun.
+    require_table(number)
+    if not data.exists():
+        raise DatasetError(f"{data} does not exist; give the images as --data")
     with open_tracking(tracking_uri, no_tracking, name, out) as tracker:
         drawn = run_table(run, tracker=tracker, stage=progress, say=output.say)
         tracker.log_file(out / f"{name}.md")
+        tracker.log_file(out / f"{name}.jsonl")
     output.say(drawn)
     output.result({"table": number, "markdown": str(out / f"{name}.md")})
 

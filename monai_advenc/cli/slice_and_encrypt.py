@@ -59,6 +59,7 @@ def slice_and_encrypt(
     size: slices.Size = 320,
     fit: slices.FitOption = slices.Fit.pad_or_crop,
     tumor_labels: slices.TumorLabels = None,
+    tumor_segment: slices.TumorSegment = None,
     isotropic_mm: slices.IsotropicMm = None,
     labels: slices.LabelTable = None,
     profile: options.ProfileOption = options.Profile.default,
@@ -87,9 +88,9 @@ def slice_and_encrypt(
 ) -> None:
     """Cut volumes at the largest tumor cross-section, encrypt the slices, and write a data set that you may share.
 
-    Reads NIfTI volumes with tumor masks. What must stay secret - the key, the base network, the original slices, the
-    report - goes to a private folder beside the output. Killed at any moment, the same command goes on, and the
-    result is the same to the last byte. Nothing is overwritten.
+    Reads NIfTI and DICOM volumes with tumor masks. What must stay secret - the key, the base network, the original
+    slices, the report - goes to a private folder beside the output. Killed at any moment, the same command goes on, and
+    the result is the same to the last byte. Nothing is overwritten.
     """
     from monai_advenc.volumes.cases import find_cases
 
@@ -98,7 +99,7 @@ def slice_and_encrypt(
     _check_folders(out, private)
     _check_network(network)
     cases = find_cases(volumes, labels=labels)
-    settings = slices.slice_settings(plane, size, fit, tumor_labels, isotropic_mm)
+    settings = slices.slice_settings(plane, size, fit, tumor_labels, tumor_segment, isotropic_mm)
     if base is None and not (private / "base.pt").exists():
         require_enough_images(cases.class_counts())
     if dry_run:

@@ -41,7 +41,8 @@ class Fit(str, Enum):
 Volumes = Annotated[
     Path,
     typer.Argument(
-        help="Folder of cases: <class>/<case>/image.nii.gz with seg.nii.gz; cases.csv; dataset.json; or BraTS names.",
+        help="Folder of cases: <class>/<case>/ with image.nii.gz and seg.nii.gz, or with a DICOM series and its SEG or "
+        "RTSTRUCT; cases.csv; dataset.json; BraTS names or DICOM patients with labels.csv.",
         file_okay=False,
     ),
 ]
@@ -53,7 +54,17 @@ FitOption = Annotated[Fit, typer.Option(help="How slices get that size.", rich_h
 TumorLabels = Annotated[
     str | None,
     typer.Option(
-        help="Mask values that count as tumor, separated by commas.", show_default="all but 0", rich_help_panel=_PANEL
+        help="Mask values (DICOM: segment or ROI numbers) that count as tumor, separated by commas.",
+        show_default="all but 0",
+        rich_help_panel=_PANEL,
+    ),
+]
+TumorSegment = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Segment Label (SEG) or ROI Name (RTSTRUCT) that counts as tumor, '*' for any characters; repeatable.",
+        show_default="the only one",
+        rich_help_panel=_PANEL,
     ),
 ]
 IsotropicMm = Annotated[
@@ -68,7 +79,12 @@ LabelTable = Annotated[
 
 
 def slice_settings(
-    plane: Plane, size: int, fit: Fit, tumor_labels: str | None, isotropic_mm: float | None
+    plane: Plane,
+    size: int,
+    fit: Fit,
+    tumor_labels: str | None,
+    tumor_segment: list[str] | None,
+    isotropic_mm: float | None,
 ) -> SliceSettings:
     """The settings that the options say."""
     from monai_advenc.volumes.cross_section import SliceSettings
@@ -78,7 +94,12 @@ def slice_settings(
     except ValueError:
         raise SettingsError(f"expected whole numbers separated by commas, got {tumor_labels!r}") from None
     return SliceSettings(
-        plane=plane.value, size=size or None, fit=fit.value, labels=labels, isotropic_mm=isotropic_mm or None
+        plane=plane.value,
+        size=size or None,
+        fit=fit.value,
+        labels=labels,
+        segments=tuple(tumor_segment) if tumor_segment else None,
+        isotropic_mm=isotropic_mm or None,
     )
 
 
@@ -117,6 +138,7 @@ def slice_volumes(
     size: Size = 320,
     fit: FitOption = Fit.pad_or_crop,
     tumor_labels: TumorLabels = None,
+    tumor_segment: TumorSegment = None,
     isotropic_mm: IsotropicMm = None,
     labels: LabelTable = None,
     file_format: Annotated[
@@ -136,7 +158,7 @@ def slice_volumes(
 
     output = Output(json)
     cases = find_cases(volumes, labels=labels)
-    settings = slice_settings(plane, size, fit, tumor_labels, isotropic_mm)
+    settings = slice_settings(plane, size, fit, tumor_labels, tumor_segment, isotropic_mm)
     if dry_run:
         output.table("Would slice", ("class", "cases"), cases.class_counts().items())
         output.result({"dry_run": True, "out": str(out), "cases": cases.class_counts()})

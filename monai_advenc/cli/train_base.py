@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,6 +38,15 @@ def choose_device(device: str | None) -> str:
     except (RuntimeError, AssertionError):
         raise SettingsError(f"there is no device {place!r} for PyTorch on this machine; leave --device out") from None
     return place
+
+
+def require_known_networks(names: Sequence[str]) -> None:
+    """Raise :class:`SettingsError` if a name is no network's, before any work."""
+    from monai_advenc.networks import NETWORKS
+
+    unknown = [name for name in names if name not in NETWORKS]
+    if unknown:
+        raise SettingsError(f"unknown network {unknown[0]!r}; choose one of {', '.join(sorted(NETWORKS))}")
 
 
 def train_base_network(

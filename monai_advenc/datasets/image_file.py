@@ -163,3 +163,22 @@ def to_gray(image: Tensor) -> Tensor:
     if len(image) == 1 or (torch.equal(image[0], image[1]) and torch.equal(image[0], image[2])):
         return image[:1]
     return (image * torch.tensor(_LUMA)[:, None, None]).sum(dim=0, keepdim=True).clamp(0, 1)
+
+
+def match_original(original: Tensor, encrypted: Tensor, case: str) -> Tensor:
+    """The original as it went into the encryption: gray if that was, and on its grid.
+
+    Raises:
+        ImageError: The two cannot be of one image.
+    """
+    if len(encrypted) == 1:
+        original = to_gray(original)
+    height, width = encrypted.shape[-2:]
+    if original.shape != encrypted.shape and height == width and len(original) == len(encrypted):
+        original = resize_image(original, height)
+    if original.shape != encrypted.shape:
+        raise ImageError(
+            f"case {case}: the original has shape {tuple(original.shape)}, the encrypted image "
+            f"{tuple(encrypted.shape)}; give the originals that it was made from"
+        )
+    return original

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Folders of labeled images: finding them and loading all.
 
-A class is a subfolder, or a row in ``labels.csv``. An encrypted data set is read through its manifest.
+A class is a subfolder, or a row in ``labels.csv``. An encrypted data set is read through its manifest. Where several
+images are of one patient, ``patients.csv`` (image, patient) says so, and they are never split apart.
 """
 
 from __future__ import annotations
@@ -32,14 +33,26 @@ _LONGEST_PATH = 1000
 """Beyond it file systems answer with an error instead of "no such file"."""
 
 
+PATIENT_TABLE = "patients.csv"
+
+
 @dataclass(frozen=True)
 class ImageFile:
-    """One image file: unique id, path, label as an index into the folder's classes, and its region mask, if any."""
+    """One image file.
+
+    Attributes:
+        id: Unique name.
+        path: The file.
+        label: Index into the folder's classes.
+        mask_path: Its region mask, if there is one.
+        patient: Who it is of, where that is known.
+    """
 
     id: str
     path: Path
     label: int
     mask_path: Path | None = None
+    patient: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +80,7 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
 
     Raises:
         DatasetError: No folder, no images, two images with one id, a name that cannot be a
-            file name, or a class that ``classes`` does not name.
+            file name, a class that ``classes`` does not name, or an image that ``patients.csv`` leaves out.
     """
     if not root.is_dir():
         raise DatasetError(f"{root} is no folder; give a folder with one subfolder of images for each class")
@@ -83,6 +96,7 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
             f"no images in {root}; expected {root.name}/<class>/<image> with files {', '.join(IMAGE_SUFFIXES)}"
         )
     names = tuple(classes) if classes is not None else tuple(sorted({label for label, _, _ in found}))
+    patients = _read_patients(root / PATIENT_TABLE)
     paths: dict[str, Path] = {}
     files = []
     for label, name, path in sorted(found):
@@ -94,7 +108,10 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
             raise DatasetError(f"two images with one id {name!r}: {paths[name]} and {path}; rename one")
         paths[name] = path
         mask = path.with_name(name + MASK_SUFFIX)
-        files.append(ImageFile(name, path, names.index(label), mask if mask.is_file() else None))
+        if patients and name not in patients:
+            raise DatasetError(f"image {name!r} has no row in {root / PATIENT_TABLE}; add it, or remove the table")
+        patient = patients.get(name)
+        files.append(ImageFile(name, path, names.index(label), mask if mask.is_file() else None, patient))
     return ImageFolder(root, tuple(files), names)
 
 
@@ -115,6 +132,17 @@ def _read_table(table: Path) -> Iterable[tuple[str, str, Path]]:
         if name is None or len(row["file"]) > _LONGEST_PATH or not path.is_file():
             raise DatasetError(f"{table} names {row['file'][:100]!r}, which is no image file beside it; mend the table")
         yield row["label"], name, path
+
+
+def _read_patients(table: Path) -> dict[str, str]:
+    """Who each image is of; empty without a table."""
+    if not table.is_file():
+        return {}
+    patient_of: dict[str, str] = {}
+    for row in read_table(table, ("image", "patient")):
+        if not row["patient"] or patient_of.setdefault(row["image"], row["patient"]) != row["patient"]:
+            raise DatasetError(f"image {row['image']!r} has no patient or two in {table}; keep the right row")
+    return patient_of
 
 
 def load_image_set(
@@ -160,4 +188,11 @@ def load_image_set(
         tuple(file.id for file in folder.files),
         folder.classes,
         torch.stack(masks) if len(masks) == len(images) else None,
+        patients_of(folder.files),
     )
+
+
+def patients_of(files: Iterable[ImageFile]) -> tuple[str, ...] | None:
+    """Who each image is of; ``None`` where that is not known."""
+    patients = tuple(file.patient for file in files if file.patient is not None)
+    return patients or None

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +23,7 @@ class ImageSet:
         ids: One name per image, unique.
         classes: Class names.
         masks: Region masks ``(N, 1, H, W)``, bool, or ``None``.
+        patients: Who each image is of, or ``None`` where that is not known; a split keeps a patient on one side.
     """
 
     images: Tensor
@@ -30,11 +31,14 @@ class ImageSet:
     ids: tuple[str, ...]
     classes: tuple[str, ...]
     masks: Tensor | None = None
+    patients: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not len(self.images) == len(self.labels) == len(self.ids):
             counts = f"{len(self.images)}, {len(self.labels)} and {len(self.ids)}"
             raise DatasetError(f"expected as many images as labels and ids, got {counts}")
+        if self.patients is not None and len(self.patients) != len(self.ids):
+            raise DatasetError(f"expected a patient for each of {len(self.ids)} images, got {len(self.patients)}")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -48,7 +52,14 @@ class ImageSet:
             tuple(self.ids[row] for row in rows.tolist()),
             self.classes,
             None if self.masks is None else self.masks[rows],
+            None if self.patients is None else tuple(self.patients[row] for row in rows.tolist()),
         )
+
+    def first_of_each_class(self, total: int) -> ImageSet:
+        """About ``total`` images, the first of every class in equal numbers, in the order they stand in."""
+        share = max(1, total // len(self.classes))
+        rows = [(self.labels == label).nonzero().flatten()[:share] for label in range(len(self.classes))]
+        return self.subset(torch.cat(rows).sort().values)
 
     def with_ids(self, ids: Sequence[str]) -> ImageSet:
         """The images called ``ids``, in that order.
@@ -65,28 +76,62 @@ class ImageSet:
         return self.subset([place[name] for name in ids])
 
     def split(self, fraction: float, seed: int = 0) -> tuple[ImageSet, ImageSet]:
-        """Split at random, class by class.
+        """Split at random, class by class, all images of a patient to one side.
 
         Args:
-            fraction: Share of each class that goes to the second part, at least one image and never all.
+            fraction: Share of each class that goes to the second part, at least one image and never all. Where
+                patients are known it is met as nearly as whole patients allow.
             seed: Decides which.
 
         Returns:
             The larger and the smaller part.
 
         Raises:
-            DatasetError: A class has fewer than two images.
+            DatasetError: A class has fewer than two images, or its images are all of one patient.
         """
+        if self.patients is not None:
+            return self._split_by_patient(self.patients, fraction, seed)
         generator = torch.Generator().manual_seed(seed)
         kept, split_off = [], []
+        for members, count in self._wanted(fraction):
+            shuffled = members[torch.randperm(len(members), generator=generator)]
+            kept.append(shuffled[count:])
+            split_off.append(shuffled[:count])
+        return self.subset(torch.cat(kept).sort().values), self.subset(torch.cat(split_off).sort().values)
+
+    def _wanted(self, fraction: float) -> Iterator[tuple[Tensor, int]]:
+        """For each class its images, and how many of them to split off."""
         for label, name in enumerate(self.classes):
             members = (self.labels == label).nonzero().flatten()
             if len(members) < 2:
                 raise DatasetError(
                     f"class {name!r} has {len(members)} image(s), too few to split off a validation set; add some"
                 )
-            count = min(max(1, round(fraction * len(members))), len(members) - 1)
-            members = members[torch.randperm(len(members), generator=generator)]
-            kept.append(members[count:])
-            split_off.append(members[:count])
-        return self.subset(torch.cat(kept).sort().values), self.subset(torch.cat(split_off).sort().values)
+            yield members, min(max(1, round(fraction * len(members))), len(members) - 1)
+
+    def _split_by_patient(self, patients: Sequence[str], fraction: float, seed: int) -> tuple[ImageSet, ImageSet]:
+        wanted = torch.tensor([count for _, count in self._wanted(fraction)])
+        counts = {name: torch.zeros_like(wanted) for name in sorted(set(patients))}
+        for name, label in zip(patients, self.labels.tolist(), strict=True):
+            counts[name][label] += 1
+        left, taken, chosen = torch.stack(list(counts.values())).sum(dim=0), torch.zeros_like(wanted), set()
+        names = list(counts)
+        order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).tolist()
+        # Who brings the numbers nearer to the wanted ones; then, for a class still without, its smallest patients.
+        for last_resort, row in [(False, row) for row in order] + [(True, row) for row in order]:
+            own = counts[names[row]]
+            nearer = (wanted - taken - own).abs().sum() < (wanted - taken).abs().sum()
+            smallest = any(
+                own[label] and own[label] == min(each[label] for each in counts.values() if each[label])
+                for label in (taken == 0).nonzero().flatten().tolist()
+            )
+            if names[row] not in chosen and (smallest if last_resort else nearer) and ((left - own)[own > 0] > 0).all():
+                chosen.add(names[row])
+                taken, left = taken + own, left - own
+        for label, name in enumerate(self.classes):
+            if not taken[label]:
+                raise DatasetError(
+                    f"class {name!r} cannot be split without tearing a patient's images apart; add patients"
+                )
+        split_off = [row for row, name in enumerate(patients) if name in chosen]
+        return self.subset([row for row, name in enumerate(patients) if name not in chosen]), self.subset(split_off)

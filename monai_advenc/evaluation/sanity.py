@@ -5,10 +5,15 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.errors import SanityError
 from monai_advenc.evaluation.accuracy import Accuracy
+from monai_advenc.perturbation import target_gradient
+
+LEAST_MOVED = 0.5
+"""Share of images that must have a gradient."""
 
 
 def require_above_chance(accuracy: Accuracy, what: str) -> None:
@@ -21,6 +26,29 @@ def require_above_chance(accuracy: Accuracy, what: str) -> None:
         raise SanityError(
             f"{what} is right on {accuracy.value:.1%} of {accuracy.total} images, where naming the commonest class is "
             f"right on {commonest:.1%}: it has learned nothing to lose; train longer or give more images"
+        )
+
+
+def require_gradients(network: nn.Module, images: ImageSet, *, probe: int = 64) -> None:
+    """Raise unless a base network's gradients show the way to other classes for most images.
+
+    Where logits are saturated or an activation is dead the gradient is zero, perturbing changes nothing, and the
+    "encrypted" images are the originals.
+
+    Args:
+        network: The base network in evaluation mode.
+        images: Originals; the first of each class are tried.
+        probe: About how many.
+    """
+    tried = images.first_of_each_class(probe)
+    device = next(network.parameters()).device
+    targets = (tried.labels + 1) % len(images.classes)
+    gradients = target_gradient(network, tried.images.to(device), targets.to(device)).flatten(1)
+    moved = (gradients.norm(dim=1) > 0).double().mean().item()
+    if not moved > LEAST_MOVED:
+        raise SanityError(
+            f"the base network's gradient is zero or undefined for {1 - moved:.0%} of {len(tried)} images, so they "
+            "cannot be perturbed; train it anew with a lower learning rate, or take another architecture"
         )
 
 

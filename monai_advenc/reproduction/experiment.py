@@ -13,10 +13,17 @@ from monai_advenc.reproduction.preset import Preset
 
 @dataclass(frozen=True)
 class Found:
-    """What one part came to: accuracies as fractions by row and column, and other facts by name."""
+    """What one part came to.
+
+    Attributes:
+        rows: Accuracies as fractions, by row and column.
+        facts: Other findings by name.
+        images: How many images the accuracies of a column are shares of; of all test images where it is not named.
+    """
 
     rows: Mapping[str, Mapping[str, float]]
     facts: Mapping[str, float] = field(default_factory=dict)
+    images: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from monai_advenc.attackers.recovery.attack import CONCAT_LAYOUTS
 from monai_advenc.attackers.recovery.enumeration import (
     EVEN_CONCAT,
     enumerate_pairs,
@@ -20,6 +21,7 @@ from monai_advenc.attackers.recovery.separable import (
     recover_by_slot,
     recover_ratio,
     recover_without_layout,
+    recover_without_ratio,
     refine,
 )
 from monai_advenc.paper import MIXUP_AND_CONCAT_RATIOS
@@ -31,6 +33,9 @@ from monai_advenc.reproduction.victims import BASIC, COMBINED, STUDIED_CLASS
 CONCAT, MIXUP_AND_CONCAT = COMBINED
 RATIOS = (0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
 """Shares of the first target in table 5."""
+
+ALONE = f"class {STUDIED_CLASS} alone"
+"""Column of the accuracy on the images of the class that is guessed."""
 
 MIXED_LAYOUT = Layout(MIXUP_AND_CONCAT, MIXUP_AND_CONCAT_RATIOS)
 
@@ -70,11 +75,22 @@ class Bench:
             f"{name}: tries": outcome.tries,
         }
 
-    def cost(self) -> dict[str, float]:
-        """Perturbations made, beside the least that one try of each target takes."""
+    def scale(self) -> dict[str, float]:
+        """What to hold the findings against: chance, the best that is possible, and the least that it costs."""
+        rows = self.truth.targets
+        whole = sum(len(set(row)) == len(row) for row in rows)
         images = sum(len(self.versions.originals_of(label)) for label in range(self.versions.num_classes))
-        least = images * self.versions.num_classes
-        return {"images perturbed (times targets)": self.versions.perturbed, "of which needed at least": least}
+        return {
+            "guessing different targets at random: targets found, %": 100 * len(rows[0]) / len(rows),
+            "classes whose targets are all different, as attackers assume": whole,
+            "images perturbed (times targets)": self.versions.perturbed,
+            "of which needed at least": images * self.versions.num_classes,
+        }
+
+    def images(self) -> dict[str, int]:
+        """Own images behind the columns of a table."""
+        counts = [len(self.versions.originals_of(label)) for label in range(self.versions.num_classes)]
+        return {"accuracy": sum(counts), ALONE: counts[STUDIED_CLASS]}
 
 
 def _networks(trained_on: str) -> Callable[[Preset, str, int], list[Wanted]]:
@@ -94,11 +110,11 @@ def _measure_targets(laboratory: Laboratory, preset: Preset, part: str, seed: in
     bench = Bench(laboratory, preset, BASIC, seed)
     bench.perturb_all()
     guesser = bench.guesser()
-    rows = {"unperturbed": {"accuracy": guesser.overall({}).accuracy, "class 0 alone": guesser.score(0, (None,))[0]}}
+    rows = {"unperturbed": {"accuracy": guesser.overall({}).accuracy, ALONE: guesser.score(0, (None,))[0]}}
     for target, score in sweep_targets(guesser, STUDIED_CLASS).items():
         overall = guesser.overall({STUDIED_CLASS: (target,)}).accuracy
-        rows[f"{STUDIED_CLASS} -> {target}"] = {"accuracy": overall, "class 0 alone": score.accuracy}
-    return Found(rows, {**bench.facts("enumeration", enumerate_targets), **bench.cost()})
+        rows[f"{STUDIED_CLASS} -> {target}"] = {"accuracy": overall, ALONE: score.accuracy}
+    return Found(rows, {**bench.facts("enumeration", enumerate_targets), **bench.scale()}, bench.images())
 
 
 def _measure_ratios(laboratory: Laboratory, preset: Preset, part: str, seed: int) -> Found:
@@ -109,7 +125,7 @@ def _measure_ratios(laboratory: Laboratory, preset: Preset, part: str, seed: int
     rows |= {f"{share}": _on_all_images(bench, truth, _concat(share)) for share in RATIOS}
     layouts = [_concat(share) for share in RATIOS]
     best = recover_ratio(bench.guesser(), bench.truth.targets, layouts)
-    return Found(rows, {"share of the first target that wins": best.ratios[0]})
+    return Found(rows, {"share of the first target that wins": best.ratios[0]}, bench.images())
 
 
 def _concat(share: float) -> Layout:
@@ -124,13 +140,15 @@ def _measure_pairs(laboratory: Laboratory, preset: Preset, part: str, seed: int)
     pairs = sweep_pairs(guesser, STUDIED_CLASS)
     for pair, score in sorted(pairs.items(), key=lambda item: item[1], reverse=True):
         overall = guesser.overall({STUDIED_CLASS: pair}, EVEN_CONCAT).accuracy
-        rows[str(pair)] = {"accuracy": overall, "class 0 alone": score.accuracy}
+        rows[str(pair)] = {"accuracy": overall, ALONE: score.accuracy}
     first, second = bench.truth.targets[STUDIED_CLASS]
     holding = [score.accuracy for pair, score in pairs.items() if pair[0] == first or pair[1] == second]
     neither = [score.accuracy for pair, score in pairs.items() if not {first, second} & set(pair)]
+    won = sum(one > other for one in holding for other in neither) / (len(holding) * len(neither))
     facts = {
-        "class 0, mean of pairs with a true target in its slot, %": round(100 * sum(holding) / len(holding), 1),
-        "class 0, mean of pairs with no true target, %": round(100 * sum(neither) / len(neither), 1),
+        f"{ALONE}, mean of pairs with a true target in its slot, %": round(100 * sum(holding) / len(holding), 1),
+        f"{ALONE}, mean of pairs with no true target, %": round(100 * sum(neither) / len(neither), 1),
+        "of all comparisons between the two, the pair with a true target wins, %": round(100 * won, 1),
     }
     facts |= bench.facts("enumeration of pairs", enumerate_pairs)
     facts |= bench.facts("separable", lambda fresh: recover_by_slot(fresh, EVEN_CONCAT, 2))
@@ -138,15 +156,8 @@ def _measure_pairs(laboratory: Laboratory, preset: Preset, part: str, seed: int)
         "separable, refined once", lambda fresh: refine(fresh, recover_by_slot(fresh, EVEN_CONCAT, 2), EVEN_CONCAT)
     )
     facts |= bench.facts("layout unknown", lambda fresh: recover_without_layout(fresh, 2))
-    facts |= bench.facts("ratio unknown", _recover_with_ratio)
-    return Found(rows, {**facts, **bench.cost()})
-
-
-def _recover_with_ratio(guesser: Guesser) -> tuple[Targets, ...]:
-    """Targets as for an unknown layout, then the share, then each slot once more."""
-    guess = recover_without_layout(guesser, 2)
-    layout = recover_ratio(guesser, guess, [_concat(tenths / 10) for tenths in range(1, 10)])
-    return refine(guesser, guess, layout)
+    facts |= bench.facts("ratio unknown", lambda fresh: recover_without_ratio(fresh, CONCAT_LAYOUTS, 2))
+    return Found(rows, {**facts, **bench.scale()}, bench.images())
 
 
 def _measure_number_of_targets(laboratory: Laboratory, preset: Preset, part: str, seed: int) -> Found:
@@ -165,7 +176,7 @@ def _measure_number_of_targets(laboratory: Laboratory, preset: Preset, part: str
     )
     facts |= bench.facts("layout unknown", lambda fresh: recover_without_layout(fresh, 4))
     facts["enumeration would take, tries"] = float(10 * 10 * 9 * 8 * 7)
-    return Found(rows, {**facts, **bench.cost()})
+    return Found(rows, {**facts, **bench.scale()}, bench.images())
 
 
 TABLE_3 = Experiment(3, _sweep, _networks(BASIC), _measure_targets)

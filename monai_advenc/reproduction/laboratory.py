@@ -8,9 +8,10 @@ again, so an interrupted run goes on where it was.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ from torch.utils.data import Dataset
 from monai_advenc.correspondence import ClassCorrespondence
 from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.evaluation.accuracy import measure_accuracy
-from monai_advenc.evaluation.sanity import require_above_chance
+from monai_advenc.evaluation.sanity import require_above_chance, require_gradients, require_same_images
 from monai_advenc.files import remove_temporaries, write_once
 from monai_advenc.key import EncryptionKey
 from monai_advenc.networks import get_network
@@ -108,6 +109,7 @@ class Laboratory:
         self.originals = {"train": train_set, "test": test_set}
         self._say = say
         self._sets: dict[tuple[str, str, int], ImageSet] = {}
+        self._image_digests = {name: _digest_of(images) for name, images in self.originals.items()}
         remove_temporaries(folder)
         refusal = f"{folder} holds networks and images made with other settings or data; give another --out"
         write_once(folder / "laboratory.json", self._describe(), refusal)
@@ -132,6 +134,7 @@ class Laboratory:
             if not path.exists():
                 self._say(f"encrypting {len(originals)} {split} images: {kind}, seed {seed}")
                 base = self.network(Wanted(self.settings.base, CLEAN, seed)).network.to(self.device)
+                require_gradients(base, originals)
                 key = self.key("basic" if kind == RANDOM_TARGETS else kind, seed)
                 save_pixels(
                     path,
@@ -145,8 +148,9 @@ class Laboratory:
                         workers=self.workers,
                     ),
                 )
-            pixels = load_pixels(path)
-            self._sets[kind, split, seed] = ImageSet(pixels, originals.labels, originals.ids, originals.classes)
+            found = replace(originals, images=load_pixels(path))
+            require_same_images(found, originals, f"{split} images")
+            self._sets[kind, split, seed] = found
         return self._sets[kind, split, seed]
 
     def test_sets(self, trained_on: str, seed: int) -> dict[str, ImageSet]:
@@ -214,15 +218,30 @@ class Laboratory:
         accuracies = ", ".join(f"{name} {values[-1]:.1%}" for name, values in trained.history.items())
         self._say(f"trained {wanted.name}: {accuracies}")
 
+    def digest(self, further: str) -> str:
+        """16 hexadecimal digits of all that decides what is made here, and of what decides how it is measured."""
+        described = json.dumps([self._describe(), further], sort_keys=True)
+        return hashlib.sha256(described.encode()).hexdigest()[:16]
+
     def _describe(self) -> dict[str, object]:
         settings = self.settings
         return {
             "base": settings.base,
             "perturbation": settings.perturbation.model_dump(mode="json"),
+            "correspondences": {
+                name: correspondence.model_dump(mode="json")
+                for name, correspondence in settings.correspondences.items()
+            },
             "training": settings.training.model_dump(mode="json", exclude={"seed"}),
-            "images": {name: [len(images), *images.images.shape[1:]] for name, images in self.originals.items()},
+            "images": self._image_digests,
             "classes": list(self.originals["train"].classes),
         }
+
+
+def _digest_of(images: ImageSet) -> str:
+    digest = hashlib.sha256(images.images.numpy().tobytes())
+    digest.update(images.labels.numpy().tobytes())
+    return digest.hexdigest()
 
 
 class _Trainings(Dataset[Trained]):

@@ -14,6 +14,7 @@ from monai_advenc.acceleration import prepare
 from monai_advenc.combiners import CombinerSettings, combine
 from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.encryption import combine_versions, perturb_toward_targets
+from monai_advenc.errors import DatasetError
 from monai_advenc.report.figures import DIFFERENCE_GAIN, Panel, difference, picture_grid
 from monai_advenc.reproduction.laboratory import CLEAN, Laboratory, Wanted
 
@@ -24,7 +25,7 @@ MOST_CLASSES = 6
 
 def draw_combination(laboratory: Laboratory, seed: int) -> bytes:
     """Figure 3: both versions of one image, Horizontal Concat and Mixup of them, and every change amplified; a PNG."""
-    chosen = _one_of_each_class(laboratory.originals["test"]).subset([0])
+    chosen = one_of_each_class(laboratory.originals["test"]).subset([0])
     original, versions = chosen.images, _versions(laboratory, chosen, seed)
     settings = laboratory.settings.perturbation.at_size(*original.shape[-2:])
     rows = []
@@ -41,7 +42,7 @@ def draw_combination(laboratory: Laboratory, seed: int) -> bytes:
 
 def draw_examples(laboratory: Laboratory, seed: int) -> bytes:
     """Figure 4: a test image of each class above its encrypted version, boxed where there is a mask; a PNG."""
-    chosen = _one_of_each_class(laboratory.originals["test"])
+    chosen = one_of_each_class(laboratory.originals["test"])
     encrypted = combine_versions(
         laboratory.key(CONCAT, seed), chosen.images, _versions(laboratory, chosen, seed), chosen.labels, levels=255
     )
@@ -55,7 +56,15 @@ FIGURES: Mapping[int, Callable[[Laboratory, int], bytes]] = MappingProxyType({3:
 """The figures that show images, by their numbers; each takes a seed."""
 
 
-def _one_of_each_class(images: ImageSet) -> ImageSet:
+def one_of_each_class(images: ImageSet) -> ImageSet:
+    """The first image of each of the first classes.
+
+    Raises:
+        DatasetError: A class has none.
+    """
+    missing = [name for label, name in enumerate(images.classes) if label not in images.labels]
+    if missing:
+        raise DatasetError(f"there is no test image of class {missing[0]!r} to show; add one")
     first = [int((images.labels == label).nonzero()[0]) for label in range(len(images.classes))]
     return images.subset(first[:MOST_CLASSES])
 

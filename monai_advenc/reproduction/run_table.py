@@ -6,28 +6,23 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from monai_advenc.correspondence import ClassCorrespondence
-from monai_advenc.datasets.cifar10 import read_cifar10
-from monai_advenc.datasets.image_folder import find_images, load_image_set
-from monai_advenc.datasets.image_set import ImageSet
-from monai_advenc.errors import DatasetError, SettingsError
+from monai_advenc.errors import OutputError, SettingsError
 from monai_advenc.files import FolderLock, write_atomically
-from monai_advenc.paper import MRI_SIDE
-from monai_advenc.perturbation import PerturbationSettings
 from monai_advenc.reproduction import adaptation, key_recovery, victims
 from monai_advenc.reproduction.experiment import Experiment
-from monai_advenc.reproduction.laboratory import Laboratory, LaboratorySettings
+from monai_advenc.reproduction.laboratory import Laboratory, Wanted
+from monai_advenc.reproduction.open_laboratory import BRAIN_TUMORS, CIFAR10, open_laboratory
 from monai_advenc.reproduction.pictures import FIGURES
 from monai_advenc.reproduction.preset import Preset, choose_preset
+from monai_advenc.reproduction.provenance import provenance_on
 from monai_advenc.reproduction.results import Result, append_result, draw_table, read_results
 from monai_advenc.tracking import Tracker
-from monai_advenc.training import TrainingAugmentation, TrainingSettings
 
 EXPERIMENTS: Mapping[int, Experiment] = MappingProxyType(
     {
@@ -48,8 +43,6 @@ EXPERIMENTS: Mapping[int, Experiment] = MappingProxyType(
 """The tables of results by their numbers."""
 
 BRAIN_TABLE = 12
-TEST_SHARE = 0.2
-"""Share of each class that is held out when brain-tumor images come in one folder, as in section 5."""
 
 _NOT_IN_METRIC_NAMES = re.compile(r"[^\w\-. /]")
 
@@ -64,7 +57,7 @@ class TableRun:
     Attributes:
         number: The table.
         data: CIFAR-10 as :func:`monai_advenc.datasets.cifar10.read_cifar10` takes it; for table 12 class folders of
-            brain-tumor images, or ``train`` and ``test`` with class folders below.
+            brain-tumor images, or ``train`` and ``test`` with class folders below. Figures take either.
         preset: Name of the size.
         out: Folder for results; what tables share lies below it.
         seeds: Seeds of base networks, victims and attackers.
@@ -81,12 +74,19 @@ class TableRun:
     workers: int = 0
 
 
+def require_table(number: int) -> None:
+    """Raise :class:`SettingsError` unless there is such a table to measure."""
+    if number not in EXPERIMENTS:
+        known = ", ".join(map(str, EXPERIMENTS))
+        raise SettingsError(f"there is no table {number} to measure; choose one of {known}")
+
+
 def run_table(run: TableRun, *, tracker: Tracker, stage: Stage, say: Callable[[str], None]) -> str:
     """Measure what is missing of a table, and draw it.
 
     Args:
         run: What to run.
-        tracker: Gets the parameters, and a child run with the accuracies of each part.
+        tracker: Gets the settings, and for each part a child run with every epoch of its networks and what was found.
         stage: Opens progress bars.
         say: Takes a line about each thing that is made.
 
@@ -96,40 +96,21 @@ def run_table(run: TableRun, *, tracker: Tracker, stage: Stage, say: Callable[[s
     Raises:
         SettingsError: There is no such table or preset.
         DatasetError: The data are not what the table needs.
-        OutputError: The folder belongs to other settings, or the disk refuses.
+        OutputError: The folder belongs to other settings or data, or the disk refuses.
     """
-    if run.number not in EXPERIMENTS:
-        raise SettingsError(f"there is no table {run.number} to measure; choose one of {_numbers()}")
-    experiment, preset = EXPERIMENTS[run.number], choose_preset(run.preset)
-    name = f"table-{run.number:02d}"
-    results = read_results(run.out / f"{name}.jsonl")
-    done = {(result.part, result.seed, result.preset) for result in results}
-    missing = [
-        (part, seed) for seed in run.seeds for part in experiment.parts(preset) if (part, seed, run.preset) not in done
-    ]
-    tracker.log_params({"table": run.number, "preset": run.preset, "seeds": " ".join(map(str, run.seeds))})
-    if missing:
-        folder = run.out / ("brain-tumors" if run.number == BRAIN_TABLE else "cifar10")
-        folder.mkdir(parents=True, exist_ok=True)
-        with FolderLock(folder):
-            laboratory = _open_laboratory(run, preset, folder, say)
-            wanted = [each for part, seed in missing for each in experiment.networks(preset, part, seed)]
-            with stage("training networks", len(set(wanted))) as advance:
-                laboratory.train_missing(wanted, progress=advance)
-            with stage(f"measuring table {run.number}", len(missing)) as advance:
-                for part, seed in missing:
-                    result = _measure(experiment, laboratory, preset, run, part, seed)
-                    append_result(run.out / f"{name}.jsonl", result)
-                    results.append(result)
-                    _track(tracker, result)
-                    advance(1)
-    drawn = draw_table(run.number, [result for result in results if result.preset == run.preset])
-    write_atomically(run.out / f"{name}.md", drawn.encode(), overwrite=True)
+    require_table(run.number)
+    preset = choose_preset(run.preset)
+    with _lock(run.out / (BRAIN_TUMORS if run.number == BRAIN_TABLE else CIFAR10)) as folder:
+        laboratory = _open(run, folder, preset, say)
+        _track_settings(tracker, run, preset)
+        results = _measure_missing(run, laboratory, preset, tracker, stage)
+    drawn = draw_table(run.number, results)
+    write_atomically(run.out / f"{_name(run)}.md", drawn.encode(), overwrite=True)
     return drawn
 
 
 def draw_figure(run: TableRun, *, say: Callable[[str], None]) -> Path:
-    """Draw a figure of images from brain-tumor images or any other class folders.
+    """Draw a figure of images from any labeled images.
 
     Args:
         run: What to draw; its number is that of the figure, its first seed decides the base network.
@@ -140,31 +121,67 @@ def draw_figure(run: TableRun, *, say: Callable[[str], None]) -> Path:
 
     Raises:
         SettingsError: There is no such figure.
-        DatasetError: The data are not class folders of images.
+        DatasetError: The data are neither class folders of images nor CIFAR-10.
     """
     if run.number not in FIGURES:
         raise SettingsError(f"there is no figure {run.number} of images; choose one of {', '.join(map(str, FIGURES))}")
-    folder = run.out / "brain-tumors"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FolderLock(folder):
-        preset = choose_preset(run.preset)
-        sets = _read_brain_tumors(run.data, preset)
-        laboratory = _open(run, folder, sets, _brain_settings(preset, len(sets[0].classes)), say)
-        drawn = FIGURES[run.number](laboratory, run.seeds[0])
+    is_cifar10 = run.data.is_file() or not any(path.is_dir() for path in run.data.glob("*"))
+    with _lock(run.out / (CIFAR10 if is_cifar10 else BRAIN_TUMORS)) as folder:
+        drawn = FIGURES[run.number](_open(run, folder, choose_preset(run.preset), say), run.seeds[0])
     path = run.out / f"figure-{run.number}.png"
     write_atomically(path, drawn, overwrite=True)
     return path
 
 
-def _numbers() -> str:
-    return ", ".join(map(str, EXPERIMENTS))
+def _open(run: TableRun, folder: Path, preset: Preset, say: Callable[[str], None]) -> Laboratory:
+    return open_laboratory(folder, run.data, run.preset, preset, device=run.device, workers=run.workers, say=say)
 
 
-def _measure(
-    experiment: Experiment, laboratory: Laboratory, preset: Preset, run: TableRun, part: str, seed: int
-) -> Result:
+@contextmanager
+def _lock(folder: Path) -> Iterator[Path]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FolderLock(folder)
+    except OSError as error:
+        raise OutputError(f"cannot write into {folder}: {error.strerror}; choose another --out") from None
+    with lock:
+        yield folder
+
+
+def _name(run: TableRun) -> str:
+    return f"table-{run.number:02d}"
+
+
+def _measure_missing(
+    run: TableRun, laboratory: Laboratory, preset: Preset, tracker: Tracker, stage: Stage
+) -> list[Result]:
+    """All results of the table for these seeds and others, those that were missing measured now."""
+    experiment, path = EXPERIMENTS[run.number], run.out / f"{_name(run)}.jsonl"
+    digest = laboratory.digest(preset.model_dump_json())
+    results = [result for result in read_results(path) if result.preset == run.preset]
+    if any(result.digest != digest for result in results):
+        raise OutputError(f"{path} holds results of other images or settings; give another --out")
+    done = {(result.part, result.seed) for result in results}
+    missing = [(part, seed) for seed in run.seeds for part in experiment.parts(preset) if (part, seed) not in done]
+    wanted = {pair: experiment.networks(preset, *pair) for pair in missing}
+    networks = dict.fromkeys(network for networks in wanted.values() for network in networks)
+    if networks:
+        with stage("training networks", len(networks)) as advance:
+            laboratory.train_missing(networks, progress=advance)
+    if missing:
+        with stage(f"measuring table {run.number}", len(missing)) as advance:
+            for part, seed in missing:
+                result = _measure(run, laboratory, preset, part, seed)
+                append_result(path, result)
+                results.append(result)
+                _track(tracker, result, laboratory, wanted[part, seed])
+                advance(1)
+    return results
+
+
+def _measure(run: TableRun, laboratory: Laboratory, preset: Preset, part: str, seed: int) -> Result:
     start = time.perf_counter()
-    found = experiment.measure(laboratory, preset, part, seed)
+    found = EXPERIMENTS[run.number].measure(laboratory, preset, part, seed)
     return Result(
         table=run.number,
         part=part,
@@ -172,88 +189,28 @@ def _measure(
         preset=run.preset,
         rows={row: dict(values) for row, values in found.rows.items()},
         facts=dict(found.facts),
+        images={"": len(laboratory.originals["test"]), **found.images},
         seconds=round(time.perf_counter() - start, 1),
+        digest=laboratory.digest(preset.model_dump_json()),
+        provenance=provenance_on(run.device),
     )
 
 
-def _track(tracker: Tracker, result: Result) -> None:
+def _track_settings(tracker: Tracker, run: TableRun, preset: Preset) -> None:
+    tracker.log_params({"table": run.number, "preset": run.preset, "seeds": " ".join(map(str, run.seeds))})
+    settings = preset.model_dump(mode="json", exclude={"seeds"})
+    tracker.log_params(
+        {name: " ".join(value) if isinstance(value, list) else value for name, value in settings.items()}
+    )
+
+
+def _track(tracker: Tracker, result: Result, laboratory: Laboratory, networks: Sequence[Wanted]) -> None:
     with tracker.child(f"{result.part} seed {result.seed}") as child:
-        child.log_params({"part": result.part, "seed": result.seed})
+        child.log_params({"part": result.part, "seed": result.seed, **result.provenance})
+        for wanted in networks:
+            for test_set, accuracies in laboratory.network(wanted).history.items():
+                for epoch, accuracy in enumerate(accuracies, start=1):
+                    child.log_metrics({f"{wanted.network} {wanted.trained_on} {test_set}": accuracy}, step=epoch)
         metrics = {f"{row} {column}": value for row, values in result.rows.items() for column, value in values.items()}
         found = {**metrics, **result.facts}
         child.log_metrics({_NOT_IN_METRIC_NAMES.sub("_", name): value for name, value in found.items()})
-
-
-def _open_laboratory(run: TableRun, preset: Preset, folder: Path, say: Callable[[str], None]) -> Laboratory:
-    if run.number == BRAIN_TABLE:
-        sets = _read_brain_tumors(run.data, preset)
-        return _open(run, folder, sets, _brain_settings(preset, len(sets[0].classes)), say)
-    cifar10 = read_cifar10(run.data, train_size=preset.train_size, test_size=preset.test_size)
-    return _open(run, folder, cifar10, _cifar10_settings(preset), say)
-
-
-def _open(
-    run: TableRun,
-    folder: Path,
-    sets: tuple[ImageSet, ImageSet],
-    settings: LaboratorySettings,
-    say: Callable[[str], None],
-) -> Laboratory:
-    return Laboratory(folder / run.preset, *sets, settings, device=run.device, workers=run.workers, say=say)
-
-
-def _read_brain_tumors(data: Path, preset: Preset) -> tuple[ImageSet, ImageSet]:
-    if (data / "train").is_dir() and (data / "test").is_dir():
-        train_set = load_image_set(find_images(data / "train"), preset.brain_size, gray=True)
-        test_files = find_images(data / "test", train_set.classes)
-        sets = train_set, load_image_set(test_files, preset.brain_size, gray=True)
-    else:
-        sets = load_image_set(find_images(data), preset.brain_size, gray=True).split(TEST_SHARE)
-    if len(sets[0].classes) < 3:
-        raise DatasetError(f"two targets a class need at least 3 classes, {data} has {len(sets[0].classes)}")
-    return sets
-
-
-def _cifar10_settings(preset: Preset) -> LaboratorySettings:
-    return LaboratorySettings(
-        base=preset.base,
-        perturbation=PerturbationSettings(radius=preset.radius, step_size=preset.step_size, steps=preset.steps),
-        correspondences={
-            victims.BASIC: ClassCorrespondence.from_paper("section-3.3"),
-            key_recovery.CONCAT: ClassCorrespondence.from_paper("table-4"),
-            key_recovery.MIXUP_AND_CONCAT: ClassCorrespondence.from_paper("table-6"),
-        },
-        training=_training(preset, TrainingAugmentation(max_shift=4 / 32)),
-        perturbation_batch=preset.perturbation_batch,
-    )
-
-
-def _brain_settings(preset: Preset, num_classes: int) -> LaboratorySettings:
-    return LaboratorySettings(
-        base=preset.brain_base,
-        perturbation=PerturbationSettings(
-            radius=preset.brain_radius,
-            step_size=preset.brain_step_size,
-            steps=preset.steps,
-            reference_side=MRI_SIDE,
-        ),
-        correspondences={key_recovery.CONCAT: _brain_correspondence(num_classes)},
-        training=_training(preset, TrainingAugmentation()),
-        perturbation_batch=preset.perturbation_batch,
-    )
-
-
-def _brain_correspondence(num_classes: int) -> ClassCorrespondence:
-    """Section 5's rule, class y to y + 1 and y + 3, for any number of classes; three classes take y + 2 instead."""
-    second = 3 if num_classes > 3 else 2
-    targets = tuple(((label + 1) % num_classes, (label + second) % num_classes) for label in range(num_classes))
-    return ClassCorrespondence(targets=targets)
-
-
-def _training(preset: Preset, augmentation: TrainingAugmentation) -> TrainingSettings:
-    return TrainingSettings(
-        epochs=preset.epochs,
-        batch_size=preset.batch_size,
-        peak_learning_rate=preset.peak_learning_rate,
-        augmentation=augmentation,
-    )

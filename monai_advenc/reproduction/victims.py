@@ -12,6 +12,7 @@ from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.evaluation.accuracy import measure_accuracy, predict_logits
 from monai_advenc.reproduction.experiment import Experiment, Found
 from monai_advenc.reproduction.laboratory import CLEAN, RANDOM_TARGETS, Laboratory, Wanted
+from monai_advenc.reproduction.paper_tables import BASE_FACT
 from monai_advenc.reproduction.preset import Preset
 
 BASIC = "basic"
@@ -50,7 +51,7 @@ def _measure_basic(laboratory: Laboratory, preset: Preset, part: str, seed: int)
     columns["Orig+P"] = accuracy_with_correspondence(victim, laboratory.originals["test"], targets)
     columns["R+Orig"] = laboratory.network(Wanted(part, RANDOM_TARGETS, seed)).history["Orig"][-1]
     base = laboratory.network(Wanted(laboratory.settings.base, CLEAN, seed)).history["Orig"][-1]
-    return Found({part: columns}, {"base accuracy, %": round(100 * base, 2)})
+    return Found({part: columns}, {BASE_FACT: round(100 * base, 2)})
 
 
 def _distribution_part(preset: Preset) -> list[str]:
@@ -62,7 +63,9 @@ def _measure_distribution(laboratory: Laboratory, preset: Preset, part: str, see
         laboratory.network(Wanted(part, BASIC, seed)).network, laboratory.originals["test"]
     ).confusion
     row = confusion[STUDIED_CLASS]
-    return Found({str(label): {"share": count / sum(row)} for label, count in enumerate(row)})
+    return Found(
+        {str(label): {"share": count / sum(row)} for label, count in enumerate(row)}, images={"share": sum(row)}
+    )
 
 
 def _combined_parts(preset: Preset) -> list[str]:
@@ -86,7 +89,7 @@ def _brain_networks(preset: Preset, part: str, seed: int) -> list[Wanted]:
 def _measure_brain(laboratory: Laboratory, preset: Preset, part: str, seed: int) -> Found:
     base = laboratory.network(Wanted(laboratory.settings.base, CLEAN, seed)).history["Orig"][-1]
     found = _columns(laboratory, Wanted(part, COMBINED[0], seed))
-    return Found({part: found}, {"base accuracy, %": round(100 * base, 2)})
+    return Found({part: found}, {BASE_FACT: round(100 * base, 2)})
 
 
 TABLE_1 = Experiment(1, lambda preset: preset.victims, _basic_networks, _measure_basic)

@@ -10,27 +10,39 @@ Tried in this order:
     The MONAI / Medical Segmentation Decathlon list; classes come from ``labels.csv`` (case, label).
 Class folders
     ``<class>/<case>/image.nii.gz`` with ``seg``, ``mask`` or ``label`` beside it, or ``<class>/<case>.nii.gz`` with
-    ``<case>_seg.nii.gz`` and the like.
+    ``<case>_seg.nii.gz`` and the like; or ``<class>/<case>/`` with a DICOM series and its mask somewhere below.
 BraTS names
     ``<case>/<case>_t1ce.nii.gz`` (or ``-t1c``) with ``<case>_seg.nii.gz``; classes come from ``labels.csv``.
+DICOM patients
+    ``<patient>/<study>/<series>/`` or any other tree below each patient; classes come from ``labels.csv``, whose cases
+    are the names of the patients' folders.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from monai_advenc.errors import DatasetError
+from monai_advenc.errors import DatasetError, VolumeError
 from monai_advenc.label_table import LABEL_TABLE, read_table, require_file_name
-from monai_advenc.volumes.nifti import NIFTI_SUFFIXES
+from monai_advenc.volumes.dicom_case import find_dicom_case
+from monai_advenc.volumes.dicom_folder import has_dicom
+from monai_advenc.volumes.volume_names import (
+    IMAGE_NAMES,
+    MASK_NAMES,
+    first_file,
+    has_other_modalities,
+    is_mask_name,
+    names_beside,
+    stem,
+    subfolders,
+)
 
 CASE_TABLE, DATASET_LIST = "cases.csv", "dataset.json"
 
-IMAGE_NAMES = ("image", "img", "volume")
-MASK_NAMES = ("seg", "mask", "label", "segmentation")
 BRATS_MODALITIES = ("t1ce", "t1c", "t1gd")
 """Contrast-enhanced T1, where tumors stand out; the BraTS releases spell it in different ways."""
 
@@ -42,14 +54,25 @@ class Case:
     Attributes:
         id: Unique name.
         label: Class name.
-        image: File of the image.
+        image: File of the image; a folder if it is a DICOM series.
         mask: File of the tumor mask; ``None`` if there is none, which is an error only when the case is cut.
+        series_uid: Which series in the folder is the image; ``None`` if there is only one, and for NIfTI.
+        problem: Why the files of the case cannot be told apart; an error only when the case is cut, so that one patient
+            does not stop the others.
     """
 
     id: str
     label: str
     image: Path
     mask: Path | None
+    series_uid: str | None = None
+    problem: str | None = None
+
+    def files(self) -> list[Path]:
+        """All files of image and mask that are there, sorted."""
+        places = [place for place in (self.image, self.mask) if place is not None]
+        found = {path for place in places for path in (place, *place.rglob("*")) if path.is_file()}
+        return sorted(found)
 
 
 @dataclass(frozen=True)
@@ -81,14 +104,15 @@ def find_cases(folder: Path, *, labels: Path | None = None) -> CaseList:
     if not folder.is_dir():
         raise DatasetError(f"{folder} is no folder; give the folder that holds the volumes")
     cases: list[Case] = []
-    for layout in (_from_table, _from_dataset_list, _from_class_folders, _from_brats_names):
+    for layout in (_from_table, _from_dataset_list, _from_class_folders, _from_brats_names, _from_dicom_patients):
         cases = sorted(layout(folder, labels or folder / LABEL_TABLE), key=lambda case: (case.label, case.id))
         if cases:
             break
     if not cases:
         raise DatasetError(
-            f"no cases in {folder}; expected <class>/<case>/image.nii.gz with seg.nii.gz, a cases.csv "
-            "(case,image,mask,label), a dataset.json, or BraTS names with a labels.csv (case,label)"
+            f"no cases in {folder}; expected <class>/<case>/ with image.nii.gz and seg.nii.gz or with DICOM files, a "
+            "cases.csv (case,image,mask,label), a dataset.json, or BraTS names or folders of DICOM patients with a "
+            "labels.csv (case,label)"
         )
     _require_usable(cases)
     return CaseList(tuple(cases), tuple(sorted({case.label for case in cases})))
@@ -102,7 +126,7 @@ def _require_usable(cases: Iterable[Case]) -> None:
         seen[case.id] = case
         require_file_name("case id", case.id, case.image)
         require_file_name("class", case.label, case.image)
-        if not case.image.is_file():
+        if not case.image.exists():
             raise DatasetError(f"case {case.id!r} names {case.image}, which does not exist; mend the table")
 
 
@@ -128,7 +152,11 @@ def _from_table(folder: Path, labels: Path) -> Iterable[Case]:
     if not table.is_file():
         return
     for row in read_table(table, ("case", "image", "mask", "label")):
-        yield Case(row["case"], row["label"], folder / row["image"], folder / row["mask"] if row["mask"] else None)
+        image, mask = folder / row["image"], folder / row["mask"] if row["mask"] else None
+        if image.exists() and not stem(image):
+            yield _dicom_case(row["case"], row["label"], image, mask)
+        else:
+            yield Case(row["case"], row["label"], image, mask)
 
 
 def _from_dataset_list(folder: Path, labels: Path) -> Iterable[Case]:
@@ -144,62 +172,52 @@ def _from_dataset_list(folder: Path, labels: Path) -> Iterable[Case]:
         ) from None
     class_of = _classes_of(labels)
     for image, mask in pairs:
-        name = _stem(Path(image))
+        name = stem(Path(image))
         yield Case(name, class_of(name), folder / image, folder / mask)
 
 
 def _from_class_folders(folder: Path, labels: Path) -> Iterable[Case]:
-    for class_folder in _subfolders(folder):
-        for case_folder in _subfolders(class_folder):
-            image = _first_file(case_folder, IMAGE_NAMES)
+    for class_folder in subfolders(folder):
+        for case_folder in subfolders(class_folder):
+            image = first_file(case_folder, IMAGE_NAMES)
             if image is not None:
-                yield Case(case_folder.name, class_folder.name, image, _first_file(case_folder, MASK_NAMES))
-        names = [_stem(path) for path in class_folder.iterdir()]
+                yield Case(case_folder.name, class_folder.name, image, first_file(case_folder, MASK_NAMES))
+            elif not labels.is_file() and has_dicom(case_folder):
+                # With a table of classes, the folders are patients and what is below them their studies.
+                yield _dicom_case(case_folder.name, class_folder.name, case_folder)
+        names = [stem(path) for path in class_folder.iterdir()]
         for path in sorted(class_folder.iterdir()):
-            name = _stem(path)
-            if not path.is_file() or not name or name.lower() in (*IMAGE_NAMES, *MASK_NAMES):
+            name = stem(path)
+            if not path.is_file() or not name or name.lower() in IMAGE_NAMES:
                 continue
-            if not name.lower().endswith(tuple(_beside("", MASK_NAMES))) and not _has_other_modalities(name, names):
-                masks = tuple(_beside(name, MASK_NAMES))
-                yield Case(name, class_folder.name, path, _first_file(class_folder, masks))
+            if not is_mask_name(name) and not has_other_modalities(name, names):
+                masks = tuple(names_beside(name, MASK_NAMES))
+                yield Case(name, class_folder.name, path, first_file(class_folder, masks))
 
 
-def _beside(name: str, endings: tuple[str, ...]) -> list[str]:
-    """``name_seg``, ``name-seg`` and so on."""
-    return [f"{name}{dash}{ending}" for ending in endings for dash in "_-"]
+def _from_dicom_patients(folder: Path, labels: Path) -> Iterable[Case]:
+    patients = [patient for patient in subfolders(folder) if has_dicom(patient)]
+    if patients:
+        class_of = _classes_of(labels)
+        yield from (_dicom_case(patient.name, class_of(patient.name), patient) for patient in patients)
 
 
-def _has_other_modalities(name: str, names: Sequence[str]) -> bool:
-    """Whether a file is one of several of a case by BraTS names, which another layout understands."""
-    modality = re.compile(r"[_-](t1|t1ce|t1c|t1n|t1gd|t2|t2w|t2f|flair)$", re.IGNORECASE)
-    case = modality.sub("", name)
-    return case != name and sum(modality.sub("", other) == case != other for other in names) > 1
+def _dicom_case(name: str, label: str, image: Path, mask: Path | None = None) -> Case:
+    try:
+        found = find_dicom_case(image, mask)
+    except (DatasetError, VolumeError) as error:
+        return Case(name, label, image, mask, problem=str(error))
+    return Case(name, label, found.image, found.mask, found.series_uid)
 
 
 def _from_brats_names(folder: Path, labels: Path) -> Iterable[Case]:
     found: list[tuple[str, Path, Path | None]] = []
     for modality in BRATS_MODALITIES:
         for path in sorted(folder.rglob(f"*[_-]{modality}.nii*")):
-            name = re.sub(rf"[_-]{modality}$", "", _stem(path))
-            found.append((name, path, _first_file(path.parent, tuple(_beside(name, ("seg",))))))
+            name = re.sub(rf"[_-]{modality}$", "", stem(path))
+            found.append((name, path, first_file(path.parent, tuple(names_beside(name, ("seg",))))))
         if found:
             break
     if found:
         class_of = _classes_of(labels)
         yield from (Case(name, class_of(name), image, mask) for name, image, mask in found)
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _stem(path: Path) -> str:
-    """The name without its suffix; empty for hidden files and files that are no volumes."""
-    suffix = next((suffix for suffix in NIFTI_SUFFIXES if path.name.lower().endswith(suffix)), None)
-    return "" if suffix is None or path.name.startswith(".") else path.name[: -len(suffix)]
-
-
-def _first_file(folder: Path, names: tuple[str, ...]) -> Path | None:
-    by_name = {path.name.lower(): path for path in sorted(folder.iterdir(), reverse=True) if path.is_file()}
-    wanted = (f"{name.lower()}{suffix}" for name in names for suffix in NIFTI_SUFFIXES)
-    return next((by_name[name] for name in wanted if name in by_name), None)

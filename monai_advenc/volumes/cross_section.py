@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import ndimage
 
-from monai_advenc.errors import MaskError
+from monai_advenc.errors import MaskError, VolumeError
 from monai_advenc.paper import MRI_SIDE
 from monai_advenc.settings import Settings
 from monai_advenc.volumes.intensity import IntensityScale
@@ -30,13 +30,18 @@ like the RAS axis, so that an index is the same in both.
 GRID_TOLERANCE_MM = 1e-2
 """How far corresponding corners of image and mask may lie apart; headers round their numbers."""
 
+RIGHT_ANGLE_TOLERANCE = 0.01
+"""Cosine of the angle between the axes of a slice that still counts as a right angle: about half a degree off."""
+
 
 class SliceSettings(Settings):
     """How to cut a volume.
 
     Attributes:
         plane: Direction of the cut; the paper's is axial.
-        labels: Mask values that count as tumor; ``None``: all but 0.
+        labels: Mask values that count as tumor (DICOM: segment or ROI numbers); ``None``: all but 0.
+        segments: Names of the segments or regions of DICOM masks that count as tumor, ``*`` standing for any
+            characters; ``None``: there must be only one.
         size: Side in pixels of the result; ``None`` keeps the grid. The paper's is 320.
         fit: ``"pad-or-crop"`` keeps the pixels as they are and adds or removes border, ``"resize"`` interpolates.
         isotropic_mm: Resample the slice to square pixels of this side first; ``None``: as they are.
@@ -44,6 +49,7 @@ class SliceSettings(Settings):
 
     plane: Plane = "axial"
     labels: tuple[int, ...] | None = None
+    segments: tuple[str, ...] | None = None
     size: int | None = Field(default=MRI_SIDE, ge=16)
     fit: Literal["pad-or-crop", "resize"] = "pad-or-crop"
     isotropic_mm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -120,7 +126,8 @@ def require_same_grid(image: Volume, mask: Volume) -> None:
 def cut_cross_section(image: Volume, mask: Volume, settings: SliceSettings) -> CrossSection:
     """Cut the slice with the largest tumor area out of a volume.
 
-    The slice is chosen on the volume's own voxels, before anything is resampled, whatever axes the file stores.
+    The slice is chosen on the volume's own voxels, before anything is resampled, whatever axes the file stores. Padding
+    becomes black and has no part in the range of intensities; what viewers show inverted is inverted.
 
     Args:
         image: The volume.
@@ -132,19 +139,25 @@ def cut_cross_section(image: Volume, mask: Volume, settings: SliceSettings) -> C
 
     Raises:
         MaskError: Mask empty or on another grid.
+        VolumeError: The volume's axes are not at right angles in this plane.
         ImageError: The slice is constant.
     """
     require_same_grid(image, mask)
     axes = PLANES[settings.plane]
     tumor = Volume(tumor_of(mask, settings.labels), mask.affine, mask.source).oriented(axes)
     oriented = image.oriented(axes)
+    _require_right_angles(oriented, settings.plane)
     stored_index = largest_cross_section(tumor.voxels)
     pixels, region = oriented.voxels[:, :, stored_index], tumor.voxels[:, :, stored_index]
     affine = oriented.affine @ _translation(0, 0, stored_index)
     down, right, _ = oriented.spacing
     area = float(np.count_nonzero(region)) * down * right
-    scale = IntensityScale.robust(pixels, f"slice {stored_index} of {image.source}")
+    padding = None if oriented.padding is None else oriented.padding[:, :, stored_index]
+    measured = pixels if padding is None else pixels[~padding]
+    scale = IntensityScale.robust(measured, f"slice {stored_index} of {image.source}", inverted=image.inverted)
     unit = scale.to_unit(pixels)
+    if padding is not None:
+        unit[padding] = 0
     if settings.isotropic_mm is not None:
         shape = tuple(
             max(1, round(n * mm / settings.isotropic_mm)) for n, mm in zip(unit.shape, (down, right), strict=True)
@@ -164,6 +177,17 @@ def cut_cross_section(image: Volume, mask: Volume, settings: SliceSettings) -> C
         intensity=scale,
         spacing=(float(spacing[0]), float(spacing[1])),
     )
+
+
+def _require_right_angles(oriented: Volume, plane: str) -> None:
+    """Refuse a plane in which a gantry tilt would show everything sheared."""
+    down, right = (oriented.affine[:3, axis] / oriented.spacing[axis] for axis in (0, 1))
+    if abs(down @ right) > RIGHT_ANGLE_TOLERANCE:
+        angle = np.degrees(np.arccos(np.clip(down @ right, -1, 1)))
+        raise VolumeError(
+            f"{oriented.source} is sheared in {plane} slices ({angle:.3g} degrees between its axes, as from a gantry "
+            "tilt); cut the plane in which it was taken, or resample it"
+        )
 
 
 Grid = tuple[NDArray[np.float32], NDArray[np.bool_], Affine]

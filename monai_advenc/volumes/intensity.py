@@ -21,23 +21,26 @@ class IntensityScale:
     """The linear map of intensities ``low`` to ``high`` onto [0, 1].
 
     Attributes:
-        low: Intensity, in the file's own units, that becomes 0; what lies below is clipped.
-        high: Intensity that becomes 1; what lies above is clipped.
+        low: Intensity, in the file's own units, that becomes 0 (black); what lies beyond is clipped.
+        high: Intensity that becomes 1 (white); what lies beyond is clipped. Less than ``low`` for images that are
+            shown inverted.
     """
 
     low: float
     high: float
 
     @classmethod
-    def robust(cls, intensities: NDArray[Any], source: str) -> IntensityScale:
-        """The scale from the 0.5th to the 99.5th percentile.
+    def robust(cls, intensities: NDArray[Any], source: str, *, inverted: bool = False) -> IntensityScale:
+        """The scale from the 0.5th to the 99.5th percentile, or back from there to the 0.5th if ``inverted``.
 
         Percentiles of one slice, not of its volume: a slice is what is shared and looked at, and its own range uses
         all gray levels. Where nearly all is background and the percentiles coincide, minimum and maximum serve.
 
         Raises:
-            ImageError: NaN, or a constant image, which has no range.
+            ImageError: NaN, or an empty or constant image, which has no range.
         """
+        if not intensities.size:
+            raise ImageError(f"{source} is nothing but padding: there is nothing to see; leave out the case")
         if not np.isfinite(intensities).all():
             raise ImageError(f"{source} holds NaN or infinite intensities; mend or leave out the case")
         low, high = np.percentile(intensities, (LOW_PERCENTILE, HIGH_PERCENTILE))
@@ -47,7 +50,7 @@ class IntensityScale:
             raise ImageError(
                 f"{source} is constant ({low:.6g} everywhere): there is nothing to see; leave out the case"
             )
-        return cls(float(low), float(high))
+        return cls(float(high), float(low)) if inverted else cls(float(low), float(high))
 
     def to_unit(self, intensities: NDArray[Any]) -> NDArray[np.float32]:
         """Map to [0, 1]; what lies outside the range is clipped."""

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_advenc.errors import MaskError, VolumeError
-from monai_advenc.volumes.volume import Affine, Volume
+from monai_advenc.volumes.quiet_parsers import quiet_parsers
+from monai_advenc.volumes.volume import Affine, Volume, is_usable_affine
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img", ".mgz", ".mgh")
 
@@ -66,10 +67,11 @@ def _load(path: Path, *, scalar: bool = True) -> tuple[NDArray[Any], Affine]:
     if not path.is_file():
         raise VolumeError(f"{path} does not exist; check the path")
     try:
-        image: Any = nibabel.load(path)
-        if scalar:
-            _require_scalar_volume(image, path)
-        values = np.asarray(image.dataobj)
+        with quiet_parsers():
+            image: Any = nibabel.load(path)
+            if scalar:
+                _require_scalar_volume(image, path)
+            values = np.asarray(image.dataobj)
     except FileNotFoundError as error:
         missing = Path(str(error.filename)).name if error.filename else "the other file of the pair"
         raise VolumeError(f"{path} is only half of a pair: {missing} is missing beside it; give both files") from None
@@ -80,7 +82,7 @@ def _load(path: Path, *, scalar: bool = True) -> tuple[NDArray[Any], Affine]:
         raise VolumeError(f"cannot read {path}: damaged or no volume ({problem}); get the file again") from None
     if scalar:
         values = values.reshape(values.shape[:3])
-    if image.affine is None or not np.isfinite(image.affine).all() or np.linalg.det(image.affine[:3, :3]) == 0:
+    if not is_usable_affine(image.affine):
         raise VolumeError(f"{path} has no usable affine; set its orientation with a converter first")
     return values, np.asarray(image.affine, dtype=np.float64)
 

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from monai_advenc.errors import AdvencError, DatasetError, MaskError, OutputError
+from monai_advenc.errors import AdvencError, DatasetError, OutputError
 from monai_advenc.files import LOCK_NAME, FolderLock, remove_temporaries, write_atomically, write_json
 from monai_advenc.volumes.cases import Case
 from monai_advenc.volumes.cross_section import CrossSection, SliceSettings, cut_cross_section
-from monai_advenc.volumes.nifti import read_mask, read_volume
+from monai_advenc.volumes.reading import read_case
 from monai_advenc.volumes.slice_writer import SLICE_FORMATS, encode_image, encode_mask
 from monai_advenc.worker_processes import compute_items
 
@@ -40,12 +40,12 @@ def slice_case(case: Case, settings: SliceSettings) -> CrossSection:
     """Read one case and cut it at its largest tumor cross-section.
 
     Raises:
+        DatasetError: The patient's folder holds several series or masks to choose from.
         VolumeError: Image or mask cannot be read; as :class:`MaskError` when the mask is missing, empty or elsewhere.
         ImageError: The slice is constant.
     """
-    if case.mask is None:
-        raise MaskError(f"no mask beside {case.image}: expected seg.nii.gz, mask.nii.gz or label.nii.gz; add it")
-    return cut_cross_section(read_volume(case.image), read_mask(case.mask), settings)
+    image, tumor = read_case(case, settings)
+    return cut_cross_section(image, tumor, settings.model_copy(update={"labels": None}))
 
 
 def slice_cases(
@@ -127,7 +127,7 @@ def _is_cut(out: Path, case: Case) -> bool:
 
 def _fingerprints(case: Case) -> list[list[int]]:
     """Size and time of change of the case's files: enough to notice that one was replaced."""
-    states = [path.stat() for path in (case.image, case.mask) if path is not None and path.exists()]
+    states = [path.stat() for path in case.files()]
     return [[state.st_size, state.st_mtime_ns] for state in states]
 
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import nibabel.orientations
@@ -15,6 +15,14 @@ Affine = NDArray[np.float64]
 """4x4, from voxel indices to RAS+ world coordinates in mm."""
 
 
+def is_usable_affine(affine: NDArray[Any] | None) -> bool:
+    """Whether an affine has three finite axes that point in different directions."""
+    if affine is None or not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
+        return False
+    # Axes that are nearly parallel, or of lengths that no scanner has, cannot be told apart.
+    return not np.isnan(nibabel.orientations.io_orientation(affine)).any()
+
+
 @dataclass(frozen=True)
 class Volume:
     """Voxels on their grid.
@@ -23,11 +31,16 @@ class Volume:
         voxels: ``(X, Y, Z)``.
         affine: 4x4, from voxel indices to RAS+ world coordinates in mm.
         source: Name of the file, for messages.
+        padding: ``(X, Y, Z)``, bool: voxels that fill up the picture and were never measured; they are background,
+            whatever their value. ``None``: none.
+        inverted: Whether viewers show low values bright (DICOM's MONOCHROME1).
     """
 
     voxels: NDArray[Any]
     affine: Affine
     source: str
+    padding: NDArray[np.bool_] | None = None
+    inverted: bool = False
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -40,6 +53,10 @@ class Volume:
         stored = nibabel.orientations.io_orientation(self.affine)
         wanted = nibabel.orientations.axcodes2ornt(tuple(axcodes))
         change = nibabel.orientations.ornt_transform(stored, wanted)
-        voxels = nibabel.orientations.apply_orientation(self.voxels, change)
         affine = self.affine @ nibabel.orientations.inv_ornt_aff(change, self.voxels.shape)
-        return Volume(np.ascontiguousarray(voxels), affine, self.source)
+
+        def turned(array: NDArray[Any]) -> NDArray[Any]:
+            return np.ascontiguousarray(nibabel.orientations.apply_orientation(array, change))
+
+        padding = None if self.padding is None else turned(self.padding)
+        return replace(self, voxels=turned(self.voxels), affine=affine, padding=padding)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from monai_advenc.attackers.recovery.attack import RecoveryAttack
 from monai_advenc.attackers.recovery.enumeration import EVEN_CONCAT, enumerate_pairs, enumerate_targets, sweep_targets
 from monai_advenc.attackers.recovery.guesser import Guesser, Layout
 from monai_advenc.attackers.recovery.outcome import judge
@@ -127,14 +128,15 @@ def test_accuracy_counts_classes_without_a_guess_as_they_are(own_images: ImageSe
 
 
 class HalvesNetwork(PatternNetwork):
-    """Has learned that a class's first target shows in the left half, its second in the right."""
+    """Has learned that a class's first target shows in the left part, its second in the right."""
 
-    def __init__(self, correspondence: ClassCorrespondence) -> None:
+    def __init__(self, correspondence: ClassCorrespondence, share: float = 0.5) -> None:
         super().__init__(torch.eye(len(CLASSES)))
         self.targets = torch.tensor(correspondence.targets)
+        self.border = round(share * SIDE)
 
     def forward(self, images: Tensor) -> Tensor:
-        half = SIDE // 2
+        half = self.border
         left, right = (
             torch.einsum("nchw,khw->nk", images[..., part] - 0.5, self.kernels[..., part])
             for part in (slice(half), slice(half, None))
@@ -152,6 +154,15 @@ def test_the_ratio_that_explains_most_wins(own_images: ImageSet) -> None:
     swapped = [targets[::-1] for targets in truth.targets]
     assert judge(swapped, truth, guesser).in_place == 0
     assert judge(refine(guesser, swapped, EVEN_CONCAT), truth, guesser).in_place == len(CLASSES)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.75])
+def test_without_the_ratio_targets_and_their_slots_are_found(own_images: ImageSet, share: float) -> None:
+    truth = ClassCorrespondence.draw(5, 2, seed=8)
+    versions = OwnVersions(PatternNetwork(torch.eye(5)).eval(), own_images, SETTINGS)
+    guesser = Guesser(HalvesNetwork(truth, share).eval(), versions)
+    outcome = judge(RecoveryAttack(method="ratio-unknown").recover(guesser), truth, guesser)
+    assert outcome.in_place == len(CLASSES)
 
 
 def test_the_attacker_cannot_take_augmentation_aware_steps(own_images: ImageSet) -> None:

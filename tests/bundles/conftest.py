@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from monai.bundle import ConfigWorkflow
 
 from monai_advenc.datasets.phantom import PHANTOM_CLASSES, write_phantoms
 from monai_advenc.key import EncryptionKey
 from monai_advenc.networks import get_network
 from monai_advenc.perturbation import PerturbationSettings
-from monai_advenc.training import save_checkpoint
+from monai_advenc.training import load_checkpoint, save_checkpoint
 from monai_advenc.volumes.cases import find_cases
 from monai_advenc.volumes.cross_section import SliceSettings
 from monai_advenc.volumes.slice_folder import slice_cases
@@ -49,12 +51,20 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(root / "train", root / "test", root / "base.pt", root / "key.json")
 
 
+def save_weights(world: World, path: Path) -> Path:
+    """The base network's weights as MONAI keeps them."""
+    torch.save(load_checkpoint(world.base).network.state_dict(), path)
+    return path
+
+
 @pytest.fixture(autouse=True)
-def _quiet_logging() -> Iterator[None]:
-    """A bundle's logging.conf replaces the handlers of the whole process."""
+def _process_as_before() -> Iterator[None]:
+    """A bundle's logging.conf replaces the handlers of the whole process; a workflow may end before it is finalized."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
+    mask = os.umask(0o022)
     yield
+    os.umask(mask)
     root.handlers[:] = handlers
     root.setLevel(level)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import runpy
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from monai.data import load_net_with_metadata
 
 from monai_advenc.errors import SettingsError
 from monai_advenc.training import load_checkpoint
-from tests.bundles.conftest import BUNDLES, SMALL, World, config, workflow
+from tests.bundles.conftest import BUNDLES, SMALL, World, config, save_weights, workflow
 
 ALL = ("brain_tumor_base", "brain_tumor_victim", "adversarial_encryption")
 TRAINED = ALL[:2]
@@ -37,6 +37,8 @@ def test_training_has_every_property(bundle: str, overlays: tuple[str, ...], wor
     folders = {"dataset_dir": world.train, "output_dir": tmp_path}
     if overlays or bundle == "brain_tumor_victim":
         folders[tests[bundle]] = world.test
+    if overlays:
+        save_weights(world, tmp_path / "model.pt")
     made = workflow(bundle, "train", *overlays, **folders, **SMALL)
     made.initialize()
     assert made.check_properties() == []
@@ -44,7 +46,7 @@ def test_training_has_every_property(bundle: str, overlays: tuple[str, ...], wor
 
 @pytest.mark.parametrize("bundle", ALL)
 def test_inference_has_every_property(bundle: str, world: World, tmp_path: Path) -> None:
-    torch.save(load_checkpoint(world.base).network.state_dict(), tmp_path / "model.pt")
+    save_weights(world, tmp_path / "model.pt")
     options = {"dataset_dir": world.test, "image_size": 32, "output_dir": tmp_path / "out"}
     if bundle in TRAINED:
         options |= {"network": "resnet_small", "checkpoint": tmp_path / "model.pt"}
@@ -92,7 +94,9 @@ def test_metadata_without_what_is_asked_are_refused(tmp_path: Path) -> None:
 def test_metadata_name_the_versions_and_classes_of_the_configurations(bundle: str) -> None:
     metadata = json.loads((BUNDLES / bundle / "configs" / "metadata.json").read_text())
     assert metadata["version"] in metadata["changelog"]
-    names = list(metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values())
+    output = metadata["network_data_format"]["outputs"]["pred"]
+    assert metadata["pred_classes"].startswith(output["type"])
+    names = list(output["channel_def"].values())
     if bundle in TRAINED:
         assert names == workflow(bundle, "train").parser["classes"]
     assert metadata["label_classes"] == ", ".join(f"{index}: {name}" for index, name in enumerate(names))
@@ -123,7 +127,7 @@ def test_the_base_network_of_an_encryption_takes_and_gives_what_the_metadata_say
 @pytest.mark.parametrize("bundle", TRAINED)
 def test_the_exported_network_gives_the_same_logits(bundle: str, world: World, tmp_path: Path) -> None:
     network = load_checkpoint(world.base).network
-    torch.save(network.state_dict(), tmp_path / "model.pt")
+    save_weights(world, tmp_path / "model.pt")
     ckpt_export(
         "network_def",
         filepath=str(tmp_path / "model.ts"),
@@ -141,7 +145,14 @@ def test_the_exported_network_gives_the_same_logits(bundle: str, world: World, t
 
 @pytest.mark.parametrize(
     ("wrong", "meant"),
-    [("epohcs", "epochs"), ("train::postprocesing", "train::postprocessing"), ("imagesize", "image_size")],
+    [
+        ("epohcs", "epochs"),
+        ("datset_dir", "dataset_dir"),
+        ("imagesize", "image_size"),
+        ("train::postprocesing", "train::postprocessing"),
+        ("train::trainer::max_epohcs", "train::trainer::max_epochs"),
+        ("train::preprocessing::transforms::1::prop", "train::preprocessing::transforms::1::prob"),
+    ],
 )
 def test_an_option_that_the_bundle_does_not_know_is_refused_with_a_suggestion(wrong: str, meant: str) -> None:
     made = workflow("brain_tumor_base", "train", **{wrong.replace("::", "__"): 3})
@@ -159,25 +170,71 @@ def test_an_overlay_of_ones_own_may_define_what_it_refers_to(world: World, tmp_p
     made.parser.config |= made.parser.load_config_file(overlay)
     made.initialize()
     made.parser.config["more_epochs"] = 2
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError) as error:
         made.initialize()
+    assert "unknown option 'more_epochs'" in str(error.value.__cause__)
 
 
+def test_an_overlay_may_leave_a_value_of_the_bundle_without_use_but_an_option_may_not(
+    world: World, tmp_path: Path
+) -> None:
+    folders = {"dataset_dir": world.train, "output_dir": tmp_path / "out"}
+    unused = workflow("brain_tumor_base", "train", split=[[], []], **folders, **SMALL)
+    unused.parser.config["initialize"] = unused.parser.config["initialize"][:1]
+    unused.initialize()
+    unused.parser.config["validation_share"] = 0.2
+    with pytest.raises(RuntimeError) as error:
+        unused.initialize()
+    assert "unknown option 'validation_share'" in str(error.value.__cause__)
+
+
+BASE, VICTIM = (str(BUNDLES / bundle / "configs") for bundle in TRAINED)
+TRAIN = ("run", "--config_file", f"{BASE}/train.yaml", "--image_size", "32", "--dataset_dir", "{train}")
+VICTIM_TRAIN = ("run", "--config_file", f"{VICTIM}/train.yaml", "--image_size", "32", "--dataset_dir", "{train}")
+INFER = ("run", "--config_file", f"{BASE}/inference.yaml", "--network", "resnet_small", "--dataset_dir", "{test}")
+EXPORT = ("ckpt_export", "--config_file", f"{BASE}/train.yaml", "--ckpt_file", "{weights}")
+ENCRYPT = ("run", "--config_file", str(BUNDLES / ALL[2] / "configs" / "inference.yaml"), "--dataset_dir", "{train}")
+SIX = "['chordoma','craniopharyngioma','meningioma','pituitary_adenoma','schwannoma','zebra']"
+
+
+@pytest.mark.filterwarnings("ignore:parsing config_file:UserWarning")  # MONAI's, at every run.
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("words", "message"),
     [
-        (("--epohcs", "3"), "error: unknown option 'epohcs' of this bundle; did you mean 'epochs'?"),
-        (("--dataset_dir", "nowhere"), "error: nowhere is no folder; give a folder with one subfolder of images"),
+        ((*TRAIN, "--epohcs", "3"), "unknown option 'epohcs' of this bundle; did you mean 'epochs'?"),
+        ((*TRAIN, "--checkpoint", "x"), "unknown option 'checkpoint'"),
+        ((*TRAIN, "--rank", "7"), "unknown option 'rank'"),
+        ((*TRAIN, "--dataset_dir", "nowhere"), "nowhere is no folder; give a folder with one subfolder of images"),
+        ((*TRAIN, "--network", "nosuch"), "unknown network 'nosuch'; choose one of densenet_bc100, "),
+        ((*TRAIN, "--classes", SIX), "class 'zebra' has 0 image(s)"),
+        ((*VICTIM_TRAIN, "--classes", SIX), "there is no image of class 'zebra' to train on"),
+        ((*INFER, "--checkpoint", "nope.pt"), "there are no weights nope.pt"),
+        ((*INFER, "--checkpoint", "{base}"), "{base} is a network for the commands of monai-advenc; give the model.pt"),
+        (
+            (*INFER, "--checkpoint", "{weights}", "--channels", "3"),
+            "{weights} does not hold the weights of this network",
+        ),
+        ((*EXPORT, "--channelz", "3"), "unknown option 'channelz' of this bundle; did you mean 'channels'?"),
+        ((*ENCRYPT, "--tracking", "mlflow", "--formatss", "x"), "unknown option 'formatss' of this bundle; did you"),
     ],
 )
-def test_bad_input_on_the_command_line_is_one_line_and_status_2(
-    options: tuple[str, ...], message: str, tmp_path: Path
+def test_bad_input_on_the_command_line_is_one_line_and_status_2_and_leaves_nothing(
+    words: tuple[str, ...],
+    message: str,
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", *config("brain_tumor_base", "train")]
-    done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert next(line for line in done.stderr.splitlines() if line.startswith("error:")).startswith(message)
-    assert "Traceback" not in done.stderr
+    places = {**vars(world), "weights": save_weights(world, tmp_path / "model.pt")}
+    output = ("--output_dir", str(tmp_path / "out")) if "run" in words else ()
+    monkeypatch.setattr(sys, "argv", ["monai.bundle", *(word.format(**places) for word in words), *output])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert next(line for line in lines if line.startswith("error:")).startswith(f"error: {message.format(**places)}")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
 
 
 @pytest.mark.parametrize("bundle", ALL)
@@ -187,13 +244,6 @@ def test_a_bundle_holds_no_python_no_absolute_path_and_what_the_model_zoo_asks(b
     asked = {"LICENSE", "configs/metadata.json", "configs/logging.conf", "docs/README.md", "docs/data_license.txt"}
     assert asked <= files
     assert not [name for name in files if name.endswith((".py", ".pt"))]
-    assert {
-        "LICENSE",
-        "configs/metadata.json",
-        "configs/logging.conf",
-        "docs/README.md",
-        "docs/data_license.txt",
-    } <= files
     for path in (root / "configs").glob("*.yaml"):
         absolute = re.findall(r"[\s'\"](/\w+/\S*)", path.read_text().replace("+ '/", "+ '"))
         assert not absolute, path

@@ -19,14 +19,16 @@ from monai.bundle import ConfigParser
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
+from monai_advenc.bundle import image_items, split_items
 from monai_advenc.cli import app
 from monai_advenc.datasets.image_file import read_image
 from monai_advenc.datasets.image_folder import find_images, load_image_set
 from monai_advenc.evaluation.accuracy import measure_accuracy
 from monai_advenc.key import EncryptionKey, secret_encodings
 from monai_advenc.training import load_checkpoint
+from monai_advenc.transforms.load import LoadSlice
 from monai_advenc.volumes.slice_writer import encode_image
-from tests.bundles.conftest import SMALL, World, config, run, workflow
+from tests.bundles.conftest import SMALL, World, config, run, save_weights, workflow
 from tests.conftest import REPOSITORY
 
 
@@ -53,6 +55,17 @@ def same_files(one: Path, other: Path) -> bool:
     return names == others and all(filecmp.cmp(one / name, other / name, shallow=False) for name in names)
 
 
+def assert_without_secret(folder: Path, world: World) -> None:
+    forms = secret_encodings(EncryptionKey.load(world.key))
+    for path in folder.rglob("*"):
+        if path.is_file():
+            assert not [form for form in forms if form in path.read_bytes()], path
+
+
+def readable_by_others(folder: Path) -> list[Path]:
+    return [path for path in (folder, *folder.rglob("*")) if path.stat().st_mode & 0o077]
+
+
 @pytest.fixture(scope="session")
 def encrypted(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Training and test images encrypted by the command line."""
@@ -71,8 +84,13 @@ def test_encryption_gives_the_bytes_of_the_command_line_also_when_resumed(
     world: World, encrypted: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "encrypted"
-    run("adversarial_encryption", "inference", kind="infer", **encryption_options(world, out))
+    run("adversarial_encryption", "inference", kind="infer", tracking="mlflow", **encryption_options(world, out))
     assert same_files(out, encrypted / "train")
+    command("verify", out)
+    tracked = tmp_path / "encrypted-tracking"
+    assert (tracked / "mlruns.db").is_file()
+    assert [path.name for path in (tracked / "mlruns").rglob("config_*")]
+    assert_without_secret(tracked, world)
     next(out.rglob("*.png")).unlink()
     (out / "manifest.json").touch()
     run("adversarial_encryption", "inference", kind="infer", batch_size=5, **encryption_options(world, out))
@@ -96,21 +114,39 @@ def torchrun(*arguments: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def test_two_processes_encrypt_the_same_bytes_and_train_one_network(
+VALIDATION_LOSS = {
+    "_target_": "ignite.metrics.Loss",
+    "loss_fn": "@loss",
+    "output_transform": "$monai.handlers.from_engine(['pred', 'label'])",
+}
+
+
+def validation_loss(world: World, network: nn.Module) -> float:
+    """What the base bundle measures beside the accuracy, of a network that was saved."""
+    classes = find_images(world.train).classes
+    _, items = split_items(image_items(str(world.train), classes), 0.1, 0, classes)
+    load = LoadSlice(size=32, gray=True)
+    images = torch.stack([torch.as_tensor(load(item["image"])) for item in items])
+    with torch.no_grad():
+        return float(nn.functional.cross_entropy(network(images), torch.tensor([item["label"] for item in items])))
+
+
+def test_two_processes_encrypt_the_same_bytes_and_test_the_network_that_they_save(
     world: World, encrypted: Path, tmp_path: Path
 ) -> None:
     files = str(config("adversarial_encryption", "inference", "multi_gpu"))
-    options = [
-        word
-        for name, value in encryption_options(world, tmp_path / "out").items()
-        for word in (f"--{name}", str(value))
-    ]
-    torchrun("--config_file", files, *options)
+    torchrun("--config_file", files, *words(encryption_options(world, tmp_path / "out")))
     assert same_files(tmp_path / "out", encrypted / "train")
     files = str(config("brain_tumor_base", "train", "multi_gpu_train"))
-    data = ("--dataset_dir", str(world.train), "--epochs", "2", "--batch_size", "8")
-    torchrun("--config_file", files, *data, *words(SMALL), "--output_dir", str(tmp_path / "models"))
-    assert load_checkpoint(tmp_path / "models" / "base.pt").classes == find_images(world.train).classes
+    out = tmp_path / "models"
+    data = {"dataset_dir": world.train, "epochs": 1, "batch_size": 8, "output_dir": out, "tracking": "mlflow"}
+    metrics = {"validate::evaluator::additional_metrics": {"loss": VALIDATION_LOSS}}
+    torchrun("--config_file", files, *words({**data, **metrics, **SMALL}))
+    checkpoint = load_checkpoint(out / "base.pt")
+    assert checkpoint.classes == find_images(world.train).classes
+    _, history = tracked_run(out, "loss")
+    assert history == pytest.approx([validation_loss(world, checkpoint.network)], abs=1e-5)
+    assert not readable_by_others(out)
 
 
 def test_a_base_network_is_trained_evaluated_and_used_by_the_commands(world: World, tmp_path: Path) -> None:
@@ -118,6 +154,7 @@ def test_a_base_network_is_trained_evaluated_and_used_by_the_commands(world: Wor
     run("brain_tumor_base", "train", dataset_dir=world.train, output_dir=out, epochs=2, **SMALL)
     checkpoint = load_checkpoint(out / "base.pt")
     assert {path.name for path in out.iterdir()} == {"model.pt", "base.pt"}
+    assert not readable_by_others(out)
     run("brain_tumor_base", "train", "evaluate", test_dir=world.test, output_dir=out, **SMALL)
     measured = metric_in(out / "evaluation" / "metrics.csv")
     test_set = load_image_set(find_images(world.test, checkpoint.classes), 32, gray=True)
@@ -127,6 +164,10 @@ def test_a_base_network_is_trained_evaluated_and_used_by_the_commands(world: Wor
     rows = rows_of(tmp_path / "seen" / "predictions.csv")
     assert sorted(row[0] for row in rows) == sorted(test_set.ids)
     assert all(sum(map(float, row[1:])) == pytest.approx(1) for row in rows)
+    again = workflow("brain_tumor_base", "inference", kind="infer", output_dir=tmp_path / "seen", **options)
+    with pytest.raises(RuntimeError) as error:
+        again.initialize()
+    assert "predictions.csv exists already" in str(error.value.__cause__)
 
 
 def test_a_trained_network_is_never_overwritten(world: World, tmp_path: Path) -> None:
@@ -159,22 +200,25 @@ def test_a_victim_is_measured_as_the_command_line_measures_it_to_the_last_image(
         assert measured == pytest.approx(found[name]["accuracy"], abs=1e-6)
 
 
+def tracked_run(folder: Path, metric: str) -> tuple[str, list[float]]:
+    """Name of the one run that is tracked there, and a metric by epochs."""
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/mlruns.db")
+    (tracked,) = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    points = {point.step: point.value for point in client.get_metric_history(tracked.info.run_id, metric)}
+    return tracked.info.run_name, [points[step] for step in sorted(points)]
+
+
 def test_tracking_keeps_metrics_of_every_epoch_configuration_and_weights_and_no_secret(
     world: World, victim: Path
 ) -> None:
-    client = mlflow.MlflowClient(f"sqlite:///{victim}/mlruns.db")
-    experiments = [each.experiment_id for each in client.search_experiments()]
-    (tracked,) = client.search_runs(experiments)
-    assert tracked.info.run_name.startswith("brain_tumor_victim-")
-    for name in ("orig_accuracy", "enc_accuracy", "train_accuracy"):
-        assert {point.step for point in client.get_metric_history(tracked.info.run_id, name)} == {1, 2}
+    for metric in ("orig_accuracy", "enc_accuracy", "train_accuracy"):
+        name, history = tracked_run(victim, metric)
+        assert name.startswith("brain_tumor_victim-")
+        assert len(history) == 2
     kept = {path.name for path in (victim / "mlruns").rglob("*") if path.is_file()}
     assert "model.pt" in kept
     assert any(name.startswith("config_") for name in kept)
-    forms = secret_encodings(EncryptionKey.load(world.key))
-    for path in victim.rglob("*"):
-        if path.is_file():
-            assert not [form for form in forms if form in path.read_bytes()], path
+    assert_without_secret(victim, world)
 
 
 class Constant(nn.Module):
@@ -193,6 +237,7 @@ def test_a_constant_predictor_scores_exactly_its_class_share(
     bundle: str, metric: str, world: World, tmp_path: Path
 ) -> None:
     options = {"test_dir" if bundle == "brain_tumor_base" else "originals_dir": world.test}
+    save_weights(world, tmp_path / "model.pt")
     made = workflow(bundle, "train", "evaluate", output_dir=tmp_path, **options, **SMALL)
     made.parser["validate"]["handlers"] = []
     made.parser["validate"]["evaluator"]["network"] = Constant()

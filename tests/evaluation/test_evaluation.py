@@ -11,7 +11,12 @@ from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.errors import ImageError, OutputError, SanityError
 from monai_advenc.evaluation.accuracy import Accuracy, measure_accuracy, predict_logits
 from monai_advenc.evaluation.measurement import append_measurements, measurements_of, read_measurements, summarize
-from monai_advenc.evaluation.sanity import require_above_chance, require_disjoint, require_same_images
+from monai_advenc.evaluation.sanity import (
+    require_above_chance,
+    require_disjoint,
+    require_gradients,
+    require_same_images,
+)
 from monai_advenc.evaluation.victims import VictimJob, train_victims
 from monai_advenc.fidelity import measure_fidelity
 from monai_advenc.training import TrainingSettings
@@ -150,3 +155,12 @@ def test_fidelity_against_values_computed_by_hand() -> None:
 
 def test_tiny_networks_give_logits() -> None:
     assert predict_logits(tiny_network(), torch.rand(300, 1, 32, 32)).shape == (300, 5)
+
+
+def test_a_base_network_without_gradients_is_refused() -> None:
+    images = ImageSet(torch.rand(6, 1, 8, 8), torch.tensor([0, 0, 0, 1, 1, 1]), tuple("abcdef"), ("x", "y"))
+    dead = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2), torch.nn.ReLU(), torch.nn.Linear(2, 2))
+    torch.nn.init.constant_(dead[1].bias, -1000)
+    with pytest.raises(SanityError, match="gradient is zero or undefined for 100%"):
+        require_gradients(dead.eval(), images)
+    require_gradients(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2)).eval(), images)

@@ -35,6 +35,23 @@ def sole_error(result: Any) -> str:
     return lines[0]
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("keygen", "--json"), "Missing argument"),
+        (("encrypt", "images", "--epohcs", "3", "--json"), "No such option"),
+        (("slice-and-encrypt", "volumes", "--steps", "many", "--json"), "--steps"),
+        (("nonsense", "--json"), "nonsense"),
+    ],
+)
+def test_a_mistake_in_the_options_reaches_a_machine_as_one_object(
+    run: Run, words: tuple[str, ...], message: str
+) -> None:
+    result = run(*words)
+    assert result.exit_code == 2
+    assert message in json.loads(result.stdout)["error"]["message"]
+
+
 def copy_of(volumes: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(volumes, tmp_path / "volumes"))
 

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
@@ -14,11 +16,14 @@ import pytest
 import torch
 from PIL import Image
 
+from monai_advenc.attackers.domain_adaptation import ADAPTERS
+from monai_advenc.correspondence import ClassCorrespondence
 from monai_advenc.datasets.image_set import ImageSet
-from monai_advenc.errors import OutputError, SettingsError
+from monai_advenc.errors import DatasetError, OutputError, SettingsError
 from monai_advenc.reproduction import preset as presets
 from monai_advenc.reproduction.experiment import Experiment
-from monai_advenc.reproduction.paper_tables import BRAIN_TUMOR_CLASSES, PAPER_TABLES
+from monai_advenc.reproduction.paper_tables import BASE_FACT, BRAIN_TUMOR_CLASSES, PAPER_TABLES
+from monai_advenc.reproduction.pictures import one_of_each_class
 from monai_advenc.reproduction.preset import PRESETS
 from monai_advenc.reproduction.results import Result, append_result, draw_table, read_results
 from monai_advenc.reproduction.run_table import EXPERIMENTS, TableRun, draw_figure
@@ -40,6 +45,18 @@ def test_the_printed_tables_are_whole() -> None:
     assert set(PAPER_TABLES) == set(EXPERIMENTS) == {1, 2, 3, 5, 7, 8, 9, 10, 12}
     assert sum(row["share"] for row in PAPER_TABLES[2].rows.values()) == pytest.approx(100, abs=0.3)
     assert [sum(column) for column in zip(*BRAIN_TUMOR_CLASSES.values(), strict=True)] == [4253, 1061]
+
+
+def test_every_printed_value_stands_in_the_paper(shared_data: Path) -> None:
+    paper = shared_data.parent / "paper" / "adversarial-data-encryption.txt"
+    if not paper.is_file():
+        pytest.skip("the paper's text is not here")
+    printed = re.findall(r"\d+\.\d+", paper.read_text())
+    cells = [value for table in PAPER_TABLES.values() for row in table.rows.values() for value in row.values()]
+    cells += [value for table in PAPER_TABLES.values() for value in table.facts.values()]
+    assert len(cells) == 89
+    missing = [value for value in cells if not {f"{value:.1f}", f"{value:.2f}"} & set(printed)]
+    assert not missing
 
 
 def test_the_paper_preset_is_the_paper() -> None:
@@ -137,12 +154,68 @@ def test_table_12_and_the_figures_take_a_folder_of_any_classes(reproduce: Reprod
             assert np.ptp(np.asarray(picture)) > 100
 
 
+def test_figures_take_cifar10_too(miniature_cifar10: Path, reproduce: Reproduce, tmp_path: Path) -> None:
+    asked = TableRun(number=4, data=miniature_cifar10, preset="tiny", out=tmp_path / "out", seeds=(0,))
+    with Image.open(draw_figure(asked, say=print)) as picture:
+        assert np.ptp(np.asarray(picture)) > 100
+
+
+def test_a_figure_without_an_image_of_a_class_is_refused(tmp_path: Path) -> None:
+    images = ImageSet(torch.zeros(2, 1, 4, 4), torch.tensor([0, 2]), ("a", "b"), ("x", "y", "z"))
+    with pytest.raises(DatasetError, match="no test image of class 'y'"):
+        one_of_each_class(images)
+
+
 def test_a_folder_made_with_other_settings_is_refused(reproduce: Reproduce, monkeypatch: pytest.MonkeyPatch) -> None:
     reproduce(2)
     other = TINY.model_copy(update={"radius": 1.0})
     monkeypatch.setattr(presets, "PRESETS", MappingProxyType({"tiny": other}))
     with pytest.raises(OutputError, match="made with other settings or data; give another --out"):
         reproduce(1)
+
+
+@pytest.mark.parametrize("change", [{"learner": "preresnet_small"}, {"epochs": 2}])
+def test_results_of_other_settings_are_never_mixed_in(
+    reproduce: Reproduce, monkeypatch: pytest.MonkeyPatch, change: dict[str, object]
+) -> None:
+    reproduce(2)
+    monkeypatch.setattr(presets, "PRESETS", MappingProxyType({"tiny": TINY.model_copy(update=change)}))
+    with pytest.raises(OutputError, match="give another --out"):
+        reproduce(2)
+
+
+def test_other_images_of_the_same_number_are_refused(
+    reproduce: Reproduce, miniature_cifar10: Path, tmp_path: Path
+) -> None:
+    reproduce(2)
+    other = shutil.copytree(miniature_cifar10, tmp_path / "other")
+    batch = other / "test_batch.bin"
+    batch.write_bytes(batch.read_bytes()[:-1] + b"\0")
+    with pytest.raises(OutputError, match="other settings or data"):
+        reproduce(2, data=other)
+
+
+def test_another_correspondence_is_refused(reproduce: Reproduce, monkeypatch: pytest.MonkeyPatch) -> None:
+    reproduce(2)
+    drawn = ClassCorrespondence.draw(10, seed=1)
+    monkeypatch.setattr(ClassCorrespondence, "from_paper", lambda name: drawn)
+    with pytest.raises(OutputError, match="other settings or data"):
+        reproduce(3)
+
+
+def test_an_output_that_cannot_be_written_is_refused_in_one_line(reproduce: Reproduce, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(OutputError, match="cannot write into"):
+        reproduce(2)
+
+
+@pytest.mark.slow
+def test_table_10_measures_every_adapter_in_both_directions(reproduce: Reproduce, tmp_path: Path) -> None:
+    drawn, _ = reproduce(10)
+    rows = rows_of(tmp_path / "out", 10)
+    assert set(rows) == set(ADAPTERS)
+    assert all({"clean->shifted", "enc->orig"} <= set(values) for values in rows.values())
+    assert "49.7" in drawn
 
 
 def test_a_table_is_a_parent_run_and_each_part_a_child(reproduce: Reproduce, tmp_path: Path) -> None:
@@ -157,7 +230,15 @@ def test_a_table_is_a_parent_run_and_each_part_a_child(reproduce: Reproduce, tmp
     assert len(children) == 4
     assert len({run.info.run_name for run in runs}) == 5
     assert all(run.info.status == "FINISHED" for run in runs)
-    assert all(any(name.endswith("Orig") for name in run.data.metrics) for run in children)
+    for run in children:
+        part = run.data.params["part"]
+        combiner, network = part.split()
+        found = run.data.metrics[f"{part} Orig"]
+        epochs = client.get_metric_history(run.info.run_id, f"{network} {combiner} Orig")
+        assert [point.step for point in sorted(epochs, key=lambda point: point.step)] == [1, 2, 3]
+        assert max(epochs, key=lambda point: point.step).value == found
+        assert run.data.params["torch"].startswith(torch.__version__.split("+")[0])
+    assert parent.data.params["steps"] == "2"
 
 
 def test_an_unknown_table_is_refused(reproduce: Reproduce) -> None:
@@ -186,6 +267,16 @@ def test_the_table_shows_mean_spread_and_the_printed_value() -> None:
     row = next(line for line in drawn.splitlines() if line.startswith("| vgg19"))
     assert "30.0 ± 10.0 | 28.8" in row
     assert "| densenet_bc100" in drawn
+
+
+def test_one_seed_shows_the_interval_of_its_test_images_and_the_papers_word() -> None:
+    facts = {BASE_FACT: 71.9}
+    result = Result(
+        table=1, part="a", seed=0, preset="cpu", rows={"a": {"Orig": 0.5}}, facts=facts, images={"": 100}, seconds=1
+    )
+    drawn = draw_table(1, [result, result.model_copy(update={"part": "b", "rows": {"b": {"Orig": 0.1}}})])
+    assert "50.0 [40.4, 59.6]" in drawn
+    assert "base accuracy, %: 71.9 (paper 94.76)" in drawn
 
 
 def test_orig_p_maps_predictions_through_the_forward_table() -> None:

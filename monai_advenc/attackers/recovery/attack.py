@@ -12,7 +12,12 @@ from pydantic import Field
 
 from monai_advenc.attackers.recovery.enumeration import EVEN_CONCAT, enumerate_pairs, enumerate_targets
 from monai_advenc.attackers.recovery.guesser import WHOLE_IMAGE, Guesser, Layout, Targets
-from monai_advenc.attackers.recovery.separable import recover_by_slot, recover_without_layout, refine
+from monai_advenc.attackers.recovery.separable import (
+    recover_by_slot,
+    recover_without_layout,
+    recover_without_ratio,
+    refine,
+)
 from monai_advenc.errors import SettingsError
 from monai_advenc.paper import MIXUP_AND_CONCAT_RATIOS
 from monai_advenc.settings import Settings
@@ -26,6 +31,9 @@ LAYOUTS: Mapping[str, tuple[Layout, int]] = MappingProxyType(
 )
 """The paper's methods with the paper's ratios, and how many targets each takes."""
 
+CONCAT_LAYOUTS = tuple(Layout("horizontal-concat", (tenths / 10, 1 - tenths / 10)) for tenths in range(1, 10))
+"""Horizontal Concats of all ratios in tenths, for an attacker who does not know it."""
+
 
 class RecoveryAttack(Settings):
     """What the attacker believes and does.
@@ -33,12 +41,13 @@ class RecoveryAttack(Settings):
     Attributes:
         method: ``"separable"`` guesses slot by slot and goes through the slots once more; ``"enumeration"`` tries every
             combination of targets (the paper's attack, sections 3.4 and 4.3); ``"layout-unknown"`` finds the targets
-            of a class without knowing how their versions are joined.
+            of a class without knowing how their versions are joined; ``"ratio-unknown"`` does so first and then looks
+            for the ratio of a Horizontal Concat.
         combiner: A name in :data:`LAYOUTS`; not used where the layout is unknown.
         num_targets: How many targets to look for where the layout is unknown.
     """
 
-    method: Literal["separable", "enumeration", "layout-unknown"] = "separable"
+    method: Literal["separable", "enumeration", "layout-unknown", "ratio-unknown"] = "separable"
     combiner: str = "horizontal-concat"
     num_targets: int = Field(default=2, ge=1)
 
@@ -62,6 +71,8 @@ class RecoveryAttack(Settings):
             )
         if self.method == "layout-unknown":
             return recover_without_layout(guesser, targets)
+        if self.method == "ratio-unknown":
+            return recover_without_ratio(guesser, CONCAT_LAYOUTS, targets)
         layout, slots = LAYOUTS[self.combiner]
         if self.method == "separable":
             return refine(guesser, recover_by_slot(guesser, layout, slots), layout)
@@ -73,6 +84,8 @@ class RecoveryAttack(Settings):
     def _number_of_targets(self) -> int:
         if self.method == "layout-unknown":
             return self.num_targets
+        if self.method == "ratio-unknown":
+            return LAYOUTS["horizontal-concat"][1]
         if self.combiner not in LAYOUTS:
             raise SettingsError(f"unknown combiner {self.combiner!r} for an attack; choose from {', '.join(LAYOUTS)}")
         return LAYOUTS[self.combiner][1]

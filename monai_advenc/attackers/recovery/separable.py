@@ -2,15 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The separable attack: combined methods are guessed one slot at a time, so tries add up instead of multiplying.
 
-In the paper's table 8 every pair that holds one true target in its place scores clearly above every pair that holds
-none. A slot can therefore be guessed with the other slots left unperturbed: N slots of K classes cost N x K tries a
-class, where enumerating costs K to the N. With the layout unknown, a perturbation of the whole image still raises the
-score if its target is among the class's: K tries a class, whatever the combiner.
+In the paper's table 8 nearly every pair that holds one true target in its place scores above those that hold none. A
+slot can therefore be guessed with the other slots left unperturbed: N slots of K classes cost N x K tries a class,
+where enumerating costs K to the N. With the layout unknown, a perturbation of the whole image still raises the score
+if its target is among the class's: K tries a class, whatever the combiner. How many targets a class has is known to
+all of these.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import permutations
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -77,6 +79,29 @@ def recover_ratio(guesser: Guesser, guess: Sequence[Targets], layouts: Sequence[
     """Which layout explains the encryption best, given the targets: one try a layout (the rows of table 5)."""
     by_class = dict(enumerate(guess))
     return max(layouts, key=lambda layout: guesser.overall(by_class, layout))
+
+
+def recover_without_ratio(guesser: Guesser, layouts: Sequence[Layout], num_targets: int) -> tuple[Targets, ...]:
+    """Guess the targets as for an unknown layout, then which of several layouts and which order, then each slot anew.
+
+    Args:
+        guesser: Scores guesses.
+        layouts: The ratios that come into question, of one combiner.
+        num_targets: Slots of the layouts.
+
+    Returns:
+        For each class a target for each slot.
+    """
+    found = recover_without_layout(guesser, num_targets)
+    guesses = {
+        layout: tuple(
+            max(permutations(targets), key=lambda order: guesser.score(label, order, layout))
+            for label, targets in enumerate(found)
+        )
+        for layout in layouts
+    }
+    best = max(layouts, key=lambda layout: guesser.overall(dict(enumerate(guesses[layout])), layout))
+    return refine(guesser, guesses[best], best)
 
 
 def _best_slots(guesser: Guesser, label: int, layout: Layout, num_targets: int) -> Targets:

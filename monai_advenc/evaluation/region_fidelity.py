@@ -1,0 +1,123 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""How far encrypted images are from their originals, part by part: where the doctor looks, and where nobody does.
+
+The averages over an image hide that: most of its pixels are background, in which a perturbation is easiest to see and
+matters least.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.metrics import structural_similarity
+from torch import Tensor
+
+from monai_advenc.datasets.image_file import to_gray
+from monai_advenc.errors import ImageError
+from monai_advenc.fidelity import GRAY_LEVELS, IDENTICAL_PSNR_DB, SMALLEST_SIDE
+from monai_advenc.haarpsi import similarity_maps
+from monai_advenc.regions import body
+
+WHOLE, TUMOR, BODY, BACKGROUND = "image", "tumor", "body", "background"
+REGION_NAMES = (WHOLE, TUMOR, BODY, BACKGROUND)
+QUANTITIES = ("rms_gray_levels", "psnr_db", "ssim", "haarpsi")
+
+Region = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class RegionFidelity:
+    """Distances within one region.
+
+    Attributes:
+        pixels: Number of pixels.
+        rms_gray_levels: Root mean square change of a pixel, in gray levels of 255.
+        psnr_db: Peak signal-to-noise ratio for a peak of 1.
+        ssim: Structural similarity, 7x7 window, averaged over the region's pixels.
+        haarpsi: HaarPSI in the medical setting, over the region's edges.
+    """
+
+    pixels: int
+    rms_gray_levels: float
+    psnr_db: float
+    ssim: float
+    haarpsi: float
+
+
+def image_regions(original: Tensor, mask: Tensor | None) -> dict[str, Region]:
+    """The regions of an image: all of it, its tumor if a mask is given, the body around that, and the background.
+
+    Args:
+        original: ``(C, H, W)`` in [0, 1].
+        mask: ``(1, H, W)``, or ``None``.
+
+    Returns:
+        ``(H, W)`` by name; regions that the image does not have are left out.
+    """
+    everything: Region = np.ones(tuple(original.shape[-2:]), dtype=bool)
+    tumor: Region = np.zeros_like(everything) if mask is None else mask[0].numpy().astype(bool)
+    try:
+        found = body(original, None)
+        inside: Region = everything if found is None else found[0].numpy().astype(bool)
+    except ImageError:
+        # A constant image has no body that stands out.
+        inside = np.zeros_like(everything)
+    regions = {WHOLE: everything, TUMOR: tumor, BODY: inside & ~tumor, BACKGROUND: ~inside & ~tumor}
+    return {name: region for name, region in regions.items() if region.any()}
+
+
+def measure_regions(image: Tensor, original: Tensor, regions: Mapping[str, Region]) -> dict[str, RegionFidelity]:
+    """Measure one image against its original, region by region.
+
+    Args:
+        image: ``(C, H, W)`` in [0, 1].
+        original: The same shape.
+        regions: ``(H, W)`` by name.
+
+    Raises:
+        ImageError: The shapes differ, or are too small.
+    """
+    if image.shape != original.shape or image.ndim != 3:
+        raise ImageError(
+            f"expected two images (C, H, W) of one shape, got {tuple(image.shape)}, {tuple(original.shape)}"
+        )
+    after, before = image.double().numpy(), original.double().numpy()
+    maps = similarity_maps(to_gray(image.double())[0].numpy(), to_gray(original.double())[0].numpy())
+    _, similarity = structural_similarity(
+        before, after, data_range=1, channel_axis=0, win_size=SMALLEST_SIDE, full=True
+    )
+    square, similar = np.square(after - before).mean(axis=0), similarity.mean(axis=0)
+    measured = {}
+    for name, region in regions.items():
+        mean_square = float(square[region].mean())
+        measured[name] = RegionFidelity(
+            int(region.sum()),
+            GRAY_LEVELS * mean_square**0.5,
+            min(IDENTICAL_PSNR_DB, -10 * float(np.log10(mean_square))) if mean_square else IDENTICAL_PSNR_DB,
+            float(similar[region].mean()),
+            maps.index(region),
+        )
+    return measured
+
+
+def average_regions(
+    images: Sequence[Mapping[str, RegionFidelity]], average: Callable[[Sequence[float]], float]
+) -> dict[str, dict[str, float]]:
+    """An average of each quantity over all images that have the region.
+
+    Args:
+        images: What :func:`measure_regions` returned for each.
+        average: From values to one, such as ``statistics.fmean`` or ``min``.
+    """
+    averages: dict[str, dict[str, float]] = {}
+    for name in REGION_NAMES:
+        having = [image[name] for image in images if name in image]
+        if having:
+            averages[name] = {
+                quantity: average([getattr(each, quantity) for each in having]) for quantity in QUANTITIES
+            }
+    return averages

@@ -1,0 +1,135 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Two accuracies on the same cases: their difference, its interval, and whether one is no worse than the other.
+
+The score method of Tango (Statistics in Medicine 17, 1998, 891-908): test and interval agree with each other, hold for
+small samples and for empty cells, and at a margin of zero the test is McNemar's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.stats import binomtest, norm
+from statsmodels.stats.contingency_tables import mcnemar
+
+_EDGE = 1e-9
+
+
+@dataclass(frozen=True)
+class FourCells:
+    """The paper's figure 6: how often both readings of a case were right, neither, or one alone.
+
+    Attributes:
+        both_right: Original and encrypted right.
+        both_wrong: Neither.
+        only_original_right: Original right, encrypted wrong.
+        only_encrypted_right: Encrypted right, original wrong.
+
+    Whole numbers, but for cells thinned to the number of independent readings that they are worth.
+    """
+
+    both_right: float
+    both_wrong: float
+    only_original_right: float
+    only_encrypted_right: float
+
+    @property
+    def total(self) -> float:
+        """Number of pairs of readings."""
+        return self.both_right + self.both_wrong + self.only_original_right + self.only_encrypted_right
+
+    @property
+    def shares(self) -> tuple[float, float, float, float]:
+        """Both right, both wrong, only original, only encrypted, as fractions; NaN without readings."""
+        counts = (self.both_right, self.both_wrong, self.only_original_right, self.only_encrypted_right)
+        return tuple(count / self.total if self.total else float("nan") for count in counts)  # type: ignore[return-value]
+
+    @property
+    def difference(self) -> float:
+        """Accuracy on encrypted minus accuracy on original images."""
+        return (self.only_encrypted_right - self.only_original_right) / self.total
+
+    def thinned(self, factor: float) -> FourCells:
+        """The same shares of ``1 / factor`` as many readings."""
+        return FourCells(
+            self.both_right / factor,
+            self.both_wrong / factor,
+            self.only_original_right / factor,
+            self.only_encrypted_right / factor,
+        )
+
+    def __add__(self, other: FourCells) -> FourCells:
+        return FourCells(
+            self.both_right + other.both_right,
+            self.both_wrong + other.both_wrong,
+            self.only_original_right + other.only_original_right,
+            self.only_encrypted_right + other.only_encrypted_right,
+        )
+
+
+def score_statistic(
+    gains: NDArray[np.float64] | float, losses: NDArray[np.float64] | float, total: float, difference: float
+) -> NDArray[np.float64]:
+    """Tango's statistic, standard normal if the true difference of the proportions is ``difference``.
+
+    Args:
+        gains: Pairs in which the second alone is a success.
+        losses: Pairs in which the first alone is one.
+        total: All pairs.
+        difference: Second proportion minus first, in (-1, 1).
+    """
+    gains, losses = np.asarray(gains, dtype=float), np.asarray(losses, dtype=float)
+    # The likelihood's maximum under the null hypothesis: the larger root of a quadratic equation.
+    linear = (2 * total - gains + losses) * difference - gains - losses
+    constant = -losses * difference * (1 - difference)
+    root = np.sqrt(np.maximum(linear**2 - 8 * total * constant, 0))
+    losses_expected = (root - linear) / (4 * total)
+    variance = total * (2 * losses_expected + difference * (1 - difference))
+    distance = gains - losses - total * difference
+    with np.errstate(divide="ignore", invalid="ignore"):
+        statistic = distance / np.sqrt(variance)
+    return np.where(variance > 0, statistic, np.where(distance == 0, 0.0, np.copysign(np.inf, distance)))
+
+
+def difference_interval(cells: FourCells, alpha: float = 0.025) -> tuple[float, float]:
+    """Tango's interval of level ``1 - 2 alpha`` for the accuracy on encrypted minus that on original images."""
+    gains, losses, total = cells.only_encrypted_right, cells.only_original_right, cells.total
+    limit = float(norm.isf(alpha))
+
+    def excess(difference: float, wanted: float) -> float:
+        return float(score_statistic(gains, losses, total, difference)) - wanted
+
+    estimate = cells.difference
+    low = -1.0 if estimate == -1 else brentq(excess, -1 + _EDGE, estimate, args=(limit,))
+    high = 1.0 if estimate == 1 else brentq(excess, estimate, 1 - _EDGE, args=(-limit,))
+    return float(low), float(high)
+
+
+def non_inferiority_p(cells: FourCells, margin: float) -> float:
+    """One-sided p-value of "encrypted images cost the margin or more"; below alpha, they are non-inferior."""
+    statistic = score_statistic(cells.only_encrypted_right, cells.only_original_right, cells.total, -margin)
+    return float(norm.sf(statistic))
+
+
+def best_possible_bound(total: int, alpha: float) -> float:
+    """The largest loss that ``total`` cases cannot rule out even if not one reading differed."""
+    square = float(norm.isf(alpha)) ** 2
+    return square / (total + square)
+
+
+def mcnemar_exact_p(cells: FourCells) -> float:
+    """McNemar's exact (conditional binomial) two-sided p-value for any difference at all."""
+    table = [[cells.both_right, cells.only_original_right], [cells.only_encrypted_right, cells.both_wrong]]
+    return min(1.0, float(mcnemar(table, exact=True).pvalue))
+
+
+def wilson_interval(right: int, total: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a proportion; (0, 1) without observations."""
+    if not total:
+        return 0.0, 1.0
+    interval = binomtest(right, total).proportion_ci(confidence_level=level, method="wilson")
+    return float(interval.low), float(interval.high)

@@ -1,0 +1,133 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What readers are asked about each image, and which answers are answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, model_validator
+
+from monai_advenc.errors import SettingsError
+from monai_advenc.settings import Settings
+
+LONGEST_TEXT = 2000
+"""Characters of a free text."""
+
+ENCRYPTED_SIDE = "encrypted_side"
+LEFT, RIGHT = "left", "right"
+
+
+class Question(Settings):
+    """One question.
+
+    Attributes:
+        name: Column in the results: lower-case letters, digits and underscores.
+        text: What the reader sees.
+        kind: ``class`` (the study's classes), ``scale`` (whole numbers), ``choice`` (the given choices), ``text``.
+        choices: Of a ``choice``; of a ``class``, filled in when the study is built.
+        lowest: Of a ``scale``.
+        highest: Of a ``scale``.
+        lowest_label: What the lowest number means.
+        highest_label: What the highest number means.
+        required: Whether the reader may go on without an answer.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")
+    text: str = Field(min_length=1, max_length=300)
+    kind: Literal["class", "scale", "choice", "text"]
+    choices: tuple[str, ...] = ()
+    lowest: int = 1
+    highest: int = 5
+    lowest_label: str = ""
+    highest_label: str = ""
+    required: bool = True
+
+    @model_validator(mode="after")
+    def _can_be_answered(self) -> Question:
+        if self.kind == "choice" and len(set(self.choices)) < 2:
+            raise ValueError(f"question {self.name} needs at least two different choices")
+        if self.kind == "scale" and not 1 <= self.highest - self.lowest <= 10:
+            raise ValueError(f"question {self.name} needs a scale of 2 to 11 numbers")
+        return self
+
+    def accept(self, answer: Any) -> str | int | None:
+        """The answer as it is stored; ``None`` for none.
+
+        Raises:
+            SettingsError: It is no answer to this question.
+        """
+        if answer is None or answer == "":
+            if self.required:
+                raise SettingsError(f"{self.name}: expected an answer, got none")
+            return None
+        if self.kind == "scale":
+            if isinstance(answer, bool) or not isinstance(answer, int) or not self.lowest <= answer <= self.highest:
+                raise SettingsError(f"{self.name}: expected a whole number from {self.lowest} to {self.highest}")
+            return answer
+        if not isinstance(answer, str) or (self.kind != "text" and answer not in self.choices):
+            raise SettingsError(f"{self.name}: expected one of the choices")
+        if len(answer) > LONGEST_TEXT:
+            raise SettingsError(f"{self.name}: expected at most {LONGEST_TEXT} characters")
+        return answer
+
+
+DIAGNOSIS = Question(name="diagnosis", text="What is your diagnosis?", kind="class")
+CONFIDENCE = Question(
+    name="confidence", text="How sure are you?", kind="scale", lowest_label="guessing", highest_label="certain"
+)
+COMMENT = Question(name="comment", text="Anything to add?", kind="text", required=False)
+DEFAULT_QUESTIONS = (DIAGNOSIS, CONFIDENCE, COMMENT)
+
+FORCED_CHOICE = Question(
+    name=ENCRYPTED_SIDE, text="Which of the two images is encrypted?", kind="choice", choices=(LEFT, RIGHT)
+)
+"""Asked about an original and its encrypted version side by side; guessing is right on half."""
+
+
+def accept_answers(questions: Sequence[Question], answers: Mapping[str, Any]) -> dict[str, str | int | None]:
+    """Every question's answer.
+
+    Raises:
+        SettingsError: One is missing or none, or answers something that was not asked.
+    """
+    unknown = set(answers) - {question.name for question in questions}
+    if unknown:
+        raise SettingsError(f"expected answers to {', '.join(question.name for question in questions)} only")
+    return {question.name: question.accept(answers.get(question.name)) for question in questions}
+
+
+def with_classes(questions: Sequence[Question], classes: Sequence[str]) -> tuple[Question, ...]:
+    """The questions with the study's classes filled in.
+
+    Raises:
+        SettingsError: There is not exactly one question for the class, a name occurs twice, or is taken.
+    """
+    names = [question.name for question in questions]
+    if sum(question.kind == "class" for question in questions) != 1:
+        raise SettingsError("expected exactly one question of kind class: its answer is what is right or wrong")
+    if len(set(names)) != len(names) or ENCRYPTED_SIDE in names:
+        raise SettingsError(f"expected questions of different names, none called {ENCRYPTED_SIDE}")
+    return tuple(
+        question.model_copy(update={"choices": tuple(classes)}) if question.kind == "class" else question
+        for question in questions
+    )
+
+
+def load_questions(path: Path) -> tuple[Question, ...]:
+    """Read a list of questions from YAML or JSON.
+
+    Raises:
+        SettingsError: The file cannot be read, or one of them is no question.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        problem = " ".join(str(error).split())[:200]
+        raise SettingsError(f"cannot read {path} ({problem}); expected a YAML list of questions") from None
+    if not isinstance(content, list) or not content or not all(isinstance(entry, dict) for entry in content):
+        raise SettingsError(f"{path}: expected a list of questions, each with name, text and kind")
+    return tuple(Question(**entry) for entry in content)

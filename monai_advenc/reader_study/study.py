@@ -1,0 +1,210 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The two halves of a study on disk: what the server may know, and the sealed answer sheet that it may not.
+
+``study.json`` and ``images/`` are served. ``answer_sheet.json`` says which image is which; it lies in another folder,
+readable by its owner alone, and the study holds its checksum: neither can be changed after the first answer unnoticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from pathlib import Path, PurePosixPath
+from typing import Literal, TypeVar
+
+from pydantic import Field, ValidationError, field_validator
+
+from monai_advenc.errors import DatasetError, SettingsError
+from monai_advenc.files import sha256_of
+from monai_advenc.reader_study.design import Condition, Design
+from monai_advenc.reader_study.questions import FORCED_CHOICE, Question
+from monai_advenc.settings import Settings, first_problem
+
+STUDY_NAME = "study.json"
+IMAGES_NAME = "images"
+ANSWERS_NAME = "answers.sqlite"
+SHEET_NAME = "answer_sheet.json"
+
+
+class PlannedReading(Settings):
+    """One thing a reader is asked about: one image, or an original beside its encrypted version.
+
+    Attributes:
+        id: Random; says nothing about the case or the condition.
+        session: From 0.
+        images: Names of one or two files below ``images/``.
+    """
+
+    id: str
+    session: int
+    images: tuple[str, ...] = Field(min_length=1, max_length=2)
+
+    @field_validator("images")
+    @classmethod
+    def _stay_in_the_folder(cls, images: tuple[str, ...]) -> tuple[str, ...]:
+        if any(PurePosixPath(image).name != image or image.startswith(".") for image in images):
+            raise ValueError("an image must lie in the folder of images")
+        return images
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether two images are compared."""
+        return len(self.images) == 2
+
+
+class StudyReader(Settings):
+    """A reader: public name, checksum of the token in their link, and all they read, in order."""
+
+    name: str
+    token_sha256: str
+    readings: tuple[PlannedReading, ...]
+
+
+class AnalysisPlan(Settings):
+    """What was fixed before the first answer.
+
+    Attributes:
+        margin: By how much the accuracy on encrypted images may be lower and still count as as good.
+        alpha: Error allowed to the one-sided non-inferiority test; intervals have the level ``1 - 2 alpha``.
+    """
+
+    margin: float = Field(default=0.05, gt=0, lt=1)
+    alpha: float = Field(default=0.025, gt=0, lt=0.5)
+
+
+class Study(Settings):
+    """The content of ``study.json``: everything the server needs, nothing that unblinds.
+
+    Attributes:
+        title: Shown to readers.
+        design: Crossover or sequential.
+        classes: The classes to choose from.
+        questions: Asked about each image.
+        session_names: One for each session.
+        washout_days: Days between the last answer of the session before and the first of this one.
+        plan: The analysis that was fixed beforehand.
+        simulated: No doctors: answers may come from simulated readers, and every output says so.
+        shapes: ``(C, H, W)`` of each image file.
+        readers: The readers.
+        sheet_sha256: Checksum of the sealed answer sheet.
+    """
+
+    format: Literal["monai-advenc reader study"] = "monai-advenc reader study"
+    format_version: Literal[1] = 1
+    title: str
+    design: Design
+    classes: tuple[str, ...]
+    questions: tuple[Question, ...]
+    session_names: tuple[str, ...]
+    washout_days: tuple[float, ...]
+    plan: AnalysisPlan
+    simulated: bool
+    shapes: dict[str, tuple[int, int, int]]
+    readers: tuple[StudyReader, ...]
+    sheet_sha256: str
+
+    def questions_of(self, reading: PlannedReading) -> tuple[Question, ...]:
+        """What is asked about a reading."""
+        return (FORCED_CHOICE,) if reading.is_pair else self.questions
+
+    @property
+    def class_question(self) -> Question:
+        """The question whose answer is right or wrong."""
+        return next(question for question in self.questions if question.kind == "class")
+
+    def reader_of(self, token: str) -> StudyReader | None:
+        """The reader whose link holds a token; compared without giving away how much of it was right."""
+        digest = token_digest(token)
+        found = None
+        for reader in self.readers:
+            if hmac.compare_digest(reader.token_sha256, digest):
+                found = reader
+        return found
+
+    @classmethod
+    def load(cls, folder: Path) -> Study:
+        """Read ``study.json`` in a folder.
+
+        Raises:
+            DatasetError: There is none, or it is damaged.
+        """
+        path = folder / STUDY_NAME
+        return _load(cls, path, f"{folder} has no {STUDY_NAME}; give a folder that reader-study build finished")
+
+
+class SealedReading(Settings):
+    """What a reading really was.
+
+    Attributes:
+        reader: Name of the reader.
+        session: From 0.
+        position: From 0, in the session.
+        case: Id of the case.
+        label: Its true class.
+        condition: Of a single image.
+        encrypted_side: Of a pair.
+    """
+
+    reader: str
+    session: int
+    position: int
+    case: str
+    label: str
+    condition: Condition | None = None
+    encrypted_side: Literal["left", "right"] | None = None
+
+
+class AnswerSheet(Settings):
+    """The content of ``answer_sheet.json``; whoever reads a case must not see it.
+
+    Attributes:
+        nonce: Random; without it, a reader could try conditions against the checksum.
+        seed: What the randomization was drawn from.
+        originals: Where the images came from, for the owner.
+        encrypted: The same.
+        readings: By the id of the reading.
+    """
+
+    format: Literal["monai-advenc answer sheet"] = "monai-advenc answer sheet"
+    format_version: Literal[1] = 1
+    nonce: str
+    seed: int
+    originals: str
+    encrypted: str
+    readings: dict[str, SealedReading]
+
+    @classmethod
+    def load(cls, path: Path, study: Study) -> AnswerSheet:
+        """Read the answer sheet of a study.
+
+        Raises:
+            DatasetError: It is missing, damaged, or not the one that the study was built with.
+        """
+        sheet = _load(cls, path, f"there is no answer sheet {path}; give the file that build sealed")
+        if sha256_of(path) != study.sheet_sha256:
+            raise DatasetError(f"{path} is not the answer sheet this study was built with, or was changed since")
+        return sheet
+
+
+_Content = TypeVar("_Content", bound=Settings)
+
+
+def _load(model: type[_Content], path: Path, absence: str) -> _Content:
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise DatasetError(absence) from None
+    except (OSError, ValidationError, SettingsError) as error:
+        problem = first_problem(error) if isinstance(error, ValidationError) else str(error)
+        raise DatasetError(f"{path} is damaged ({problem}); use a copy of it, or build the study again") from None
+
+
+def token_digest(token: str) -> str:
+    """SHA-256 of a token: what the study stores instead of it."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def side_of(encrypted_left: bool) -> Literal["left", "right"]:
+    """The side of the encrypted image, as readers answer it."""
+    return "left" if encrypted_left else "right"

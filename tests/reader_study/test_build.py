@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from monai_advenc.datasets.image_folder import find_images
+from monai_advenc.errors import DatasetError, ImageError, OutputError, SettingsError
+from monai_advenc.reader_study.build import UNFINISHED_NAME, StudyOptions, build_study
+from monai_advenc.reader_study.design import Condition
+from monai_advenc.reader_study.links import read_links
+from monai_advenc.reader_study.questions import Question, accept_answers, load_questions, with_classes
+from monai_advenc.reader_study.study import STUDY_NAME, AnswerSheet, Study
+from tests.reader_study.conftest import CLASSES, Folders, StudyOnDisk, build, write_images
+
+
+def served_bytes(study: StudyOnDisk) -> bytes:
+    return b"\n".join(
+        path.name.encode() + path.read_bytes() for path in sorted(study.folder.rglob("*")) if path.is_file()
+    )
+
+
+def test_the_served_folder_says_nothing_of_cases_conditions_tokens_or_the_seed(study: StudyOnDisk) -> None:
+    served = served_bytes(study)
+    for case in {truth.case for truth in study.sheet.readings.values()}:
+        assert case.encode() not in served
+    for word in ("original", "encrypted-", "condition", "patient", "Comment", "seed", study.sheet.nonce):
+        assert word.encode() not in served
+    for _, path in study.built.links:
+        assert path.removeprefix("/r/").encode() not in served
+
+
+def test_originals_and_encrypted_images_are_files_of_one_size_and_one_gray_scale(study: StudyOnDisk) -> None:
+    files = list((study.folder / "images").iterdir())
+    assert {file.stat().st_size for file in files} == {24 * 24 * 2}
+    assert len(files) == 2 * 12
+    for file in files:
+        # The originals have 8 bits, so all are shown on the grid of 8 bits, stretched to 16.
+        assert not (np.frombuffer(file.read_bytes(), dtype="<u2") % 257).any()
+    # All made with equal times to the second, in no order that tells.
+    assert len({file.name for file in files}) == 24
+
+
+def test_the_answer_sheet_knows_what_each_reading_is(study: StudyOnDisk, folders: Folders) -> None:
+    sheet = study.sheet
+    originals = {file.id: file.path for file in folders.originals.files}
+    for reader in study.built.study.readers:
+        for reading in reader.readings:
+            truth = sheet.readings[reading.id]
+            shown = np.frombuffer((study.folder / "images" / reading.images[0]).read_bytes(), dtype="<u2")
+            pixels = np.asarray(Image.open(originals[truth.case])).ravel()
+            assert (truth.condition is Condition.original) == np.array_equal(shown, pixels.astype(np.uint16) * 257)
+            assert truth.reader == reader.name
+            assert truth.label == truth.case.split("-")[0]
+
+
+def test_what_readers_must_not_see_is_for_the_owner_alone(study: StudyOnDisk) -> None:
+    assert stat.S_IMODE(study.sealed.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in study.sealed.iterdir()} == {0o600}
+    assert read_links(study.sealed) == study.built.links
+
+
+def test_tokens_are_random_even_with_one_seed(folders: Folders, tmp_path: Path) -> None:
+    one, other = (build(folders, tmp_path / name) for name in ("one", "other"))
+    tokens = [path for study in (one, other) for _, path in study.built.links]
+    assert len(set(tokens)) == 4
+    assert min(map(len, tokens)) >= 3 + 32
+    orders = [[s.sheet.readings[r.id].case for r in s.built.study.readers[0].readings] for s in (one, other)]
+    assert orders[0] == orders[1]
+
+
+def test_a_reader_is_found_by_the_whole_token_alone(study: StudyOnDisk) -> None:
+    token = study.path_of(1).removeprefix("/r/")
+    found = study.built.study.reader_of(token)
+    assert found is not None
+    assert found.name == "Reader 2"
+    assert study.built.study.reader_of(token[:-1]) is None
+    assert study.built.study.reader_of("") is None
+
+
+def test_an_answer_sheet_that_was_changed_is_refused(study: StudyOnDisk) -> None:
+    content = json.loads(study.built.sheet_path.read_text())
+    content["seed"] += 1
+    study.built.sheet_path.write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match="not the answer sheet"):
+        AnswerSheet.load(study.built.sheet_path, study.built.study)
+
+
+def test_nothing_is_overwritten_and_a_build_that_was_stopped_starts_over(folders: Folders, tmp_path: Path) -> None:
+    study = build(folders, tmp_path)
+    with pytest.raises(OutputError, match="never overwritten"):
+        build(folders, tmp_path)
+    (study.folder / STUDY_NAME).unlink()
+    (study.folder / UNFINISHED_NAME).touch()
+    again = build(folders, tmp_path)
+    assert len(list((again.folder / "images").iterdir())) == 24
+    assert Study.load(again.folder) == again.built.study
+    assert again.sheet.readings.keys() != study.built.study.shapes.keys()
+
+
+def test_the_sheet_cannot_be_sealed_into_what_is_served(folders: Folders, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="seal the answer sheet somewhere else"):
+        build_study(folders.originals, folders.encrypted, tmp_path, tmp_path / "sealed", StudyOptions(seed=1))
+    assert not list(tmp_path.iterdir())
+
+
+def test_images_that_do_not_belong_together_are_refused(tmp_path: Path, folders: Folders) -> None:
+    other = write_images(tmp_path / "other", per_class=5)
+    with pytest.raises(DatasetError, match="has no original"):
+        build_study(folders.originals, other.encrypted, tmp_path / "a", tmp_path / "b", StudyOptions(seed=1))
+    wrong = write_images(tmp_path / "wrong", side=25)
+    write_wider(wrong)
+    with pytest.raises(ImageError, match="give the originals"):
+        build_study(
+            find_images(wrong.originals.root), wrong.encrypted, tmp_path / "c", tmp_path / "d", StudyOptions(seed=1)
+        )
+
+
+def write_wider(folders: Folders) -> None:
+    path = folders.encrypted.files[0].path
+    Image.fromarray(np.zeros((25, 31), dtype=np.uint16)).save(path)
+
+
+def test_impossible_numbers_leave_no_folder_behind(folders: Folders, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="pairs"):
+        build(folders, tmp_path, pairs=13)
+    assert not list(tmp_path.iterdir())
+
+
+def test_questions_come_from_yaml_and_need_exactly_one_for_the_class(tmp_path: Path) -> None:
+    table = tmp_path / "questions.yaml"
+    table.write_text(
+        '- {name: diagnosis, text: "Diagnosis?", kind: class}\n'
+        '- {name: quality, text: "Image quality?", kind: choice, choices: [good, poor]}\n'
+    )
+    questions = with_classes(load_questions(table), CLASSES)
+    assert questions[0].choices == CLASSES
+    with pytest.raises(SettingsError, match="exactly one"):
+        with_classes(questions[1:], CLASSES)
+    table.write_text("- {name: x, text: What, kind: shape}\n")
+    with pytest.raises(SettingsError, match="kind"):
+        load_questions(table)
+    table.write_text("just words")
+    with pytest.raises(SettingsError, match="list of questions"):
+        load_questions(table)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {},
+        {"diagnosis": "cold", "confidence": 3},
+        {"diagnosis": "glioma", "confidence": 6},
+        {"diagnosis": "glioma", "confidence": True},
+        {"diagnosis": "glioma", "confidence": "3"},
+        {"diagnosis": "glioma", "confidence": 3, "comment": "x" * 2001},
+        {"diagnosis": "glioma", "confidence": 3, "condition": "original"},
+    ],
+)
+def test_what_is_no_answer_is_refused(answers: dict[str, object], study: StudyOnDisk) -> None:
+    with pytest.raises(SettingsError):
+        accept_answers(study.built.study.questions, answers)
+
+
+def test_a_text_may_be_left_out() -> None:
+    question = Question(name="note", text="Note?", kind="text", required=False)
+    assert accept_answers([question], {}) == {"note": None}

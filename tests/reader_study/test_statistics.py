@@ -1,0 +1,186 @@
+"""Statistics against figures that others published or that follow by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chi2, norm
+
+from monai_advenc.reader_study.agreement import cohen_agreement, fleiss_agreement
+from monai_advenc.reader_study.multiple_readers import compare_cautiously, design_effect, readers_difference
+from monai_advenc.reader_study.paired_proportions import (
+    FourCells,
+    best_possible_bound,
+    difference_interval,
+    mcnemar_exact_p,
+    non_inferiority_p,
+    score_statistic,
+    wilson_interval,
+)
+from monai_advenc.reader_study.sample_size import cases_needed, power_of
+
+# Fagerland, Lydersen and Laake, Statistical Analysis of Contingency Tables (2017), chapter 8: complete response before
+# and after consolidation (Cavo et al. 2012), airway hyper-responsiveness before and after transplantation (Bentur et
+# al. 2009).
+CAVO = FourCells(both_right=59, only_encrypted_right=6, only_original_right=16, both_wrong=80)
+BENTUR = FourCells(both_right=1, only_encrypted_right=1, only_original_right=7, both_wrong=12)
+
+CELLS = st.tuples(*[st.integers(0, 60)] * 4).filter(any).map(lambda counts: FourCells(*counts))
+
+
+def test_mcnemars_exact_test_gives_the_published_values() -> None:
+    assert mcnemar_exact_p(CAVO) == pytest.approx(0.052479, abs=1e-6)
+    assert mcnemar_exact_p(BENTUR) == pytest.approx(0.0703, abs=5e-5)
+
+
+def test_mcnemars_exact_test_is_twice_a_binomial_tail() -> None:
+    # Two against eight discordant pairs: 2 (1 + 10 + 45) / 1024.
+    assert mcnemar_exact_p(FourCells(50, 40, 8, 2)) == pytest.approx(112 / 1024)
+    assert mcnemar_exact_p(FourCells(5, 5, 0, 0)) == 1
+
+
+def test_tangos_interval_gives_the_published_limits() -> None:
+    assert difference_interval(CAVO) == pytest.approx((-0.1240, -0.0054), abs=5e-5)
+    assert difference_interval(BENTUR) == pytest.approx((-0.517, -0.026), abs=5e-4)
+
+
+def test_without_discordant_pairs_tangos_interval_is_that_of_a_zero_count() -> None:
+    z = norm.isf(0.025)
+    expected = z**2 / (100 + z**2)
+    assert difference_interval(FourCells(70, 30, 0, 0)) == pytest.approx((-expected, expected), abs=1e-6)
+    assert best_possible_bound(100, 0.025) == pytest.approx(expected)
+
+
+@given(CELLS)
+def test_at_a_difference_of_zero_tangos_statistic_squared_is_mcnemars(cells: FourCells) -> None:
+    discordant = cells.only_encrypted_right + cells.only_original_right
+    expected = (cells.only_encrypted_right - cells.only_original_right) ** 2 / discordant if discordant else 0
+    statistic = float(score_statistic(cells.only_encrypted_right, cells.only_original_right, cells.total, 0.0))
+    assert chi2.sf(statistic**2, 1) == pytest.approx(chi2.sf(expected, 1))
+
+
+@given(CELLS, st.floats(0.01, 0.4))
+def test_test_and_interval_of_non_inferiority_agree(cells: FourCells, margin: float) -> None:
+    low, high = difference_interval(cells)
+    assert low - 1e-6 <= cells.difference <= high + 1e-6
+    if abs(low + margin) > 1e-6:
+        assert (low > -margin) == (non_inferiority_p(cells, margin) < 0.025)
+
+
+def test_the_papers_figure_on_a_hundred_cases_shows_no_loss_at_ten_points_but_not_at_five() -> None:
+    paper = FourCells(both_right=72, both_wrong=23, only_original_right=2, only_encrypted_right=3)
+    assert paper.shares == (0.72, 0.23, 0.02, 0.03)
+    assert paper.difference == pytest.approx(0.01)
+    # Exact: five discordant pairs, two against three, one tail of a fair coin each way.
+    assert mcnemar_exact_p(paper) == 1
+    low, high = difference_interval(paper)
+    assert -0.05 < low < 0 < high
+    assert non_inferiority_p(paper, 0.05) < 0.025
+    # The same shares of a study of thirty cases show nothing at five points.
+    assert non_inferiority_p(paper.thinned(100 / 30), 0.05) > 0.025
+
+
+def test_wilsons_interval_gives_newcombes_published_limits() -> None:
+    # Newcombe, Statistics in Medicine 17 (1998) 857-872, table I, method 3.
+    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson_interval(15, 148) == pytest.approx((0.0624, 0.1605), abs=5e-5)
+    assert wilson_interval(0, 20) == pytest.approx((0, 0.1611), abs=5e-5)
+    assert wilson_interval(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
+
+
+def test_cohens_kappa_gives_the_textbook_value() -> None:
+    # Fifty proposals of which two readers say yes or no: 20, 5, 10, 15; observed 0.7, by chance 0.5.
+    first = ["yes"] * 25 + ["no"] * 25
+    second = ["yes"] * 20 + ["no"] * 5 + ["yes"] * 10 + ["no"] * 15
+    agreement = cohen_agreement(first, second, ("no", "yes"))
+    assert agreement.agreed == pytest.approx(0.7)
+    assert agreement.kappa == pytest.approx(0.4)
+    assert agreement.interval is not None
+    assert agreement.interval[0] < 0.4 < agreement.interval[1]
+
+
+def test_fleiss_kappa_gives_the_published_value() -> None:
+    # Fleiss, Psychological Bulletin 76 (1971) 378-382: 30 patients, six psychiatrists, five diagnoses; kappa 0.430.
+    rows = (
+        "444444 222555 233335 555555 222444 113333 333355 113334 114444 555555 144444 124444 222333 144444 224445 "
+        "333335 111455 111112 224444 133555 555555 244444 224555 114444 144445 222224 111155 224444 133333 555555"
+    )
+    agreement = fleiss_agreement([list(row) for row in rows.split()], "12345")
+    assert agreement.cases == 30
+    assert agreement.kappa == pytest.approx(0.430, abs=5e-4)
+
+
+def test_kappa_is_not_defined_when_all_name_one_class() -> None:
+    same = ["a"] * 8
+    assert cohen_agreement(same, same, ("a", "b")).kappa is None
+    assert fleiss_agreement([("a", "a", "a")] * 8, ("a", "b")).kappa is None
+    perfect = cohen_agreement(["a", "b"] * 4, ["a", "b"] * 4, ("a", "b"))
+    assert perfect.kappa == 1
+
+
+def test_the_spread_over_readers_is_that_of_obuchowski_and_rockette_by_hand() -> None:
+    # Two readers, four cases; reader one loses one case, reader two gains another.
+    right = np.array([[[1, 1, 0, 0], [1, 0, 0, 0]], [[1, 0, 0, 0], [1, 0, 1, 0]]], dtype=bool)
+    found = readers_difference(right)
+    assert found is not None
+    assert found.estimate == 0
+    # Differences -1/4 and +1/4: mean square of the interaction 2 (1/16) / 2 = 1/16.
+    # Covariances of different readers over the four cases, divided by four: 1/24 within a condition, 1/32 across (the
+    # mean of 0 and 3/48). One sixteenth and twice the difference is a twelfth.
+    assert found.standard_error**2 == pytest.approx(1 / 12)
+    # Hillis: the square of (1/16 + 1/48) by that of 1/16, with one degree of freedom.
+    assert found.degrees_of_freedom == pytest.approx(16 / 9)
+
+
+def test_readers_who_never_differ_have_no_spread_and_count_each_case_once() -> None:
+    right = np.ones((2, 3, 10), dtype=bool)
+    assert readers_difference(right) is None
+    assert design_effect(right) == 3
+
+
+def test_readers_who_err_on_the_very_same_cases_are_worth_one_reader() -> None:
+    generator = np.random.default_rng(0)
+    one = generator.random((2, 1, 200)) < 0.8
+    assert design_effect(np.repeat(one, 3, axis=1)) == pytest.approx(3, rel=0.02)
+    assert design_effect(generator.random((2, 3, 2000)) < 0.8) < 1.15
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.5, 1.0])
+def test_a_loss_as_large_as_the_margin_is_seldom_ruled_out_by_simulated_readers(shared: float) -> None:
+    generator = np.random.default_rng(1)
+    margin, readers, cases, draws = 0.1, 3, 60, 400
+    found = 0
+    for _ in range(draws):
+        # The same luck for all readers on some cases, each reader's own on the others.
+        own, common = generator.random((readers, cases)), generator.random((1, cases))
+        luck = np.where(generator.random((readers, cases)) < shared, common, own)
+        original = luck < 0.75
+        encrypted = (luck < 0.63) | ((luck >= 0.75) & (luck < 0.77))
+        found += compare_cautiously(np.stack([original, encrypted]), margin, 0.025).p < 0.025
+    # Three standard deviations above the level.
+    assert found / draws <= 0.025 + 3 * (0.025 * 0.975 / draws) ** 0.5
+
+
+def test_the_power_is_exact() -> None:
+    # Five cases, no gains: the test passes by the number of losses alone.
+    passes = [float(score_statistic(0, lost, 5, -0.6)) > norm.isf(0.05) for lost in range(6)]
+    chance = sum(
+        weight
+        for lost, weight in enumerate(
+            [0.9**5, 5 * 0.1 * 0.9**4, 10 * 0.01 * 0.9**3, 10 * 0.001 * 0.81, 5e-4 * 0.9, 1e-5]
+        )
+        if passes[lost]
+    )
+    assert power_of(5, 0.0, 0.1, 0.6, 0.05) == pytest.approx(chance)
+
+
+def test_a_sample_of_the_size_advised_has_the_power_wanted_and_keeps_the_level() -> None:
+    found = cases_needed(margin=0.05, power=0.8, discordant=0.05)
+    assert found.power >= 0.8
+    assert found.false_positive_rate <= 0.026
+    # (1.960 + 0.842)^2 0.05 / 0.05^2, the usual formula.
+    assert found.approximate_cases == 157
+    assert power_of(found.cases - 1, 0.025, 0.025, 0.05, 0.025) < 0.8
+    assert cases_needed(margin=0.1, discordant=0.05).cases < found.cases
