@@ -136,6 +136,10 @@ def test_a_gpu_takes_larger_batches_and_gives_the_same_images_up_to_rounding(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf"
+)  # torch's compiler looks there.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # And uses what is on its way out.
 def test_a_compiled_network_has_the_same_gradients(network: nn.Module) -> None:
     compiled = prepare(network, (1, 32, 32), precision="fp32", compiled=True)
     assert gradient_cosine(network, compiled, (1, 32, 32)) > 0.9999
