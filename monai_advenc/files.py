@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -28,12 +29,12 @@ LOCK_NAME = ".advenc-lock"
 """A file in a folder that is being written into."""
 
 
-def write_atomically(path: Path, data: bytes, *, overwrite: bool = False, mode: int = 0o644) -> None:
+def write_atomically(path: Path, data: bytes | Iterable[bytes], *, overwrite: bool = False, mode: int = 0o644) -> None:
     """Write ``data`` to a temporary neighbor, sync it to disk, and give it its name in one step.
 
     Args:
         path: Where to write. Missing parent folders are created.
-        data: The whole content.
+        data: The whole content, at once or in parts.
         overwrite: Replace an existing file. Without it an existing file is an error and stays as it is.
         mode: Permission bits of the new file.
 
@@ -47,7 +48,7 @@ def write_atomically(path: Path, data: bytes, *, overwrite: bool = False, mode: 
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         if overwrite:
@@ -60,6 +61,9 @@ def write_atomically(path: Path, data: bytes, *, overwrite: bool = False, mode: 
         if isinstance(error, FileExistsError):
             raise OutputError(f"{path} exists already and is never overwritten; choose another name") from None
         raise OutputError(f"cannot write {path}: {error.strerror}; free some space or choose another place") from None
+    except BaseException:  # From whoever makes the parts.
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _rename_to_free_name(temporary: Path, path: Path) -> None:

@@ -8,17 +8,20 @@ uninterrupted one.
 
 from __future__ import annotations
 
+import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import ValidationError, field_validator
+from pydantic import ConfigDict, TypeAdapter, ValidationError, field_validator
+from pydantic.dataclasses import dataclass
+from typing_extensions import Self
 
 from monai_advenc.errors import SettingsError, VerificationError
-from monai_advenc.files import write_json
+from monai_advenc.files import write_atomically
 from monai_advenc.settings import Settings, first_problem
 
 MANIFEST_NAME = "manifest.json"
@@ -29,7 +32,46 @@ NOTICE = (
 )
 
 
-class FileRecord(Settings):
+_RECORD_CONFIG = ConfigDict(extra="forbid")
+
+
+class Record:
+    """What journal and manifest hold for each image, as dataclasses with slots: models take three times the memory."""
+
+    __slots__ = ()
+
+    def to_json(self) -> str:
+        """The record as one line of JSON."""
+        return _adapter(type(self)).dump_json(self).decode()
+
+    @classmethod
+    def from_json(cls, line: str) -> Self:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            pydantic.ValidationError: It is no such record.
+        """
+        record: Self = _adapter(cls).validate_json(line)
+        return record
+
+    def to_values(self) -> dict[str, Any]:
+        """The record as JSON has it."""
+        values: dict[str, Any] = _adapter(type(self)).dump_python(self, mode="json")
+        return values
+
+
+_ADAPTERS: dict[type[Record], TypeAdapter[Any]] = {}
+"""Slow to make, so made once."""
+
+
+def _adapter(kind: type[Record]) -> TypeAdapter[Any]:
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_RECORD_CONFIG)
+class FileRecord:
     """One written file: path below the data set's folder, format name, SHA-256."""
 
     path: str
@@ -44,7 +86,8 @@ class FileRecord(Settings):
         return path
 
 
-class ImageRecord(Settings):
+@dataclass(frozen=True, slots=True, kw_only=True, config=_RECORD_CONFIG)
+class ImageRecord(Record):
     """One encrypted image and how far it is from its original, measured on the written pixels.
 
     Attributes:
@@ -150,7 +193,17 @@ class Manifest(Settings):
 
     def save(self, folder: Path) -> None:
         """Write ``manifest.json`` into ``folder``, replacing an earlier one."""
-        write_json(folder / MANIFEST_NAME, self.model_dump(mode="json"), overwrite=True)
+        write_atomically(folder / MANIFEST_NAME, self._json_parts(), overwrite=True)
+
+    def _json_parts(self) -> Iterator[bytes]:
+        """Readable JSON, image by image: all of it at once would take several times the memory of the records."""
+        frame = self.model_copy(update={"images": ()}).model_dump(mode="json")
+        before, after = json.dumps(frame, indent=2, ensure_ascii=False).rsplit("[]", 1)
+        yield before.encode()
+        for index, record in enumerate(self.images):
+            text = json.dumps(record.to_values(), indent=2, ensure_ascii=False)
+            yield (("," if index else "[") + ("\n" + text).replace("\n", "\n    ")).encode()
+        yield (("\n  ]" if self.images else "[]") + after + "\n").encode()
 
     @classmethod
     def load(cls, folder: Path) -> Manifest:

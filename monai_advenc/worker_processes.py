@@ -8,6 +8,7 @@ a thread for every core stand in each other's way.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -41,7 +42,7 @@ def compute_items(items: Dataset[Item], workers: int) -> Iterator[Item]:
         # More workers than cores are the caller's choice.
         warnings.filterwarnings("ignore", "This DataLoader will create")
         loader: DataLoader[Item] = DataLoader(
-            items, batch_size=None, num_workers=min(workers, count), worker_init_fn=_use_one_thread
+            items, batch_size=None, num_workers=min(workers, count), worker_init_fn=use_one_thread
         )
         computed = iter(loader)
     try:
@@ -67,6 +68,16 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _use_one_thread(worker: int) -> None:
+def use_one_thread(worker: int = 0) -> None:
+    """Let this process use one thread from now on.
+
+    Args:
+        worker: Its number, which makes no difference.
+    """
     torch.set_num_threads(1)
     threadpool_limits(1)
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -21,7 +21,7 @@ ROOT = PACKAGE.name
 
 LAYERS = (
     ("errors",),
-    ("files", "json_lines", "label_table", "paper", "settings", "worker_processes"),
+    ("files", "json_lines", "label_table", "overlap", "paper", "settings", "worker_processes"),
     (
         "combiners",
         "correspondence",
@@ -41,7 +41,7 @@ LAYERS = (
     ("cli",),
 )
 """From the bottom up, the modules and folders directly below the package: each imports its own layer and those before
-it. Rooms that are not built yet (distributed) have their place already."""
+it."""
 
 OWNED = ("highdicom", "matplotlib", "mlflow", "ray")
 """Packages that are optional or slow to import, and that one module each keeps from all others."""

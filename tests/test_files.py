@@ -104,3 +104,24 @@ def test_lines_are_added_after_whole_lines_only(tmp_path: Path) -> None:
 def test_checksums(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     assert sha256_of(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize("length", [1, 65535, 65536, 65537, 200000])
+def test_half_a_line_of_any_length_is_cut_off(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "lines.jsonl"
+    append_lines(path, ["one", "two" * 50000])
+    with path.open("ab") as file:
+        file.write(b"x" * length)
+    append_lines(path, ["three"])
+    assert read_lines(path) == ["one", "two" * 50000, "three"]
+    path.write_bytes(b"x" * length)
+    append_lines(path, ["first"])
+    assert read_lines(path) == ["first"]
+
+
+def test_content_in_parts_is_one_file(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "file", (bytes([digit]) * 1000 for digit in range(3)))
+    assert (tmp_path / "file").read_bytes() == b"\0" * 1000 + b"\1" * 1000 + b"\2" * 1000
+    with pytest.raises(ZeroDivisionError):
+        write_atomically(tmp_path / "other", (bytes([1 // digit]) for digit in (1, 0)))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -12,13 +12,14 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
+from monai_advenc.cli.ray_options import Ray, RayAddress, ray_workers
 from monai_advenc.cli.train_base import choose_device
 from monai_advenc.errors import IncompleteError
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from monai_advenc.datasets.encrypt_folder import EncryptionResult
+    from monai_advenc.datasets.encrypt_folder import Compute, EncryptionResult
     from monai_advenc.datasets.encryption_options import EncryptionOptions
     from monai_advenc.datasets.image_folder import ImageFolder
     from monai_advenc.key import EncryptionKey
@@ -33,13 +34,14 @@ def encrypt_and_report(
     network: nn.Module,
     encryption_options: EncryptionOptions,
     output: Output,
+    compute: Compute | None = None,
 ) -> EncryptionResult:
     """Encrypt a folder with a progress bar and say what came of it."""
     from monai_advenc.datasets.encrypt_folder import encrypt_folder
 
     encryption_options = _with_batch_size(source, network, encryption_options)
     with progress("encrypting", len(source.files)) as advance:
-        result = encrypt_folder(source, out, key, network, encryption_options, progress=advance)
+        result = encrypt_folder(source, out, key, network, encryption_options, compute=compute, progress=advance)
     budget = result.manifest.budget
     if result.failures:
         output.table("Not encrypted", ("image", "why"), [(each.id, each.message) for each in result.failures])
@@ -97,6 +99,8 @@ def encrypt(
     workers: options.Workers = None,
     precision: options.PrecisionOption = options.Precision.auto,
     device: options.Device = None,
+    ray: Ray = False,
+    ray_address: RayAddress = None,
     keep_going: options.KeepGoing = False,
     insecure_key_permissions: options.InsecureKeyPermissions = False,
     dry_run: options.DryRun = False,
@@ -123,15 +127,25 @@ def encrypt(
         gray=gray,
         region=region.value,
         precision=precision.value,
-        workers=options.worker_count(workers),
+        workers=options.worker_count(None if ray or ray_address else workers),
         keep_going=keep_going,
     )
     if dry_run:
         output.table("Would encrypt", ("class", "images"), folder.class_counts().items())
         output.result({"dry_run": True, "out": str(out), "images": folder.class_counts()})
         return
-    network = checkpoint.network.to(choose_device(device))
-    result = encrypt_and_report(folder, out, encryption_key, network, encryption_options, output)
+    compute = ray_workers(
+        ray,
+        ray_address,
+        key=key,
+        base=base,
+        workers=workers,
+        device=device,
+        insecure_key_permissions=insecure_key_permissions,
+    )
+    # With Ray the network is of use in the workers only.
+    network = checkpoint.network if compute else checkpoint.network.to(choose_device(device))
+    result = encrypt_and_report(folder, out, encryption_key, network, encryption_options, output, compute)
     output.result(summary_of(result, out))
     raise_for_failures(len(result.failures), len(folder.files))
 

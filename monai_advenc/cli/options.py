@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -152,7 +151,9 @@ def worker_count(workers: int | None) -> int:
     """The given number, or one worker for each core this process may use."""
     if workers is not None:
         return workers
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    from monai_advenc.worker_processes import available_cores
+
+    return available_cores()
 
 
 def private_folder_of(out: Path) -> Path:

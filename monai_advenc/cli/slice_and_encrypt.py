@@ -20,6 +20,7 @@ from monai_advenc.cli.encrypt import (
     summary_of,
 )
 from monai_advenc.cli.keygen import draw_key
+from monai_advenc.cli.ray_options import Ray, RayAddress, ray_workers
 from monai_advenc.cli.train_base import NETWORK_HELP, choose_device, require_enough_images, train_base_network
 from monai_advenc.errors import DatasetError, SettingsError
 
@@ -81,6 +82,8 @@ def slice_and_encrypt(
     workers: options.Workers = None,
     precision: options.PrecisionOption = options.Precision.auto,
     device: options.Device = None,
+    ray: Ray = False,
+    ray_address: RayAddress = None,
     keep_going: options.KeepGoing = False,
     insecure_key_permissions: options.InsecureKeyPermissions = False,
     dry_run: options.DryRun = False,
@@ -107,6 +110,15 @@ def slice_and_encrypt(
         output.say(f"Encrypted slices to {out}; key, base network, original slices and report to {private}.")
         output.result({"dry_run": True, "out": str(out), "private": str(private), "cases": cases.class_counts()})
         return
+    compute = ray_workers(
+        ray,
+        ray_address,
+        key=key or private / "key.json",
+        base=base or private / "base.pt",
+        workers=workers,
+        device=device,
+        insecure_key_permissions=insecure_key_permissions,
+    )
     place = choose_device(device)
     draw_options: dict[str, Any] = {
         "profile": profile,
@@ -127,7 +139,7 @@ def slice_and_encrypt(
             "give the key of this data set, or another --private to draw one"
         )
     private_slices = private / "slices"
-    worker_count = options.worker_count(workers)
+    worker_count = options.worker_count(None if compute else workers)
     failures = slices.cut_and_report(cases, settings, private_slices, worker_count, keep_going, output, "nifti")
     folder = _encryptable(private_slices, {case.id for case in cases.cases}, encryption_key)
     checkpoint = _base(base, private / "base.pt", folder, network, epochs, seed, place, output)
@@ -141,8 +153,8 @@ def slice_and_encrypt(
         workers=worker_count,
         keep_going=keep_going,
     )
-    network_there = checkpoint.network.to(place)
-    result = encrypt_and_report(folder, out, encryption_key, network_there, encryption_options, output)
+    network_there = checkpoint.network if compute else checkpoint.network.to(place)
+    result = encrypt_and_report(folder, out, encryption_key, network_there, encryption_options, output, compute)
     report = _report(private / REPORT_NAME, folder, out, checkpoint, output)
     summary = {**summary_of(result, out), "private": str(private), "report": str(report)}
     summary["failures"] += [{"id": each.id, "message": each.message} for each in failures]

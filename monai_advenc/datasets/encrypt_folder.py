@@ -2,27 +2,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Encrypting a folder of images into a folder of images: read, perturb, combine, round, write, note.
 
-Images are taken in small blocks by worker processes of one thread each. Neither the blocks nor the number of workers
-change a byte of the result.
+Images are taken in small blocks: by worker processes of one thread each, by one process that has the GPU while threads
+read ahead and write behind, or by workers elsewhere. Neither the blocks nor who computes them change a byte of the
+result.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
 from monai_advenc.datasets.encrypted_folder import EncryptedFolder
-from monai_advenc.datasets.encryption_blocks import EncryptionBlocks, Failure, SourceTags
+from monai_advenc.datasets.encryption_blocks import EncryptionBlocks, Failure, Outcome, SourceTags
 from monai_advenc.datasets.encryption_options import EncryptionOptions, run_header
 from monai_advenc.datasets.image_folder import ImageFile, ImageFolder
 from monai_advenc.errors import AdvencError, DatasetError, OutputError
 from monai_advenc.key import EncryptionKey
 from monai_advenc.manifest import ImageRecord, Manifest
-from monai_advenc.worker_processes import compute_items
+from monai_advenc.worker_processes import compute_items, one_thread
+
+Compute = Callable[[EncryptionBlocks], Generator[list[Outcome], None, None]]
+"""Computes all blocks, in any order."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ def encrypt_folder(
     network: nn.Module,
     options: EncryptionOptions,
     *,
+    compute: Compute | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> EncryptionResult:
     """Encrypt every image of a folder that is not encrypted yet.
@@ -50,6 +55,7 @@ def encrypt_folder(
         key: The encryption key.
         network: The base network.
         options: Formats, size, workers.
+        compute: Who computes the blocks; ``None``: this machine, see :func:`compute_here`.
         progress: Called with the number of images done, earlier runs' first.
 
     Returns:
@@ -66,7 +72,7 @@ def encrypt_folder(
             "give the key of this data set or draw one with keygen"
         )
     with contextlib.closing(EncryptedFolder(out, run_header(key, network, options))) as folder:
-        return _encrypt_missing(folder, source, key, network, options, progress)
+        return _encrypt_missing(folder, source, key, network, options, compute or compute_here, progress)
 
 
 def _encrypt_missing(
@@ -75,22 +81,34 @@ def _encrypt_missing(
     key: EncryptionKey,
     network: nn.Module,
     options: EncryptionOptions,
+    compute: Compute,
     progress: Callable[[int], None],
 ) -> EncryptionResult:
-    on_gpu = any(parameter.is_cuda for parameter in network.parameters())
-    workers = 0 if on_gpu else options.workers
-    blocks = EncryptionBlocks(source.files, source, folder.folder, key, network, options)
-    missing = find_missing(folder, blocks, workers)
+    everything = EncryptionBlocks(source.files, source, folder.folder, key, network, options)
+    missing = find_missing(folder, everything, everything.workers)
     progress(len(source.files) - len(missing))
     failures: list[Failure] = []
-    for outcomes in compute_items(EncryptionBlocks(missing, source, folder.folder, key, network, options), workers):
-        folder.add(outcome for outcome in outcomes if isinstance(outcome, ImageRecord))
-        failures += (outcome for outcome in outcomes if isinstance(outcome, Failure))
-        if failures and (failures[-1].fatal or not options.keep_going):
-            problem = failures[0]
-            raise (OutputError(problem.message) if problem.fatal else AdvencError(f"{problem.id}: {problem.message}"))
-        progress(len(outcomes))
+    with contextlib.closing(compute(everything.of(missing))) as done:
+        for outcomes in done:
+            folder.add(outcome for outcome in outcomes if isinstance(outcome, ImageRecord))
+            failed = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+            for problem in failed:
+                if problem.fatal:
+                    raise OutputError(problem.message)
+                if not options.keep_going:
+                    raise AdvencError(f"{problem.id}: {problem.message}")
+            failures += failed
+            progress(len(outcomes))
     return EncryptionResult(folder.finish(file.id for file in source.files), tuple(failures))
+
+
+def compute_here(blocks: EncryptionBlocks) -> Generator[list[Outcome], None, None]:
+    """Compute blocks on this machine: by worker processes on the processor, by this process alone on a GPU."""
+    if blocks.workers:
+        yield from compute_items(blocks, blocks.workers)
+    else:
+        with one_thread():
+            yield from blocks.overlapped()
 
 
 def find_missing(folder: EncryptedFolder, blocks: EncryptionBlocks, workers: int = 0) -> list[ImageFile]:

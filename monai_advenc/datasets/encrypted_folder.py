@@ -9,7 +9,6 @@ and goes on. When all is done the manifest takes the place of the journal.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from monai_advenc.files import (
     sha256_of,
     write_atomically,
 )
-from monai_advenc.json_lines import append_lines, read_lines
+from monai_advenc.json_lines import append_lines, each_line
 from monai_advenc.manifest import MANIFEST_NAME, Budget, ImageRecord, Manifest, RunHeader
 
 JOURNAL_NAME = ".journal.jsonl"
@@ -78,15 +77,17 @@ class EncryptedFolder:
         remove_temporaries(self.folder)
         if not journal.exists():
             write_atomically(journal, (self.header.model_dump_json() + "\n").encode())
-        self.records = {id_: record for id_, record in self.records.items() if self._is_intact(record)}
+        for damaged in [id_ for id_, record in self.records.items() if not self._is_intact(record)]:
+            del self.records[damaged]
 
     def _read_journal(self, journal: Path) -> None:
         # A killed run may leave half a line at the end; its image counts as not done.
         try:
-            header, *records = [json.loads(line) for line in read_lines(journal)]
-            self._require_same_run(RunHeader(**header))
-            self.records |= {record["id"]: ImageRecord(**record) for record in records}
-        except (ValueError, TypeError, ValidationError, SettingsError, KeyError):
+            lines = each_line(journal)
+            self._require_same_run(RunHeader.model_validate_json(next(lines, "")))
+            for record in map(ImageRecord.from_json, lines):
+                self.records[record.id] = record
+        except (ValueError, ValidationError, SettingsError):
             raise OutputError(f"{journal} is damaged; move {self.folder} away and start again") from None
 
     def _require_same_run(self, found: RunHeader) -> None:
@@ -117,7 +118,9 @@ class EncryptedFolder:
         """
         records = list(records)
         self.records |= {record.id: record for record in records}
-        append_lines(self.folder / JOURNAL_NAME, [record.model_dump_json() for record in records])
+        # The images are on disk; a line lost in a power cut costs making its image again, waiting costs a GPU's time.
+        lines = [record.to_json() for record in records]
+        append_lines(self.folder / JOURNAL_NAME, lines, wait_for_disk=False)
 
     def finish(self, ids: Iterable[str]) -> Manifest:
         """Write the manifest of the images ``ids``, in this order, and drop the journal."""

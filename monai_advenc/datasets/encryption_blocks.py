@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from monai_advenc.fidelity import SMALLEST_SIDE, measure_fidelity
 from monai_advenc.files import write_atomically
 from monai_advenc.key import EncryptionKey
 from monai_advenc.manifest import FileRecord, ImageRecord
+from monai_advenc.overlap import overlapped
 from monai_advenc.quantization import coarsest_levels
 from monai_advenc.regions import REGIONS
 from monai_advenc.volumes.nifti import read_slice_affine
@@ -36,6 +38,33 @@ class Failure:
     id: str
     message: str
     fatal: bool = False
+
+
+@dataclass(frozen=True)
+class Original:
+    """An image as it is encrypted, ``(C, H, W)``, and the region ``(1, H, W)`` that may change; ``None``: all of it."""
+
+    file: ImageFile
+    image: Tensor
+    region: Tensor | None
+
+    @property
+    def id(self) -> str:
+        """The image's id."""
+        return self.file.id
+
+
+@dataclass(frozen=True)
+class Encrypted:
+    """An image and its encrypted pixels ``(C, H, W)``, not written yet."""
+
+    original: Original
+    encrypted: Tensor
+
+    @property
+    def id(self) -> str:
+        """The image's id."""
+        return self.original.id
 
 
 Outcome = ImageRecord | Failure
@@ -63,23 +92,62 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
         self.block_size = max(1, options.batch_size // key.correspondence.num_targets)
         self._prepared = PreparedNetworks(options.precision)
 
+    @property
+    def workers(self) -> int:
+        """Worker processes to use: as many as the options say, and none where the network is on a GPU."""
+        on_gpu = any(parameter.is_cuda for parameter in self.network.parameters())
+        return 0 if on_gpu else self.options.workers
+
+    def of(self, files: Sequence[ImageFile]) -> EncryptionBlocks:
+        """Blocks of other images, otherwise the same, with networks that are prepared already."""
+        other = copy.copy(self)
+        other.files = files
+        return other
+
     def __len__(self) -> int:
         return (len(self.files) + self.block_size - 1) // self.block_size
 
     def __getitem__(self, block: int) -> list[Outcome]:
-        files = self.files[block * self.block_size : (block + 1) * self.block_size]
-        outcomes: dict[str, Outcome] = {}
-        by_shape: dict[tuple[int, ...], list[tuple[ImageFile, Tensor, Tensor | None]]] = {}
-        for file in files:
-            try:
-                image, region = self.read(file)
-                by_shape.setdefault(tuple(image.shape), []).append((file, image, region))
-            except AdvencError as error:
-                outcomes[file.id] = Failure(file.id, str(error))
+        return self.write_block(self.perturb_block(self.read_block(block)))
+
+    def overlapped(self) -> Iterator[list[Outcome]]:
+        """All blocks in order, the files of some read and written while others are perturbed: the same outcomes."""
+        return overlapped(range(len(self)), self.read_block, self.perturb_block, self.write_block)
+
+    def read_block(self, block: int) -> list[Original | Failure]:
+        """Read the images of one block."""
+        return [
+            self._read_or_fail(file) for file in self.files[block * self.block_size : (block + 1) * self.block_size]
+        ]
+
+    def _read_or_fail(self, file: ImageFile) -> Original | Failure:
+        try:
+            return Original(file, *self.read(file))
+        except AdvencError as error:
+            return Failure(file.id, str(error))
+
+    def perturb_block(self, block: Sequence[Original | Failure]) -> list[Encrypted | Failure]:
+        """Encrypt what was read, images of one shape together."""
+        done: dict[str, Encrypted | Failure] = {each.id: each for each in block if isinstance(each, Failure)}
+        by_shape: dict[tuple[int, ...], list[Original]] = {}
+        for each in block:
+            if isinstance(each, Original):
+                by_shape.setdefault(tuple(each.image.shape), []).append(each)
         for shape, group in by_shape.items():
-            for outcome in self._encrypt(shape, group):
-                outcomes[outcome.id] = outcome
-        return [outcomes[file.id] for file in files]
+            done |= {each.id: each for each in self._encrypt(shape, group)}
+        return [done[each.id] for each in block]
+
+    def write_block(self, block: Sequence[Encrypted | Failure]) -> list[Outcome]:
+        """Write what was encrypted."""
+        return [each if isinstance(each, Failure) else self._write_or_fail(each) for each in block]
+
+    def _write_or_fail(self, done: Encrypted) -> Outcome:
+        original = done.original
+        try:
+            tag = self.tag_of(original.image, original.region)
+            return self.write(original.file, original.image, done.encrypted, tag)
+        except AdvencError as error:
+            return Failure(done.id, str(error), fatal=isinstance(error, OutputError))
 
     def read(self, file: ImageFile) -> tuple[Tensor, Tensor | None]:
         """The image as it is encrypted, ``(C, H, W)``, and the region that may change."""
@@ -99,32 +167,24 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
         content = image.cpu().numpy().tobytes() + (b"" if region is None else region.cpu().numpy().tobytes())
         return self.key.tag("source", content)[:16]
 
-    def _encrypt(
-        self, shape: tuple[int, ...], group: Sequence[tuple[ImageFile, Tensor, Tensor | None]]
-    ) -> list[Outcome]:
-        files = [file for file, _, _ in group]
+    def _encrypt(self, shape: tuple[int, ...], group: Sequence[Original]) -> list[Encrypted | Failure]:
         device = next(self.network.parameters()).device
-        images = torch.stack([image for _, image, _ in group]).to(device)
-        regions = [region for _, _, region in group if region is not None]
-        labels = torch.tensor([file.label for file in files], device=device)
+        regions = [each.region for each in group if each.region is not None]
         try:
             encrypted = encrypt_batch(
                 self.key,
                 self._prepared.get(self.network, shape),
-                images,
-                labels,
+                torch.stack([each.image for each in group]).to(device),
+                torch.tensor([each.file.label for each in group], device=device),
                 regions=torch.stack(regions).to(device) if regions else None,
                 levels=coarsest_levels(self.options.formats),
                 batch_size=self.options.batch_size,
             )
-            tags = [self.tag_of(image, region) for _, image, region in group]
-            return [self.write(*row) for row in zip(files, images.cpu(), encrypted.cpu(), tags, strict=True)]
-        except OutputError as error:
-            return [Failure(file.id, str(error), fatal=True) for file in files]
         except AdvencError as error:
             if len(group) > 1:  # One image's defect must not cost its neighbors.
-                return [outcome for each in group for outcome in self._encrypt(shape, [each])]
-            return [Failure(file.id, str(error)) for file in files]
+                return [done for each in group for done in self._encrypt(shape, [each])]
+            return [Failure(group[0].id, str(error))]
+        return [Encrypted(*row) for row in zip(group, encrypted.cpu(), strict=True)]
 
     def write(self, file: ImageFile, original: Tensor, encrypted: Tensor, source_tag: str) -> ImageRecord:
         """Write the files of one encrypted image and measure them against its original, both ``(C, H, W)``."""

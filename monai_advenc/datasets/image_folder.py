@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from monai_advenc.datasets.image_file import (
     IMAGE_SUFFIXES,
@@ -36,7 +35,7 @@ _LONGEST_PATH = 1000
 PATIENT_TABLE = "patients.csv"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageFile:
     """One image file.
 
@@ -166,28 +165,33 @@ def load_image_set(
     Raises:
         ImageError: An image cannot be read, or differs in shape from the first.
     """
-    images: list[Tensor] = []
-    masks: list[Tensor] = []
-    for file in folder.files:
+    images = masks = torch.empty(0)
+    with_mask = 0
+    for row, file in enumerate(folder.files):
         image = read_image(file.path)
         image = to_gray(image) if gray else image
         image = image if size is None else resize_image(image, size)
-        if images and image.shape != images[0].shape:
+        if row == 0:
+            # Filled one by one: a list to be stacked at the end would take the memory twice.
+            images = image.new_empty(len(folder.files), *image.shape)
+            masks = torch.empty(len(folder.files), 1, *image.shape[1:], dtype=torch.bool)
+        if image.shape != images.shape[1:]:
             raise ImageError(
-                f"{file.path} has shape {tuple(image.shape)}, {folder.files[0].path} has {tuple(images[0].shape)}; "
+                f"{file.path} has shape {tuple(image.shape)}, {folder.files[0].path} has {tuple(images.shape[1:])}; "
                 "give --size to resize all, and --gray if some have colors"
             )
-        images.append(image)
+        images[row] = image
         if file.mask_path is not None:
             mask = read_region(file.mask_path)
-            masks.append(mask if size is None else resize_image(mask.float(), size) > 0)
+            masks[row] = mask if size is None else resize_image(mask.float(), size) > 0
+            with_mask += 1
         progress(1)
     return ImageSet(
-        torch.stack(images),
+        images,
         torch.tensor([file.label for file in folder.files]),
         tuple(file.id for file in folder.files),
         folder.classes,
-        torch.stack(masks) if len(masks) == len(images) else None,
+        masks if with_mask == len(images) else None,
         patients_of(folder.files),
     )
 

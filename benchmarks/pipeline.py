@@ -1,0 +1,121 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Where the time of ``encrypt`` goes: what a worker does with 320x320 images and ResNet-18, under cProfile.
+
+    python -m benchmarks.pipeline [--steps 10] [--images 12] [--json pipeline.json]
+
+One process and one thread do everything one after the other, as each worker process does: reading, perturbing,
+rounding, writing both default formats with fsync, reading back, measuring, the journal and the manifest. With few steps
+the share of the perturbation is smaller than with the paper's 100: the default here is the harder case. A network is
+made ready once a process, so that its share goes down with the number of images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import json
+import math
+import platform
+import pstats
+import tempfile
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from monai_advenc import encryption
+from monai_advenc.acceleration import PreparedNetworks
+from monai_advenc.datasets import encrypted_folder, encryption_blocks
+from monai_advenc.datasets.encrypt_folder import encrypt_folder
+from monai_advenc.datasets.encryption_blocks import EncryptionBlocks, Outcome
+from monai_advenc.datasets.encryption_options import EncryptionOptions
+from monai_advenc.datasets.image_folder import find_images
+from monai_advenc.datasets.phantom import PHANTOM_CLASSES, write_phantoms
+from monai_advenc.key import EncryptionKey
+from monai_advenc.networks import get_network
+from monai_advenc.perturbation import Augmentation, PerturbationSettings
+from monai_advenc.volumes.cases import find_cases
+from monai_advenc.volumes.cross_section import SliceSettings
+from monai_advenc.volumes.slice_folder import slice_cases
+
+SIDE = 320
+STAGES: dict[str, tuple[Callable[..., Any], ...]] = {
+    "perturbation": (encryption.perturb,),
+    "network made ready": (PreparedNetworks.get,),
+    "combining, rounding": (encryption.combine_versions,),
+    "reading": (EncryptionBlocks.read_block,),
+    "encoding": (encryption_blocks.encode_image,),
+    "measuring": (encryption_blocks.measure_fidelity,),
+    "journal and manifest": (encrypted_folder.EncryptedFolder.add, encrypted_folder.EncryptedFolder.finish),
+}
+"""Functions that do not call each other, and whose time is counted with all that they call."""
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--images", type=int, default=12)
+    parser.add_argument("--network", default="resnet18")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    total, seconds = measure(options.network, options.images, options.steps)
+    shares = {name: round(spent / total, 4) for name, spent in seconds.items()}
+    shares["everything else"] = round(1 - sum(shares.values()), 4)
+    found = {
+        "network": options.network,
+        "side": SIDE,
+        "images": options.images,
+        "targets": 2,
+        "steps": options.steps,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "share": shares,
+    }
+    text = json.dumps(found, indent=2)
+    print(text)
+    if options.json:
+        options.json.write_text(text + "\n", encoding="utf-8")
+
+
+def measure(network: str, count: int, steps: int) -> tuple[float, dict[str, float]]:
+    """Seconds of encrypting ``count`` phantom slices, and those of each stage."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_phantoms(folder / "volumes", math.ceil(count / len(PHANTOM_CLASSES)), seed=0, shape=(SIDE, SIDE, 8))
+        cases = find_cases(folder / "volumes").cases[:count]
+        slice_cases(cases, SliceSettings(size=SIDE), folder / "slices")
+        classes = sorted(PHANTOM_CLASSES)
+        # The paper's radius for MRI and our default's views.
+        settings = PerturbationSettings(
+            radius=2, step_size=2.5 * 2 / steps, steps=steps, reference_side=SIDE, augmentation=Augmentation()
+        )
+        key = EncryptionKey.draw(classes, settings, seed=1)
+        base = get_network(network, len(classes), 1, SIDE, seed=0).eval()
+        source = find_images(folder / "slices", classes)
+        encryption_options = EncryptionOptions(formats=("nifti", "png16"))
+        profile = cProfile.Profile()
+        profile.runcall(encrypt_folder, source, folder / "out", key, base, encryption_options, compute=one_by_one)
+    statistics = pstats.Stats(profile)
+    times = {place: entry[3] for place, entry in statistics.stats.items()}  # type: ignore[attr-defined]
+    seconds = {stage: sum(times[place_of(each)] for each in functions) for stage, functions in STAGES.items()}
+    return times[place_of(encrypt_folder)], seconds
+
+
+def one_by_one(blocks: EncryptionBlocks) -> Generator[list[Outcome], None, None]:
+    """What one worker does."""
+    for block in range(len(blocks)):
+        yield blocks[block]
+
+
+def place_of(function: Callable[..., Any]) -> tuple[str, int, str]:
+    """How the profiler names a function."""
+    code = function.__code__
+    return code.co_filename, code.co_firstlineno, code.co_name
+
+
+if __name__ == "__main__":
+    main()
