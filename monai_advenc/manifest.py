@@ -201,6 +201,8 @@ class RunHeader(Settings):
         run_tag: Keyed checksum of the base network and the options that change pixels.
         classes: Class names.
         norm: Geometry of the ball.
+        schedule: How the lengths of the steps go, as in
+            :class:`monai_advenc.perturbation.PerturbationSettings`; it says nothing of where they led.
         formats: File formats.
         software: Versions of the packages that decide the bytes.
     """
@@ -210,6 +212,7 @@ class RunHeader(Settings):
     run_tag: str
     classes: tuple[str, ...]
     norm: str
+    schedule: str = "fixed"
     formats: tuple[str, ...]
     software: dict[str, str]
 

@@ -33,7 +33,7 @@ LAYERS = (
         "quantization",
         "regions",
     ),
-    ("acceleration", "encryption", "networks", "volumes"),
+    ("acceleration", "encryption", "frozen_convolution", "networks", "volumes"),
     ("datasets", "inferer", "training", "transforms"),
     ("attackers", "evaluation", "reader_study"),
     ("distributed", "report", "tracking"),

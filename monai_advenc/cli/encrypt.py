@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,6 +44,7 @@ def encrypt_and_report(
     """Encrypt a folder with a progress bar and say what came of it."""
     from monai_advenc.datasets.encrypt_folder import encrypt_folder
 
+    encryption_options = _with_batch_size(source, network, encryption_options)
     with progress("encrypting", len(source.files)) as advance:
         result = encrypt_folder(source, out, key, network, encryption_options, compute=compute, progress=advance)
     budget = result.manifest.budget
@@ -53,6 +55,18 @@ def encrypt_and_report(
         f"PSNR {budget.psnr_db.mean:.1f} dB on average, {budget.rms_gray_levels.mean:.2f} gray levels of 255."
     )
     return result
+
+
+def _with_batch_size(source: ImageFolder, network: nn.Module, given: EncryptionOptions) -> EncryptionOptions:
+    """On a GPU, as many versions in a pass as its memory holds of images like the first."""
+    from monai_advenc.acceleration import versions_per_pass
+    from monai_advenc.datasets.image_file import read_image
+
+    if next(network.parameters()).device.type != "cuda":
+        return given
+    channels, height, width = read_image(source.files[0].path).shape
+    shape = (1 if given.gray else channels, given.size or height, given.size or width)
+    return replace(given, batch_size=versions_per_pass(network, shape))
 
 
 def summary_of(result: EncryptionResult, out: Path) -> dict[str, Any]:

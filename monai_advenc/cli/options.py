@@ -30,6 +30,13 @@ PROFILE_COMBINERS = {
 }
 
 
+class StepSchedule(str, Enum):
+    """How the lengths of PGD steps go."""
+
+    paper = "paper"
+    fast = "fast"
+
+
 class FileFormat(str, Enum):
     """Files to write for each image."""
 
@@ -112,13 +119,24 @@ RadiusAt = Annotated[
         rich_help_panel=_KEY_PANEL,
     ),
 ]
-Steps = Annotated[int, typer.Option(min=1, help="PGD steps.", rich_help_panel=_KEY_PANEL)]
+ScheduleOption = Annotated[
+    StepSchedule,
+    typer.Option(
+        "--schedule",
+        help="paper: many steps of one length. fast (ours): few steps, the first across the ball and each shorter.",
+        rich_help_panel=_KEY_PANEL,
+    ),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(min=1, help="PGD steps.", show_default="100, or 15 if fast", rich_help_panel=_KEY_PANEL),
+]
 StepSize = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Length of a step.",
-        show_default="radius / 20, or 2.5 radius / steps if that is more",
+        help="Length of a step; of the first one if fast.",
+        show_default="radius / 20, or 2.5 radius / steps if that is more; 2 radius if fast",
         rich_help_panel=_KEY_PANEL,
     ),
 ]
@@ -132,7 +150,7 @@ KeySeed = Annotated[
     ),
 ]
 
-RADIUS, RADIUS_AT, STEPS = paper.MRI_RADIUS, paper.MRI_SIDE, paper.STEPS
+RADIUS, RADIUS_AT = paper.MRI_RADIUS, paper.MRI_SIDE
 
 
 def worker_count(workers: int | None) -> int:

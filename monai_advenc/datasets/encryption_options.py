@@ -88,6 +88,7 @@ def run_header(key: EncryptionKey, network: nn.Module, options: EncryptionOption
         run_tag=key.tag("run", repr(deciding).encode())[:32],
         classes=key.classes,
         norm=key.perturbation.norm,
+        schedule=key.perturbation.schedule,
         formats=options.formats,
         software=software_versions(),
     )

@@ -16,6 +16,7 @@ import torch
 from monai_advenc.datasets.image_folder import find_images
 from monai_advenc.evaluation.verification import verify_folder
 from monai_advenc.key import EncryptionKey
+from monai_advenc.perturbation import FAST_STEPS
 from monai_advenc.volumes.slice_writer import encode_image
 from tests.integration.conftest import World
 
@@ -96,6 +97,18 @@ def test_the_paper_in_three_profiles(world: World, run: Run, tmp_path: Path) -> 
         assert settings.reference_side == 320
     assert run("keygen", tmp_path / "ours.json", "--classes", "a,b,c").exit_code == 0
     assert EncryptionKey.load(tmp_path / "ours.json").perturbation.augmentation is not None
+
+
+def test_the_schedule_decides_steps_that_are_not_given(run: Run, tmp_path: Path) -> None:
+    def drawn(name: str, *given: object) -> tuple[str, int, float]:
+        assert run("keygen", tmp_path / name, "--classes", "a,b,c", "--radius", 3, *given).exit_code == 0
+        settings = EncryptionKey.load(tmp_path / name).perturbation
+        return settings.schedule, settings.steps, settings.step_size
+
+    assert drawn("paper.json") == ("fixed", 100, pytest.approx(0.15))
+    assert drawn("shorter.json", "--steps", 10) == ("fixed", 10, pytest.approx(0.75))
+    assert drawn("fast.json", "--schedule", "fast") == ("cosine", FAST_STEPS, 6)
+    assert drawn("own.json", "--schedule", "fast", "--steps", 8, "--step-size", 2) == ("cosine", 8, 2)
 
 
 def test_the_correspondences_of_the_paper_by_name(run: Run, tmp_path: Path) -> None:
