@@ -36,8 +36,11 @@ test: $(INSTALLED)  ## All tests but the slow ones
 test-slow: $(INSTALLED)  ## All tests
 	$(BIN)/python -m pytest -q -m "slow or not slow"
 
-bench: $(INSTALLED)  ## What preparing a network gains in speed: ratios from one interleaved run
-	$(BIN)/python -m benchmarks
+bench: $(INSTALLED)  ## Speed beside torchattacks, Foolbox and ART; with data: make bench BENCH="--cifar10 ... --slices ..."
+	$(PIP_INSTALL) --no-build-isolation -e '.[bench]'
+	# It asks for torchvision, which nothing that is measured here needs.
+	$(PIP_INSTALL) --no-deps torchattacks
+	$(BIN)/python -m benchmarks $(BENCH)
 
 clean:  ## Remove what these commands made
 	rm -rf $(VENV) demo-out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

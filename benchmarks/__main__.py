@@ -1,94 +1,111 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""How much preparing a network for PGD gains: ratios from one interleaved run, on one thread.
+"""Speed of perturbation beside torchattacks, Foolbox and ART: ratios from one interleaved run, equal results first.
 
-    python -m benchmarks
+    python -m benchmarks --cifar10 CIFAR10 --slices SLICES --out results/benchmarks.json
 
-Seconds depend on the machine and on what else it does; the ratio of two things measured in turn does much less, so
-only ratios are printed. The final loss is compared first: a faster result must be the same result.
+CIFAR10 is CIFAR-10 as its authors publish it, SLICES a folder with train/<class>/ and test/<class>/. Base networks are
+trained on them once and kept in --bases. Without the images the networks are untrained: ratios of equal steps hold, the
+losses of the fast schedule mean nothing. On two quiet cores it takes a quarter of an hour without the images, an hour
+and a half with them; what was measured is kept, and the same command goes on. --quick takes a minute.
+
+Seconds depend on the machine and on what else it does; the ratio of two things measured in turn does much less. The
+page is drawn from the stored numbers alone: python -m benchmarks --draw results/benchmarks.json
 """
 
 from __future__ import annotations
 
-import statistics
-import time
+import argparse
+import json
+import os
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
-from torch import Tensor, nn
-from torch.nn import functional
 
-from monai_advenc.acceleration import prepare
-from monai_advenc.networks import get_network
-from monai_advenc.perturbation import PerturbationSettings, perturb
+from benchmarks.cases import build_case, untrained_case
+from benchmarks.comparison import compare
+from benchmarks.growth import measure_growth, measure_pipeline, measure_training
+from benchmarks.page import draw_page
+from benchmarks.peers import installed_peers
+from monai_advenc.acceleration import computes_in_bf16
+from monai_advenc.files import write_json
+from monai_advenc.manifest import software_versions
 
-REPEATS = 7
-STEPS = 5
-CASES = (("resnet_small", 1, 64, 16), ("resnet18", 3, 32, 16), ("resnet18", 1, 224, 4))
-"""Network, channels, image side, images in a batch."""
+BATCHES = {"cifar10": 32, "slices": 6}
+FAST_STEPS = (10, 15, 20, 25)
 
 
 def main() -> None:
-    """Measure and print."""
-    torch.set_num_threads(1)
-    table = Table(title=f"Speed of {STEPS} PGD steps against the plain network, median of {REPEATS} (min to max)")
-    for column in ("network", "images", "prepared fp32", "prepared bf16", "loss, plain", "loss, fp32", "loss, bf16"):
-        table.add_column(column)
-    for name, channels, side, batch in CASES:
-        table.add_row(*measure_case(name, channels, side, batch))
-    Console().print(table)
+    """Measure what is missing, store it part by part, draw."""
+    options = _options()
+    if options.draw is None:
+        torch.set_num_threads(options.threads)
+        _measure_missing(options)
+    for path in draw_page(options.draw or options.out, options.page):
+        print(f"wrote {path}")
 
 
-def measure_case(name: str, channels: int, side: int, batch: int) -> list[str]:
-    """One row of the table."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.rand(batch, channels, side, side, generator=generator)
-    targets = torch.arange(batch) % 5
-    plain = with_running_statistics(get_network(name, 5, channels, side), images)
-    settings = PerturbationSettings(radius=2, step_size=0.4, steps=STEPS, reference_side=320)
-    networks = {
-        "plain": plain,
-        "fp32": prepare(plain, (channels, side, side), precision="fp32"),
-        "bf16": prepare(plain, (channels, side, side), precision="bf16"),
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cifar10", type=Path, help="CIFAR-10: folder or archive")
+    parser.add_argument("--slices", type=Path, help="folder with train/<class>/ and test/<class>/")
+    parser.add_argument("--bases", type=Path, default=Path("build/bases"), help="where trained base networks are kept")
+    parser.add_argument("--out", type=Path, default=Path("build/benchmarks.json"), help="where the numbers go")
+    parser.add_argument("--page", type=Path, default=Path("build/benchmarks.md"), help="where the page goes")
+    parser.add_argument("--draw", type=Path, metavar="JSON", help="only draw the page from these numbers")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each thing is measured")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="tiny networks and few steps, to see that all of it works")
+    return parser.parse_args()
+
+
+def _measure_missing(options: argparse.Namespace) -> None:
+    frame = {
+        "quick": options.quick,
+        "rounds": options.rounds,
+        "environment": {
+            "threads": options.threads,
+            "cores": os.cpu_count(),
+            "bf16": computes_in_bf16(torch.device("cpu")),
+            "capability": torch.backends.cpu.get_cpu_capability(),
+            "software": {**software_versions(), **installed_peers()},
+        },
     }
-    runs = {key: lambda n=network: perturb(n, images, targets, settings) for key, network in networks.items()}
-    losses = {key: final_loss(plain, run(), targets) for key, run in runs.items()}
-    ratios = interleaved_ratios(runs, REPEATS)
-    return [
-        name,
-        f"{batch} x {channels} x {side} x {side}",
-        *(f"{statistics.median(r):.2f} ({min(r):.2f} to {max(r):.2f})" for r in (ratios["fp32"], ratios["bf16"])),
-        *(f"{losses[key]:.4f}" for key in ("plain", "fp32", "bf16")),
-    ]
+    content: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else dict(frame)
+    if {name: content.get(name) for name in frame} != frame:
+        raise SystemExit(
+            f"{options.out} was measured with other options or versions; move it away, or give another --out"
+        )
+    parts: dict[str, Callable[[], object]] = {
+        "cifar10": lambda: _compare("cifar10", options.cifar10, options),
+        "slices": lambda: _compare("slices", options.slices, options),
+        "growth": lambda: measure_growth(options.quick, options.rounds, _say),
+        "pipeline": lambda: measure_pipeline(options.quick, options.rounds, _say),
+        "training": lambda: measure_training(options.quick, options.rounds, _say),
+    }
+    for name, measure in parts.items():
+        if name not in content:
+            content[name] = measure()
+            write_json(options.out, content, overwrite=True)
+            _say(f"{name}: stored in {options.out}")
 
 
-def with_running_statistics(network: nn.Module, images: Tensor) -> nn.Module:
-    """The network in evaluation mode, its batch norm having seen images once."""
-    with torch.no_grad():
-        network.train()(images)
-    return network.eval()
+def _compare(name: str, source: Path | None, options: argparse.Namespace) -> dict[str, Any]:
+    if options.quick:
+        case = untrained_case(name, "resnet_small", side=32, count=8)
+        return compare(case, steps=4, fast_steps=(2,), rounds=options.rounds, batch=4, say=_say)
+    case = build_case(name, source, options.bases, _say)
+    # Without trained weights there is nothing to learn from a hundred steps that ten do not tell.
+    steps, fast = (100, FAST_STEPS) if source else (10, ())
+    return compare(case, steps=steps, fast_steps=fast, rounds=options.rounds, batch=BATCHES[name], say=_say)
 
 
-def final_loss(network: nn.Module, perturbed: Tensor, targets: Tensor) -> float:
-    """Cross entropy toward the targets by the plain network."""
-    with torch.no_grad():
-        return functional.cross_entropy(network(perturbed), targets).item()
-
-
-def interleaved_ratios(runs: dict[str, Callable[[], Tensor]], repeats: int) -> dict[str, list[float]]:
-    """How many times faster than the plain network each run is, pair by pair."""
-    ratios: dict[str, list[float]] = {key: [] for key in runs}
-    for _ in range(repeats):
-        seconds = {}
-        for key, run in runs.items():
-            start = time.perf_counter()
-            run()
-            seconds[key] = time.perf_counter() - start
-        for key in runs:
-            ratios[key].append(seconds["plain"] / seconds[key])
-    return ratios
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

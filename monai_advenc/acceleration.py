@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A network made ready for PGD: a frozen evaluation copy, convolutions folded with batch norm, channels-last, bf16.
+"""A network made ready for PGD: a frozen evaluation copy, batch norm folded, channels-last, weights packed, bf16.
 
 Perturbing an image costs one forward and one backward pass a step and nothing else, so this is where the time goes.
 The caller's network is never touched. Pixels, steps and projections stay float32; only the network's own arithmetic
@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import copy
 import warnings
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 from torch.nn import functional
 
+from monai_advenc.encryption import BATCH_SIZE
 from monai_advenc.errors import NetworkError, SettingsError
+from monai_advenc.frozen_convolution import freeze_convolutions
 from monai_advenc.perturbation import target_gradient
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -28,14 +30,20 @@ MIN_GRADIENT_COSINE = 0.99
 
 PROBE_IMAGES = 4
 
+LARGEST_BATCH = 256
+"""Beyond it a GPU gains little; and while memory allows it, every run takes the same batch, hence the same bytes."""
+
+SHARE_OF_FREE_MEMORY = 0.7
+
 
 class PreparedNetwork(nn.Module):
     """Takes float32 images and returns float32 logits; computes in the chosen precision in between."""
 
-    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, network: nn.Module, dtype: torch.dtype, *, compiled: bool = False) -> None:
         super().__init__()
         # torch's annotations know no memory format here.
-        self.network = network.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: Any = torch.compile(network, dynamic=False) if compiled else freeze_convolutions(network)
         self.dtype = dtype
         self.eval()
 
@@ -50,7 +58,9 @@ class PreparedNetwork(nn.Module):
         return logits.float()
 
 
-def prepare(network: nn.Module, image_shape: tuple[int, int, int], *, precision: Precision = "auto") -> PreparedNetwork:
+def prepare(
+    network: nn.Module, image_shape: tuple[int, int, int], *, precision: Precision = "auto", compiled: bool = False
+) -> PreparedNetwork:
     """Make a network ready for perturbing images of one shape.
 
     Args:
@@ -60,6 +70,8 @@ def prepare(network: nn.Module, image_shape: tuple[int, int, int], *, precision:
         precision: ``"bf16"``, ``"fp32"``, or ``"auto"``: bf16 where the device computes in it natively and the
             gradients agree with float32 on a probe. The probe depends on nothing but the network and the shape, so
             every worker, resumed run and pipeline comes to the same choice.
+        compiled: Leave the rest to ``torch.compile``. Takes up to a minute before the first step; on a CPU it gains
+            nothing over the default. Another way to the same result, up to rounding.
 
     Raises:
         NetworkError: The network does not take images of that shape.
@@ -71,12 +83,12 @@ def prepare(network: nn.Module, image_shape: tuple[int, int, int], *, precision:
         raise SettingsError(f"unknown precision {precision!r}; choose auto, fp32 or bf16")
     folded = fold_batch_norm(network)
     if precision == "bf16":
-        return PreparedNetwork(folded, torch.bfloat16)
-    exact = PreparedNetwork(folded, torch.float32)
+        return PreparedNetwork(folded, torch.bfloat16, compiled=compiled)
+    exact = PreparedNetwork(copy.deepcopy(folded), torch.float32, compiled=compiled)
     _require_fit(exact, image_shape)
     if precision == "fp32" or not computes_in_bf16(_device_of(network)):
         return exact
-    fast = PreparedNetwork(copy.deepcopy(folded), torch.bfloat16)
+    fast = PreparedNetwork(folded, torch.bfloat16, compiled=compiled)
     return fast if gradient_cosine(exact, fast, image_shape) >= MIN_GRADIENT_COSINE else exact
 
 
@@ -119,6 +131,40 @@ def computes_in_bf16(device: torch.device) -> bool:
     if device.type != "cpu":
         return False
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def versions_per_pass(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
+    """How many images should go through a network together, for encryption's ``batch_size``.
+
+    Returns:
+        On a CPU :data:`monai_advenc.encryption.BATCH_SIZE`. On a GPU the largest power of two up to
+        :data:`LARGEST_BATCH` whose gradients fit into the free memory.
+
+    Raises:
+        NetworkError: Not even :data:`monai_advenc.encryption.BATCH_SIZE` images fit.
+    """
+    device = _device_of(network)
+    if device.type != "cuda":
+        return BATCH_SIZE
+    images = torch.zeros(BATCH_SIZE, *image_shape, device=device)
+    targets = torch.zeros(BATCH_SIZE, dtype=torch.int64, device=device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    try:
+        target_gradient(network, images, targets)
+    except torch.cuda.OutOfMemoryError:
+        raise NetworkError(
+            f"{BATCH_SIZE} images of shape {image_shape} do not fit into the GPU; free memory, or use --device cpu"
+        ) from None
+    used = torch.cuda.max_memory_allocated(device) - before
+    reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return largest_batch(torch.cuda.mem_get_info(device)[0] + reserved, used / BATCH_SIZE)
+
+
+def largest_batch(free: float, per_image: float) -> int:
+    """The largest power of two of images that fit into memory, both in bytes, within what is sensible."""
+    fitting = int(SHARE_OF_FREE_MEMORY * free / max(per_image, 1))
+    return min(LARGEST_BATCH, max(BATCH_SIZE, 1 << max(0, fitting.bit_length() - 1)))
 
 
 def gradient_cosine(one: nn.Module, other: nn.Module, image_shape: tuple[int, int, int]) -> float:

@@ -73,7 +73,13 @@ def perturb_toward_targets(
 
 
 def combine_versions(
-    key: EncryptionKey, images: Tensor, versions: Tensor, labels: Tensor, *, levels: int | None = None
+    key: EncryptionKey,
+    images: Tensor,
+    versions: Tensor,
+    labels: Tensor,
+    *,
+    levels: int | None = None,
+    unit: Tensor | None = None,
 ) -> Tensor:
     """Join the versions of each image as the key says and round them to a file's grid.
 
@@ -82,7 +88,9 @@ def combine_versions(
         images: Originals ``(N, C, H, W)``.
         versions: What :func:`perturb_toward_targets` returned for them.
         labels: True classes ``(N,)``.
-        levels: Steps of the file's grid; ``None``: no rounding.
+        levels: Steps of the file's grid (PNG).
+        unit: ``(N,)``: size of one stored unit on the [0, 1] scale, for files on whose own grid the originals lie
+            (DICOM, scaled NIfTI). Without ``levels`` and ``unit``: no rounding.
 
     Returns:
         Encrypted images ``(N, C, H, W)``, each within the key's radius of its original.
@@ -91,7 +99,7 @@ def combine_versions(
     settings = key.perturbation.at_size(*images.shape[-2:])
     seeds = key.image_seeds("layout", images)
     combined = combine(key.combiner, images, versions, labels, radius=settings.radius, norm=settings.norm, seeds=seeds)
-    return round_to_grid(combined, images, levels=levels, radius=settings.radius, norm=settings.norm)
+    return round_to_grid(combined, images, levels=levels, unit=unit, radius=settings.radius, norm=settings.norm)
 
 
 def encrypt_batch(
@@ -102,6 +110,7 @@ def encrypt_batch(
     *,
     regions: Tensor | None = None,
     levels: int | None = None,
+    unit: Tensor | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> Tensor:
     """Encrypt images (section 4.1): from originals to what is written to files.
@@ -115,7 +124,10 @@ def encrypt_batch(
         labels: True classes ``(N,)``, int64, in the order of ``key.classes``.
         regions: Binary masks ``(N, 1, H, W)`` of the pixels that may change; others keep their value, up to the
             file's grid.
-        levels: Steps of the output file's grid (255 for 8-bit); ``None`` keeps float32.
+        levels: Steps of the output file's grid (255 for 8-bit PNG).
+        unit: ``(N,)``: size of one stored unit on the [0, 1] scale, for files on whose own grid the originals lie
+            (12 and 16-bit DICOM, NIfTI with a slope); a pixel then changes by whole units, and one that does not
+            change stays bit for bit what it was. Without ``levels`` and ``unit`` the result is float32.
         batch_size: Versions per pass; results are the same bytes only for the same batch size.
 
     Returns:
@@ -125,12 +137,13 @@ def encrypt_batch(
         DatasetError: A label that the key has no class for.
         ImageError: NaN, values outside [0, 1], or a grid too coarse for the radius.
         NetworkError: The network is in training mode or does not fit.
+        SettingsError: Both ``levels`` and ``unit``.
 
     Example:
         >>> encrypted = encrypt_batch(key, prepare(base, (1, 320, 320)), images, labels, levels=65535)
     """
     versions = perturb_toward_targets(key, network, images, labels, regions=regions, batch_size=batch_size)
-    return combine_versions(key, images, versions, labels, levels=levels)
+    return combine_versions(key, images, versions, labels, levels=levels, unit=unit)
 
 
 def _check_labels(key: EncryptionKey, labels: Tensor) -> None:

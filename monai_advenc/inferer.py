@@ -50,7 +50,13 @@ class EncryptionInferer(Inferer):
         self._prepared = PreparedNetworks(precision)
 
     def __call__(  # type: ignore[override]  # A base network is a module, not any callable: it is copied and folded.
-        self, inputs: Tensor, network: nn.Module, *args: Any, target: Tensor | None = None, **kwargs: Any
+        self,
+        inputs: Tensor,
+        network: nn.Module,
+        *args: Any,
+        target: Tensor | None = None,
+        unit: Tensor | None = None,
+        **kwargs: Any,
     ) -> Tensor:
         """Encrypt.
 
@@ -59,6 +65,8 @@ class EncryptionInferer(Inferer):
             network: The base network.
             args: Not used.
             target: True classes ``(N,)``.
+            unit: Size of one stored unit of each image ``(N,)``, instead of ``levels``, for originals on their files'
+                own grid; see :func:`monai_advenc.encrypt_batch`.
             kwargs: Not used.
 
         Returns:
@@ -78,6 +86,9 @@ class EncryptionInferer(Inferer):
             images,
             torch.as_tensor(target, device=images.device).as_subclass(torch.Tensor).long().flatten(),
             levels=self.levels,
+            unit=None
+            if unit is None
+            else torch.as_tensor(unit, dtype=torch.float64).as_subclass(torch.Tensor).flatten(),
             batch_size=self.batch_size,
         )
         return inputs.new_empty(0).to(encrypted.dtype) if not len(inputs) else _like(encrypted, inputs)

@@ -13,7 +13,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError, field_validator
@@ -36,7 +36,7 @@ _RECORD_CONFIG = ConfigDict(extra="forbid")
 
 
 class Record:
-    """What journal and manifest hold for each image, as dataclasses with slots: models take three times the memory."""
+    """What a manifest holds for each image or volume, as dataclasses with slots: models take three times the memory."""
 
     __slots__ = ()
 
@@ -117,6 +117,42 @@ class ImageRecord(Record):
     source_tag: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, config=_RECORD_CONFIG)
+class SliceRecord(Record):
+    """One encrypted slice of a volume: its index along the RAS axis, and the distances of :class:`ImageRecord`."""
+
+    index: int
+    radius: float
+    l2: float
+    linf: float
+    rms_gray_levels: float
+    psnr_db: float
+    ssim: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_RECORD_CONFIG)
+class VolumeRecord(Record):
+    """One volume of which slices were encrypted.
+
+    Attributes:
+        id: Unique within the data set.
+        label: Class name.
+        files: What was written: one NIfTI file, or one DICOM file for each slice, encrypted or not.
+        plane: Direction of the slices.
+        slices: The encrypted slices, measured on the written files.
+        left_alone: How many slices are as they were, to the last stored value.
+        source_tag: Keyed checksum of the stored values and of what was to be encrypted.
+    """
+
+    id: str
+    label: str
+    files: tuple[FileRecord, ...]
+    plane: str
+    slices: tuple[SliceRecord, ...]
+    left_alone: int
+    source_tag: str
+
+
 class Distribution(Settings):
     """Minimum, mean, median, 95th percentile and maximum of one quantity over the images."""
 
@@ -150,8 +186,8 @@ class Budget(Settings):
     ssim: Distribution
 
     @classmethod
-    def of(cls, norm: str, images: Sequence[ImageRecord]) -> Budget:
-        """Summarize the records of all images."""
+    def of(cls, norm: str, images: Sequence[ImageRecord | SliceRecord]) -> Budget:
+        """Summarize the records of all images or slices."""
         quantities = ("l2", "rms_gray_levels", "psnr_db", "ssim")
         return cls(norm=norm, **{name: Distribution.of([getattr(i, name) for i in images]) for name in quantities})
 
@@ -165,6 +201,8 @@ class RunHeader(Settings):
         run_tag: Keyed checksum of the base network and the options that change pixels.
         classes: Class names.
         norm: Geometry of the ball.
+        schedule: How the lengths of the steps go, as in
+            :class:`monai_advenc.perturbation.PerturbationSettings`; it says nothing of where they led.
         formats: File formats.
         software: Versions of the packages that decide the bytes.
     """
@@ -174,36 +212,34 @@ class RunHeader(Settings):
     run_tag: str
     classes: tuple[str, ...]
     norm: str
+    schedule: str = "fixed"
     formats: tuple[str, ...]
     software: dict[str, str]
 
 
-class Manifest(Settings):
-    """The content of ``manifest.json``."""
+class _Saved(Settings):
+    """What both kinds of manifest have in common: a file of their folder."""
 
-    format: Literal["monai-advenc manifest"] = "monai-advenc manifest"
-    format_version: Literal[1] = 1
-    notice: str = NOTICE
-    header: RunHeader
-    budget: Budget
-    images: tuple[ImageRecord, ...]
+    _records_field: ClassVar[str]
+    """Name of the field that holds the records, the last one."""
 
     def save(self, folder: Path) -> None:
         """Write ``manifest.json`` into ``folder``, replacing an earlier one."""
         write_atomically(folder / MANIFEST_NAME, self._json_parts(), overwrite=True)
 
     def _json_parts(self) -> Iterator[bytes]:
-        """Readable JSON, image by image: all of it at once would take several times the memory of the records."""
-        frame = self.model_copy(update={"images": ()}).model_dump(mode="json")
+        """Readable JSON, record by record: all of it at once would take several times the memory of the records."""
+        records: tuple[Record, ...] = getattr(self, self._records_field)
+        frame = self.model_copy(update={self._records_field: ()}).model_dump(mode="json")
         before, after = json.dumps(frame, indent=2, ensure_ascii=False).rsplit("[]", 1)
         yield before.encode()
-        for index, record in enumerate(self.images):
+        for index, record in enumerate(records):
             text = json.dumps(record.to_values(), indent=2, ensure_ascii=False)
             yield (("," if index else "[") + ("\n" + text).replace("\n", "\n    ")).encode()
-        yield (("\n  ]" if self.images else "[]") + after + "\n").encode()
+        yield (("\n  ]" if records else "[]") + after + "\n").encode()
 
     @classmethod
-    def load(cls, folder: Path) -> Manifest:
+    def load(cls, folder: Path) -> Self:
         """Read ``manifest.json`` in ``folder``.
 
         Raises:
@@ -219,10 +255,45 @@ class Manifest(Settings):
             raise VerificationError(f"{path} is damaged ({problem}); get the data set again") from None
 
 
+class Manifest(_Saved):
+    """The content of ``manifest.json`` of encrypted images."""
+
+    _records_field = "images"
+
+    format: Literal["monai-advenc manifest"] = "monai-advenc manifest"
+    format_version: Literal[1] = 1
+    notice: str = NOTICE
+    header: RunHeader
+    budget: Budget
+    images: tuple[ImageRecord, ...]
+
+
+class VolumeManifest(_Saved):
+    """The content of ``manifest.json`` of encrypted volumes; the budget is over the encrypted slices."""
+
+    _records_field = "volumes"
+
+    format: Literal["monai-advenc volume manifest"] = "monai-advenc volume manifest"
+    format_version: Literal[1] = 1
+    notice: str = NOTICE
+    header: RunHeader
+    budget: Budget
+    volumes: tuple[VolumeRecord, ...]
+
+
+def holds_volumes(folder: Path) -> bool:
+    """Whether the manifest in ``folder``, if there is one, is of volumes."""
+    try:
+        content = json.loads((folder / MANIFEST_NAME).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("format") == "monai-advenc volume manifest"
+
+
 def software_versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide the bytes of an encrypted image."""
     versions = {"python": platform.python_version()}
-    for package in ("monai-advenc", "torch", "monai", "numpy", "pillow", "nibabel"):
+    for package in ("monai-advenc", "torch", "monai", "numpy", "pillow", "nibabel", "pydicom"):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:

@@ -1,17 +1,26 @@
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from monai_advenc.acceleration import (
+    LARGEST_BATCH,
     MIN_GRADIENT_COSINE,
+    Precision,
     computes_in_bf16,
     fold_batch_norm,
     gradient_cosine,
+    largest_batch,
     prepare,
+    versions_per_pass,
 )
+from monai_advenc.encryption import BATCH_SIZE
 from monai_advenc.errors import NetworkError, SettingsError
+from monai_advenc.perturbation import PerturbationSettings, perturb
 from tests.conftest import tiny_network
 
 
@@ -80,6 +89,60 @@ def test_auto_falls_back_to_fp32_when_bf16_gradients_are_wrong(monkeypatch: pyte
 def test_preparing_twice_changes_nothing(network: nn.Module) -> None:
     prepared = prepare(network, (1, 32, 32))
     assert prepare(prepared, (1, 32, 32)) is prepared
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_usual_first_layer_and_wide_layers_keep_their_gradients(precision: Precision) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Sequential(
+            nn.Conv2d(1, 128, 7, stride=2, padding=3),
+            nn.BatchNorm2d(128),
+            nn.ReLU(),
+            nn.Conv2d(128, 128, 3, padding=1),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(512, 5),
+        ).eval()
+    prepared = prepare(network, (1, 31, 45), precision=precision)
+    assert gradient_cosine(network, prepared, (1, 31, 45)) > (0.9999 if precision == "fp32" else 0.98)
+
+
+def test_a_prepared_network_can_be_copied_and_sent_after_use(network: nn.Module, images: Tensor) -> None:
+    prepared = prepare(network, (1, 32, 32))
+    expected = prepared(images)
+    for twin in (copy.deepcopy(prepared), pickle.loads(pickle.dumps(prepared))):
+        assert torch.equal(twin(images), expected)
+
+
+def test_as_many_images_go_through_together_as_memory_allows() -> None:
+    assert largest_batch(1e12, 1e6) == LARGEST_BATCH
+    assert largest_batch(1e9, 1e7) == 64
+    assert largest_batch(1e6, 1e7) == BATCH_SIZE
+    assert versions_per_pass(tiny_network(), (1, 32, 32)) == BATCH_SIZE
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_gpu_takes_larger_batches_and_gives_the_same_images_up_to_rounding(
+    network: nn.Module, images: Tensor
+) -> None:
+    there = copy.deepcopy(network).cuda()
+    prepared = prepare(there, (1, 32, 32), precision="fp32")
+    assert versions_per_pass(prepared, (1, 32, 32)) > BATCH_SIZE
+    plan = PerturbationSettings(radius=1, step_size=0.2, steps=5)
+    targets = torch.arange(8) % 5
+    on_gpu = perturb(prepared, images.cuda(), targets.cuda(), plan)
+    torch.testing.assert_close(on_gpu.cpu(), perturb(network, images, targets, plan), atol=1e-3, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf"
+)  # torch's compiler looks there.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # And uses what is on its way out.
+def test_a_compiled_network_has_the_same_gradients(network: nn.Module) -> None:
+    compiled = prepare(network, (1, 32, 32), precision="fp32", compiled=True)
+    assert gradient_cosine(network, compiled, (1, 32, 32)) > 0.9999
 
 
 def test_one_image_gets_the_same_logits_in_any_position(network: nn.Module, images: Tensor) -> None:

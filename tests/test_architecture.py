@@ -33,7 +33,7 @@ LAYERS = (
         "quantization",
         "regions",
     ),
-    ("acceleration", "encryption", "networks", "volumes"),
+    ("acceleration", "encryption", "frozen_convolution", "networks", "volumes"),
     ("datasets", "inferer", "training", "transforms"),
     ("attackers", "evaluation", "reader_study"),
     ("distributed", "report", "tracking"),
@@ -43,7 +43,7 @@ LAYERS = (
 """From the bottom up, the modules and folders directly below the package: each imports its own layer and those before
 it."""
 
-OWNED = ("highdicom", "matplotlib", "mlflow", "ray")
+OWNED = ("dicomanonymizer", "highdicom", "matplotlib", "mlflow", "ray")
 """Packages that are optional or slow to import, and that one module each keeps from all others."""
 
 HEAVY = ("torch", "monai", "mlflow", "matplotlib", "nibabel")

@@ -94,6 +94,23 @@ def test_regions_hold_through_combining_and_rounding(base: nn.Module, images: Te
         assert (encrypted[regions] != images[regions]).any()
 
 
+def test_files_on_their_own_grid_get_whole_units_and_keep_the_rest(
+    base: nn.Module, images: Tensor, labels: Tensor
+) -> None:
+    units = torch.tensor([1 / 4095, 1 / 1000] * 4, dtype=torch.float64)
+    integers = (images.double() / units[:, None, None, None]).round()
+    images = (integers * units[:, None, None, None]).float()
+    regions = torch.zeros(8, 1, 32, 32, dtype=torch.bool)
+    regions[..., 4:28, 4:28] = True
+    for combiner in COMBINERS:
+        encrypted = encrypt_batch(make_key(combiner), base, images, labels, regions=regions, unit=units)
+        steps = encrypted.double() / units[:, None, None, None]
+        assert (steps - steps.round()).abs().max() < 1e-3
+        assert torch.equal(encrypted[~regions], images[~regions])
+        assert (encrypted != images).flatten(1).any(dim=1).all()
+        assert ((encrypted.double() - images.double()).flatten(1).norm(dim=1) <= 1).all()
+
+
 def test_no_images_give_no_images(base: nn.Module) -> None:
     empty = encrypt_batch(make_key(), base, torch.empty(0, 1, 32, 32), torch.empty(0, dtype=torch.int64), levels=255)
     assert empty.shape == (0, 1, 32, 32)

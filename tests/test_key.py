@@ -63,6 +63,41 @@ def test_a_seed_reproduces_the_key_and_no_seed_never_does() -> None:
     assert draw().layout_secret != draw().layout_secret
 
 
+def test_a_key_of_before_there_were_schedules_loads_and_keeps_its_id(tmp_path: Path) -> None:
+    written = {
+        "format_version": 1,
+        "created": "1970-01-01T00:00:00Z",
+        "classes": ["a", "b", "c"],
+        "correspondence": {"targets": [[2, 1], [0, 2], [1, 0]]},
+        "combiner": {"name": "horizontal-concat", "ratios": [[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]},
+        "perturbation": {
+            "norm": "l2",
+            "radius": 2.0,
+            "step_size": 0.1,
+            "steps": 100,
+            "reference_side": 320,
+            "augmentation": {"max_shift": 0.05, "flip": True},
+        },
+        "layout_secret": "489397ab46068deb111ed3775abc1b92520c14cd0feda4db226d62a954b92d97",
+        "recipient": None,
+    }
+    path = tmp_path / "key.json"
+    path.write_text(json.dumps(written))
+    path.chmod(0o600)
+    key = EncryptionKey.load(path)
+    assert key.perturbation.schedule == "fixed"
+    assert key.key_id == "b97fb4c8d76c4428"
+    assert json.loads(json.dumps(key.model_dump(mode="json"))) == written
+
+
+def test_the_schedule_is_part_of_what_the_id_names(tmp_path: Path) -> None:
+    fixed = draw(seed=7)
+    fast = EncryptionKey.draw(CLASSES, PERTURBATION.model_copy(update={"schedule": "cosine"}), seed=7)
+    assert fixed.key_id != fast.key_id
+    fast.save(tmp_path / "key.json")
+    assert EncryptionKey.load(tmp_path / "key.json") == fast
+
+
 @pytest.mark.parametrize("name", CORRESPONDENCES)
 def test_the_correspondences_of_the_paper_are_there_as_printed(name: str) -> None:
     assert ClassCorrespondence.from_paper(name).targets == CORRESPONDENCES[name]

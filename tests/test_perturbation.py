@@ -16,7 +16,7 @@ SEEDS = list(range(10, 18))
 
 
 def pgd(radius: float = 0.5, steps: int = 8, **options: object) -> PerturbationSettings:
-    return PerturbationSettings(radius=radius, step_size=radius / 3, steps=steps, **options)  # type: ignore[arg-type]
+    return PerturbationSettings(**{"radius": radius, "step_size": radius / 3, "steps": steps, **options})  # type: ignore[arg-type]
 
 
 def distance(perturbed: Tensor, images: Tensor, norm: str) -> Tensor:
@@ -172,9 +172,38 @@ def test_the_radius_scales_with_the_side_so_that_the_rms_stays() -> None:
     assert paper.at_size(320, 320).radius == pytest.approx(2)
 
 
+def test_a_cosine_schedule_shrinks_from_the_first_step_to_a_hundredth_of_it() -> None:
+    lengths = [pgd(step_size=4, steps=15, schedule="cosine").length_of(step) for step in range(15)]
+    assert lengths[0] == pytest.approx(4)
+    assert lengths[-1] == pytest.approx(0.04)
+    assert lengths == sorted(lengths, reverse=True)
+    assert {pgd(step_size=4, steps=15).length_of(step) for step in range(15)} == {4}
+    assert pgd(step_size=4, steps=1, schedule="cosine").length_of(0) == pytest.approx(4)
+
+
+def test_few_cosine_steps_go_at_least_as_far_toward_the_target_as_many_fixed_ones(
+    network: nn.Module, images: Tensor
+) -> None:
+    def loss(plan: PerturbationSettings) -> float:
+        perturbed = perturb(network, images[:4], TARGETS[:4], plan)
+        return functional.cross_entropy(network(perturbed), TARGETS[:4]).item()
+
+    many = loss(pgd(radius=1, step_size=0.05, steps=100))
+    assert loss(pgd(radius=1, step_size=2, steps=15, schedule="cosine")) <= many + 0.01
+    assert loss(pgd(radius=1, step_size=0.05, steps=15)) > many + 0.01
+
+
+def test_a_fixed_schedule_is_not_written_so_that_older_keys_keep_their_id() -> None:
+    assert "schedule" not in pgd().model_dump()
+    assert pgd(schedule="cosine").model_dump()["schedule"] == "cosine"
+    for plan in (pgd(), pgd(schedule="cosine")):
+        assert PerturbationSettings(**plan.model_dump()) == plan
+
+
 @pytest.mark.parametrize(
     "values",
     [
+        {"schedule": "linear"},
         {"radius": 0},
         {"radius": float("inf")},
         {"step_size": -1},

@@ -4,8 +4,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
-from monai_advenc.errors import ImageError
+from monai_advenc.errors import ImageError, SettingsError
 from monai_advenc.perturbation import GEOMETRIES
 from monai_advenc.quantization import coarsest_levels, round_to_grid
 
@@ -37,11 +38,51 @@ def test_rounded_images_lie_on_the_grid_in_the_ball_and_in_range(
     assert rounded.max() <= 1
 
 
-def test_nearest_rounding_is_kept_where_it_is_inside() -> None:
-    originals = torch.rand(2, 1, 8, 8)
-    images = (originals + 0.01 * torch.randn_like(originals)).clamp(0, 1)
-    rounded = round_to_grid(images, originals, levels=255, radius=10)
-    assert torch.equal(rounded, ((images.double() * 255).round() / 255).float())
+@pytest.mark.parametrize("levels", [255, 65535])
+def test_nearest_rounding_is_kept_where_it_is_inside_and_swallows_nothing(levels: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    originals = torch.rand(2, 1, 32, 32, generator=generator).mul(0.8).add(0.1).mul(levels).round() / levels
+    images = originals + 0.3 / levels * torch.tensor([4.0, 5.0])[:, None, None, None]  # 1.2 and 1.5 steps everywhere
+    rounded = round_to_grid(images, originals, levels=levels, radius=10)
+    naive = round_to_grid(images, originals, levels=levels, radius=10, rounding="naive")
+    assert torch.equal(naive, ((images.double() * levels).round() / levels).float())
+    assert torch.equal(rounded[1], naive[1])
+    assert (rounded[0] - originals[0]).norm() <= (images[0] - originals[0]).norm() * (1 + 1e-6)
+
+
+def test_a_perturbation_fainter_than_a_step_keeps_its_length() -> None:
+    generator = torch.Generator().manual_seed(0)
+    originals = torch.rand(2, 1, 64, 64, generator=generator).mul(0.8).add(0.1).mul(255).round() / 255
+    images = originals + 0.1 / 255 * torch.randn(2, 1, 64, 64, generator=generator)
+    assert torch.equal(round_to_grid(images, originals, levels=255, radius=1, rounding="naive"), originals)
+    rounded = round_to_grid(images, originals, levels=255, radius=1)
+    before, after = (images - originals).flatten(1), (rounded - originals).flatten(1)
+    assert (after.norm(dim=1) <= before.norm(dim=1) * (1 + 1e-6)).all()
+    assert (after.norm(dim=1) >= 0.9 * before.norm(dim=1)).all()
+    assert torch.cosine_similarity(before, after).min() > 0.2
+
+
+@settings(max_examples=60, deadline=None)
+@given(rms=st.floats(0.2, 4), dither=st.floats(0, 1), shrink=st.floats(0.5, 1.1), seed=st.integers(0, 1000))
+def test_no_grid_image_as_long_goes_farther_along_the_perturbation(
+    rms: float, dither: float, shrink: float, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    originals = torch.rand(1, 1, 16, 16, generator=generator).mul(0.5).add(0.25).mul(255).round() / 255
+    change = torch.randn(1, 1, 16, 16, generator=generator)
+    change = change / change.norm() * rms * 16 / 255
+    rounded = round_to_grid(originals + change, originals, levels=255, radius=rms * 16 / 255)
+    wish = change.double() * 255
+    ours = ((rounded - originals).double() * 255).round()
+    other = (shrink * wish + dither * (torch.rand(wish.shape, generator=generator) - 0.5)).round()
+    if other.norm() <= ours.norm():
+        assert (wish * other).sum() <= (wish * ours).sum() + 1e-3
+
+
+def test_an_unknown_rounding_is_refused() -> None:
+    images = torch.rand(1, 1, 8, 8)
+    with pytest.raises(SettingsError, match="fit, naive"):
+        round_to_grid(images, images, levels=255, radius=1, rounding="dither")
 
 
 def test_most_of_the_perturbation_survives_rounding_at_the_edge_of_the_ball() -> None:
@@ -92,3 +133,58 @@ def test_all_formats_hold_the_pixels_of_the_coarsest() -> None:
     assert coarsest_levels(("nifti", "png16")) == 65535
     assert coarsest_levels(("nifti",)) is None
     assert coarsest_levels(("png16", "png8")) == 255
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    stored=st.integers(8, 70000),
+    radius=st.floats(0.05, 3),
+    norm=st.sampled_from(["l2", "linf"]),
+    share_of_range=st.floats(0.3, 1),
+    seed=st.integers(0, 1000),
+)
+def test_files_on_their_own_grid_change_by_whole_units_in_the_ball_and_in_range(
+    stored: int, radius: float, norm: str, share_of_range: float, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    # What a reader makes of integers 0 to stored, some of the range unused; the ends occur.
+    unit = share_of_range / stored
+    offset = (1 - share_of_range) * torch.rand((), generator=generator, dtype=torch.float64)
+    integers = torch.randint(-stored // 4, stored + stored // 4, (3, 1, 12, 12), generator=generator).clamp(0, stored)
+
+    def read(values: Tensor) -> Tensor:
+        return (offset + values * unit).float()
+
+    originals = read(integers)
+    mask = torch.rand(3, 1, 12, 12, generator=generator) < 0.7
+    change = torch.randn(originals.shape, generator=generator) * mask
+    images = (originals + change / GEOMETRIES[norm].length(change)[:, None, None, None] * radius).clamp(0, 1)
+    units = torch.full((3,), unit, dtype=torch.float64)
+    try:
+        rounded = round_to_grid(images, originals, unit=units, radius=radius, norm=norm, mask=mask)
+    except ImageError:
+        assert unit > radius
+        return
+    written = ((rounded.double() - offset) / unit).round()
+    assert torch.equal(rounded[~mask], originals[~mask])
+    assert torch.equal(written[~mask].long(), integers[~mask])
+    assert ((read(written) - rounded).abs() <= 2**-23).all()
+    assert (GEOMETRIES[norm].length(read(written).double() - originals.double()) <= radius).all()
+    assert rounded.min() >= 0
+    assert rounded.max() <= 1
+
+
+def test_each_image_has_its_own_unit() -> None:
+    originals = torch.full((2, 1, 8, 8), 0.5)
+    images = originals + 0.11
+    rounded = round_to_grid(images, originals, unit=torch.tensor([0.1, 0.02]), radius=10)
+    assert torch.allclose(rounded[:, 0, 0, 0], torch.tensor([0.6, 0.62]))
+
+
+def test_one_grid_a_file() -> None:
+    images = torch.rand(1, 1, 8, 8)
+    with pytest.raises(SettingsError, match="not both"):
+        round_to_grid(images, images, levels=255, unit=torch.tensor([0.1]), radius=1)
+    for unit in (torch.tensor([0.1, 0.1]), torch.tensor([0.0]), torch.tensor([float("nan")])):
+        with pytest.raises(SettingsError, match="unit"):
+            round_to_grid(images, images, unit=unit, radius=1)

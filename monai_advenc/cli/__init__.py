@@ -11,6 +11,7 @@ from monai_advenc.cli.application import app, main
 from monai_advenc.cli.attack import attack
 from monai_advenc.cli.demo import demo
 from monai_advenc.cli.encrypt import encrypt
+from monai_advenc.cli.encrypt_volume import encrypt_volume
 from monai_advenc.cli.evaluate import evaluate
 from monai_advenc.cli.fidelity import fidelity
 from monai_advenc.cli.keygen import keygen
@@ -29,6 +30,7 @@ app.command("slice")(slice_volumes)
 app.command("train-base")(train_base)
 app.command("keygen")(keygen)
 app.command("encrypt")(encrypt)
+app.command("encrypt-volume")(encrypt_volume)
 app.command("verify")(verify)
 app.command("evaluate")(evaluate)
 app.command("fidelity")(fidelity)

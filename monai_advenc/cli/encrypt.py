@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
+from monai_advenc.cli.identity import IdentityOption, choose_identity, warn_of_burned_in_text
 from monai_advenc.cli.ray_options import Ray, RayAddress, ray_workers
 from monai_advenc.cli.train_base import choose_device
 from monai_advenc.errors import IncompleteError
@@ -22,8 +24,12 @@ if TYPE_CHECKING:
     from monai_advenc.datasets.encryption_options import EncryptionOptions
     from monai_advenc.datasets.image_folder import ImageFolder
     from monai_advenc.key import EncryptionKey
+    from monai_advenc.training.checkpoint import Checkpoint
 
 DEFAULT_FORMATS = (options.FileFormat.nifti, options.FileFormat.png16)
+
+REPORT_IMAGES = 40
+"""Images of the report's table on exports, spread over the data set: each is shown to the base network 20 times."""
 
 
 def encrypt_and_report(
@@ -38,6 +44,7 @@ def encrypt_and_report(
     """Encrypt a folder with a progress bar and say what came of it."""
     from monai_advenc.datasets.encrypt_folder import encrypt_folder
 
+    encryption_options = _with_batch_size(source, network, encryption_options)
     with progress("encrypting", len(source.files)) as advance:
         result = encrypt_folder(source, out, key, network, encryption_options, compute=compute, progress=advance)
     budget = result.manifest.budget
@@ -48,6 +55,18 @@ def encrypt_and_report(
         f"PSNR {budget.psnr_db.mean:.1f} dB on average, {budget.rms_gray_levels.mean:.2f} gray levels of 255."
     )
     return result
+
+
+def _with_batch_size(source: ImageFolder, network: nn.Module, given: EncryptionOptions) -> EncryptionOptions:
+    """On a GPU, as many versions in a pass as its memory holds of images like the first."""
+    from monai_advenc.acceleration import versions_per_pass
+    from monai_advenc.datasets.image_file import read_image
+
+    if next(network.parameters()).device.type != "cuda":
+        return given
+    channels, height, width = read_image(source.files[0].path).shape
+    shape = (1 if given.gray else channels, given.size or height, given.size or width)
+    return replace(given, batch_size=versions_per_pass(network, shape))
 
 
 def summary_of(result: EncryptionResult, out: Path) -> dict[str, Any]:
@@ -80,7 +99,16 @@ def encrypt(
         int | None, typer.Option(min=16, help="Resize images to this side.", show_default="as they are")
     ] = None,
     gray: options.Gray = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a page (HTML) with pictures, the budget and what survives export. It shows originals: keep it "
+            "outside the folder that is shared.",
+            dir_okay=False,
+        ),
+    ] = None,
     file_format: options.Formats = None,
+    identity: IdentityOption = None,
     region: options.RegionOption = options.Region.all,
     workers: options.Workers = None,
     precision: options.PrecisionOption = options.Precision.auto,
@@ -92,7 +120,7 @@ def encrypt(
     dry_run: options.DryRun = False,
     json: options.Json = False,
 ) -> None:
-    """Encrypt a folder of labeled images (PNG, JPEG, TIFF, NIfTI slices, npy; gray or RGB).
+    """Encrypt a folder of labeled images (PNG, JPEG, TIFF, NIfTI slices, npy, single DICOM images; gray or RGB).
 
     Each image is perturbed toward the secret targets of its class and written with a manifest that verify checks.
     Killed half-way, the same command goes on, and the result is the same to the last byte.
@@ -112,6 +140,7 @@ def encrypt(
         size=size,
         gray=gray,
         region=region.value,
+        identity=choose_identity(identity, writes_dicom=options.FileFormat.dicom in (file_format or ())),
         precision=precision.value,
         workers=options.worker_count(None if ray or ray_address else workers),
         keep_going=keep_going,
@@ -120,6 +149,9 @@ def encrypt(
         output.table("Would encrypt", ("class", "images"), folder.class_counts().items())
         output.result({"dry_run": True, "out": str(out), "images": folder.class_counts()})
         return
+    require_place(report, out, encryption_key.key_id)
+    if options.FileFormat.dicom in (file_format or ()):
+        warn_of_burned_in_text((file.path for file in folder.files), encryption_options.identity or "keep", output)
     compute = ray_workers(
         ray,
         ray_address,
@@ -132,7 +164,10 @@ def encrypt(
     # With Ray the network is of use in the workers only.
     network = checkpoint.network if compute else checkpoint.network.to(choose_device(device))
     result = encrypt_and_report(folder, out, encryption_key, network, encryption_options, output, compute)
-    output.result(summary_of(result, out))
+    summary = summary_of(result, out)
+    if report is not None:
+        summary["report"] = str(write_report(report, folder, out, checkpoint, encryption_key, output))
+    output.result(summary)
     raise_for_failures(len(result.failures), len(folder.files))
 
 
@@ -145,3 +180,39 @@ def require_classes(classes: tuple[str, ...], key: EncryptionKey) -> None:
             f"the base network knows the classes {', '.join(classes)}, the key {', '.join(key.classes)}; "
             "give a base trained on this data set"
         )
+
+
+def require_place(report: Path | None, out: Path, key_id: str) -> None:
+    """Raise :class:`OutputError` if a page with originals would be shared, or would take the place of another file."""
+    from monai_advenc.errors import OutputError
+
+    if report is None:
+        return
+    if out.resolve() in report.resolve().parents:
+        raise OutputError(f"{report} lies in {out}, which is shared, and shows originals; choose a place outside")
+    # The page of an earlier run with this key is written anew.
+    if report.exists() and f"Key {key_id}".encode() not in report.read_bytes():
+        raise OutputError(f"{report} exists already and is not of an earlier run; choose another --report")
+
+
+def write_report(
+    path: Path, folder: ImageFolder, out: Path, checkpoint: Checkpoint, key: EncryptionKey, output: Output
+) -> Path:
+    """One page with pictures of every class, the budget and what survives; it shows originals, so it stays private."""
+    from monai_advenc.evaluation.survival import survival_of_folder
+    from monai_advenc.files import write_atomically
+    from monai_advenc.manifest import Manifest
+    from monai_advenc.report import encryption_report
+
+    facts = {"base network": checkpoint.name, "images": str(len(folder.files))}
+    if "validation_accuracy" in checkpoint.notes:
+        facts["base network, right on images kept aside"] = f"{float(checkpoint.notes['validation_accuracy']):.1%}"
+    count = min(len(Manifest.load(out).images), REPORT_IMAGES)
+    with progress("exporting", count) as advance:
+        survivals = survival_of_folder(
+            out, checkpoint.network, key, originals=folder, most=REPORT_IMAGES, progress=advance
+        )
+    page = encryption_report(folder, out, survivals=survivals, facts=facts)
+    write_atomically(path, page.encode(), overwrite=True)
+    output.say(f"Wrote {path}: originals, encrypted slices, their difference, and what survives export.")
+    return path

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,7 +26,8 @@ def draw_key(
     correspondence: str | None = None,
     radius: float = options.RADIUS,
     radius_at: int = options.RADIUS_AT,
-    steps: int = options.STEPS,
+    schedule: options.StepSchedule = options.StepSchedule.paper,
+    steps: int | None = None,
     step_size: float | None = None,
     recipient: str | None = None,
     seed: int | None = None,
@@ -34,15 +35,11 @@ def draw_key(
     """Draw a key from a profile and the options that refine it."""
     from monai_advenc.correspondence import ClassCorrespondence
     from monai_advenc.key import EncryptionKey
-    from monai_advenc.paper import MRI_RADIUS, STEP_SIZE
     from monai_advenc.perturbation import Augmentation, PerturbationSettings
 
-    # The paper's step is a twentieth of its radius; fewer steps must be longer to cross the ball.
-    default_step = radius * max(STEP_SIZE / MRI_RADIUS, 2.5 / steps)
     perturbation = PerturbationSettings(
         radius=radius,
-        step_size=default_step if step_size is None else step_size,
-        steps=steps,
+        **_step_settings(schedule, radius, steps, step_size),
         reference_side=radius_at or None,
         augmentation=Augmentation() if profile is options.Profile.default else None,
     )
@@ -54,6 +51,26 @@ def draw_key(
         recipient=recipient,
         seed=seed,
     )
+
+
+def _step_settings(
+    schedule: options.StepSchedule, radius: float, steps: int | None, step_size: float | None
+) -> dict[str, Any]:
+    """Number, length and schedule of the steps: what was asked for, else what the schedule takes."""
+    from monai_advenc.paper import MRI_RADIUS, STEP_SIZE, STEPS
+    from monai_advenc.perturbation import FAST_STEPS
+
+    if schedule is options.StepSchedule.fast:
+        default_steps, default_size, name = FAST_STEPS, 2 * radius, "cosine"
+    else:
+        default_steps, name = STEPS, "fixed"
+        # The paper's step is a twentieth of its radius; fewer steps must be longer to cross the ball.
+        default_size = radius * max(STEP_SIZE / MRI_RADIUS, 2.5 / (steps or STEPS))
+    return {
+        "schedule": name,
+        "steps": steps or default_steps,
+        "step_size": default_size if step_size is None else step_size,
+    }
 
 
 def keygen(
@@ -83,7 +100,8 @@ def keygen(
     ] = None,
     radius: options.Radius = options.RADIUS,
     radius_at: options.RadiusAt = options.RADIUS_AT,
-    steps: options.Steps = options.STEPS,
+    schedule: options.ScheduleOption = options.StepSchedule.paper,
+    steps: options.Steps = None,
     step_size: options.StepSize = None,
     recipient: options.Recipient = None,
     key_seed: options.KeySeed = None,
@@ -109,6 +127,7 @@ def keygen(
         correspondence=correspondence,
         radius=radius,
         radius_at=radius_at,
+        schedule=schedule,
         steps=steps,
         step_size=step_size,
         recipient=recipient,

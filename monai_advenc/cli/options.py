@@ -30,12 +30,20 @@ PROFILE_COMBINERS = {
 }
 
 
+class StepSchedule(str, Enum):
+    """How the lengths of PGD steps go."""
+
+    paper = "paper"
+    fast = "fast"
+
+
 class FileFormat(str, Enum):
     """Files to write for each image."""
 
     nifti = "nifti"
     png16 = "png16"
     png8 = "png8"
+    dicom = "dicom"
 
 
 class Region(str, Enum):
@@ -78,7 +86,12 @@ Device = Annotated[
 ]
 Formats = Annotated[
     list[FileFormat] | None,
-    typer.Option("--format", help="Files to write for each image; may be given twice.", show_default="nifti and png16"),
+    typer.Option(
+        "--format",
+        help="Files to write for each image; may be given twice. dicom: derived objects of DICOM images, on their own "
+        "integers (see --identity); with nifti at most.",
+        show_default="nifti and png16",
+    ),
 ]
 RegionOption = Annotated[
     Region,
@@ -106,13 +119,24 @@ RadiusAt = Annotated[
         rich_help_panel=_KEY_PANEL,
     ),
 ]
-Steps = Annotated[int, typer.Option(min=1, help="PGD steps.", rich_help_panel=_KEY_PANEL)]
+ScheduleOption = Annotated[
+    StepSchedule,
+    typer.Option(
+        "--schedule",
+        help="paper: many steps of one length. fast (ours): few steps, the first across the ball and each shorter.",
+        rich_help_panel=_KEY_PANEL,
+    ),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(min=1, help="PGD steps.", show_default="100, or 15 if fast", rich_help_panel=_KEY_PANEL),
+]
 StepSize = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Length of a step.",
-        show_default="radius / 20, or 2.5 radius / steps if that is more",
+        help="Length of a step; of the first one if fast.",
+        show_default="radius / 20, or 2.5 radius / steps if that is more; 2 radius if fast",
         rich_help_panel=_KEY_PANEL,
     ),
 ]
@@ -126,7 +150,7 @@ KeySeed = Annotated[
     ),
 ]
 
-RADIUS, RADIUS_AT, STEPS = paper.MRI_RADIUS, paper.MRI_SIDE, paper.STEPS
+RADIUS, RADIUS_AT = paper.MRI_RADIUS, paper.MRI_SIDE
 
 
 def worker_count(workers: int | None) -> int:

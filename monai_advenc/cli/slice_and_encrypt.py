@@ -18,8 +18,16 @@ from monai_advenc.cli.encrypt import (
     raise_for_failures,
     require_classes,
     summary_of,
+    write_report,
+)
+from monai_advenc.cli.identity import (
+    IdentityOption,
+    choose_identity,
+    name_without_identity,
+    warn_of_burned_in_text,
 )
 from monai_advenc.cli.keygen import draw_key
+from monai_advenc.cli.private_folder import make_private, require_apart
 from monai_advenc.cli.ray_options import Ray, RayAddress, ray_workers
 from monai_advenc.cli.train_base import NETWORK_HELP, choose_device, require_enough_images, train_base_network
 from monai_advenc.errors import DatasetError, SettingsError
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
     from monai_advenc.datasets.image_folder import ImageFolder
     from monai_advenc.key import EncryptionKey
     from monai_advenc.training import Checkpoint
+    from monai_advenc.volumes.cases import CaseList
 
 
 REPORT_NAME = "report.html"
@@ -55,6 +64,7 @@ def slice_and_encrypt(
         typer.Option(help="Use this base network.", show_default="trained once on the slices", dir_okay=False),
     ] = None,
     file_format: options.Formats = None,
+    identity: IdentityOption = None,
     region: options.RegionOption = options.Region.all,
     plane: slices.PlaneOption = slices.Plane.axial,
     size: slices.Size = 320,
@@ -66,7 +76,8 @@ def slice_and_encrypt(
     profile: options.ProfileOption = options.Profile.default,
     radius: options.Radius = options.RADIUS,
     radius_at: options.RadiusAt = options.RADIUS_AT,
-    steps: options.Steps = options.STEPS,
+    schedule: options.ScheduleOption = options.StepSchedule.paper,
+    steps: options.Steps = None,
     step_size: options.StepSize = None,
     recipient: options.Recipient = None,
     key_seed: options.KeySeed = None,
@@ -101,6 +112,10 @@ def slice_and_encrypt(
     _check_folders(out, private)
     _check_network(network)
     cases = find_cases(volumes, labels=labels)
+    writes_dicom = options.FileFormat.dicom in (file_format or ())
+    choice = choose_identity(identity, writes_dicom=writes_dicom)
+    if writes_dicom:
+        _require_dicom(cases)
     settings = slices.slice_settings(plane, size, fit, tumor_labels, tumor_segment, isotropic_mm)
     if base is None and not (private / "base.pt").exists():
         require_enough_images(cases.class_counts())
@@ -123,12 +138,13 @@ def slice_and_encrypt(
         "profile": profile,
         "radius": radius,
         "radius_at": radius_at,
+        "schedule": schedule,
         "steps": steps,
         "step_size": step_size,
         "recipient": recipient,
         "seed": key_seed,
     }
-    _make_private(private)
+    make_private(private)
     # Drawn before the slow work, so that a combiner that needs more classes says so at once.
     encryption_key = _key(key, private / "key.json", cases.classes, draw_options, insecure_key_permissions, output)
     if set(cases.classes) - set(encryption_key.classes):
@@ -136,9 +152,12 @@ def slice_and_encrypt(
             f"the key is for classes {', '.join(encryption_key.classes)}, the cases have {', '.join(cases.classes)}; "
             "give the key of this data set, or another --private to draw one"
         )
+    warn_of_burned_in_text((path for case in cases.cases for path in case.files()), choice, output)
+    cases = name_without_identity(cases, choice, encryption_key, private, output)
     private_slices = private / "slices"
     worker_count = options.worker_count(None if compute else workers)
-    failures = slices.cut_and_report(cases, settings, private_slices, worker_count, keep_going, output, "nifti")
+    slice_format = "dicom" if writes_dicom else "nifti"
+    failures = slices.cut_and_report(cases, settings, private_slices, worker_count, keep_going, output, slice_format)
     folder = _encryptable(private_slices, {case.id for case in cases.cases}, encryption_key)
     checkpoint = _base(base, private / "base.pt", folder, network, epochs, seed, place, output)
     require_classes(checkpoint.classes, encryption_key)
@@ -147,17 +166,27 @@ def slice_and_encrypt(
     encryption_options = EncryptionOptions(
         formats=tuple(each.value for each in file_format or DEFAULT_FORMATS),
         region=region.value,
+        identity=choice,
         precision=precision.value,
         workers=worker_count,
         keep_going=keep_going,
     )
     network_there = checkpoint.network if compute else checkpoint.network.to(place)
     result = encrypt_and_report(folder, out, encryption_key, network_there, encryption_options, output, compute)
-    report = _report(private / REPORT_NAME, folder, out, checkpoint, output)
+    report = write_report(private / REPORT_NAME, folder, out, checkpoint, encryption_key, output)
     summary = {**summary_of(result, out), "private": str(private), "report": str(report)}
     summary["failures"] += [{"id": each.id, "message": each.message} for each in failures]
     output.result(summary)
     raise_for_failures(len(summary["failures"]), len(cases.cases))
+
+
+def _require_dicom(cases: CaseList) -> None:
+    """DICOM is derived from DICOM: raise :class:`DatasetError` if there is a case of another kind."""
+    from monai_advenc.datasets.volume_reading import is_dicom
+
+    other = next((case for case in cases.cases if not is_dicom(case)), None)
+    if other is not None:
+        raise DatasetError(f"case {other.id!r} ({other.image}) is no DICOM series; write nifti or png16 instead")
 
 
 def _check_folders(out: Path, private: Path) -> None:
@@ -167,8 +196,7 @@ def _check_folders(out: Path, private: Path) -> None:
     from monai_advenc.files import LOCK_NAME
     from monai_advenc.manifest import MANIFEST_NAME
 
-    if out.resolve() in (private.resolve(), *private.resolve().parents):
-        raise DatasetError(f"the private folder {private} lies in the output {out}; choose another --private")
+    require_apart(out, private)
     is_ours = any((out / name).exists() for name in (JOURNAL_NAME, MANIFEST_NAME))
     if out.is_dir() and not is_ours and any(path.name != LOCK_NAME for path in out.iterdir()):
         raise OutputError(f"{out} is not empty and not an unfinished encryption; choose another --out")
@@ -181,17 +209,6 @@ def _check_network(name: str | None) -> None:
 
     if name is not None and name not in NETWORKS:
         raise SettingsError(f"unknown network {name!r}; choose one of {', '.join(sorted(NETWORKS))}")
-
-
-def _make_private(folder: Path) -> None:
-    """A folder that only its owner can enter; one that exists stays as its owner made it."""
-    from monai_advenc.errors import OutputError
-
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise OutputError(f"cannot make {folder}: {error.strerror}; choose another --private") from None
 
 
 def _key(
@@ -253,16 +270,3 @@ def _base(
             output=output,
         )
     return load_checkpoint(given or kept)
-
-
-def _report(path: Path, folder: ImageFolder, out: Path, checkpoint: Checkpoint, output: Output) -> Path:
-    """One page with pictures of every class and the budget; it shows originals, so it stays private."""
-    from monai_advenc.files import write_atomically
-    from monai_advenc.report import encryption_report
-
-    facts = {"base network": checkpoint.name, "images": str(len(folder.files))}
-    if "validation_accuracy" in checkpoint.notes:
-        facts["base network, right on images kept aside"] = f"{float(checkpoint.notes['validation_accuracy']):.1%}"
-    write_atomically(path, encryption_report(folder, out, facts=facts).encode(), overwrite=True)
-    output.say(f"Wrote {path}: originals, encrypted slices and their difference side by side.")
-    return path

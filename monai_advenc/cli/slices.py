@@ -38,6 +38,14 @@ class Fit(str, Enum):
     resize = "resize"
 
 
+class SliceFormat(str, Enum):
+    """File of each slice."""
+
+    nifti = "nifti"
+    png16 = "png16"
+    png8 = "png8"
+
+
 Volumes = Annotated[
     Path,
     typer.Argument(
@@ -141,9 +149,7 @@ def slice_volumes(
     tumor_segment: TumorSegment = None,
     isotropic_mm: IsotropicMm = None,
     labels: LabelTable = None,
-    file_format: Annotated[
-        options.FileFormat, typer.Option("--format", help="File of each slice.")
-    ] = options.FileFormat.nifti,
+    file_format: Annotated[SliceFormat, typer.Option("--format", help="File of each slice.")] = SliceFormat.nifti,
     workers: options.Workers = None,
     keep_going: options.KeepGoing = False,
     dry_run: options.DryRun = False,

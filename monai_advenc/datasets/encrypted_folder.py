@@ -9,8 +9,10 @@ and goes on. When all is done the manifest takes the place of the journal.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
@@ -24,20 +26,32 @@ from monai_advenc.files import (
     write_atomically,
 )
 from monai_advenc.json_lines import append_lines, each_line
-from monai_advenc.manifest import MANIFEST_NAME, Budget, ImageRecord, Manifest, RunHeader
+from monai_advenc.manifest import (
+    MANIFEST_NAME,
+    Budget,
+    ImageRecord,
+    Manifest,
+    RunHeader,
+    VolumeManifest,
+    VolumeRecord,
+)
 
 JOURNAL_NAME = ".journal.jsonl"
 
 
-class EncryptedFolder:
+Record = TypeVar("Record", bound=ImageRecord | VolumeRecord)
+ManifestOf = TypeVar("ManifestOf", bound=Manifest | VolumeManifest)
+
+
+class EncryptionFolder(ABC, Generic[Record, ManifestOf]):
     """The output folder of one encryption.
 
     Args:
-        folder: Where images go; made if it does not exist.
+        folder: Where images or volumes go; made if it does not exist.
         header: Key id and options of this run.
 
     Attributes:
-        records: Finished images by id, from this and earlier runs.
+        records: What is finished by id, from this and earlier runs.
 
     Raises:
         OutputError: The folder holds something else, or was begun with another key, network, or other options.
@@ -46,7 +60,7 @@ class EncryptedFolder:
     def __init__(self, folder: Path, header: RunHeader) -> None:
         self.folder = folder
         self.header = header
-        self.records: dict[str, ImageRecord] = {}
+        self.records: dict[str, Record] = {}
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder} is a file; choose a folder for --out")
         if not is_writable(folder):
@@ -66,10 +80,10 @@ class EncryptedFolder:
     def _open(self) -> None:
         journal, manifest = self.folder / JOURNAL_NAME, self.folder / MANIFEST_NAME
         if manifest.exists():
-            finished = Manifest.load(self.folder)
+            finished = self._load_manifest()
             # A later software version may add images to a finished data set, though not to a half-finished one.
             self._require_same_run(finished.header.model_copy(update={"software": self.header.software}))
-            self.records = {record.id: record for record in finished.images}
+            self.records = {record.id: record for record in self._records_in(finished)}
         if journal.exists():
             self._read_journal(journal)
         elif not manifest.exists():
@@ -85,7 +99,7 @@ class EncryptedFolder:
         try:
             lines = each_line(journal)
             self._require_same_run(RunHeader.model_validate_json(next(lines, "")))
-            for record in map(ImageRecord.from_json, lines):
+            for record in map(self._read_record, lines):
                 self.records[record.id] = record
         except (ValueError, ValidationError, SettingsError):
             raise OutputError(f"{journal} is damaged; move {self.folder} away and start again") from None
@@ -106,12 +120,12 @@ class EncryptedFolder:
         if any(path.name != LOCK_NAME for path in self.folder.iterdir()):
             raise OutputError(f"{self.folder} is not empty and not an unfinished encryption; choose another --out")
 
-    def _is_intact(self, record: ImageRecord) -> bool:
+    def _is_intact(self, record: Record) -> bool:
         paths = [(self.folder / file.path, file.sha256) for file in record.files]
         return all(path.is_file() and sha256_of(path) == checksum for path, checksum in paths)
 
-    def add(self, records: Iterable[ImageRecord]) -> None:
-        """Note finished images; their files must be in place.
+    def add(self, records: Iterable[Record]) -> None:
+        """Note what is finished; the files must be in place.
 
         Raises:
             OutputError: The disk refuses.
@@ -122,12 +136,12 @@ class EncryptedFolder:
         lines = [record.to_json() for record in records]
         append_lines(self.folder / JOURNAL_NAME, lines, wait_for_disk=False)
 
-    def finish(self, ids: Iterable[str]) -> Manifest:
-        """Write the manifest of the images ``ids``, in this order, and drop the journal."""
-        images = tuple(self.records[id_] for id_ in ids if id_ in self.records)
-        if not images:
-            raise OutputError(f"no image was encrypted into {self.folder}; see the messages above")
-        manifest = Manifest(header=self.header, budget=Budget.of(self.header.norm, images), images=images)
+    def finish(self, ids: Iterable[str]) -> ManifestOf:
+        """Write the manifest of the images or volumes ``ids``, in this order, and drop the journal."""
+        records = tuple(self.records[id_] for id_ in ids if id_ in self.records)
+        if not records:
+            raise OutputError(f"nothing was encrypted into {self.folder}; see the messages above")
+        manifest = self._make_manifest(records)
         manifest.save(self.folder)
         (self.folder / JOURNAL_NAME).unlink(missing_ok=True)
         remove_temporaries(self.folder)
@@ -136,3 +150,52 @@ class EncryptedFolder:
     def close(self) -> None:
         """Give the folder free."""
         self._lock.release()
+
+    @abstractmethod
+    def _load_manifest(self) -> ManifestOf:
+        """The manifest of an earlier run."""
+
+    @abstractmethod
+    def _records_in(self, manifest: ManifestOf) -> tuple[Record, ...]:
+        """What an earlier run finished."""
+
+    @abstractmethod
+    def _read_record(self, line: str) -> Record:
+        """A line of the journal."""
+
+    @abstractmethod
+    def _make_manifest(self, records: tuple[Record, ...]) -> ManifestOf:
+        """The manifest of all that is finished."""
+
+
+class EncryptedFolder(EncryptionFolder[ImageRecord, Manifest]):
+    """The output folder of an encryption of images."""
+
+    def _load_manifest(self) -> Manifest:
+        return Manifest.load(self.folder)
+
+    def _records_in(self, manifest: Manifest) -> tuple[ImageRecord, ...]:
+        return manifest.images
+
+    def _read_record(self, line: str) -> ImageRecord:
+        return ImageRecord.from_json(line)
+
+    def _make_manifest(self, records: tuple[ImageRecord, ...]) -> Manifest:
+        return Manifest(header=self.header, budget=Budget.of(self.header.norm, records), images=records)
+
+
+class EncryptedVolumeFolder(EncryptionFolder[VolumeRecord, VolumeManifest]):
+    """The output folder of an encryption of volumes; its budget is over the encrypted slices."""
+
+    def _load_manifest(self) -> VolumeManifest:
+        return VolumeManifest.load(self.folder)
+
+    def _records_in(self, manifest: VolumeManifest) -> tuple[VolumeRecord, ...]:
+        return manifest.volumes
+
+    def _read_record(self, line: str) -> VolumeRecord:
+        return VolumeRecord.from_json(line)
+
+    def _make_manifest(self, records: tuple[VolumeRecord, ...]) -> VolumeManifest:
+        slices = [each for record in records for each in record.slices]
+        return VolumeManifest(header=self.header, budget=Budget.of(self.header.norm, slices), volumes=records)

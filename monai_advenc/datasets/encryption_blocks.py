@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from monai_advenc.acceleration import PreparedNetworks
-from monai_advenc.datasets.encryption_options import EncryptionOptions
-from monai_advenc.datasets.image_file import read_image, read_region, resize_image, to_gray
+from monai_advenc.datasets.dicom_output import DicomOutput
+from monai_advenc.datasets.encryption_options import EncryptionOptions, run_header
+from monai_advenc.datasets.image_file import read_affine, read_image, read_region, resize_image, to_gray
 from monai_advenc.datasets.image_folder import ImageFile, ImageFolder
+from monai_advenc.datasets.written_file import read_written
 from monai_advenc.encryption import encrypt_batch
 from monai_advenc.errors import AdvencError, ImageError, OutputError
 from monai_advenc.fidelity import SMALLEST_SIDE, measure_fidelity
@@ -27,7 +29,7 @@ from monai_advenc.manifest import FileRecord, ImageRecord
 from monai_advenc.overlap import overlapped
 from monai_advenc.quantization import coarsest_levels
 from monai_advenc.regions import REGIONS
-from monai_advenc.volumes.nifti import read_slice_affine
+from monai_advenc.volumes.dicom_identity import IdentityRule, require_identity_choice
 from monai_advenc.volumes.slice_writer import SLICE_FORMATS, encode_image
 
 
@@ -91,6 +93,10 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
         # So many images that their versions fill one batch: nothing is padded but the end.
         self.block_size = max(1, options.batch_size // key.correspondence.num_targets)
         self._prepared = PreparedNetworks(options.precision)
+        self._dicom: DicomOutput | None = None
+        if "dicom" in options.formats:
+            identity = IdentityRule(require_identity_choice(options.identity), key)
+            self._dicom = DicomOutput(key, identity, run_header(key, network, options).run_tag)
 
     @property
     def workers(self) -> int:
@@ -160,7 +166,11 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
             raise ImageError(
                 f"{file.path} has {image.shape[-1]}x{image.shape[-2]} pixels; expected {SMALLEST_SIDE} or more a side"
             )
-        return image, REGIONS[self.options.region](image, mask)
+        region = REGIONS[self.options.region](image, mask)
+        if self._dicom is not None:
+            free = self._dicom.region_of(file.path, file.id)
+            region = free if region is None else region & free
+        return image, region
 
     def tag_of(self, image: Tensor, region: Tensor | None) -> str:
         """Keyed checksum of an original as it is encrypted: of its pixels and its region."""
@@ -178,6 +188,7 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
                 torch.tensor([each.file.label for each in group], device=device),
                 regions=torch.stack(regions).to(device) if regions else None,
                 levels=coarsest_levels(self.options.formats),
+                unit=None if self._dicom is None else self._dicom.units_of([each.file.path for each in group]),
                 batch_size=self.options.batch_size,
             )
         except AdvencError as error:
@@ -189,17 +200,15 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
     def write(self, file: ImageFile, original: Tensor, encrypted: Tensor, source_tag: str) -> ImageRecord:
         """Write the files of one encrypted image and measure them against its original, both ``(C, H, W)``."""
         label = self.source.classes[file.label]
-        affine = read_slice_affine(file.path) if self.options.size is None else None
         written = []
-        for name in self.options.formats:
+        for name, content in zip(self.options.formats, self._encode(file, encrypted), strict=True):
             path = Path(label) / f"{file.id}{SLICE_FORMATS[name]}"
-            content = encode_image(encrypted, name, affine=affine)
             # A killed run may have written this very file without noting it.
             write_atomically(self.out / path, content, overwrite=True)
             written.append(FileRecord(path=path.as_posix(), format=name, sha256=hashlib.sha256(content).hexdigest()))
         channels, height, width = encrypted.shape
         # Measured on what a reader of the file gets, not on the tensor before writing.
-        stored = read_image(self.out / written[0].path)
+        stored = read_written(self.out / written[0].path, written[0].format)
         fidelity = measure_fidelity(stored[None], original[None])[0]
         return ImageRecord(
             id=file.id,
@@ -210,6 +219,12 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
             **fidelity.as_dict(),
             source_tag=source_tag,
         )
+
+    def _encode(self, file: ImageFile, encrypted: Tensor) -> list[bytes]:
+        affine = read_affine(file.path) if self.options.size is None else None
+        if self._dicom is not None:
+            return self._dicom.encode(file.path, encrypted, self.options.formats, affine)
+        return [encode_image(encrypted, name, affine=affine) for name in self.options.formats]
 
 
 class SourceTags(Dataset[str | None]):

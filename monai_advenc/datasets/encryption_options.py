@@ -16,6 +16,7 @@ from monai_advenc.errors import DatasetError
 from monai_advenc.key import EncryptionKey
 from monai_advenc.manifest import RunHeader, software_versions
 from monai_advenc.regions import REGIONS
+from monai_advenc.volumes.dicom_identity import IdentityChoice, require_identity_choice
 from monai_advenc.volumes.slice_writer import SLICE_FORMATS
 
 
@@ -31,6 +32,7 @@ class EncryptionOptions:
         region: Which pixels may change, a name in :data:`monai_advenc.regions.REGIONS`.
         precision: Precision of the base network.
         batch_size: Versions that go through the network together.
+        identity: What happens to the identity in DICOM headers; must be chosen if DICOM is written.
         workers: Worker processes; 0 works in this process (on a GPU always so).
         keep_going: Go on after an image that cannot be encrypted.
     """
@@ -41,6 +43,7 @@ class EncryptionOptions:
     region: str = "all"
     precision: Precision = "auto"
     batch_size: int = BATCH_SIZE
+    identity: IdentityChoice | None = None
     workers: int = 0
     keep_going: bool = False
 
@@ -51,6 +54,12 @@ class EncryptionOptions:
                 raise DatasetError(f"unknown {kind} {unknown[0] if unknown else ''}; choose from {', '.join(known)}")
         if len({SLICE_FORMATS[name] for name in self.formats}) != len(self.formats):
             raise DatasetError("png8 and png16 would write the same file; choose one of them")
+        if "dicom" in self.formats:
+            require_identity_choice(self.identity)
+            if {"png8", "png16"} & set(self.formats):
+                raise DatasetError("DICOM and PNG store different numbers; write one of them, or dicom with nifti")
+            if self.size is not None:
+                raise DatasetError("DICOM is written on the grid of its source; leave --size out, or write nifti")
 
 
 def network_checksum(network: nn.Module) -> str:
@@ -71,6 +80,7 @@ def run_header(key: EncryptionKey, network: nn.Module, options: EncryptionOption
         options.region,
         options.precision,
         options.batch_size,
+        *([options.identity] if "dicom" in options.formats else []),
     )
     return RunHeader(
         key_id=key.key_id,
@@ -78,6 +88,7 @@ def run_header(key: EncryptionKey, network: nn.Module, options: EncryptionOption
         run_tag=key.tag("run", repr(deciding).encode())[:32],
         classes=key.classes,
         norm=key.perturbation.norm,
+        schedule=key.perturbation.schedule,
         formats=options.formats,
         software=software_versions(),
     )

@@ -1,8 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""One image file: PNG, JPEG, TIFF, two-dimensional NIfTI or npy, as ``(C, H, W)``, float32 in [0, 1].
+"""One image file: PNG, JPEG, TIFF, two-dimensional NIfTI, npy or DICOM, as ``(C, H, W)``, float32 in [0, 1].
 
-Integer files are divided by the largest value of their type.
+Integer files are divided by the largest value of their type. DICOM images have their own window, from the 0.5th to the
+99.5th percentile; see :mod:`monai_advenc.volumes.stored_slice`.
 """
 
 from __future__ import annotations
@@ -20,11 +21,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from monai_advenc.errors import ImageError
+from monai_advenc.volumes.dicom_slice import read_dicom_affine, read_dicom_slice
+from monai_advenc.volumes.nifti import read_slice_affine
+from monai_advenc.volumes.slice_writer import DICOM_SUFFIX
+from monai_advenc.volumes.volume import Affine
 
 MASK_SUFFIX = ".mask.png"
 """``<id>.mask.png`` beside an image is its region mask."""
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".nii.gz", ".nii", ".npy")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".nii.gz", ".nii", ".npy", DICOM_SUFFIX)
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -42,7 +47,7 @@ def read_image(path: Path) -> Tensor:
     """Read one image file.
 
     Args:
-        path: PNG (8 or 16 bit, gray or RGB), JPEG, TIFF, a two-dimensional NIfTI, or npy.
+        path: PNG (8 or 16 bit, gray or RGB), JPEG, TIFF, a two-dimensional NIfTI, npy, or gray DICOM.
 
     Returns:
         ``(C, H, W)``, float32 in [0, 1]; C is 1 or 3.
@@ -62,6 +67,11 @@ def read_image(path: Path) -> Tensor:
         problem = " ".join(str(error).split())[:200]
         raise ImageError(f"cannot read {path}: damaged or no image ({problem}); replace or remove it") from None
     return _to_unit(values, path)
+
+
+def read_affine(path: Path) -> Affine | None:
+    """The 4x4 affine of an image stored as NIfTI or DICOM, from ``(h, w, 0)`` to RAS+ mm; ``None`` for other files."""
+    return read_dicom_affine(path) if path.name.lower().endswith(DICOM_SUFFIX) else read_slice_affine(path)
 
 
 def _read_png(path: Path) -> NDArray[np.generic]:
@@ -118,11 +128,17 @@ def _read_npy(path: Path) -> NDArray[np.generic]:
     return values
 
 
+def _read_dicom(path: Path) -> NDArray[np.generic]:
+    pixels: NDArray[np.generic] = read_dicom_slice(path)[0].image()[0].numpy()
+    return pixels
+
+
 _READERS: dict[str, Callable[[Path], NDArray[np.generic]]] = {
     ".png": _read_png,
     **dict.fromkeys((".jpg", ".jpeg", ".tif", ".tiff"), _read_pillow),
     **dict.fromkeys((".nii", ".nii.gz"), _read_nifti),
     ".npy": _read_npy,
+    DICOM_SUFFIX: _read_dicom,
 }
 
 

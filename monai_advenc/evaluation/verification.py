@@ -1,22 +1,26 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Reading an encrypted data set back: is every file there, unchanged, and within the stated budget?"""
+"""Reading an encrypted data set back: is every file there, unchanged, within the stated budget, and does it work?"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from monai_advenc.datasets.encrypted_folder import JOURNAL_NAME
 from monai_advenc.datasets.image_file import read_image, resize_image, to_gray
 from monai_advenc.datasets.image_folder import ImageFolder
-from monai_advenc.errors import AdvencError
+from monai_advenc.datasets.written_file import read_written
+from monai_advenc.errors import AdvencError, VerificationError
+from monai_advenc.evaluation.effect import Effect, ImageEffect, effect_on, require_own_key
 from monai_advenc.fidelity import measure_fidelity
 from monai_advenc.files import LOCK_NAME, sha256_of
+from monai_advenc.key import EncryptionKey
 from monai_advenc.manifest import MANIFEST_NAME, Budget, ImageRecord, Manifest
 
 TOLERANCE = 1e-4
@@ -40,18 +44,24 @@ class Verification:
         checked: Number of images.
         compared: Number of images whose distance to the original was measured anew.
         problems: Everything that does not hold; empty for an intact data set.
+        budget: Budget of the images that were compared, measured anew; ``None`` where none were.
+        effects: What the base network makes of the images of each class, by class name; empty without a base network.
     """
 
     manifest: Manifest
     checked: int
     compared: int
     problems: tuple[Problem, ...]
+    budget: Budget | None
+    effects: dict[str, Effect]
 
 
 def verify_folder(
     folder: Path,
     *,
     originals: ImageFolder | None = None,
+    base: nn.Module | None = None,
+    key: EncryptionKey | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Verification:
     """Check an encrypted data set file by file.
@@ -59,75 +69,145 @@ def verify_folder(
     Args:
         folder: The data set.
         originals: The images it was made from: distances are then measured anew instead of trusted.
+        base: The base network, in evaluation mode: it is asked about every file as written.
+        key: The key: with it, whether the network takes an image for one of its targets is told, class by class,
+            and never which class that is.
         progress: Called with 1 for each image.
 
     Returns:
         The problems found, none of which stops the check.
 
     Raises:
-        VerificationError: There is no readable manifest.
+        NetworkError: The base network does not take the images.
+        VerificationError: There is no readable manifest, or the key is not of this data set.
     """
     manifest = Manifest.load(folder)
-    sources = {file.id: file.path for file in originals.files} if originals else {}
-    problems: list[Problem] = []
+    if key is not None:
+        require_own_key(key, manifest.header.key_id)
+    check = _Check(folder, manifest, {file.id: file.path for file in originals.files} if originals else {}, base, key)
     for record in manifest.images:
-        problems += [
-            Problem(record.id, message) for message in _check_image(folder, record, manifest.header.norm, sources)
-        ]
+        check.image(record)
         progress(1)
-    problems += [Problem(path, "is not in the manifest") for path in _strangers(folder, manifest)]
+    problems = [*check.problems, *(Problem(path, "is not in the manifest") for path in _strangers(folder, manifest))]
     if originals is not None:
-        problems += [Problem(i.id, "has no original among those given") for i in manifest.images if i.id not in sources]
+        problems += [
+            Problem(i.id, "has no original among those given") for i in manifest.images if i.id not in check.sources
+        ]
     if (folder / JOURNAL_NAME).exists():
         problems.append(Problem(JOURNAL_NAME, "a run is unfinished; run the same encrypt command again"))
     if Budget.of(manifest.header.norm, manifest.images) != manifest.budget:
         problems.append(Problem(MANIFEST_NAME, "the stated budget is not that of the images listed"))
-    compared = sum(record.id in sources for record in manifest.images)
-    return Verification(manifest, len(manifest.images), compared, tuple(problems))
+    return Verification(
+        manifest=manifest,
+        checked=len(manifest.images),
+        compared=len(check.measured),
+        problems=tuple(problems),
+        budget=Budget.of(manifest.header.norm, check.measured) if check.measured else None,
+        effects={name: Effect.of(found) for name, found in check.effects.items()},
+    )
 
 
-def _check_image(folder: Path, record: ImageRecord, norm: str, sources: dict[str, Path]) -> Iterable[str]:
-    pixels: list[Tensor] = []
+def read_record(folder: Path, record: ImageRecord) -> Tensor:
+    """The pixels ``(C, H, W)`` of an image of a data set, from its first file, with the data set's own checks.
+
+    Raises:
+        ImageError: The file cannot be read.
+        VerificationError: It is missing, has changed, or points outside the data set.
+    """
+    return _read_files(folder, record)[0]
+
+
+def read_original(source: Path, shape: tuple[int, ...]) -> Tensor:
+    """An original as it was encrypted: turned to gray and resized where the encrypted image, ``(C, H, W)``, is so.
+
+    Raises:
+        ImageError: The file cannot be read.
+        VerificationError: It has another shape all the same.
+    """
+    original = read_image(source)
+    original = to_gray(original) if shape[0] == 1 else original
+    if original.shape != shape:
+        original = resize_image(original, shape[-1])
+    if original.shape != shape:
+        raise VerificationError(f"its original has shape {tuple(original.shape)}, expected {tuple(shape)}")
+    return original
+
+
+def _read_files(folder: Path, record: ImageRecord) -> list[Tensor]:
+    """The pixels of all files of an image."""
+    pixels = []
     for file in record.files:
         path = folder / file.path
         if not path.resolve().is_relative_to(folder.resolve()):
-            yield f"{file.path} points outside the data set"
-            return
+            raise VerificationError(f"{file.path} points outside the data set")
         if not path.is_file():
-            yield f"{file.path} is missing"
-            return
+            raise VerificationError(f"{file.path} is missing")
         if sha256_of(path) != file.sha256:
-            yield f"{file.path} has changed since it was written (checksum)"
-            return
+            raise VerificationError(f"{file.path} has changed since it was written (checksum)")
+        pixels.append(read_written(path, file.format))
+    return pixels
+
+
+class _Check:
+    """What is found while images are checked one by one."""
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        sources: dict[str, Path],
+        base: nn.Module | None,
+        key: EncryptionKey | None,
+    ) -> None:
+        self.folder, self.header, self.sources, self.base, self.key = folder, manifest.header, sources, base, key
+        self.problems: list[Problem] = []
+        self.measured: list[ImageRecord] = []
+        self.effects: dict[str, list[ImageEffect]] = {}
+
+    def image(self, record: ImageRecord) -> None:
+        """Check one image."""
         try:
-            pixels.append(read_image(path))
+            pixels = _read_files(self.folder, record)
+        except AdvencError as error:
+            self.problems.append(Problem(record.id, str(error)))
+            return
+        messages = [*self._against_the_manifest(pixels, record)]
+        if record.id in self.sources:
+            messages += self._against_the_original(pixels[0], record)
+        if record.label not in self.header.classes:
+            messages.append(f"has a class {record.label!r} that the manifest does not list")
+        elif self.base is not None:
+            label = self.header.classes.index(record.label)
+            self.effects.setdefault(record.label, []).append(effect_on(self.base, pixels[0], label, self.key))
+        self.problems += [Problem(record.id, message) for message in messages]
+
+    def _against_the_manifest(self, pixels: list[Tensor], record: ImageRecord) -> Iterable[str]:
+        if tuple(pixels[0].shape) != record.shape:
+            yield f"has shape {tuple(pixels[0].shape)}, the manifest says {record.shape}"
+        if not all(torch.equal(other, pixels[0]) for other in pixels[1:]):
+            yield "its files hold different pixels"
+        yield from self._outside(record)
+
+    def _outside(self, record: ImageRecord) -> Iterable[str]:
+        length = record.linf if self.header.norm == "linf" else record.l2
+        if length > record.radius * (1 + TOLERANCE):
+            yield f"is farther from its original ({length:.4g}) than the radius ({record.radius:.4g})"
+
+    def _against_the_original(self, image: Tensor, record: ImageRecord) -> Iterable[str]:
+        try:
+            original = read_original(self.sources[record.id], tuple(image.shape))
         except AdvencError as error:
             yield str(error)
             return
-    if tuple(pixels[0].shape) != record.shape:
-        yield f"has shape {tuple(pixels[0].shape)}, the manifest says {record.shape}"
-    if not all(torch.equal(other, pixels[0]) for other in pixels[1:]):
-        yield "its files hold different pixels"
-    distance = record.linf if norm == "linf" else record.l2
-    if distance > record.radius * (1 + TOLERANCE):
-        yield f"is farther from its original ({distance:.4g}) than the radius ({record.radius:.4g})"
-    if record.id in sources:
-        yield from _compare(pixels[0], record, sources[record.id])
-
-
-def _compare(image: Tensor, record: ImageRecord, source: Path) -> Iterable[str]:
-    original = read_image(source)
-    original = to_gray(original) if len(image) == 1 else original
-    if original.shape != image.shape:
-        original = resize_image(original, image.shape[-1])
-    if original.shape != image.shape:
-        yield f"its original has shape {tuple(original.shape)}, expected {tuple(image.shape)}"
-        return
-    measured = measure_fidelity(image[None], original[None])[0]
-    if abs(measured.l2 - record.l2) > TOLERANCE * max(record.l2, record.radius):
-        yield f"is {measured.l2:.6g} from its original, the manifest says {record.l2:.6g}"
-    if measured.l2 == 0:
-        yield "equals its original: it is not encrypted"
+        fidelity = measure_fidelity(image[None], original[None])[0]
+        distances: dict[str, Any] = fidelity.as_dict()
+        measured = replace(record, **distances)
+        self.measured.append(measured)
+        if abs(measured.l2 - record.l2) > TOLERANCE * max(record.l2, record.radius):
+            yield f"is {measured.l2:.6g} from its original, the manifest says {record.l2:.6g}"
+            yield from self._outside(measured)
+        if measured.l2 == 0:
+            yield "equals its original: it is not encrypted"
 
 
 def _strangers(folder: Path, manifest: Manifest) -> list[str]:

@@ -9,11 +9,14 @@ from pathlib import Path
 
 from torch import Tensor
 
+from monai_advenc.datasets.dicom_output import is_dicom_image
 from monai_advenc.datasets.image_file import read_image, read_region, resize_image, to_gray
 from monai_advenc.datasets.image_folder import ImageFolder
 from monai_advenc.evaluation.measurement import Measurement
+from monai_advenc.evaluation.survival import SURVIVAL_CAPTION, SURVIVAL_COLUMNS, Survival, survival_rows
 from monai_advenc.manifest import Manifest
-from monai_advenc.report.html import Example, Note, ReportContent, render_report
+from monai_advenc.report.html import Example, Note, ReportContent, Table, render_report
+from monai_advenc.volumes.dicom_display import shown_in, viewer_window
 
 LEAD = (
     "Every image was perturbed toward secret classes of its own class. People read it as before; a network trained on "
@@ -22,7 +25,7 @@ LEAD = (
 
 
 def examples_of(originals: ImageFolder, encrypted: Path, manifest: Manifest, per_class: int = 1) -> list[Example]:
-    """The first images of each class, before and after, as written in the files."""
+    """The first images of each class, before and after, as written in the files; DICOM in the original's window."""
     sources = {file.id: file for file in originals.files}
     shown: dict[str, list[Example]] = {}
     for record in manifest.images:
@@ -30,16 +33,21 @@ def examples_of(originals: ImageFolder, encrypted: Path, manifest: Manifest, per
         if len(examples) >= per_class or record.id not in sources:
             continue
         source = sources[record.id]
-        original = read_image(source.path)
+        written = encrypted / record.files[0].path
+        # What a viewer would show, if the file asks for a window: the original's, for both.
+        window = viewer_window(source.path) if is_dicom_image(source.path) and is_dicom_image(written) else None
+        original, after = (
+            read_image(path) if window is None else shown_in(path, window) for path in (source.path, written)
+        )
         original = _at_size(to_gray(original) if record.shape[0] == 1 else original, record.shape)
         mask = None
         if source.mask_path is not None:
             mask = _at_size(read_region(source.mask_path).float(), record.shape) > 0
         examples.append(
             Example(
-                title=record.label,
+                title=record.label if window is None else f"{record.label} ({window})",
                 original=original,
-                encrypted=read_image(encrypted / record.files[0].path),
+                encrypted=after,
                 mask=mask,
             )
         )
@@ -60,6 +68,7 @@ def encryption_report(
     measurements: Sequence[Measurement] = (),
     headline: str | None = None,
     notes: Sequence[Note] = (),
+    survivals: Sequence[Survival] = (),
     facts: Mapping[str, str] | None = None,
 ) -> str:
     """The page, as HTML, about an encrypted folder, its originals, and the victims trained on it.
@@ -72,6 +81,7 @@ def encryption_report(
         measurements: Victims' accuracies, if any.
         headline: Training set whose accuracies are the big numbers.
         notes: Further paragraphs.
+        survivals: What is left of the effect after exports, if it was measured.
         facts: Short rows about the run.
 
     Returns:
@@ -86,7 +96,18 @@ def encryption_report(
         manifest=manifest,
         measurements=measurements,
         headline=headline,
-        notes=notes,
+        notes=[*notes, *([survival_note(survivals)] if survivals else [])],
         facts=facts or {},
     )
     return render_report(content)
+
+
+def survival_note(survivals: Sequence[Survival]) -> Note:
+    """The paragraph and the table about exports."""
+    return Note(
+        heading="What survives on the way to a recipient",
+        text=f"Viewers window, archives compress. {survivals[0].effect.images} encrypted images, as written and after "
+        "each export, shown to the base network. It is the network that the perturbation was made for; how others "
+        "learn from such images, only victims tell.",
+        table=Table(caption=SURVIVAL_CAPTION, columns=SURVIVAL_COLUMNS, rows=survival_rows(survivals)),
+    )

@@ -168,7 +168,8 @@ def budget_histogram(values: Sequence[float], label: str, limit: float | None = 
     axes.hist(numbers, bins=24, range=(numbers.mean() - spread, numbers.mean() + spread), color=SERIES_COLORS[0])
     if limit is not None:
         axes.axvline(limit, color=SERIES_COLORS[1], linewidth=1.2, label=f"limit {limit:.4g}")
-        axes.legend(frameon=False, fontsize=8)
+        # Not where it fits best: looking for that place warns when it takes long, as on a busy machine.
+        axes.legend(loc="upper left", frameon=False, fontsize=8)
     axes.set_xlabel(label)
     axes.set_ylabel("images")
     return _svg(figure, f"Histogram of {label}")

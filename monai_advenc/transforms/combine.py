@@ -8,6 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends
@@ -49,7 +50,11 @@ class CombineVersions(Transform):
             )
 
     def __call__(  # type: ignore[override]  # MONAI's base class knows one argument, its own transforms take more.
-        self, versions: Any, original: Any, label: int | str | Tensor | Sequence[int | str]
+        self,
+        versions: Any,
+        original: Any,
+        label: int | str | Tensor | Sequence[int | str],
+        unit: float | Tensor | Sequence[float] | None = None,
     ) -> Tensor:
         """Combine.
 
@@ -57,6 +62,8 @@ class CombineVersions(Transform):
             versions: ``(T, C, H, W)``, or ``(N, T, C, H, W)`` when ``batched``.
             original: The image before perturbation, ``(C, H, W)`` or ``(N, C, H, W)``.
             label: Its class, by number or name; N of them when ``batched``.
+            unit: Size of one stored unit on the [0, 1] scale, for an original that lies on its file's own grid (DICOM,
+                scaled NIfTI) instead of that of ``levels``; N of them when ``batched``.
 
         Returns:
             Encrypted image ``(C, H, W)`` or ``(N, C, H, W)``, float32, with the metadata of ``original``.
@@ -68,8 +75,14 @@ class CombineVersions(Transform):
             plain_batch(versions, self.batched),
             label_indices(label, self.encryption_key.classes).to(images.device),
             levels=self.levels,
+            unit=units(unit),
         )
         return like(encrypted if self.batched else encrypted[0], original)
+
+
+def units(unit: float | Tensor | Sequence[float] | None) -> Tensor | None:
+    """Sizes of stored units ``(N,)``, float64, from one or several."""
+    return None if unit is None else torch.as_tensor(unit, dtype=torch.float64).as_subclass(torch.Tensor).flatten()
 
 
 class ConcatCombine(CombineVersions):
@@ -95,6 +108,7 @@ class CombineVersionsd(MapTransform):
         batched: See :class:`CombineVersions`.
         keep_original: Leave the original under ``<key>_original``; it is removed otherwise.
         allow_missing_keys: Skip keys that a sample does not have.
+        unit_key: Key of the size of one stored unit, instead of ``levels``; see :meth:`CombineVersions.__call__`.
     """
 
     backend = CombineVersions.backend
@@ -109,20 +123,23 @@ class CombineVersionsd(MapTransform):
         batched: bool = False,
         keep_original: bool = False,
         allow_missing_keys: bool = False,
+        unit_key: Hashable | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.label_key = label_key
+        self.unit_key = unit_key
         self.keep_original = keep_original
         self.combine = self.array_class(encryption_key, levels, batched)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace each key's versions by the encrypted image."""
         result = dict(data)
+        unit = None if self.unit_key is None else result[self.unit_key]
         for key in self.key_iterator(result):
             original_key = f"{key}_{ORIGINAL_POSTFIX}"
             if original_key not in result:
                 raise SettingsError(f"no {original_key!r} beside {key!r}: put AdversarialEncryptd before the combiner")
-            result[key] = self.combine(result[key], result[original_key], result[self.label_key])
+            result[key] = self.combine(result[key], result[original_key], result[self.label_key], unit)
             if not self.keep_original:
                 del result[original_key]
         return result

@@ -48,7 +48,11 @@ class EncryptImage(Transform):
         self.combine = CombineVersions(self.perturb.encryption_key, levels, batched)
 
     def __call__(  # type: ignore[override]  # MONAI's base class knows one argument, its own transforms take more.
-        self, image: Any, label: int | str | Tensor | Sequence[int | str], region: Any | None = None
+        self,
+        image: Any,
+        label: int | str | Tensor | Sequence[int | str],
+        region: Any | None = None,
+        unit: float | Tensor | Sequence[float] | None = None,
     ) -> Tensor:
         """Encrypt.
 
@@ -56,11 +60,12 @@ class EncryptImage(Transform):
             image: ``(C, H, W)`` in [0, 1], or ``(N, C, H, W)`` when ``batched``.
             label: Its class, by number or name; N of them when ``batched``.
             region: Binary mask ``(1, H, W)`` of pixels that may change, or ``(N, 1, H, W)``.
+            unit: See :meth:`CombineVersions.__call__`.
 
         Returns:
             Encrypted image, the shape of ``image``, float32, with its metadata.
         """
-        return self.combine(self.perturb(image, label, region), image, label)
+        return self.combine(self.perturb(image, label, region), image, label, unit)
 
 
 class EncryptImaged(MapTransform):
@@ -76,6 +81,7 @@ class EncryptImaged(MapTransform):
         batched: See :class:`EncryptImage`.
         precision: See :class:`EncryptImage`.
         allow_missing_keys: Skip keys that a sample does not have.
+        unit_key: Key of the size of one stored unit, instead of ``levels``; see :meth:`CombineVersions.__call__`.
     """
 
     backend = EncryptImage.backend
@@ -92,18 +98,21 @@ class EncryptImaged(MapTransform):
         batched: bool = False,
         precision: Precision = "auto",
         allow_missing_keys: bool = False,
+        unit_key: Hashable | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.label_key = label_key
         self.region_key = region_key
+        self.unit_key = unit_key
         self.encrypt = EncryptImage(network, encryption_key, levels, batched, precision)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace each key's image by its encrypted image."""
         result = dict(data)
         region = None if self.region_key is None else result[self.region_key]
+        unit = None if self.unit_key is None else result[self.unit_key]
         for key in self.key_iterator(result):
-            result[key] = self.encrypt(result[key], result[self.label_key], region)
+            result[key] = self.encrypt(result[key], result[self.label_key], region, unit)
         return result
 
 

@@ -19,6 +19,8 @@ from monai_advenc.errors import AdvencError, DatasetError, OutputError
 from monai_advenc.files import LOCK_NAME, FolderLock, remove_temporaries, write_atomically, write_json
 from monai_advenc.volumes.cases import Case
 from monai_advenc.volumes.cross_section import CrossSection, SliceSettings, cut_cross_section
+from monai_advenc.volumes.dicom_cross_section import encode_cross_section
+from monai_advenc.volumes.dicom_series import read_dicom_series
 from monai_advenc.volumes.reading import read_case
 from monai_advenc.volumes.slice_writer import SLICE_FORMATS, encode_image, encode_mask
 from monai_advenc.worker_processes import compute_items
@@ -168,7 +170,10 @@ class _Slices(Dataset["SliceFailure | None"]):
 
     def _write(self, case: Case, section: CrossSection) -> None:
         path = Path(case.label) / f"{case.id}{SLICE_FORMATS[self.file_format]}"
-        content = encode_image(torch.from_numpy(section.image)[None], self.file_format, section.affine)
+        if self.file_format == "dicom":
+            content = encode_cross_section(read_dicom_series(case.image, series_uid=case.series_uid), section)
+        else:
+            content = encode_image(torch.from_numpy(section.image)[None], self.file_format, section.affine)
         write_atomically(self.out / path, content, overwrite=True)
         write_atomically(self.out / case.label / f"{case.id}.mask.png", encode_mask(section.mask), overwrite=True)
         record = {

@@ -18,8 +18,10 @@ from torch import Tensor
 from monai_advenc.errors import ImageError, SettingsError
 from monai_advenc.volumes.volume import Affine
 
-SLICE_FORMATS = {"nifti": ".nii.gz", "png16": ".png", "png8": ".png"}
-"""Suffix of each format that slices can be written in."""
+DICOM_SUFFIX = ".dcm"
+
+SLICE_FORMATS = {"nifti": ".nii.gz", "png16": ".png", "png8": ".png", "dicom": DICOM_SUFFIX}
+"""Suffix of each format that slices can be written in; DICOM is derived from DICOM, by a module of its own."""
 
 
 def encode_image(image: Tensor, file_format: str, affine: Affine | None = None) -> bytes:
@@ -27,7 +29,7 @@ def encode_image(image: Tensor, file_format: str, affine: Affine | None = None) 
 
     Args:
         image: ``(C, H, W)``, float32 in [0, 1], C 1 or 3. For PNG it is rounded to the nearest level.
-        file_format: A name in :data:`SLICE_FORMATS`.
+        file_format: A name in :data:`SLICE_FORMATS`, not DICOM.
         affine: 4x4, from ``(h, w, 0)`` to RAS+ world coordinates in mm, for NIfTI; ``None``: the identity.
 
     Returns:
@@ -38,7 +40,7 @@ def encode_image(image: Tensor, file_format: str, affine: Affine | None = None) 
         SettingsError: Unknown format.
     """
     if file_format not in _ENCODERS:
-        raise SettingsError(f"unknown format {file_format!r}; choose one of {', '.join(SLICE_FORMATS)}")
+        raise SettingsError(f"unknown format {file_format!r}; choose one of {', '.join(_ENCODERS)}")
     if image.ndim != 3 or image.shape[0] not in (1, 3):
         raise ImageError(f"expected an image (1 or 3, H, W), got {tuple(image.shape)}")
     pixels = image.detach().cpu().numpy().astype(np.float32)

@@ -56,6 +56,17 @@ def content_of(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+def test_the_manifest_says_which_schedule_was_used(originals: Path, base: nn.Module, tmp_path: Path) -> None:
+    folder = find_images(originals)
+    for name in ("fixed", "cosine"):
+        perturbation = PerturbationSettings(radius=1, step_size=0.3, steps=2, schedule=name)  # type: ignore[arg-type]
+        key = EncryptionKey.draw(sorted(CLASSES), perturbation, seed=1)
+        assert encrypt_folder(folder, tmp_path / name, key, base, OPTIONS).manifest.header.schedule == name
+    content = json.loads((tmp_path / "fixed" / "manifest.json").read_text())
+    del content["header"]["schedule"]  # As manifests were before there were schedules.
+    assert Manifest.model_validate(content).header.schedule == "fixed"
+
+
 def test_what_is_written_reads_back_within_the_budget(originals: Path, base: nn.Module, tmp_path: Path) -> None:
     result = encrypt_folder(find_images(originals), tmp_path / "out", make_key(), base, OPTIONS)
     assert not result.failures

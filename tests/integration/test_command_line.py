@@ -16,6 +16,7 @@ import torch
 from monai_advenc.datasets.image_folder import find_images
 from monai_advenc.evaluation.verification import verify_folder
 from monai_advenc.key import EncryptionKey
+from monai_advenc.perturbation import FAST_STEPS
 from monai_advenc.volumes.slice_writer import encode_image
 from tests.integration.conftest import World
 
@@ -96,6 +97,18 @@ def test_the_paper_in_three_profiles(world: World, run: Run, tmp_path: Path) -> 
         assert settings.reference_side == 320
     assert run("keygen", tmp_path / "ours.json", "--classes", "a,b,c").exit_code == 0
     assert EncryptionKey.load(tmp_path / "ours.json").perturbation.augmentation is not None
+
+
+def test_the_schedule_decides_steps_that_are_not_given(run: Run, tmp_path: Path) -> None:
+    def drawn(name: str, *given: object) -> tuple[str, int, float]:
+        assert run("keygen", tmp_path / name, "--classes", "a,b,c", "--radius", 3, *given).exit_code == 0
+        settings = EncryptionKey.load(tmp_path / name).perturbation
+        return settings.schedule, settings.steps, settings.step_size
+
+    assert drawn("paper.json") == ("fixed", 100, pytest.approx(0.15))
+    assert drawn("shorter.json", "--steps", 10) == ("fixed", 10, pytest.approx(0.75))
+    assert drawn("fast.json", "--schedule", "fast") == ("cosine", FAST_STEPS, 6)
+    assert drawn("own.json", "--schedule", "fast", "--steps", 8, "--step-size", 2) == ("cosine", 8, 2)
 
 
 def test_the_correspondences_of_the_paper_by_name(run: Run, tmp_path: Path) -> None:
@@ -337,6 +350,42 @@ def test_an_intact_data_set_verifies_and_a_harmed_one_does_not(world: World, run
     assert "do not hold" in sole_error(result)
     assert len(json.loads(result.stdout.splitlines()[0])["problems"]) == 1
     assert "no manifest.json" in sole_error(run("verify", tmp_path))
+
+
+def test_verify_tells_what_the_base_network_sees_and_what_survives(world: World, run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ("slice-and-encrypt", world.volumes, "--out", out, "--base", world.base, "--key", world.key, *FAST)
+    assert run(*command).exit_code == 0
+    secret = ("--base", world.base, "--key", world.key)
+    people = run("verify", out, *secret, "--survival")
+    assert people.exit_code == 0, people.output
+    assert "What the base network takes the files for" in people.output
+    assert "JPEG 2000 10:1" in people.output
+    machines = json.loads(run("verify", out, *secret, "--survival", "--json").stdout)
+    assert set(machines["effect"]) == set(EncryptionKey.load(world.key).classes)
+    assert [row["export"] for row in machines["survival"]][:2] == ["as written", "8-bit"]
+    assert "What survives on the way to a recipient" in (tmp_path / "out-private" / "report.html").read_text()
+    assert "give --base too" in sole_error(run("verify", out, "--key", world.key))
+    assert "give --base and --key" in sole_error(run("verify", out, "--base", world.base, "--survival"))
+    other = tmp_path / "other.json"
+    assert run("keygen", other, "--classes", ",".join(EncryptionKey.load(world.key).classes)).exit_code == 0
+    assert "give the key of that id" in sole_error(run("verify", out, "--base", world.base, "--key", other))
+
+
+def test_encrypt_writes_a_page_beside_but_never_into_what_is_shared(world: World, run: Run, tmp_path: Path) -> None:
+    slices, out, page = tmp_path / "slices", tmp_path / "out", tmp_path / "page.html"
+    assert run("slice", world.volumes, "--out", slices, *FAST).exit_code == 0
+    command = ("encrypt", slices, "--out", out, "--key", world.key, "--base", world.base, "--workers", 0, "--report")
+    assert "which is shared" in sole_error(run(*command, out / "deep" / "page.html"))
+    page.write_text("notes of mine")
+    assert "exists already" in sole_error(run(*command, page))
+    assert page.read_text() == "notes of mine"
+    assert not out.exists()
+    page.unlink()
+    for _ in range(2):  # The same command again writes the same page anew.
+        assert run(*command, page).exit_code == 0
+    assert "What survives on the way to a recipient" in page.read_text()
+    assert run("verify", out).exit_code == 0
 
 
 def test_errors_reach_machines_as_json(run: Run, tmp_path: Path) -> None:

@@ -38,7 +38,10 @@ def test_nothing_that_a_run_leaves_or_prints_holds_the_secret(
     for extra in ((), ("--json",)):
         result = run("slice-and-encrypt", world.volumes, "--out", out, *common, *extra)
         assert result.exit_code == 0, result.output
-        printed += result.output + run("verify", out, "--originals", private / "slices", *extra).output
+        asked = ("--originals", private / "slices", "--base", world.base, "--key", key_path, "--survival")
+        checked = run("verify", out, *asked, *extra)
+        assert checked.exit_code == 0, checked.output
+        printed += result.output + checked.output
     refused = run("encrypt", tmp_path / "nowhere", "--out", tmp_path / "x", *common[:4])
     assert refused.exit_code == 2
     printed += refused.output

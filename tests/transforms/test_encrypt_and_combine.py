@@ -16,6 +16,7 @@ from monai_advenc.datasets.image_file import read_image
 from monai_advenc.datasets.image_folder import find_images, load_image_set
 from monai_advenc.encryption import encrypt_batch
 from monai_advenc.errors import DatasetError, SettingsError
+from monai_advenc.inferer import EncryptionInferer
 from monai_advenc.key import EncryptionKey
 from monai_advenc.perturbation import Augmentation, PerturbationSettings
 from monai_advenc.transforms import (
@@ -24,6 +25,7 @@ from monai_advenc.transforms import (
     CombineVersionsd,
     ConcatCombine,
     ConcatCombined,
+    EncryptImaged,
     MixupConcat,
     MixupConcatd,
 )
@@ -63,6 +65,30 @@ def test_transforms_give_the_bytes_of_encrypt_batch(
     assert torch.equal(torch.stack([each["image"] for each in results]), expected)
     collated = Compose(pipeline(base, key, batched=True))({"image": images, "label": labels})
     assert torch.equal(collated["image"], expected)
+
+
+def test_files_on_their_own_grid_get_the_bytes_of_encrypt_batch(
+    base: nn.Module, images: Tensor, labels: Tensor
+) -> None:
+    from monai_advenc.acceleration import prepare
+
+    key = make_key()
+    units = torch.tensor([1 / 4095, 1 / 1000] * 4, dtype=torch.float64)
+    images = ((images.double() / units[:, None, None, None]).round() * units[:, None, None, None]).float()
+    expected = encrypt_batch(key, prepare(base, (1, 32, 32)), images, labels, unit=units)
+    encrypt = EncryptImaged(keys="image", network=base, encryption_key=key, unit_key="unit")
+    in_two = Compose(
+        [
+            AdversarialEncryptd(keys="image", network=base, encryption_key=key),
+            ConcatCombined(keys="image", encryption_key=key, unit_key="unit"),
+        ]
+    )
+    for image, label, unit, wanted in zip(images, labels.tolist(), units.tolist(), expected, strict=True):
+        sample = {"image": image, "label": label, "unit": unit}
+        assert torch.equal(encrypt(sample)["image"], wanted)
+        assert torch.equal(in_two(sample)["image"], wanted)
+    inferred = EncryptionInferer(key)(images, base, target=labels, unit=units)
+    assert torch.equal(inferred, expected)
 
 
 def test_versions_come_first_and_the_original_is_kept_for_the_combiner(base: nn.Module, images: Tensor) -> None:

@@ -1,0 +1,123 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What is perturbed: the two networks and image sizes of the paper, trained on real images where these are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from monai_advenc.datasets.cifar10 import read_cifar10
+from monai_advenc.datasets.image_folder import find_images, load_image_set
+from monai_advenc.datasets.image_set import ImageSet
+from monai_advenc.evaluation.accuracy import measure_accuracy
+from monai_advenc.networks import get_network
+from monai_advenc.training import TrainingSettings, load_checkpoint, save_checkpoint, train
+
+
+@dataclass(frozen=True)
+class Case:
+    """A base network and images that it was not trained on.
+
+    Attributes:
+        name: ``"cifar10"`` or ``"slices"``.
+        network: The plain network, in evaluation mode.
+        images: ``(N, C, H, W)``.
+        targets: A wrong class for each image.
+        radius: L2 radius at this size; the paper's step is 0.1 at both.
+        accuracy: Of the network on images it was not trained on; ``None``: it is not trained at all, so that what is
+            said of losses is without meaning.
+    """
+
+    name: str
+    network: nn.Module
+    images: Tensor
+    targets: Tensor
+    radius: float
+    accuracy: float | None
+
+    def block(self, number: int, size: int) -> tuple[Tensor, Tensor]:
+        """The images of one round, others for each as long as there are enough."""
+        rows = torch.arange(number * size, (number + 1) * size) % len(self.images)
+        return self.images[rows], self.targets[rows]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Size of a case and how its base is trained."""
+
+    channels: int
+    side: int
+    radius: float
+    epochs: int
+    train_size: int | None
+    batch_size: int
+    learning_rate: float
+
+
+RECIPES = {
+    "cifar10": Recipe(3, 32, 0.5, epochs=4, train_size=None, batch_size=64, learning_rate=0.1),
+    "slices": Recipe(1, 320, 2.0, epochs=8, train_size=900, batch_size=16, learning_rate=0.02),
+}
+NETWORK = "resnet18"
+
+
+def build_case(name: str, source: Path | None, bases: Path, say: Callable[[str], None], network: str = NETWORK) -> Case:
+    """A case on real images, with the base network of an earlier run or one trained now; without images, untrained."""
+    recipe = RECIPES[name]
+    if source is None:
+        return untrained_case(name, network)
+    train_set, test_set = _read(name, source, recipe)
+    path = bases / f"{name}.{network}.pt"
+    if not path.exists():
+        say(f"training {network} on {len(train_set)} images of {name}: {recipe.epochs} epochs")
+        settings = TrainingSettings(
+            epochs=recipe.epochs, batch_size=recipe.batch_size, peak_learning_rate=recipe.learning_rate
+        )
+        built = get_network(network, len(train_set.classes), recipe.channels, recipe.side, seed=0)
+        bases.mkdir(parents=True, exist_ok=True)
+        trained = train(built, train_set, None, settings, unfinished=path.with_suffix(".unfinished")).network
+        save_checkpoint(path, trained, network, train_set.classes, recipe.channels, recipe.side)
+    base = load_checkpoint(path).network.eval()
+    held_out = _shuffled(test_set, 1000)
+    accuracy = measure_accuracy(base, held_out).value
+    say(f"{name}: the base network is right on {accuracy:.1%} of {len(held_out)} images it was not trained on")
+    images = held_out.subset(range(min(512, len(held_out))))
+    return Case(name, base, images.images, wrong_classes(images.labels, len(images.classes)), recipe.radius, accuracy)
+
+
+def untrained_case(name: str, network: str = NETWORK, *, side: int | None = None, count: int = 64) -> Case:
+    """Smooth random images and a network that has seen them once: enough to compare the speed of equal steps."""
+    recipe = RECIPES[name]
+    side = side or recipe.side
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(count, recipe.channels, side // 8, side // 8, generator=generator)
+    images = functional.interpolate(coarse, size=(side, side), mode="bilinear")
+    built = get_network(network, 10, recipe.channels, side, seed=0)
+    with torch.no_grad():
+        built.train()(images[:8])
+    return Case(name, built.eval(), images, torch.arange(count) % 10, recipe.radius, None)
+
+
+def wrong_classes(labels: Tensor, count: int) -> Tensor:
+    """For each label another class, drawn from one seed."""
+    shift = torch.randint(1, count, labels.shape, generator=torch.Generator().manual_seed(0))
+    return (labels + shift) % count
+
+
+def _read(name: str, source: Path, recipe: Recipe) -> tuple[ImageSet, ImageSet]:
+    if name == "cifar10":
+        images = read_cifar10(source)
+        return images.train, images.test
+    train_set = load_image_set(find_images(source / "train"), recipe.side, gray=True)
+    test_set = load_image_set(find_images(source / "test", train_set.classes), recipe.side, gray=True)
+    return _shuffled(train_set, recipe.train_size or len(train_set)), test_set
+
+
+def _shuffled(images: ImageSet, count: int) -> ImageSet:
+    return images.subset(torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count])

@@ -1,0 +1,108 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""One interleaved run of all methods on the same images: seconds, and whether the results are equal.
+
+In every round each method perturbs the same block of images, in an order that rotates, and the next round takes the
+next block. So what else the machine does falls on all alike, and the losses are of many images.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.cases import Case
+from benchmarks.peers import PEERS, installed_peers, run_quietly
+from monai_advenc.acceleration import computes_in_bf16, prepare
+from monai_advenc.perturbation import PerturbationSettings, perturb
+
+STEP_SIZE = 0.1
+"""The paper's step, at either radius."""
+
+Method = Callable[[Tensor, Tensor], Tensor]
+
+
+def methods_of(case: Case, steps: int, fast_steps: tuple[int, ...]) -> dict[str, tuple[Method, PerturbationSettings]]:
+    """Every way to perturb, by name: peers and ours in the paper's schedule, then ours in fewer steps."""
+    paper = PerturbationSettings(radius=case.radius, step_size=STEP_SIZE, steps=steps)
+    channels, height, width = case.images.shape[1:]
+    shape = (channels, height, width)
+    found: dict[str, tuple[Method, PerturbationSettings]] = {}
+    for name in installed_peers():
+        found[name] = (lambda x, t, name=name: run_quietly(PEERS[name], case.network, x, t, paper), paper)
+    found["ours fp32"] = (_ours(prepare(case.network, shape, precision="fp32"), paper), paper)
+    precision = "bf16" if computes_in_bf16(case.images.device) else "fp32"
+    network = prepare(case.network, shape, precision=precision)  # type: ignore[arg-type]  # From two literals.
+    if precision == "bf16":
+        found["ours bf16"] = (_ours(network, paper), paper)
+    for count in fast_steps:
+        fast = PerturbationSettings(radius=case.radius, step_size=2 * case.radius, steps=count, schedule="cosine")
+        found[f"ours fast-{count}"] = (_ours(network, fast), fast)
+    return found
+
+
+def _ours(network: nn.Module, settings: PerturbationSettings) -> Method:
+    return lambda images, targets: perturb(network, images, targets, settings)
+
+
+def compare(
+    case: Case, *, steps: int, fast_steps: tuple[int, ...], rounds: int, batch: int, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Run all methods ``rounds`` times, in turn; returns plain values for JSON."""
+    methods = methods_of(case, steps, fast_steps)
+    exact = double_copy(case.network)
+    for method, _ in methods.values():
+        method(*(part[:1] for part in case.block(0, 1)))  # What is prepared on first use is not a step's time.
+    results: dict[str, dict[str, Any]] = {
+        name: {"steps": settings.steps, "seconds": [], "loss": [], "success": [], "l2_max": 0.0}
+        for name, (_, settings) in methods.items()
+    }
+    names = list(methods)
+    for number in range(rounds):
+        images, targets = case.block(number, batch)
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            start = time.perf_counter()
+            perturbed = methods[name][0](images, targets)
+            seconds = time.perf_counter() - start
+            losses, success = judge(exact, perturbed, targets)
+            result = results[name]
+            result["seconds"].append(round(seconds, 4))
+            result["loss"] += losses
+            result["success"] += success
+            result["l2_max"] = max(result["l2_max"], (perturbed - images).double().flatten(1).norm(dim=1).max().item())
+        say(f"{case.name}: round {number + 1} of {rounds}")
+    return {
+        "case": case.name,
+        "shape": list(case.images.shape[1:]),
+        "radius": case.radius,
+        "base_accuracy": case.accuracy,
+        "steps": steps,
+        "batch": batch,
+        "rounds": rounds,
+        "methods": results,
+    }
+
+
+def double_copy(network: nn.Module) -> nn.Module:
+    """The plain network in float64, to judge all results alike."""
+    return copy.deepcopy(network).double().eval()
+
+
+@torch.no_grad()
+def judge(exact: nn.Module, perturbed: Tensor, targets: Tensor) -> tuple[list[float], list[bool]]:
+    """Cross entropy toward the targets, and whether each image is taken for its target."""
+    losses: list[float] = []
+    success: list[bool] = []
+    for rows in torch.arange(len(perturbed)).split(8):
+        logits = exact(perturbed[rows].double())
+        found = functional.cross_entropy(logits, targets[rows], reduction="none").tolist()
+        losses += [round(loss, 6) for loss in found]
+        success += (logits.argmax(dim=1) == targets[rows]).tolist()
+    return losses, success

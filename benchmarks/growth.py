@@ -1,0 +1,161 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""How speed changes with the size of the job; the pipeline from files to files; and training."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.cases import Case, untrained_case
+from monai_advenc.acceleration import computes_in_bf16, prepare
+from monai_advenc.datasets.encrypt_folder import encrypt_folder
+from monai_advenc.datasets.encryption_options import EncryptionOptions
+from monai_advenc.datasets.image_folder import find_images
+from monai_advenc.datasets.image_set import ImageSet
+from monai_advenc.encryption import BATCH_SIZE, encrypt_batch
+from monai_advenc.key import EncryptionKey
+from monai_advenc.networks import get_network
+from monai_advenc.perturbation import FAST_STEPS, PerturbationSettings
+from monai_advenc.training import TrainingSettings, train
+from monai_advenc.volumes.slice_writer import encode_image
+
+STEPS = 3
+COMBINERS = {1: "basic", 2: "horizontal-concat", 4: "mixup-and-concat"}
+"""By the number of targets."""
+
+CLASSES = 5
+
+
+def measure_growth(quick: bool, rounds: int, say: Callable[[str], None]) -> dict[str, list[dict[str, Any]]]:
+    """Image-steps per second (an image toward one target, one step) as images, their side and the targets grow."""
+    counts, sides = ((8, 16), (32, 64)) if quick else ((8, 32, 128), (64, 128, 256, 320, 512))
+    network = "resnet_small" if quick else "resnet18"
+    jobs: dict[tuple[str, int], tuple[Case, int, int]] = {}
+    small = untrained_case("cifar10", network, count=max(counts))
+    jobs |= {("images", count): (small, count, 1) for count in counts}
+    jobs |= {("targets", count): (small, 16, count) for count in COMBINERS}
+    jobs |= {
+        ("side", side): (untrained_case("slices", network, side=side, count=BATCH_SIZE), BATCH_SIZE, 1)
+        for side in sides
+    }
+    runs = {place: _encryption(*job) for place, job in jobs.items()}
+    seconds = interleaved(runs, rounds)
+    say("growth measured")
+    found: dict[str, list[dict[str, Any]]] = {"images": [], "targets": [], "side": []}
+    for (kind, value), times in seconds.items():
+        _, count, targets = jobs[kind, value]
+        rate = count * targets * STEPS / statistics.median(times)
+        found[kind].append({"value": value, "image_steps_per_second": round(rate, 3)})
+    return found
+
+
+def _encryption(case: Case, count: int, targets: int) -> Callable[[], object]:
+    settings = PerturbationSettings(radius=case.radius, step_size=0.1, steps=STEPS)
+    key = EncryptionKey.draw([str(label) for label in range(10)], settings, combiner=COMBINERS[targets], seed=0)
+    channels, height, width = case.images.shape[1:]
+    network = prepare(case.network, (channels, height, width), precision=_precision())
+    images, labels = case.images[:count], case.targets[:count]
+    return lambda: encrypt_batch(key, network, images, labels)
+
+
+def _precision() -> Any:
+    return "bf16" if computes_in_bf16(torch.device("cpu")) else "fp32"
+
+
+def interleaved(runs: dict[Any, Callable[[], object]], rounds: int) -> dict[Any, list[float]]:
+    """Seconds of each run, measured in turn after one that does not count."""
+    seconds: dict[Any, list[float]] = {place: [] for place in runs}
+    for number in range(rounds + 1):
+        for place, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if number:
+                seconds[place].append(time.perf_counter() - start)
+    return seconds
+
+
+def measure_pipeline(quick: bool, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Images per second from files read to files written, and the share of that time that is perturbation.
+
+    One process does one thing after the other, so the share is that of a worker. Perturbing alone is measured in the
+    same rounds on the same images.
+    """
+    side, count, network_name = (64, 4, "resnet_small") if quick else (320, 4, "resnet18")
+    schedules = {
+        "paper": PerturbationSettings(radius=2, step_size=0.1, steps=5 if quick else 100, reference_side=320),
+        "fast": PerturbationSettings(
+            radius=2, step_size=4, steps=2 if quick else FAST_STEPS, schedule="cosine", reference_side=320
+        ),
+    }
+    case = untrained_case("slices", network_name, side=side, count=count)
+    names = tuple(str(label) for label in range(CLASSES))
+    base = get_network(network_name, CLASSES, 1, side, seed=0).eval()
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        source = _write(case.images, Path(folder) / "images", names)
+        for name, settings in schedules.items():
+            key = EncryptionKey.draw(names, settings, seed=0)
+            runs = {
+                "pipeline": _pipeline(Path(folder), source, key, base),
+                "perturbation": _perturbation(case.images, key, base, side),
+            }
+            seconds = {run: statistics.median(times) for run, times in interleaved(runs, rounds).items()}
+            found[name] = {
+                "side": side,
+                "network": network_name,
+                "steps": settings.steps,
+                "targets": 2,
+                "images_per_second": round(count / seconds["pipeline"], 4),
+                "share_of_perturbation": round(min(1.0, seconds["perturbation"] / seconds["pipeline"]), 4),
+            }
+            say(f"pipeline measured: {name}")
+    return found
+
+
+def _write(images: Tensor, folder: Path, classes: Sequence[str]) -> Path:
+    for number, image in enumerate(images):
+        path = folder / classes[number % len(classes)] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_image(image, "png16"))
+    return folder
+
+
+def _pipeline(folder: Path, source: Path, key: EncryptionKey, base: nn.Module) -> Callable[[], object]:
+    def run() -> None:
+        with tempfile.TemporaryDirectory(dir=folder) as out:
+            options = EncryptionOptions(formats=("nifti", "png16"), precision=_precision())
+            encrypt_folder(find_images(source, key.classes), Path(out) / "shared", key, base, options)
+
+    return run
+
+
+def _perturbation(images: Tensor, key: EncryptionKey, base: nn.Module, side: int) -> Callable[[], object]:
+    network = prepare(base, (1, side, side), precision=_precision())
+    labels = torch.arange(len(images)) % len(key.classes)
+    return lambda: encrypt_batch(key, network, images, labels)
+
+
+def measure_training(quick: bool, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Images per second of one epoch of ResNet-18 on 32x32 images, in float32 and in bf16."""
+    count, network_name = (20, "resnet_small") if quick else (512, "resnet18")
+    case = untrained_case("cifar10", network_name, count=count)
+    names = tuple(str(label) for label in range(10))
+    images = ImageSet(case.images, torch.arange(count) % 10, tuple(map(str, range(count))), names)
+    precisions = ("fp32", "bf16") if _precision() == "bf16" else ("fp32",)
+
+    def epoch(precision: Any) -> Callable[[], object]:
+        settings = TrainingSettings(epochs=1, batch_size=min(64, count // 2), precision=precision)
+        return lambda: train(case.network, images, None, settings)
+
+    seconds = interleaved({precision: epoch(precision) for precision in precisions}, rounds)
+    say("training measured")
+    rates = {name: round(count / statistics.median(times), 2) for name, times in seconds.items()}
+    return {"network": network_name, "images_per_second": rates}

@@ -1,0 +1,184 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The page about speed, drawn from stored numbers alone: ratios, equality of results, plots."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+PEERS = ("torchattacks", "foolbox", "ART")
+CLOSE = 0.01
+"""A loss that is at most so much higher than the reference's is as good."""
+
+INTRODUCTION = """# Speed
+
+Perturbing is (images x targets x steps) passes through the base network, forward and backward, and next to nothing
+else. Two things make it faster, and they are kept apart here: **the same steps computed faster** (batch norm folded,
+channels-last, weights packed once, bf16), and **fewer steps**. The first gives the same images up to rounding. The
+second is another algorithm with another result, and counts only where the loss it ends at is as low.
+
+All methods perturb the same images with the same network, targets, radius and step, in turn, round by round; a round's
+order rotates and its images are new. A ratio is the median over rounds of (seconds of the fastest peer) / (seconds of
+the method); in brackets the smallest and the largest. Losses are computed by the plain network in float64 from the
+images that each method returned."""
+
+HOW = """## Measure it yourself
+
+```
+make bench                                                   # no data needed: ratios of equal steps
+.venv/bin/python -m benchmarks --cifar10 DATA --slices DATA  # all of this page; trains base networks first
+.venv/bin/python -m benchmarks --draw results/benchmarks.json --page docs/benchmarks.md
+```"""
+
+
+def draw_page(numbers: Path, page: Path) -> list[Path]:
+    """Write the page and its plots, which lie in ``images`` beside it; returns what was written."""
+    content = json.loads(numbers.read_text(encoding="utf-8"))
+    images = page.parent / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    lines = [INTRODUCTION, "", describe_environment(content), ""]
+    written = []
+    for comparison in (content["cifar10"], content["slices"]):
+        plot = images / f"benchmarks-{comparison['case']}.svg"
+        draw_ratios(comparison, plot)
+        written.append(plot)
+        lines += [*describe_comparison(comparison), f"![Ratios](images/{plot.name})", ""]
+    plot = images / "benchmarks-growth.svg"
+    draw_growth(content["growth"], plot)
+    lines += [*describe_rest(content), f"![Throughput as the job grows](images/{plot.name})", "", HOW]
+    page.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return [page, plot, *written]
+
+
+def describe_environment(content: dict[str, Any]) -> str:
+    """Where it was measured, in one paragraph."""
+    environment = content["environment"]
+    software = ", ".join(f"{name} {version}" for name, version in environment["software"].items())
+    bf16 = "with" if environment["bf16"] else "without"
+    quick = "**A quick run: it shows that all of it works, the numbers mean nothing.** " if content["quick"] else ""
+    return (
+        f"{quick}Measured on {environment['threads']} threads of an x86 CPU ({environment['capability']}, {bf16} bf16 "
+        f"arithmetic), {software}. Not measured on a GPU."
+    )
+
+
+def ratios_to_fastest_peer(comparison: dict[str, Any]) -> dict[str, list[float]]:
+    """For each method, round by round, the time of the peer with the smallest median over the method's own."""
+    methods = comparison["methods"]
+    reference = reference_of(comparison)
+    seconds = methods[reference]["seconds"]
+    return {
+        name: [theirs / own for theirs, own in zip(seconds, method["seconds"], strict=True)]
+        for name, method in methods.items()
+    }
+
+
+def reference_of(comparison: dict[str, Any]) -> str:
+    """The fastest peer; where none is installed, our own plain float32."""
+    peers = {name: statistics.median(m["seconds"]) for name, m in comparison["methods"].items() if name in PEERS}
+    return min(peers, key=lambda name: peers[name]) if peers else "ours fp32"
+
+
+def describe_comparison(comparison: dict[str, Any]) -> list[str]:
+    """Heading and table of one network."""
+    methods, reference = comparison["methods"], reference_of(comparison)
+    channels, height, width = comparison["shape"]
+    accuracy = comparison["base_accuracy"]
+    trained = f"right on {accuracy:.1%} of held-out images" if accuracy else "untrained: losses say nothing"
+    count = comparison["rounds"] * comparison["batch"]
+    lines = [
+        f"## {comparison['case']}: ResNet-18, {channels}x{height}x{width}",
+        "",
+        f"L2 radius {comparison['radius']}, {comparison['steps']} steps of 0.1 unless the method says otherwise, "
+        f"batches of {comparison['batch']}, {comparison['rounds']} rounds, {count} held-out images in all; base "
+        f"network {trained}. Fastest peer: {reference}.",
+        "",
+        f"| method | steps | ratio | mean loss | difference to {reference}, mean | largest | within {CLOSE} | "
+        "success | largest L2 |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    ratios = ratios_to_fastest_peer(comparison)
+    for name, method in methods.items():
+        theirs = methods[reference]["loss"]
+        differences = [own - other for own, other in zip(method["loss"], theirs, strict=True)]
+        within = sum(difference <= CLOSE for difference in differences) / len(differences)
+        ratio = f"{statistics.median(ratios[name]):.2f} ({min(ratios[name]):.2f} to {max(ratios[name]):.2f})"
+        lines.append(
+            f"| {name} | {method['steps']} | {ratio} | {statistics.mean(method['loss']):.4f} | "
+            f"{statistics.mean(differences):+.4f} | {max(differences):+.4f} | {within:.0%} | "
+            f"{statistics.mean(method['success']):.1%} | {method['l2_max']:.5f} |"
+        )
+    return [*lines, ""]
+
+
+def describe_rest(content: dict[str, Any]) -> list[str]:
+    """Pipeline, training, and what the plot of growth shows."""
+    lines = [
+        "## From files to files",
+        "",
+        "Reading, perturbing toward two targets, combining, rounding, writing NIfTI and 16-bit PNG, reading back and "
+        "measuring, in one process.",
+        "",
+        "| schedule | steps | image | images a second | share of the time in the perturbation |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in content["pipeline"].items():
+        lines.append(
+            f"| {name} | {row['steps']} | {row['network']}, {row['side']}x{row['side']} | "
+            f"{row['images_per_second']:.3g} | {row['share_of_perturbation']:.1%} |"
+        )
+    training = content["training"]
+    rates = ", ".join(f"{rate:.3g} in {name}" for name, rate in training["images_per_second"].items())
+    lines += [
+        "",
+        "## Training",
+        "",
+        f"{training['network']} on 32x32 images, images a second: {rates}.",
+        "",
+        "## As the job grows",
+        "",
+        "Image-steps a second (one image toward one target, one step), ours in the default precision.",
+        "",
+    ]
+    return lines
+
+
+def draw_ratios(comparison: dict[str, Any], path: Path) -> None:
+    """Bars with the spread over rounds."""
+    ratios = ratios_to_fastest_peer(comparison)
+    names = list(ratios)[::-1]
+    middles = [statistics.median(ratios[name]) for name in names]
+    spreads = [
+        [middle - min(ratios[name]) for name, middle in zip(names, middles, strict=True)],
+        [max(ratios[name]) - middle for name, middle in zip(names, middles, strict=True)],
+    ]
+    figure = Figure(figsize=(7, 0.35 * len(names) + 1), layout="constrained")
+    axes = figure.add_subplot()
+    colors = ["0.6" if name in PEERS else "tab:orange" if "fast" in name else "tab:blue" for name in names]
+    axes.barh(names, middles, xerr=spreads, color=colors)
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_xlabel(f"times as fast as {reference_of(comparison)} (orange: fewer steps)")
+    _save(figure, path)
+
+
+def draw_growth(growth: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    """One panel for each way a job can grow."""
+    figure = Figure(figsize=(9, 2.8), layout="constrained")
+    labels = {"images": "images of 3x32x32", "targets": "targets an image", "side": "side in pixels"}
+    for axes, (kind, label) in zip(figure.subplots(1, len(labels)), labels.items(), strict=True):
+        rows = growth[kind]
+        axes.plot([row["value"] for row in rows], [row["image_steps_per_second"] for row in rows], "o-")
+        axes.set_xlabel(label)
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel("image-steps a second")
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    # Neither the time nor random names of parts: the same numbers give the same file.
+    figure.savefig(path, metadata={"Date": None, "Creator": None})

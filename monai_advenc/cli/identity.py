@@ -1,0 +1,92 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The option ``--identity`` of commands that write DICOM, and what goes with it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import stat
+from collections.abc import Iterable
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from monai_advenc.cli.console import Output
+
+if TYPE_CHECKING:
+    from monai_advenc.key import EncryptionKey
+    from monai_advenc.volumes.cases import CaseList
+    from monai_advenc.volumes.dicom_identity import IdentityChoice
+
+CASE_NAMES = "case_names.csv"
+
+
+class Identity(str, Enum):
+    """What happens to patient and institution in DICOM headers."""
+
+    keep = "keep"
+    remove = "remove"
+    pseudonym = "pseudonym"
+
+
+IdentityOption = Annotated[
+    Identity | None,
+    typer.Option(
+        help="Patient and institution in DICOM headers: keep them; remove them (PS3.15 Basic Profile: names, numbers, "
+        "dates, descriptions, private groups, all UIDs); or the same with a pseudonym that is stable for each patient "
+        "under the key. Needed whenever DICOM is written; there is no default. Text burned into the pixels stays "
+        "whichever you choose: look at the images.",
+        show_default="must be chosen",
+    ),
+]
+
+
+def choose_identity(identity: Identity | None, *, writes_dicom: bool) -> IdentityChoice:
+    """The choice; where no DICOM is written there is nothing to choose."""
+    from monai_advenc.volumes.dicom_identity import require_identity_choice
+
+    if not writes_dicom:
+        return "keep"
+    return require_identity_choice(None if identity is None else identity.value)
+
+
+def name_without_identity(
+    cases: CaseList, choice: IdentityChoice, key: EncryptionKey, private: Path, output: Output
+) -> CaseList:
+    """The cases under names that tell nothing, where identity is not kept; a table in the private folder has both.
+
+    Names of folders and files often are names or numbers of patients.
+    """
+    from monai_advenc.files import write_atomically
+    from monai_advenc.volumes.dicom_identity import IdentityRule
+
+    if choice == "keep":
+        return cases
+    rule = IdentityRule(choice, key)
+    renamed = tuple(replace(case, id=rule.case_name(case.id)) for case in cases.cases)
+    table = io.StringIO()
+    rows = ((old.id, new.id) for old, new in zip(cases.cases, renamed, strict=True))
+    csv.writer(table, lineterminator="\n").writerows([("case", "name"), *rows])
+    only_owner = stat.S_IRUSR | stat.S_IWUSR
+    write_atomically(private / CASE_NAMES, table.getvalue().encode(), overwrite=True, mode=only_owner)
+    output.say(f"Cases have other names in the output; {private / CASE_NAMES} says which is which. Never share it.")
+    ordered = sorted(renamed, key=lambda case: (case.label, case.id))
+    return replace(cases, cases=tuple(ordered))
+
+
+def warn_of_burned_in_text(paths: Iterable[Path], choice: IdentityChoice, output: Output) -> None:
+    """Say which images state that names or numbers are written into their pixels, which nothing here removes."""
+    from monai_advenc.volumes.dicom_identity import says_burned_in
+
+    if choice == "keep":
+        return
+    burned = [path for path in paths if says_burned_in(path)]
+    if burned:
+        output.say(
+            f"Warning: {len(burned)} DICOM files, among them {burned[0]}, state that text is burned into their pixels "
+            "(Burned In Annotation YES). It stays in the output; look at the images before you share them."
+        )

@@ -1,0 +1,28 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The folder beside an output folder for all that must not be shared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from monai_advenc.errors import DatasetError, OutputError
+
+
+def require_apart(out: Path, private: Path) -> None:
+    """Raise :class:`DatasetError` if the private folder would be shared with the output."""
+    if out.resolve() in (private.resolve(), *private.resolve().parents):
+        raise DatasetError(f"the private folder {private} lies in the output {out}; choose another --private")
+
+
+def make_private(folder: Path) -> None:
+    """A folder that only its owner can enter; one that exists stays as its owner made it.
+
+    Raises:
+        OutputError: The disk refuses.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise OutputError(f"cannot make {folder}: {error.strerror}; choose another --private") from None

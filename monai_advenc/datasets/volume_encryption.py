@@ -1,0 +1,213 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Volumes, each read, encrypted slice by slice, written whole and measured when it is taken."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from monai_advenc.acceleration import PreparedNetworks
+from monai_advenc.datasets.encryption_blocks import Failure
+from monai_advenc.datasets.volume_options import VolumeOptions
+from monai_advenc.datasets.volume_reading import StoredCase, is_dicom, read_stored_case, read_stored_volume
+from monai_advenc.encryption import encrypt_batch
+from monai_advenc.errors import AdvencError, ImageError, OutputError
+from monai_advenc.fidelity import SMALLEST_SIDE, measure_fidelity
+from monai_advenc.files import write_atomically
+from monai_advenc.key import EncryptionKey
+from monai_advenc.manifest import FileRecord, SliceRecord, VolumeRecord
+from monai_advenc.perturbation import GEOMETRIES
+from monai_advenc.regions import REGIONS
+from monai_advenc.volumes.cases import Case
+from monai_advenc.volumes.dicom_identity import IdentityRule
+from monai_advenc.volumes.dicom_provenance import Derivation
+from monai_advenc.volumes.stored_slice import StoredSlice
+
+VolumeOutcome = VolumeRecord | Failure
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """A slice that is to be encrypted: index, values as stored, image and region ``(1, H, W)``."""
+
+    index: int
+    stored: StoredSlice
+    image: Tensor
+    region: Tensor
+
+
+class VolumeEncryption(Dataset[VolumeOutcome]):
+    """Cases, each encrypted and written when it is taken.
+
+    Args:
+        cases: The cases, under the names that they have in the output.
+        out: Folder to write into.
+        key: The encryption key.
+        network: The base network.
+        options: Which slices, which pixels, what happens to identities.
+        run_tag: Keyed checksum of network and options.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        out: Path,
+        key: EncryptionKey,
+        network: nn.Module,
+        options: VolumeOptions,
+        run_tag: str,
+    ) -> None:
+        self.cases = cases
+        self.out = out
+        self.key = key
+        self.network = network
+        self.options = options
+        self.run_tag = run_tag
+        self.block_size = max(1, options.batch_size // key.correspondence.num_targets)
+        self._prepared = PreparedNetworks(options.precision)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, index: int) -> VolumeOutcome:
+        case = self.cases[index]
+        try:
+            return self._encrypt(case, self.read(case))
+        except OutputError as error:
+            return Failure(case.id, str(error), fatal=True)
+        except AdvencError as error:
+            return Failure(case.id, str(error))
+
+    def read(self, case: Case) -> StoredCase:
+        """The case as it is encrypted."""
+        return read_stored_case(case, self.options.plane, self.options.tumor)
+
+    def tag_of(self, case: Case, stored: StoredCase) -> str:
+        """Keyed checksum of a case as it is encrypted: of its stored values and its tumor."""
+        digest = hashlib.sha256(np.ascontiguousarray(stored.volume.grid.voxels).tobytes())
+        digest.update(b"" if stored.tumor is None else np.packbits(stored.tumor).tobytes())
+        return self.key.tag("source", digest.digest())[:16]
+
+    def _encrypt(self, case: Case, stored: StoredCase) -> VolumeRecord:
+        chosen = stored.slices_to_encrypt(self.options.slices, str(case.image))
+        prepared = [each for each in (self._prepare(stored, k) for k in chosen) if each is not None]
+        if not prepared:
+            raise ImageError(f"no slice of {case.image} can be encrypted; leave out the case")
+        changes: dict[int, NDArray[np.generic]] = {}
+        for start in range(0, len(prepared), self.block_size):
+            changes |= self._encrypt_block(case, prepared[start : start + self.block_size])
+        files = self._write(case, stored, changes)
+        try:
+            slices = self._measure(case, stored, list(changes), files)
+        except AdvencError:
+            # What does not read back must not lie among what is shared.
+            for file in files:
+                (self.out / file.path).unlink(missing_ok=True)
+            raise
+        return VolumeRecord(
+            id=case.id,
+            label=case.label,
+            files=files,
+            plane=stored.volume.plane,
+            slices=slices,
+            left_alone=len(stored.volume.slices) - len(changes),
+            source_tag=self.tag_of(case, stored),
+        )
+
+    def _prepare(self, stored: StoredCase, index: int) -> _Slice | None:
+        """A slice made ready; ``None`` for one that shows nothing, unless its tumor was asked for."""
+        each = stored.volume.slices[index]
+        try:
+            if min(each.stored.shape) < SMALLEST_SIDE:
+                raise ImageError(f"{each.source} is smaller than {SMALLEST_SIDE} pixels; leave out the case")
+            image, region = each.image(), each.free()
+            mask = None if stored.tumor is None else torch.from_numpy(stored.tumor[index])[None]
+            wanted = REGIONS[self.options.region](image, mask)
+            region = region if wanted is None else region & wanted
+            radius = self.key.perturbation.at_size(*image.shape[-2:]).radius
+            if not region.any() or (each.unit or 0) > radius:
+                raise ImageError(f"{each.source} has no pixel that could change within the radius; leave out the case")
+        except AdvencError:
+            if self.options.slices == "tumor":
+                raise
+            return None
+        return _Slice(index, each, image, region)
+
+    def _encrypt_block(self, case: Case, block: Sequence[_Slice]) -> dict[int, NDArray[np.generic]]:
+        device = next(self.network.parameters()).device
+        images = torch.stack([each.image for each in block]).to(device)
+        units = [each.stored.unit for each in block]
+        encrypted = encrypt_batch(
+            self.key,
+            self._prepared.get(self.network, tuple(images.shape[1:])),
+            images,
+            torch.full((len(block),), self.key.classes.index(case.label), device=device),
+            regions=torch.stack([each.region for each in block]).to(device),
+            unit=torch.tensor(units, dtype=torch.float64) if None not in units else None,
+            batch_size=self.options.batch_size,
+        ).cpu()
+        settings = self.key.perturbation.at_size(*images.shape[-2:])
+        length = GEOMETRIES[settings.norm].length
+        return {
+            each.index: each.stored.changed(pixels, settings.radius, length)
+            for each, pixels in zip(block, encrypted, strict=True)
+        }
+
+    def _write(self, case: Case, stored: StoredCase, changes: dict[int, NDArray[np.generic]]) -> tuple[FileRecord, ...]:
+        identity = IdentityRule(self.options.identity, self.key)
+        written = []
+        for ending, content in stored.volume.encode(changes, Derivation.perturbation(identity, self.run_tag)):
+            path = f"{case.label}/{case.id}{ending}"
+            # A killed run may have written this very file without noting it.
+            write_atomically(self.out / path, content, overwrite=True)
+            kind = "dicom" if is_dicom(case) else "nifti"
+            written.append(FileRecord(path=path, format=kind, sha256=hashlib.sha256(content).hexdigest()))
+        return tuple(written)
+
+    def _measure(
+        self, case: Case, stored: StoredCase, encrypted: Sequence[int], files: Sequence[FileRecord]
+    ) -> tuple[SliceRecord, ...]:
+        """Distances of the encrypted slices from their originals, of what a reader of the files gets."""
+        place = self.out / files[0].path
+        read_back = read_stored_volume(place.parent if is_dicom(case) else place, plane=stored.volume.plane)
+        return measure_slices(read_back.slices, stored.volume.slices, encrypted, self.key)
+
+
+def measure_slices(
+    written: Sequence[StoredSlice], originals: Sequence[StoredSlice], indices: Sequence[int], key: EncryptionKey
+) -> tuple[SliceRecord, ...]:
+    """Measure slices against their originals, on the window of the original."""
+    records = []
+    for index in indices:
+        original = originals[index]
+        image = original.image()
+        fidelity = measure_fidelity(original.on_same_window(written[index].stored)[None], image[None])[0]
+        radius = key.perturbation.at_size(*image.shape[-2:]).radius
+        records.append(SliceRecord(index=index, radius=radius, **fidelity.as_dict()))
+    return tuple(records)
+
+
+class VolumeTags(Dataset[str | None]):
+    """Checksums of cases that are encrypted already; ``None`` where one can no longer be read."""
+
+    def __init__(self, encryption: VolumeEncryption) -> None:
+        self.encryption = encryption
+
+    def __len__(self) -> int:
+        return len(self.encryption.cases)
+
+    def __getitem__(self, index: int) -> str | None:
+        case = self.encryption.cases[index]
+        try:
+            return self.encryption.tag_of(case, self.encryption.read(case))
+        except AdvencError:
+            return None

@@ -1,0 +1,110 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What the base network makes of encrypted images: how far the perturbation reached its secret targets.
+
+Shares and means over a class or over all images are told, never which class a target is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from monai_advenc.errors import NetworkError, VerificationError
+from monai_advenc.key import EncryptionKey
+
+
+@dataclass(frozen=True)
+class ImageEffect:
+    """The base network's answer to one image.
+
+    Attributes:
+        label: The image's class, by number.
+        right: Whether the network takes it for that class.
+        taken_for_target: Whether it takes it for one of its targets; ``None`` without the key.
+        target_loss: Cross entropy toward the targets, their mean; ``None`` without the key.
+        margin: Largest logit of a target minus the largest other; ``None`` without the key.
+    """
+
+    label: int
+    right: bool
+    taken_for_target: bool | None = None
+    target_loss: float | None = None
+    margin: float | None = None
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Shares and means over several images.
+
+    Attributes:
+        images: How many.
+        right: Share that the base network takes for their own class.
+        taken_for_target: Share taken for one of their targets; ``None`` without the key.
+        target_loss: Mean cross entropy toward the targets; ``None`` without the key.
+        margin: Mean of the largest logit of a target minus the largest other; ``None`` without the key.
+    """
+
+    images: int
+    right: float
+    taken_for_target: float | None
+    target_loss: float | None
+    margin: float | None
+
+    @classmethod
+    def of(cls, effects: Sequence[ImageEffect]) -> Effect:
+        """Summarize at least one image; all of them with the key or all without."""
+        return cls(
+            images=len(effects),
+            right=sum(each.right for each in effects) / len(effects),
+            taken_for_target=_mean([each.taken_for_target for each in effects]),
+            target_loss=_mean([each.target_loss for each in effects]),
+            margin=_mean([each.margin for each in effects]),
+        )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [float(value) for value in values if value is not None]
+    return round(sum(known) / len(known), 6) if known else None
+
+
+@torch.no_grad()
+def effect_on(network: nn.Module, image: Tensor, label: int, key: EncryptionKey | None = None) -> ImageEffect:
+    """Ask the base network about one image.
+
+    Args:
+        network: The base network, in evaluation mode.
+        image: ``(C, H, W)``, float32 in [0, 1].
+        label: Its true class.
+        key: The key, for what concerns the targets.
+
+    Raises:
+        NetworkError: The network does not take such images.
+    """
+    device = next(network.parameters()).device
+    try:
+        logits = network(image[None].to(device))[0].float().cpu()
+    except RuntimeError as error:
+        problem = str(error).splitlines()[0]
+        raise NetworkError(f"the network does not take images {tuple(image.shape)}: {problem}") from None
+    right = bool(logits.argmax() == label)
+    if key is None:
+        return ImageEffect(label, right)
+    targets = key.correspondence.targets_of(torch.tensor([label]))[0]
+    is_target = torch.zeros_like(logits, dtype=torch.bool)
+    is_target[targets] = True
+    margin = logits[is_target].max() - logits[~is_target].max()
+    loss = functional.cross_entropy(logits.expand(len(targets), -1), targets)
+    return ImageEffect(label, right, bool(is_target[logits.argmax()]), loss.item(), margin.item())
+
+
+def require_own_key(key: EncryptionKey, key_id: str) -> None:
+    """Raise :class:`VerificationError` unless a data set was encrypted with this key."""
+    if key.key_id != key_id:
+        raise VerificationError(
+            f"the key is {key.key_id}, the data set was made with {key_id}; give the key of that id"
+        )

@@ -1,0 +1,176 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What is left of the effect after files are exported, windowed, compressed or resized on their way to a recipient.
+
+Each export is applied to encrypted images in memory, and the base network is asked about the result. Where originals
+are at hand they are exported in the same way: what the base network makes of them is what the export alone does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from monai_advenc.datasets.image_folder import ImageFolder
+from monai_advenc.evaluation.effect import Effect, ImageEffect, effect_on, require_own_key
+from monai_advenc.evaluation.exports import EXPORTS
+from monai_advenc.evaluation.verification import read_original, read_record
+from monai_advenc.fidelity import IDENTICAL_PSNR_DB
+from monai_advenc.key import EncryptionKey
+from monai_advenc.manifest import Manifest
+
+MOST_IMAGES = 200
+"""Images that are asked about, spread evenly over a larger data set."""
+
+
+@dataclass(frozen=True)
+class Survival:
+    """The effect after one export.
+
+    Attributes:
+        export: Its name in :data:`monai_advenc.evaluation.exports.EXPORTS`.
+        effect: What the base network makes of the exported encrypted images.
+        originals: What it makes of the exported originals; ``None`` where none were at hand.
+        psnr_db: Mean over the images, against the original exported in the same way; ``None`` without originals.
+    """
+
+    export: str
+    effect: Effect
+    originals: Effect | None
+    psnr_db: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class SurvivalImage:
+    """One encrypted image as read from its file, ``(C, H, W)``, its class, and its original if at hand."""
+
+    encrypted: Tensor
+    label: int
+    original: Tensor | None = None
+
+
+def measure_survival(
+    network: nn.Module,
+    key: EncryptionKey,
+    images: Iterable[SurvivalImage],
+    *,
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[Survival]:
+    """Export each image in every way and ask the base network about it.
+
+    Args:
+        network: The base network, in evaluation mode.
+        key: The key: the targets come from it, and only shares and means over all images leave.
+        images: At least one; shapes may differ.
+        progress: Called with 1 after each image.
+
+    Returns:
+        One row an export, in the order of :data:`~monai_advenc.evaluation.exports.EXPORTS`.
+
+    Raises:
+        NetworkError: The network does not take such images.
+    """
+    effects: dict[str, list[ImageEffect]] = {name: [] for name in EXPORTS}
+    controls: dict[str, list[ImageEffect]] = {name: [] for name in EXPORTS}
+    noise: dict[str, list[float]] = {name: [] for name in EXPORTS}
+    for image in images:
+        for name, export in EXPORTS.items():
+            exported = export(image.encrypted)
+            effects[name].append(effect_on(network, exported, image.label, key))
+            if image.original is not None:
+                control = export(image.original)
+                controls[name].append(effect_on(network, control, image.label, key))
+                noise[name].append(_psnr_db(exported, control))
+        progress(1)
+    return [
+        Survival(
+            export=name,
+            effect=Effect.of(effects[name]),
+            originals=Effect.of(controls[name]) if controls[name] else None,
+            psnr_db=round(float(np.mean(noise[name])), 3) if noise[name] else None,
+        )
+        for name in EXPORTS
+    ]
+
+
+def survival_of_folder(
+    folder: Path,
+    network: nn.Module,
+    key: EncryptionKey,
+    *,
+    originals: ImageFolder | None = None,
+    most: int = MOST_IMAGES,
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[Survival]:
+    """:func:`measure_survival` on the files of an encrypted data set.
+
+    Args:
+        folder: The data set.
+        network: The base network, in evaluation mode.
+        key: Its key.
+        originals: The images it was made from, for comparison.
+        most: Images to ask about, evenly spread over the data set.
+        progress: Called with 1 after each image.
+
+    Raises:
+        AdvencError: A file cannot be read or has changed: the data set does not verify.
+        NetworkError: The network does not take the images.
+        VerificationError: There is no readable manifest, or the key is not of this data set.
+    """
+    manifest = Manifest.load(folder)
+    require_own_key(key, manifest.header.key_id)
+    count = len(manifest.images)
+    records = [manifest.images[place * count // min(count, most)] for place in range(min(count, most))]
+    sources = {file.id: file.path for file in originals.files} if originals else {}
+
+    def read() -> Iterator[SurvivalImage]:
+        for record in records:
+            encrypted = read_record(folder, record)
+            source = sources.get(record.id)
+            original = None if source is None else read_original(source, tuple(encrypted.shape))
+            yield SurvivalImage(encrypted, manifest.header.classes.index(record.label), original)
+
+    return measure_survival(network, key, read(), progress=progress)
+
+
+def _psnr_db(image: Tensor, original: Tensor) -> float:
+    mean_square = (image.double() - original.double()).square().mean().item()
+    return min(IDENTICAL_PSNR_DB, -10 * float(np.log10(mean_square))) if mean_square else IDENTICAL_PSNR_DB
+
+
+SURVIVAL_CAPTION = (
+    "The base network on encrypted images after each export. As a target: share that it takes for one of their secret "
+    "targets; originals: the same share of the originals exported in this way, which is what the export does by "
+    "itself. Target loss: mean cross entropy toward the targets, lower is stronger. Margin: largest output of a target "
+    "minus the largest other. PSNR: against the original exported in the same way."
+)
+
+SURVIVAL_COLUMNS = ("after", "as a target", "originals", "target loss", "margin", "PSNR dB")
+
+
+def survival_rows(survivals: Sequence[Survival]) -> list[tuple[str, ...]]:
+    """The table for people, row by row under :data:`SURVIVAL_COLUMNS`."""
+    return [
+        (
+            each.export,
+            _show(each.effect.taken_for_target, ".0%"),
+            _show(each.originals.taken_for_target if each.originals else None, ".0%"),
+            _show(each.effect.target_loss, ".3f"),
+            _show(each.effect.margin, "+.2f"),
+            _show(each.psnr_db, ".1f"),
+        )
+        for each in survivals
+    ]
+
+
+def _show(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)

@@ -1,0 +1,276 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Patient identity in DICOM headers: kept, removed, or replaced by a pseudonym (DICOM PS3.15, annex E).
+
+Removal follows the Basic Application Level Confidentiality Profile without options. Its table E.1-1 comes from
+dicom-anonymizer, which publishes it edition by edition; the engine is ours, because it must reach into every sequence,
+give the same result on every run, and tie the new UIDs and pseudonyms to a key. Beyond the table, all that is unknown
+is removed: private elements, tags outside the dictionary, dates and person names that the table does not list, and
+text in which a name or number of the patient stands. Pixels are not looked at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+import pydicom
+from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
+from pydicom.datadict import dictionary_has_tag, repeater_has_tag
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
+from pydicom.sr.codedict import codes
+from pydicom.tag import BaseTag
+
+from monai_advenc import __version__
+from monai_advenc.errors import SettingsError
+from monai_advenc.key import EncryptionKey
+from monai_advenc.volumes.dicom_file import looks_like_dicom
+from monai_advenc.volumes.quiet_parsers import quiet_parsers
+
+IdentityChoice = Literal["keep", "remove", "pseudonym"]
+
+IDENTITY_CHOICES: Final = get_args(IdentityChoice)
+
+TABLE_EDITION: Final = "dicomfields_2026c"
+"""Edition of PS3.15, table E.1-1."""
+
+_WELL_KNOWN_UIDS = "1.2.840.10008."
+"""SOP classes, transfer syntaxes and the like: they name kinds of things, no patient's."""
+
+_NUMBER = ("DS", "IS", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV")
+_BINARY = ("OB", "OD", "OF", "OL", "OV", "OW", "UN")
+_MOMENT = {"DA": "19000101", "DT": "19000101000000", "TM": "000000"}
+_FREE_TEXT = ("AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT")
+_DUMMY_TEXT = "REMOVED"
+
+_IDENTITY_WORDS = (
+    "PatientName",
+    "PatientID",
+    "OtherPatientIDs",
+    "OtherPatientNames",
+    "PatientBirthName",
+    "PatientMotherBirthName",
+    "PatientBirthDate",
+    "PatientAddress",
+    "PatientTelephoneNumbers",
+    "MedicalRecordLocator",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "PerformingPhysicianName",
+    "PhysiciansOfRecord",
+    "NameOfPhysiciansReadingStudy",
+    "OperatorsName",
+    "InstitutionName",
+    "InstitutionAddress",
+)
+Actions = dict[BaseTag, str]
+
+_SHORTEST_WORD = 4
+"""Shorter names and numbers stand in innocent text by chance."""
+
+
+def keyed_uid(key: EncryptionKey, purpose: str, *parts: str) -> str:
+    """A UID that whoever has the key can make again, and nobody else can trace back (PS3.5, B.2: ``2.25.`` and a UUID).
+
+    Args:
+        key: The key.
+        purpose: Separates UIDs of different kinds.
+        parts: What the UID is a function of.
+    """
+    return uid_of_digest(key.tag(f"dicom {purpose}", "\0".join(parts).encode()))
+
+
+def uid_of_digest(digest: str) -> str:
+    """The UID made of the first 128 bits of a digest in hexadecimal digits."""
+    return f"2.25.{uuid.UUID(hex=digest[:32], version=4).int}"
+
+
+def require_identity_choice(choice: str | None) -> IdentityChoice:
+    """The choice, which has no default.
+
+    Raises:
+        SettingsError: None was made, or an unknown one.
+    """
+    if choice not in IDENTITY_CHOICES:
+        what = "DICOM is written and nothing was chosen" if choice is None else f"{choice!r} is no choice"
+        raise SettingsError(
+            f"{what}: give --identity keep (patient and institution stay), remove (PS3.15 basic profile), or "
+            "pseudonym (the same, with a keyed pseudonym for each patient)"
+        )
+    return choice  # type: ignore[return-value]  # Just compared with all choices.
+
+
+@dataclass(frozen=True)
+class IdentityRule:
+    """What happens to the identity in the headers of one run.
+
+    Attributes:
+        choice: ``"keep"`` changes nothing, ``"remove"`` follows PS3.15, ``"pseudonym"`` does so and sets Patient Name
+            and Patient ID to a pseudonym that is the same for the same patient and key.
+        key: What UIDs and pseudonyms are tied to.
+    """
+
+    choice: IdentityChoice
+    key: EncryptionKey
+
+    def uid(self, uid: str) -> str:
+        """The UID that stands for ``uid`` in the output: itself if identity is kept, else a new one."""
+        if self.choice == "keep" or not uid or uid.startswith(_WELL_KNOWN_UIDS):
+            return uid
+        return keyed_uid(self.key, "uid", uid)
+
+    def case_name(self, name: str) -> str:
+        """The name of a case in paths and manifests: itself if identity is kept, else one that tells nothing."""
+        return name if self.choice == "keep" else f"case-{self.key.tag('case name', name.encode())[:12]}"
+
+    def apply(self, dataset: Dataset) -> None:
+        """Remove the identity from ``dataset`` in place, unless it is kept."""
+        if self.choice == "keep":
+            return
+        pseudonym = self._pseudonym(dataset)
+        actions = _table_actions("PerFrameFunctionalGroupsSequence" in dataset)
+        self._clean(dataset, actions, frozenset(_identity_words(dataset)))
+        if self.choice == "pseudonym":
+            dataset.PatientName = pseudonym
+            dataset.PatientID = pseudonym
+        dataset.PatientIdentityRemoved = "YES"
+        dataset.LongitudinalTemporalInformationModified = "REMOVED"
+        dataset.DeidentificationMethod = f"PS3.15 Basic Profile, monai-advenc {__version__}"
+        dataset.DeidentificationMethodCodeSequence = Sequence([coded(codes.DCM.BasicApplicationConfidentialityProfile)])
+
+    def _pseudonym(self, dataset: Dataset) -> str:
+        own = str(dataset.get("PatientID") or "").strip()
+        parts = [own, str(dataset.get("IssuerOfPatientID") or "")]
+        if not own:
+            # Without a number, name and birth date tell patients apart; without those, at least studies.
+            parts = [str(dataset.get("PatientName") or ""), str(dataset.get("PatientBirthDate") or "")]
+        if not any(parts):
+            parts = [str(dataset.get("StudyInstanceUID") or "")]
+        return "P-" + self.key.tag("patient", "\0".join(parts).encode())[:16].upper()
+
+    def _clean(self, dataset: Dataset, actions: Actions, words: frozenset[str]) -> None:
+        for tag in list(dataset.keys()):
+            if tag.is_private or not (dictionary_has_tag(tag) or repeater_has_tag(tag)) or tag.group >> 8 == 0x60:
+                del dataset[tag]
+                continue
+            try:
+                element = dataset[tag]
+                self._clean_element(dataset, element, actions, words)
+            except Exception:  # noqa: BLE001  # A value that cannot be read cannot be known to be harmless.
+                del dataset[tag]
+
+    def _clean_element(self, dataset: Dataset, element: DataElement, actions: Actions, words: frozenset[str]) -> None:
+        action = actions.get(element.tag) or ("X" if element.tag.group >> 8 == 0x50 else "")
+        if action == "X" or (element.VR in _MOMENT and not action):
+            del dataset[element.tag]
+            return
+        if element.VR == "UI":
+            _replace(element, self.uid)
+        elif action == "D":
+            self._replace_by_dummy(element)
+        elif action == "Z" or (element.VR == "PN" and not action):
+            element.value = Sequence() if element.VR == "SQ" else None
+        elif element.VR in _FREE_TEXT and any(word in str(element.value).lower() for word in words):
+            element.value = None
+        if element.VR == "SQ":
+            for item in element.value:
+                self._clean(item, actions, words)
+
+    def _replace_by_dummy(self, element: DataElement) -> None:
+        """A value that says nothing where the image would be incomplete without one."""
+        if element.VR == "SQ":
+            for item in element.value:
+                for inner in item:
+                    self._replace_by_dummy(inner)
+        elif element.VR in _NUMBER:
+            element.value = 0
+        elif element.VR in _BINARY:
+            element.value = b"\0\0"
+        elif element.VR == "AS":
+            element.value = "000Y"
+        elif element.VR != "UI":
+            element.value = _MOMENT.get(element.VR, _DUMMY_TEXT)
+
+
+def names_patient(name: str, dataset: Dataset) -> bool:
+    """Whether a name or number of the patient, or of those around, stands in ``name``."""
+    return any(word in name.lower() for word in _identity_words(dataset))
+
+
+def says_burned_in(path: Path) -> bool:
+    """Whether a DICOM file states that text is burned into its pixels (Burned In Annotation, PS3.3, C.7.6.1)."""
+    if not looks_like_dicom(path):
+        return False
+    try:
+        with quiet_parsers():
+            header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=["BurnedInAnnotation"])
+            return str(header.get("BurnedInAnnotation") or "").upper() == "YES"
+    except Exception:  # noqa: BLE001  # Whoever reads it next says what is wrong with it.
+        return False
+
+
+def coded(code: Any) -> Dataset:
+    """A code as the item of a code sequence (PS3.3, 8.8)."""
+    item = Dataset()
+    item.CodeValue = code.value
+    item.CodingSchemeDesignator = code.scheme_designator
+    item.CodeMeaning = code.meaning
+    return item
+
+
+def _replace(element: DataElement, replacement: Callable[[str], str]) -> None:
+    if isinstance(element.value, MultiValue | list):
+        element.value = [replacement(str(value)) for value in element.value]
+    elif element.value:
+        element.value = replacement(str(element.value))
+
+
+def _identity_words(dataset: Dataset) -> Iterator[str]:
+    """Names and numbers of the patient and those around, in lower case: whole values, and the parts of names."""
+    for keyword in _IDENTITY_WORDS:
+        with contextlib.suppress(Exception):  # What cannot be read is removed later.
+            value = dataset.get(keyword)
+            values: Iterable[Any] = value if isinstance(value, MultiValue | list) else [value]
+            for each in values:
+                text = str(each or "").strip().lower()
+                parts = text.replace("^", " ").replace("=", " ").split() if "Name" in keyword else []
+                yield from (part for part in {text, *parts} if len(part) >= _SHORTEST_WORD)
+
+
+@cache
+def _table_actions(is_enhanced: bool) -> Actions:
+    """Action of each tag of table E.1-1: X remove, Z empty, D dummy, U new UID.
+
+    Where the table leaves a choice by what the kind of image requires: enhanced objects require values that classic
+    ones can lack.
+    """
+    table = dicom_anonymization_database_selector(TABLE_EDITION)
+    chosen = {
+        "X_TAGS": "X",
+        "Z_TAGS": "Z",
+        "X_Z_TAGS": "Z",
+        "D_TAGS": "D",
+        "Z_D_TAGS": "D" if is_enhanced else "Z",
+        "X_D_TAGS": "D" if is_enhanced else "X",
+        "X_Z_D_TAGS": "D" if is_enhanced else "X",
+        "U_TAGS": "U",
+        "X_Z_U_STAR_TAGS": "U",
+    }
+    # Repeating groups, which have four numbers there, are handled by their groups.
+    actions = {
+        BaseTag(tag[0] << 16 | tag[1]): action
+        for name, action in chosen.items()
+        for tag in table[name]
+        if len(tag) == 2
+    }
+    # Contributing equipment: places and people of earlier processing. The table lists its parts alone.
+    actions[BaseTag(0x0018A001)] = "X"
+    return actions

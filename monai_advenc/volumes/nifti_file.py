@@ -1,0 +1,80 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""A NIfTI file as it is stored, and the same file with other voxels: every byte of the header stays."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_advenc.errors import VolumeError
+from monai_advenc.volumes.nifti import read_volume
+
+STORED_SUFFIXES = (".nii.gz", ".nii")
+"""Single files: what can be written back."""
+
+_KINDS = "iuf"
+
+
+@dataclass(frozen=True)
+class NiftiFile:
+    """A scalar volume on the numbers that its file stores.
+
+    Attributes:
+        stored: ``(X, Y, Z)``, as stored, before the header's slope and intercept.
+        affine: 4x4, from voxel indices to RAS+ world coordinates in mm.
+        slope: The header's ``scl_slope``; 1 where it says that nothing is scaled.
+        content: The bytes of the file, not compressed.
+        offset: Where the voxels begin among them.
+        path: The file.
+    """
+
+    stored: NDArray[Any]
+    affine: NDArray[np.float64]
+    slope: float
+    content: bytes
+    offset: int
+    path: Path
+
+    def encode(self, stored: NDArray[Any]) -> bytes:
+        """The same file with other stored values ``(X, Y, Z)``; compressed if it was, without a time."""
+        voxels = stored.astype(self.stored.dtype).tobytes(order="F")
+        content = self.content[: self.offset] + voxels + self.content[self.offset + len(voxels) :]
+        is_compressed = self.path.name.lower().endswith(".gz")
+        return gzip.compress(content, compresslevel=6, mtime=0) if is_compressed else content
+
+
+def read_nifti_file(path: Path) -> NiftiFile:
+    """Read a NIfTI file (NIfTI-1 or 2) so that it can be written back.
+
+    Raises:
+        VolumeError: As :func:`monai_advenc.volumes.nifti.read_volume`; or the file is no single NIfTI file.
+    """
+    if not path.name.lower().endswith(STORED_SUFFIXES):
+        raise VolumeError(f"{path} cannot be written back: expected .nii or .nii.gz; convert it first")
+    volume = read_volume(path)  # Whatever is wrong with the file is said there.
+    image: Any = nibabel.load(path)
+    if not isinstance(image, nibabel.Nifti1Image) or image.get_data_dtype().kind not in _KINDS:
+        raise VolumeError(f"{path} holds {image.get_data_dtype()} voxels; expected NIfTI with whole or real numbers")
+    try:
+        raw = path.read_bytes()
+        content = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    except (OSError, EOFError, zlib.error) as error:
+        # The voxels may be readable although the end of the file is not what it was.
+        raise VolumeError(f"{path} is damaged ({error}); get the file again") from None
+    voxels: Any = image.dataobj
+    return NiftiFile(
+        stored=np.asarray(voxels.get_unscaled()).reshape(volume.voxels.shape),
+        affine=volume.affine,
+        slope=float(voxels.slope),
+        content=content,
+        offset=int(voxels.offset),
+        path=path,
+    )

@@ -1,0 +1,319 @@
+"""Whole volumes and series: what was to change does, within the ball; everything else is as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+from numpy.typing import NDArray
+from typer.testing import CliRunner
+
+from monai_advenc.cli import app
+from monai_advenc.datasets.encrypted_folder import EncryptedVolumeFolder
+from monai_advenc.datasets.volume_encryption import VolumeEncryption
+from monai_advenc.datasets.volume_options import VolumeOptions
+from monai_advenc.errors import AdvencError
+from monai_advenc.key import EncryptionKey
+from monai_advenc.manifest import VolumeManifest, VolumeRecord
+from monai_advenc.networks import get_network
+from monai_advenc.perturbation import PerturbationSettings
+from monai_advenc.training import load_checkpoint, save_checkpoint
+from monai_advenc.volumes.cases import find_cases
+from monai_advenc.volumes.dicom_series import read_dicom_series
+from tests.integration.test_dicom_volumes import head
+from tests.integration.test_kill_and_resume import check_that_kills_leave_no_trace, content_of
+from tests.integration.test_secrecy import everything_in, require_no_secret
+from tests.volumes.dicom_phantom import write_enhanced, write_seg, write_series
+
+Run = Callable[..., Any]
+CLASSES = ["glioma", "meningioma", "pituitary"]
+TUMOR = (1, 2, 4)
+"""Slices with tumor in them."""
+
+
+@dataclass(frozen=True)
+class Hospital:
+    """Volumes of both formats, a base network and a key."""
+
+    volumes: Path
+    base: Path
+    key: Path
+
+    def common(self, out: Path) -> tuple[object, ...]:
+        return ("encrypt-volume", self.volumes, "--out", out, "--base", self.base, "--key", self.key, "--workers", 0)
+
+
+def tumor() -> NDArray[np.uint8]:
+    mask = np.zeros((6, 32, 32), np.uint8)
+    mask[list(TUMOR), 10:16, 12:20] = 1
+    return mask
+
+
+def write_nifti(folder: Path, dtype: str, slope: float | None) -> None:
+    folder.mkdir(parents=True)
+    affine = np.diag([-1.0, -1, 2, 1])
+    image = nibabel.Nifti1Image(head(5).transpose(2, 1, 0).astype(dtype), affine, dtype=np.dtype(dtype))
+    image.header["descrip"] = b"as it was"
+    if slope is not None:
+        image.header.set_slope_inter(slope, -1000)
+    nibabel.save(image, folder / "image.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(tumor().transpose(2, 1, 0), affine), folder / "seg.nii.gz")
+
+
+@pytest.fixture(scope="module")
+def hospital(tmp_path_factory: pytest.TempPathFactory) -> Hospital:
+    root = tmp_path_factory.mktemp("hospital")
+    volumes = root / "volumes"
+    paths = write_series(volumes / "glioma" / "Jane Doe" / "ct", head(0), series="g", rescale=(1, -1000))
+    write_seg(volumes / "glioma" / "Jane Doe" / "seg.dcm", paths, {"Tumor": tumor()})
+    enhanced = write_enhanced(volumes / "meningioma" / "m" / "mr.dcm", head(1), series="m", order=[3, 1, 0, 2, 5, 4])
+    mask = read_dicom_series(enhanced)
+    nibabel.save(
+        nibabel.Nifti1Image(tumor().transpose(2, 1, 0), mask.volume.affine), volumes / "meningioma" / "m" / "seg.nii.gz"
+    )
+    write_nifti(volumes / "pituitary" / "scaled", "int16", 0.5)
+    write_nifti(volumes / "pituitary" / "floats", "float32", None)
+    save_checkpoint(root / "base.pt", get_network("resnet_small", 3, 1, 32).eval(), "resnet_small", CLASSES, 1, 32)
+    settings = PerturbationSettings(radius=2, step_size=0.6, steps=2, reference_side=320)
+    EncryptionKey.draw(CLASSES, settings, seed=1).save(root / "key.json")
+    return Hospital(volumes, root / "base.pt", root / "key.json")
+
+
+@pytest.fixture(scope="module")
+def encrypted(hospital: Hospital, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What encrypt-volume makes of it, identities kept."""
+    out = tmp_path_factory.mktemp("encrypted") / "out"
+    command = [str(each) for each in (*hospital.common(out), "--identity", "keep")]
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def test_the_slices_with_tumor_change_within_the_ball_and_nothing_else_does(
+    hospital: Hospital, encrypted: Path, run: Run
+) -> None:
+    manifest = VolumeManifest.load(encrypted)
+    assert [record.id for record in manifest.volumes] == ["Jane Doe", "m", "floats", "scaled"]
+    for record in manifest.volumes:
+        assert tuple(each.index for each in record.slices) == TUMOR
+        assert record.left_alone == 3
+        assert all(0 < each.l2 <= each.radius for each in record.slices)
+    checked = run("verify", encrypted, "--originals", hospital.volumes, "--json")
+    assert checked.exit_code == 0, checked.output
+    assert json.loads(checked.stdout)["compared"] == 4
+
+
+@pytest.mark.parametrize(("case", "folder"), [("Jane Doe", "glioma"), ("m", "meningioma")])
+def test_a_series_is_complete_and_lies_where_it_lay(
+    hospital: Hospital, encrypted: Path, case: str, folder: str
+) -> None:
+    place = hospital.volumes / folder / case
+    before = read_dicom_series(place / "ct" if folder == "glioma" else place / "mr.dcm")
+    after = read_dicom_series(encrypted / folder / case)
+    assert np.array_equal(after.volume.affine, before.volume.affine)
+    changed = np.flatnonzero((after.volume.voxels != before.volume.voxels).any(axis=(0, 1)))
+    assert tuple(changed) == TUMOR
+    change = after.volume.voxels - before.volume.voxels
+    # Air, where the window begins, is as it was; elsewhere whole stored units.
+    assert not change[before.volume.voxels == before.volume.voxels.min()].any()
+    unit = before.frames[0].slope
+    assert np.array_equal(change, np.rint(change / unit) * unit)
+    files = [pydicom.dcmread(path, stop_before_pixels=True) for path in (encrypted / folder / case).iterdir()]
+    assert len({each.SOPInstanceUID for each in files}) == 6
+    assert len({each.SeriesInstanceUID for each in files}) == 1
+    assert {str(each.PatientName) for each in files} == {"Doe^Jane"}
+
+
+@pytest.mark.parametrize("case", ["scaled", "floats"])
+def test_a_nifti_volume_keeps_its_header_its_type_and_its_scale(hospital: Hospital, encrypted: Path, case: str) -> None:
+    before = nibabel.load(hospital.volumes / "pituitary" / case / "image.nii.gz")  # type: ignore[attr-defined]
+    after = nibabel.load(encrypted / "pituitary" / f"{case}.nii.gz")  # type: ignore[attr-defined]
+    assert after.header == before.header
+    assert after.get_data_dtype() == before.get_data_dtype()
+    differs = (after.get_fdata() != before.get_fdata()).any(axis=(0, 1))
+    assert tuple(np.flatnonzero(differs)) == TUMOR
+
+
+def test_all_slices_that_show_anything_can_be_encrypted_without_a_mask(
+    hospital: Hospital, run: Run, tmp_path: Path
+) -> None:
+    stored = head(3)
+    stored[0] = 7  # A slice that shows nothing stays as it is.
+    write_series(tmp_path / "v" / "glioma" / "c", stored, series="all")
+    options = ("--base", hospital.base, "--key", hospital.key, "--workers", 0, "--identity", "keep")
+    refused = run("encrypt-volume", tmp_path / "v", "--out", tmp_path / "tumor", *options)
+    assert refused.exit_code == 2
+    assert "--slices all" in refused.stderr
+    result = run("encrypt-volume", tmp_path / "v", "--out", tmp_path / "all", *options, "--slices", "all", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["slices"] == 5
+    (record,) = VolumeManifest.load(tmp_path / "all").volumes
+    assert tuple(each.index for each in record.slices) == (1, 2, 3, 4, 5)
+    after = read_dicom_series(tmp_path / "all" / "glioma" / "c").volume.voxels
+    assert np.array_equal(after[:, :, 0], np.full((32, 32), 7 - 1024))
+
+
+def test_one_region_alone_may_change(hospital: Hospital, run: Run, tmp_path: Path) -> None:
+    shutil.copytree(hospital.volumes / "glioma", tmp_path / "v" / "glioma")
+    result = run(
+        *("encrypt-volume", tmp_path / "v", "--out", tmp_path / "out", "--base", hospital.base, "--key", hospital.key),
+        *("--workers", 0, "--identity", "keep", "--region", "mask"),
+    )
+    assert result.exit_code == 0, result.output
+    before = read_dicom_series(tmp_path / "v" / "glioma" / "Jane Doe" / "ct").volume.voxels
+    after = read_dicom_series(tmp_path / "out" / "glioma" / "Jane Doe").volume.voxels
+    assert (after != before).any()
+    assert not (after != before)[tumor().transpose(2, 1, 0) == 0].any()
+
+
+def test_dicom_needs_a_choice_of_identity_and_a_dry_run_writes_nothing(
+    hospital: Hospital, run: Run, tmp_path: Path
+) -> None:
+    refused = run(*hospital.common(tmp_path / "out"))
+    assert refused.exit_code == 2
+    assert refused.stderr.count("\n") == 1
+    assert "--identity" in refused.stderr
+    dry = run(*hospital.common(tmp_path / "out"), "--identity", "remove", "--dry-run", "--json")
+    assert dry.exit_code == 0
+    assert json.loads(dry.stdout)["cases"] == {"glioma": 1, "meningioma": 1, "pituitary": 2}
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("choice", ["remove", "pseudonym"])
+def test_without_identity_no_name_of_a_patient_is_left_in_headers_names_or_the_manifest(
+    hospital: Hospital, run: Run, tmp_path: Path, choice: str
+) -> None:
+    result = run(*hospital.common(tmp_path / "out"), "--identity", choice)
+    assert result.exit_code == 0, result.output
+    key = EncryptionKey.load(hospital.key)
+    require_no_secret(key, "what was printed", result.output.encode())
+    for path, content in [*everything_in(tmp_path / "out"), *everything_in(tmp_path / "out-private")]:
+        require_no_secret(key, str(path), content)
+    for path, content in everything_in(tmp_path / "out"):
+        assert b"Doe" not in content, path
+        assert b"Jane" not in content, path
+        assert "Doe" not in str(path.relative_to(tmp_path / "out"))
+    names = (tmp_path / "out-private" / "case_names.csv").read_text()
+    assert "Jane Doe,case-" in names
+    assert (tmp_path / "out-private" / "case_names.csv").stat().st_mode & 0o077 == 0
+    assert run("verify", tmp_path / "out").exit_code == 0
+
+
+def test_verify_notices_what_was_changed_or_taken_away(
+    hospital: Hospital, encrypted: Path, run: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(encrypted, tmp_path / "out")
+    first = tmp_path / "out" / "glioma" / "Jane Doe" / "0000.dcm"
+    first.write_bytes(first.read_bytes()[:-2] + b"\1\1")
+    (tmp_path / "out" / "pituitary" / "scaled.nii.gz").unlink()
+    (tmp_path / "out" / "stranger.txt").write_text("x")
+    checked = run("verify", tmp_path / "out", "--json")
+    assert checked.exit_code == 2
+    problems = {each["id"]: each["message"] for each in json.loads(checked.stdout.splitlines()[0])["problems"]}
+    assert set(problems) == {"Jane Doe", "scaled", "stranger.txt"}
+
+
+def test_an_original_that_has_changed_since_is_noticed(hospital: Hospital, run: Run, tmp_path: Path) -> None:
+    shutil.copytree(hospital.volumes, tmp_path / "v")
+    mine = Hospital(tmp_path / "v", hospital.base, hospital.key)
+    assert run(*mine.common(tmp_path / "out"), "--identity", "keep").exit_code == 0
+    again = run(*mine.common(tmp_path / "out"), "--identity", "keep")
+    assert again.exit_code == 0, again.output
+    other = run(*mine.common(tmp_path / "out"), "--identity", "remove")
+    assert other.exit_code == 2
+    write_series(tmp_path / "v" / "glioma" / "Jane Doe" / "ct", head(9), series="g", rescale=(1, -1000))
+    refused = run(*mine.common(tmp_path / "out"), "--identity", "keep")
+    assert refused.exit_code == 2
+    assert "has changed since it was encrypted" in refused.stderr
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bytes(
+    hospital: Hospital, encrypted: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    noted = EncryptedVolumeFolder.add
+
+    def stop(folder: EncryptedVolumeFolder, records: Iterable[VolumeRecord]) -> None:
+        # The second volume lies there and is not noted yet.
+        if folder.records:
+            raise KeyboardInterrupt
+        noted(folder, records)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(EncryptedVolumeFolder, "add", stop)
+        assert run(*hospital.common(out), "--identity", "keep").exit_code == 130
+    assert not (out / "manifest.json").exists()
+    assert run(*hospital.common(out), "--identity", "keep").exit_code == 0
+    assert content_of(out) == content_of(encrypted)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX")
+def test_a_killed_run_goes_on_to_the_same_bytes(hospital: Hospital, encrypted: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = (*hospital.common(out), "--identity", "keep")
+    check_that_kills_leave_no_trace(command, out, out, tmp_path, content_of(encrypted), 1.5, 8)
+
+
+def damage(case: Path, dice: random.Random) -> None:
+    """Flip bytes of one file of a case, cut it off, or take out a tag."""
+    victim = dice.choice([path for path in sorted(case.rglob("*")) if path.is_file()])
+    content = bytearray(victim.read_bytes())
+    way = dice.choice(["flip", "cut", "tag"])
+    if way == "tag" and victim.suffix == ".dcm":
+        dataset = pydicom.dcmread(victim)
+        del dataset[dice.choice([tag for tag in list(dataset.keys()) if tag.group > 2])]
+        dataset.save_as(victim)
+    elif way == "cut":
+        victim.write_bytes(content[: dice.randrange(len(content))])
+    else:
+        for _ in range(dice.randint(1, 20)):
+            content[dice.randrange(min(len(content), 3000))] ^= 1 << dice.randrange(8)
+        victim.write_bytes(content)
+
+
+@pytest.mark.parametrize("count", [16, pytest.param(200, marks=pytest.mark.slow)])
+def test_damaged_volumes_end_in_success_or_in_one_line_and_nothing_half_written(
+    hospital: Hospital, tmp_path: Path, count: int
+) -> None:
+    dice = random.Random(count)
+    key, network = EncryptionKey.load(hospital.key), load_checkpoint(hospital.base).network
+    options = VolumeOptions(identity="pseudonym")
+    encryption = VolumeEncryption([], tmp_path / "out", key, network, options, "run")
+    made: dict[str, VolumeRecord] = {}
+    messages: list[str] = []
+    for number in range(count):
+        source = hospital.volumes / dice.choice(["glioma/Jane Doe", "meningioma/m", "pituitary/scaled"])
+        root = tmp_path / str(number)
+        shutil.copytree(source, root / source.parent.name / f"c{number}")
+        damage(root, dice)
+        try:
+            cases = find_cases(root).cases
+        except AdvencError as error:
+            messages.append(str(error))
+            continue
+        encryption.cases = cases
+        for outcome in (encryption[k] for k in range(len(cases))):
+            if isinstance(outcome, VolumeRecord):
+                made[outcome.id] = outcome
+            else:
+                messages.append(outcome.message)
+                assert not outcome.fatal
+    assert made
+    assert messages
+    assert not [message for message in messages if "\n" in message]
+    listed = {file.path for record in made.values() for file in record.files}
+    there = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert there == listed
+    for record in made.values():
+        assert all(each.l2 <= each.radius for each in record.slices)

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("benchmarks", reason="the benchmarks lie in the repository, not in the package")
+
+from benchmarks.__main__ import main
+from benchmarks.cases import untrained_case
+from benchmarks.comparison import double_copy, judge, methods_of
+from benchmarks.page import draw_page, ratios_to_fastest_peer
+from benchmarks.peers import installed_peers
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("benchmarks")
+    run(folder)
+    return folder / "numbers.json"
+
+
+def run(folder: Path, rounds: int = 1) -> None:
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        arguments = ["--quick", "--rounds", str(rounds), "--threads", "1"]
+        paths = ["--out", str(folder / "numbers.json"), "--page", str(folder / "docs" / "benchmarks.md")]
+        patch.setattr(sys, "argv", ["benchmarks", *arguments, *paths])
+        main()
+    torch.set_num_threads(threads)
+
+
+def test_a_second_run_measures_only_what_is_missing(numbers: Path, tmp_path: Path) -> None:
+    content = json.loads(numbers.read_text())
+    kept = {name: part for name, part in content.items() if name != "training"}
+    (tmp_path / "numbers.json").write_text(json.dumps(kept))
+    run(tmp_path)
+    again = json.loads((tmp_path / "numbers.json").read_text())
+    assert again.pop("training")["network"] == content["training"]["network"]
+    assert again == kept
+    with pytest.raises(SystemExit, match="other options"):
+        run(tmp_path, rounds=2)
+
+
+def test_the_page_is_drawn_from_the_stored_numbers_alone(numbers: Path, tmp_path: Path) -> None:
+    drawn = {path.name: path.read_bytes() for path in draw_page(numbers, tmp_path / "docs" / "benchmarks.md")}
+    page = numbers.parent / "docs" / "benchmarks.md"
+    assert drawn["benchmarks.md"] == page.read_bytes()
+    assert all(f"(images/{name})" in page.read_text() for name in drawn if name.endswith(".svg"))
+    assert "the numbers mean nothing" in page.read_text()
+
+
+def test_every_method_is_measured_in_every_round(numbers: Path) -> None:
+    content = json.loads(numbers.read_text())
+    for comparison in (content["cifar10"], content["slices"]):
+        for method in comparison["methods"].values():
+            assert len(method["seconds"]) == comparison["rounds"]
+            assert len(method["loss"]) == comparison["rounds"] * comparison["batch"]
+
+
+def test_a_ratio_is_that_of_the_fastest_peer_round_by_round() -> None:
+    methods = {
+        "torchattacks": {"seconds": [4.0, 6.0]},
+        "ART": {"seconds": [1.0, 90.0]},
+        "ours fp32": {"seconds": [2.0, 2.0]},
+    }
+    assert ratios_to_fastest_peer({"methods": methods})["ours fp32"] == [2.0, 3.0]
+
+
+def test_peers_and_ours_end_at_one_loss_within_one_ball() -> None:
+    if not installed_peers():
+        pytest.skip("no peer is installed; make bench installs them")
+    case = untrained_case("cifar10", "resnet_small", count=4)
+    exact = double_copy(case.network)
+    losses = {}
+    for name, (method, settings) in methods_of(case, 5, ()).items():
+        perturbed = method(case.images, case.targets)
+        losses[name] = statistics.mean(judge(exact, perturbed, case.targets)[0])
+        assert (perturbed - case.images).flatten(1).norm(dim=1).max() <= settings.radius + 1e-5
+        assert perturbed.min() >= 0
+        assert perturbed.max() <= 1
+    start = statistics.mean(judge(exact, case.images, case.targets)[0])
+    assert losses["ours fp32"] < start
+    for name, loss in losses.items():
+        assert loss == pytest.approx(losses["ours fp32"], abs=2e-3 * start if "bf16" in name else 1e-4 * start), name

@@ -1,0 +1,265 @@
+"""DICOM out: what must stay stays, what must change does, and the result is a valid object of its class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from monai.transforms import LoadImage
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import JPEG2000, JPEG2000Lossless
+
+from monai_advenc.errors import ImageError
+from monai_advenc.key import EncryptionKey
+from monai_advenc.perturbation import PerturbationSettings
+from monai_advenc.volumes.dicom_derivation import derive, encode_dicom
+from monai_advenc.volumes.dicom_identity import IDENTITY_CHOICES, IdentityChoice, IdentityRule
+from monai_advenc.volumes.dicom_provenance import Derivation
+from monai_advenc.volumes.dicom_series import DicomSeries, read_dicom_series
+from monai_advenc.volumes.stored_volume import dicom_slices
+from tests.volumes.dicom_conformance import broken_meta, broken_values, missing_attributes
+from tests.volumes.dicom_phantom import item, write_enhanced, write_series
+from tests.volumes.test_dicom_series import series_options
+
+MUST_CHANGE = {"SOPInstanceUID", "SeriesInstanceUID", "ImageType", "SeriesDescription"}
+MAY_COME = {
+    *("DerivationDescription", "DerivationCodeSequence", "SourceImageSequence", "ContributingEquipmentSequence"),
+    *("LossyImageCompression", "LossyImageCompressionMethod"),
+}
+MUST_GO = {"IconImageSequence", "InstanceCreationDate", "InstanceCreationTime"}
+SETTINGS = PerturbationSettings(radius=1, step_size=0.5, steps=2)
+
+
+def key_of(seed: int = 0) -> EncryptionKey:
+    return EncryptionKey.draw(["a", "b", "c"], SETTINGS, seed=seed)
+
+
+def derivation(choice: IdentityChoice = "keep", seed: int = 0, run: str = "run") -> Derivation:
+    return Derivation.perturbation(IdentityRule(choice, key_of(seed)), run)
+
+
+def write_unchanged(series: DicomSeries, folder: Path, how: Derivation) -> list[Path]:
+    """Every slice of a series as a derived object, without a change of its pixels."""
+    written = dicom_slices(series.frames, series.volume.affine).encode({}, how)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for ending, content in written:
+        paths.append(folder / ending.strip("/"))
+        paths[-1].write_bytes(content)
+    return paths
+
+
+def differences(before: Dataset, after: Dataset) -> set[str]:
+    """Keywords (or tags) of what is not the same in both, but for pixels and the lengths of groups."""
+    tags = {tag for tag in (*before.keys(), *after.keys()) if tag != 0x7FE00010 and tag.element}
+    return {
+        pydicom.datadict.keyword_for_tag(tag) or str(tag)
+        for tag in tags
+        if tag not in before or tag not in after or before[tag].value != after[tag].value
+    }
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(drawn=series_options())
+def test_an_unperturbed_series_keeps_every_pixel_and_every_tag_that_should_stay(
+    drawn: tuple[NDArray[Any], dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    stored, options = drawn
+    folder = tmp_path_factory.mktemp("series")
+    originals = write_series(folder / "in", stored, **options)
+    series = read_dicom_series(folder / "in")
+    paths = write_unchanged(series, folder / "out", derivation())
+    back = read_dicom_series(folder / "out")
+    assert np.array_equal(back.volume.voxels, series.volume.voxels)
+    assert np.array_equal(back.volume.affine, series.volume.affine)
+    assert back.inverted == series.inverted
+    sources = {pydicom.dcmread(path).SOPInstanceUID: pydicom.dcmread(path) for path in originals}
+    for path in paths:
+        after = pydicom.dcmread(path)
+        before = sources.pop(after.SourceImageSequence[0].ReferencedSOPInstanceUID)
+        assert np.array_equal(after.pixel_array, before.pixel_array)
+        changed = differences(before, after)
+        assert changed >= MUST_CHANGE
+        assert changed <= MUST_CHANGE | MAY_COME
+        assert not broken_meta(after)
+        assert list(after.ImageType) == ["DERIVED", "SECONDARY", "AXIAL"]
+        assert after.LossyImageCompression == "00"
+    assert not sources
+
+
+REAL_SERIES = ["sts002_mr/image", "torchio_ct/image", "dcmqi_ct3/image", "dcmqi_23x38x3/multiframe"]
+
+
+# MONAI says that it does not look for positions in enhanced files; the pixels it reads.
+@pytest.mark.filterwarnings("ignore:PydicomReader. ImageOrientationPatient")
+@pytest.mark.parametrize("folder", REAL_SERIES)
+def test_a_real_series_comes_back_in_pydicom_and_monai_as_it_was(
+    folder: str, shared_data: Path, tmp_path: Path
+) -> None:
+    source = shared_data / "volumes" / "dicom" / folder
+    series = read_dicom_series(source)
+    paths = write_unchanged(series, tmp_path / "out", derivation())
+    back = read_dicom_series(tmp_path / "out")
+    assert np.array_equal(back.volume.voxels, series.volume.voxels)
+    assert np.allclose(back.volume.affine, series.volume.affine)
+    if "multiframe" not in folder:
+        load = LoadImage(image_only=True, reader="PydicomReader")
+        after, before = (np.asarray(load(place)) for place in (tmp_path / "out", source))
+        assert np.array_equal(after, before)
+    for path, frame in list(zip(paths, series.frames, strict=True))[::12]:
+        one = np.asarray(LoadImage(image_only=True, reader="PydicomReader")(path))
+        k = [each.path.name for each in back.frames].index(path.name)
+        assert np.array_equal(one.reshape(one.shape[:2]), back.volume.voxels[:, :, k])
+        before, after = pydicom.dcmread(frame.path), pydicom.dcmread(path)
+        assert not set(missing_attributes(after)) - set(missing_attributes(before))
+        assert not broken_meta(after)
+
+
+# One of the scanners wrote texts that are too long for their kind.
+@pytest.mark.filterwarnings("ignore:The value length")
+def test_headers_of_real_slices_differ_only_where_they_must(shared_data: Path, tmp_path: Path) -> None:
+    for folder in REAL_SERIES[:3]:
+        series = read_dicom_series(shared_data / "volumes" / "dicom" / folder)
+        write_unchanged(series, tmp_path / folder, derivation())
+        originals = {frame.sop_instance_uid: pydicom.dcmread(frame.path) for frame in series.frames}
+        for path in (tmp_path / folder).iterdir():
+            after = pydicom.dcmread(path)
+            before = originals[after.SourceImageSequence[0].ReferencedSOPInstanceUID]
+            assert np.array_equal(after.pixel_array, before.pixel_array)
+            changed = differences(before, after)
+            assert MUST_CHANGE - changed <= {"ImageType"}  # Those of one are derived already.
+            assert changed <= MUST_CHANGE | MAY_COME | MUST_GO
+
+
+@pytest.mark.parametrize("choice", IDENTITY_CHOICES)
+@pytest.mark.parametrize("kind", ["classic", "enhanced"])
+def test_derived_objects_have_what_their_class_requires(choice: IdentityChoice, kind: str, tmp_path: Path) -> None:
+    stored = np.random.default_rng(0).integers(-1000, 1000, (3, 16, 12)).astype(np.int16)
+
+    def complete(dataset: Dataset, k: int) -> None:
+        dataset.KVP, dataset.AcquisitionNumber, dataset.PatientPosition = "120", 1, "HFS"
+        dataset.ProtocolName, dataset.InstitutionName, dataset.StationName = "p", "General Hospital", "CT1"
+        dataset.ContentDate, dataset.ContentTime = "20200101", "101010"
+
+    if kind == "classic":
+        write_series(tmp_path / "in", stored, change=complete)
+    else:
+        write_enhanced(tmp_path / "in" / "a.dcm", stored, change=complete)
+    series = read_dicom_series(tmp_path / "in")
+    before = set(missing_attributes(pydicom.dcmread(series.frames[0].path)))
+    assert kind == "enhanced" or before == set()
+    for path in write_unchanged(series, tmp_path / "out", derivation(choice)):
+        after = pydicom.dcmread(path)
+        assert not set(missing_attributes(after)) - before
+        assert not broken_values(path)
+        assert not broken_meta(after)
+        if kind == "enhanced":
+            assert after.NumberOfFrames == len(after.PerFrameFunctionalGroupsSequence) == 1
+            said = after.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence[0]
+            assert said.SourceImageSequence[0].ReferencedFrameNumber == after.InstanceNumber
+
+
+def test_uids_are_those_of_key_run_and_source_and_bytes_are_the_same_again(tmp_path: Path) -> None:
+    write_series(tmp_path / "in", np.arange(3 * 64, dtype=np.int16).reshape(3, 8, 8))
+    series = read_dicom_series(tmp_path / "in")
+
+    def uids(name: str, how: Derivation) -> tuple[set[str], set[str]]:
+        found = [pydicom.dcmread(path) for path in write_unchanged(series, tmp_path / name, how)]
+        return {each.SOPInstanceUID for each in found}, {each.SeriesInstanceUID for each in found}
+
+    runs = {
+        "first": derivation(),
+        "again": derivation(),
+        "other key": derivation(seed=1),
+        "other run": derivation(run="other"),
+        "removed": derivation("remove"),
+    }
+    made = {name: uids(name, how) for name, how in runs.items()}
+    assert all(len(instances) == 3 and len(of_series) == 1 for instances, of_series in made.values())
+    assert made["first"] == made["again"]
+    different = [made[name] for name in ("first", "other key", "other run", "removed")]
+    assert len(set().union(*(instances for instances, _ in different))) == 12
+    assert len(set().union(*(of_series for _, of_series in different))) == 4
+    for path in (tmp_path / "first").iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+
+
+def test_changed_pixels_are_written_as_they_are(tmp_path: Path) -> None:
+    stored = np.random.default_rng(0).integers(0, 4096, (1, 8, 10)).astype(np.uint16)
+    (path,) = write_series(tmp_path, stored, bits_stored=12)
+    source = pydicom.dcmread(path)
+    changed = stored[0][::-1].copy()
+    (tmp_path / "out.dcm").write_bytes(encode_dicom(derive(source, changed, derivation())))
+    after = pydicom.dcmread(tmp_path / "out.dcm")
+    assert np.array_equal(after.pixel_array, changed)
+    assert (after.BitsStored, after.HighBit, after.PixelRepresentation) == (12, 11, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda d: None, "00"),
+        (lambda d: setattr(d, "LossyImageCompression", "01"), "01"),
+        (lambda d: setattr(d.file_meta, "TransferSyntaxUID", JPEG2000), "01"),
+        (lambda d: setattr(d.file_meta, "TransferSyntaxUID", JPEG2000Lossless), "00"),
+    ],
+)
+def test_what_was_lossy_stays_said_to_be(change: Callable[[Any], None], expected: str, tmp_path: Path) -> None:
+    stored = np.zeros((1, 8, 8), np.int16)
+    (path,) = write_series(tmp_path, stored)
+    source = pydicom.dcmread(path)
+    change(source)
+    assert derive(source, stored[0], derivation()).LossyImageCompression == expected
+
+
+def test_thumbnails_and_signatures_of_other_pixels_go_and_the_window_stays(tmp_path: Path) -> None:
+    def add(dataset: Dataset, k: int) -> None:
+        dataset.IconImageSequence = [item(Rows=8)]
+        dataset.DigitalSignaturesSequence = [item(MACIDNumber=1)]
+        dataset.WindowCenter, dataset.WindowWidth = [40, 600], [400, 2000]
+        dataset.InstanceCreationDate = "20200101"
+
+    stored = np.zeros((1, 8, 8), np.int16)
+    (path,) = write_series(tmp_path, stored, change=add)
+    derived = derive(pydicom.dcmread(path), stored[0], derivation())
+    assert not {"IconImageSequence", "DigitalSignaturesSequence", "InstanceCreationDate"} & set(derived.dir())
+    assert (list(derived.WindowCenter), list(derived.WindowWidth)) == ([40, 600], [400, 2000])
+
+
+def test_a_modality_lut_that_is_a_table_is_refused_in_one_line(tmp_path: Path) -> None:
+    def add(dataset: Dataset, k: int) -> None:
+        dataset.ModalityLUTSequence = [item(LUTDescriptor=[2, 0, 16], LUTData=b"\0\0\5\0", ModalityLUTType="US")]
+
+    stored = np.zeros((1, 8, 8), np.uint16)
+    (path,) = write_series(tmp_path, stored, rescale=None, change=add)
+    with pytest.raises(ImageError, match="modality LUT that is a table") as error:
+        derive(pydicom.dcmread(path), stored[0], derivation())
+    assert "\n" not in str(error.value)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    description=st.text(min_size=0, max_size=64, alphabet="abc äöü"), rest=st.lists(st.sampled_from(["AXIAL", "MPR"]))
+)
+def test_descriptions_and_image_types_of_any_length_fit(
+    description: str, rest: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    def add(dataset: Dataset, k: int) -> None:
+        dataset.SpecificCharacterSet = "ISO_IR 192"
+        dataset.SeriesDescription, dataset.ImageType = description, ["ORIGINAL", "PRIMARY", *rest]
+
+    folder = tmp_path_factory.mktemp("described")
+    stored = np.zeros((1, 8, 8), np.int16)
+    (path,) = write_series(folder, stored, change=add)
+    (folder / "out.dcm").write_bytes(encode_dicom(derive(pydicom.dcmread(path), stored[0], derivation())))
+    after = pydicom.dcmread(folder / "out.dcm")
+    assert len(after.SeriesDescription) <= 64
+    assert list(after.ImageType) == ["DERIVED", "SECONDARY", *rest]
+    assert not broken_values(folder / "out.dcm")

@@ -1,0 +1,233 @@
+"""Identity in DICOM headers: nothing of it is left when it is removed, and pseudonyms and UIDs hold together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydicom.datadict import DicomDictionary, tag_for_keyword
+from pydicom.dataset import Dataset
+
+from monai_advenc.errors import SettingsError
+from monai_advenc.key import secret_encodings
+from monai_advenc.volumes.dicom_derivation import derive, encode_dicom
+from monai_advenc.volumes.dicom_identity import (
+    IdentityRule,
+    names_patient,
+    require_identity_choice,
+    says_burned_in,
+)
+from tests.volumes.dicom_conformance import missing_attributes
+from tests.volumes.dicom_phantom import item, write_enhanced, write_series
+from tests.volumes.test_dicom_derivation import derivation, key_of
+
+NAME, NUMBER, BIRTH, HOSPITAL = "Zschirnt^Quendolin", "PX-4711-99", "19541224", "Holzhausen Clinic"
+TRACES = [b"schirnt", b"uendolin", b"4711", b"19541224", b"olzhausen"]
+
+TEXT = ("LO", "SH", "LT", "ST", "UT", "UC", "PN", "AE", "UR")
+TEXT_KEYWORDS = sorted(
+    {
+        entry[4]
+        for tag, entry in DicomDictionary.items()
+        if entry[0] in TEXT and tag >> 16 not in (0, 2, 4) and tag_for_keyword(entry[4]) == tag
+    }
+)
+PLACES = ["top", "shared", "nested", "private", "private sequence", "private creator"]
+VALUES = [NAME, NUMBER, HOSPITAL, f"seen by {NAME.split('^')[0]}", NUMBER.lower(), f"born {BIRTH}"]
+
+STORED = np.arange(64, dtype=np.int16).reshape(1, 8, 8)
+
+
+def identified(dataset: Dataset) -> None:
+    """Put a patient, a hospital and their dates where they belong."""
+    dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate = NAME, NUMBER, BIRTH
+    dataset.OtherPatientIDsSequence = [item(PatientID=NUMBER, IssuerOfPatientID=HOSPITAL)]
+    dataset.InstitutionName, dataset.InstitutionAddress = HOSPITAL, f"1 {HOSPITAL} Street"
+    dataset.ReferringPhysicianName, dataset.OperatorsName = NAME, [NAME, "Other^One"]
+    dataset.StudyDescription, dataset.StudyDate, dataset.AccessionNumber = f"MR {NAME}", BIRTH, NUMBER
+    dataset.RequestAttributesSequence = [item(RequestedProcedureDescription=NAME, ScheduledProcedureStepID=NUMBER)]
+    dataset.ContributingEquipmentSequence = [item(InstitutionName=HOSPITAL, Manufacturer="m")]
+
+
+def plant(dataset: Dataset, place: str, keyword: str, value: str) -> None:
+    if place == "private":
+        dataset.private_block(0x0019, "MAKER", create=True).add_new(1, "LO", value)
+    elif place == "private creator":
+        dataset.private_block(0x0021, value[:60], create=True).add_new(1, "LO", "x")
+    elif place == "private sequence":
+        dataset.private_block(0x0029, "MAKER", create=True).add_new(2, "SQ", [item(PatientComments=value)])
+    else:
+        home = dataset
+        if place == "shared":
+            dataset.ReferencedImageSequence = [item(ReferencedSOPInstanceUID="1.2.3")]
+            home = dataset.ReferencedImageSequence[0]
+        elif place == "nested":
+            dataset.AnatomicRegionSequence = [item(AnatomicRegionModifierSequence=[item(CodeMeaning="left")])]
+            home = dataset.AnatomicRegionSequence[0].AnatomicRegionModifierSequence[0]
+        home.add_new(tag_for_keyword(keyword), pydicom.datadict.dictionary_VR(keyword), value)
+
+
+def written(path: Path, choice: Any, seed: int = 0) -> bytes:
+    source = pydicom.dcmread(path)
+    stored = source.pixel_array if source.pixel_array.ndim == 2 else source.pixel_array[0]
+    frame = 0 if source.get("NumberOfFrames") else None
+    return encode_dicom(derive(source, stored, derivation(choice, seed), frame=frame))
+
+
+@pytest.mark.filterwarnings("ignore")  # The values planted break the rules of their kinds.
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    planted=st.lists(
+        st.tuples(st.sampled_from(PLACES), st.sampled_from(TEXT_KEYWORDS), st.sampled_from(VALUES)), max_size=8
+    ),
+    choice=st.sampled_from(["remove", "pseudonym"]),
+    enhanced=st.booleans(),
+)
+def test_nothing_of_the_identity_is_left_wherever_it_stood(
+    planted: list[tuple[str, str, str]], choice: str, enhanced: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    def change(dataset: Dataset, k: int) -> None:
+        identified(dataset)
+        for each in planted:
+            plant(dataset, *each)
+
+    folder = tmp_path_factory.mktemp("identity")
+    if enhanced:
+        path = write_enhanced(folder / "a.dcm", STORED.repeat(2, axis=0), change=change)
+    else:
+        (path,) = write_series(folder, STORED, change=change)
+    assert all(trace in path.read_bytes() for trace in TRACES)
+    content = written(path, choice)
+    assert not [trace for trace in TRACES if trace.lower() in content.lower()]
+    (folder / "out.dcm").write_bytes(content)
+    after = pydicom.dcmread(folder / "out.dcm")
+    assert not [element.tag for element in after.iterall() if element.tag.is_private]
+    assert after.PatientIdentityRemoved == "YES"
+    assert after.DeidentificationMethodCodeSequence[0].CodeValue == "113100"
+    before = pydicom.dcmread(path)
+    old_uids = {str(element.value) for element in before.iterall() if element.VR == "UI"}
+    new_uids = {str(element.value) for element in after.iterall() if element.VR == "UI"}
+    assert not {uid for uid in old_uids & new_uids if not uid.startswith("1.2.840.10008.")}
+    assert not set(missing_attributes(after)) - set(missing_attributes(before))
+
+
+def test_every_attribute_of_the_profiles_table_loses_its_value(tmp_path: Path) -> None:
+    """Each attribute that PS3.15 names, planted alone: what it said is nowhere in the output."""
+    from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
+
+    table = dicom_anonymization_database_selector("dicomfields_2026c")["ALL_TAGS"]
+    values = {
+        "DA": "19870611",
+        "DT": "19870611101112",
+        "TM": "102938.475",
+        "AS": "087Y",
+        "CS": "PLANTED",
+        "UI": "1.9.8",
+    }
+    planted = {}
+
+    def change(dataset: Dataset, k: int) -> None:
+        for tag in table:
+            number = tag[0] << 16 | tag[1]
+            entry = DicomDictionary.get(number)
+            if len(tag) > 2 or entry is None or tag[0] <= 2 or entry[0].split(" ")[0] not in (*TEXT, *values):
+                continue
+            value = values.get(entry[0], "PLANTED")
+            dataset.add_new(number, entry[0], value)
+            planted[number] = value
+
+    (path,) = write_series(tmp_path, STORED, change=change)
+    content = written(path, "remove")
+    assert len(planted) > 400
+    assert not [value for value in {*planted.values()} if value.encode() in content]
+
+
+def test_a_pseudonym_is_the_same_for_a_patient_under_a_key_and_for_nobody_else(tmp_path: Path) -> None:
+    def of(patient: str, issuer: str, seed: int, name: str = "A^B", study: str = "s") -> str:
+        def change(dataset: Dataset, k: int) -> None:
+            dataset.PatientID, dataset.IssuerOfPatientID, dataset.PatientName = patient, issuer, name
+
+        (path,) = write_series(tmp_path / f"{patient}{issuer}{seed}{name}{study}", STORED, series=study, change=change)
+        (tmp_path / "out.dcm").write_bytes(written(path, "pseudonym", seed))
+        after = pydicom.dcmread(tmp_path / "out.dcm")
+        assert after.PatientName == after.PatientID
+        return str(after.PatientID)
+
+    assert of("1", "x", 0) == of("1", "x", 0, name="Married^Name", study="later")
+    assert (
+        len({of("1", "x", 0), of("2", "x", 0), of("1", "y", 0), of("1", "x", 1), of("", "", 0), of("", "", 0, "C")})
+        == 6
+    )
+
+
+def test_references_between_objects_hold_after_their_uids_have_changed(tmp_path: Path) -> None:
+    def change(dataset: Dataset, k: int) -> None:
+        dataset.ReferencedImageSequence = [
+            item(ReferencedSOPClassUID=dataset.SOPClassUID, ReferencedSOPInstanceUID="1.2.3.4.5")
+        ]
+
+    paths = write_series(tmp_path, STORED.repeat(2, axis=0), change=change)
+    afters = []
+    for path in paths:
+        (tmp_path / "out").write_bytes(written(path, "remove"))
+        afters.append(pydicom.dcmread(tmp_path / "out"))
+    first, second = afters
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+        assert first[keyword].value == second[keyword].value
+    referenced = [each.ReferencedImageSequence[0].ReferencedSOPInstanceUID for each in afters]
+    assert referenced[0] == referenced[1] == IdentityRule("remove", key_of()).uid("1.2.3.4.5")
+    assert first.ReferencedImageSequence[0].ReferencedSOPClassUID == first.SOPClassUID
+    source = pydicom.dcmread(paths[0]).SOPInstanceUID
+    assert first.SourceImageSequence[0].ReferencedSOPInstanceUID == IdentityRule("remove", key_of()).uid(source)
+
+
+def test_identity_that_is_kept_stays_with_private_groups(tmp_path: Path) -> None:
+    def change(dataset: Dataset, k: int) -> None:
+        identified(dataset)
+        plant(dataset, "private", "", "setting 7")
+
+    (path,) = write_series(tmp_path, STORED, change=change)
+    (tmp_path / "out.dcm").write_bytes(written(path, "keep"))
+    after = pydicom.dcmread(tmp_path / "out.dcm")
+    assert (after.PatientName, after.PatientID, after.InstitutionName) == (NAME, NUMBER, HOSPITAL)
+    assert after[0x0019, 0x1001].value == "setting 7"
+    assert "PatientIdentityRemoved" not in after
+    assert len(after.ContributingEquipmentSequence) == 2
+
+
+@pytest.mark.parametrize("choice", ["keep", "remove", "pseudonym"])
+def test_the_secret_is_in_no_object(choice: Any, tmp_path: Path) -> None:
+    (path,) = write_series(tmp_path, STORED, change=lambda dataset, k: identified(dataset))
+    content = written(path, choice)
+    assert not [form for form in secret_encodings(key_of()) if form in content]
+
+
+@pytest.mark.parametrize("choice", [None, "none", ""])
+def test_there_is_no_silent_choice(choice: str | None) -> None:
+    with pytest.raises(SettingsError, match=r"--identity keep .*remove .*pseudonym") as error:
+        require_identity_choice(choice)
+    assert "\n" not in str(error.value)
+
+
+def test_burned_in_text_is_noticed(tmp_path: Path) -> None:
+    for value, expected in (("YES", True), ("NO", False)):
+        (path,) = write_series(
+            tmp_path / value, STORED, change=lambda dataset, k, v=value: setattr(dataset, "BurnedInAnnotation", v)
+        )
+        assert says_burned_in(path) == expected
+    assert not says_burned_in(tmp_path / "YES")
+    (tmp_path / "text.dcm").write_text("no DICOM")
+    assert not says_burned_in(tmp_path / "text.dcm")
+
+
+def test_file_names_that_name_the_patient_are_noticed(tmp_path: Path) -> None:
+    (path,) = write_series(tmp_path, STORED, change=lambda dataset, k: identified(dataset))
+    dataset = pydicom.dcmread(path)
+    assert names_patient("scan_ZSCHIRNT_2", dataset)
+    assert names_patient("px-4711-99", dataset)
+    assert not names_patient("case-17", dataset)
