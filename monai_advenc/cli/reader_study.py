@@ -100,7 +100,8 @@ def build(
     The folder to serve holds nothing that tells original from encrypted. What does lies sealed beside it, for you.
     """
     from monai_advenc.datasets.image_folder import find_images
-    from monai_advenc.reader_study.build import StudyOptions, build_study, pair_cases
+    from monai_advenc.reader_study.blinded_images import pair_cases
+    from monai_advenc.reader_study.build import StudyOptions, build_study
     from monai_advenc.reader_study.caveats import TWO_READERS, TWO_READERS_WARNING
     from monai_advenc.reader_study.paired_proportions import best_possible_bound
     from monai_advenc.reader_study.questions import DEFAULT_QUESTIONS, load_questions

@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +12,10 @@ from typing import Any
 
 from pydantic import Field
 
-from monai_advenc.datasets.image_file import match_original, read_image
 from monai_advenc.datasets.image_folder import ImageFolder
-from monai_advenc.errors import DatasetError, OutputError
+from monai_advenc.errors import OutputError
 from monai_advenc.files import sha256_of, write_atomically, write_json
-from monai_advenc.manifest import MANIFEST_NAME
+from monai_advenc.reader_study.blinded_images import image_key, pair_cases, write_blinded
 from monai_advenc.reader_study.design import (
     READING_SESSIONS,
     Case,
@@ -43,7 +40,6 @@ from monai_advenc.reader_study.study import (
     side_of,
     token_digest,
 )
-from monai_advenc.reader_study.viewing_image import encode_pixels, shared_scale
 from monai_advenc.settings import Settings
 
 UNFINISHED_NAME = ".unfinished"
@@ -92,31 +88,6 @@ class BuiltStudy:
     links: Links
 
 
-def pair_cases(originals: ImageFolder, encrypted: ImageFolder) -> tuple[Case, ...]:
-    """The cases that both folders have.
-
-    Raises:
-        DatasetError: The folders are one, or the wrong way round; an encrypted image has no original, or the two
-            disagree about its class.
-    """
-    if originals.root.resolve() == encrypted.root.resolve():
-        raise DatasetError(f"{originals.root} was given twice; give the originals, then their encrypted versions")
-    if (originals.root / MANIFEST_NAME).is_file():
-        raise DatasetError(
-            f"{originals.root} holds encrypted images, by its {MANIFEST_NAME}; give the originals first, then these"
-        )
-    known = {file.id: originals.classes[file.label] for file in originals.files}
-    cases = []
-    for file in encrypted.files:
-        label = encrypted.classes[file.label]
-        if file.id not in known:
-            raise DatasetError(f"encrypted image {file.id!r} has no original of that name in {originals.root}")
-        if known[file.id] != label:
-            raise DatasetError(f"case {file.id!r} is {known[file.id]!r} by the originals, {label!r} by the encrypted")
-        cases.append(Case(file.id, label))
-    return tuple(cases)
-
-
 def build_study(
     originals: ImageFolder,
     encrypted: ImageFolder,
@@ -150,7 +121,7 @@ def build_study(
     # Drawn before anything is written: impossible numbers leave no folder behind.
     readers, sealed_readings, links = _draw(cases, options)
     _prepare_folders(out, sealed)
-    shapes, names = _write_images(originals, encrypted, cases, out / IMAGES_NAME, progress)
+    shapes, names = write_blinded(originals, encrypted, cases, out / IMAGES_NAME, progress)
     study = Study(
         title=options.title,
         design=options.design,
@@ -233,19 +204,15 @@ def _draw(cases: Sequence[Case], options: StudyOptions) -> tuple[list[StudyReade
             )
 
         for viewing in draw_viewings(cases, options.design, number, options.seed, options.repeats):
-            image = _key(viewing.condition, viewing.case.id)
+            image = image_key(viewing.condition, viewing.case.id)
             add(viewing.session, (image,), viewing.case, condition=viewing.condition)
         for pair in draw_side_pairs(cases, number, options.seed, options.pairs):
-            images = (_key(Condition.encrypted, pair.case.id), _key(Condition.original, pair.case.id))
+            images = (image_key(Condition.encrypted, pair.case.id), image_key(Condition.original, pair.case.id))
             images = images if pair.encrypted_left else images[::-1]
             add(pair_session, images, pair.case, encrypted_side=side_of(pair.encrypted_left))
         readers.append(StudyReader(name=name, token_sha256=token_digest(token), readings=tuple(planned)))
         links.append((name, f"/r/{token}"))
     return readers, sealed, tuple(links)
-
-
-def _key(condition: Condition, case: str) -> str:
-    return f"{condition.value}:{case}"
 
 
 def _with_image_names(reader: StudyReader, names: dict[str, str]) -> StudyReader:
@@ -254,37 +221,3 @@ def _with_image_names(reader: StudyReader, names: dict[str, str]) -> StudyReader
         for reading in reader.readings
     )
     return reader.model_copy(update={"readings": readings})
-
-
-def _write_images(
-    originals: ImageFolder, encrypted: ImageFolder, cases: Sequence[Case], folder: Path, progress: Callable[[int], None]
-) -> tuple[dict[str, tuple[int, int, int]], dict[str, str]]:
-    """Write all images under random names; return their shapes, and the names by condition and case."""
-    sources = [{file.id: file.path for file in found.files} for found in (originals, encrypted)]
-
-    def images_of(case: Case) -> tuple[Any, Any]:
-        original, perturbed = (read_image(paths[case.id]) for paths in sources)
-        return match_original(original, perturbed, case.id), perturbed
-
-    shapes: dict[str, tuple[int, int, int]] = {}
-    names: dict[str, str] = {}
-    order = list(cases)
-    # Not in the order of the cases: the file system remembers in which order files were made.
-    secrets.SystemRandom().shuffle(order)
-    for case in order:
-        images = images_of(case)
-        scale = shared_scale(*images)
-        both = list(zip((Condition.original, Condition.encrypted), images, strict=True))
-        secrets.SystemRandom().shuffle(both)
-        for condition, image in both:
-            name = f"{secrets.token_hex(_ID_BYTES)}.raw"
-            write_atomically(folder / name, encode_pixels(image, scale))
-            channels, height, width = image.shape
-            shapes[name] = (channels, height, width)
-            names[_key(condition, case.id)] = name
-        progress(1)
-    # Nor does it tell when: neighbors in time would be the two images of one case.
-    written = time.time()
-    for name in shapes:
-        os.utime(folder / name, (written, written))
-    return dict(sorted(shapes.items())), names

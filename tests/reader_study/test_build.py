@@ -11,7 +11,8 @@ from PIL import Image
 from monai_advenc.datasets.image_folder import find_images
 from monai_advenc.errors import DatasetError, ImageError, OutputError, SettingsError
 from monai_advenc.manifest import MANIFEST_NAME
-from monai_advenc.reader_study.build import UNFINISHED_NAME, StudyOptions, build_study, pair_cases
+from monai_advenc.reader_study.blinded_images import pair_cases
+from monai_advenc.reader_study.build import UNFINISHED_NAME, StudyOptions, build_study
 from monai_advenc.reader_study.design import Condition
 from monai_advenc.reader_study.links import read_links
 from monai_advenc.reader_study.questions import Question, accept_answers, load_questions, with_classes
