@@ -8,6 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,24 @@ from monai_advenc.reader_study.design import Case, Condition
 from monai_advenc.reader_study.viewing_image import encode_pixels, shared_scale
 
 _NAME_BYTES = 8
+
+_MUCH_BLACK = 0.05
+"""Share of an image: black in the original and not in the encrypted image."""
+
+
+@dataclass(frozen=True)
+class BlindedImages:
+    """The files of a study.
+
+    Attributes:
+        shapes: ``(C, H, W)`` of each file, sorted by name.
+        names: By ``image_key``.
+        speckled: Cases whose black background is black no more when encrypted: whoever brightens it, knows.
+    """
+
+    shapes: dict[str, tuple[int, int, int]]
+    names: dict[str, str]
+    speckled: int
 
 
 def pair_cases(originals: ImageFolder, encrypted: ImageFolder) -> tuple[Case, ...]:
@@ -54,7 +73,7 @@ def image_key(condition: Condition, case: str) -> str:
 
 def write_blinded(
     originals: ImageFolder, encrypted: ImageFolder, cases: Sequence[Case], folder: Path, progress: Callable[[int], None]
-) -> tuple[dict[str, tuple[int, int, int]], dict[str, str]]:
+) -> BlindedImages:
     """Write all images under random names.
 
     Args:
@@ -63,9 +82,6 @@ def write_blinded(
         cases: Which of them.
         folder: Where to write.
         progress: Called with 1 for each case.
-
-    Returns:
-        ``(C, H, W)`` of each file, sorted by name; and the names by ``image_key``.
 
     Raises:
         ImageError: An image cannot be read, or two do not belong together.
@@ -78,12 +94,15 @@ def write_blinded(
 
     shapes: dict[str, tuple[int, int, int]] = {}
     names: dict[str, str] = {}
+    speckled = 0
     order = list(cases)
     # Not in the order of the cases: the file system remembers in which order files were made.
     secrets.SystemRandom().shuffle(order)
     for case in order:
         images = images_of(case)
         scale = shared_scale(*images)
+        black, black_still = (scale.nearest(image) == 0 for image in images)
+        speckled += bool((black & ~black_still).mean() > _MUCH_BLACK)
         both = list(zip((Condition.original, Condition.encrypted), images, strict=True))
         secrets.SystemRandom().shuffle(both)
         for condition, image in both:
@@ -97,4 +116,4 @@ def write_blinded(
     written = time.time()
     for name in shapes:
         os.utime(folder / name, (written, written))
-    return dict(sorted(shapes.items())), names
+    return BlindedImages(dict(sorted(shapes.items())), names, speckled)

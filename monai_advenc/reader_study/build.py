@@ -81,11 +81,19 @@ class StudyOptions(Settings):
 
 @dataclass(frozen=True)
 class BuiltStudy:
-    """What was built: the study, the sealed sheet, and each reader's link, as a path that holds their token."""
+    """What was built.
+
+    Attributes:
+        study: The study.
+        sheet_path: The sealed sheet.
+        links: Each reader's link, as a path that holds their token.
+        speckled: Cases whose black background is black no more when encrypted.
+    """
 
     study: Study
     sheet_path: Path
     links: Links
+    speckled: int
 
 
 def build_study(
@@ -121,7 +129,7 @@ def build_study(
     # Drawn before anything is written: impossible numbers leave no folder behind.
     readers, sealed_readings, links = _draw(cases, options)
     _prepare_folders(out, sealed)
-    shapes, names = write_blinded(originals, encrypted, cases, out / IMAGES_NAME, progress)
+    images = write_blinded(originals, encrypted, cases, out / IMAGES_NAME, progress)
     study = Study(
         title=options.title,
         design=options.design,
@@ -130,8 +138,8 @@ def build_study(
         **_sessions(options),
         plan=options.plan,
         simulated=options.simulated,
-        shapes=shapes,
-        readers=tuple(_with_image_names(reader, names) for reader in readers),
+        shapes=images.shapes,
+        readers=tuple(_with_image_names(reader, images.names) for reader in readers),
         sheet_sha256="",
     )
     sheet = AnswerSheet(
@@ -149,7 +157,7 @@ def build_study(
     (sealed / UNFINISHED_NAME).unlink()
     write_json(out / STUDY_NAME, study.model_dump(mode="json"))
     (out / UNFINISHED_NAME).unlink()
-    return BuiltStudy(study, sealed / SHEET_NAME, links)
+    return BuiltStudy(study, sealed / SHEET_NAME, links, images.speckled)
 
 
 def _prepare_folders(out: Path, sealed: Path) -> None:

@@ -62,6 +62,16 @@ def test_the_answer_sheet_knows_what_each_reading_is(study: StudyOnDisk, folders
             assert truth.label == truth.case.split("-")[0]
 
 
+def test_a_black_background_that_is_black_no_more_is_told(tmp_path: Path) -> None:
+    both = write_images(tmp_path / "images", per_class=2)
+    assert build(both, tmp_path / "as-it-was").built.speckled == 0
+    for file in both.originals.files[:3]:
+        pixels = np.asarray(Image.open(file.path)).copy()
+        pixels[:8] = 0
+        Image.fromarray(pixels).save(file.path)
+    assert build(both, tmp_path / "speckled").built.speckled == 3
+
+
 def test_in_pairs_the_encrypted_image_is_on_the_side_that_the_sheet_says(folders: Folders, tmp_path: Path) -> None:
     study = build(folders, tmp_path, pairs=8)
     originals = {file.id: np.asarray(Image.open(file.path)).ravel() for file in folders.originals.files}
