@@ -12,6 +12,7 @@ text in which a name or number of the patient stands. Pixels are not looked at.
 from __future__ import annotations
 
 import contextlib
+import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -51,30 +52,36 @@ _MOMENT = {"DA": "19000101", "DT": "19000101000000", "TM": "000000"}
 _FREE_TEXT = ("AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT")
 _DUMMY_TEXT = "REMOVED"
 
-_IDENTITY_WORDS = (
+_PATIENT_WORDS = (
     "PatientName",
     "PatientID",
     "OtherPatientIDs",
     "OtherPatientNames",
     "PatientBirthName",
     "PatientMotherBirthName",
+)
+"""Names and numbers of the patient; as whole words they give the patient away however short they are."""
+
+_IDENTITY_WORDS = (
+    *_PATIENT_WORDS,
     "PatientBirthDate",
     "PatientAddress",
     "PatientTelephoneNumbers",
     "MedicalRecordLocator",
     "AccessionNumber",
-    "ReferringPhysicianName",
-    "PerformingPhysicianName",
-    "PhysiciansOfRecord",
-    "NameOfPhysiciansReadingStudy",
-    "OperatorsName",
-    "InstitutionName",
-    "InstitutionAddress",
 )
+"""What stands for a patient wherever it is; besides, all names of persons."""
+
+_PLACE_WORDS = ("InstitutionName", "InstitutionAddress")
+
+_OBJECT_UIDS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
+
 Actions = dict[BaseTag, str]
 
 _SHORTEST_WORD = 4
-"""Shorter names and numbers stand in innocent text by chance."""
+"""Shorter names and numbers stand inside innocent words by chance; they count as whole words only."""
+
+_SHORTEST_WHOLE_WORD = 2
 
 
 def keyed_uid(key: EncryptionKey, purpose: str, *parts: str) -> str:
@@ -173,12 +180,16 @@ class IdentityRule:
             del dataset[element.tag]
             return
         if element.VR == "UI":
-            _replace(element, self.uid)
+            if "SOPClass" not in element.keyword:  # Private classes too are kinds of objects, no patient's.
+                _replace(element, self.uid)
+        elif action == "U" and element.VR != "SQ":
+            # A UID in an element of another kind.
+            element.value = None
         elif action == "D":
             self._replace_by_dummy(element)
         elif action == "Z" or (element.VR == "PN" and not action):
             element.value = Sequence() if element.VR == "SQ" else None
-        elif element.VR in _FREE_TEXT and any(word in str(element.value).lower() for word in words):
+        elif element.VR in _FREE_TEXT and _stand_in(words, str(element.value)):
             element.value = None
         if element.VR == "SQ":
             for item in element.value:
@@ -201,8 +212,10 @@ class IdentityRule:
 
 
 def names_patient(name: str, dataset: Dataset) -> bool:
-    """Whether a name or number of the patient, or of those around, stands in ``name``."""
-    return any(word in name.lower() for word in _identity_words(dataset))
+    """Whether a name or number of the patient or of a physician, or the UID of an object, stands in ``name``."""
+    uids = (str(dataset.get(keyword) or "") for keyword in _OBJECT_UIDS)
+    words = set(_identity_words(dataset, places=False))
+    return _stand_in(words, name) or any(uid in name for uid in uids if len(uid) >= _SHORTEST_WORD)
 
 
 def says_burned_in(path: Path) -> bool:
@@ -233,16 +246,42 @@ def _replace(element: DataElement, replacement: Callable[[str], str]) -> None:
         element.value = replacement(str(element.value))
 
 
-def _identity_words(dataset: Dataset) -> Iterator[str]:
-    """Names and numbers of the patient and those around, in lower case: whole values, and the parts of names."""
-    for keyword in _IDENTITY_WORDS:
+def _stand_in(words: Iterable[str], text: str) -> bool:
+    """Whether any of ``words``, in lower case, stands in a text; short ones as whole words."""
+    text = text.lower()
+    whole = set(re.split(r"[\W_]+", text))
+    return any(word in text if len(word) >= _SHORTEST_WORD else word in whole for word in words)
+
+
+def _identity_words(dataset: Dataset, *, places: bool = True) -> Iterator[str]:
+    """Names and numbers of the patient and those around, in lower case: whole values, and the parts of names.
+
+    Args:
+        dataset: The data set; what stands in its sequences counts too.
+        places: Whether names of institutions are among them; their parts are common words.
+    """
+    for element in _elements(dataset):
+        is_person = element.VR == "PN"
+        if not is_person and element.keyword not in _IDENTITY_WORDS + (_PLACE_WORDS if places else ()):
+            continue
+        shortest = _SHORTEST_WHOLE_WORD if element.keyword in _PATIENT_WORDS else _SHORTEST_WORD
+        value = element.value
+        values: Iterable[Any] = value if isinstance(value, MultiValue | list) else [value]
+        for each in values:
+            text = str(each or "").strip().lower()
+            parts = re.split(r"[\s^=,]+", text) if is_person or "Name" in element.keyword else []
+            yield from (part for part in {text, *parts} if len(part) >= shortest)
+
+
+def _elements(dataset: Dataset) -> Iterator[DataElement]:
+    """All elements that can be read, those in sequences too."""
+    for tag in list(dataset.keys()):
         with contextlib.suppress(Exception):  # What cannot be read is removed later.
-            value = dataset.get(keyword)
-            values: Iterable[Any] = value if isinstance(value, MultiValue | list) else [value]
-            for each in values:
-                text = str(each or "").strip().lower()
-                parts = text.replace("^", " ").replace("=", " ").split() if "Name" in keyword else []
-                yield from (part for part in {text, *parts} if len(part) >= _SHORTEST_WORD)
+            element = dataset[tag]
+            yield element
+            if element.VR == "SQ":
+                for item in element.value:
+                    yield from _elements(item)
 
 
 @cache

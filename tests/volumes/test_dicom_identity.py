@@ -231,3 +231,46 @@ def test_file_names_that_name_the_patient_are_noticed(tmp_path: Path) -> None:
     assert names_patient("scan_ZSCHIRNT_2", dataset)
     assert names_patient("px-4711-99", dataset)
     assert not names_patient("case-17", dataset)
+    # Archives call files after their UIDs, which lead back to the source.
+    assert names_patient(f"MR.{dataset.SOPInstanceUID}", dataset)
+    assert names_patient(f"{dataset.StudyInstanceUID}_1", dataset)
+    dataset.PatientName, dataset.PatientID = "Li^Bo", "17"
+    assert names_patient("Li_1", dataset)
+    assert names_patient("case-17", dataset)
+    assert not names_patient("glioma-171", dataset)
+    # Words of a hospital's name are common ones.
+    dataset.InstitutionName = "Brain Tumor Center"
+    assert not names_patient("tumor_1", dataset)
+
+
+def test_short_names_go_from_text_as_whole_words_and_leave_innocent_words_alone(tmp_path: Path) -> None:
+    def change(dataset: Dataset, k: int) -> None:
+        dataset.PatientName, dataset.PatientID = "Li^Bo", "77"
+        dataset.OtherPatientIDsSequence = [item(PatientID="ZQ-88")]
+        dataset.WindowCenterWidthExplanation = ["LIVER", "Li, Bo"]
+        dataset.LUTExplanation, dataset.SoftwareVersions = "of zq-88", "177"
+        dataset.ManufacturerModelName = "Bolivar"
+
+    (path,) = write_series(tmp_path, STORED, change=change)
+    (tmp_path / "out").write_bytes(written(path, "remove"))
+    after = pydicom.dcmread(tmp_path / "out")
+    assert not after.WindowCenterWidthExplanation
+    assert not after.LUTExplanation
+    assert (after.SoftwareVersions, after.ManufacturerModelName) == ("177", "Bolivar")
+
+
+def test_a_private_class_stays_what_it_is_and_uids_go_whatever_their_kind(tmp_path: Path) -> None:
+    private = "1.3.12.2.1107.5.9.1"
+
+    def change(dataset: Dataset, k: int) -> None:
+        dataset.SOPClassUID = private
+        dataset.add_new("FrameOfReferenceUID", "LO", "1.2.3.4.5.6")
+        dataset.ReferencedImageSequence = [item(ReferencedSOPClassUID=private, ReferencedSOPInstanceUID="1.2.3")]
+
+    (path,) = write_series(tmp_path, STORED, change=change)
+    content = written(path, "remove")
+    (tmp_path / "out").write_bytes(content)
+    after = pydicom.dcmread(tmp_path / "out")
+    assert after.SOPClassUID == after.file_meta.MediaStorageSOPClassUID == private
+    assert after.ReferencedImageSequence[0].ReferencedSOPClassUID == private
+    assert b"1.2.3.4.5.6" not in content
