@@ -164,8 +164,10 @@ class VolumeEncryption(Dataset[VolumeOutcome]):
 
     def _write(self, case: Case, stored: StoredCase, changes: dict[int, NDArray[np.generic]]) -> tuple[FileRecord, ...]:
         identity = IdentityRule(self.options.identity, self.key)
+        # Two cases may be two tumors of one series: both are series of their own.
+        derivation = Derivation.perturbation(identity, self.run_tag, f"{case.label} {self.tag_of(case, stored)}")
         written = []
-        for ending, content in stored.volume.encode(changes, Derivation.perturbation(identity, self.run_tag)):
+        for ending, content in stored.volume.encode(changes, derivation):
             path = f"{case.label}/{case.id}{ending}"
             # A killed run may have written this very file without noting it.
             write_atomically(self.out / path, content, overwrite=True)
