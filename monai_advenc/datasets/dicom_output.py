@@ -39,18 +39,23 @@ class DicomOutput:
         self.identity = identity
         self.run_tag = run_tag
 
-    def region_of(self, path: Path, name: str) -> Tensor:
+    def region_of(self, path: Path, name: str, label: str) -> Tensor:
         """The pixels of a DICOM image that may change, ``(1, H, W)``: all but padding and what the window clips.
 
         Raises:
-            ImageError: The file is no DICOM image, cannot be written back, or its name names the patient.
+            ImageError: The file is no DICOM image, cannot be written back, or its name or class names the patient.
         """
         if not is_dicom_image(path):
             raise ImageError(f"{path} is no DICOM image; write it as nifti or png16: DICOM is derived from DICOM alone")
         stored, source = read_dicom_slice(path)
         require_writable(source)
-        if self.identity.choice != "keep" and names_patient(name, source):
-            raise ImageError(f"{path} has a file name that names the patient, and would in the output; rename it")
+        if self.identity.choice != "keep":
+            for what, text in (("file name", name), ("class", label)):
+                if names_patient(text, source):
+                    raise ImageError(
+                        f"{path} has a {what} that names the patient or has a UID of the archive, and would in the "
+                        "output; rename it"
+                    )
         free = stored.free()
         if not free.any():
             raise ImageError(f"{path} has no pixel between the ends of its window; leave it out")

@@ -213,8 +213,9 @@ class IdentityRule:
 
 def names_patient(name: str, dataset: Dataset) -> bool:
     """Whether a name or number of the patient or of a physician, or the UID of an object, stands in ``name``."""
-    uids = (str(dataset.get(keyword) or "") for keyword in _OBJECT_UIDS)
-    words = set(_identity_words(dataset, places=False))
+    with quiet_parsers():
+        words = set(_identity_words(dataset, places=False))
+        uids = [str(element.value) for element in _elements(dataset) if element.keyword in _OBJECT_UIDS]
     return _stand_in(words, name) or any(uid in name for uid in uids if len(uid) >= _SHORTEST_WORD)
 
 
