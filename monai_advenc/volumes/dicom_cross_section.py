@@ -46,14 +46,14 @@ def encode_cross_section(series: DicomSeries, section: CrossSection) -> bytes:
     values = _gathered(series, to_voxels, section) if exact else section.intensity.from_unit(section.image)
     stored, border = _stored(values, frame, as_stored, any_value=in_one_frame and exact)
     is_whole_frame = in_one_frame and exact and stored.shape == as_stored.stored.shape and _is_identity(to_voxels)
-    grid = NewGrid(section.affine, reformatted=not in_one_frame)
+    grid = NewGrid(section.affine, reformatted=not in_one_frame, placed=frame.plane is not None)
     origin = f"{section.plane} {section.index} {np.round(section.affine, 6).tolist()} {stored.shape}"
     derived = derive(
         source,
         stored,
         Derivation.cutting(section.plane, origin, reformatted=not in_one_frame, interpolated=not exact),
         frame=frame.index,
-        grid=None if is_whole_frame or frame.plane is None else grid,
+        grid=None if is_whole_frame else grid,
         others=[] if in_one_frame else _others(series, frame),
         padding=border,
     )

@@ -28,7 +28,7 @@ from monai_advenc.volumes.dicom_series import DicomSeries, read_dicom_series
 from monai_advenc.volumes.stored_volume import dicom_slices
 from monai_advenc.volumes.volume import Volume
 from tests.volumes.dicom_conformance import broken_meta, broken_values, missing_attributes
-from tests.volumes.dicom_phantom import item, write_enhanced, write_series
+from tests.volumes.dicom_phantom import image_dataset, item, save, write_enhanced, write_series
 from tests.volumes.test_dicom_series import series_options
 
 MUST_CHANGE = {"SOPInstanceUID", "SeriesInstanceUID", "ImageType", "SeriesDescription"}
@@ -333,3 +333,28 @@ def test_of_an_enhanced_object_the_evidence_names_the_series_of_the_archive(tmp_
         assert referenced.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == rule.uid(
             series.frames[0].sop_instance_uid
         )
+
+
+@pytest.mark.parametrize(
+    ("size", "fit", "factor"), [(16, "resize", 2.0), (16, "pad-or-crop", 1.0), (48, "resize", 2 / 3)]
+)
+def test_a_projection_on_another_grid_says_its_new_spacings(size: int, fit: Any, factor: float, tmp_path: Path) -> None:
+    """X-rays have no place, and a spacing on the detector."""
+    stored = np.random.default_rng(0).integers(0, 4096, (32, 32)).astype(np.uint16)
+    dataset = image_dataset(stored, bits_stored=12)
+    dataset.ImagerPixelSpacing, dataset.PixelSpacing = [0.2, 0.3], [0.1, 0.15]
+    dataset.add_new(0x60000010, "US", 32)
+    save(dataset, tmp_path / "in.dcm")
+    series = read_dicom_series(tmp_path / "in.dcm")
+    mask = np.zeros((32, 32, 1), np.int32)
+    mask[10:14, 12:16] = 1
+    choice = SliceSettings(plane="axial", size=size, fit=fit)
+    section = cut_cross_section(series.volume, Volume(mask, series.volume.affine, "mask"), choice)
+    (tmp_path / "out.dcm").write_bytes(encode_cross_section(series, section))
+    after = pydicom.dcmread(tmp_path / "out.dcm")
+    assert np.allclose(after.PixelSpacing, np.array([0.1, 0.15]) * factor)
+    assert np.allclose(after.ImagerPixelSpacing, np.array([0.2, 0.3]) * factor)
+    assert "ImagePositionPatient" not in after
+    assert not [element for element in after if element.tag.group == 0x6000]
+    if fit != "resize":
+        assert np.array_equal(after.pixel_array, stored[8:24, 8:24])
