@@ -38,9 +38,10 @@ IdentityOption = Annotated[
     typer.Option(
         help="Patient and institution in DICOM headers: keep them; remove them (PS3.15 Basic Profile: names, numbers, "
         "dates, descriptions, private groups, all UIDs); or the same with a pseudonym that is stable for each patient "
-        "under the key. Where it is not kept, cases get new names too. Needed whenever DICOM is written; there is no "
-        "default. Text burned into the pixels stays whichever you choose: look at the images.",
-        show_default="must be chosen",
+        "under the key. Where it is not kept, cases get new names too (encrypt keeps file names, and refuses those "
+        "that name the patient). Needed whenever DICOM is written; there is no default. Text burned into the pixels "
+        "stays whichever you choose: look at the images.",
+        show_default="must be chosen for DICOM",
     ),
 ]
 
