@@ -76,6 +76,8 @@ _PLACE_WORDS = ("InstitutionName", "InstitutionAddress")
 
 _OBJECT_UIDS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
 
+_CASE_NAME = re.compile(r"case-[0-9a-f]{12}")
+
 Actions = dict[BaseTag, str]
 
 _SHORTEST_WORD = 4
@@ -212,7 +214,12 @@ class IdentityRule:
 
 
 def names_patient(name: str, dataset: Dataset) -> bool:
-    """Whether a name or number of the patient or of a physician, or the UID of an object, stands in ``name``."""
+    """Whether a name or number of the patient or of a physician, or the UID of an object, stands in ``name``.
+
+    Never in a name that :meth:`IdentityRule.case_name` made: what stands there stands there by chance.
+    """
+    if _CASE_NAME.fullmatch(name):
+        return False
     with quiet_parsers():
         words = set(_identity_words(dataset, places=False))
         uids = [str(element.value) for element in _elements(dataset) if element.keyword in _OBJECT_UIDS]

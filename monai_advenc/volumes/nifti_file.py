@@ -22,6 +22,9 @@ STORED_SUFFIXES = (".nii.gz", ".nii")
 
 _KINDS = "iuf"
 
+_LARGEST = 2**53
+"""Larger whole numbers are not all floats: a slope could not be applied to them."""
+
 _TEXT_FIELDS = ("data_type", "db_name", "descrip", "aux_file", "intent_name")
 
 _BYTE_ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
@@ -94,8 +97,11 @@ def read_nifti_file(path: Path) -> NiftiFile:
         # The voxels may be readable although the end of the file is not what it was.
         raise VolumeError(f"{path} is damaged ({error}); get the file again") from None
     voxels: Any = image.dataobj
+    stored = np.asarray(voxels.get_unscaled()).reshape(volume.voxels.shape)
+    if stored.dtype.kind in "iu" and max(-int(stored.min()), int(stored.max())) > _LARGEST:
+        raise VolumeError(f"{path} stores whole numbers beyond 2^53, which no reader can scale; convert it first")
     return NiftiFile(
-        stored=np.asarray(voxels.get_unscaled()).reshape(volume.voxels.shape),
+        stored=stored,
         affine=volume.affine,
         slope=float(voxels.slope),
         content=content,

@@ -238,6 +238,11 @@ def test_file_names_that_name_the_patient_are_noticed(tmp_path: Path) -> None:
     assert names_patient("Li_1", dataset)
     assert names_patient("case-17", dataset)
     assert not names_patient("glioma-171", dataset)
+    # A name that tells nothing, whatever stands in it by chance.
+    dataset.PatientName, dataset.PatientID = "Case^John", "1234"
+    assert not names_patient(IdentityRule("remove", key_of()).case_name("Case 1234"), dataset)
+    assert not names_patient("case-ab1234ffeecc", dataset)
+    assert names_patient("case-1234", dataset)
     # Words of a hospital's name are common ones.
     dataset.InstitutionName = "Brain Tumor Center"
     assert not names_patient("tumor_1", dataset)

@@ -131,3 +131,15 @@ def test_text_and_extensions_go_with_the_identity_and_the_voxels_stay(
     assert np.array_equal(after.get_fdata(), before.get_fdata())
     assert np.array_equal(after.affine, before.affine)
     assert not list(after.header.extensions)
+
+
+def test_whole_numbers_that_no_float_holds_are_refused_in_one_line(tmp_path: Path) -> None:
+    for dtype in (np.int64, np.uint64):
+        stored = np.arange(64, dtype=dtype).reshape(4, 4, 4)
+        path = tmp_path / "a.nii"
+        nibabel.save(nibabel.Nifti1Image(stored, np.eye(4), dtype=dtype), path)
+        assert np.array_equal(read_nifti_file(path).stored, stored)
+        stored[0, 0, 0] = 2**62
+        nibabel.save(nibabel.Nifti1Image(stored, np.eye(4), dtype=dtype), path)
+        with pytest.raises(VolumeError, match="beyond 2\\^53"):
+            read_nifti_file(path)
