@@ -5,8 +5,8 @@
 Removal follows the Basic Application Level Confidentiality Profile without options. Its table E.1-1 comes from
 dicom-anonymizer, which publishes it edition by edition; the engine is ours, because it must reach into every sequence,
 give the same result on every run, and tie the new UIDs and pseudonyms to a key. Beyond the table, all that is unknown
-is removed: private elements, tags outside the dictionary, dates and person names that the table does not list, and
-text in which a name or number of the patient stands. Pixels are not looked at.
+is removed: private elements, tags outside the dictionary, dates, person names, prose and addresses that the table does
+not list, and text in which a name, number or UID of the patient stands. Pixels are not looked at.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, Final, Literal, get_args
 
 import pydicom
 from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
-from pydicom.datadict import dictionary_has_tag, repeater_has_tag
+from pydicom.datadict import dictionary_has_tag, repeater_has_tag, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
@@ -51,6 +51,26 @@ _BINARY = ("OB", "OD", "OF", "OL", "OV", "OW", "UN")
 _MOMENT = {"DA": "19000101", "DT": "19000101000000", "TM": "000000"}
 _FREE_TEXT = ("AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT")
 _DUMMY_TEXT = "REMOVED"
+
+_PROSE = ("PN", "LT", "ST", "UT", "UR")
+"""Names of persons, paragraphs and addresses: emptied where the table does not list the attribute."""
+
+_CODES = (
+    *("ExtendedCodeMeaning", "URNCodeValue", "CodingSchemeName", "CodingSchemeURL", "CodingSchemeExternalID"),
+    "CodingSchemeResponsibleOrganization",
+)
+"""Parts of codes, which look like prose and are none."""
+
+_BESIDES_THE_TABLE = (
+    *("PatientBirthDateInAlternativeCalendar", "PatientDeathDateInAlternativeCalendar", "PatientAlternativeCalendar"),
+    *("PlacerOrderNumberProcedure", "FillerOrderNumberProcedure", "RequestedProcedureDescriptionTrial"),
+    *("PlacerOrderNumberImagingServiceRequestRetired", "FillerOrderNumberImagingServiceRequestRetired"),
+    *("ImageID", "FrameLabel", "BreedRegistrationNumber", "StorageMediaFileSetID", "InstructionText"),
+    *("DeviceID", "GridID", "NTPSourceAddress", "RecordKey", "PriorRecordKey", "Signature"),
+    # Places and people of earlier processing. The table lists its parts alone.
+    "ContributingEquipmentSequence",
+)
+"""Dates, numbers and labels of patients, orders and devices that the table does not list."""
 
 _PATIENT_WORDS = (
     "PatientName",
@@ -146,7 +166,7 @@ class IdentityRule:
             return
         pseudonym = self._pseudonym(dataset)
         actions = _table_actions("PerFrameFunctionalGroupsSequence" in dataset)
-        self._clean(dataset, actions, frozenset(_identity_words(dataset)))
+        self._clean(dataset, actions, frozenset([*_identity_words(dataset), *_object_uids(dataset)]))
         if self.choice == "pseudonym":
             dataset.PatientName = pseudonym
             dataset.PatientID = pseudonym
@@ -189,7 +209,7 @@ class IdentityRule:
             element.value = None
         elif action == "D":
             self._replace_by_dummy(element)
-        elif action == "Z" or (element.VR == "PN" and not action):
+        elif action == "Z" or (element.VR in _PROSE and not action and element.keyword not in _CODES):
             element.value = Sequence() if element.VR == "SQ" else None
         elif element.VR in _FREE_TEXT and _stand_in(words, str(element.value)):
             element.value = None
@@ -222,8 +242,8 @@ def names_patient(name: str, dataset: Dataset) -> bool:
         return False
     with quiet_parsers():
         words = set(_identity_words(dataset, places=False))
-        uids = [str(element.value) for element in _elements(dataset) if element.keyword in _OBJECT_UIDS]
-    return _stand_in(words, name) or any(uid in name for uid in uids if len(uid) >= _SHORTEST_WORD)
+        uids = set(_object_uids(dataset))
+    return _stand_in(words | uids, name)
 
 
 def says_burned_in(path: Path) -> bool:
@@ -281,6 +301,14 @@ def _identity_words(dataset: Dataset, *, places: bool = True) -> Iterator[str]:
             yield from (part for part in {text, *parts} if len(part) >= shortest)
 
 
+def _object_uids(dataset: Dataset) -> Iterator[str]:
+    """UIDs of objects, which whoever has the archive can look up; a text may hold the address of one."""
+    for element in _elements(dataset):
+        uid = str(element.value) if element.keyword in _OBJECT_UIDS else ""
+        if len(uid) >= _SHORTEST_WORD and not uid.startswith(_WELL_KNOWN_UIDS):
+            yield uid.lower()
+
+
 def _elements(dataset: Dataset) -> Iterator[DataElement]:
     """All elements that can be read, those in sequences too."""
     for tag in list(dataset.keys()):
@@ -318,6 +346,4 @@ def _table_actions(is_enhanced: bool) -> Actions:
         for tag in table[name]
         if len(tag) == 2
     }
-    # Contributing equipment: places and people of earlier processing. The table lists its parts alone.
-    actions[BaseTag(0x0018A001)] = "X"
-    return actions
+    return actions | {BaseTag(tag): "X" for tag in map(tag_for_keyword, _BESIDES_THE_TABLE) if tag is not None}

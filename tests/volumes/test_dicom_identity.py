@@ -54,6 +54,14 @@ def identified(dataset: Dataset) -> None:
     dataset.ContributingEquipmentSequence = [item(InstitutionName=HOSPITAL, Manufacturer="m")]
 
 
+def all_tags() -> list[tuple[int, ...]]:
+    """The profile's table: two numbers a tag, four for repeating groups."""
+    from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
+
+    table: list[tuple[int, ...]] = dicom_anonymization_database_selector("dicomfields_2026c")["ALL_TAGS"]
+    return table
+
+
 def plant(dataset: Dataset, place: str, keyword: str, value: str) -> None:
     if place == "private":
         dataset.private_block(0x0019, "MAKER", create=True).add_new(1, "LO", value)
@@ -118,9 +126,7 @@ def test_nothing_of_the_identity_is_left_wherever_it_stood(
 
 def test_every_attribute_of_the_profiles_table_loses_its_value(tmp_path: Path) -> None:
     """Each attribute that PS3.15 names, planted alone: what it said is nowhere in the output."""
-    from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
-
-    table = dicom_anonymization_database_selector("dicomfields_2026c")["ALL_TAGS"]
+    table = all_tags()
     values = {
         "DA": "19870611",
         "DT": "19870611101112",
@@ -145,6 +151,31 @@ def test_every_attribute_of_the_profiles_table_loses_its_value(tmp_path: Path) -
     content = written(path, "remove")
     assert len(planted) > 400
     assert not [value for value in {*planted.values()} if value.encode() in content]
+
+
+def test_prose_addresses_and_numbers_that_the_table_does_not_list_go_too(tmp_path: Path) -> None:
+    table = {tag[0] << 16 | tag[1] for tag in all_tags() if len(tag) == 2}
+    prose = {
+        entry[4]: entry[0]
+        for tag, entry in DicomDictionary.items()
+        if entry[0] in ("LT", "ST", "UT", "UR") and tag not in table and tag >> 16 not in (0, 2, 4)
+    }
+    numbers = dict.fromkeys(("PatientBirthDateInAlternativeCalendar", "FillerOrderNumberProcedure", "DeviceID"), "LO")
+    codes = {keyword for keyword in prose if "Coding" in keyword or "Code" in keyword}
+    planted = {keyword: kind for keyword, kind in (prose | numbers).items() if keyword not in codes}
+
+    def change(dataset: Dataset, k: int) -> None:
+        for keyword, kind in planted.items():
+            dataset.add_new(tag_for_keyword(keyword), kind, "PLANTED")
+        dataset.StrainDescription = f"wado?studyUID={dataset.StudyInstanceUID}"
+        dataset.AnatomicRegionSequence = [item(CodeMeaning="Brain", URNCodeValue="urn:brain")]
+
+    (path,) = write_series(tmp_path, STORED, change=change)
+    content = written(path, "remove")
+    assert len(planted) > 100
+    assert b"PLANTED" not in content
+    assert b"wado" not in content
+    assert b"urn:brain" in content
 
 
 def test_a_pseudonym_is_the_same_for_a_patient_under_a_key_and_for_nobody_else(tmp_path: Path) -> None:
