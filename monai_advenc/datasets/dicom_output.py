@@ -13,9 +13,10 @@ from monai_advenc.errors import ImageError
 from monai_advenc.key import EncryptionKey
 from monai_advenc.perturbation import GEOMETRIES
 from monai_advenc.volumes.dicom_derivation import derive, encode_dicom, require_writable
-from monai_advenc.volumes.dicom_identity import IdentityRule, names_patient
+from monai_advenc.volumes.dicom_identity import IdentityRule
 from monai_advenc.volumes.dicom_provenance import Derivation
 from monai_advenc.volumes.dicom_slice import read_dicom_slice
+from monai_advenc.volumes.dicom_traces import names_patient
 from monai_advenc.volumes.slice_writer import DICOM_SUFFIX, encode_image
 from monai_advenc.volumes.volume import Affine
 

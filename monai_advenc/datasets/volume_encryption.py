@@ -29,8 +29,9 @@ from monai_advenc.perturbation import GEOMETRIES
 from monai_advenc.regions import REGIONS
 from monai_advenc.volumes.cases import Case
 from monai_advenc.volumes.dicom_file import read_dicom
-from monai_advenc.volumes.dicom_identity import IdentityRule, names_patient
+from monai_advenc.volumes.dicom_identity import IdentityRule
 from monai_advenc.volumes.dicom_provenance import Derivation
+from monai_advenc.volumes.dicom_traces import names_patient
 from monai_advenc.volumes.slice_writer import DICOM_SUFFIX
 from monai_advenc.volumes.stored_slice import StoredSlice
 

@@ -11,10 +11,8 @@ not list, and text in which a name, number or UID of the patient stands. Pixels 
 
 from __future__ import annotations
 
-import contextlib
-import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -34,6 +32,7 @@ from monai_advenc import __version__
 from monai_advenc.errors import SettingsError
 from monai_advenc.key import EncryptionKey
 from monai_advenc.volumes.dicom_file import looks_like_dicom
+from monai_advenc.volumes.dicom_traces import WELL_KNOWN_UIDS, holds_trace, traces_of
 from monai_advenc.volumes.quiet_parsers import quiet_parsers
 
 IdentityChoice = Literal["keep", "remove", "pseudonym"]
@@ -42,9 +41,6 @@ IDENTITY_CHOICES: Final = get_args(IdentityChoice)
 
 TABLE_EDITION: Final = "dicomfields_2026c"
 """Edition of PS3.15, table E.1-1."""
-
-_WELL_KNOWN_UIDS = "1.2.840.10008."
-"""SOP classes, transfer syntaxes and the like: they name kinds of things, no patient's."""
 
 _NUMBER = ("DS", "IS", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV")
 _BINARY = ("OB", "OD", "OF", "OL", "OV", "OW", "UN")
@@ -72,38 +68,7 @@ _BESIDES_THE_TABLE = (
 )
 """Dates, numbers and labels of patients, orders and devices that the table does not list."""
 
-_PATIENT_WORDS = (
-    "PatientName",
-    "PatientID",
-    "OtherPatientIDs",
-    "OtherPatientNames",
-    "PatientBirthName",
-    "PatientMotherBirthName",
-)
-"""Names and numbers of the patient; as whole words they give the patient away however short they are."""
-
-_IDENTITY_WORDS = (
-    *_PATIENT_WORDS,
-    "PatientBirthDate",
-    "PatientAddress",
-    "PatientTelephoneNumbers",
-    "MedicalRecordLocator",
-    "AccessionNumber",
-)
-"""What stands for a patient wherever it is; besides, all names of persons."""
-
-_PLACE_WORDS = ("InstitutionName", "InstitutionAddress")
-
-_OBJECT_UIDS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
-
-_CASE_NAME = re.compile(r"case-[0-9a-f]{12}")
-
 Actions = dict[BaseTag, str]
-
-_SHORTEST_WORD = 4
-"""Shorter names and numbers stand inside innocent words by chance; they count as whole words only."""
-
-_SHORTEST_WHOLE_WORD = 2
 
 
 def keyed_uid(key: EncryptionKey, purpose: str, *parts: str) -> str:
@@ -152,7 +117,7 @@ class IdentityRule:
 
     def uid(self, uid: str) -> str:
         """The UID that stands for ``uid`` in the output: itself if identity is kept, else a new one."""
-        if self.choice == "keep" or not uid or uid.startswith(_WELL_KNOWN_UIDS):
+        if self.choice == "keep" or not uid or uid.startswith(WELL_KNOWN_UIDS):
             return uid
         return keyed_uid(self.key, "uid", uid)
 
@@ -166,7 +131,7 @@ class IdentityRule:
             return
         pseudonym = self._pseudonym(dataset)
         actions = _table_actions("PerFrameFunctionalGroupsSequence" in dataset)
-        self._clean(dataset, actions, frozenset([*_identity_words(dataset), *_object_uids(dataset)]))
+        self._clean(dataset, actions, traces_of(dataset))
         if self.choice == "pseudonym":
             dataset.PatientName = pseudonym
             dataset.PatientID = pseudonym
@@ -211,7 +176,7 @@ class IdentityRule:
             self._replace_by_dummy(element)
         elif action == "Z" or (element.VR in _PROSE and not action and element.keyword not in _CODES):
             element.value = Sequence() if element.VR == "SQ" else None
-        elif element.VR in _FREE_TEXT and _stand_in(words, str(element.value)):
+        elif element.VR in _FREE_TEXT and holds_trace(words, str(element.value)):
             element.value = None
         if element.VR == "SQ":
             for item in element.value:
@@ -231,19 +196,6 @@ class IdentityRule:
             element.value = "000Y"
         elif element.VR != "UI":
             element.value = _MOMENT.get(element.VR, _DUMMY_TEXT)
-
-
-def names_patient(name: str, dataset: Dataset) -> bool:
-    """Whether a name or number of the patient or of a physician, or the UID of an object, stands in ``name``.
-
-    Never in a name that :meth:`IdentityRule.case_name` made: what stands there stands there by chance.
-    """
-    if _CASE_NAME.fullmatch(name):
-        return False
-    with quiet_parsers():
-        words = set(_identity_words(dataset, places=False))
-        uids = set(_object_uids(dataset))
-    return _stand_in(words | uids, name)
 
 
 def says_burned_in(path: Path) -> bool:
@@ -272,52 +224,6 @@ def _replace(element: DataElement, replacement: Callable[[str], str]) -> None:
         element.value = [replacement(str(value)) for value in element.value]
     elif element.value:
         element.value = replacement(str(element.value))
-
-
-def _stand_in(words: Iterable[str], text: str) -> bool:
-    """Whether any of ``words``, in lower case, stands in a text; short ones as whole words."""
-    text = text.lower()
-    whole = set(re.split(r"[\W_]+", text))
-    return any(word in text if len(word) >= _SHORTEST_WORD else word in whole for word in words)
-
-
-def _identity_words(dataset: Dataset, *, places: bool = True) -> Iterator[str]:
-    """Names and numbers of the patient and those around, in lower case: whole values, and the parts of names.
-
-    Args:
-        dataset: The data set; what stands in its sequences counts too.
-        places: Whether names of institutions are among them; their parts are common words.
-    """
-    for element in _elements(dataset):
-        is_person = element.VR == "PN"
-        if not is_person and element.keyword not in _IDENTITY_WORDS + (_PLACE_WORDS if places else ()):
-            continue
-        shortest = _SHORTEST_WHOLE_WORD if element.keyword in _PATIENT_WORDS else _SHORTEST_WORD
-        value = element.value
-        values: Iterable[Any] = value if isinstance(value, MultiValue | list) else [value]
-        for each in values:
-            text = str(each or "").strip().lower()
-            parts = re.split(r"[\s^=,]+", text) if is_person or "Name" in element.keyword else []
-            yield from (part for part in {text, *parts} if len(part) >= shortest)
-
-
-def _object_uids(dataset: Dataset) -> Iterator[str]:
-    """UIDs of objects, which whoever has the archive can look up; a text may hold the address of one."""
-    for element in _elements(dataset):
-        uid = str(element.value) if element.keyword in _OBJECT_UIDS else ""
-        if len(uid) >= _SHORTEST_WORD and not uid.startswith(_WELL_KNOWN_UIDS):
-            yield uid.lower()
-
-
-def _elements(dataset: Dataset) -> Iterator[DataElement]:
-    """All elements that can be read, those in sequences too."""
-    for tag in list(dataset.keys()):
-        with contextlib.suppress(Exception):  # What cannot be read is removed later.
-            element = dataset[tag]
-            yield element
-            if element.VR == "SQ":
-                for item in element.value:
-                    yield from _elements(item)
 
 
 @cache

@@ -18,10 +18,10 @@ from monai_advenc.key import secret_encodings
 from monai_advenc.volumes.dicom_derivation import derive, encode_dicom
 from monai_advenc.volumes.dicom_identity import (
     IdentityRule,
-    names_patient,
     require_identity_choice,
     says_burned_in,
 )
+from monai_advenc.volumes.dicom_traces import names_patient
 from tests.volumes.dicom_conformance import missing_attributes
 from tests.volumes.dicom_phantom import item, write_enhanced, write_series
 from tests.volumes.test_dicom_derivation import derivation, key_of
