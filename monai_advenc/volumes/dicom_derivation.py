@@ -105,7 +105,9 @@ def derive(
         shown = hashlib.sha256(np.ascontiguousarray(stored).tobytes()).hexdigest()
         parts = (instance, str(frame), *_place(grid), _shape(stored), shown)
         derived.SOPInstanceUID = derivation.new_uid("instance", *parts)
-        derived.SeriesInstanceUID = derivation.new_uid("series", series)
+        # Files that name no series are not all of one: those of two patients must not become one series.
+        owner = [] if series else [str(source.get(name) or "") for name in ("StudyInstanceUID", "PatientID")]
+        derived.SeriesInstanceUID = derivation.new_uid("series", series, *owner)
         set_image_type(derived, reformatted=grid is not None and grid.reformatted)
         # A working copy of ours knows the series that it was cut from.
         sources = "" if earlier else series

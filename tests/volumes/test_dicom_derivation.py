@@ -358,3 +358,29 @@ def test_a_projection_on_another_grid_says_its_new_spacings(size: int, fit: Any,
     assert not [element for element in after if element.tag.group == 0x6000]
     if fit != "resize":
         assert np.array_equal(after.pixel_array, stored[8:24, 8:24])
+
+
+def test_files_that_name_no_series_do_not_become_one_series_across_patients(tmp_path: Path) -> None:
+    made = []
+    for patient in ("a", "b"):
+
+        def change(dataset: Dataset, k: int, patient: str = patient) -> None:
+            dataset.PatientID, dataset.SOPInstanceUID = patient, f"1.2.{k + 1}"
+            dataset.SeriesInstanceUID = ""
+
+        for path in write_series(tmp_path / patient, np.arange(128, dtype=np.int16).reshape(2, 8, 8), change=change):
+            source = pydicom.dcmread(path)
+            made.append(derive(source, source.pixel_array, derivation()).SeriesInstanceUID)
+    assert made[0] == made[1] != made[2] == made[3]
+
+
+def test_an_overlay_for_every_frame_is_not_left_with_one_frame(tmp_path: Path) -> None:
+    def change(dataset: Dataset, k: int) -> None:
+        for group, frames in ((0x6000, 3), (0x6002, 1)):
+            dataset.add_new((group, 0x0015), "IS", frames)
+            dataset.add_new((group, 0x3000), "OW", bytes(8 * frames))
+
+    path = write_enhanced(tmp_path / "a.dcm", np.zeros((3, 8, 8), np.int16), change=change)
+    source = pydicom.dcmread(path)
+    derived = derive(source, source.pixel_array[1], derivation(), frame=1)
+    assert {element.tag.group for element in derived if element.tag.group >> 8 == 0x60} == {0x6002}
