@@ -50,6 +50,8 @@ SCENARIOS = (
     # No loss: the share found is the power.
     Scenario(3, 100, 0.05, 0.05, 0.00, 0.3, 0.00),
     Scenario(3, 205, 0.05, 0.05, 0.00, 0.3, 0.00),
+    Scenario(2, 205, 0.05, 0.05, 0.00, 0.3, 0.00),
+    Scenario(5, 205, 0.05, 0.05, 0.00, 0.3, 0.00),
 )
 
 

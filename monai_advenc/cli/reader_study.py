@@ -56,7 +56,7 @@ def build(
         ),
     ] = Design.crossover,
     washout_days: Annotated[
-        float, typer.Option(min=0, help="Days between sessions; enforced. 0: none.", rich_help_panel=_DESIGN)
+        float, typer.Option(min=0, max=3650, help="Days between sessions; enforced. 0: none.", rich_help_panel=_DESIGN)
     ] = 28,
     cases: Annotated[
         int | None,
@@ -100,7 +100,9 @@ def build(
     The folder to serve holds nothing that tells original from encrypted. What does lies sealed beside it, for you.
     """
     from monai_advenc.datasets.image_folder import find_images
-    from monai_advenc.reader_study.build import StudyOptions, build_study, pair_cases
+    from monai_advenc.reader_study.blinded_images import pair_cases
+    from monai_advenc.reader_study.build import StudyOptions, build_study
+    from monai_advenc.reader_study.caveats import TWO_READERS, TWO_READERS_WARNING
     from monai_advenc.reader_study.paired_proportions import best_possible_bound
     from monai_advenc.reader_study.questions import DEFAULT_QUESTIONS, load_questions
     from monai_advenc.reader_study.server import DEFAULT_HOST, DEFAULT_PORT
@@ -120,7 +122,9 @@ def build(
         plan=AnalysisPlan(margin=margin, alpha=alpha),
         simulated=simulated,
     )
-    count = cases or len(pair_cases(before, after))
+    asked = load_questions(questions) if questions else DEFAULT_QUESTIONS
+    paired = len(pair_cases(before, after))
+    count = cases or paired
     with progress("blinding cases", count) as advance:
         built = build_study(
             before,
@@ -128,7 +132,7 @@ def build(
             out,
             sealed or sealed_folder_of(out),
             study_options,
-            load_questions(questions) if questions else DEFAULT_QUESTIONS,
+            asked,
             progress=advance,
         )
     base = f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
@@ -136,6 +140,16 @@ def build(
     if simulated:
         output.say("Trial run: built for simulated readers.")
     output.say(f"{count} cases for {readers} reader(s). The answer sheet is sealed: {built.sheet_path}")
+    output.say(f"Fingerprint, to register before the first answer: {built.study.sheet_sha256}")
+    if paired < len(before.files):
+        output.say(f"{len(before.files) - paired} originals have no encrypted version and are left out.")
+    if built.speckled:
+        output.say(
+            f"In {built.speckled} of {count} cases the black background is black no more when encrypted: readers who "
+            "brighten it will know. monai-advenc encrypt --region body leaves it as it was."
+        )
+    if readers == TWO_READERS:
+        output.say(TWO_READERS_WARNING)
     bound = best_possible_bound(count, alpha)
     if bound >= margin:
         output.say(
@@ -150,6 +164,7 @@ def build(
             "out": str(out),
             "cases": count,
             "answer_sheet": str(built.sheet_path),
+            "fingerprint": built.study.sheet_sha256,
             "simulated": simulated,
             "links": [{"reader": name, "url": link} for name, link in links],
         }
@@ -175,8 +190,9 @@ def serve(
 
     output = Output(False)
     loaded = Study.load(study)
+    seal = sealed or sealed_folder_of(study)
     try:
-        links = read_links(sealed or sealed_folder_of(study))
+        links = read_links(seal)
     except DatasetError:
         # The sealed folder may lie on another machine.
         links = ()
@@ -188,6 +204,10 @@ def serve(
     output.say(f"{loaded.title}: {len(loaded.readers)} reader(s). Stop with Ctrl-C; the same command goes on.")
     for name, path in links:
         output.say(f"  {name}  http://{shown_host(host)}:{port}{path}")
+    if not links:
+        output.say(
+            f"  The readers' links are not in {seal}: append the paths in links.csv to http://{shown_host(host)}:{port}"
+        )
     serve_study(study, host, port)
 
 

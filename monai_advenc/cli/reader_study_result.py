@@ -75,7 +75,12 @@ def score(
     sheet = AnswerSheet.load((sealed or sealed_folder_of(study)) / SHEET_NAME, loaded)
     readings = open_readings(loaded, sheet, *read_answers(study / ANSWERS_NAME))
     scores = score_study(loaded, readings)
-    write_json(target / SCORES_NAME, {"title": loaded.title, **scores.as_dict()}, overwrite=True, mode=0o600)
+    write_json(
+        target / SCORES_NAME,
+        {"title": loaded.title, "fingerprint": loaded.sheet_sha256, **scores.as_dict()},
+        overwrite=True,
+        mode=0o600,
+    )
     write_atomically(target / READINGS_NAME, readings_table(loaded, readings).encode(), overwrite=True, mode=0o600)
     write_atomically(target / STATISTICS_NAME, statistics_table(scores).encode(), overwrite=True)
     write_atomically(target / REPORT_NAME, render_score_report(loaded, scores).encode(), overwrite=True)

@@ -101,8 +101,8 @@ def require_enough_images(counts: dict[str, int]) -> None:
     if missing:
         lacking = ", ".join(f"{count} of {name}" for name, count in missing.items())
         raise DatasetError(
-            f"too few cases to train a base network (it takes {MIN_IMAGES_PER_CLASS} a class): {lacking} missing; "
-            "add cases, or give a trained one with --base"
+            f"too few images to train a base network (it takes {MIN_IMAGES_PER_CLASS} a class): {lacking} missing; "
+            "add some, or take a base network that was trained elsewhere"
         )
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from statsmodels.stats.inter_rater import aggregate_raters, cohens_kappa, fleiss_kappa
 
 _RESAMPLES = 1000
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Agreement:
         cases: Number of cases.
         agreed: Share of cases on which all said the same.
         kappa: Beyond chance: 1 for always, 0 for as often as chance; ``None`` if all named one class throughout.
-        interval: 95 %, or ``None``.
+        interval: 95 %, or ``None``; also where no case departs from the rest, which says nothing of others.
     """
 
     cases: int
@@ -46,8 +47,7 @@ def cohen_agreement(first: Sequence[str], second: Sequence[str], classes: Sequen
     with np.errstate(invalid="ignore"):
         result = cohens_kappa(table)
         low, high = float(result.kappa_low), float(result.kappa_upp)
-    interval = (max(-1.0, low), min(1.0, high)) if np.isfinite(low) and np.isfinite(high) else None
-    return Agreement(total, agreed, float(result.kappa), interval)
+    return Agreement(total, agreed, float(result.kappa), _interval(low, high))
 
 
 def fleiss_agreement(readings: Sequence[Sequence[str]], classes: Sequence[str]) -> Agreement:
@@ -70,7 +70,14 @@ def fleiss_agreement(readings: Sequence[Sequence[str]], classes: Sequence[str]) 
     if kappa is None or len(defined) < 0.9 * _RESAMPLES:
         return Agreement(len(codes), agreed, kappa, None)
     low, high = np.percentile(defined, (2.5, 97.5))
-    return Agreement(len(codes), agreed, kappa, (float(low), float(high)))
+    return Agreement(len(codes), agreed, kappa, _interval(float(low), float(high)))
+
+
+def _interval(low: float, high: float) -> tuple[float, float] | None:
+    # A perfect agreement has no spread: "1 to 1" of four cases would promise what nobody knows.
+    if not (np.isfinite(low) and np.isfinite(high) and high - low > _ROUNDING):
+        return None
+    return max(-1.0, low), min(1.0, high)
 
 
 def _fleiss(counts: NDArray[np.int64]) -> float | None:

@@ -12,10 +12,10 @@ from typing import Any
 
 from pydantic import Field
 
-from monai_advenc.datasets.image_file import match_original, read_image
 from monai_advenc.datasets.image_folder import ImageFolder
-from monai_advenc.errors import DatasetError, OutputError
+from monai_advenc.errors import OutputError
 from monai_advenc.files import sha256_of, write_atomically, write_json
+from monai_advenc.reader_study.blinded_images import image_key, pair_cases, write_blinded
 from monai_advenc.reader_study.design import (
     READING_SESSIONS,
     Case,
@@ -40,7 +40,6 @@ from monai_advenc.reader_study.study import (
     side_of,
     token_digest,
 )
-from monai_advenc.reader_study.viewing_image import common_levels, encode_pixels
 from monai_advenc.settings import Settings
 
 UNFINISHED_NAME = ".unfinished"
@@ -49,6 +48,7 @@ UNFINISHED_NAME = ".unfinished"
 _OWNER_ONLY = 0o600
 _TOKEN_BYTES = 24
 _ID_BYTES = 8
+_LONGEST_WASHOUT_DAYS = 3650
 
 
 class StudyOptions(Settings):
@@ -72,7 +72,7 @@ class StudyOptions(Settings):
     design: Design = Design.crossover
     seed: int = Field(ge=0)
     cases: int | None = Field(default=None, ge=1)
-    washout_days: float = Field(default=28, ge=0)
+    washout_days: float = Field(default=28, ge=0, le=_LONGEST_WASHOUT_DAYS)
     repeats: int = Field(default=0, ge=0)
     pairs: int = Field(default=0, ge=0)
     plan: AnalysisPlan = AnalysisPlan()
@@ -81,29 +81,19 @@ class StudyOptions(Settings):
 
 @dataclass(frozen=True)
 class BuiltStudy:
-    """What was built: the study, the sealed sheet, and each reader's link, as a path that holds their token."""
+    """What was built.
+
+    Attributes:
+        study: The study.
+        sheet_path: The sealed sheet.
+        links: Each reader's link, as a path that holds their token.
+        speckled: Cases whose black background is black no more when encrypted.
+    """
 
     study: Study
     sheet_path: Path
     links: Links
-
-
-def pair_cases(originals: ImageFolder, encrypted: ImageFolder) -> tuple[Case, ...]:
-    """The cases that both folders have.
-
-    Raises:
-        DatasetError: An encrypted image has no original, or the two disagree about its class.
-    """
-    known = {file.id: originals.classes[file.label] for file in originals.files}
-    cases = []
-    for file in encrypted.files:
-        label = encrypted.classes[file.label]
-        if file.id not in known:
-            raise DatasetError(f"encrypted image {file.id!r} has no original of that name in {originals.root}")
-        if known[file.id] != label:
-            raise DatasetError(f"case {file.id!r} is {known[file.id]!r} by the originals, {label!r} by the encrypted")
-        cases.append(Case(file.id, label))
-    return tuple(cases)
+    speckled: int
 
 
 def build_study(
@@ -139,16 +129,7 @@ def build_study(
     # Drawn before anything is written: impossible numbers leave no folder behind.
     readers, sealed_readings, links = _draw(cases, options)
     _prepare_folders(out, sealed)
-    shapes, names = _write_images(originals, encrypted, cases, out / IMAGES_NAME, progress)
-    sheet = AnswerSheet(
-        nonce=secrets.token_hex(16),
-        seed=options.seed,
-        originals=str(originals.root),
-        encrypted=str(encrypted.root),
-        readings=sealed_readings,
-    )
-    write_json(sealed / SHEET_NAME, sheet.model_dump(mode="json"), mode=_OWNER_ONLY)
-    write_links(sealed, links)
+    images = write_blinded(originals, encrypted, cases, out / IMAGES_NAME, progress)
     study = Study(
         title=options.title,
         design=options.design,
@@ -157,32 +138,47 @@ def build_study(
         **_sessions(options),
         plan=options.plan,
         simulated=options.simulated,
-        shapes=shapes,
-        readers=tuple(_with_image_names(reader, names) for reader in readers),
-        sheet_sha256=sha256_of(sealed / SHEET_NAME),
+        shapes=images.shapes,
+        readers=tuple(_with_image_names(reader, images.names) for reader in readers),
+        sheet_sha256="",
     )
+    sheet = AnswerSheet(
+        nonce=secrets.token_hex(16),
+        study_sha256=study.digest(),
+        seed=options.seed,
+        originals=str(originals.root),
+        encrypted=str(encrypted.root),
+        readings=sealed_readings,
+    )
+    write_json(sealed / SHEET_NAME, sheet.model_dump(mode="json"), mode=_OWNER_ONLY)
+    write_links(sealed, links)
+    study = study.model_copy(update={"sheet_sha256": sha256_of(sealed / SHEET_NAME)})
+    # Before the study is there: no moment at which a later build could take the sheet of a study for a leftover.
+    (sealed / UNFINISHED_NAME).unlink()
     write_json(out / STUDY_NAME, study.model_dump(mode="json"))
     (out / UNFINISHED_NAME).unlink()
-    return BuiltStudy(study, sealed / SHEET_NAME, links)
+    return BuiltStudy(study, sealed / SHEET_NAME, links, images.speckled)
 
 
 def _prepare_folders(out: Path, sealed: Path) -> None:
     if out.resolve() in (sealed.resolve(), *sealed.resolve().parents):
         raise OutputError(f"{sealed} lies in {out}, which is served; seal the answer sheet somewhere else")
-    unfinished = (out / UNFINISHED_NAME).is_file() and not (out / STUDY_NAME).exists()
     for folder, what in ((out, "a study"), (sealed, "an answer sheet")):
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder} is a file; give a folder for {what}")
+        # Each has its own mark: a build that was stopped says nothing of the answer sheet of another study.
+        unfinished = (folder / UNFINISHED_NAME).is_file() and not (folder / STUDY_NAME).exists()
         if folder.is_dir() and any(folder.iterdir()) and not unfinished:
             raise OutputError(f"{folder} is not empty, and {what} is never overwritten; give another folder")
     for leftover in (*(out / IMAGES_NAME).glob("*"), sealed / SHEET_NAME, sealed / LINKS_NAME):
         leftover.unlink(missing_ok=True)
     try:
         sealed.mkdir(parents=True, exist_ok=True, mode=0o700)
+        sealed.chmod(0o700)
     except OSError as error:
         raise OutputError(f"cannot make {sealed}: {error.strerror}; choose another place") from None
-    if not unfinished:
-        write_atomically(out / UNFINISHED_NAME, b"")
+    for folder in (sealed, out):
+        write_atomically(folder / UNFINISHED_NAME, b"", overwrite=True)
 
 
 def _sessions(options: StudyOptions) -> dict[str, Any]:
@@ -216,19 +212,15 @@ def _draw(cases: Sequence[Case], options: StudyOptions) -> tuple[list[StudyReade
             )
 
         for viewing in draw_viewings(cases, options.design, number, options.seed, options.repeats):
-            image = _key(viewing.condition, viewing.case.id)
+            image = image_key(viewing.condition, viewing.case.id)
             add(viewing.session, (image,), viewing.case, condition=viewing.condition)
         for pair in draw_side_pairs(cases, number, options.seed, options.pairs):
-            images = (_key(Condition.encrypted, pair.case.id), _key(Condition.original, pair.case.id))
+            images = (image_key(Condition.encrypted, pair.case.id), image_key(Condition.original, pair.case.id))
             images = images if pair.encrypted_left else images[::-1]
             add(pair_session, images, pair.case, encrypted_side=side_of(pair.encrypted_left))
         readers.append(StudyReader(name=name, token_sha256=token_digest(token), readings=tuple(planned)))
         links.append((name, f"/r/{token}"))
     return readers, sealed, tuple(links)
-
-
-def _key(condition: Condition, case: str) -> str:
-    return f"{condition.value}:{case}"
 
 
 def _with_image_names(reader: StudyReader, names: dict[str, str]) -> StudyReader:
@@ -237,33 +229,3 @@ def _with_image_names(reader: StudyReader, names: dict[str, str]) -> StudyReader
         for reading in reader.readings
     )
     return reader.model_copy(update={"readings": readings})
-
-
-def _write_images(
-    originals: ImageFolder, encrypted: ImageFolder, cases: Sequence[Case], folder: Path, progress: Callable[[int], None]
-) -> tuple[dict[str, tuple[int, int, int]], dict[str, str]]:
-    """Write all images under random names; return their shapes, and the names by condition and case."""
-    sources = [{file.id: file.path for file in found.files} for found in (originals, encrypted)]
-
-    def images_of(case: Case) -> tuple[Any, Any]:
-        original, perturbed = (read_image(paths[case.id]) for paths in sources)
-        return match_original(original, perturbed, case.id), perturbed
-
-    # Twice read rather than all kept: a study of large images need not fit into memory.
-    levels = common_levels(image for case in cases for image in images_of(case))
-    shapes: dict[str, tuple[int, int, int]] = {}
-    names: dict[str, str] = {}
-    order = list(cases)
-    # Not in the order of the cases: the file system remembers in which order files were made.
-    secrets.SystemRandom().shuffle(order)
-    for case in order:
-        both = list(zip((Condition.original, Condition.encrypted), images_of(case), strict=True))
-        secrets.SystemRandom().shuffle(both)
-        for condition, image in both:
-            name = f"{secrets.token_hex(_ID_BYTES)}.raw"
-            write_atomically(folder / name, encode_pixels(image, levels))
-            channels, height, width = image.shape
-            shapes[name] = (channels, height, width)
-            names[_key(condition, case.id)] = name
-        progress(1)
-    return dict(sorted(shapes.items())), names

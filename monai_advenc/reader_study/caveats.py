@@ -11,7 +11,11 @@ from monai_advenc.reader_study.study import Study
 FEW_CASES = 30
 """Below this many cases the result is called a pilot."""
 
-FEW_READERS = 3
+TWO_READERS = 2
+TWO_READERS_WARNING = (
+    "Two readers say next to nothing about readers in general: how much readers differ is guessed from one difference, "
+    "and the interval of both together is far wider than that of each. Take three or more."
+)
 
 
 def caveats(study: Study, planned: int, answered: int, cases: int) -> tuple[str, ...]:
@@ -34,9 +38,10 @@ def caveats(study: Study, planned: int, answered: int, cases: int) -> tuple[str,
     warnings += _size_warnings(study, cases)
     if cases < FEW_CASES:
         warnings.append(f"{cases} cases are a pilot: intervals are wide, and a class may stand on one or two cases.")
-    if len(study.readers) < FEW_READERS:
-        who = "One reader says" if len(study.readers) == 1 else "Two readers say"
-        warnings.append(f"{who} little about readers in general.")
+    if len(study.readers) == 1:
+        warnings.append("One reader says nothing about readers in general.")
+    if len(study.readers) == TWO_READERS:
+        warnings.append(TWO_READERS_WARNING)
     if study.design is Design.sequential:
         warnings.append(
             "Sequential design, as in the paper: every original was read before every encrypted image, so practice and "

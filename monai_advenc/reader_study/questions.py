@@ -20,6 +20,10 @@ LONGEST_TEXT = 2000
 ENCRYPTED_SIDE = "encrypted_side"
 LEFT, RIGHT = "left", "right"
 
+READING_COLUMNS = ("reader", "session", "position", "case", "label", "condition", ENCRYPTED_SIDE)
+SCORED_COLUMNS = (f"said_{ENCRYPTED_SIDE}", "right", "seconds", "seconds_by_server", "answered_at", "simulated")
+"""Columns of the table of readings, before and after the answers: no question may be called so."""
+
 
 class Question(Settings):
     """One question.
@@ -72,6 +76,8 @@ class Question(Settings):
             raise SettingsError(f"{self.name}: expected one of the choices")
         if len(answer) > LONGEST_TEXT:
             raise SettingsError(f"{self.name}: expected at most {LONGEST_TEXT} characters")
+        if any("\ud800" <= character <= "\udfff" for character in answer):
+            raise SettingsError(f"{self.name}: expected whole characters, got half of one")
         return answer
 
 
@@ -104,13 +110,20 @@ def with_classes(questions: Sequence[Question], classes: Sequence[str]) -> tuple
     """The questions with the study's classes filled in.
 
     Raises:
-        SettingsError: There is not exactly one question for the class, a name occurs twice, or is taken.
+        SettingsError: There is not exactly one question for the class, it may be left out, a name occurs twice, or is
+            a column of the results.
     """
     names = [question.name for question in questions]
-    if sum(question.kind == "class" for question in questions) != 1:
+    asked = [question for question in questions if question.kind == "class"]
+    if len(asked) != 1:
         raise SettingsError("expected exactly one question of kind class: its answer is what is right or wrong")
-    if len(set(names)) != len(names) or ENCRYPTED_SIDE in names:
-        raise SettingsError(f"expected questions of different names, none called {ENCRYPTED_SIDE}")
+    if not asked[0].required:
+        raise SettingsError(f"question {asked[0].name} is what is right or wrong: it cannot be left out; drop required")
+    if len(set(names)) != len(names):
+        raise SettingsError("expected questions of different names")
+    taken = sorted({*READING_COLUMNS, *SCORED_COLUMNS} & set(names))
+    if taken:
+        raise SettingsError(f"{', '.join(taken)}: the table of results has a column of that name; take another")
     return tuple(
         question.model_copy(update={"choices": tuple(classes)}) if question.kind == "class" else question
         for question in questions

@@ -39,10 +39,14 @@ class ReadingDesk:
         folder: The study.
         database: Where answers go.
         clock: Seconds since 1970.
+
+    Raises:
+        DatasetError: There is no study, or it lacks images.
     """
 
     def __init__(self, folder: Path, database: AnswerDatabase, clock: Callable[[], float] = time.time) -> None:
         self.study = Study.load(folder)
+        self.study.require_images(folder)
         self._images = folder / IMAGES_NAME
         self._database = database
         self._clock = clock
@@ -74,11 +78,13 @@ class ReadingDesk:
         """Pixels of the image whose turn it is.
 
         Raises:
-            Refused: It is another image's turn.
+            Refused: It is another image's turn, or the reader pauses.
         """
         now = self._place(reader).reading
         if now is None or now.id != reading or not 0 <= index < len(now.images):
             raise Refused(NOT_THERE, "this is not the image to read now")
+        if is_paused(self._database.events_of(reader.name, now.id)):
+            raise Refused(ELSEWHERE, "the image is hidden while you pause")
         pixels = (self._images / now.images[index]).read_bytes()
         if index == 0:
             self._note(reader, now, EventKind.shown)

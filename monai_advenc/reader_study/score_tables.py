@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 
 from monai_advenc.reader_study.agreement import Agreement
 from monai_advenc.reader_study.opened_readings import Reading
-from monai_advenc.reader_study.questions import ENCRYPTED_SIDE
+from monai_advenc.reader_study.questions import ENCRYPTED_SIDE, READING_COLUMNS, SCORED_COLUMNS
 from monai_advenc.reader_study.scores import Rate, Scores
 from monai_advenc.reader_study.study import Study
 
@@ -22,9 +22,9 @@ def readings_table(study: Study, readings: Sequence[Reading]) -> str:
     """One row for each reading: what it really was, what was said, how long it took. CSV."""
     asked = [question.name for question in study.questions]
     columns = (
-        *("reader", "session", "position", "case", "label", "condition", "encrypted_side"),
+        *READING_COLUMNS,
         *asked,
-        *(f"said_{ENCRYPTED_SIDE}", "right", "seconds", "seconds_by_server", "answered_at", "simulated"),
+        *SCORED_COLUMNS,
     )
     rows = []
     for each in readings:

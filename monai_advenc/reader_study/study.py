@@ -3,13 +3,16 @@
 """The two halves of a study on disk: what the server may know, and the sealed answer sheet that it may not.
 
 ``study.json`` and ``images/`` are served. ``answer_sheet.json`` says which image is which; it lies in another folder,
-readable by its owner alone, and the study holds its checksum: neither can be changed after the first answer unnoticed.
+readable by its owner alone. The sheet holds the checksum of the study, plan and order, and the study that of the sheet:
+neither can be changed alone, and whoever was told the latter before the first answer notices if both were.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import json
+import math
 from pathlib import Path, PurePosixPath
 from typing import Literal, TypeVar
 
@@ -25,6 +28,9 @@ STUDY_NAME = "study.json"
 IMAGES_NAME = "images"
 ANSWERS_NAME = "answers.sqlite"
 SHEET_NAME = "answer_sheet.json"
+
+BYTES_PER_PIXEL = 2
+"""And channel, in the files of images."""
 
 
 class PlannedReading(Settings):
@@ -87,7 +93,7 @@ class Study(Settings):
         simulated: No doctors: answers may come from simulated readers, and every output says so.
         shapes: ``(C, H, W)`` of each image file.
         readers: The readers.
-        sheet_sha256: Checksum of the sealed answer sheet.
+        sheet_sha256: Checksum of the sealed answer sheet, which holds that of all the above: the study's fingerprint.
     """
 
     format: Literal["monai-advenc reader study"] = "monai-advenc reader study"
@@ -108,6 +114,11 @@ class Study(Settings):
         """What is asked about a reading."""
         return (FORCED_CHOICE,) if reading.is_pair else self.questions
 
+    def digest(self) -> str:
+        """SHA-256 of all but the checksum of the sheet, which holds this one."""
+        content = self.model_dump(mode="json", exclude={"sheet_sha256"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
     @property
     def class_question(self) -> Question:
         """The question whose answer is right or wrong."""
@@ -121,6 +132,17 @@ class Study(Settings):
             if hmac.compare_digest(reader.token_sha256, digest):
                 found = reader
         return found
+
+    def require_images(self, folder: Path) -> None:
+        """Make sure that a folder holds all images, so that no reader meets a missing one.
+
+        Raises:
+            DatasetError: One is missing or cut off.
+        """
+        for name, shape in self.shapes.items():
+            path = folder / IMAGES_NAME / name
+            if not path.is_file() or path.stat().st_size != BYTES_PER_PIXEL * math.prod(shape):
+                raise DatasetError(f"{path} is missing or cut off; copy the whole study, with its {IMAGES_NAME}/")
 
     @classmethod
     def load(cls, folder: Path) -> Study:
@@ -160,6 +182,7 @@ class AnswerSheet(Settings):
 
     Attributes:
         nonce: Random; without it, a reader could try conditions against the checksum.
+        study_sha256: ``Study.digest``: the plan, the questions and the order, as they were built.
         seed: What the randomization was drawn from.
         originals: Where the images came from, for the owner.
         encrypted: The same.
@@ -169,6 +192,7 @@ class AnswerSheet(Settings):
     format: Literal["monai-advenc answer sheet"] = "monai-advenc answer sheet"
     format_version: Literal[1] = 1
     nonce: str
+    study_sha256: str
     seed: int
     originals: str
     encrypted: str
@@ -179,11 +203,16 @@ class AnswerSheet(Settings):
         """Read the answer sheet of a study.
 
         Raises:
-            DatasetError: It is missing, damaged, or not the one that the study was built with.
+            DatasetError: It is missing, damaged, or not the one that the study was built with, or the study changed.
         """
         sheet = _load(cls, path, f"there is no answer sheet {path}; give the file that build sealed")
         if sha256_of(path) != study.sheet_sha256:
             raise DatasetError(f"{path} is not the answer sheet this study was built with, or was changed since")
+        if sheet.study_sha256 != study.digest():
+            raise DatasetError(
+                f"{STUDY_NAME} was changed since it was built; margin, level, questions and order are fixed: put "
+                "back a copy of it"
+            )
         return sheet
 
 

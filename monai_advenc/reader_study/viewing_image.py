@@ -1,42 +1,78 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Images as readers get them: bare gray levels of one depth, so that nothing but the pixels tells one from another.
+"""Images as readers get them: bare gray levels, so that nothing but what is seen tells one from another.
 
 A file would: its name, its metadata, its bit depth, and its size, because perturbed pixels compress worse. What is
 served is ``(H, W, C)`` unsigned 16-bit integers, little-endian, without a header: the same number of bytes for an
-original and its encrypted version.
+original and its encrypted version, and the same gray levels. Scanners write whole numbers, of which a window leaves a
+few hundred or thousand levels, while perturbed pixels take every value: the gaps would give the original away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-COARSE_LEVELS, FINE_LEVELS = 255, 65535
-"""Largest gray level of the two grids."""
+COARSE_STEP, FINE_STEP = 1 / 255, 1 / 65535
+"""Distance of two gray levels of 8 and of 16 bits."""
 
-_ROUNDING = 1e-4
-"""Of a gray level: float32 pixels that were k / 255 once."""
+_SAME = 1e-6
+"""Values closer than this are one level: float32 pixels that were whole numbers once."""
 
+_COARSEST_STEP = 2 * COARSE_STEP
+"""A drawing of a dozen gray levels would leave nothing of what was planted into it."""
 
-def common_levels(images: Iterable[Tensor]) -> int:
-    """The grid on which all images of a study are shown: that of 8 bits if any of them has no more.
-
-    A gap-toothed histogram would give 8-bit originals away beside 16-bit encrypted images.
-    """
-    return COARSE_LEVELS if any(_is_coarse(image) for image in images) else FINE_LEVELS
+_SMALLEST_GAP = 4 * FINE_STEP
+"""Finer gaps than this are the rounding of 16 bits, and nobody can tell."""
 
 
-def _is_coarse(image: Tensor) -> bool:
-    scaled = image * COARSE_LEVELS
-    return bool((scaled - scaled.round()).abs().max() < _ROUNDING)
+@dataclass(frozen=True)
+class GrayScale:
+    """Equally spaced gray levels, ``offset + k step`` in [0, 1], besides black and white."""
+
+    offset: float
+    step: float
+
+    def nearest(self, image: Tensor) -> NDArray[np.float64]:
+        """An image in [0, 1] on these levels."""
+        pixels: NDArray[np.float64] = image.double().numpy()
+        levels = self.offset + self.step * np.rint((pixels - self.offset) / self.step)
+        # Windows clip between two levels.
+        for end in (0.0, 1.0):
+            levels = np.where(np.abs(pixels - end) <= np.abs(pixels - levels), end, levels)
+        return levels.clip(0, 1)
 
 
-def encode_pixels(image: Tensor, levels: int) -> bytes:
-    """An image ``(C, H, W)`` in [0, 1], rounded to ``levels``, as ``(H, W, C)`` 16-bit integers."""
-    stretch = FINE_LEVELS // levels
-    grid = torch.round(image.double() * levels) * stretch
-    return bytes(grid.numpy().transpose(1, 2, 0).astype(np.dtype("<u2")).tobytes())
+FINE = GrayScale(0, FINE_STEP)
+
+
+def gray_scale_of(image: Tensor) -> GrayScale:
+    """The scale that an image's pixels lie on: never coarser than 7 bits, and 16 bits where there is no other."""
+    pixels = np.unique(image.double().numpy())
+    if (np.abs(pixels / COARSE_STEP - np.rint(pixels / COARSE_STEP)) * COARSE_STEP).max() < _SAME:
+        return GrayScale(0, COARSE_STEP)
+    inside = pixels[(pixels > _SAME) & (pixels < 1 - _SAME)]
+    inside = inside[np.diff(inside, prepend=-1) > _SAME]
+    gaps = np.diff(inside)
+    if len(gaps) < 2 or gaps.min() < _SMALLEST_GAP:
+        return FINE
+    numbers = np.concatenate([[0], np.rint(gaps / gaps[gaps < 1.5 * gaps.min()].mean()).cumsum()])
+    step, offset = np.polyfit(numbers, inside, 1)
+    if np.abs(offset + step * numbers - inside).max() > FINE_STEP:
+        return FINE
+    step /= np.ceil(step / _COARSEST_STEP - _SAME)
+    return GrayScale(float(offset), float(step))
+
+
+def shared_scale(original: Tensor, encrypted: Tensor) -> GrayScale:
+    """The scale on which both images of a case are shown: the coarser of theirs."""
+    return max(gray_scale_of(original), gray_scale_of(encrypted), key=lambda scale: scale.step)
+
+
+def encode_pixels(image: Tensor, scale: GrayScale) -> bytes:
+    """An image ``(C, H, W)`` in [0, 1], on a gray scale, as ``(H, W, C)`` 16-bit integers."""
+    grid = np.rint(scale.nearest(image) / FINE_STEP)
+    return bytes(grid.transpose(1, 2, 0).astype(np.dtype("<u2")).tobytes())

@@ -17,7 +17,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 from monai_advenc.errors import OutputError
 from monai_advenc.reader_study.reading_desk import ReadingDesk, Refused
@@ -59,7 +59,7 @@ class SentAnswer(BaseModel):
 
     answer_id: str = Field(pattern=r"^[0-9a-f]{32}$")
     reading: str = Field(max_length=64)
-    answers: dict[str, str | int | None]
+    answers: dict[str, StrictStr | StrictInt | None]
     seconds: float = Field(ge=0, le=1e7)
 
 
@@ -126,6 +126,11 @@ def _add_refusals(app: FastAPI) -> None:
     async def not_stored(request: Request, error: OutputError) -> JSONResponse:
         # The page tries again until the disk takes it.
         return JSONResponse({"detail": "the server cannot store answers now"}, status_code=503)
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> JSONResponse:
+        # Answered outside of the middleware that adds the headers elsewhere.
+        return JSONResponse({"detail": "the server failed"}, status_code=500, headers=SECURITY_HEADERS)
 
 
 def _add_pages(app: FastAPI, desk: ReadingDesk) -> None:

@@ -156,6 +156,7 @@ def test_a_worker_that_finds_another_key_base_or_software_says_so_in_one_line(
         require_no_secret(key, "the message", failure.message.encode())
 
 
+@pytest.mark.slow
 def test_images_that_no_worker_survives_end_the_run_in_one_line(ray: Any, originals: ImageFolder) -> None:
     # Local, so that its processes need not import this module and all it needs.
     class Fragile:

@@ -284,6 +284,26 @@ def test_what_one_reader_answered_is_not_told_to_the_other(
     assert "by reader one alone" not in one.page.evaluate("() => JSON.stringify(localStorage)")
 
 
+def test_two_tabs_of_one_reader_give_one_answer(browser: Any, study: StudyOnDisk, server: ServedProcess) -> None:
+    reader = Reader(browser, server.url + study.path_of(0), DESKTOP)
+    stale = reader.page
+    reading = reader.fill(0)
+    reader.open()
+    assert reader.reading == reading
+    reader.read(1)
+    following = reader.reading
+    # The tab left behind still shows the image that was answered meanwhile.
+    stale.keyboard.press("Digit4")
+    stale.keyboard.press("Shift+Digit2")
+    stale.locator("#submit").click()
+    stale.get_by_text("this image was answered before; the first answer stays").wait_for()
+    assert stale.locator("#stage").get_attribute("data-reading") == following
+    assert not stale.locator("input:checked").count(), "no answer is carried over to the next image"
+    (answer,) = read_answers(study.folder / ANSWERS_NAME)[0]
+    assert answer.answers == reader.given[reading]
+    assert reader.problems == []
+
+
 def test_window_zoom_pan_and_pause_do_what_the_help_says(
     browser: Any, study: StudyOnDisk, server: ServedProcess
 ) -> None:
@@ -367,6 +387,9 @@ def check_the_report(browser: Any, tmp_path: Path) -> None:
     page.goto(report.as_uri())
     assert requests == [report.as_uri()]
     assert page.get_by_text("Simulated readers. No doctor read these images").count() == 1
-    assert violations(page) == []
+    for viewport in (TABLET, {"width": 1280, "height": 1500}):
+        # Where a table is wider than the page, the keyboard must reach it to scroll.
+        page.set_viewport_size(viewport)
+        assert violations(page) == []
     if SCREENSHOTS:
         page.screenshot(path=PICTURES / "reader_study_report.png")

@@ -10,11 +10,13 @@ from PIL import Image
 
 from monai_advenc.datasets.image_folder import find_images
 from monai_advenc.errors import DatasetError, ImageError, OutputError, SettingsError
+from monai_advenc.manifest import MANIFEST_NAME
+from monai_advenc.reader_study.blinded_images import pair_cases
 from monai_advenc.reader_study.build import UNFINISHED_NAME, StudyOptions, build_study
 from monai_advenc.reader_study.design import Condition
 from monai_advenc.reader_study.links import read_links
 from monai_advenc.reader_study.questions import Question, accept_answers, load_questions, with_classes
-from monai_advenc.reader_study.study import STUDY_NAME, AnswerSheet, Study
+from monai_advenc.reader_study.study import STUDY_NAME, AnalysisPlan, AnswerSheet, Study
 from tests.reader_study.conftest import CLASSES, Folders, StudyOnDisk, build, write_images
 
 
@@ -41,8 +43,10 @@ def test_originals_and_encrypted_images_are_files_of_one_size_and_one_gray_scale
     for file in files:
         # The originals have 8 bits, so all are shown on the grid of 8 bits, stretched to 16.
         assert not (np.frombuffer(file.read_bytes(), dtype="<u2") % 257).any()
-    # All made with equal times to the second, in no order that tells.
-    assert len({file.name for file in files}) == 24
+    assert len({file.stat().st_mtime_ns for file in files}) == 1
+    assert len({len(file.name) for file in files}) == 1
+    # Listed by name, they are in no order that tells.
+    assert list(study.built.study.shapes) == sorted(file.name for file in files)
 
 
 def test_the_answer_sheet_knows_what_each_reading_is(study: StudyOnDisk, folders: Folders) -> None:
@@ -56,6 +60,32 @@ def test_the_answer_sheet_knows_what_each_reading_is(study: StudyOnDisk, folders
             assert (truth.condition is Condition.original) == np.array_equal(shown, pixels.astype(np.uint16) * 257)
             assert truth.reader == reader.name
             assert truth.label == truth.case.split("-")[0]
+
+
+def test_a_black_background_that_is_black_no_more_is_told(tmp_path: Path) -> None:
+    both = write_images(tmp_path / "images", per_class=2)
+    assert build(both, tmp_path / "as-it-was").built.speckled == 0
+    for file in both.originals.files[:3]:
+        pixels = np.asarray(Image.open(file.path)).copy()
+        pixels[:8] = 0
+        Image.fromarray(pixels).save(file.path)
+    assert build(both, tmp_path / "speckled").built.speckled == 3
+
+
+def test_in_pairs_the_encrypted_image_is_on_the_side_that_the_sheet_says(folders: Folders, tmp_path: Path) -> None:
+    study = build(folders, tmp_path, pairs=8)
+    originals = {file.id: np.asarray(Image.open(file.path)).ravel() for file in folders.originals.files}
+    pairs = [reading for reader in study.built.study.readers for reading in reader.readings if reading.is_pair]
+    assert len(pairs) == 16
+    for reading in pairs:
+        truth = study.sheet.readings[reading.id]
+        left, right = (
+            np.frombuffer((study.folder / "images" / image).read_bytes(), dtype="<u2") // 257
+            for image in reading.images
+        )
+        as_it_was, changed = (right, left) if truth.encrypted_side == "left" else (left, right)
+        assert np.array_equal(as_it_was, originals[truth.case])
+        assert not np.array_equal(changed, originals[truth.case])
 
 
 def test_what_readers_must_not_see_is_for_the_owner_alone(study: StudyOnDisk) -> None:
@@ -90,16 +120,60 @@ def test_an_answer_sheet_that_was_changed_is_refused(study: StudyOnDisk) -> None
         AnswerSheet.load(study.built.sheet_path, study.built.study)
 
 
+@pytest.mark.parametrize(
+    ("place", "value"), [("plan", {"margin": 0.3, "alpha": 0.025}), ("questions", []), ("title", "Other")]
+)
+def test_a_plan_that_was_changed_after_the_build_is_refused(study: StudyOnDisk, place: str, value: object) -> None:
+    content = json.loads((study.folder / STUDY_NAME).read_text())
+    content[place] = value
+    (study.folder / STUDY_NAME).write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match="margin, level, questions and order are fixed"):
+        AnswerSheet.load(study.built.sheet_path, Study.load(study.folder))
+
+
+def test_the_fingerprint_is_of_the_plan_too(folders: Folders, tmp_path: Path) -> None:
+    studies = [build(folders, tmp_path / name, plan=AnalysisPlan(margin=m)) for name, m in (("a", 0.05), ("b", 0.1))]
+    assert studies[0].built.study.sheet_sha256 != studies[1].built.study.sheet_sha256
+    assert studies[0].sheet.study_sha256 == Study.load(studies[0].folder).digest()
+
+
 def test_nothing_is_overwritten_and_a_build_that_was_stopped_starts_over(folders: Folders, tmp_path: Path) -> None:
     study = build(folders, tmp_path)
     with pytest.raises(OutputError, match="never overwritten"):
         build(folders, tmp_path)
     (study.folder / STUDY_NAME).unlink()
-    (study.folder / UNFINISHED_NAME).touch()
+    for folder in (study.folder, study.sealed):
+        (folder / UNFINISHED_NAME).touch()
     again = build(folders, tmp_path)
     assert len(list((again.folder / "images").iterdir())) == 24
     assert Study.load(again.folder) == again.built.study
     assert again.sheet.readings.keys() != study.built.study.shapes.keys()
+
+
+def test_a_build_that_goes_on_does_not_touch_the_answer_sheet_of_another_study(
+    folders: Folders, tmp_path: Path, study: StudyOnDisk
+) -> None:
+    sheet = study.built.sheet_path.read_bytes()
+    stopped = tmp_path / "stopped"
+    stopped.mkdir()
+    (stopped / UNFINISHED_NAME).touch()
+    with pytest.raises(OutputError, match="an answer sheet is never overwritten"):
+        build_study(folders.originals, folders.encrypted, stopped, study.sealed, StudyOptions(seed=1))
+    assert study.built.sheet_path.read_bytes() == sheet
+
+
+def test_an_empty_folder_for_the_sheet_is_closed_to_others(folders: Folders, tmp_path: Path) -> None:
+    (tmp_path / "sealed").mkdir(mode=0o755)
+    assert stat.S_IMODE(build(folders, tmp_path).sealed.stat().st_mode) == 0o700
+
+
+def test_one_folder_given_twice_and_folders_the_wrong_way_round_are_refused(tmp_path: Path) -> None:
+    both = write_images(tmp_path / "images")
+    with pytest.raises(DatasetError, match="given twice"):
+        pair_cases(both.originals, both.originals)
+    (both.encrypted.root / MANIFEST_NAME).write_text("{}")
+    with pytest.raises(DatasetError, match="give the originals first"):
+        pair_cases(both.encrypted, both.originals)
 
 
 def test_the_sheet_cannot_be_sealed_into_what_is_served(folders: Folders, tmp_path: Path) -> None:
@@ -149,6 +223,16 @@ def test_questions_come_from_yaml_and_need_exactly_one_for_the_class(tmp_path: P
         load_questions(table)
 
 
+def test_the_class_must_be_answered_and_no_question_is_called_like_a_column_of_the_results() -> None:
+    optional = Question(name="diagnosis", text="Diagnosis?", kind="class", required=False)
+    with pytest.raises(SettingsError, match="cannot be left out"):
+        with_classes([optional], CLASSES)
+    diagnosis = Question(name="diagnosis", text="Diagnosis?", kind="class")
+    for name in ("case", "right", "encrypted_side"):
+        with pytest.raises(SettingsError, match=f"{name}: the table of results"):
+            with_classes([diagnosis, Question(name=name, text="What?", kind="text")], CLASSES)
+
+
 @pytest.mark.parametrize(
     "answers",
     [
@@ -158,6 +242,7 @@ def test_questions_come_from_yaml_and_need_exactly_one_for_the_class(tmp_path: P
         {"diagnosis": "glioma", "confidence": True},
         {"diagnosis": "glioma", "confidence": "3"},
         {"diagnosis": "glioma", "confidence": 3, "comment": "x" * 2001},
+        {"diagnosis": "glioma", "confidence": 3, "comment": "half a character: \ud800"},
         {"diagnosis": "glioma", "confidence": 3, "condition": "original"},
     ],
 )

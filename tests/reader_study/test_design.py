@@ -54,6 +54,15 @@ def test_the_same_seed_gives_the_same_order_and_another_reader_another() -> None
     assert drawn[0] != drawn[3]
 
 
+def test_each_reader_has_an_order_of_their_own() -> None:
+    orders = [
+        tuple(viewing.case.id for viewing in draw_viewings(CASES, design, reader, 1) if viewing.session == 0)
+        for reader in range(4)
+        for design in Design
+    ]
+    assert len(set(orders)) == 4
+
+
 def test_the_order_of_a_session_does_not_follow_that_of_the_one_before() -> None:
     viewings = draw_viewings(CASES, Design.crossover, 0, 1)
     orders = [[viewing.case.id for viewing in viewings if viewing.session == session] for session in (0, 1)]

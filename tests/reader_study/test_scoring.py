@@ -95,8 +95,13 @@ def test_every_number_of_a_small_study_is_that_by_hand(study: StudyOnDisk) -> No
     assert (original.what, original.agreement.kappa) == ("original images", 1)
     assert encrypted.agreement.kappa == pytest.approx(0.5)
     assert {(each.original_median, each.encrypted_median) for each in scores.times} == {(20.0, 30.0)}
+    # Twelve differences on one side: two of 2^12 arrangements of signs; 0.00053 by the normal approximation.
+    assert [each.p for each in scores.times] == [pytest.approx(2 / 4096, abs=5e-5)] * 2
     assert not scores.simulated
     assert any("12 cases are a pilot" in warning for warning in scores.warnings)
+    assert any("Two readers say next to nothing" in warning for warning in scores.warnings)
+    # Alone, reader 1 rules out more than both together, who differ: one degree of freedom.
+    assert overall.interval[0] < second.interval[0] < first.interval[0]
     # 1.96^2 / (24 + 1.96^2).
     assert any("12 cases read by 2 readers could at best rule out a loss of 13.8 %" in w for w in scores.warnings)
 
@@ -178,6 +183,24 @@ def test_simulated_readers_are_as_they_are_said_to_be(tmp_path: Path) -> None:
     assert scores.choices[-1][0].value == pytest.approx(0.9, abs=0.06)
 
 
+def test_times_that_differ_as_often_either_way_are_no_difference(study: StudyOnDisk) -> None:
+    order = {case: n for n, case in enumerate(sorted({truth.case for truth in study.sheet.readings.values()}))}
+
+    def seconds(truth: Any) -> float:
+        sign = 1 if order[truth.case] % 2 else -1
+        return 20.0 + (sign if truth.condition is Condition.encrypted else 0)
+
+    scores = score(study, answer_all(study, lambda truth: truth.label, seconds))
+    assert [each.p for each in scores.times] == [pytest.approx(1)] * 2
+
+
+def test_a_title_with_markup_stays_text(folders: Folders, tmp_path: Path) -> None:
+    study = build(folders, tmp_path, title="<script>alert(1)</script>")
+    page = render_score_report(study.built.study, score(study, answer_all(study, lambda truth: truth.label)))
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+
+
 def test_a_comment_that_looks_like_a_formula_stays_text(study: StudyOnDisk) -> None:
     (reading, truth), *_ = study.sheet.readings.items()
     answers = [Answer(reading, "a" * 32, truth.reader, {"diagnosis": "glioma", "comment": "=1+1"}, 1.0, 1e9)]
@@ -194,6 +217,9 @@ def test_from_two_folders_to_the_report_by_commands_alone(folders: Folders, tmp_
     summary = json.loads(built.stdout)
     assert [link["reader"] for link in summary["links"]] == ["Reader 1", "Reader 2"]
     assert all(link["url"].startswith("http://127.0.0.1:8765/r/") for link in summary["links"])
+    assert len(summary["fingerprint"]) == 64
+    told = run.invoke(app, [*map(str, arguments[:4]), "--readers", "2", "--out", str(tmp_path / "other")]).output
+    assert "Two readers say next to nothing" in told
     early = run.invoke(app, ["reader-study", "score", str(study)])
     assert early.exit_code == 2
     assert "serve the study first" in early.stderr

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -15,11 +17,12 @@ import pytest
 import uvicorn
 from httpx import Response
 
+from monai_advenc.errors import DatasetError
 from monai_advenc.reader_study.answers import Answer, AnswerDatabase, Event, EventKind, Outcome, read_answers
 from monai_advenc.reader_study.reading_desk import ReadingDesk
 from monai_advenc.reader_study.reading_session import seconds_in_view
 from monai_advenc.reader_study.study import ANSWERS_NAME
-from monai_advenc.reader_study.web import LARGEST_BODY, create_app
+from monai_advenc.reader_study.web import LARGEST_BODY, SECURITY_HEADERS, create_app
 from tests.reader_study.conftest import Folders, StudyOnDisk, build
 
 DAY = 86400.0
@@ -63,7 +66,11 @@ class Site:
             "answers": given,
             "seconds": 3.5,
         }
-        return self.client.post(f"{self.study.path_of(reader)}/answer", json=content)
+        # As JavaScript writes it: half a character as an escape.
+        body = json.dumps(content)
+        return self.client.post(
+            f"{self.study.path_of(reader)}/answer", content=body, headers={"content-type": "application/json"}
+        )
 
 
 @pytest.fixture
@@ -110,6 +117,16 @@ def test_an_answer_sent_twice_counts_once_and_another_one_is_refused(site: Site)
     assert site.send(first.json(), answer_id="a" * 32).status_code == 409
     (answer,) = read_answers(site.study.folder / ANSWERS_NAME)[0]
     assert answer.answers["confidence"] == 4
+
+
+def test_of_many_answers_at_once_one_is_stored(site: Site) -> None:
+    state = site.state()
+    with ThreadPoolExecutor(8) as crowd:
+        sent = list(crowd.map(lambda number: site.send(state, confidence=1 + number % 5), range(16)))
+    (accepted,) = [number for number, response in enumerate(sent) if response.status_code == 200]
+    assert {response.status_code for response in sent} == {200, 409}
+    (answer,) = read_answers(site.study.folder / ANSWERS_NAME)[0]
+    assert answer.answers["confidence"] == 1 + accepted % 5
 
 
 def test_there_is_no_way_to_an_image_or_an_answer_out_of_turn(site: Site) -> None:
@@ -170,6 +187,35 @@ def test_bodies_that_no_page_sends_are_refused_without_being_repeated(site: Site
     assert site.send(site.state(), confidence=9).status_code == 422
 
 
+def test_an_error_of_the_server_says_nothing_and_forbids_the_same(site: Site) -> None:
+    state = site.state()
+    (site.study.folder / "images").rename(site.study.folder / "gone")
+    failed = site.image(state)
+    assert failed.status_code == 500
+    assert failed.json() == {"detail": "the server failed"}
+    assert failed.headers["content-security-policy"] == SECURITY_HEADERS["content-security-policy"]
+
+
+@pytest.mark.parametrize("answers", [{"confidence": True}, {"confidence": 3.0}, {"confidence": "3"}, {"comment": 3}])
+def test_an_answer_of_another_type_is_no_answer(site: Site, answers: dict[str, Any]) -> None:
+    assert site.send(site.state(), **answers).status_code == 422
+
+
+def test_half_a_character_is_refused_and_stops_nothing(site: Site) -> None:
+    assert site.send(site.state(), comment="\ud800").status_code == 422
+    assert site.send(site.state(), comment="whole \U0001f642").status_code == 200
+
+
+def test_a_study_without_all_its_images_is_not_served(study: StudyOnDisk) -> None:
+    image = next((study.folder / "images").iterdir())
+    image.write_bytes(image.read_bytes()[:-1])
+    with (
+        AnswerDatabase(study.folder / ANSWERS_NAME) as database,
+        pytest.raises(DatasetError, match=f"{image.name} is missing or cut off"),
+    ):
+        ReadingDesk(study.folder, database)
+
+
 def test_a_session_opens_only_after_the_washout(
     folders: Folders, tmp_path: Path, serve: Callable[[StudyOnDisk], Site]
 ) -> None:
@@ -193,6 +239,22 @@ def test_a_session_opens_only_after_the_washout(
     assert site.state(1)["session"] == "Session 1"
 
 
+def test_the_washout_counts_from_the_last_answer_and_not_again_once_it_is_over(
+    folders: Folders, tmp_path: Path, serve: Callable[[StudyOnDisk], Site]
+) -> None:
+    site = serve(build(folders, tmp_path, washout_days=28))
+    state = site.state()
+    for _ in range(12):
+        site.now += DAY
+        state = site.send(state).json()
+    assert state["opens_at"] == site.now + 28 * DAY
+    site.now += 28 * DAY
+    following = site.send(site.state()).json()["reading"]["id"]
+    # A clock that is set back shuts nobody out of a session that has begun.
+    site.now -= 10 * DAY
+    assert site.state()["reading"]["id"] == following
+
+
 def test_the_time_leaves_pauses_out(site: Site) -> None:
     state = site.state()
     site.image(state)
@@ -200,6 +262,7 @@ def test_the_time_leaves_pauses_out(site: Site) -> None:
     site.now += 10
     assert site.client.post(pause, json={"paused": True}).json()["paused"]
     assert site.state()["paused"]
+    assert site.image(state).status_code == 409
     site.now += 1000
     site.client.post(pause, json={"paused": True})
     assert not site.client.post(pause, json={"paused": False}).json()["paused"]

@@ -118,6 +118,9 @@ def test_kappa_is_not_defined_when_all_name_one_class() -> None:
     assert fleiss_agreement([("a", "a", "a")] * 8, ("a", "b")).kappa is None
     perfect = cohen_agreement(["a", "b"] * 4, ["a", "b"] * 4, ("a", "b"))
     assert perfect.kappa == 1
+    # Eight cases without a disagreement do not say that there is none.
+    assert perfect.interval is None
+    assert fleiss_agreement([("a",) * 3, ("b",) * 3] * 4, ("a", "b")).interval is None
 
 
 def test_the_spread_over_readers_is_that_of_obuchowski_and_rockette_by_hand() -> None:
@@ -145,6 +148,21 @@ def test_readers_who_err_on_the_very_same_cases_are_worth_one_reader() -> None:
     one = generator.random((2, 1, 200)) < 0.8
     assert design_effect(np.repeat(one, 3, axis=1)) == pytest.approx(3, rel=0.02)
     assert design_effect(generator.random((2, 3, 2000)) < 0.8) < 1.15
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_of_two_methods_for_several_readers_the_more_cautious_decides(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    right = generator.random((2, 3, 80)) < np.array([0.9, 0.8, 0.7])[:, None]
+    found, spread = compare_cautiously(right, 0.1, 0.025), readers_difference(right)
+    assert spread is not None
+    original, encrypted = right
+    gains, losses = int((encrypted & ~original).sum()), int((original & ~encrypted).sum())
+    thinned = FourCells(240 - gains - losses, 0, losses, gains).thinned(design_effect(right))
+    assert found.p == max(spread.non_inferiority_p(0.1), non_inferiority_p(thinned, 0.1))
+    limits = [spread.interval(0.025), difference_interval(thinned)]
+    assert found.interval == (min(low for low, _ in limits), max(high for _, high in limits))
+    assert (found.interval[0] > -0.1) == (found.p < 0.025)
 
 
 @pytest.mark.parametrize("shared", [0.0, 0.5, 1.0])
