@@ -12,10 +12,10 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
-from monai_advenc.cli.identity import IdentityOption, choose_identity, warn_of_burned_in_text
+from monai_advenc.cli.identity import Identity, IdentityOption, choose_identity, warn_of_burned_in_text
 from monai_advenc.cli.ray_options import Ray, RayAddress, ray_workers
 from monai_advenc.cli.train_base import choose_device
-from monai_advenc.errors import IncompleteError
+from monai_advenc.errors import IncompleteError, SettingsError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -135,12 +135,18 @@ def encrypt(
     checkpoint = load_checkpoint(base)
     folder = find_images(images, encryption_key.classes)
     require_classes(checkpoint.classes, encryption_key)
+    writes_dicom = options.FileFormat.dicom in (file_format or ())
+    if not writes_dicom and identity is not None and identity != Identity.keep:
+        raise SettingsError(
+            f"--identity {identity.value} is for DICOM headers, and no DICOM is written: file names stay as they are; "
+            "give --format dicom, or rename the files and leave --identity out"
+        )
     encryption_options = EncryptionOptions(
         formats=tuple(each.value for each in file_format or DEFAULT_FORMATS),
         size=size,
         gray=gray,
         region=region.value,
-        identity=choose_identity(identity, writes_dicom=options.FileFormat.dicom in (file_format or ())),
+        identity=choose_identity(identity, writes_dicom=writes_dicom),
         precision=precision.value,
         workers=options.worker_count(None if ray or ray_address else workers),
         keep_going=keep_going,
@@ -150,7 +156,7 @@ def encrypt(
         output.result({"dry_run": True, "out": str(out), "images": folder.class_counts()})
         return
     require_place(report, out, encryption_key.key_id)
-    if options.FileFormat.dicom in (file_format or ()):
+    if writes_dicom:
         warn_of_burned_in_text((file.path for file in folder.files), encryption_options.identity or "keep", output)
     compute = ray_workers(
         ray,

@@ -44,7 +44,9 @@ def encrypt_volume(
     identity: IdentityOption = None,
     slices_to_encrypt: Annotated[
         SliceChoice,
-        typer.Option("--slices", help="Encrypt the slices with tumor in them, or all that show anything."),
+        typer.Option(
+            "--slices", help="Encrypt the slices with tumor in them, or all that show anything, which needs no mask."
+        ),
     ] = SliceChoice.tumor,
     plane: Annotated[
         slices.Plane | None,
@@ -72,10 +74,10 @@ def encrypt_volume(
 ) -> None:
     """Encrypt whole volumes: the slices with tumor change, everything else stays, and each volume is written back.
 
-    NIfTI keeps its header, type and scaling to the byte; of a DICOM series every slice becomes a derived object,
-    changed or not, so that the new series is complete. Pixels beyond the window of a slice (its 0.5th to 99.5th
-    percentile) and padding keep their stored value; the others move by whole stored units. Killed half-way, the same
-    command goes on, and the result is the same to the last byte.
+    NIfTI keeps its header, type and scaling to the byte (its text goes where --identity is not keep); of a DICOM series
+    every slice becomes a derived object, changed or not, so that the new series is complete. Pixels beyond the window
+    of a slice (its 0.5th to 99.5th percentile) and padding keep their stored value; the others move by whole stored
+    units. Killed half-way, the same command goes on, and the result is the same to the last byte.
     """
     from monai_advenc.datasets.encrypt_volumes import encrypt_volumes
     from monai_advenc.datasets.volume_options import VolumeOptions

@@ -38,18 +38,23 @@ IdentityOption = Annotated[
     typer.Option(
         help="Patient and institution in DICOM headers: keep them; remove them (PS3.15 Basic Profile: names, numbers, "
         "dates, descriptions, private groups, all UIDs); or the same with a pseudonym that is stable for each patient "
-        "under the key. Needed whenever DICOM is written; there is no default. Text burned into the pixels stays "
-        "whichever you choose: look at the images.",
-        show_default="must be chosen",
+        "under the key. Where it is not kept, cases get new names too (encrypt keeps file names, and refuses those "
+        "that name the patient). Needed whenever DICOM is written; there is no default. Text burned into the pixels "
+        "stays whichever you choose: look at the images.",
+        show_default="must be chosen for DICOM",
     ),
 ]
 
 
 def choose_identity(identity: Identity | None, *, writes_dicom: bool) -> IdentityChoice:
-    """The choice; where no DICOM is written there is nothing to choose."""
+    """The choice; where no DICOM is written nothing has to be chosen, and identity is kept unless something is.
+
+    Raises:
+        SettingsError: DICOM is written and nothing was chosen.
+    """
     from monai_advenc.volumes.dicom_identity import require_identity_choice
 
-    if not writes_dicom:
+    if not writes_dicom and identity is None:
         return "keep"
     return require_identity_choice(None if identity is None else identity.value)
 
@@ -69,13 +74,27 @@ def name_without_identity(
     rule = IdentityRule(choice, key)
     renamed = tuple(replace(case, id=rule.case_name(case.id)) for case in cases.cases)
     table = io.StringIO()
-    rows = ((old.id, new.id) for old, new in zip(cases.cases, renamed, strict=True))
+    # Of cases that are no longer among the originals, the names say which files to withdraw.
+    names = _earlier_names(private) | {new.id: old.id for old, new in zip(cases.cases, renamed, strict=True)}
+    rows = sorted((case, name) for name, case in names.items())
     csv.writer(table, lineterminator="\n").writerows([("case", "name"), *rows])
     only_owner = stat.S_IRUSR | stat.S_IWUSR
     write_atomically(private / CASE_NAMES, table.getvalue().encode(), overwrite=True, mode=only_owner)
     output.say(f"Cases have other names in the output; {private / CASE_NAMES} says which is which. Never share it.")
     ordered = sorted(renamed, key=lambda case: (case.label, case.id))
     return replace(cases, cases=tuple(ordered))
+
+
+def _earlier_names(private: Path) -> dict[str, str]:
+    """From names in the output to cases, as earlier runs with this private folder noted them.
+
+    Raises:
+        DatasetError: The table is damaged.
+    """
+    from monai_advenc.label_table import read_table
+
+    table = private / CASE_NAMES
+    return {row["name"]: row["case"] for row in read_table(table, ("case", "name"))} if table.is_file() else {}
 
 
 def warn_of_burned_in_text(paths: Iterable[Path], choice: IdentityChoice, output: Output) -> None:

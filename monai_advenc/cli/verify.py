@@ -38,7 +38,8 @@ def verify(
         Path | None,
         typer.Option(
             help="The encryption key, with --base: tell what share of each class is taken for its targets. Which "
-            "classes those are is never told.",
+            "classes those are is never told. Of volumes, with --originals: find the original of each where identity "
+            "was not kept and cases have other names.",
             dir_okay=False,
         ),
     ] = None,
@@ -58,22 +59,27 @@ def verify(
 
     Without --originals the distances are the manifest's own; with them, L2, RMS and PSNR are measured on the files as
     written. With --base and --key the base network is run on the files: an image does its work when the network takes
-    it for one of its secret targets. Of what encrypt-volume wrote, slices that were not
-    to change are compared to the last stored value.
+    it for one of its secret targets. Of what encrypt-volume wrote, slices that were not to change are compared to
+    the last stored value.
     """
     from monai_advenc.datasets.image_folder import find_images
     from monai_advenc.evaluation.verification import verify_folder
     from monai_advenc.manifest import Manifest, holds_volumes
 
-    if key is not None and base is None:
-        raise SettingsError("--key tells what the base network should see; give --base too")
+    has_volumes = holds_volumes(folder)
+    if key is not None and (originals if has_volumes else base) is None:
+        raise SettingsError(
+            "--key tells which original belongs to which volume; give --originals too"
+            if has_volumes
+            else "--key tells what the base network should see; give --base too"
+        )
     if survival and (base is None or key is None):
         raise SettingsError("--survival asks the base network about secret targets; give --base and --key")
     output = Output(json)
-    if holds_volumes(folder):
+    if has_volumes:
         if base is not None or survival:
-            raise SettingsError(f"{folder} holds volumes; --base, --key and --survival are for images")
-        verify_and_report_volumes(folder, originals, output)
+            raise SettingsError(f"{folder} holds volumes; --base and --survival are for images")
+        verify_and_report_volumes(folder, originals, _load_key(key, insecure_key_permissions), output)
         return
     manifest = Manifest.load(folder)
     sources = find_images(originals) if originals else None

@@ -4,14 +4,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from monai_advenc.cli.console import Output, progress
 from monai_advenc.errors import VerificationError
 
+if TYPE_CHECKING:
+    from monai_advenc.key import EncryptionKey
+    from monai_advenc.manifest import VolumeManifest
+    from monai_advenc.volumes.cases import Case
 
-def verify_and_report_volumes(folder: Path, originals: Path | None, output: Output) -> None:
+
+def verify_and_report_volumes(folder: Path, originals: Path | None, key: EncryptionKey | None, output: Output) -> None:
     """Check encrypted volumes, compare them with their originals if given, and say what came of it.
+
+    Args:
+        folder: The data set.
+        originals: Folder of the volumes that it was made from.
+        key: Its key, which tells the names that cases have where identity was not kept.
+        output: Where to say it.
 
     Raises:
         VerificationError: Something does not hold.
@@ -20,8 +33,9 @@ def verify_and_report_volumes(folder: Path, originals: Path | None, output: Outp
     from monai_advenc.manifest import VolumeManifest
     from monai_advenc.volumes.cases import find_cases
 
-    cases = None if originals is None else find_cases(originals).cases
-    with progress("verifying", len(VolumeManifest.load(folder).volumes)) as advance:
+    manifest = VolumeManifest.load(folder)
+    cases = None if originals is None else _as_named_in(manifest, find_cases(originals).cases, key)
+    with progress("verifying", len(manifest.volumes)) as advance:
         outcome = verify_volumes(folder, originals=cases, progress=advance)
     volumes, budget = outcome.manifest.volumes, outcome.manifest.budget
     count = sum(len(record.slices) for record in volumes)
@@ -44,3 +58,16 @@ def verify_and_report_volumes(folder: Path, originals: Path | None, output: Outp
     if outcome.problems:
         failing = len({each.id for each in outcome.problems})
         raise VerificationError(f"{failing} of {len(volumes)} volumes or files of {folder} do not hold; see above")
+
+
+def _as_named_in(manifest: VolumeManifest, cases: tuple[Case, ...], key: EncryptionKey | None) -> list[Case]:
+    """The cases under the names of the data set, which only the key can tell where they are not the cases' own."""
+    from monai_advenc.evaluation.effect import require_own_key
+    from monai_advenc.volumes.dicom_identity import IdentityRule
+
+    if key is None:
+        return list(cases)
+    require_own_key(key, manifest.header.key_id)
+    rule = IdentityRule("remove", key)
+    known = {record.id for record in manifest.volumes}
+    return [case if case.id in known else replace(case, id=rule.case_name(case.id)) for case in cases]

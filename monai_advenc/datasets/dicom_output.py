@@ -13,9 +13,10 @@ from monai_advenc.errors import ImageError
 from monai_advenc.key import EncryptionKey
 from monai_advenc.perturbation import GEOMETRIES
 from monai_advenc.volumes.dicom_derivation import derive, encode_dicom, require_writable
-from monai_advenc.volumes.dicom_identity import IdentityRule, names_patient
+from monai_advenc.volumes.dicom_identity import IdentityRule
 from monai_advenc.volumes.dicom_provenance import Derivation
 from monai_advenc.volumes.dicom_slice import read_dicom_slice
+from monai_advenc.volumes.dicom_traces import names_patient
 from monai_advenc.volumes.slice_writer import DICOM_SUFFIX, encode_image
 from monai_advenc.volumes.volume import Affine
 
@@ -39,18 +40,23 @@ class DicomOutput:
         self.identity = identity
         self.run_tag = run_tag
 
-    def region_of(self, path: Path, name: str) -> Tensor:
+    def region_of(self, path: Path, name: str, label: str) -> Tensor:
         """The pixels of a DICOM image that may change, ``(1, H, W)``: all but padding and what the window clips.
 
         Raises:
-            ImageError: The file is no DICOM image, cannot be written back, or its name names the patient.
+            ImageError: The file is no DICOM image, cannot be written back, or its name or class names the patient.
         """
         if not is_dicom_image(path):
             raise ImageError(f"{path} is no DICOM image; write it as nifti or png16: DICOM is derived from DICOM alone")
         stored, source = read_dicom_slice(path)
         require_writable(source)
-        if self.identity.choice != "keep" and names_patient(name, source):
-            raise ImageError(f"{path} has a file name that names the patient, and would in the output; rename it")
+        if self.identity.choice != "keep":
+            for what, text in (("file name", name), ("class", label)):
+                if names_patient(text, source):
+                    raise ImageError(
+                        f"{path} has a {what} that names the patient or has a UID of the archive, and would in the "
+                        "output; rename it"
+                    )
         free = stored.free()
         if not free.any():
             raise ImageError(f"{path} has no pixel between the ends of its window; leave it out")

@@ -168,7 +168,7 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
             )
         region = REGIONS[self.options.region](image, mask)
         if self._dicom is not None:
-            free = self._dicom.region_of(file.path, file.id)
+            free = self._dicom.region_of(file.path, file.id, self.source.classes[file.label])
             region = free if region is None else region & free
         return image, region
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from monai_advenc.datasets.encryption_blocks import Failure
 from monai_advenc.datasets.volume_options import VolumeOptions
 from monai_advenc.datasets.volume_reading import StoredCase, is_dicom, read_stored_case, read_stored_volume
 from monai_advenc.encryption import encrypt_batch
-from monai_advenc.errors import AdvencError, ImageError, OutputError
+from monai_advenc.errors import AdvencError, DatasetError, ImageError, OutputError
 from monai_advenc.fidelity import SMALLEST_SIDE, measure_fidelity
 from monai_advenc.files import write_atomically
 from monai_advenc.key import EncryptionKey
@@ -28,8 +28,11 @@ from monai_advenc.manifest import FileRecord, SliceRecord, VolumeRecord
 from monai_advenc.perturbation import GEOMETRIES
 from monai_advenc.regions import REGIONS
 from monai_advenc.volumes.cases import Case
+from monai_advenc.volumes.dicom_file import read_dicom
 from monai_advenc.volumes.dicom_identity import IdentityRule
 from monai_advenc.volumes.dicom_provenance import Derivation
+from monai_advenc.volumes.dicom_traces import names_patient
+from monai_advenc.volumes.slice_writer import DICOM_SUFFIX
 from monai_advenc.volumes.stored_slice import StoredSlice
 
 VolumeOutcome = VolumeRecord | Failure
@@ -88,7 +91,11 @@ class VolumeEncryption(Dataset[VolumeOutcome]):
             return Failure(case.id, str(error))
 
     def read(self, case: Case) -> StoredCase:
-        """The case as it is encrypted."""
+        """The case as it is encrypted; without its mask where all slices may change and the mask decides nothing."""
+        needs_mask = self.options.slices == "tumor" or self.options.region == "mask"
+        if needs_mask and case.problem is not None:
+            raise DatasetError(case.problem)
+        case = case if needs_mask else replace(case, mask=None)
         return read_stored_case(case, self.options.plane, self.options.tumor)
 
     def tag_of(self, case: Case, stored: StoredCase) -> str:
@@ -98,6 +105,7 @@ class VolumeEncryption(Dataset[VolumeOutcome]):
         return self.key.tag("source", digest.digest())[:16]
 
     def _encrypt(self, case: Case, stored: StoredCase) -> VolumeRecord:
+        self._require_nameless_class(case, stored)
         chosen = stored.slices_to_encrypt(self.options.slices, str(case.image))
         prepared = [each for each in (self._prepare(stored, k) for k in chosen) if each is not None]
         if not prepared:
@@ -122,6 +130,17 @@ class VolumeEncryption(Dataset[VolumeOutcome]):
             left_alone=len(stored.volume.slices) - len(changes),
             source_tag=self.tag_of(case, stored),
         )
+
+    def _require_nameless_class(self, case: Case, stored: StoredCase) -> None:
+        """Raise :class:`DatasetError` where identity goes and the class, a folder of the output, is called after it."""
+        header = stored.volume.header
+        if self.options.identity == "keep" or header is None:
+            return
+        if names_patient(case.label, read_dicom(header, pixels=False)):
+            raise DatasetError(
+                f"the class {case.label!r} of {case.image} names the patient, and would in the output; give the "
+                "classes with a labels.csv, or rename the folder"
+            )
 
     def _prepare(self, stored: StoredCase, index: int) -> _Slice | None:
         """A slice made ready; ``None`` for one that shows nothing, unless its tumor was asked for."""
@@ -164,13 +183,20 @@ class VolumeEncryption(Dataset[VolumeOutcome]):
 
     def _write(self, case: Case, stored: StoredCase, changes: dict[int, NDArray[np.generic]]) -> tuple[FileRecord, ...]:
         identity = IdentityRule(self.options.identity, self.key)
+        # Two cases may be two tumors of one series: both are series of their own.
+        derivation = Derivation.perturbation(identity, self.run_tag, f"{case.label} {self.tag_of(case, stored)}")
         written = []
-        for ending, content in stored.volume.encode(changes, Derivation.perturbation(identity, self.run_tag)):
+        for ending, content in stored.volume.encode(changes, derivation):
             path = f"{case.label}/{case.id}{ending}"
             # A killed run may have written this very file without noting it.
             write_atomically(self.out / path, content, overwrite=True)
             kind = "dicom" if is_dicom(case) else "nifti"
             written.append(FileRecord(path=path, format=kind, sha256=hashlib.sha256(content).hexdigest()))
+        if is_dicom(case):
+            # Slices of an earlier, longer series that the case had when it was encrypted before.
+            folder = (self.out / written[0].path).parent
+            for stale in set(folder.glob(f"*{DICOM_SUFFIX}")) - {self.out / file.path for file in written}:
+                stale.unlink()
         return tuple(written)
 
     def _measure(

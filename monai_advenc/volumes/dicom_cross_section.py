@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 
+from monai_advenc.errors import ImageError
 from monai_advenc.volumes.cross_section import CrossSection
 from monai_advenc.volumes.dicom_derivation import derive, encode_dicom, require_writable
 from monai_advenc.volumes.dicom_file import read_dicom
@@ -32,31 +33,37 @@ def encode_cross_section(series: DicomSeries, section: CrossSection) -> bytes:
     """The cut as a derived object with the identity of its source: a working copy of its owner.
 
     Raises:
-        ImageError: The series cannot be written (modality LUT table, float pixels).
+        ImageError: The series cannot be written (modality LUT table, float pixels), or no frame's scale holds the
+            values of all frames that the cut crosses.
     """
     to_voxels = np.linalg.inv(series.volume.affine) @ section.affine
     exact = bool(np.abs(to_voxels[:3] - np.rint(to_voxels[:3])).max() < _ON_THE_GRID)
     in_one_frame = bool(np.abs(to_voxels[2] - [0, 0, 0, round(to_voxels[2, 3])])[[0, 1, 3]].max() < _ON_THE_GRID)
-    place = round(to_voxels[2, 3]) if in_one_frame else len(series.frames) // 2
-    frame = series.frames[place]
+    frame = series.frames[round(to_voxels[2, 3])] if in_one_frame else _widest(series.frames)
     source = read_dicom(frame.path, pixels=True)
     require_writable(source)
     (as_stored,) = stored_slices(source, [frame])
     values = _gathered(series, to_voxels, section) if exact else section.intensity.from_unit(section.image)
-    stored, border = _stored(values, frame, as_stored)
+    stored, border = _stored(values, frame, as_stored, any_value=in_one_frame and exact)
     is_whole_frame = in_one_frame and exact and stored.shape == as_stored.stored.shape and _is_identity(to_voxels)
-    grid = NewGrid(section.affine, reformatted=not in_one_frame)
+    grid = NewGrid(section.affine, reformatted=not in_one_frame, placed=frame.plane is not None)
     origin = f"{section.plane} {section.index} {np.round(section.affine, 6).tolist()} {stored.shape}"
     derived = derive(
         source,
         stored,
         Derivation.cutting(section.plane, origin, reformatted=not in_one_frame, interpolated=not exact),
         frame=frame.index,
-        grid=None if is_whole_frame or frame.plane is None else grid,
+        grid=None if is_whole_frame else grid,
         others=[] if in_one_frame else _others(series, frame),
         padding=border,
     )
     return encode_dicom(derived)
+
+
+def _widest(frames: tuple[DicomFrame, ...]) -> DicomFrame:
+    """The frame whose rescale slope reaches farthest (PET has one for each slice); the middle one if all are equal."""
+    middle = len(frames) // 2
+    return frames[max(range(len(frames)), key=lambda k: (abs(frames[k].slope), -abs(k - middle)))]
 
 
 def _is_identity(to_voxels: NDArray[np.float64]) -> bool:
@@ -77,8 +84,16 @@ def _gathered(series: DicomSeries, to_voxels: NDArray[np.float64], section: Cros
     return values.reshape(height, width)
 
 
-def _stored(values: NDArray[np.float64], frame: DicomFrame, like: StoredSlice) -> tuple[NDArray[Any], int | None]:
+def _stored(
+    values: NDArray[np.float64], frame: DicomFrame, like: StoredSlice, *, any_value: bool
+) -> tuple[NDArray[Any], int | None]:
     """Values after the modality LUT as the numbers that the frame would store.
+
+    Args:
+        values: ``(H, W)``, NaN beyond the volume.
+        frame: The frame whose rescale slope and intercept they get.
+        like: The frame as stored.
+        any_value: Whether they are that frame's own, which may use bits that hold no values (overlays).
 
     Returns:
         The numbers, and what stands for padding among them if there was none before.
@@ -86,6 +101,11 @@ def _stored(values: NDArray[np.float64], frame: DicomFrame, like: StoredSlice) -
     numbers = np.rint((values - frame.intercept) / frame.slope)
     limits = np.iinfo(like.stored.dtype)
     lowest, highest = like.limits or (int(limits.min), int(limits.max))
+    if not any_value and (np.nanmin(numbers) < lowest or np.nanmax(numbers) > highest):
+        raise ImageError(
+            f"{like.source} stores values from {lowest} to {highest}, which do not hold those of all slices that the "
+            "cut crosses; cut the plane in which the series was taken, or write nifti"
+        )
     if like.reserved is not None:
         border = like.reserved[0]
     elif like.rising:

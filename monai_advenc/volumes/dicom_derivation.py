@@ -101,12 +101,17 @@ def derive(
         if derivation.identity is not None:
             derivation.identity.apply(derived)
         instance, series = (str(source.get(name) or "") for name in ("SOPInstanceUID", "SeriesInstanceUID"))
-        # Files without a UID are told apart by what they show.
-        instance = instance or hashlib.sha256(np.ascontiguousarray(stored).tobytes()).hexdigest()
-        derived.SOPInstanceUID = derivation.new_uid("instance", instance, str(frame), *_place(grid), _shape(stored))
-        derived.SeriesInstanceUID = derivation.new_uid("series", series)
+        # Of one source several objects may be made, for two tumors in it for example: other pixels, another object.
+        shown = hashlib.sha256(np.ascontiguousarray(stored).tobytes()).hexdigest()
+        parts = (instance, str(frame), *_place(grid), _shape(stored), shown)
+        derived.SOPInstanceUID = derivation.new_uid("instance", *parts)
+        # Files that name no series are not all of one: those of two patients must not become one series.
+        owner = [] if series else [str(source.get(name) or "") for name in ("StudyInstanceUID", "PatientID")]
+        derived.SeriesInstanceUID = derivation.new_uid("series", series, *owner)
         set_image_type(derived, reformatted=grid is not None and grid.reformatted)
-        set_derivation(derived, derivation, origin, [*earlier, coded(derivation.code)], series)
+        # A working copy of ours knows the series that it was cut from.
+        sources = "" if earlier else series
+        set_derivation(derived, derivation, origin, [*earlier, coded(derivation.code)], sources)
         for keyword, value in lossy.items():
             setattr(derived, keyword, value)
         _set_pixels(derived, stored)

@@ -168,7 +168,7 @@ def decode_frames(dataset: FileDataset, frames: Sequence[DicomFrame]) -> tuple[P
 def _decode_frames(
     dataset: FileDataset, frames: Sequence[DicomFrame], path: Path
 ) -> tuple[Pixels, NDArray[np.bool_] | None]:
-    _require_decoder(dataset, path)
+    require_decoder(dataset, path)
     stored = dataset.pixel_array
     if stored.ndim == 2:
         stored = stored[None]
@@ -186,8 +186,8 @@ def _decode_frames(
     return values, _padding(dataset, stored)
 
 
-def _require_decoder(dataset: FileDataset, path: Path) -> None:
-    """Refuse what cannot be decoded here, saying what would help."""
+def require_decoder(dataset: FileDataset, path: Path) -> None:
+    """Raise :class:`VolumeError` for pixels that cannot be decoded here, saying what would help."""
     syntax = dataset.file_meta.TransferSyntaxUID
     try:
         is_available = get_decoder(syntax).is_available

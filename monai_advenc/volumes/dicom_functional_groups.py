@@ -36,7 +36,18 @@ def keep_one_frame(derived: Dataset, frame: int) -> None:
     """Make a multi-frame object one of the single frame at the 0-based index; classic ones stay as they are."""
     if "NumberOfFrames" in derived:
         derived.NumberOfFrames = 1
+        _drop_overlays_of_frames(derived)
     if derived.get(PER_FRAME):
         derived.PerFrameFunctionalGroupsSequence = Sequence([derived.PerFrameFunctionalGroupsSequence[frame]])
     for keyword in ("FrameTimeVector", "FrameLabelVector", "SliceVector"):
         derived.pop(keyword, None)
+
+
+def _drop_overlays_of_frames(derived: Dataset) -> None:
+    """Take out overlays (groups 60xx) that have a plane for each of the frames that are gone."""
+    tags = list(derived.keys())
+    for group in {tag.group for tag in tags if tag.group >> 8 == 0x60}:
+        count = derived.get((group, 0x0015))  # Number of Frames in Overlay.
+        if count is not None and int(count.value or 1) > 1:
+            for tag in [tag for tag in tags if tag.group == group]:
+                del derived[tag]

@@ -5,15 +5,14 @@
 Removal follows the Basic Application Level Confidentiality Profile without options. Its table E.1-1 comes from
 dicom-anonymizer, which publishes it edition by edition; the engine is ours, because it must reach into every sequence,
 give the same result on every run, and tie the new UIDs and pseudonyms to a key. Beyond the table, all that is unknown
-is removed: private elements, tags outside the dictionary, dates and person names that the table does not list, and
-text in which a name or number of the patient stands. Pixels are not looked at.
+is removed: private elements, tags outside the dictionary, dates, person names, prose and addresses that the table does
+not list, and text in which a name, number or UID of the patient stands. Pixels are not looked at.
 """
 
 from __future__ import annotations
 
-import contextlib
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any, Final, Literal, get_args
 
 import pydicom
 from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
-from pydicom.datadict import dictionary_has_tag, repeater_has_tag
+from pydicom.datadict import dictionary_has_tag, repeater_has_tag, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
@@ -33,6 +32,7 @@ from monai_advenc import __version__
 from monai_advenc.errors import SettingsError
 from monai_advenc.key import EncryptionKey
 from monai_advenc.volumes.dicom_file import looks_like_dicom
+from monai_advenc.volumes.dicom_traces import WELL_KNOWN_UIDS, holds_trace, traces_of
 from monai_advenc.volumes.quiet_parsers import quiet_parsers
 
 IdentityChoice = Literal["keep", "remove", "pseudonym"]
@@ -42,39 +42,33 @@ IDENTITY_CHOICES: Final = get_args(IdentityChoice)
 TABLE_EDITION: Final = "dicomfields_2026c"
 """Edition of PS3.15, table E.1-1."""
 
-_WELL_KNOWN_UIDS = "1.2.840.10008."
-"""SOP classes, transfer syntaxes and the like: they name kinds of things, no patient's."""
-
 _NUMBER = ("DS", "IS", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV")
 _BINARY = ("OB", "OD", "OF", "OL", "OV", "OW", "UN")
 _MOMENT = {"DA": "19000101", "DT": "19000101000000", "TM": "000000"}
 _FREE_TEXT = ("AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT")
 _DUMMY_TEXT = "REMOVED"
 
-_IDENTITY_WORDS = (
-    "PatientName",
-    "PatientID",
-    "OtherPatientIDs",
-    "OtherPatientNames",
-    "PatientBirthName",
-    "PatientMotherBirthName",
-    "PatientBirthDate",
-    "PatientAddress",
-    "PatientTelephoneNumbers",
-    "MedicalRecordLocator",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-    "PerformingPhysicianName",
-    "PhysiciansOfRecord",
-    "NameOfPhysiciansReadingStudy",
-    "OperatorsName",
-    "InstitutionName",
-    "InstitutionAddress",
-)
-Actions = dict[BaseTag, str]
+_PROSE = ("PN", "LT", "ST", "UT", "UR")
+"""Names of persons, paragraphs and addresses: emptied where the table does not list the attribute."""
 
-_SHORTEST_WORD = 4
-"""Shorter names and numbers stand in innocent text by chance."""
+_CODES = (
+    *("ExtendedCodeMeaning", "URNCodeValue", "CodingSchemeName", "CodingSchemeURL", "CodingSchemeExternalID"),
+    "CodingSchemeResponsibleOrganization",
+)
+"""Parts of codes, which look like prose and are none."""
+
+_BESIDES_THE_TABLE = (
+    *("PatientBirthDateInAlternativeCalendar", "PatientDeathDateInAlternativeCalendar", "PatientAlternativeCalendar"),
+    *("PlacerOrderNumberProcedure", "FillerOrderNumberProcedure", "RequestedProcedureDescriptionTrial"),
+    *("PlacerOrderNumberImagingServiceRequestRetired", "FillerOrderNumberImagingServiceRequestRetired"),
+    *("ImageID", "FrameLabel", "BreedRegistrationNumber", "StorageMediaFileSetID", "InstructionText"),
+    *("DeviceID", "GridID", "NTPSourceAddress", "RecordKey", "PriorRecordKey", "Signature"),
+    # Places and people of earlier processing. The table lists its parts alone.
+    "ContributingEquipmentSequence",
+)
+"""Dates, numbers and labels of patients, orders and devices that the table does not list."""
+
+Actions = dict[BaseTag, str]
 
 
 def keyed_uid(key: EncryptionKey, purpose: str, *parts: str) -> str:
@@ -123,7 +117,7 @@ class IdentityRule:
 
     def uid(self, uid: str) -> str:
         """The UID that stands for ``uid`` in the output: itself if identity is kept, else a new one."""
-        if self.choice == "keep" or not uid or uid.startswith(_WELL_KNOWN_UIDS):
+        if self.choice == "keep" or not uid or uid.startswith(WELL_KNOWN_UIDS):
             return uid
         return keyed_uid(self.key, "uid", uid)
 
@@ -137,7 +131,7 @@ class IdentityRule:
             return
         pseudonym = self._pseudonym(dataset)
         actions = _table_actions("PerFrameFunctionalGroupsSequence" in dataset)
-        self._clean(dataset, actions, frozenset(_identity_words(dataset)))
+        self._clean(dataset, actions, traces_of(dataset))
         if self.choice == "pseudonym":
             dataset.PatientName = pseudonym
             dataset.PatientID = pseudonym
@@ -173,12 +167,16 @@ class IdentityRule:
             del dataset[element.tag]
             return
         if element.VR == "UI":
-            _replace(element, self.uid)
+            if "SOPClass" not in element.keyword:  # Private classes too are kinds of objects, no patient's.
+                _replace(element, self.uid)
+        elif action == "U" and element.VR != "SQ":
+            # A UID in an element of another kind.
+            element.value = None
         elif action == "D":
             self._replace_by_dummy(element)
-        elif action == "Z" or (element.VR == "PN" and not action):
+        elif action == "Z" or (element.VR in _PROSE and not action and element.keyword not in _CODES):
             element.value = Sequence() if element.VR == "SQ" else None
-        elif element.VR in _FREE_TEXT and any(word in str(element.value).lower() for word in words):
+        elif element.VR in _FREE_TEXT and holds_trace(words, str(element.value)):
             element.value = None
         if element.VR == "SQ":
             for item in element.value:
@@ -198,11 +196,6 @@ class IdentityRule:
             element.value = "000Y"
         elif element.VR != "UI":
             element.value = _MOMENT.get(element.VR, _DUMMY_TEXT)
-
-
-def names_patient(name: str, dataset: Dataset) -> bool:
-    """Whether a name or number of the patient, or of those around, stands in ``name``."""
-    return any(word in name.lower() for word in _identity_words(dataset))
 
 
 def says_burned_in(path: Path) -> bool:
@@ -233,18 +226,6 @@ def _replace(element: DataElement, replacement: Callable[[str], str]) -> None:
         element.value = replacement(str(element.value))
 
 
-def _identity_words(dataset: Dataset) -> Iterator[str]:
-    """Names and numbers of the patient and those around, in lower case: whole values, and the parts of names."""
-    for keyword in _IDENTITY_WORDS:
-        with contextlib.suppress(Exception):  # What cannot be read is removed later.
-            value = dataset.get(keyword)
-            values: Iterable[Any] = value if isinstance(value, MultiValue | list) else [value]
-            for each in values:
-                text = str(each or "").strip().lower()
-                parts = text.replace("^", " ").replace("=", " ").split() if "Name" in keyword else []
-                yield from (part for part in {text, *parts} if len(part) >= _SHORTEST_WORD)
-
-
 @cache
 def _table_actions(is_enhanced: bool) -> Actions:
     """Action of each tag of table E.1-1: X remove, Z empty, D dummy, U new UID.
@@ -271,6 +252,4 @@ def _table_actions(is_enhanced: bool) -> Actions:
         for tag in table[name]
         if len(tag) == 2
     }
-    # Contributing equipment: places and people of earlier processing. The table lists its parts alone.
-    actions[BaseTag(0x0018A001)] = "X"
-    return actions
+    return actions | {BaseTag(tag): "X" for tag in map(tag_for_keyword, _BESIDES_THE_TABLE) if tag is not None}

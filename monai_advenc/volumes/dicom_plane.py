@@ -16,7 +16,7 @@ from monai_advenc.errors import VolumeError
 from monai_advenc.volumes.dicom_file import numbers
 from monai_advenc.volumes.volume import Affine
 
-_PIXEL_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+PIXEL_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 """Distances in the patient come first; those on the detector serve where there are no others."""
 
 _OUT_OF_SQUARE = 0.01
@@ -112,7 +112,7 @@ def plane_of(places: tuple[Dataset, ...], path: Path) -> FramePlane | None:
 
 def pixel_spacing(dataset: Dataset) -> tuple[float, float] | None:
     """Distance of neighboring rows and of neighboring columns in mm; ``None`` where the file does not say."""
-    for keyword in _PIXEL_SPACINGS:
+    for keyword in PIXEL_SPACINGS:
         spacing = numbers(dataset, keyword, 2)
         if spacing is not None:
             if min(spacing) <= 0:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes
-from pydicom.uid import JPEG2000, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
+from pydicom.uid import HTJ2K, JPEG2000, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from monai_advenc import __version__
 from monai_advenc.volumes.dicom_functional_groups import PER_FRAME, functional_groups
@@ -26,6 +26,7 @@ LOSSY_METHODS: Final = {
     JPEGExtended12Bit: "ISO_10918_1",
     JPEGLSNearLossless: "ISO_14495_1",
     JPEG2000: "ISO_15444_1",
+    HTJ2K: "ISO_15444_15",
 }
 """Lossy compression method (PS3.3, C.7.6.1.1.5.1) of the transfer syntaxes that may lose something."""
 
@@ -80,18 +81,19 @@ class Derivation:
         )
 
     @classmethod
-    def perturbation(cls, identity: IdentityRule, run_tag: str) -> Derivation:
+    def perturbation(cls, identity: IdentityRule, run_tag: str, of: str = "") -> Derivation:
         """The derivation of an encrypted image: of UIDs that key, run and source decide.
 
         Args:
             identity: What happens to the identity; its key is the encryption key.
             run_tag: Keyed checksum of base network and options: other pixels get other UIDs.
+            of: What tells this series from others that are made of the same source in the same run.
         """
         return cls(
             title=PERTURBED,
             description=f"{PERTURBED} (key {identity.key.key_id}). {NOTICE}",
             code=codes.DCM.PixelByPixelAddition,
-            new_uid=lambda kind, *parts: keyed_uid(identity.key, kind, run_tag, identity.choice, *parts),
+            new_uid=lambda kind, *parts: keyed_uid(identity.key, kind, run_tag, identity.choice, of, *parts),
             identity=identity,
         )
 
@@ -137,7 +139,8 @@ def lossy_compression(source: FileDataset) -> dict[str, Any]:
         return {}
     syntax: Any = source.file_meta.get("TransferSyntaxUID")
     # JPEG 2000 may be lossless in its general form; a file that says so is believed.
-    is_lossy = syntax in LOSSY_METHODS and not (syntax == JPEG2000 and source.get("LossyImageCompression") == "00")
+    says_lossless = syntax in (JPEG2000, HTJ2K) and source.get("LossyImageCompression") == "00"
+    is_lossy = syntax in LOSSY_METHODS and not says_lossless
     if not is_lossy:
         return {"LossyImageCompression": "00"}
     return {"LossyImageCompression": "01", "LossyImageCompressionMethod": LOSSY_METHODS[syntax]}
@@ -174,7 +177,7 @@ def set_derivation(
         derivation: How it was made.
         origin: Items of its Source Image Sequence, with the UIDs of the sources.
         how: Items of its Derivation Code Sequence.
-        series: Series Instance UID of the source.
+        series: Series Instance UID of the sources; empty if the object tells already what series they are of.
     """
     for item in origin:
         item.ReferencedSOPInstanceUID = derivation.public(str(item.ReferencedSOPInstanceUID))
@@ -184,7 +187,7 @@ def set_derivation(
         said = Dataset()
         derived.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence = Sequence([said])
         homes = [said]
-        if origin:
+        if origin and series:
             derived.SourceImageEvidenceSequence = Sequence([_evidence(derived, derivation.public(series), origin)])
     for home in homes:
         home.DerivationDescription = derivation.description

@@ -14,7 +14,7 @@ from pydicom.dataset import FileDataset
 
 from monai_advenc.errors import AdvencError, ImageError
 from monai_advenc.volumes.dicom_file import numbers, read_dicom, reading
-from monai_advenc.volumes.dicom_frame import DicomFrame, frames_of
+from monai_advenc.volumes.dicom_frame import DicomFrame, frames_of, require_decoder
 from monai_advenc.volumes.stored_slice import StoredSlice
 from monai_advenc.volumes.volume import Affine
 
@@ -64,6 +64,7 @@ def stored_slices(dataset: FileDataset, frames: Sequence[DicomFrame]) -> list[St
     if not all(frame.linear for frame in frames):
         raise ImageError(f"{path} has a modality LUT that is a table, or float pixels; expected rescaled whole numbers")
     with reading(path):
+        require_decoder(dataset, path)
         stored = dataset.pixel_array
         stored = stored[None] if stored.ndim == 2 else stored
         return [_stored_slice(dataset, frame, stored[frame.index or 0]) for frame in frames]

@@ -8,7 +8,7 @@ import gzip
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import nibabel
 import numpy as np
@@ -21,6 +21,13 @@ STORED_SUFFIXES = (".nii.gz", ".nii")
 """Single files: what can be written back."""
 
 _KINDS = "iuf"
+
+_LARGEST = 2**53
+"""Larger whole numbers are not all floats: a slope could not be applied to them."""
+
+_TEXT_FIELDS = ("data_type", "db_name", "descrip", "aux_file", "intent_name")
+
+_BYTE_ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
 
 
 @dataclass(frozen=True)
@@ -43,12 +50,32 @@ class NiftiFile:
     offset: int
     path: Path
 
-    def encode(self, stored: NDArray[Any]) -> bytes:
-        """The same file with other stored values ``(X, Y, Z)``; compressed if it was, without a time."""
+    def encode(self, stored: NDArray[Any], *, keep_text: bool = True) -> bytes:
+        """The same file with other stored values; compressed if it was, without a time.
+
+        Args:
+            stored: ``(X, Y, Z)``.
+            keep_text: Whether all bytes around the voxels stay. Otherwise free text, extensions (which may hold a whole
+                DICOM header) and what follows the voxels go: names, places and times of scans stand there.
+        """
         voxels = stored.astype(self.stored.dtype).tobytes(order="F")
-        content = self.content[: self.offset] + voxels + self.content[self.offset + len(voxels) :]
+        before, after = self.content[: self.offset], self.content[self.offset + len(voxels) :]
+        content = before + voxels + after if keep_text else _without_text(before) + voxels
         is_compressed = self.path.name.lower().endswith(".gz")
         return gzip.compress(content, compresslevel=6, mtime=0) if is_compressed else content
+
+
+def _without_text(head: bytes) -> bytes:
+    """What stands before the voxels, its text and extensions emptied."""
+    is_second = nibabel.nifti2.header_dtype.itemsize in (int.from_bytes(head[:4], order) for order in _BYTE_ORDERS)
+    fields = nibabel.nifti2.header_dtype if is_second else nibabel.nifti1.header_dtype
+    emptied = bytearray(head)
+    for name, (kind, start, *_) in (fields.fields or {}).items():
+        if name in _TEXT_FIELDS:
+            emptied[start : start + kind.itemsize] = bytes(kind.itemsize)
+    # From here on: whether there are extensions, and the extensions.
+    emptied[fields.itemsize :] = bytes(max(0, len(emptied) - fields.itemsize))
+    return bytes(emptied)
 
 
 def read_nifti_file(path: Path) -> NiftiFile:
@@ -70,8 +97,11 @@ def read_nifti_file(path: Path) -> NiftiFile:
         # The voxels may be readable although the end of the file is not what it was.
         raise VolumeError(f"{path} is damaged ({error}); get the file again") from None
     voxels: Any = image.dataobj
+    stored = np.asarray(voxels.get_unscaled()).reshape(volume.voxels.shape)
+    if stored.dtype.kind in "iu" and max(-int(stored.min()), int(stored.max())) > _LARGEST:
+        raise VolumeError(f"{path} stores whole numbers beyond 2^53, which no reader can scale; convert it first")
     return NiftiFile(
-        stored=np.asarray(voxels.get_unscaled()).reshape(volume.voxels.shape),
+        stored=stored,
         affine=volume.affine,
         slope=float(voxels.slope),
         content=content,

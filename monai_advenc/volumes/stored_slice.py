@@ -120,14 +120,13 @@ class StoredSlice:
         change[~self.free()[0].numpy()] = 0
         if not self.is_whole:
             return self._changed_floats(change, radius, norm_length)
-        moved = self.stored.astype(np.int64) + np.rint(change).astype(np.int64)
-        moved = np.where(change == 0, self.stored, moved.clip(int(low), int(high)))
+        moved = (self.stored.astype(np.int64) + np.rint(change).astype(np.int64)).clip(int(low), int(high))
         if self.reserved is not None:
             first, last = self.reserved
             lost = (moved >= first) & (moved <= last) & self._content
             # Back to the side it came from: shorter than the change that was allowed.
             moved = np.where(lost, np.where(self.stored < first, first - 1, last + 1), moved)
-        return moved.astype(self.stored.dtype)
+        return np.where(change == 0, self.stored, moved.astype(self.stored.dtype))
 
     def _changed_floats(self, change: NDArray[np.float64], radius: float, norm_length: Any) -> NDArray[Any]:
         low, high = self.window

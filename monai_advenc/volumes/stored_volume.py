@@ -39,13 +39,15 @@ class StoredVolume:
         grid: The stored values on the file's own grid; what a mask must lie on.
         plane: Direction of the slices.
         slices: The slices as radiologists read them, in the order of the RAS axis.
-        encode: From changed slices and a derivation (for DICOM) to the files: every slice, changed or not.
+        encode: From changed slices and a derivation to the files: every slice, changed or not.
+        header: A DICOM file of the volume; ``None`` for NIfTI.
     """
 
     grid: Volume
     plane: str
     slices: tuple[StoredSlice, ...]
     encode: Callable[[Changes, Derivation], list[Written]]
+    header: Path | None = None
 
     def slices_of(self, voxels: NDArray[Any]) -> NDArray[Any]:
         """An array on the same grid as ``(N, H, W)``: the slices in the same order."""
@@ -61,7 +63,8 @@ def nifti_slices(file: NiftiFile, plane: str | None = None) -> StoredVolume:
     suffix = ".nii.gz" if file.path.name.lower().endswith(".gz") else ".nii"
 
     def encode(changes: Changes, derivation: Derivation) -> list[Written]:
-        return [(suffix, file.encode(_put_back(grid, plane, changes)))]
+        keep_text = derivation.identity is None or derivation.identity.choice == "keep"
+        return [(suffix, file.encode(_put_back(grid, plane, changes), keep_text=keep_text))]
 
     slices = tuple(
         StoredSlice(oriented[:, :, k], f"slice {k} of {file.path}", rising=file.slope > 0)
@@ -108,7 +111,7 @@ def dicom_slices(frames: tuple[DicomFrame, ...], affine: NDArray[np.float64], pl
                 written[frame] = encode_dicom(derive(dataset, pixels, derivation, frame=frame.index))
         return [(f"/{k:04d}.dcm", written[frames[place]]) for k, place in enumerate(places)]
 
-    return StoredVolume(grid, own, slices, encode)
+    return StoredVolume(grid, own, slices, encode, header=frames[0].path)
 
 
 def _plane_of(affine: NDArray[np.float64]) -> tuple[str, bool]:

@@ -210,6 +210,20 @@ def test_a_folder_of_dicom_images_is_encrypted_as_dicom(
     refused = run(*command, "--out", tmp_path / "named", "--format", "dicom", "--identity", "remove")
     assert refused.exit_code == 2
     assert "names the patient" in refused.stderr
+    ignored = run(*command, "--out", tmp_path / "ignored", "--format", "png16", "--identity", "remove")
+    assert ignored.exit_code == 2
+    assert "no DICOM is written" in ignored.stderr
+
+
+def test_without_identity_cases_have_other_names_in_formats_without_headers_too(
+    patients: Path, key: Path, base: Path, run: Run, tmp_path: Path
+) -> None:
+    command = ("slice-and-encrypt", patients, "--key", key, "--base", base, "--workers", 0, "--size", SIDE)
+    result = run(*command, "--out", tmp_path / "out", "--format", "png16", "--identity", "remove")
+    assert result.exit_code == 0, result.output
+    for path, content in everything_in(tmp_path / "out"):
+        assert b"uendolin" not in content, path
+        assert "uendolin" not in str(path.relative_to(tmp_path / "out"))
 
 
 def test_what_cannot_be_written_as_dicom_is_refused_in_one_line(

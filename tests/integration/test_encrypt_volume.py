@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -207,6 +208,86 @@ def test_without_identity_no_name_of_a_patient_is_left_in_headers_names_or_the_m
     assert "Jane Doe,case-" in names
     assert (tmp_path / "out-private" / "case_names.csv").stat().st_mode & 0o077 == 0
     assert run("verify", tmp_path / "out").exit_code == 0
+    for path, content in everything_in(tmp_path / "out"):
+        assert b"as it was" not in (gzip.decompress(content) if path.suffix == ".gz" else content)
+    # Only the key tells which original belongs to which volume.
+    compare = ("verify", tmp_path / "out", "--originals", hospital.volumes, "--json")
+    assert run(*compare).exit_code == 2
+    checked = run(*compare, "--key", hospital.key)
+    assert checked.exit_code == 0, checked.output
+    assert json.loads(checked.stdout)["compared"] == 4
+
+
+def test_volumes_without_headers_of_dicom_lose_their_names_and_texts_too(
+    hospital: Hospital, run: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(hospital.volumes / "pituitary", tmp_path / "v" / "pituitary")
+    mine = Hospital(tmp_path / "v", hospital.base, hospital.key)
+    assert run(*mine.common(tmp_path / "kept")).exit_code == 0
+    assert (tmp_path / "kept" / "pituitary" / "scaled.nii.gz").is_file()
+    assert run(*mine.common(tmp_path / "out"), "--identity", "remove").exit_code == 0
+    names = {path.name for path in (tmp_path / "out" / "pituitary").iterdir()}
+    assert len(names) == 2
+    assert all(name.startswith("case-") for name in names)
+    # A case that is gone from the originals can still be found, to be withdrawn.
+    shutil.rmtree(tmp_path / "v" / "pituitary" / "scaled")
+    assert run(*mine.common(tmp_path / "out"), "--identity", "remove").exit_code == 2
+    table = (tmp_path / "out-private" / "case_names.csv").read_text()
+    assert table.count("scaled,case-") == 1
+    assert table.count("floats,case-") == 1
+
+
+def test_a_class_that_is_called_after_a_patient_is_refused_where_identity_goes(
+    hospital: Hospital, run: Run, tmp_path: Path
+) -> None:
+    key = EncryptionKey.load(hospital.key)
+    renamed = key.model_copy(update={"classes": ("Doe, Jane", *CLASSES[1:])})
+    renamed.save(tmp_path / "key.json")
+    network = load_checkpoint(hospital.base).network
+    save_checkpoint(tmp_path / "base.pt", network, "resnet_small", list(renamed.classes), 1, 32)
+    shutil.copytree(hospital.volumes / "glioma", tmp_path / "v" / "Doe, Jane")
+    mine = Hospital(tmp_path / "v", tmp_path / "base.pt", tmp_path / "key.json")
+    refused = run(*mine.common(tmp_path / "out"), "--identity", "remove")
+    assert refused.exit_code == 2
+    assert "names the patient" in refused.stderr
+    assert not list((tmp_path / "out").rglob("*.dcm"))
+
+
+def test_two_tumors_of_one_series_are_two_series(hospital: Hospital, run: Run, tmp_path: Path) -> None:
+    case = hospital.volumes / "glioma" / "Jane Doe"
+    rows = [f"{name},{case / 'ct'},{case / 'seg.dcm'},{label}" for name, label in (("a", "glioma"), ("b", "pituitary"))]
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "cases.csv").write_text("\n".join(["case,image,mask,label", *rows, ""]))
+    mine = Hospital(tmp_path / "v", hospital.base, hospital.key)
+    result = run(*mine.common(tmp_path / "out"), "--identity", "keep")
+    assert result.exit_code == 0, result.output
+    headers = [pydicom.dcmread(path) for path in (tmp_path / "out").rglob("*.dcm")]
+    assert len(headers) == len({each.SOPInstanceUID for each in headers}) == 12
+    assert len({each.SeriesInstanceUID for each in headers}) == 2
+
+
+def test_all_slices_need_no_mask_even_where_it_is_empty(hospital: Hospital, run: Run, tmp_path: Path) -> None:
+    shutil.copytree(hospital.volumes / "pituitary" / "scaled", tmp_path / "v" / "pituitary" / "healthy")
+    mask = tmp_path / "v" / "pituitary" / "healthy" / "seg.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.zeros((32, 32, 6), np.uint8), np.diag([-1.0, -1, 2, 1])), mask)
+    mine = Hospital(tmp_path / "v", hospital.base, hospital.key)
+    assert run(*mine.common(tmp_path / "tumor")).exit_code == 2
+    result = run(*mine.common(tmp_path / "all"), "--slices", "all")
+    assert result.exit_code == 0, result.output
+
+
+def test_a_series_that_has_become_shorter_is_encrypted_anew(hospital: Hospital, run: Run, tmp_path: Path) -> None:
+    shutil.copytree(hospital.volumes / "glioma", tmp_path / "v" / "glioma")
+    mine = Hospital(tmp_path / "v", hospital.base, hospital.key)
+    command = (*mine.common(tmp_path / "out"), "--identity", "keep", "--slices", "all")
+    assert run(*command).exit_code == 0
+    (tmp_path / "v" / "glioma" / "Jane Doe" / "ct" / "005.dcm").unlink()
+    refused = run(*command)
+    assert refused.exit_code == 2
+    (tmp_path / "out" / "glioma" / "Jane Doe" / "0000.dcm").unlink()
+    assert run(*command).exit_code == 0
+    assert len(list((tmp_path / "out").rglob("*.dcm"))) == 5
+    assert run("verify", tmp_path / "out", "--originals", tmp_path / "v").exit_code == 0
 
 
 def test_verify_notices_what_was_changed_or_taken_away(

@@ -14,18 +14,21 @@ from hypothesis import strategies as st
 from monai.transforms import LoadImage
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import JPEG2000, JPEG2000Lossless
+from pydicom.uid import HTJ2K, JPEG2000, JPEG2000Lossless
 
 from monai_advenc.errors import ImageError
 from monai_advenc.key import EncryptionKey
 from monai_advenc.perturbation import PerturbationSettings
+from monai_advenc.volumes.cross_section import CrossSection, SliceSettings, cut_cross_section
+from monai_advenc.volumes.dicom_cross_section import encode_cross_section
 from monai_advenc.volumes.dicom_derivation import derive, encode_dicom
 from monai_advenc.volumes.dicom_identity import IDENTITY_CHOICES, IdentityChoice, IdentityRule
 from monai_advenc.volumes.dicom_provenance import Derivation
 from monai_advenc.volumes.dicom_series import DicomSeries, read_dicom_series
 from monai_advenc.volumes.stored_volume import dicom_slices
+from monai_advenc.volumes.volume import Volume
 from tests.volumes.dicom_conformance import broken_meta, broken_values, missing_attributes
-from tests.volumes.dicom_phantom import item, write_enhanced, write_series
+from tests.volumes.dicom_phantom import image_dataset, item, save, write_enhanced, write_series
 from tests.volumes.test_dicom_series import series_options
 
 MUST_CHANGE = {"SOPInstanceUID", "SeriesInstanceUID", "ImageType", "SeriesDescription"}
@@ -209,6 +212,7 @@ def test_changed_pixels_are_written_as_they_are(tmp_path: Path) -> None:
         (lambda d: setattr(d, "LossyImageCompression", "01"), "01"),
         (lambda d: setattr(d.file_meta, "TransferSyntaxUID", JPEG2000), "01"),
         (lambda d: setattr(d.file_meta, "TransferSyntaxUID", JPEG2000Lossless), "00"),
+        (lambda d: setattr(d.file_meta, "TransferSyntaxUID", HTJ2K), "01"),
     ],
 )
 def test_what_was_lossy_stays_said_to_be(change: Callable[[Any], None], expected: str, tmp_path: Path) -> None:
@@ -263,3 +267,120 @@ def test_descriptions_and_image_types_of_any_length_fit(
     assert len(after.SeriesDescription) <= 64
     assert list(after.ImageType) == ["DERIVED", "SECONDARY", *rest]
     assert not broken_values(folder / "out.dcm")
+
+
+def test_other_pixels_of_one_source_are_another_object(tmp_path: Path) -> None:
+    """Two tumors of one slice are two cases, and an archive keeps one object for each UID."""
+    (path,) = write_series(tmp_path, np.arange(64, dtype=np.int16).reshape(1, 8, 8))
+    source = pydicom.dcmread(path)
+    pixels = [source.pixel_array, source.pixel_array, source.pixel_array + 1]
+    first, again, other = (derive(source, each, derivation()).SOPInstanceUID for each in pixels)
+    assert first == again != other
+
+
+def cut_of(series: DicomSeries, plane: str) -> CrossSection:
+    mask = np.zeros(series.volume.voxels.shape, np.int32)
+    mask[6:10, 8, 1] = 1
+    return cut_cross_section(
+        series.volume, Volume(mask, series.volume.affine, "mask"), SliceSettings(plane=plane, size=None)
+    )
+
+
+def test_a_cut_across_slices_of_different_slopes_keeps_the_brightest_values(tmp_path: Path) -> None:
+    """PET: each slice has the slope that its own maximum needs."""
+    values = np.random.default_rng(0).uniform(10, 100, (8, 16, 16))
+    values[1, 6:10, 6:10] = 5000
+    slopes = values.max(axis=(1, 2)) / 32767
+    stored = np.rint(values / slopes[:, None, None]).astype(np.int16)
+
+    def scale(dataset: Dataset, k: int) -> None:
+        dataset.RescaleSlope, dataset.RescaleIntercept = f"{slopes[k]:.9g}", 0
+
+    write_series(tmp_path / "in", stored, change=scale)
+    series = read_dicom_series(tmp_path / "in")
+    (tmp_path / "cut.dcm").write_bytes(encode_cross_section(series, cut_of(series, "coronal")))
+    after = pydicom.dcmread(tmp_path / "cut.dcm")
+    found = after.pixel_array * float(after.RescaleSlope)
+    expected = series.volume.voxels[:, 8, :].T[::-1]
+    assert np.abs(found - expected).max() <= float(after.RescaleSlope) / 2 + 1e-3
+
+
+def test_a_cut_across_slices_that_no_slice_can_store_is_refused_in_one_line(tmp_path: Path) -> None:
+    def scale(dataset: Dataset, k: int) -> None:
+        dataset.RescaleSlope, dataset.RescaleIntercept = 1, 3000 * k
+
+    stored = np.random.default_rng(0).integers(0, 4096, (4, 16, 16)).astype(np.uint16)
+    write_series(tmp_path / "in", stored, bits_stored=12, change=scale)
+    series = read_dicom_series(tmp_path / "in")
+    with pytest.raises(ImageError, match="do not hold those of all slices"):
+        encode_cross_section(series, cut_of(series, "coronal"))
+    assert encode_cross_section(series, cut_of(series, "axial"))
+
+
+def test_of_an_enhanced_object_the_evidence_names_the_series_of_the_archive(tmp_path: Path) -> None:
+    stored = np.random.default_rng(0).integers(0, 4096, (3, 16, 16)).astype(np.int16)
+    path = write_enhanced(tmp_path / "in.dcm", stored)
+    series = read_dicom_series(path)
+    copy = tmp_path / "copy.dcm"
+    copy.write_bytes(encode_cross_section(series, cut_of(series, "axial")))
+    for choice in IDENTITY_CHOICES:
+        rule = IdentityRule(choice, key_of())
+        derived = derive(pydicom.dcmread(copy), pydicom.dcmread(copy).pixel_array, derivation(choice))
+        (study,) = derived.SourceImageEvidenceSequence
+        (referenced,) = study.ReferencedSeriesSequence
+        assert study.StudyInstanceUID == derived.StudyInstanceUID
+        assert referenced.SeriesInstanceUID == rule.uid(series.series_uid)
+        assert referenced.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == rule.uid(
+            series.frames[0].sop_instance_uid
+        )
+
+
+@pytest.mark.parametrize(
+    ("size", "fit", "factor"), [(16, "resize", 2.0), (16, "pad-or-crop", 1.0), (48, "resize", 2 / 3)]
+)
+def test_a_projection_on_another_grid_says_its_new_spacings(size: int, fit: Any, factor: float, tmp_path: Path) -> None:
+    """X-rays have no place, and a spacing on the detector."""
+    stored = np.random.default_rng(0).integers(0, 4096, (32, 32)).astype(np.uint16)
+    dataset = image_dataset(stored, bits_stored=12)
+    dataset.ImagerPixelSpacing, dataset.PixelSpacing = [0.2, 0.3], [0.1, 0.15]
+    dataset.add_new(0x60000010, "US", 32)
+    save(dataset, tmp_path / "in.dcm")
+    series = read_dicom_series(tmp_path / "in.dcm")
+    mask = np.zeros((32, 32, 1), np.int32)
+    mask[10:14, 12:16] = 1
+    choice = SliceSettings(plane="axial", size=size, fit=fit)
+    section = cut_cross_section(series.volume, Volume(mask, series.volume.affine, "mask"), choice)
+    (tmp_path / "out.dcm").write_bytes(encode_cross_section(series, section))
+    after = pydicom.dcmread(tmp_path / "out.dcm")
+    assert np.allclose(after.PixelSpacing, np.array([0.1, 0.15]) * factor)
+    assert np.allclose(after.ImagerPixelSpacing, np.array([0.2, 0.3]) * factor)
+    assert "ImagePositionPatient" not in after
+    assert not [element for element in after if element.tag.group == 0x6000]
+    if fit != "resize":
+        assert np.array_equal(after.pixel_array, stored[8:24, 8:24])
+
+
+def test_files_that_name_no_series_do_not_become_one_series_across_patients(tmp_path: Path) -> None:
+    made = []
+    for patient in ("a", "b"):
+
+        def change(dataset: Dataset, k: int, patient: str = patient) -> None:
+            dataset.PatientID, dataset.SOPInstanceUID = patient, f"1.2.{k + 1}"
+            dataset.SeriesInstanceUID = ""
+
+        for path in write_series(tmp_path / patient, np.arange(128, dtype=np.int16).reshape(2, 8, 8), change=change):
+            source = pydicom.dcmread(path)
+            made.append(derive(source, source.pixel_array, derivation()).SeriesInstanceUID)
+    assert made[0] == made[1] != made[2] == made[3]
+
+
+def test_an_overlay_for_every_frame_is_not_left_with_one_frame(tmp_path: Path) -> None:
+    def change(dataset: Dataset, k: int) -> None:
+        for group, frames in ((0x6000, 3), (0x6002, 1)):
+            dataset.add_new((group, 0x0015), "IS", frames)
+            dataset.add_new((group, 0x3000), "OW", bytes(8 * frames))
+
+    path = write_enhanced(tmp_path / "a.dcm", np.zeros((3, 8, 8), np.int16), change=change)
+    source = pydicom.dcmread(path)
+    derived = derive(source, source.pixel_array[1], derivation(), frame=1)
+    assert {element.tag.group for element in derived if element.tag.group >> 8 == 0x60} == {0x6002}

@@ -18,10 +18,10 @@ from monai_advenc.key import secret_encodings
 from monai_advenc.volumes.dicom_derivation import derive, encode_dicom
 from monai_advenc.volumes.dicom_identity import (
     IdentityRule,
-    names_patient,
     require_identity_choice,
     says_burned_in,
 )
+from monai_advenc.volumes.dicom_traces import names_patient
 from tests.volumes.dicom_conformance import missing_attributes
 from tests.volumes.dicom_phantom import item, write_enhanced, write_series
 from tests.volumes.test_dicom_derivation import derivation, key_of
@@ -52,6 +52,14 @@ def identified(dataset: Dataset) -> None:
     dataset.StudyDescription, dataset.StudyDate, dataset.AccessionNumber = f"MR {NAME}", BIRTH, NUMBER
     dataset.RequestAttributesSequence = [item(RequestedProcedureDescription=NAME, ScheduledProcedureStepID=NUMBER)]
     dataset.ContributingEquipmentSequence = [item(InstitutionName=HOSPITAL, Manufacturer="m")]
+
+
+def all_tags() -> list[tuple[int, ...]]:
+    """The profile's table: two numbers a tag, four for repeating groups."""
+    from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
+
+    table: list[tuple[int, ...]] = dicom_anonymization_database_selector("dicomfields_2026c")["ALL_TAGS"]
+    return table
 
 
 def plant(dataset: Dataset, place: str, keyword: str, value: str) -> None:
@@ -118,9 +126,7 @@ def test_nothing_of_the_identity_is_left_wherever_it_stood(
 
 def test_every_attribute_of_the_profiles_table_loses_its_value(tmp_path: Path) -> None:
     """Each attribute that PS3.15 names, planted alone: what it said is nowhere in the output."""
-    from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
-
-    table = dicom_anonymization_database_selector("dicomfields_2026c")["ALL_TAGS"]
+    table = all_tags()
     values = {
         "DA": "19870611",
         "DT": "19870611101112",
@@ -145,6 +151,31 @@ def test_every_attribute_of_the_profiles_table_loses_its_value(tmp_path: Path) -
     content = written(path, "remove")
     assert len(planted) > 400
     assert not [value for value in {*planted.values()} if value.encode() in content]
+
+
+def test_prose_addresses_and_numbers_that_the_table_does_not_list_go_too(tmp_path: Path) -> None:
+    table = {tag[0] << 16 | tag[1] for tag in all_tags() if len(tag) == 2}
+    prose = {
+        entry[4]: entry[0]
+        for tag, entry in DicomDictionary.items()
+        if entry[0] in ("LT", "ST", "UT", "UR") and tag not in table and tag >> 16 not in (0, 2, 4)
+    }
+    numbers = dict.fromkeys(("PatientBirthDateInAlternativeCalendar", "FillerOrderNumberProcedure", "DeviceID"), "LO")
+    codes = {keyword for keyword in prose if "Coding" in keyword or "Code" in keyword}
+    planted = {keyword: kind for keyword, kind in (prose | numbers).items() if keyword not in codes}
+
+    def change(dataset: Dataset, k: int) -> None:
+        for keyword, kind in planted.items():
+            dataset.add_new(tag_for_keyword(keyword), kind, "PLANTED")
+        dataset.StrainDescription = f"wado?studyUID={dataset.StudyInstanceUID}"
+        dataset.AnatomicRegionSequence = [item(CodeMeaning="Brain", URNCodeValue="urn:brain")]
+
+    (path,) = write_series(tmp_path, STORED, change=change)
+    content = written(path, "remove")
+    assert len(planted) > 100
+    assert b"PLANTED" not in content
+    assert b"wado" not in content
+    assert b"urn:brain" in content
 
 
 def test_a_pseudonym_is_the_same_for_a_patient_under_a_key_and_for_nobody_else(tmp_path: Path) -> None:
@@ -231,3 +262,51 @@ def test_file_names_that_name_the_patient_are_noticed(tmp_path: Path) -> None:
     assert names_patient("scan_ZSCHIRNT_2", dataset)
     assert names_patient("px-4711-99", dataset)
     assert not names_patient("case-17", dataset)
+    # Archives call files after their UIDs, which lead back to the source.
+    assert names_patient(f"MR.{dataset.SOPInstanceUID}", dataset)
+    assert names_patient(f"{dataset.StudyInstanceUID}_1", dataset)
+    dataset.PatientName, dataset.PatientID = "Li^Bo", "17"
+    assert names_patient("Li_1", dataset)
+    assert names_patient("case-17", dataset)
+    assert not names_patient("glioma-171", dataset)
+    # A name that tells nothing, whatever stands in it by chance.
+    dataset.PatientName, dataset.PatientID = "Case^John", "1234"
+    assert not names_patient(IdentityRule("remove", key_of()).case_name("Case 1234"), dataset)
+    assert not names_patient("case-ab1234ffeecc", dataset)
+    assert names_patient("case-1234", dataset)
+    # Words of a hospital's name are common ones.
+    dataset.InstitutionName = "Brain Tumor Center"
+    assert not names_patient("tumor_1", dataset)
+
+
+def test_short_names_go_from_text_as_whole_words_and_leave_innocent_words_alone(tmp_path: Path) -> None:
+    def change(dataset: Dataset, k: int) -> None:
+        dataset.PatientName, dataset.PatientID = "Li^Bo", "77"
+        dataset.OtherPatientIDsSequence = [item(PatientID="ZQ-88")]
+        dataset.WindowCenterWidthExplanation = ["LIVER", "Li, Bo"]
+        dataset.LUTExplanation, dataset.SoftwareVersions = "of zq-88", "177"
+        dataset.ManufacturerModelName = "Bolivar"
+
+    (path,) = write_series(tmp_path, STORED, change=change)
+    (tmp_path / "out").write_bytes(written(path, "remove"))
+    after = pydicom.dcmread(tmp_path / "out")
+    assert not after.WindowCenterWidthExplanation
+    assert not after.LUTExplanation
+    assert (after.SoftwareVersions, after.ManufacturerModelName) == ("177", "Bolivar")
+
+
+def test_a_private_class_stays_what_it_is_and_uids_go_whatever_their_kind(tmp_path: Path) -> None:
+    private = "1.3.12.2.1107.5.9.1"
+
+    def change(dataset: Dataset, k: int) -> None:
+        dataset.SOPClassUID = private
+        dataset.add_new("FrameOfReferenceUID", "LO", "1.2.3.4.5.6")
+        dataset.ReferencedImageSequence = [item(ReferencedSOPClassUID=private, ReferencedSOPInstanceUID="1.2.3")]
+
+    (path,) = write_series(tmp_path, STORED, change=change)
+    content = written(path, "remove")
+    (tmp_path / "out").write_bytes(content)
+    after = pydicom.dcmread(tmp_path / "out")
+    assert after.SOPClassUID == after.file_meta.MediaStorageSOPClassUID == private
+    assert after.ReferencedImageSequence[0].ReferencedSOPClassUID == private
+    assert b"1.2.3.4.5.6" not in content

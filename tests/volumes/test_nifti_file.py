@@ -102,3 +102,44 @@ def test_what_cannot_be_written_back_is_refused_in_one_line(tmp_path: Path) -> N
         with pytest.raises(VolumeError, match="cannot be written back") as error:
             read_nifti_file(tmp_path / name)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+@pytest.mark.parametrize("choice", ["keep", "remove", "pseudonym"])
+@pytest.mark.parametrize("dtype", ["<i2", ">i2"])
+def test_text_and_extensions_go_with_the_identity_and_the_voxels_stay(
+    kind: Any, choice: Any, dtype: str, tmp_path: Path
+) -> None:
+    header = kind.header_class(endianness=dtype[0])
+    image = kind(np.arange(64, dtype=dtype).reshape(4, 4, 4), np.diag([-1.0, 1, 2, 1]), header, dtype=np.dtype(dtype))
+    for name in ("descrip", "aux_file", "intent_name", "db_name"):
+        if name in image.header:
+            image.header[name] = b"Quendolin"
+    image.header.set_slope_inter(0.5, -3)
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"Zschirnt"))
+    path = tmp_path / "a.nii"
+    nibabel.save(image, path)
+    path.write_bytes(path.read_bytes() + b"Zschirnt")
+    ((_, content),) = nifti_slices(read_nifti_file(path)).encode({}, derivation(choice))
+    if choice == "keep":
+        assert content == path.read_bytes()
+        return
+    assert b"Quendolin" not in content
+    assert b"Zschirnt" not in content
+    (tmp_path / "b.nii").write_bytes(content)
+    before, after = (nibabel.load(tmp_path / name) for name in ("a.nii", "b.nii"))  # type: ignore[attr-defined]
+    assert np.array_equal(after.get_fdata(), before.get_fdata())
+    assert np.array_equal(after.affine, before.affine)
+    assert not list(after.header.extensions)
+
+
+def test_whole_numbers_that_no_float_holds_are_refused_in_one_line(tmp_path: Path) -> None:
+    for dtype in (np.int64, np.uint64):
+        stored = np.arange(64, dtype=dtype).reshape(4, 4, 4)
+        path = tmp_path / "a.nii"
+        nibabel.save(nibabel.Nifti1Image(stored, np.eye(4), dtype=dtype), path)
+        assert np.array_equal(read_nifti_file(path).stored, stored)
+        stored[0, 0, 0] = 2**62
+        nibabel.save(nibabel.Nifti1Image(stored, np.eye(4), dtype=dtype), path)
+        with pytest.raises(VolumeError, match="beyond 2\\^53"):
+            read_nifti_file(path)
