@@ -29,8 +29,14 @@ from monai_advenc.cli.identity import (
 from monai_advenc.cli.keygen import draw_key
 from monai_advenc.cli.private_folder import make_private, require_apart
 from monai_advenc.cli.ray_options import Ray, RayAddress, ray_workers
-from monai_advenc.cli.train_base import NETWORK_HELP, choose_device, require_enough_images, train_base_network
-from monai_advenc.errors import DatasetError, SettingsError
+from monai_advenc.cli.train_base import (
+    NETWORK_HELP,
+    choose_device,
+    require_enough_images,
+    require_known_networks,
+    train_base_network,
+)
+from monai_advenc.errors import DatasetError
 
 if TYPE_CHECKING:
     from monai_advenc.datasets.image_folder import ImageFolder
@@ -110,7 +116,7 @@ def slice_and_encrypt(
     output = Output(json)
     private = private or options.private_folder_of(out)
     _check_folders(out, private)
-    _check_network(network)
+    require_known_networks([network] if network else [])
     cases = find_cases(volumes, labels=labels)
     writes_dicom = options.FileFormat.dicom in (file_format or ())
     choice = choose_identity(identity, writes_dicom=writes_dicom)
@@ -202,13 +208,6 @@ def _check_folders(out: Path, private: Path) -> None:
         raise OutputError(f"{out} is not empty and not an unfinished encryption; choose another --out")
     if (private / REPORT_NAME).exists() and not (private / "slices").is_dir():
         raise OutputError(f"{private / REPORT_NAME} is not of an earlier run; move it away or choose another --private")
-
-
-def _check_network(name: str | None) -> None:
-    from monai_advenc.networks import NETWORKS
-
-    if name is not None and name not in NETWORKS:
-        raise SettingsError(f"unknown network {name!r}; choose one of {', '.join(sorted(NETWORKS))}")
 
 
 def _key(
