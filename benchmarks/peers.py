@@ -93,4 +93,4 @@ def run_quietly(attack: Attack, *arguments: object) -> Tensor:
     """Run a peer; what it has to say of its own deprecated parts is not ours to mend."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return attack(*arguments)  # type: ignore[arg-type]
+        return attack(*arguments)  # type: ignore[arg-type]  # Passed through as they came.

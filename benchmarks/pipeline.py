@@ -100,7 +100,7 @@ def measure(network: str, count: int, steps: int) -> tuple[float, dict[str, floa
         profile = cProfile.Profile()
         profile.runcall(encrypt_folder, source, folder / "out", key, base, encryption_options, compute=one_by_one)
     statistics = pstats.Stats(profile)
-    times = {place: entry[3] for place, entry in statistics.stats.items()}  # type: ignore[attr-defined]
+    times = {place: entry[3] for place, entry in statistics.stats.items()}  # type: ignore[attr-defined]  # typeshed lacks it
     seconds = {stage: sum(times[place_of(each)] for each in functions) for stage, functions in STAGES.items()}
     return times[place_of(encrypt_folder)], seconds
 

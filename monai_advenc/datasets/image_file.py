@@ -109,7 +109,7 @@ def _read_pillow(path: Path) -> NDArray[np.generic]:
 
 def _read_nifti(path: Path) -> NDArray[np.generic]:
     try:
-        values = np.asarray(nibabel.load(path).dataobj)  # type: ignore[attr-defined]
+        values = np.asarray(nibabel.load(path).dataobj)  # type: ignore[attr-defined]  # not in nibabel's stubs
     except nibabel.filebasedimages.ImageFileError as error:
         raise ImageError(f"cannot read {path}: {' '.join(str(error).split())[:200]}; replace it") from None
     if values.dtype.names:
