@@ -25,8 +25,12 @@ from monai_advenc.perturbation import target_gradient
 
 Precision = Literal["auto", "fp32", "bf16"]
 
-MIN_GRADIENT_COSINE = 0.99
-"""Below this agreement of bf16 with float32 gradients, on the worst image of a probe, float32 is used."""
+MIN_GRADIENT_COSINE = 0.9
+"""Below this agreement of bf16 with float32 gradients, on the worst image of a probe, float32 is used.
+
+Trained networks come to 0.96 to 0.98 there, and PGD in bf16 then ends at float32's loss (docs/benchmarks.md). Wrong
+arithmetic comes to much less.
+"""
 
 PROBE_IMAGES = 4
 

@@ -6,6 +6,7 @@ import pickle
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from monai_advenc.acceleration import (
     LARGEST_BATCH,
@@ -18,9 +19,12 @@ from monai_advenc.acceleration import (
     prepare,
     versions_per_pass,
 )
+from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.encryption import BATCH_SIZE
 from monai_advenc.errors import NetworkError, SettingsError
+from monai_advenc.networks import get_network
 from monai_advenc.perturbation import PerturbationSettings, perturb
+from monai_advenc.training import TrainingSettings, train
 from tests.conftest import tiny_network
 
 
@@ -68,6 +72,27 @@ def test_auto_takes_bf16_only_where_gradients_agree(network: nn.Module) -> None:
     agree = gradient_cosine(exact, fast, (1, 32, 32)) >= MIN_GRADIENT_COSINE
     chosen = prepare(network, (1, 32, 32)).precision
     assert chosen == ("bf16" if agree and computes_in_bf16(torch.device("cpu")) else "fp32")
+
+
+@pytest.mark.skipif(not computes_in_bf16(torch.device("cpu")), reason="the processor has no bf16 arithmetic")
+def test_a_trained_network_is_perturbed_in_bf16_to_the_loss_of_fp32() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(96) % 3
+    images = 0.5 + 0.1 * torch.randn(96, 1, 32, 32, generator=generator)
+    images[:, :, 10:22, 10:22] += torch.tensor([0.15, -0.15, 0.0])[labels].view(-1, 1, 1, 1)
+    train_set = ImageSet(images.clamp(0, 1), labels, tuple(map(str, range(96))), ("bright", "dark", "none"))
+    untrained = get_network("resnet_small", 3, 1, 32, seed=0)
+    network = train(untrained, train_set, None, TrainingSettings(epochs=4, batch_size=16)).network
+    images, targets = train_set.images[:16], (labels[:16] + 1) % 3
+    settings = PerturbationSettings(radius=0.5, step_size=0.1, steps=10)
+    losses = []
+    for precision in ("fp32", "auto"):
+        prepared = prepare(network, (1, 32, 32), precision=precision)  # type: ignore[arg-type]  # From two literals.
+        perturbed = perturb(prepared, images, targets, settings)
+        losses.append(functional.cross_entropy(network(perturbed), targets).item())
+    assert prepared.precision == "bf16"
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert losses[0] < 0.8 * functional.cross_entropy(network(images), targets).item()
 
 
 def test_auto_falls_back_to_fp32_when_bf16_gradients_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:

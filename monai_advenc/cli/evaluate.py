@@ -115,7 +115,8 @@ def evaluate(
             }
         )
         with progress("training victims", len(jobs)) as advance:
-            for result in train_victims(jobs, workers=options.worker_count(workers), progress=advance):
+            for result in train_victims(jobs, workers=options.worker_count(workers)):
+                advance(1)
                 if result.trained_on == "clean":
                     require_above_chance(result.last["orig"], f"the clean-trained {result.network}")
                 found = measurements_of(result)

@@ -29,7 +29,7 @@ from monai_advenc.errors import OutputError
 from monai_advenc.evaluation.accuracy import measure_accuracy
 from monai_advenc.evaluation.measurement import Measurement, measurements_of
 from monai_advenc.evaluation.sanity import require_above_chance, require_same_images
-from monai_advenc.evaluation.victims import VictimJob, train_victims
+from monai_advenc.evaluation.victims import VictimJob, VictimResult, train_victims
 from monai_advenc.files import write_atomically, write_json
 from monai_advenc.key import EncryptionKey
 from monai_advenc.manifest import Manifest
@@ -89,6 +89,9 @@ def run_demo(out: Path, *, seed: int, recipe: DemoRecipe, workers: int, stage: S
     slices = find_images(private / "slices")
     originals = load_image_set(slices)
     train_set, test_set = originals.split(recipe.test_share, seed)
+    # The clean-trained victims need no key: they learn beside the base network, on the cores that it leaves idle.
+    clean_jobs = _victim_jobs(CLEAN, train_set, {"orig": test_set}, seed, recipe)
+    clean_victims = train_victims(clean_jobs, workers=workers - 1 if workers > 1 else 0)
     with clock.time("base"):
         base = _train_base(train_set, private / "base.pt", seed, recipe, stage)
     base_accuracy = measure_accuracy(base, test_set)
@@ -100,7 +103,10 @@ def run_demo(out: Path, *, seed: int, recipe: DemoRecipe, workers: int, stage: S
             encrypt_folder(slices, folder, key, base, EncryptionOptions(workers=workers), progress=advance)
     encrypted = {arm: load_image_set(find_images(folder)) for arm, folder in folders.items()}
     with clock.time("victims"):
-        measurements = _train_victims(train_set, test_set, encrypted, seed, recipe, workers, stage)
+        jobs = _encrypted_jobs(train_set, test_set, encrypted, seed, recipe)
+        with stage("training victims", len(clean_jobs) + len(jobs)) as advance:
+            measurements = _measure_victims(clean_victims, advance)
+            measurements += _measure_victims(train_victims(jobs, workers=workers), advance)
     manifest = Manifest.load(folders[AUGMENTATION_AWARE])
     summary = summarize_demo(seed, base_accuracy.value, manifest, measurements, clock.seconds)
     write_json(out / "summary.json", summary, overwrite=True)
@@ -173,32 +179,33 @@ def _key(path: Path, seed: int, recipe: DemoRecipe, *, augmentation_aware: bool)
     return EncryptionKey.load(path)
 
 
-def _train_victims(
-    train_set: ImageSet,
-    test_set: ImageSet,
-    encrypted: dict[str, ImageSet],
-    seed: int,
-    recipe: DemoRecipe,
-    workers: int,
-    stage: Stage,
-) -> list[Measurement]:
-    arms = {CLEAN: train_set, **{name: images.with_ids(train_set.ids) for name, images in encrypted.items()}}
+def _encrypted_jobs(
+    train_set: ImageSet, test_set: ImageSet, encrypted: dict[str, ImageSet], seed: int, recipe: DemoRecipe
+) -> list[VictimJob]:
     jobs = []
-    for arm, images in arms.items():
-        tests = {"orig": test_set}
-        if arm != CLEAN:
-            tests["enc"] = encrypted[arm].with_ids(test_set.ids)
-            require_same_images(images, train_set, "training images")
-        for network in recipe.victims:
-            # Another seed than the base's: a recipient does not start from the owner's weights.
-            settings = TrainingSettings(epochs=recipe.victim_epochs, seed=1000 + seed)
-            jobs.append(
-                VictimJob(network=network, trained_on=arm, train_set=images, test_sets=tests, settings=settings)
-            )
+    for arm, images in encrypted.items():
+        train_images, test_images = images.with_ids(train_set.ids), images.with_ids(test_set.ids)
+        require_same_images(train_images, train_set, "training images")
+        jobs += _victim_jobs(arm, train_images, {"orig": test_set, "enc": test_images}, seed, recipe)
+    return jobs
+
+
+def _victim_jobs(
+    arm: str, images: ImageSet, test_sets: dict[str, ImageSet], seed: int, recipe: DemoRecipe
+) -> list[VictimJob]:
+    # Another seed than the base's: a recipient does not start from the owner's weights.
+    settings = TrainingSettings(epochs=recipe.victim_epochs, seed=1000 + seed)
+    return [
+        VictimJob(network=network, trained_on=arm, train_set=images, test_sets=test_sets, settings=settings)
+        for network in recipe.victims
+    ]
+
+
+def _measure_victims(results: Iterator[VictimResult], advance: Callable[[int], None]) -> list[Measurement]:
     measurements: list[Measurement] = []
-    with stage("training victims", len(jobs)) as advance:
-        for result in train_victims(jobs, workers=workers, progress=advance):
-            if result.trained_on == CLEAN:
-                require_above_chance(result.last["orig"], f"the clean-trained {result.network}")
-            measurements += measurements_of(result)
+    for result in results:
+        advance(1)
+        if result.trained_on == CLEAN:
+            require_above_chance(result.last["orig"], f"the clean-trained {result.network}")
+        measurements += measurements_of(result)
     return measurements

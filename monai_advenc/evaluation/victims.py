@@ -9,7 +9,7 @@ images (Enc) is of no use to anyone: encrypting takes the true label. It shows t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -86,27 +86,19 @@ def train_victim(job: VictimJob) -> VictimResult:
     )
 
 
-def train_victims(
-    jobs: Sequence[VictimJob], *, workers: int = 0, progress: Callable[[int], None] = lambda _: None
-) -> Iterator[VictimResult]:
+def train_victims(jobs: Sequence[VictimJob], *, workers: int = 0) -> Iterator[VictimResult]:
     """Train victims, several at a time on a CPU.
 
     Args:
         jobs: What to train.
-        workers: Processes of one thread each; 0 works in this process, as jobs on a GPU always do.
-        progress: Called with 1 after each victim.
+        workers: Processes of one thread each, which start at once; 0 works in this process, as jobs on a GPU always do.
 
-    Yields:
-        Results in the order of the jobs.
+    Returns:
+        Yields results in the order of the jobs.
     """
-    on_gpu = any(torch.device(job.device).type != "cpu" for job in jobs)
-    if on_gpu:
-        results: Iterator[VictimResult] = map(train_victim, jobs)
-    else:
-        results = compute_items(_Jobs(jobs), workers)
-    for result in results:
-        progress(1)
-        yield result
+    if any(torch.device(job.device).type != "cpu" for job in jobs):
+        return map(train_victim, jobs)
+    return compute_items(_Jobs(jobs), workers)
 
 
 class _Jobs(Dataset[VictimResult]):
