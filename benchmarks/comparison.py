@@ -20,7 +20,8 @@ from torch.nn import functional
 from benchmarks.cases import Case
 from benchmarks.peers import PEERS, installed_peers, run_quietly
 from monai_advenc.acceleration import computes_in_bf16, prepare
-from monai_advenc.perturbation import PerturbationSettings, perturb
+from monai_advenc.perturbation import PerturbationSettings
+from monai_advenc.perturbation_stream import perturb_in_batches
 
 STEP_SIZE = 0.1
 """The paper's step, at either radius."""
@@ -48,7 +49,11 @@ def methods_of(case: Case, steps: int, fast_steps: tuple[int, ...]) -> dict[str,
 
 
 def _ours(network: nn.Module, settings: PerturbationSettings) -> Method:
-    return lambda images, targets: perturb(network, images, targets, settings)
+    def run(images: Tensor, targets: Tensor) -> Tensor:
+        part = -(-len(images) // torch.get_num_threads())  # A block is shared among the threads, whole for a peer.
+        return perturb_in_batches(network, images, targets, settings, batch_size=part)
+
+    return run
 
 
 def compare(

@@ -8,13 +8,12 @@ produce the same bytes.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from monai_advenc.combiners import combine
 from monai_advenc.errors import DatasetError
 from monai_advenc.key import EncryptionKey
-from monai_advenc.perturbation import perturb
+from monai_advenc.perturbation_stream import perturb_in_batches
 from monai_advenc.quantization import round_to_grid
 
 BATCH_SIZE = 8
@@ -56,19 +55,15 @@ def perturb_toward_targets(
         for seed in per_image
     ]
     stream = images.repeat_interleave(num_targets, dim=0)
-    stream_regions = None if regions is None else regions.repeat_interleave(num_targets, dim=0)
-    versions = torch.empty_like(stream)
-    for start in range(0, len(stream), batch_size):
-        stop = min(start + batch_size, len(stream))
-        rows = [*range(start, stop), *[stop - 1] * (start + batch_size - stop)]
-        versions[start:stop] = perturb(
-            network,
-            stream[rows],
-            targets.flatten()[rows],
-            key.perturbation,
-            seeds=[seeds[row] for row in rows],
-            regions=None if stream_regions is None else stream_regions[rows],
-        )[: stop - start]
+    versions = perturb_in_batches(
+        network,
+        stream,
+        targets.flatten(),
+        key.perturbation,
+        batch_size=batch_size,
+        seeds=seeds,
+        regions=None if regions is None else regions.repeat_interleave(num_targets, dim=0),
+    )
     return versions.reshape(count, num_targets, *images.shape[1:])
 
 

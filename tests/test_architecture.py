@@ -30,6 +30,7 @@ LAYERS = (
         "key",
         "manifest",
         "perturbation",
+        "perturbation_stream",
         "quantization",
         "regions",
     ),

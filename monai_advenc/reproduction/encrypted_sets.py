@@ -17,7 +17,7 @@ from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.encryption import encrypt_batch
 from monai_advenc.files import write_atomically
 from monai_advenc.key import EncryptionKey
-from monai_advenc.perturbation import perturb
+from monai_advenc.perturbation_stream import perturb_in_batches
 from monai_advenc.quantization import round_to_grid
 from monai_advenc.worker_processes import compute_items
 
@@ -101,15 +101,6 @@ class _Blocks(Dataset[Tensor]):
     def _perturb(self, images: Tensor, targets: Tensor) -> Tensor:
         settings = self.key.perturbation
         seeds = self.key.image_seeds("views 0", images) if settings.augmentation else None
-        parts = [
-            perturb(
-                self.network,
-                images[start : start + self.batch_size],
-                targets[start : start + self.batch_size],
-                settings,
-                seeds=None if seeds is None else seeds[start : start + self.batch_size],
-            )
-            for start in range(0, len(images), self.batch_size)
-        ]
+        perturbed = perturb_in_batches(self.network, images, targets, settings, batch_size=self.batch_size, seeds=seeds)
         radius = settings.at_size(*images.shape[-2:]).radius
-        return round_to_grid(torch.cat(parts), images, levels=LEVELS, radius=radius, norm=settings.norm)
+        return round_to_grid(perturbed, images, levels=LEVELS, radius=radius, norm=settings.norm)
