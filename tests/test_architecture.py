@@ -34,7 +34,7 @@ LAYERS = (
         "quantization",
         "regions",
     ),
-    ("acceleration", "encryption", "frozen_convolution", "networks", "volumes"),
+    ("acceleration", "convolution_fusion", "encryption", "frozen_convolution", "networks", "volumes"),
     ("datasets", "inferer", "training", "transforms"),
     ("attackers", "evaluation", "reader_study"),
     ("distributed", "report", "tracking"),
