@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +11,7 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
+from monai_advenc.cli.effect_table import effects_for_json, say_effects
 from monai_advenc.cli.verify_volumes import verify_and_report_volumes
 from monai_advenc.errors import SettingsError, VerificationError
 
@@ -59,27 +59,26 @@ def verify(
 
     Without --originals the distances are the manifest's own; with them, L2, RMS and PSNR are measured on the files as
     written. With --base and --key the base network is run on the files: an image does its work when the network takes
-    it for one of its secret targets. Of what encrypt-volume wrote, slices that were not to change are compared to
-    the last stored value.
+    it for one of its secret targets. Of what encrypt-volume wrote, the encrypted slices count as images, and the others
+    are compared to the last stored value.
     """
     from monai_advenc.datasets.image_folder import find_images
     from monai_advenc.evaluation.verification import verify_folder
-    from monai_advenc.manifest import Manifest, holds_volumes
+    from monai_advenc.manifest import Manifest, VolumeManifest, holds_volumes
 
     has_volumes = holds_volumes(folder)
-    if key is not None and (originals if has_volumes else base) is None:
-        raise SettingsError(
-            "--key tells which original belongs to which volume; give --originals too"
-            if has_volumes
-            else "--key tells what the base network should see; give --base too"
-        )
+    if key is not None and base is None and not (has_volumes and originals):
+        rest = "; or --originals, for it tells which original belongs to which volume" if has_volumes else ""
+        raise SettingsError(f"--key tells what the base network should see; give --base too{rest}")
     if survival and (base is None or key is None):
         raise SettingsError("--survival asks the base network about secret targets; give --base and --key")
     output = Output(json)
     if has_volumes:
-        if base is not None or survival:
-            raise SettingsError(f"{folder} holds volumes; --base and --survival are for images")
-        verify_and_report_volumes(folder, originals, _load_key(key, insecure_key_permissions), output)
+        if survival:
+            raise SettingsError(f"{folder} holds volumes; --survival is for images")
+        classes = VolumeManifest.load(folder).header.classes
+        secret, network = _load_key(key, insecure_key_permissions), _load_base(base, classes, device)
+        verify_and_report_volumes(folder, originals, network, secret, output)
         return
     manifest = Manifest.load(folder)
     sources = find_images(originals) if originals else None
@@ -150,22 +149,7 @@ def _say(outcome: Verification, output: Output) -> None:
         f"{outcome.compared} compared with their originals"
         + ("." if outcome.budget else ": distances are the manifest's own, give --originals to measure them.")
     )
-    if not outcome.effects:
-        return
-    rows = [
-        (name, effect.images, f"{effect.right:.0%}", _share(effect.taken_for_target), _loss(effect.target_loss))
-        for name, effect in outcome.effects.items()
-    ]
-    columns = ("class", "images", "as itself", "as a target", "target loss")
-    output.table("What the base network takes the files for", columns, rows)
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0%}"
-
-
-def _loss(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    say_effects(outcome.effects, "images", output)
 
 
 def _result(outcome: Verification) -> dict[str, Any]:
@@ -174,5 +158,5 @@ def _result(outcome: Verification) -> dict[str, Any]:
         "compared": outcome.compared,
         "problems": [{"id": each.id, "message": each.message} for each in outcome.problems],
         "budget": (outcome.budget or outcome.manifest.budget).model_dump(),
-        "effect": {name: asdict(effect) for name, effect in outcome.effects.items()},
+        "effect": effects_for_json(outcome.effects),
     }

@@ -9,24 +9,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from monai_advenc.cli.console import Output, progress
+from monai_advenc.cli.effect_table import effects_for_json, say_effects
 from monai_advenc.errors import VerificationError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from monai_advenc.key import EncryptionKey
     from monai_advenc.manifest import VolumeManifest
     from monai_advenc.volumes.cases import Case
 
 
-def verify_and_report_volumes(folder: Path, originals: Path | None, key: EncryptionKey | None, output: Output) -> None:
+def verify_and_report_volumes(
+    folder: Path, originals: Path | None, base: nn.Module | None, key: EncryptionKey | None, output: Output
+) -> None:
     """Check encrypted volumes, compare them with their originals if given, and say what came of it.
 
     Args:
         folder: The data set.
         originals: Folder of the volumes that it was made from.
-        key: Its key, which tells the names that cases have where identity was not kept.
+        base: The base network, which is asked about every encrypted slice.
+        key: Its key, which tells the targets, and the names that cases have where identity was not kept.
         output: Where to say it.
 
     Raises:
+        NetworkError: The base network does not take the slices.
         VerificationError: Something does not hold.
     """
     from monai_advenc.evaluation.volume_verification import verify_volumes
@@ -36,7 +43,7 @@ def verify_and_report_volumes(folder: Path, originals: Path | None, key: Encrypt
     manifest = VolumeManifest.load(folder)
     cases = None if originals is None else _as_named_in(manifest, find_cases(originals).cases, key)
     with progress("verifying", len(manifest.volumes)) as advance:
-        outcome = verify_volumes(folder, originals=cases, progress=advance)
+        outcome = verify_volumes(folder, originals=cases, base=base, key=key, progress=advance)
     volumes, budget = outcome.manifest.volumes, outcome.manifest.budget
     count = sum(len(record.slices) for record in volumes)
     if outcome.problems:
@@ -46,6 +53,7 @@ def verify_and_report_volumes(folder: Path, originals: Path | None, key: Encrypt
         f"{budget.l2.max:.4g}, PSNR {budget.psnr_db.mean:.1f} dB on average, {budget.psnr_db.min:.1f} at least; "
         f"{outcome.compared} volumes compared with their originals."
     )
+    say_effects(outcome.effects, "slices", output)
     output.result(
         {
             "volumes": len(volumes),
@@ -53,6 +61,7 @@ def verify_and_report_volumes(folder: Path, originals: Path | None, key: Encrypt
             "compared": outcome.compared,
             "problems": [{"id": each.id, "message": each.message} for each in outcome.problems],
             "budget": budget.model_dump(),
+            "effect": effects_for_json(outcome.effects),
         }
     )
     if outcome.problems:

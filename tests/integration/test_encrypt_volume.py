@@ -23,7 +23,9 @@ from monai_advenc.cli import app
 from monai_advenc.datasets.encrypted_folder import EncryptedVolumeFolder
 from monai_advenc.datasets.volume_encryption import VolumeEncryption
 from monai_advenc.datasets.volume_options import VolumeOptions
+from monai_advenc.datasets.volume_reading import read_stored_volume
 from monai_advenc.errors import AdvencError
+from monai_advenc.evaluation.effect import effect_on
 from monai_advenc.key import EncryptionKey
 from monai_advenc.manifest import VolumeManifest, VolumeRecord
 from monai_advenc.networks import get_network
@@ -288,6 +290,46 @@ def test_a_series_that_has_become_shorter_is_encrypted_anew(hospital: Hospital, 
     assert run(*command).exit_code == 0
     assert len(list((tmp_path / "out").rglob("*.dcm"))) == 5
     assert run("verify", tmp_path / "out", "--originals", tmp_path / "v").exit_code == 0
+
+
+def test_verify_asks_the_base_network_about_every_encrypted_slice_as_written(
+    hospital: Hospital, encrypted: Path, run: Run
+) -> None:
+    checked = run("verify", encrypted, "--base", hospital.base, "--key", hospital.key, "--json")
+    assert checked.exit_code == 0, checked.output
+    effect = json.loads(checked.stdout)["effect"]
+    assert {name: found["images"] for name, found in effect.items()} == {"glioma": 3, "meningioma": 3, "pituitary": 6}
+    key, network = EncryptionKey.load(hospital.key), load_checkpoint(hospital.base).network
+    for name, case, place in (("glioma", "glioma/Jane Doe/ct", "Jane Doe"), ("meningioma", "meningioma/m/mr.dcm", "m")):
+        original, written = read_stored_volume(hospital.volumes / case), read_stored_volume(encrypted / name / place)
+        label = key.classes.index(name)
+        seen = [
+            (original.slices[k].image(), original.slices[k].on_same_window(written.slices[k].stored)) for k in TUMOR
+        ]
+        losses = [[effect_on(network, image, label, key).target_loss or 0 for image in pair] for pair in seen]
+        before, after = np.mean(losses, axis=0)
+        assert effect[name]["target_loss"] == pytest.approx(after, abs=1e-6)
+        assert after < before
+    require_no_secret(key, "what was printed", checked.output.encode())
+    # Without the key nothing is said of targets; without either, nothing at all.
+    checked = run("verify", encrypted, "--base", hospital.base, "--json")
+    assert {found["target_loss"] for found in json.loads(checked.stdout)["effect"].values()} == {None}
+    assert json.loads(run("verify", encrypted, "--json").stdout)["effect"] == {}
+
+
+def test_verify_of_volumes_refuses_what_does_not_fit(
+    hospital: Hospital, encrypted: Path, run: Run, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.json"
+    EncryptionKey.draw(CLASSES, EncryptionKey.load(hospital.key).perturbation, seed=2).save(other)
+    for arguments, said in (
+        (("--key", hospital.key), "--base"),
+        (("--base", hospital.base, "--key", hospital.key, "--survival"), "--survival is for images"),
+        (("--base", hospital.base, "--key", other), "give the key of that id"),
+    ):
+        refused = run("verify", encrypted, *arguments)
+        assert refused.exit_code == 2
+        assert said in refused.stderr
 
 
 def test_verify_notices_what_was_changed_or_taken_away(
