@@ -12,7 +12,13 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
-from monai_advenc.cli.identity import Identity, IdentityOption, choose_identity, warn_of_burned_in_text
+from monai_advenc.cli.identity import (
+    Identity,
+    IdentityOption,
+    choose_identity,
+    refuse_names_of_patients,
+    warn_of_burned_in_text,
+)
 from monai_advenc.cli.ray_options import Ray, RayAddress, ray_workers
 from monai_advenc.cli.train_base import choose_device
 from monai_advenc.errors import IncompleteError, SettingsError
@@ -141,6 +147,11 @@ def encrypt(
             f"--identity {identity.value} is for DICOM headers, and no DICOM is written: file names stay as they are; "
             "give --format dicom, or rename the files and leave --identity out"
         )
+    refuse_names_of_patients(
+        ((file.id, file.path) for file in folder.files),
+        identity,
+        "rename it, or choose --identity keep to share it under this name",
+    )
     encryption_options = EncryptionOptions(
         formats=tuple(each.value for each in file_format or DEFAULT_FORMATS),
         size=size,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from monai_advenc.cli.console import Output
+from monai_advenc.errors import SettingsError, VolumeError
 
 if TYPE_CHECKING:
     from monai_advenc.key import EncryptionKey
@@ -39,8 +40,8 @@ IdentityOption = Annotated[
         help="Patient and institution in DICOM headers: keep them; remove them (PS3.15 Basic Profile: names, numbers, "
         "dates, descriptions, private groups, all UIDs); or the same with a pseudonym that is stable for each patient "
         "under the key. Where it is not kept, cases get new names too (encrypt keeps file names, and refuses those "
-        "that name the patient). Needed whenever DICOM is written; there is no default. Text burned into the pixels "
-        "stays whichever you choose: look at the images.",
+        "that name the patient). Needed whenever DICOM is written, and where files would be named after a patient; no "
+        "default. Text burned into the pixels stays whichever you choose: look at the images.",
         show_default="must be chosen for DICOM",
     ),
 ]
@@ -95,6 +96,40 @@ def _earlier_names(private: Path) -> dict[str, str]:
 
     table = private / CASE_NAMES
     return {row["name"]: row["case"] for row in read_table(table, ("case", "name"))} if table.is_file() else {}
+
+
+def refuse_names_of_patients(named: Iterable[tuple[str, Path]], identity: Identity | None, way_out: str) -> None:
+    """Raise where nothing was chosen and files in the output would be named after a patient.
+
+    Args:
+        named: Names in the output and the DICOM file, or folder of one series, that each stands for; other files have
+            no header that tells the patient's name.
+        identity: What was chosen.
+        way_out: What to do about it.
+
+    Raises:
+        SettingsError: A name or number of the patient stands in a name.
+    """
+    from monai_advenc.volumes.dicom_file import read_dicom
+    from monai_advenc.volumes.dicom_traces import names_patient
+
+    for name, place in named if identity is None else ():
+        header = _first_dicom(place)
+        if header is None:
+            continue
+        try:
+            dataset = read_dicom(header, pixels=False)
+        except VolumeError:
+            continue  # Said of the case itself when it is read.
+        if names_patient(name, dataset):
+            raise SettingsError(f"{name!r} names the patient of {header}, and would in the output; {way_out}")
+
+
+def _first_dicom(place: Path) -> Path | None:
+    from monai_advenc.volumes.dicom_file import looks_like_dicom
+
+    files = [place] if place.is_file() else sorted(place.rglob("*"))
+    return next((path for path in files if path.is_file() and looks_like_dicom(path)), None)
 
 
 def warn_of_burned_in_text(paths: Iterable[Path], choice: IdentityChoice, output: Output) -> None:

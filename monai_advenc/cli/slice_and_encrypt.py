@@ -24,6 +24,7 @@ from monai_advenc.cli.identity import (
     IdentityOption,
     choose_identity,
     name_without_identity,
+    refuse_names_of_patients,
     warn_of_burned_in_text,
 )
 from monai_advenc.cli.keygen import draw_key
@@ -122,6 +123,11 @@ def slice_and_encrypt(
     choice = choose_identity(identity, writes_dicom=writes_dicom)
     if writes_dicom:
         _require_dicom(cases)
+    refuse_names_of_patients(
+        ((case.id, case.image) for case in cases.cases),
+        identity,
+        "choose --identity remove or pseudonym for other names, or keep",
+    )
     settings = slices.slice_settings(plane, size, fit, tumor_labels, tumor_segment, isotropic_mm)
     if base is None and not (private / "base.pt").exists():
         require_enough_images(cases.class_counts())

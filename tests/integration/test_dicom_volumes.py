@@ -111,6 +111,25 @@ def test_dicom_patients_become_an_encrypted_data_set(
             assert b"Doe" not in content, f"the patient's name is in {path.name}"
 
 
+def test_a_folder_named_after_its_patient_asks_what_is_to_happen_to_names(base: Path, run: Run, tmp_path: Path) -> None:
+    write_segmented_patients(tmp_path / "volumes")
+    (tmp_path / "volumes" / "glioma" / "p1").rename(tmp_path / "volumes" / "glioma" / "jane_doe")
+    options = ("--base", base, "--steps", 2, "--tumor-segment", "tumor", "--size", SIDE, "--workers", 0)
+    command = ("slice-and-encrypt", tmp_path / "volumes", "--out", tmp_path / "out", *options)
+    refused = run(*command)
+    assert refused.exit_code == 2
+    assert refused.stderr.count("error:") == 1
+    assert "--identity remove" in refused.stderr
+    assert not (tmp_path / "out").exists()
+    assert run(*command, "--identity", "remove").exit_code == 0
+    assert not [path for path in (tmp_path / "out").rglob("*") if "jane" in path.name]
+    for path in (tmp_path / "out").rglob("*"):
+        assert path.is_dir() or b"jane_doe" not in path.read_bytes()
+    kept = ("--private", tmp_path / "kept-private", "--identity", "keep")
+    assert run("slice-and-encrypt", tmp_path / "volumes", "--out", tmp_path / "kept", *options, *kept).exit_code == 0
+    assert [path for path in (tmp_path / "kept").rglob("*") if "jane" in path.name]
+
+
 def test_several_segments_must_be_chosen_among(base: Path, run: Run, tmp_path: Path) -> None:
     write_segmented_patients(tmp_path / "volumes")
     refused = run("slice", tmp_path / "volumes", "--out", tmp_path / "slices", "--workers", 0)
