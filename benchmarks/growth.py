@@ -26,6 +26,7 @@ from monai_advenc.networks import get_network
 from monai_advenc.perturbation import FAST_STEPS, PerturbationSettings
 from monai_advenc.training import TrainingSettings, train
 from monai_advenc.volumes.slice_writer import encode_image
+from monai_advenc.worker_processes import one_thread
 
 STEPS = 3
 COMBINERS = {1: "basic", 2: "horizontal-concat", 4: "mixup-and-concat"}
@@ -140,7 +141,12 @@ def _pipeline(folder: Path, source: Path, key: EncryptionKey, base: nn.Module) -
 def _perturbation(images: Tensor, key: EncryptionKey, base: nn.Module, side: int) -> Callable[[], object]:
     network = prepare(base, (1, side, side), precision=_precision())
     labels = torch.arange(len(images)) % len(key.classes)
-    return lambda: encrypt_batch(key, network, images, labels)
+
+    def run() -> None:
+        with one_thread():  # As the pipeline's one process.
+            encrypt_batch(key, network, images, labels)
+
+    return run
 
 
 def measure_training(quick: bool, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:

@@ -23,7 +23,8 @@ channels-last, weights packed once, bf16), and **fewer steps**. The first gives 
 second is another algorithm with another result, and counts only where the loss it ends at is as low.
 
 All methods perturb the same images with the same network, targets, radius and step, in turn, round by round; a round's
-order rotates and its images are new. A ratio is the median over rounds of (seconds of the fastest peer) / (seconds of
+order rotates and its images are new. A peer gets the round's images as one batch, which its threads share; ours gives
+each thread a batch of its own. A ratio is the median over rounds of (seconds of the fastest peer) / (seconds of
 the method); in brackets the smallest and the largest. Losses are computed by the plain network in float64 from the
 images that each method returned."""
 
