@@ -31,7 +31,7 @@ from benchmarks.page import draw_page
 from benchmarks.peers import installed_peers
 from monai_advenc.acceleration import computes_in_bf16
 from monai_advenc.files import write_json
-from monai_advenc.manifest import software_versions
+from monai_advenc.software import software_versions
 
 BATCHES = {"cifar10": 64, "slices": 4}
 FAST_STEPS = (10, 15, 20, 25)

@@ -35,7 +35,8 @@ from monai_advenc.datasets.image_folder import find_images
 from monai_advenc.datasets.phantom import PHANTOM_CLASSES, write_phantoms
 from monai_advenc.key import EncryptionKey
 from monai_advenc.networks import get_network
-from monai_advenc.perturbation import Augmentation, PerturbationSettings
+from monai_advenc.perturbation import PerturbationSettings
+from monai_advenc.random_views import Augmentation
 from monai_advenc.volumes.cases import find_cases
 from monai_advenc.volumes.cross_section import SliceSettings
 from monai_advenc.volumes.slice_folder import slice_cases

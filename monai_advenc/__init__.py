@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from monai_advenc.encryption import encrypt_batch
     from monai_advenc.inferer import EncryptionInferer
     from monai_advenc.key import EncryptionKey
-    from monai_advenc.perturbation import Augmentation, PerturbationSettings, perturb
+    from monai_advenc.perturbation import PerturbationSettings, perturb
+    from monai_advenc.random_views import Augmentation
     from monai_advenc.transforms import (
         AdversarialEncrypt,
         AdversarialEncryptd,

@@ -18,23 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from monai_advenc.errors import ImageError, NetworkError, SettingsError
+from monai_advenc.random_views import Augmentation, RandomViews
 from monai_advenc.settings import Settings
-
-
-class Augmentation(Settings):
-    """Random views through which augmentation-aware steps take their gradients; not part of the paper.
-
-    A perturbation found through shifted and flipped views is one that still says "target class" after the shifts and
-    flips of a victim's training, and transfers better to other networks even without them.
-
-    Attributes:
-        max_shift: Largest circular shift in each direction, as a share of the image's side.
-        flip: Whether half of the views are mirrored left to right.
-    """
-
-    max_shift: float = Field(default=0.05, ge=0, le=0.5)
-    flip: bool = True
-
 
 Schedule = Literal["fixed", "cosine"]
 
@@ -138,48 +123,6 @@ GEOMETRIES: dict[str, Geometry] = {
         length=lambda change: change.flatten(1).abs().amax(dim=1),
     ),
 }
-
-
-class RandomViews:
-    """Shifts and flips drawn once for every image and step, from the image's own seed.
-
-    A view is a permutation of the pixels, so the gradient through it is the view's gradient permuted back.
-    """
-
-    def __init__(self, augmentation: Augmentation, seeds: Sequence[int], steps: int, images: Tensor) -> None:
-        height, width = images.shape[-2:]
-        limits = (round(augmentation.max_shift * height), round(augmentation.max_shift * width))
-        draws = []
-        for seed in seeds:
-            generator = torch.Generator().manual_seed(seed)
-            rows = torch.randint(-limits[0], limits[0] + 1, (steps,), generator=generator)
-            columns = torch.randint(-limits[1], limits[1] + 1, (steps,), generator=generator)
-            flips = torch.randint(2, (steps,), generator=generator) * int(augmentation.flip)
-            draws.append(torch.stack([rows, columns, flips]))
-        self._draws = torch.stack(draws, dim=2).to(images.device)  # (3, steps, N)
-        self._height = torch.arange(height, device=images.device)
-        self._width = torch.arange(width, device=images.device)
-
-    def look(self, images: Tensor, step: int) -> Tensor:
-        """``images`` as seen in this step's view."""
-        rows, columns = self._indices(step)
-        return _take_pixels(images, rows, columns)
-
-    def look_back(self, views: Tensor, step: int) -> Tensor:
-        """The inverse of :meth:`look`."""
-        rows, columns = self._indices(step)
-        return _take_pixels(views, rows.argsort(dim=1), columns.argsort(dim=1))
-
-    def _indices(self, step: int) -> tuple[Tensor, Tensor]:
-        down, right, flip = self._draws[:, step, :, None]
-        rows = (self._height - down) % len(self._height)
-        columns = (self._width - right) % len(self._width)
-        return rows, torch.where(flip.bool(), columns.flip(1), columns)
-
-
-def _take_pixels(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    by_row = images.gather(2, rows[:, None, :, None].expand_as(images))
-    return by_row.gather(3, columns[:, None, None, :].expand_as(images))
 
 
 def target_gradient(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:

@@ -32,10 +32,11 @@ from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.encryption import encrypt_batch
 from monai_advenc.json_lines import append_lines, read_lines
 from monai_advenc.key import EncryptionKey
-from monai_advenc.manifest import software_versions
 from monai_advenc.paper import MRI_RADIUS, MRI_SIDE
-from monai_advenc.perturbation import Augmentation, PerturbationSettings, l2_length, project_l2, target_gradient
+from monai_advenc.perturbation import PerturbationSettings, l2_length, project_l2, target_gradient
 from monai_advenc.quantization import round_to_grid
+from monai_advenc.random_views import Augmentation
+from monai_advenc.software import software_versions
 from monai_advenc.training import load_checkpoint
 
 KEYS = (("basic", False, 16), ("basic", False, 100), ("basic", True, 16), ("horizontal-concat", True, 16))

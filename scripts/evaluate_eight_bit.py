@@ -35,11 +35,12 @@ from monai_advenc.evaluation.victims import VictimJob, train_victim
 from monai_advenc.fidelity import measure_fidelity
 from monai_advenc.json_lines import append_lines, read_lines
 from monai_advenc.key import EncryptionKey
-from monai_advenc.manifest import software_versions
 from monai_advenc.networks import get_network
 from monai_advenc.paper import MRI_RADIUS, MRI_SIDE
-from monai_advenc.perturbation import Augmentation, PerturbationSettings
+from monai_advenc.perturbation import PerturbationSettings
 from monai_advenc.quantization import round_to_grid
+from monai_advenc.random_views import Augmentation
+from monai_advenc.software import software_versions
 from monai_advenc.training import TrainingSettings, load_checkpoint, save_checkpoint, train
 from monai_advenc.volumes.slice_writer import SLICE_FORMATS, encode_image
 

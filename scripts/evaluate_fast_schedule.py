@@ -34,9 +34,10 @@ from monai_advenc.evaluation.accuracy import measure_accuracy
 from monai_advenc.evaluation.sanity import require_above_chance
 from monai_advenc.evaluation.victims import VictimJob, train_victim
 from monai_advenc.key import EncryptionKey
-from monai_advenc.manifest import software_versions
 from monai_advenc.networks import get_network
-from monai_advenc.perturbation import Augmentation, PerturbationSettings
+from monai_advenc.perturbation import PerturbationSettings
+from monai_advenc.random_views import Augmentation
+from monai_advenc.software import software_versions
 from monai_advenc.training import TrainingSettings, train
 
 VICTIM_SEED_OFFSET = 100

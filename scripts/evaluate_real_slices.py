@@ -35,10 +35,11 @@ from monai_advenc.evaluation.sanity import require_above_chance, require_same_im
 from monai_advenc.evaluation.victims import VictimJob, train_victim
 from monai_advenc.fidelity import measure_fidelity
 from monai_advenc.key import EncryptionKey
-from monai_advenc.manifest import software_versions
 from monai_advenc.networks import get_network
-from monai_advenc.perturbation import Augmentation, PerturbationSettings
+from monai_advenc.perturbation import PerturbationSettings
 from monai_advenc.quantization import round_to_grid
+from monai_advenc.random_views import Augmentation
+from monai_advenc.software import software_versions
 from monai_advenc.training import TrainingSettings, train
 from monai_advenc.volumes.slice_writer import encode_image
 from monai_advenc.worker_processes import compute_items

@@ -21,7 +21,7 @@ ROOT = PACKAGE.name
 
 LAYERS = (
     ("errors",),
-    ("files", "json_lines", "label_table", "overlap", "paper", "settings", "worker_processes"),
+    ("files", "json_lines", "label_table", "overlap", "paper", "settings", "software", "worker_processes"),
     (
         "combiners",
         "correspondence",
@@ -32,6 +32,8 @@ LAYERS = (
         "perturbation",
         "perturbation_stream",
         "quantization",
+        "random_views",
+        "records",
         "regions",
     ),
     ("acceleration", "convolution_fusion", "encryption", "frozen_convolution", "networks", "volumes"),

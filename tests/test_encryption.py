@@ -9,7 +9,8 @@ from monai_advenc.combiners import COMBINERS
 from monai_advenc.encryption import combine_versions, encrypt_batch, perturb_toward_targets
 from monai_advenc.errors import DatasetError
 from monai_advenc.key import EncryptionKey
-from monai_advenc.perturbation import Augmentation, PerturbationSettings
+from monai_advenc.perturbation import PerturbationSettings
+from monai_advenc.random_views import Augmentation
 from tests.conftest import tiny_network
 
 

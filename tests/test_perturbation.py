@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from monai_advenc.errors import ImageError, NetworkError, SettingsError
-from monai_advenc.perturbation import Augmentation, PerturbationSettings, RandomViews, perturb
+from monai_advenc.perturbation import PerturbationSettings, perturb
+from monai_advenc.random_views import Augmentation, RandomViews
 from tests.conftest import tiny_network
 
 TARGETS = torch.tensor([1, 2, 3, 4, 0, 2, 3, 4])

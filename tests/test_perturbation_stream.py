@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from monai_advenc.acceleration import prepare
 from monai_advenc.errors import ImageError
-from monai_advenc.perturbation import Augmentation, PerturbationSettings, perturb
+from monai_advenc.perturbation import PerturbationSettings, perturb
 from monai_advenc.perturbation_stream import perturb_in_batches
+from monai_advenc.random_views import Augmentation
 from tests.conftest import tiny_network
 
 SETTINGS = PerturbationSettings(radius=0.5, step_size=0.2, steps=3, augmentation=Augmentation())

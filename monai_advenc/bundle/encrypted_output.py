@@ -26,7 +26,7 @@ from monai_advenc.datasets.encryption_blocks import EncryptionBlocks
 from monai_advenc.datasets.encryption_options import EncryptionOptions, run_header
 from monai_advenc.datasets.image_folder import ImageFolder, find_images
 from monai_advenc.key import EncryptionKey
-from monai_advenc.manifest import ImageRecord
+from monai_advenc.records import ImageRecord
 
 
 class EncryptedOutput:

@@ -35,7 +35,8 @@ def draw_key(
     """Draw a key from a profile and the options that refine it."""
     from monai_advenc.correspondence import ClassCorrespondence
     from monai_advenc.key import EncryptionKey
-    from monai_advenc.perturbation import Augmentation, PerturbationSettings
+    from monai_advenc.perturbation import PerturbationSettings
+    from monai_advenc.random_views import Augmentation
 
     perturbation = PerturbationSettings(
         radius=radius,

@@ -22,7 +22,8 @@ from monai_advenc.datasets.encryption_options import EncryptionOptions, run_head
 from monai_advenc.datasets.image_folder import ImageFile, ImageFolder
 from monai_advenc.errors import AdvencError, DatasetError, OutputError
 from monai_advenc.key import EncryptionKey
-from monai_advenc.manifest import ImageRecord, Manifest
+from monai_advenc.manifest import Manifest
+from monai_advenc.records import ImageRecord
 from monai_advenc.worker_processes import compute_items, one_thread
 
 Compute = Callable[[EncryptionBlocks], Generator[list[Outcome], None, None]]

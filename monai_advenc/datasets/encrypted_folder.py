@@ -26,15 +26,8 @@ from monai_advenc.files import (
     write_atomically,
 )
 from monai_advenc.json_lines import append_lines, each_line
-from monai_advenc.manifest import (
-    MANIFEST_NAME,
-    Budget,
-    ImageRecord,
-    Manifest,
-    RunHeader,
-    VolumeManifest,
-    VolumeRecord,
-)
+from monai_advenc.manifest import MANIFEST_NAME, Budget, Manifest, RunHeader, VolumeManifest
+from monai_advenc.records import ImageRecord, VolumeRecord
 
 JOURNAL_NAME = ".journal.jsonl"
 

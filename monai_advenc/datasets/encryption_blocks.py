@@ -25,9 +25,9 @@ from monai_advenc.errors import AdvencError, ImageError, OutputError
 from monai_advenc.fidelity import SMALLEST_SIDE, measure_fidelity
 from monai_advenc.files import write_atomically
 from monai_advenc.key import EncryptionKey
-from monai_advenc.manifest import FileRecord, ImageRecord
 from monai_advenc.overlap import overlapped
 from monai_advenc.quantization import coarsest_levels
+from monai_advenc.records import FileRecord, ImageRecord
 from monai_advenc.regions import REGIONS
 from monai_advenc.volumes.dicom_identity import IdentityRule, require_identity_choice
 from monai_advenc.volumes.slice_writer import SLICE_FORMATS, encode_image

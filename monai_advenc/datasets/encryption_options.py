@@ -14,8 +14,9 @@ from monai_advenc.acceleration import Precision
 from monai_advenc.encryption import BATCH_SIZE
 from monai_advenc.errors import DatasetError
 from monai_advenc.key import EncryptionKey
-from monai_advenc.manifest import RunHeader, software_versions
+from monai_advenc.manifest import RunHeader
 from monai_advenc.regions import REGIONS
+from monai_advenc.software import software_versions
 from monai_advenc.volumes.dicom_identity import IdentityChoice, require_identity_choice
 from monai_advenc.volumes.slice_writer import SLICE_FORMATS
 

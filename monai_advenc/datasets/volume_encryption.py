@@ -24,8 +24,8 @@ from monai_advenc.errors import AdvencError, DatasetError, ImageError, OutputErr
 from monai_advenc.fidelity import SMALLEST_SIDE, measure_fidelity
 from monai_advenc.files import write_atomically
 from monai_advenc.key import EncryptionKey
-from monai_advenc.manifest import FileRecord, SliceRecord, VolumeRecord
 from monai_advenc.perturbation import GEOMETRIES
+from monai_advenc.records import FileRecord, SliceRecord, VolumeRecord
 from monai_advenc.regions import REGIONS
 from monai_advenc.volumes.cases import Case
 from monai_advenc.volumes.dicom_file import read_dicom

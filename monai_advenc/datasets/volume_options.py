@@ -13,8 +13,9 @@ from monai_advenc.datasets.encryption_options import network_checksum
 from monai_advenc.encryption import BATCH_SIZE
 from monai_advenc.errors import SettingsError
 from monai_advenc.key import EncryptionKey
-from monai_advenc.manifest import RunHeader, software_versions
+from monai_advenc.manifest import RunHeader
 from monai_advenc.regions import REGIONS
+from monai_advenc.software import software_versions
 from monai_advenc.volumes.cross_section import SliceSettings
 from monai_advenc.volumes.dicom_identity import IDENTITY_CHOICES, IdentityChoice
 

@@ -34,7 +34,8 @@ from monai_advenc.files import write_atomically, write_json
 from monai_advenc.key import EncryptionKey
 from monai_advenc.manifest import Manifest
 from monai_advenc.networks import get_network
-from monai_advenc.perturbation import Augmentation, PerturbationSettings
+from monai_advenc.perturbation import PerturbationSettings
+from monai_advenc.random_views import Augmentation
 from monai_advenc.report import encryption_report, examples_of
 from monai_advenc.report.figures import overview
 from monai_advenc.training import TrainingSettings, load_checkpoint, save_checkpoint, train

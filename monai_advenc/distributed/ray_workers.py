@@ -23,7 +23,7 @@ from monai_advenc.datasets.image_folder import ImageFolder
 from monai_advenc.distributed.crew import Crew
 from monai_advenc.distributed.worker import Assignment, EncryptionWorker
 from monai_advenc.errors import MissingExtraError, OutputError, SettingsError
-from monai_advenc.manifest import software_versions
+from monai_advenc.software import software_versions
 from monai_advenc.worker_processes import available_cores
 
 BLOCKS_PER_CALL = {"cpu": 1, "cuda": 16}

@@ -13,7 +13,7 @@ from monai_advenc.datasets.encryption_options import EncryptionOptions, network_
 from monai_advenc.datasets.image_folder import ImageFile, ImageFolder
 from monai_advenc.errors import AdvencError, OutputError
 from monai_advenc.key import EncryptionKey
-from monai_advenc.manifest import software_versions
+from monai_advenc.software import software_versions
 from monai_advenc.training import load_checkpoint
 from monai_advenc.worker_processes import use_one_thread
 

@@ -21,7 +21,8 @@ from monai_advenc.evaluation.effect import Effect, ImageEffect, effect_on, requi
 from monai_advenc.fidelity import measure_fidelity
 from monai_advenc.files import LOCK_NAME, sha256_of
 from monai_advenc.key import EncryptionKey
-from monai_advenc.manifest import MANIFEST_NAME, Budget, ImageRecord, Manifest
+from monai_advenc.manifest import MANIFEST_NAME, Budget, Manifest
+from monai_advenc.records import ImageRecord
 
 TOLERANCE = 1e-4
 """How far a remeasured distance may be from the recorded one, relatively: another processor adds up differently."""

@@ -19,15 +19,8 @@ from monai_advenc.evaluation.verification import TOLERANCE, Problem
 from monai_advenc.fidelity import measure_fidelity
 from monai_advenc.files import LOCK_NAME, sha256_of
 from monai_advenc.key import EncryptionKey
-from monai_advenc.manifest import (
-    MANIFEST_NAME,
-    Budget,
-    FileRecord,
-    RunHeader,
-    SliceRecord,
-    VolumeManifest,
-    VolumeRecord,
-)
+from monai_advenc.manifest import MANIFEST_NAME, Budget, RunHeader, VolumeManifest
+from monai_advenc.records import FileRecord, SliceRecord, VolumeRecord
 from monai_advenc.volumes.cases import Case
 from monai_advenc.volumes.stored_slice import StoredSlice
 from monai_advenc.volumes.stored_volume import StoredVolume

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from monai_advenc.manifest import software_versions
+from monai_advenc.software import software_versions
 
 UNKNOWN = "unknown"
 

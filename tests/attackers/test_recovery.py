@@ -24,7 +24,8 @@ from monai_advenc.attackers.recovery.separable import (
 from monai_advenc.correspondence import ClassCorrespondence
 from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.errors import SettingsError
-from monai_advenc.perturbation import Augmentation, PerturbationSettings
+from monai_advenc.perturbation import PerturbationSettings
+from monai_advenc.random_views import Augmentation
 
 CLASSES = ("a", "b", "c", "d", "e")
 SIDE = 16

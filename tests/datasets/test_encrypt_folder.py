@@ -17,7 +17,8 @@ from monai_advenc.errors import AdvencError, DatasetError, OutputError
 from monai_advenc.evaluation.verification import verify_folder
 from monai_advenc.key import EncryptionKey
 from monai_advenc.manifest import Manifest
-from monai_advenc.perturbation import Augmentation, PerturbationSettings
+from monai_advenc.perturbation import PerturbationSettings
+from monai_advenc.random_views import Augmentation
 from monai_advenc.volumes.slice_writer import encode_image
 from tests.conftest import tiny_network
 

@@ -27,9 +27,10 @@ from monai_advenc.datasets.volume_reading import read_stored_volume
 from monai_advenc.errors import AdvencError
 from monai_advenc.evaluation.effect import effect_on
 from monai_advenc.key import EncryptionKey
-from monai_advenc.manifest import VolumeManifest, VolumeRecord
+from monai_advenc.manifest import VolumeManifest
 from monai_advenc.networks import get_network
 from monai_advenc.perturbation import PerturbationSettings
+from monai_advenc.records import VolumeRecord
 from monai_advenc.training import load_checkpoint, save_checkpoint
 from monai_advenc.volumes.cases import find_cases
 from monai_advenc.volumes.dicom_series import read_dicom_series

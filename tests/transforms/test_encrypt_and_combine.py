@@ -18,7 +18,8 @@ from monai_advenc.encryption import encrypt_batch
 from monai_advenc.errors import DatasetError, SettingsError
 from monai_advenc.inferer import EncryptionInferer
 from monai_advenc.key import EncryptionKey
-from monai_advenc.perturbation import Augmentation, PerturbationSettings
+from monai_advenc.perturbation import PerturbationSettings
+from monai_advenc.random_views import Augmentation
 from monai_advenc.transforms import (
     AdversarialEncrypt,
     AdversarialEncryptd,
