@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 from torch.nn import functional
 
-from monai_advenc.convolution_fusion import fuse_activations
 from monai_advenc.encryption import BATCH_SIZE
 from monai_advenc.errors import NetworkError, SettingsError
 from monai_advenc.frozen_convolution import freeze_convolutions
@@ -48,9 +47,7 @@ class PreparedNetwork(nn.Module):
         super().__init__()
         # torch's annotations know no memory format here.
         network = network.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network: Any = (
-            torch.compile(network, dynamic=False) if compiled else freeze_convolutions(fuse_activations(network))
-        )
+        self.network: Any = torch.compile(network, dynamic=False) if compiled else freeze_convolutions(network)
         self.dtype = dtype
         self.eval()
 

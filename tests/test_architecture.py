@@ -36,7 +36,7 @@ LAYERS = (
         "records",
         "regions",
     ),
-    ("acceleration", "convolution_fusion", "encryption", "frozen_convolution", "networks", "volumes"),
+    ("acceleration", "encryption", "frozen_convolution", "networks", "volumes"),
     ("datasets", "inferer", "training", "transforms"),
     ("attackers", "evaluation", "reader_study"),
     ("distributed", "report", "tracking"),

@@ -131,4 +131,4 @@ def test_only_convolutions_that_are_plain_and_gain_are_replaced() -> None:
     before = dict(network.items())
     freeze_convolutions(network)
     replaced = {name: type(module) for name, module in network.items() if module is not before[name]}
-    assert replaced == {"large": FrozenConvolution, "stem": BlockConvolution, "wide": FrozenConvolution}
+    assert replaced == {"large": FrozenConvolution, "stem": BlockConvolution}
