@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 MOST_CHANNELS_FOR_BLOCKS = 16
@@ -94,6 +95,7 @@ class _InputGradientOnly(torch.autograd.Function):
         return result
 
     @staticmethod
+    @once_differentiable
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         return context.back(gradients[0]), None, None
 
@@ -121,13 +123,14 @@ class PackedConvolution(nn.Module):
             return functional.conv2d(features, self.weight, self.bias, padding=self.padding)
         features = features.contiguous(memory_format=torch.channels_last)
         wanted = (features.shape, features.dtype)
-        if self._packed is None or self._packed[0] != wanted:
+        kept = self._packed  # Once: another thread may replace it in between.
+        if kept is None or kept[0] != wanted:
             packed = torch.ops.mkldnn._reorder_convolution_weight(
                 self.weight, self.padding, (1, 1), (1, 1), 1, list(features.shape)
             )
-            self._packed = (wanted, packed)
+            kept = self._packed = (wanted, packed)
         result: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            features, self._packed[1], self.bias, self.padding, (1, 1), (1, 1), 1, "none", [], ""
+            features, kept[1], self.bias, self.padding, (1, 1), (1, 1), 1, "none", [], ""
         )
         return result
 

@@ -153,7 +153,8 @@ def perturb(
     clamped to [0, 1]. The start is the original itself, as in the paper.
 
     Args:
-        network: Maps images ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``; in evaluation mode.
+        network: Maps images ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``; in evaluation mode. Autocast has no effect
+            here; :func:`monai_advenc.acceleration.prepare` computes in bf16.
         images: Original images ``(N, C, H, W)``, float32 in [0, 1].
         targets: Target classes ``(N,)``, int64.
         settings: Radius, steps and norm; a ``reference_side`` is applied to the size of ``images``.
@@ -169,7 +170,7 @@ def perturb(
         ImageError: ``images`` hold NaN or values outside [0, 1].
         SettingsError: Shapes, seeds or targets do not fit ``images``.
     """
-    _check_inputs(network, images, targets, settings, seeds, regions)
+    check_inputs(network, images, targets, settings, seeds, regions)
     settings = settings.at_size(*images.shape[-2:])
     geometry = GEOMETRIES[settings.norm]
     views = (
@@ -178,7 +179,8 @@ def perturb(
         else None
     )
     inside = torch.ones((), dtype=torch.bool, device=images.device) if regions is None else regions.bool()
-    with torch.inference_mode(False), torch.no_grad():
+    # The caller's modes belong to the caller's thread, and must not decide about pixels.
+    with torch.inference_mode(False), torch.no_grad(), torch.autocast(images.device.type, enabled=False):
         original = images.detach().clone()
         perturbed = original.clone()
         for step in range(settings.steps):
@@ -195,7 +197,7 @@ def perturb(
     return perturbed
 
 
-def _check_inputs(
+def check_inputs(
     network: nn.Module,
     images: Tensor,
     targets: Tensor,
@@ -203,6 +205,7 @@ def _check_inputs(
     seeds: Sequence[int] | None,
     regions: Tensor | None,
 ) -> None:
+    """Raise what :func:`perturb` says that it raises, before it begins."""
     if network.training:
         raise NetworkError("the network is in training mode, where images in a batch influence each other; call eval()")
     if images.ndim != 4 or images.dtype != torch.float32:
@@ -210,9 +213,13 @@ def _check_inputs(
     require_pixels(images)
     if targets.shape != images.shape[:1]:
         raise SettingsError(f"expected one target for each of {len(images)} images, got {tuple(targets.shape)}")
-    if settings.augmentation is not None and (seeds is None or len(seeds) != len(images)):
+    if settings.augmentation is not None and seeds is None:
         raise SettingsError(f"augmentation-aware steps need one seed for each of the {len(images)} images")
-    if regions is not None and (regions.ndim != 4 or regions.shape[-2:] != images.shape[-2:]):
+    if seeds is not None and len(seeds) != len(images):
+        raise SettingsError(f"expected one seed for each of the {len(images)} images, got {len(seeds)}")
+    if regions is not None and (
+        regions.ndim != 4 or regions.shape[-2:] != images.shape[-2:] or len(regions) != len(images)
+    ):
         raise SettingsError(f"expected regions (N, 1, H, W) on the images' grid, got {tuple(regions.shape)}")
 
 

@@ -8,13 +8,21 @@ while there is a batch for every core, the result does not depend on how many co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from monai_advenc.perturbation import PerturbationSettings, perturb
+from monai_advenc.errors import SettingsError
+from monai_advenc.perturbation import PerturbationSettings, check_inputs, perturb
+
+MOST_BATCHES_AT_A_TIME = 8
+"""Each needs memory of its own; with more cores than that, several share a batch."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def perturb_in_batches(
@@ -30,7 +38,8 @@ def perturb_in_batches(
     """:func:`monai_advenc.perturbation.perturb` for any number of images.
 
     Args:
-        network: In evaluation mode (see :func:`monai_advenc.acceleration.prepare`).
+        network: In evaluation mode. Several threads use it at once if it says that it is ``stateless``, as networks
+            from :func:`monai_advenc.acceleration.prepare` do where their graph is known.
         images: ``(N, C, H, W)``, float32 in [0, 1].
         targets: Target classes ``(N,)``, int64.
         settings: Radius, steps and norm.
@@ -45,30 +54,41 @@ def perturb_in_batches(
     Raises:
         ImageError, NetworkError, SettingsError: As :func:`monai_advenc.perturbation.perturb`.
     """
+    check_inputs(network, images, targets, settings, seeds, regions)
+    if batch_size < 1:
+        raise SettingsError(f"expected batches of at least one image, got {batch_size}")
 
     def perturb_rows(rows: range) -> Tensor:
         padded = [*rows, *[rows[-1]] * (batch_size - len(rows))]
-        return perturb(
-            network,
-            images[padded],
-            targets[padded],
-            settings,
-            seeds=None if seeds is None else [seeds[row] for row in padded],
-            regions=None if regions is None else regions[padded],
-        )[: len(rows)]
+        # Where a caller is in inference mode, what is taken out there could not serve for gradients.
+        with torch.inference_mode(False):
+            return perturb(
+                network,
+                images[padded],
+                targets[padded],
+                settings,
+                seeds=None if seeds is None else [seeds[row] for row in padded],
+                regions=None if regions is None else regions[padded],
+            )[: len(rows)]
 
     batches = [range(start, min(start + batch_size, len(images))) for start in range(0, len(images), batch_size)]
-    cores = torch.get_num_threads() if images.device.type == "cpu" else 1
-    at_a_time = min(cores, len(batches))
-    if at_a_time < 2:
-        parts = [perturb_rows(rows) for rows in batches]
-    else:
-        threads_each = cores // at_a_time
-        pool = ThreadPoolExecutor(at_a_time, initializer=torch.set_num_threads, initargs=(threads_each,))
-        try:
-            parts = list(pool.map(perturb_rows, batches))
-        finally:
-            # What is running goes on to its end, as a thread cannot be stopped; what waits does not begin.
-            pool.shutdown(cancel_futures=True)
-            torch.set_num_threads(cores)  # PyTorch gives threads to come what any thread asked for last.
+    shared = images.device.type == "cpu" and getattr(network, "stateless", False)
+    parts = _map_on_threads(perturb_rows, batches) if shared else [perturb_rows(rows) for rows in batches]
     return torch.cat(parts) if parts else images.clone()
+
+
+def _map_on_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Results in order; each thread has its share of PyTorch's threads."""
+    cores = torch.get_num_threads()
+    at_a_time = min(cores, len(items), MOST_BATCHES_AT_A_TIME)
+    if at_a_time < 2:
+        return [function(item) for item in items]
+    pool = ThreadPoolExecutor(at_a_time, initializer=torch.set_num_threads, initargs=(cores // at_a_time,))
+    try:
+        results = list(pool.map(function, items))
+        pool.shutdown()
+        return results
+    finally:
+        # A thread cannot be stopped: after Ctrl-C those that run go on to the end of their batch, but nobody waits.
+        pool.shutdown(wait=False, cancel_futures=True)
+        torch.set_num_threads(cores)  # PyTorch gives threads to come what any thread asked for last.

@@ -24,15 +24,14 @@ Item = TypeVar("Item")
 
 
 def compute_items(items: Dataset[Item], workers: int) -> Iterator[Item]:
-    """Yield every item of a data set.
+    """Yield every item of a data set, computed when it is taken.
 
     Args:
         items: Its ``__getitem__`` does the work; it must return failures as values, not raise them.
-        workers: Processes, which start at once and work ahead of what is taken; 0 computes each item when it is taken,
-            in this process, with one thread as well.
+        workers: Processes; 0 computes in this process, with one thread as well.
 
-    Returns:
-        Yields the items in order, whoever computed them.
+    Yields:
+        The items in order, whoever computed them.
 
     Raises:
         OutputError: A worker was killed.
@@ -46,12 +45,8 @@ def compute_items(items: Dataset[Item], workers: int) -> Iterator[Item]:
             items, batch_size=None, num_workers=min(workers, count), worker_init_fn=use_one_thread
         )
         computed = iter(loader)
-    return _taken(computed, in_this_process=loader.num_workers == 0)
-
-
-def _taken(computed: Iterator[Item], *, in_this_process: bool) -> Iterator[Item]:
     try:
-        with one_thread() if in_this_process else nullcontext():
+        with nullcontext() if loader.num_workers else one_thread():
             yield from computed
     except RuntimeError as error:
         # An exception that a worker raised says "Caught ... in DataLoader worker process" instead.

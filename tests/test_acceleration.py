@@ -95,6 +95,15 @@ def test_a_trained_network_is_perturbed_in_bf16_to_the_loss_of_fp32() -> None:
     assert losses[0] < 0.8 * functional.cross_entropy(network(images), targets).item()
 
 
+@pytest.mark.parametrize(("cosine", "precision"), [(0.96, "bf16"), (0.94, "fp32")])
+def test_what_trained_networks_come_to_is_enough_for_bf16(
+    network: nn.Module, monkeypatch: pytest.MonkeyPatch, cosine: float, precision: str
+) -> None:
+    monkeypatch.setattr("monai_advenc.acceleration.computes_in_bf16", lambda device: True)
+    monkeypatch.setattr("monai_advenc.acceleration.gradient_cosine", lambda *_: cosine)
+    assert prepare(network, (1, 32, 32)).precision == precision
+
+
 def test_auto_falls_back_to_fp32_when_bf16_gradients_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     class Cancelling(nn.Module):
         """Subtracts two nearly equal large numbers: bf16 loses everything."""

@@ -91,6 +91,15 @@ def test_what_was_computed_before_never_changes_a_result() -> None:
 
 
 @needs_packing
+def test_a_gradient_of_a_gradient_is_refused_not_wrong() -> None:
+    features = randn(2, 16, 8, 8).requires_grad_(True)
+    output = FrozenConvolution(convolution(16, 16, 3, padding=1))(features)
+    (gradient,) = torch.autograd.grad(output.square().sum(), features, create_graph=True)
+    with pytest.raises(RuntimeError):
+        torch.autograd.grad(gradient.square().sum(), features)
+
+
+@needs_packing
 def test_copies_and_pickles_compute_the_same_after_use() -> None:
     used = FrozenConvolution(convolution(16, 16, 3, padding=1))
     features = randn(2, 16, 8, 8)

@@ -9,13 +9,13 @@ equal radius and equal number of steps.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import nn
 from torch.utils.data import Dataset
 
 from monai_advenc.datasets.encrypt_folder import encrypt_folder
@@ -29,7 +29,7 @@ from monai_advenc.errors import OutputError
 from monai_advenc.evaluation.accuracy import measure_accuracy
 from monai_advenc.evaluation.measurement import Measurement, measurements_of
 from monai_advenc.evaluation.sanity import require_above_chance, require_same_images
-from monai_advenc.evaluation.victims import VictimJob, VictimResult, train_victims
+from monai_advenc.evaluation.victims import VictimJob, VictimResult, train_victim, train_victims
 from monai_advenc.files import write_atomically, write_json
 from monai_advenc.key import EncryptionKey
 from monai_advenc.manifest import Manifest
@@ -38,11 +38,11 @@ from monai_advenc.perturbation import PerturbationSettings
 from monai_advenc.random_views import Augmentation
 from monai_advenc.report import encryption_report, examples_of
 from monai_advenc.report.figures import overview
-from monai_advenc.training import TrainingSettings, load_checkpoint, save_checkpoint, train
+from monai_advenc.training import TrainingResult, TrainingSettings, load_checkpoint, save_checkpoint, train
 from monai_advenc.volumes.cases import find_cases
 from monai_advenc.volumes.cross_section import SliceSettings
 from monai_advenc.volumes.slice_folder import slice_cases
-from monai_advenc.worker_processes import compute_items, one_thread
+from monai_advenc.worker_processes import compute_items
 
 Stage = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Opens a progress bar: from a description and a total to a context that yields the function to advance it."""
@@ -90,11 +90,10 @@ def run_demo(out: Path, *, seed: int, recipe: DemoRecipe, workers: int, stage: S
     slices = find_images(private / "slices")
     originals = load_image_set(slices)
     train_set, test_set = originals.split(recipe.test_share, seed)
-    # The clean-trained victims need no key: they learn beside the base network, on the cores that it leaves idle.
     clean_jobs = _victim_jobs(CLEAN, train_set, {"orig": test_set}, seed, recipe)
-    clean_victims = train_victims(clean_jobs, workers=workers - 1 if workers > 1 else 0)
-    with clock.time("base"):
-        base = _train_base(train_set, private / "base.pt", seed, recipe, stage)
+    with clock.time("base"), stage("training base and clean victims", 1 + len(clean_jobs)) as advance:
+        clean_victims = _train_base_and(clean_jobs, train_set, private / "base.pt", seed, recipe, workers, advance)
+    base = load_checkpoint(private / "base.pt").network
     base_accuracy = measure_accuracy(base, test_set)
     require_above_chance(base_accuracy, "the base network")
     folders = {PAPER: out / "shared-paper", AUGMENTATION_AWARE: out / "shared"}
@@ -105,9 +104,11 @@ def run_demo(out: Path, *, seed: int, recipe: DemoRecipe, workers: int, stage: S
     encrypted = {arm: load_image_set(find_images(folder)) for arm, folder in folders.items()}
     with clock.time("victims"):
         jobs = _encrypted_jobs(train_set, test_set, encrypted, seed, recipe)
-        with stage("training victims", len(clean_jobs) + len(jobs)) as advance:
-            measurements = _measure_victims(clean_victims, advance)
-            measurements += _measure_victims(train_victims(jobs, workers=workers), advance)
+        with stage("training victims", len(jobs)) as advance:
+            measurements = _measure_victims(clean_victims)
+            for result in train_victims(jobs, workers=workers):
+                measurements += _measure_victims([result])
+                advance(1)
     manifest = Manifest.load(folders[AUGMENTATION_AWARE])
     summary = summarize_demo(seed, base_accuracy.value, manifest, measurements, clock.seconds)
     write_json(out / "summary.json", summary, overwrite=True)
@@ -155,16 +156,44 @@ class _Phantoms(Dataset[int]):
         return 1
 
 
-def _train_base(train_set: ImageSet, path: Path, seed: int, recipe: DemoRecipe, stage: Stage) -> nn.Module:
+class _Trainings(Dataset["TrainingResult | VictimResult"]):
+    """The base network and the clean-trained victims, each trained when it is taken: none needs another."""
+
+    def __init__(self, trainings: Sequence[Callable[[], TrainingResult | VictimResult]]) -> None:
+        self.trainings = trainings
+
+    def __len__(self) -> int:
+        return len(self.trainings)
+
+    def __getitem__(self, index: int) -> TrainingResult | VictimResult:
+        return self.trainings[index]()
+
+
+def _train_base_and(
+    victims: Sequence[VictimJob],
+    train_set: ImageSet,
+    path: Path,
+    seed: int,
+    recipe: DemoRecipe,
+    workers: int,
+    advance: Callable[[int], None],
+) -> list[VictimResult]:
+    """Train the base network, unless it is there, and beside it the victims, which are returned."""
+    trainings: list[Callable[[], TrainingResult | VictimResult]] = [partial(train_victim, job) for job in victims]
     if not path.exists():
         network = get_network(recipe.base, len(train_set.classes), 1, recipe.size, seed=seed)
-        with stage(f"training {recipe.base}", recipe.base_epochs) as advance:
-            # The last epoch: the test set must not choose. One thread: the same weights on any number of cores.
-            settings = TrainingSettings(epochs=recipe.base_epochs, seed=seed)
-            with one_thread():
-                result = train(network, train_set, None, settings, progress=lambda _: advance(1))
-        save_checkpoint(path, result.network, recipe.base, train_set.classes, 1, recipe.size)
-    return load_checkpoint(path).network
+        # The last epoch: the test set must not choose.
+        settings = TrainingSettings(epochs=recipe.base_epochs, seed=seed)
+        # Second, as of two workers the first takes the first and the third.
+        trainings.insert(1, partial(train, network, train_set, None, settings))
+    trained: list[VictimResult] = []
+    for result in compute_items(_Trainings(trainings), workers):
+        if isinstance(result, VictimResult):
+            trained.append(result)
+        else:
+            save_checkpoint(path, result.network, recipe.base, train_set.classes, 1, recipe.size)
+        advance(1)
+    return trained
 
 
 def _key(path: Path, seed: int, recipe: DemoRecipe, *, augmentation_aware: bool) -> EncryptionKey:
@@ -202,11 +231,8 @@ def _victim_jobs(
     ]
 
 
-def _measure_victims(results: Iterator[VictimResult], advance: Callable[[int], None]) -> list[Measurement]:
-    measurements: list[Measurement] = []
+def _measure_victims(results: Sequence[VictimResult]) -> list[Measurement]:
     for result in results:
-        advance(1)
         if result.trained_on == CLEAN:
             require_above_chance(result.last["orig"], f"the clean-trained {result.network}")
-        measurements += measurements_of(result)
-    return measurements
+    return [measurement for result in results for measurement in measurements_of(result)]

@@ -91,7 +91,7 @@ def train_victims(jobs: Sequence[VictimJob], *, workers: int = 0) -> Iterator[Vi
 
     Args:
         jobs: What to train.
-        workers: Processes of one thread each, which start at once; 0 works in this process, as jobs on a GPU always do.
+        workers: Processes of one thread each; 0 works in this process, as jobs on a GPU always do.
 
     Returns:
         Yields results in the order of the jobs.
