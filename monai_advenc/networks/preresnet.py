@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from monai_advenc.networks.stages import residual_stages
 from monai_advenc.networks.stem import stem
 
 
@@ -49,13 +50,7 @@ class PreResNet(nn.Sequential):
     def __init__(
         self, num_classes: int, in_channels: int, image_size: int, *, width: int, blocks: Sequence[int]
     ) -> None:
-        stages: list[nn.Module] = []
-        channels = width
-        for stage, count in enumerate(blocks):
-            for block in range(count):
-                stride = 2 if stage > 0 and block == 0 else 1
-                stages.append(PreactivationBlock(channels, width * 2**stage, stride))
-                channels = width * 2**stage
+        stages, channels = residual_stages(PreactivationBlock, width, blocks)
         super().__init__(
             stem(in_channels, width, image_size),
             *stages,

@@ -11,6 +11,7 @@ from monai.networks.nets.resnet import resnet18 as monai_resnet18
 from monai.networks.nets.resnet import resnet50 as monai_resnet50
 from torch import Tensor, nn
 
+from monai_advenc.networks.stages import residual_stages
 from monai_advenc.networks.stem import stem
 
 LARGEST_CIFAR_STEM_SIDE = 64
@@ -98,13 +99,7 @@ class ResNet(nn.Sequential):
     def __init__(
         self, num_classes: int, in_channels: int, image_size: int, *, width: int, blocks: Sequence[int]
     ) -> None:
-        stages: list[nn.Module] = []
-        channels = width
-        for stage, count in enumerate(blocks):
-            for block in range(count):
-                stride = 2 if stage > 0 and block == 0 else 1
-                stages.append(ResidualBlock(channels, width * 2**stage, stride))
-                channels = width * 2**stage
+        stages, channels = residual_stages(ResidualBlock, width, blocks)
         super().__init__(
             stem(in_channels, width, image_size),
             nn.BatchNorm2d(width),
