@@ -28,7 +28,7 @@ COSINE_END = 0.01
 
 
 FAST_STEPS = 15
-"""Steps of the fast schedule: a cosine that starts with twice the radius (docs/benchmarks.md)."""
+"""Steps of the fast schedule: a cosine that starts with twice the radius."""
 
 
 class PerturbationSettings(Settings):
@@ -40,7 +40,7 @@ class PerturbationSettings(Settings):
         step_size: Length of each normalized step; of the first, in a cosine schedule.
         steps: Number of steps; the paper takes 100.
         schedule: ``"fixed"``: all steps have one length (the paper). ``"cosine"``: they shrink along a half cosine to a
-            hundredth (ours); from twice the radius, 15 steps end where 100 of the paper's do.
+            hundredth (ours); from twice the radius, 15 steps are meant to end where 100 of the paper's do.
         reference_side: Side in pixels of the square image for which ``radius`` and ``step_size`` are meant. An image
             of another size gets both scaled by its side, so that the root mean square of the change stays the same.
             ``None``: the same radius at every size. L2 only.

@@ -54,6 +54,14 @@ def test_the_page_is_drawn_from_the_stored_numbers_alone(numbers: Path, tmp_path
     assert "the numbers mean nothing" in page.read_text()
 
 
+def test_what_is_not_measured_yet_is_named_and_left_out(numbers: Path, tmp_path: Path) -> None:
+    content = json.loads(numbers.read_text())
+    (tmp_path / "numbers.json").write_text(json.dumps({key: content[key] for key in content if key != "growth"}))
+    drawn = draw_page(tmp_path / "numbers.json", tmp_path / "benchmarks.md")
+    assert {path.name for path in drawn} == {"benchmarks.md", "benchmarks-cifar10.svg", "benchmarks-slices.svg"}
+    assert "Not measured yet: growth." in (tmp_path / "benchmarks.md").read_text()
+
+
 def test_every_method_is_measured_in_every_round(numbers: Path) -> None:
     content = json.loads(numbers.read_text())
     for comparison in (content["cifar10"], content["slices"]):
