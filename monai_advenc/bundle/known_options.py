@@ -131,7 +131,7 @@ def _arguments(parser: ConfigParser, identity: str, component: Config) -> list[s
     resolved: Any = ConfigComponent(config=component, id=identity, locator=parser.locator)
     found = locate(resolved.resolve_module_name())
     try:
-        parameters = inspect.signature(found).parameters.values()  # type: ignore[arg-type]  # else it raises
+        parameters = inspect.signature(found).parameters.values()  # type: ignore[arg-type]  # TypeError if no callable
     except (TypeError, ValueError):
         return None
     takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)

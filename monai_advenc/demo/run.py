@@ -27,7 +27,7 @@ from monai_advenc.demo.page import ARM_NAMES, PHANTOM_NOTE, REAL_NOTE, facts_of,
 from monai_advenc.demo.recipe import AUGMENTATION_AWARE, CLEAN, PAPER, DemoRecipe
 from monai_advenc.errors import OutputError
 from monai_advenc.evaluation.accuracy import measure_accuracy
-from monai_advenc.evaluation.measurement import Measurement, measurements_of
+from monai_advenc.evaluation.measurement import measurements_of
 from monai_advenc.evaluation.sanity import require_above_chance, require_same_images
 from monai_advenc.evaluation.victims import VictimJob, VictimResult, train_victim, train_victims
 from monai_advenc.files import write_atomically, write_json
@@ -105,9 +105,9 @@ def run_demo(out: Path, *, seed: int, recipe: DemoRecipe, workers: int, stage: S
     with clock.time("victims"):
         jobs = _encrypted_jobs(train_set, test_set, encrypted, seed, recipe)
         with stage("training victims", len(jobs)) as advance:
-            measurements = _measure_victims(clean_victims)
+            measurements = [each for result in clean_victims for each in measurements_of(result)]
             for result in train_victims(jobs, workers=workers):
-                measurements += _measure_victims([result])
+                measurements += measurements_of(result)
                 advance(1)
     manifest = Manifest.load(folders[AUGMENTATION_AWARE])
     summary = summarize_demo(seed, base_accuracy.value, manifest, measurements, clock.seconds)
@@ -189,6 +189,7 @@ def _train_base_and(
     trained: list[VictimResult] = []
     for result in compute_items(_Trainings(trainings), workers):
         if isinstance(result, VictimResult):
+            require_above_chance(result.last["orig"], f"the clean-trained {result.network}")
             trained.append(result)
         else:
             save_checkpoint(path, result.network, recipe.base, train_set.classes, 1, recipe.size)
@@ -229,10 +230,3 @@ def _victim_jobs(
         VictimJob(network=network, trained_on=arm, train_set=images, test_sets=test_sets, settings=settings)
         for network in recipe.victims
     ]
-
-
-def _measure_victims(results: Sequence[VictimResult]) -> list[Measurement]:
-    for result in results:
-        if result.trained_on == CLEAN:
-            require_above_chance(result.last["orig"], f"the clean-trained {result.network}")
-    return [measurement for result in results for measurement in measurements_of(result)]
