@@ -165,7 +165,12 @@ def budget_histogram(values: Sequence[float], label: str, limit: float | None = 
     figure, axes = _figure(width=3.6, height=2.1)
     numbers: NDArray[np.float64] = np.asarray(values, dtype=float)
     spread = max(float(np.ptp(numbers)), 1e-3 * max(abs(float(numbers.mean())), 1e-6))
-    axes.hist(numbers, bins=24, range=(numbers.mean() - spread, numbers.mean() + spread), color=SERIES_COLORS[0])
+    # The limit is an edge: what stands left of its line is within it.
+    width, edge = spread / 12, float(numbers.mean()) if limit is None else limit
+    last = np.ceil((numbers.max() - edge) / width)
+    first = min(np.floor((numbers.min() - edge) / width), last - 1)
+    axes.hist(numbers, bins=(edge + width * np.arange(first, last + 1)).tolist(), color=SERIES_COLORS[0])
+    axes.set_xlim(float(numbers.mean()) - spread, float(numbers.mean()) + spread)
     if limit is not None:
         axes.axvline(limit, color=SERIES_COLORS[1], linewidth=1.2, label=f"limit {limit:.4g}")
         # Not where it fits best: looking for that place warns when it takes long, as on a busy machine.
