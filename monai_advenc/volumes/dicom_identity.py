@@ -177,7 +177,8 @@ class IdentityRule:
         elif action == "Z" or (element.VR in _PROSE and not action and element.keyword not in _CODES):
             element.value = Sequence() if element.VR == "SQ" else None
         elif element.VR in _FREE_TEXT and holds_trace(words, str(element.value)):
-            element.value = None
+            # Not emptied: a code needs its meaning, and each window its explanation.
+            element.value = [_DUMMY_TEXT] * element.VM if element.VM > 1 else _DUMMY_TEXT
         if element.VR == "SQ":
             for item in element.value:
                 self._clean(item, actions, words)

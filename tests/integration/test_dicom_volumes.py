@@ -108,7 +108,7 @@ def test_dicom_patients_become_an_encrypted_data_set(
         if path.is_file() and volumes not in path.parents:
             content = path.read_bytes()
             content = gzip.decompress(content) if path.suffix == ".gz" else content
-            assert b"Doe" not in content, f"the patient's name is in {path.name}"
+            assert b"Zschirnt" not in content, f"the patient's name is in {path.name}"
 
 
 def test_a_folder_named_after_its_patient_asks_what_is_to_happen_to_names(base: Path, run: Run, tmp_path: Path) -> None:

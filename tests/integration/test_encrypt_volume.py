@@ -78,8 +78,8 @@ def write_nifti(folder: Path, dtype: str, slope: float | None) -> None:
 def hospital(tmp_path_factory: pytest.TempPathFactory) -> Hospital:
     root = tmp_path_factory.mktemp("hospital")
     volumes = root / "volumes"
-    paths = write_series(volumes / "glioma" / "Jane Doe" / "ct", head(0), series="g", rescale=(1, -1000))
-    write_seg(volumes / "glioma" / "Jane Doe" / "seg.dcm", paths, {"Tumor": tumor()})
+    paths = write_series(volumes / "glioma" / "Jane Zschirnt" / "ct", head(0), series="g", rescale=(1, -1000))
+    write_seg(volumes / "glioma" / "Jane Zschirnt" / "seg.dcm", paths, {"Tumor": tumor()})
     enhanced = write_enhanced(volumes / "meningioma" / "m" / "mr.dcm", head(1), series="m", order=[3, 1, 0, 2, 5, 4])
     mask = read_dicom_series(enhanced)
     nibabel.save(
@@ -107,7 +107,7 @@ def test_the_slices_with_tumor_change_within_the_ball_and_nothing_else_does(
     hospital: Hospital, encrypted: Path, run: Run
 ) -> None:
     manifest = VolumeManifest.load(encrypted)
-    assert [record.id for record in manifest.volumes] == ["Jane Doe", "m", "floats", "scaled"]
+    assert [record.id for record in manifest.volumes] == ["Jane Zschirnt", "m", "floats", "scaled"]
     for record in manifest.volumes:
         assert tuple(each.index for each in record.slices) == TUMOR
         assert record.left_alone == 3
@@ -117,7 +117,7 @@ def test_the_slices_with_tumor_change_within_the_ball_and_nothing_else_does(
     assert json.loads(checked.stdout)["compared"] == 4
 
 
-@pytest.mark.parametrize(("case", "folder"), [("Jane Doe", "glioma"), ("m", "meningioma")])
+@pytest.mark.parametrize(("case", "folder"), [("Jane Zschirnt", "glioma"), ("m", "meningioma")])
 def test_a_series_is_complete_and_lies_where_it_lay(
     hospital: Hospital, encrypted: Path, case: str, folder: str
 ) -> None:
@@ -135,7 +135,7 @@ def test_a_series_is_complete_and_lies_where_it_lay(
     files = [pydicom.dcmread(path, stop_before_pixels=True) for path in (encrypted / folder / case).iterdir()]
     assert len({each.SOPInstanceUID for each in files}) == 6
     assert len({each.SeriesInstanceUID for each in files}) == 1
-    assert {str(each.PatientName) for each in files} == {"Doe^Jane"}
+    assert {str(each.PatientName) for each in files} == {"Zschirnt^Jane"}
 
 
 @pytest.mark.parametrize("case", ["scaled", "floats"])
@@ -174,8 +174,8 @@ def test_one_region_alone_may_change(hospital: Hospital, run: Run, tmp_path: Pat
         *("--workers", 0, "--identity", "keep", "--region", "mask"),
     )
     assert result.exit_code == 0, result.output
-    before = read_dicom_series(tmp_path / "v" / "glioma" / "Jane Doe" / "ct").volume.voxels
-    after = read_dicom_series(tmp_path / "out" / "glioma" / "Jane Doe").volume.voxels
+    before = read_dicom_series(tmp_path / "v" / "glioma" / "Jane Zschirnt" / "ct").volume.voxels
+    after = read_dicom_series(tmp_path / "out" / "glioma" / "Jane Zschirnt").volume.voxels
     assert (after != before).any()
     assert not (after != before)[tumor().transpose(2, 1, 0) == 0].any()
 
@@ -204,11 +204,10 @@ def test_without_identity_no_name_of_a_patient_is_left_in_headers_names_or_the_m
     for path, content in [*everything_in(tmp_path / "out"), *everything_in(tmp_path / "out-private")]:
         require_no_secret(key, str(path), content)
     for path, content in everything_in(tmp_path / "out"):
-        assert b"Doe" not in content, path
-        assert b"Jane" not in content, path
-        assert "Doe" not in str(path.relative_to(tmp_path / "out"))
+        assert b"Zschirnt" not in content, path
+        assert "Zschirnt" not in str(path.relative_to(tmp_path / "out"))
     names = (tmp_path / "out-private" / "case_names.csv").read_text()
-    assert "Jane Doe,case-" in names
+    assert "Jane Zschirnt,case-" in names
     assert (tmp_path / "out-private" / "case_names.csv").stat().st_mode & 0o077 == 0
     assert run("verify", tmp_path / "out").exit_code == 0
     for path, content in everything_in(tmp_path / "out"):
@@ -244,11 +243,11 @@ def test_a_class_that_is_called_after_a_patient_is_refused_where_identity_goes(
     hospital: Hospital, run: Run, tmp_path: Path
 ) -> None:
     key = EncryptionKey.load(hospital.key)
-    renamed = key.model_copy(update={"classes": ("Doe, Jane", *CLASSES[1:])})
+    renamed = key.model_copy(update={"classes": ("Zschirnt, Jane", *CLASSES[1:])})
     renamed.save(tmp_path / "key.json")
     network = load_checkpoint(hospital.base).network
     save_checkpoint(tmp_path / "base.pt", network, "resnet_small", list(renamed.classes), 1, 32)
-    shutil.copytree(hospital.volumes / "glioma", tmp_path / "v" / "Doe, Jane")
+    shutil.copytree(hospital.volumes / "glioma", tmp_path / "v" / "Zschirnt, Jane")
     mine = Hospital(tmp_path / "v", tmp_path / "base.pt", tmp_path / "key.json")
     refused = run(*mine.common(tmp_path / "out"), "--identity", "remove")
     assert refused.exit_code == 2
@@ -257,7 +256,7 @@ def test_a_class_that_is_called_after_a_patient_is_refused_where_identity_goes(
 
 
 def test_two_tumors_of_one_series_are_two_series(hospital: Hospital, run: Run, tmp_path: Path) -> None:
-    case = hospital.volumes / "glioma" / "Jane Doe"
+    case = hospital.volumes / "glioma" / "Jane Zschirnt"
     rows = [f"{name},{case / 'ct'},{case / 'seg.dcm'},{label}" for name, label in (("a", "glioma"), ("b", "pituitary"))]
     (tmp_path / "v").mkdir()
     (tmp_path / "v" / "cases.csv").write_text("\n".join(["case,image,mask,label", *rows, ""]))
@@ -284,10 +283,10 @@ def test_a_series_that_has_become_shorter_is_encrypted_anew(hospital: Hospital, 
     mine = Hospital(tmp_path / "v", hospital.base, hospital.key)
     command = (*mine.common(tmp_path / "out"), "--identity", "keep", "--slices", "all")
     assert run(*command).exit_code == 0
-    (tmp_path / "v" / "glioma" / "Jane Doe" / "ct" / "005.dcm").unlink()
+    (tmp_path / "v" / "glioma" / "Jane Zschirnt" / "ct" / "005.dcm").unlink()
     refused = run(*command)
     assert refused.exit_code == 2
-    (tmp_path / "out" / "glioma" / "Jane Doe" / "0000.dcm").unlink()
+    (tmp_path / "out" / "glioma" / "Jane Zschirnt" / "0000.dcm").unlink()
     assert run(*command).exit_code == 0
     assert len(list((tmp_path / "out").rglob("*.dcm"))) == 5
     assert run("verify", tmp_path / "out", "--originals", tmp_path / "v").exit_code == 0
@@ -301,7 +300,10 @@ def test_verify_asks_the_base_network_about_every_encrypted_slice_as_written(
     effect = json.loads(checked.stdout)["effect"]
     assert {name: found["images"] for name, found in effect.items()} == {"glioma": 3, "meningioma": 3, "pituitary": 6}
     key, network = EncryptionKey.load(hospital.key), load_checkpoint(hospital.base).network
-    for name, case, place in (("glioma", "glioma/Jane Doe/ct", "Jane Doe"), ("meningioma", "meningioma/m/mr.dcm", "m")):
+    for name, case, place in (
+        ("glioma", "glioma/Jane Zschirnt/ct", "Jane Zschirnt"),
+        ("meningioma", "meningioma/m/mr.dcm", "m"),
+    ):
         original, written = read_stored_volume(hospital.volumes / case), read_stored_volume(encrypted / name / place)
         label = key.classes.index(name)
         seen = [
@@ -337,14 +339,14 @@ def test_verify_notices_what_was_changed_or_taken_away(
     hospital: Hospital, encrypted: Path, run: Run, tmp_path: Path
 ) -> None:
     shutil.copytree(encrypted, tmp_path / "out")
-    first = tmp_path / "out" / "glioma" / "Jane Doe" / "0000.dcm"
+    first = tmp_path / "out" / "glioma" / "Jane Zschirnt" / "0000.dcm"
     first.write_bytes(first.read_bytes()[:-2] + b"\1\1")
     (tmp_path / "out" / "pituitary" / "scaled.nii.gz").unlink()
     (tmp_path / "out" / "stranger.txt").write_text("x")
     checked = run("verify", tmp_path / "out", "--json")
     assert checked.exit_code == 2
     problems = {each["id"]: each["message"] for each in json.loads(checked.stdout.splitlines()[0])["problems"]}
-    assert set(problems) == {"Jane Doe", "scaled", "stranger.txt"}
+    assert set(problems) == {"Jane Zschirnt", "scaled", "stranger.txt"}
 
 
 def test_an_original_that_has_changed_since_is_noticed(hospital: Hospital, run: Run, tmp_path: Path) -> None:
@@ -355,7 +357,7 @@ def test_an_original_that_has_changed_since_is_noticed(hospital: Hospital, run: 
     assert again.exit_code == 0, again.output
     other = run(*mine.common(tmp_path / "out"), "--identity", "remove")
     assert other.exit_code == 2
-    write_series(tmp_path / "v" / "glioma" / "Jane Doe" / "ct", head(9), series="g", rescale=(1, -1000))
+    write_series(tmp_path / "v" / "glioma" / "Jane Zschirnt" / "ct", head(9), series="g", rescale=(1, -1000))
     refused = run(*mine.common(tmp_path / "out"), "--identity", "keep")
     assert refused.exit_code == 2
     assert "has changed since it was encrypted" in refused.stderr
@@ -417,7 +419,7 @@ def test_damaged_volumes_end_in_success_or_in_one_line_and_nothing_half_written(
     made: dict[str, VolumeRecord] = {}
     messages: list[str] = []
     for number in range(count):
-        source = hospital.volumes / dice.choice(["glioma/Jane Doe", "meningioma/m", "pituitary/scaled"])
+        source = hospital.volumes / dice.choice(["glioma/Jane Zschirnt", "meningioma/m", "pituitary/scaled"])
         root = tmp_path / str(number)
         shutil.copytree(source, root / source.parent.name / f"c{number}")
         damage(root, dice)

@@ -50,7 +50,7 @@ def image_dataset(
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
     dataset.SOPClassUID = CTImageStorage if stored.ndim == 2 else EnhancedCTImageStorage
-    dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate, dataset.PatientSex = "Doe^Jane", "1", "", "F"
+    dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate, dataset.PatientSex = "Zschirnt^Jane", "1", "", "F"
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = uid("study", series), uid(series)
     dataset.StudyID, dataset.StudyDate, dataset.StudyTime, dataset.AccessionNumber = "1", "20200101", "120000", ""
     dataset.ReferringPhysicianName, dataset.SeriesNumber, dataset.InstanceNumber = "", 1, 1
