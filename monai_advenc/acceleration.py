@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A network made ready for PGD: a frozen evaluation copy, batch norm folded, channels-last, weights packed, bf16.
+"""A network made ready for PGD: a frozen evaluation copy, batch norm folded, channels-last, fast convolutions, bf16.
 
 Perturbing an image costs one forward and one backward pass a step and nothing else, so this is where the time goes.
 The caller's network is never touched. Pixels, steps and projections stay float32; only the network's own arithmetic

@@ -3,8 +3,9 @@
 """Convolutions whose weights never change, faster forward and backward on a CPU.
 
 Perturbing asks for the gradient of pixels alone, and for the same weights hundreds of times. So what depends on the
-weights only - the order in memory that the processor's convolution wants, the mirrored weights of the backward pass -
-is made once instead of in every step. All of it gives what :class:`torch.nn.Conv2d` gives, up to rounding.
+weights only - the order in memory that the processor's convolution wants, the mirrored weights of the backward pass,
+their transforms where Winograd's way is faster - is made once instead of in every step. All of it gives what
+:class:`torch.nn.Conv2d` gives, up to rounding.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from monai_advenc.winograd_convolution import WinogradConvolution
+
 MOST_CHANNELS_FOR_BLOCKS = 16
 """A strided first convolution is rewritten on blocks of pixels where a block has at most so many values."""
 
 FEWEST_PACKED_WEIGHTS = 100_000
-"""Below this size of a kernel, reordering its weights costs less than what it takes to remember them."""
+"""Below this size of a kernel (105 channels, if it is 3x3), neither ordered weights nor Winograd's tiles gain time."""
 
 
 def freeze_convolutions(network: nn.Module) -> nn.Module:
@@ -68,6 +71,8 @@ def packing_works() -> bool:
 class FrozenConvolution(nn.Module):
     """A convolution of stride 1 by fixed weights, whose gradient goes to the input alone.
 
+    A 3x3 kernel in float32 is computed Winograd's way, forward and backward.
+
     Args:
         convolution: With fewer rows and columns of padding than its kernel has.
     """
@@ -78,8 +83,10 @@ class FrozenConvolution(nn.Module):
         # The gradient of a convolution is the convolution of the gradient with the mirrored weights.
         mirrored = weight.transpose(0, 1).flip(2, 3)
         back = tuple(size - 1 - each for size, each in zip(weight.shape[2:], padding, strict=True))
-        self.ahead = PackedConvolution(weight, convolution.bias, padding)
-        self.back = PackedConvolution(mirrored, None, back)
+        winograd = weight.shape[2:] == (3, 3) and weight.dtype == torch.float32
+        kind = WinogradConvolution if winograd else PackedConvolution
+        self.ahead = kind(weight, convolution.bias, padding)
+        self.back = kind(mirrored, None, back)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map ``(N, C, H, W)`` to ``(N, O, H', W')``."""
