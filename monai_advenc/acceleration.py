@@ -19,9 +19,9 @@ from torch.fx import GraphModule
 from torch.fx.experimental.optimization import fuse
 from torch.nn import functional
 
+from monai_advenc.convolutions.frozen import freeze_convolutions
 from monai_advenc.encryption import BATCH_SIZE
 from monai_advenc.errors import NetworkError, SettingsError
-from monai_advenc.frozen_convolution import freeze_convolutions
 from monai_advenc.perturbation import target_gradient
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -96,8 +96,8 @@ def prepare(
     folded = fold_batch_norm(network)
     if precision == "bf16":
         return PreparedNetwork(folded, torch.bfloat16, compiled=compiled)
+    _require_fit(folded, image_shape)
     exact = PreparedNetwork(copy.deepcopy(folded), torch.float32, compiled=compiled)
-    _require_fit(exact, image_shape)
     if precision == "fp32" or not computes_in_bf16(_device_of(network)):
         return exact
     fast = PreparedNetwork(folded, torch.bfloat16, compiled=compiled)
@@ -193,7 +193,7 @@ def gradient_cosine(one: nn.Module, other: nn.Module, image_shape: tuple[int, in
 
 
 @torch.no_grad()
-def _require_fit(network: PreparedNetwork, image_shape: tuple[int, int, int]) -> None:
+def _require_fit(network: nn.Module, image_shape: tuple[int, int, int]) -> None:
     try:
         network(torch.zeros(1, *image_shape, device=_device_of(network)))
     except RuntimeError as error:

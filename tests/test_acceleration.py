@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import Literal
 
 import pytest
 import torch
@@ -44,6 +45,24 @@ def test_the_callers_network_is_never_touched(network: nn.Module, images: Tensor
     assert all(torch.equal(values, weights[name]) for name, values in network.state_dict().items())
     assert not prepared.training
     assert not any(parameter.requires_grad for parameter in prepared.parameters())
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_pixels_that_cannot_reach_the_result_stay_as_they_are(norm: Literal["l2", "linf"]) -> None:
+    class Cropped(nn.Sequential):
+        def forward(self, images: Tensor) -> Tensor:
+            features: Tensor = super().forward(images)
+            return features[:, :, :29, :29].mean(dim=(2, 3))
+
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 128, 3, padding=1), nn.ReLU(), nn.Conv2d(128, 128, 3, padding=1), nn.ReLU()]
+    network = Cropped(*layers, nn.Conv2d(128, 3, 1)).eval()
+    images = torch.rand(2, 1, 32, 32)
+    regions = torch.zeros(2, 1, 32, 32)
+    regions[..., 31] = 1
+    prepared = prepare(network, (1, 32, 32), precision="fp32")
+    settings = PerturbationSettings(radius=0.5, step_size=0.1, steps=3, norm=norm)
+    assert torch.equal(perturb(prepared, images, torch.tensor([0, 1]), settings, regions=regions), images)
 
 
 def test_a_network_that_cannot_be_traced_is_used_unfolded(images: Tensor) -> None:

@@ -36,7 +36,7 @@ LAYERS = (
         "records",
         "regions",
     ),
-    ("acceleration", "encryption", "frozen_convolution", "networks", "volumes", "winograd_convolution"),
+    ("acceleration", "convolutions", "encryption", "networks", "volumes"),
     ("datasets", "inferer", "training", "transforms"),
     ("attackers", "evaluation", "reader_study"),
     ("distributed", "report", "tracking"),

@@ -5,19 +5,33 @@
 A filter of three taps on six inputs is a product of polynomials, known from its values at six points: four outputs
 take six multiplications instead of twelve, and a tile of 4x4 outputs 36 instead of 144 (Lavin and Gray 2016, "Fast
 Algorithms for Convolutional Neural Networks", CVPR, section 4). The weights' values at the points are computed once, as
-the weights never change; the tiles are worked on in parts that stay in the processor's cache.
+the weights never change; the tiles are worked on in parts of a size that suits the processor's cache.
 
-The result is the convolution's up to rounding, of which there is some eight times as much as in the direct sum: less
-than 1e-4 of the output's standard deviation in float32. bf16 has too few digits for it.
+The result is the convolution's up to rounding, of which there is about ten times as much as in the direct sum, relative
+to the largest input of a tile. On features as networks have them that is some 1e-4 of an output's standard deviation;
+bf16 has too few digits for it. Where a kernel sees nothing but zeros, the result is zero, to the last bit: a gradient
+of nothing but rounding would be taken for a direction.
 """
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from monai_advenc.convolutions.packed import PackedConvolution
+
+FEWEST_CHANNELS = 64
+"""With fewer inputs or outputs, transforming them takes longer than what is saved."""
+
+FEWEST_TILES = 8
+"""Fewer tiles do not pay for reading four times as many weights."""
+
+FEWEST_OUTPUTS_OF_A_TILE = 10
+"""Where fewer of a tile's 16 outputs are needed on average, as for features of 5x5, the direct sum is as fast."""
 
 TILE = 4
 """Outputs of one tile along a side."""
@@ -28,7 +42,7 @@ SIDE = TILE + 2
 POINTS = SIDE**2
 
 TILES_AT_A_TIME = 128
-"""So many tiles, or the next fewer that divide the work evenly, are transformed, multiplied and transformed back."""
+"""At most so many tiles, unless one row has more, are transformed, multiplied and transformed back together."""
 
 _OF_INPUT = (
     (4, 0, -5, 0, 1, 0),
@@ -56,8 +70,25 @@ _CONSTANT = SIDE + 1
 """The point (1, 1): what is added there is added to every output of the tile."""
 
 
+_PACKING = Lock()
+"""Of several threads that need the same weights in the same moment, one computes them."""
+
+
+def winograd_gains(weight: Tensor) -> bool:
+    """Whether a kernel ``(O, C, H, W)`` is one that Winograd's way is faster for, on this processor."""
+    vectors = torch.backends.cpu.get_cpu_capability().startswith("AVX")
+    return (
+        vectors
+        and weight.dtype == torch.float32
+        and weight.shape[2:] == (3, 3)
+        and min(weight.shape[:2]) >= FEWEST_CHANNELS
+    )
+
+
 class WinogradConvolution(nn.Module):
-    """A 3x3 convolution of stride 1 by fixed weights, fast for float32 on a CPU; nothing is recorded for a gradient.
+    """A 3x3 convolution of stride 1 by fixed weights; nothing is recorded for a gradient.
+
+    What is not float32 on a CPU, or has too few tiles to gain, is convolved directly. That depends on the shape alone.
 
     Args:
         weight: ``(O, C, 3, 3)``, float32.
@@ -65,32 +96,39 @@ class WinogradConvolution(nn.Module):
         padding: Rows and columns of zeros on each side.
     """
 
-    weight: Tensor
-    bias: Tensor | None
     of_input: Tensor
     of_output: Tensor
 
     def __init__(self, weight: Tensor, bias: Tensor | None, padding: tuple[int, ...]) -> None:
         super().__init__()
-        self.register_buffer("weight", weight.contiguous())
-        self.register_buffer("bias", None if bias is None else bias.detach())
-        self.register_buffer("of_input", _on_tiles(_OF_INPUT).float(), persistent=False)
-        self.register_buffer("of_output", _on_tiles(_OF_OUTPUT).float(), persistent=False)
+        self.direct = PackedConvolution(weight, bias, padding)
+        self.register_buffer("of_input", _on_tiles(_OF_INPUT), persistent=False)
+        self.register_buffer("of_output", _on_tiles(_OF_OUTPUT), persistent=False)
         self.padding = padding
         self._packed: tuple[int, Tensor, Tensor | None] | None = None
 
+    @torch.no_grad()
     def forward(self, features: Tensor) -> Tensor:
         """Map ``(N, C, H, W)`` to ``(N, O, H', W')``, channels-last."""
         count, channels, *sides = features.shape
         height, width = (side + 2 * pad - 2 for side, pad in zip(sides, self.padding, strict=True))
-        fits = channels == self.weight.shape[1] and min(height, width) > 0
-        if features.device.type != "cpu" or features.dtype != torch.float32 or not fits:
-            return functional.conv2d(features, self.weight, self.bias, padding=self.padding)
+        fits = features.device.type == "cpu" and features.dtype == torch.float32
+        if not fits or channels != self.direct.weight.shape[1] or not _enough_tiles(count, height, width):
+            return self.direct(features)  # type: ignore[no-any-return]  # A module's call is not annotated.
         rows, columns = -(-height // TILE), -(-width // TILE)
         padded = self._pad(features, rows, columns)
+        with torch.autocast("cpu", enabled=False):
+            output = self._by_tiles(padded, rows, columns)
+        if self.direct.bias is None:
+            _restore_zeros(output, padded)
+        return output[:, :height, :width].permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+
+    def _by_tiles(self, padded: Tensor, rows: int, columns: int) -> Tensor:
+        """Map ``(N, 4 rows + 2, 4 columns + 2, C)`` to ``(N, 4 rows, 4 columns, O)``."""
+        count, channels = len(padded), padded.shape[-1]
         images, bands = _parts(count, rows, columns)
         weight, bias = self._pack(images * bands * columns)
-        output = features.new_empty(count, rows, TILE, columns, TILE, len(self.weight))
+        output = padded.new_empty(count, rows, TILE, columns, TILE, len(self.direct.weight))
         image, row, column, _ = padded.stride()
         strides = (image, TILE * row, TILE * column, row, column, 1)
         for first in range(0, count, images):
@@ -100,8 +138,7 @@ class WinogradConvolution(nn.Module):
                 found = self._convolve(tiles.reshape(-1, POINTS, channels), weight, bias)
                 found = found.view(images, bands, columns, TILE, TILE, -1).transpose(2, 3)
                 output[first : first + images, top : top + bands] = found
-        whole = output.view(count, rows * TILE, columns * TILE, -1)
-        return whole[:, :height, :width].permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+        return output.view(count, rows * TILE, columns * TILE, -1)
 
     def _pad(self, features: Tensor, rows: int, columns: int) -> Tensor:
         """``(N, H, W, C)`` with zeros on each side, and below and right as many more as whole tiles need."""
@@ -123,27 +160,45 @@ class WinogradConvolution(nn.Module):
 
     def _pack(self, tiles: int) -> tuple[Tensor, Tensor | None]:
         """The weights' values at the 36 points, in the order in memory that oneDNN wants for so many tiles."""
-        kept = self._packed  # Once: another thread may replace it in between.
-        if kept is None or kept[0] != tiles:
-            channels = self.weight.shape[1]
-            values = torch.einsum("pk,ock->poc", _on_tiles(_OF_WEIGHT), self.weight.double().flatten(2))
-            stacked = values.reshape(-1, channels, 1, 1).float().contiguous(memory_format=torch.channels_last)
-            shape = [1, POINTS * channels, tiles, 1]
-            packed = torch.ops.mkldnn._reorder_convolution_weight(stacked, (0, 0), (1, 1), (1, 1), POINTS, shape)
-            bias = None
-            if self.bias is not None:
-                bias = functional.pad(self.bias[None], (0, 0, _CONSTANT, POINTS - 1 - _CONSTANT)).flatten()
-            kept = self._packed = (tiles, packed, bias)
-        return kept[1:]
+        with _PACKING:
+            if self._packed is None or self._packed[0] != tiles:
+                self._packed = None  # Freed first: the values take four times the memory of the weights.
+                self._packed = (tiles, *self._values_at_points(tiles))
+            return self._packed[1:]
+
+    def _values_at_points(self, tiles: int) -> tuple[Tensor, Tensor | None]:
+        weight, bias = self.direct.weight, self.direct.bias
+        channels = weight.shape[1]
+        taps = weight.permute(2, 3, 0, 1).reshape(9, -1)
+        values = (_on_tiles(_OF_WEIGHT) @ taps).view(-1, channels, 1, 1).contiguous(memory_format=torch.channels_last)
+        shape = [1, POINTS * channels, tiles, 1]
+        packed = torch.ops.mkldnn._reorder_convolution_weight(values, (0, 0), (1, 1), (1, 1), POINTS, shape)
+        if bias is not None:
+            bias = functional.pad(bias[None], (0, 0, _CONSTANT, POINTS - 1 - _CONSTANT)).flatten()
+        return packed, bias
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_packed": None}  # Made again where it is needed; it can be neither copied nor sent.
 
 
 def _on_tiles(transform: tuple[tuple[float, ...], ...]) -> Tensor:
-    """The transform along rows and columns, as one matrix in float64 on the flattened tile."""
+    """The transform along rows and columns, as one matrix on the flattened tile."""
     along = torch.tensor(transform, dtype=torch.float64)
-    return torch.kron(along, along)
+    return torch.kron(along, along).float()
+
+
+def _enough_tiles(count: int, height: int, width: int) -> bool:
+    tiles = count * -(-height // TILE) * -(-width // TILE)
+    return tiles >= FEWEST_TILES and count * height * width >= FEWEST_OUTPUTS_OF_A_TILE * tiles
+
+
+def _restore_zeros(output: Tensor, padded: Tensor) -> None:
+    """Set outputs ``(N, H, W, O)`` to zero, in place, whose 3x3 inputs of ``(N, H + 2, W + 2, C)`` are all zero."""
+    lowest, highest = padded.amin(dim=-1), padded.amax(dim=-1)
+    values = ((lowest != 0) | (highest != 0)).float()
+    seen = functional.max_pool2d(values[:, None], kernel_size=3, stride=1)[:, 0] > 0
+    if not seen.all():
+        output.masked_fill_(~seen[..., None], 0)
 
 
 def _parts(images: int, rows: int, columns: int) -> tuple[int, int]:

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from monai_advenc.frozen_convolution import (
-    BlockConvolution,
-    FrozenConvolution,
-    PackedConvolution,
-    freeze_convolutions,
-    packing_works,
-)
+from monai_advenc.convolutions.blocks import BlockConvolution
+from monai_advenc.convolutions.frozen import FrozenConvolution, freeze_convolutions
+from monai_advenc.convolutions.packed import PackedConvolution, packing_works
+from monai_advenc.convolutions.winograd import WinogradConvolution, winograd_gains
 
 needs_packing = pytest.mark.skipif(not packing_works(), reason="this build of torch cannot pack weights")
+needs_vectors = pytest.mark.skipif(
+    not packing_works() or not winograd_gains(torch.ones(64, 64, 3, 3)), reason="no gain on this processor"
+)
 
 
 def output_and_gradient(module: nn.Module, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -141,3 +141,32 @@ def test_only_convolutions_that_are_plain_and_gain_are_replaced() -> None:
     freeze_convolutions(network)
     replaced = {name: type(module) for name, module in network.items() if module is not before[name]}
     assert replaced == {"large": FrozenConvolution, "stem": BlockConvolution}
+
+
+@needs_vectors
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "size", "number", "kind"),
+    [
+        (128, 96, 3, torch.float32, WinogradConvolution),
+        (128, 96, 3, torch.bfloat16, PackedConvolution),
+        (128, 96, 5, torch.float32, PackedConvolution),
+        (1024, 16, 3, torch.float32, PackedConvolution),
+        (16, 1024, 3, torch.float32, PackedConvolution),
+    ],
+)
+def test_winograds_way_is_taken_forward_and_backward_where_it_gains(
+    inputs: int, outputs: int, size: int, number: torch.dtype, kind: type[nn.Module]
+) -> None:
+    frozen = FrozenConvolution(convolution(inputs, outputs, size, padding=1).to(number))
+    assert (type(frozen.ahead), type(frozen.back)) == (kind, kind)
+
+
+@needs_vectors
+@pytest.mark.parametrize("padding", [0, 1, 2])
+def test_winograds_way_gives_the_output_and_the_gradient_of_the_plain_convolution(padding: int) -> None:
+    plain = convolution(160, 96, 3, padding=padding)
+    features = randn(2, 160, 13, 11).relu()
+    for ours, theirs in zip(
+        output_and_gradient(FrozenConvolution(plain), features), output_and_gradient(plain, features), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-4)
