@@ -3,7 +3,8 @@
 """One interleaved run of all methods on the same images: seconds, and whether the results are equal.
 
 In every round each method perturbs the same block of images, in an order that rotates, and the next round takes the
-next block. So what else the machine does falls on all alike, and the losses are of many images.
+next block. So what else the machine does falls on all alike, and the losses are of many images. Ratios are to the
+fastest peer, and a peer far behind it takes most of the time: after the first round it is left out.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from monai_advenc.perturbation_stream import perturb_in_batches
 
 STEP_SIZE = 0.1
 """The paper's step, at either radius."""
+
+LEFT_BEHIND = 1.25
+"""A peer that takes so many times as long as the fastest in the first round is not run again."""
 
 Method = Callable[[Tensor, Tensor], Tensor]
 
@@ -71,8 +75,7 @@ def compare(
     names = list(methods)
     for number in range(rounds):
         images, targets = case.block(number, batch)
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
+        for name in _rotated(names, number):
             start = time.perf_counter()
             perturbed = methods[name][0](images, targets)
             seconds = time.perf_counter() - start
@@ -83,6 +86,8 @@ def compare(
             result["success"] += success
             result["l2_max"] = max(result["l2_max"], (perturbed - images).double().flatten(1).norm(dim=1).max().item())
         say(f"{case.name}: round {number + 1} of {rounds}")
+        if number == 0:
+            names = leave_behind({name: results[name]["seconds"][0] for name in names})
     return {
         "case": case.name,
         "shape": list(case.images.shape[1:]),
@@ -93,6 +98,17 @@ def compare(
         "rounds": rounds,
         "methods": results,
     }
+
+
+def leave_behind(seconds: dict[str, float]) -> list[str]:
+    """The methods worth another round, from the time that each took in one."""
+    fastest = min((taken for name, taken in seconds.items() if name in PEERS), default=0.0)
+    return [name for name, taken in seconds.items() if name not in PEERS or taken < LEFT_BEHIND * fastest]
+
+
+def _rotated(names: list[str], number: int) -> list[str]:
+    first = number % len(names)
+    return names[first:] + names[:first]
 
 
 def double_copy(network: nn.Module) -> nn.Module:

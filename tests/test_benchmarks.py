@@ -12,7 +12,7 @@ pytest.importorskip("benchmarks", reason="the benchmarks lie in the repository, 
 
 from benchmarks.__main__ import main
 from benchmarks.cases import untrained_case
-from benchmarks.comparison import double_copy, judge, methods_of
+from benchmarks.comparison import double_copy, judge, leave_behind, methods_of
 from benchmarks.page import draw_page, ratios_to_fastest_peer
 from benchmarks.peers import installed_peers
 
@@ -68,6 +68,29 @@ def test_every_method_is_measured_in_every_round(numbers: Path) -> None:
         for method in comparison["methods"].values():
             assert len(method["seconds"]) == comparison["rounds"]
             assert len(method["loss"]) == comparison["rounds"] * comparison["batch"]
+
+
+def test_a_peer_far_behind_is_left_out_after_the_first_round_and_ours_never_is() -> None:
+    seconds = {"torchattacks": 1.0, "foolbox": 1.2, "ART": 1.3, "ours fp32": 9.0}
+    assert leave_behind(seconds) == ["torchattacks", "foolbox", "ours fp32"]
+    assert leave_behind({"ours fp32": 9.0}) == ["ours fp32"]
+
+
+def test_a_peer_that_was_left_out_is_compared_in_its_own_round(tmp_path: Path, numbers: Path) -> None:
+    content = json.loads(numbers.read_text())
+    one = {"steps": 4, "success": [True, True], "l2_max": 0.5}
+    methods = {
+        "torchattacks": {**one, "seconds": [4.0, 6.0], "loss": [1.0, 2.0]},
+        "ART": {**one, "seconds": [8.0], "loss": [1.5]},
+        "ours fp32": {**one, "seconds": [2.0, 2.0], "loss": [1.0, 2.0]},
+    }
+    content["cifar10"] |= {"methods": methods, "rounds": 2, "batch": 1}
+    assert ratios_to_fastest_peer(content["cifar10"])["ART"] == [0.5]
+    (tmp_path / "numbers.json").write_text(json.dumps(content))
+    draw_page(tmp_path / "numbers.json", tmp_path / "page.md")
+    page = (tmp_path / "page.md").read_text()
+    assert "| ART | 4 | 1 | 0.50 (0.50 to 0.50) | 1.5000 | +0.5000 |" in page
+    assert "| ours fp32 | 4 | 2 | 2.50 (2.00 to 3.00) | 1.5000 | +0.0000 |" in page
 
 
 def test_a_ratio_is_that_of_the_fastest_peer_round_by_round() -> None:
