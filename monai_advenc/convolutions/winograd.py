@@ -89,6 +89,7 @@ class WinogradConvolution(nn.Module):
     """A 3x3 convolution of stride 1 by fixed weights; nothing is recorded for a gradient.
 
     What is not float32 on a CPU, or has too few tiles to gain, is convolved directly. That depends on the shape alone.
+    Besides the weights, their values at the points are kept, which are four times as many.
 
     Args:
         weight: ``(O, C, 3, 3)``, float32.
