@@ -7,6 +7,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from pathlib import Path
+from typing import NoReturn
 
 import uvicorn
 
@@ -38,7 +39,7 @@ def shown_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def serve_study(folder: Path, host: str = DEFAULT_HOST, port: int = DEFAULT_PORT) -> None:
+def serve_study(folder: Path, host: str = DEFAULT_HOST, port: int = DEFAULT_PORT) -> NoReturn:
     """Serve a study until interrupted.
 
     Args:
@@ -48,6 +49,7 @@ def serve_study(folder: Path, host: str = DEFAULT_HOST, port: int = DEFAULT_PORT
 
     Raises:
         DatasetError: There is no study.
+        KeyboardInterrupt: It was asked to stop.
         OutputError: Another server serves it, or the answers cannot be stored.
         SettingsError: The address is taken or is none of this machine.
     """
@@ -62,6 +64,8 @@ def serve_study(folder: Path, host: str = DEFAULT_HOST, port: int = DEFAULT_PORT
             lifespan="off",
         )
         uvicorn.Server(config).run(sockets=[listener])
+    # It returns when it was asked to stop; that this was Ctrl-C, uvicorn says on most occasions, but not on all.
+    raise KeyboardInterrupt
 
 
 def _only_server_of(folder: Path) -> FolderLock:

@@ -195,9 +195,9 @@ def set_derivation(
         if origin:
             home.SourceImageSequence = Sequence(copy.deepcopy(origin))
     name = str(derived.get("SeriesDescription") or "")
-    derived.SeriesDescription = (
-        f"{name[: 62 - len(derivation.title)]}, {derivation.title}" if name else derivation.title
-    )
+    # 64 characters are allowed, but some readers count the blank that pads an odd number of bytes.
+    name = name[: 63 - len(f", {derivation.title}")]
+    derived.SeriesDescription = f"{name}, {derivation.title}" if name else derivation.title
     equipment = Dataset()
     equipment.Manufacturer = SOFTWARE
     equipment.ManufacturerModelName = SOFTWARE

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from monai.transforms import LoadImage
 from numpy.typing import NDArray
@@ -252,6 +252,8 @@ def test_a_modality_lut_that_is_a_table_is_refused_in_one_line(tmp_path: Path) -
 @given(
     description=st.text(min_size=0, max_size=64, alphabet="abc äöü"), rest=st.lists(st.sampled_from(["AXIAL", "MPR"]))
 )
+@example(description=18 * "a" + 46 * "ä", rest=[])
+@example(description=19 * "a" + 45 * "ä", rest=[])
 def test_descriptions_and_image_types_of_any_length_fit(
     description: str, rest: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
