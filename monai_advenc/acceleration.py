@@ -54,7 +54,8 @@ class PreparedNetwork(nn.Module):
         # Of other networks than graphs without hooks nobody knows what they note down in between.
         watched = any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
         self.stateless = isinstance(network, GraphModule) and not watched and not compiled
-        network = network.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not annotated
+        # torch's annotations know no memory format here.
+        network = network.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network: Any = torch.compile(network, dynamic=False) if compiled else freeze_convolutions(network)
         self.dtype = dtype
         self.eval()

@@ -87,6 +87,7 @@ def test_logits_are_float32_in_either_precision(network: nn.Module, images: Tens
 
 
 def test_auto_takes_bf16_only_where_gradients_agree(network: nn.Module) -> None:
+    # Two literals.
     exact, fast = (prepare(network, (1, 32, 32), precision=p) for p in ("fp32", "bf16"))  # type: ignore[arg-type]
     agree = gradient_cosine(exact, fast, (1, 32, 32)) >= MIN_GRADIENT_COSINE
     chosen = prepare(network, (1, 32, 32)).precision

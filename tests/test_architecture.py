@@ -230,7 +230,7 @@ def test_every_public_name_is_there(name: str) -> None:
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no_such_name"):
-        _ = monai_advenc.no_such_name  # type: ignore[attr-defined]
+        _ = monai_advenc.no_such_name  # type: ignore[attr-defined]  # That is the point.
 
 
 def test_the_package_says_that_it_is_typed() -> None:

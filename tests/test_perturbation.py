@@ -17,6 +17,7 @@ SEEDS = list(range(10, 18))
 
 
 def pgd(radius: float = 0.5, steps: int = 8, **options: object) -> PerturbationSettings:
+    # Options vary by test.
     return PerturbationSettings(**{"radius": radius, "step_size": radius / 3, "steps": steps, **options})  # type: ignore[arg-type]
 
 

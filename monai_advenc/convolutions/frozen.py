@@ -72,6 +72,7 @@ class FrozenConvolution(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map ``(N, C, H, W)`` to ``(N, O, H', W')``."""
+        # torch does not annotate it.
         result: Tensor = _InputGradientOnly.apply(features, self.ahead, self.back)  # type: ignore[no-untyped-call]
         return result
 

@@ -100,6 +100,7 @@ def _png_bit_depth(path: Path) -> int:
 def _read_pillow(path: Path) -> NDArray[np.generic]:
     with Image.open(path) as image:
         if getattr(image, "n_frames", 1) != 1:
+            # Only the formats with frames declare it.
             raise ImageError(f"{path} holds {image.n_frames} images; expected one: save them separately")  # type: ignore[attr-defined]
         if image.mode not in ("L", "RGB", "I;16", "F"):
             raise ImageError(f"{path} has color mode {image.mode}; save it as plain gray or RGB")

@@ -205,8 +205,8 @@ def _draw(cases: Sequence[Case], options: StudyOptions) -> tuple[list[StudyReade
         def add(session: int, images: tuple[str, ...], case: Case, name: str = name, **truth: Any) -> None:
             reading = PlannedReading(id=secrets.token_hex(_ID_BYTES), session=session, images=images)
             planned.append(reading)  # noqa: B023  # Called within this turn of the loop alone.
-            position = positions.setdefault(session, 0)  # noqa: B023
-            positions[session] += 1  # noqa: B023
+            position = positions.setdefault(session, 0)  # noqa: B023  # As above.
+            positions[session] += 1  # noqa: B023  # As above.
             sealed[reading.id] = SealedReading(
                 reader=name, session=session, position=position, case=case.id, label=case.label, **truth
             )

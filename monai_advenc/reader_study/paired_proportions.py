@@ -46,6 +46,7 @@ class FourCells:
     def shares(self) -> tuple[float, float, float, float]:
         """Both right, both wrong, only original, only encrypted, as fractions; NaN without readings."""
         counts = (self.both_right, self.both_wrong, self.only_original_right, self.only_encrypted_right)
+        # As many as there are counts, which mypy does not see.
         return tuple(count / self.total if self.total else float("nan") for count in counts)  # type: ignore[return-value]
 
     @property

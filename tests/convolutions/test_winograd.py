@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -27,11 +26,6 @@ def exact(features: Tensor, convolution: WinogradConvolution) -> Tensor:
     weight, bias = convolution.direct.weight.double(), convolution.direct.bias
     bias = None if bias is None else bias.double()
     return functional.conv2d(features.double(), weight, bias, padding=convolution.padding)
-
-
-@pytest.fixture
-def tiles_at_a_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    return lambda number: monkeypatch.setattr(winograd, "TILES_AT_A_TIME", number)
 
 
 @settings(deadline=None, max_examples=60)
@@ -76,9 +70,9 @@ def test_rounding_stays_small_with_many_channels_and_features_as_networks_have_t
 
 @pytest.mark.parametrize("at_a_time", [1, 8, 128])
 def test_an_image_comes_out_the_same_to_the_last_bit_in_any_place_of_a_batch_and_beside_any_neighbor(
-    at_a_time: int, tiles_at_a_time: Callable[[int], None]
+    at_a_time: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tiles_at_a_time(at_a_time)
+    monkeypatch.setattr(winograd, "TILES_AT_A_TIME", at_a_time)
     convolution = WinogradConvolution(randn(64, 48, 3, 3), randn(64, seed=1), (1, 1))
     features = randn(8, 48, 12, 7, seed=2)
     expected = convolution(features)

@@ -60,6 +60,7 @@ def content_of(folder: Path) -> dict[str, str]:
 def test_the_manifest_says_which_schedule_was_used(originals: Path, base: nn.Module, tmp_path: Path) -> None:
     folder = find_images(originals)
     for name in ("fixed", "cosine"):
+        # One of two literals.
         perturbation = PerturbationSettings(radius=1, step_size=0.3, steps=2, schedule=name)  # type: ignore[arg-type]
         key = EncryptionKey.draw(sorted(CLASSES), perturbation, seed=1)
         assert encrypt_folder(folder, tmp_path / name, key, base, OPTIONS).manifest.header.schedule == name

@@ -86,7 +86,7 @@ def test_real_volumes_come_back_in_nibabel_and_monai_as_they_were(shared_data: P
         volume = nifti_slices(read_nifti_file(path))
         out = tmp_path / f"{path.parent.name}{''.join(path.suffixes)}"
         out.write_bytes(volume.encode({}, derivation())[0][1])
-        after, before = nibabel.load(out), nibabel.load(path)  # type: ignore[attr-defined]
+        after, before = nibabel.load(out), nibabel.load(path)  # type: ignore[attr-defined]  # not exported
         assert after.header == before.header
         assert np.array_equal(after.get_fdata(), before.get_fdata())
         load = LoadImage(image_only=True)
@@ -127,7 +127,7 @@ def test_text_and_extensions_go_with_the_identity_and_the_voxels_stay(
     assert b"Quendolin" not in content
     assert b"Zschirnt" not in content
     (tmp_path / "b.nii").write_bytes(content)
-    before, after = (nibabel.load(tmp_path / name) for name in ("a.nii", "b.nii"))  # type: ignore[attr-defined]
+    before, after = (nibabel.load(tmp_path / name) for name in ("a.nii", "b.nii"))  # type: ignore[attr-defined]  # not exported
     assert np.array_equal(after.get_fdata(), before.get_fdata())
     assert np.array_equal(after.affine, before.affine)
     assert not list(after.header.extensions)
