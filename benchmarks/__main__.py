@@ -29,6 +29,7 @@ from benchmarks.comparison import compare
 from benchmarks.growth import measure_growth, measure_pipeline, measure_training
 from benchmarks.page import draw_page
 from benchmarks.peers import installed_peers
+from benchmarks.recovery import measure_recovery
 from monai_advenc.acceleration import computes_in_bf16
 from monai_advenc.files import write_json
 from monai_advenc.software import software_versions
@@ -86,6 +87,7 @@ def _measure_missing(options: argparse.Namespace) -> None:
         "growth": lambda: measure_growth(options.quick, options.rounds, _say),
         "pipeline": lambda: measure_pipeline(options.quick, options.rounds, _say),
         "training": lambda: measure_training(options.quick, options.rounds, _say),
+        "recovery": lambda: measure_recovery(options.quick, options.rounds, _say),
     }
     for name, measure in parts.items():
         if name not in content:

@@ -1,20 +1,24 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""How speed changes with the size of the job; the pipeline from files to files; and training."""
+"""How speed and memory change with the size of the job; the pipeline from files to files; and training."""
 
 from __future__ import annotations
 
+import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.cases import Case, untrained_case
+from benchmarks.cases import untrained_case
 from monai_advenc.acceleration import computes_in_bf16, prepare
 from monai_advenc.datasets.encrypt_folder import encrypt_folder
 from monai_advenc.datasets.encryption_options import EncryptionOptions
@@ -35,36 +39,57 @@ COMBINERS = {1: "basic", 2: "horizontal-concat", 4: "mixup-and-concat"}
 CLASSES = 5
 
 
+@dataclass(frozen=True)
+class Job:
+    """Images to encrypt, each toward some targets."""
+
+    case: str
+    network: str
+    side: int
+    images: int
+    targets: int
+
+    def prepare(self) -> Callable[[], object]:
+        """All that is done once; returns what is measured."""
+        case = untrained_case(self.case, self.network, side=self.side, count=self.images)
+        settings = PerturbationSettings(radius=case.radius, step_size=0.1, steps=STEPS)
+        names = [str(label) for label in range(10)]
+        key = EncryptionKey.draw(names, settings, combiner=COMBINERS[self.targets], seed=0)
+        network = prepare(case.network, (case.images.shape[1], self.side, self.side), precision=_precision())
+        return lambda: encrypt_batch(key, network, case.images, case.targets)
+
+
 def measure_growth(quick: bool, rounds: int, say: Callable[[str], None]) -> dict[str, list[dict[str, Any]]]:
-    """Image-steps per second (an image toward one target, one step) as images, their side and the targets grow."""
-    counts, sides = ((8, 16), (32, 64)) if quick else ((8, 32, 128), (64, 128, 256, 320, 512))
+    """Speed and memory as images, their side and the targets grow.
+
+    Speed is in image-steps a second (an image toward one target, one step); memory is the peak RSS, in MiB, of a fresh
+    process, torch and the network included.
+    """
+    counts, sides, targets = ((8,), (32,), (2,)) if quick else ((8, 32, 128), (64, 128, 256, 320, 512), (1, 2, 4))
     network = "resnet_small" if quick else "resnet18"
-    jobs: dict[tuple[str, int], tuple[Case, int, int]] = {}
-    small = untrained_case("cifar10", network, count=max(counts))
-    jobs |= {("images", count): (small, count, 1) for count in counts}
-    jobs |= {("targets", count): (small, 16, count) for count in COMBINERS}
-    jobs |= {
-        ("side", side): (untrained_case("slices", network, side=side, count=BATCH_SIZE), BATCH_SIZE, 1)
-        for side in sides
-    }
-    runs = {place: _encryption(*job) for place, job in jobs.items()}
-    seconds = interleaved(runs, rounds)
-    say("growth measured")
-    found: dict[str, list[dict[str, Any]]] = {"images": [], "targets": [], "side": []}
-    for (kind, value), times in seconds.items():
-        _, count, targets = jobs[kind, value]
-        rate = count * targets * STEPS / statistics.median(times)
-        found[kind].append({"value": value, "image_steps_per_second": round(rate, 3)})
+    jobs = {("images", count): Job("cifar10", network, 32, count, 1) for count in counts}
+    jobs |= {("targets", count): Job("cifar10", network, 32, 16, count) for count in targets}
+    jobs |= {("side", side): Job("slices", network, side, BATCH_SIZE, 1) for side in sides}
+    seconds = interleaved({place: job.prepare() for place, job in jobs.items()}, rounds)
+    say("growth of time measured")
+    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind, _ in jobs}
+    for (kind, value), job in jobs.items():
+        rate = job.images * job.targets * STEPS / statistics.median(seconds[kind, value])
+        found[kind].append({"value": value, "image_steps_per_second": round(rate, 3), "peak_mib": peak_mib(job)})
+    say("growth of memory measured")
     return found
 
 
-def _encryption(case: Case, count: int, targets: int) -> Callable[[], object]:
-    settings = PerturbationSettings(radius=case.radius, step_size=0.1, steps=STEPS)
-    key = EncryptionKey.draw([str(label) for label in range(10)], settings, combiner=COMBINERS[targets], seed=0)
-    channels, height, width = case.images.shape[1:]
-    network = prepare(case.network, (channels, height, width), precision=_precision())
-    images, labels = case.images[:count], case.targets[:count]
-    return lambda: encrypt_batch(key, network, images, labels)
+def peak_mib(job: Job) -> int:
+    """Peak RSS of a process that does nothing but the job."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_run_alone, job, torch.get_num_threads()).result()
+
+
+def _run_alone(job: Job, threads: int) -> int:
+    torch.set_num_threads(threads)
+    job.prepare()()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def _precision() -> Any:

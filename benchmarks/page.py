@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +55,17 @@ def draw_page(numbers: Path, page: Path) -> list[Path]:
             draw_ratios(content[name], plot)
             written.append(plot)
             lines += [*describe_comparison(content[name]), f"![Ratios](images/{plot.name})", ""]
-    missing = [name for name in ("cifar10", "slices", "growth", "pipeline", "training") if name not in content]
-    if missing:
-        lines += [f"Not measured yet: {', '.join(missing)}.", ""]
-    if not {"growth", "pipeline", "training"} & set(missing):
+    for name, describe in DESCRIBED.items():
+        if name in content:
+            lines += [*describe(content[name]), ""]
+    if "growth" in content:
         plot = images / "benchmarks-growth.svg"
         draw_growth(content["growth"], plot)
         written.append(plot)
-        lines += [*describe_rest(content), f"![Throughput as the job grows](images/{plot.name})", ""]
+        lines += [*GROWTH, "", f"![Speed and memory as the job grows](images/{plot.name})", ""]
+    missing = [name for name in ("cifar10", "slices", *DESCRIBED, "growth") if name not in content]
+    if missing:
+        lines += [f"Not measured yet: {', '.join(missing)}.", ""]
     lines.append(HOW)
     page.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return [page, *written]
@@ -130,8 +134,8 @@ def describe_comparison(comparison: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
-def describe_rest(content: dict[str, Any]) -> list[str]:
-    """Pipeline, training, and what the plot of growth shows."""
+def describe_pipeline(pipeline: dict[str, Any]) -> list[str]:
+    """Images a second from files to files, by schedule."""
     lines = [
         "## From files to files",
         "",
@@ -141,25 +145,51 @@ def describe_rest(content: dict[str, Any]) -> list[str]:
         "| schedule | steps | image | images a second | share of the time in the perturbation |",
         "|---|---|---|---|---|",
     ]
-    for name, row in content["pipeline"].items():
+    for name, row in pipeline.items():
         lines.append(
             f"| {name} | {row['steps']} | {row['network']}, {row['side']}x{row['side']} | "
             f"{row['images_per_second']:.3g} | {row['share_of_perturbation']:.1%} |"
         )
-    training = content["training"]
-    rates = ", ".join(f"{rate:.3g} in {name}" for name, rate in training["images_per_second"].items())
-    lines += [
-        "",
-        "## Training",
-        "",
-        f"{training['network']} on 32x32 images, images a second: {rates}.",
-        "",
-        "## As the job grows",
-        "",
-        "Image-steps a second (one image toward one target, one step), ours in the default precision.",
-        "",
-    ]
     return lines
+
+
+def describe_training(training: dict[str, Any]) -> list[str]:
+    """Images a second of one epoch, by precision."""
+    rates = ", ".join(f"{rate:.3g} in {name}" for name, rate in training["images_per_second"].items())
+    return ["## Training", "", f"{training['network']} on 32x32 images, images a second: {rates}."]
+
+
+def describe_recovery(recovery: dict[str, Any]) -> list[str]:
+    """Guesses and images perturbed of each attack on the key."""
+    lines = [
+        "## Recovery attacks",
+        "",
+        f"On a Horizontal Concat of {recovery['classes']} classes, with {recovery['images']} own images and "
+        f"{recovery['network']}, {recovery['steps']} steps. Guesses are put together from versions that are perturbed "
+        f"once ({recovery['perturbed']} images) and kept; beside them what would be perturbed if none were.",
+        "",
+        "| attack | guesses | perturbed if none were kept | times as many | seconds to those of perturbing |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in recovery["attacks"].items():
+        asked, share = row["perturbed_if_none_were_kept"], row["seconds_to_seconds_of_perturbation"]
+        lines.append(f"| {name} | {row['tries']} | {asked} | {asked / recovery['perturbed']:.1f} | {share:.2f} |")
+    return lines
+
+
+DESCRIBED: dict[str, Callable[[Any], list[str]]] = {
+    "pipeline": describe_pipeline,
+    "training": describe_training,
+    "recovery": describe_recovery,
+}
+"""Parts of the page that are words and tables alone, in their order."""
+
+GROWTH = [
+    "## As the job grows",
+    "",
+    "Image-steps a second (one image toward one target, one step) and peak memory of a process that does nothing else, "
+    "torch and the network included; ours in the default precision.",
+]
 
 
 def draw_ratios(comparison: dict[str, Any], path: Path) -> None:
@@ -181,15 +211,15 @@ def draw_ratios(comparison: dict[str, Any], path: Path) -> None:
 
 
 def draw_growth(growth: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    """One panel for each way a job can grow."""
-    figure = Figure(figsize=(9, 2.8), layout="constrained")
-    labels = {"images": "images of 3x32x32", "targets": "targets an image", "side": "side in pixels"}
-    for axes, (kind, label) in zip(figure.subplots(1, len(labels)), labels.items(), strict=True):
-        rows = growth[kind]
-        axes.plot([row["value"] for row in rows], [row["image_steps_per_second"] for row in rows], "o-")
-        axes.set_xlabel(label)
-        axes.set_ylim(bottom=0)
-        axes.set_ylabel("image-steps a second")
+    """One column for each way a job can grow: speed above, memory below."""
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    ways = {"images": "images of 3x32x32", "targets": "targets an image", "side": "side in pixels"}
+    values = {"image_steps_per_second": "image-steps a second", "peak_mib": "peak memory, MiB"}
+    for row, (value, value_label) in zip(figure.subplots(2, len(ways)), values.items(), strict=True):
+        for axes, (way, label) in zip(row, ways.items(), strict=True):
+            axes.plot([entry["value"] for entry in growth[way]], [entry[value] for entry in growth[way]], "o-")
+            axes.set(xlabel=label, ylabel=value_label)
+            axes.set_ylim(bottom=0)
     _save(figure, path)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import sys
 from pathlib import Path
@@ -60,6 +61,20 @@ def test_what_is_not_measured_yet_is_named_and_left_out(numbers: Path, tmp_path:
     drawn = draw_page(tmp_path / "numbers.json", tmp_path / "benchmarks.md")
     assert {path.name for path in drawn} == {"benchmarks.md", "benchmarks-cifar10.svg", "benchmarks-slices.svg"}
     assert "Not measured yet: growth." in (tmp_path / "benchmarks.md").read_text()
+
+
+def test_a_recovery_attack_perturbs_each_image_toward_each_class_once_however_much_it_guesses(numbers: Path) -> None:
+    recovery = json.loads(numbers.read_text())["recovery"]
+    assert recovery["perturbed"] == recovery["images"] * (recovery["classes"] - 1)
+    pairs = math.perm(recovery["classes"], 3)
+    assert recovery["attacks"]["enumeration"]["tries"] == pairs
+    assert recovery["attacks"]["enumeration"]["perturbed_if_none_were_kept"] == 2 * pairs
+
+
+def test_memory_is_that_of_a_process_for_each_job(numbers: Path) -> None:
+    for rows in json.loads(numbers.read_text())["growth"].values():
+        for row in rows:
+            assert row["peak_mib"] > 100, "less than torch alone takes"
 
 
 def test_every_method_is_measured_in_every_round(numbers: Path) -> None:
