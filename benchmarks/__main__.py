@@ -6,8 +6,9 @@
 
 CIFAR10 is CIFAR-10 as its authors publish it, SLICES a folder with train/<class>/ and test/<class>/. Base networks are
 trained on them once and kept in --bases. Without the images the networks are untrained: ratios of equal steps hold, the
-losses of the fast schedule mean nothing. On two quiet cores it takes a quarter of an hour without the images, two hours
-with them; what was measured is kept, and the same command goes on. --quick takes a minute.
+losses of the fast schedule mean nothing. On two quiet cores it takes half an hour without the images, two and a half
+hours with them, of which half is training; what was measured is kept, and the same command goes on. --quick takes a
+minute.
 
 Seconds depend on the machine and on what else it does; the ratio of two things measured in turn does much less. The
 page is drawn from the stored numbers alone: python -m benchmarks --draw results/benchmarks.json

@@ -16,8 +16,8 @@ from monai_advenc.attackers.domain_adaptation.task import AdaptationTask
 from monai_advenc.errors import NetworkError
 from monai_advenc.training import TrainingSettings
 from monai_advenc.training.augmentation import shift_and_flip
+from monai_advenc.training.class_weights import class_weights
 from monai_advenc.training.schedule import one_cycle
-from monai_advenc.training.train import class_weights
 
 
 @dataclass(frozen=True)

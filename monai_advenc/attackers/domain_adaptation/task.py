@@ -15,7 +15,7 @@ from monai_advenc.errors import DatasetError
 from monai_advenc.networks import get_network, with_standardization
 from monai_advenc.perturbation import require_pixels
 from monai_advenc.training import TrainingSettings
-from monai_advenc.training.train import check_sets
+from monai_advenc.training.checks import check_sets
 
 
 @dataclass(frozen=True, kw_only=True)
