@@ -36,7 +36,7 @@ from monai_advenc.files import write_json
 from monai_advenc.software import software_versions
 
 BATCHES = {"cifar10": 64, "slices": 4}
-FAST_STEPS = (10, 15, 20, 25)
+FAST_STEPS = {"cifar10": (10, 20, 40, 60), "slices": (10, 15, 20, 25)}
 
 
 def main() -> None:
@@ -103,7 +103,7 @@ def _compare(name: str, source: Path | None, options: argparse.Namespace) -> dic
         return compare(case, steps=4, fast_steps=(2,), rounds=options.rounds, batch=4, say=_say)
     case = build_case(name, source, options.bases, _say)
     # Without trained weights there is nothing to learn from a hundred steps that ten do not tell.
-    steps, fast = (100, FAST_STEPS) if source else (10, ())
+    steps, fast = (100, FAST_STEPS[name]) if source else (10, ())
     return compare(case, steps=steps, fast_steps=fast, rounds=options.rounds, batch=BATCHES[name], say=_say)
 
 

@@ -114,7 +114,7 @@ def measure_pipeline(quick: bool, rounds: int, say: Callable[[str], None]) -> di
     One process does one thing after the other, so the share is that of a worker. Perturbing alone is measured in the
     same rounds on the same images.
     """
-    side, count, network_name = (64, 4, "resnet_small") if quick else (320, 4, "resnet18")
+    side, count, network_name = (64, 2, "resnet_small") if quick else (320, 2, "resnet18")
     schedules = {
         "paper": PerturbationSettings(radius=2, step_size=0.1, steps=5 if quick else 100, reference_side=320),
         "fast": PerturbationSettings(
