@@ -22,7 +22,8 @@ Perturbing is (images x targets x steps) passes through the base network, forwar
 else. Two things make it faster, and they are kept apart here: **the same steps computed faster** (batch norm folded,
 channels-last, weights packed once, bf16, and in float32 Winograd's convolutions, which take a quarter of the
 multiplications), and **fewer steps**. The first gives the same images up to rounding. The second is another algorithm
-with another result, and counts only where the loss it ends at is as low.
+with another result, and counts only where the loss it ends at is as low: other rules that were tried are in
+[results/few_steps.md](../results/few_steps.md).
 
 All methods perturb the same images with the same network, targets, radius and step, in turn, round by round; a round's
 order rotates and its images are new. A peer that is far behind the fastest in the first round sits out the others. A
