@@ -129,7 +129,7 @@ ScheduleOption = Annotated[
 ]
 Steps = Annotated[
     int | None,
-    typer.Option(min=1, help="PGD steps.", show_default="100, or 15 if fast", rich_help_panel=_KEY_PANEL),
+    typer.Option(min=1, help="PGD steps.", show_default="100, or 25 if fast", rich_help_panel=_KEY_PANEL),
 ]
 StepSize = Annotated[
     float | None,
