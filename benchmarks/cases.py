@@ -52,8 +52,8 @@ class Case:
 class Recipe:
     """Size of a case and how its base is trained, in one go or several, one after the other.
 
-    A fast schedule is judged on a base that is right on 85 % of new images at least: the loss of a worse one is
-    smoother.
+    A fast schedule should be judged on a base that is right on 85 % of new images at least, as these are: the loss of a
+    worse one is smoother.
 
     Attributes:
         channels: Of the images.

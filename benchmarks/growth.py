@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import resource
+import os
 import statistics
 import tempfile
 import time
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.cases import untrained_case
+from benchmarks.memory import peak_rss
 from monai_advenc.acceleration import computes_in_bf16, prepare
 from monai_advenc.datasets.encrypt_folder import encrypt_folder
 from monai_advenc.datasets.encryption_options import EncryptionOptions
@@ -89,7 +90,8 @@ def peak_mib(job: Job) -> int:
 def _run_alone(job: Job, threads: int) -> int:
     torch.set_num_threads(threads)
     job.prepare()()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    # Not getrusage: there a process that was started by a larger one inherits that one's peak.
+    return peak_rss(os.getpid()) // 1024
 
 
 def _precision() -> Any:

@@ -21,8 +21,9 @@ INTRODUCTION = """# Speed
 Perturbing is (images x targets x steps) passes through the base network, forward and backward, and next to nothing
 else. Two things make it faster, and they are kept apart here: **the same steps computed faster** (batch norm folded,
 channels-last, weights packed once, bf16, and in float32 Winograd's convolutions, which take a quarter of the
-multiplications), and **fewer steps**. The first gives the same images up to rounding. The second is another algorithm
-with another result, and counts only where the loss it ends at is as low: other rules that were tried are in
+multiplications), and **fewer steps**. The first takes the same steps up to rounding, so that the mean loss is the same,
+though on a single image a hundred rounded steps can end elsewhere. The second is another algorithm with another result,
+and counts only where the loss it ends at is as low: other rules that were tried are in
 [results/few_steps.md](../results/few_steps.md).
 
 All methods perturb the same images with the same network, targets, radius and step, in turn, round by round; a round's
@@ -108,13 +109,13 @@ def describe_comparison(comparison: dict[str, Any]) -> list[str]:
     methods, reference = comparison["methods"], reference_of(comparison)
     channels, height, width = comparison["shape"]
     accuracy = comparison["base_accuracy"]
-    trained = f"right on {accuracy:.1%} of held-out images" if accuracy else "untrained: losses say nothing"
+    trained = f"right on {accuracy:.1%} of the test set" if accuracy else "untrained: losses say nothing"
     count = comparison["rounds"] * comparison["batch"]
     lines = [
         f"## {comparison['case']}: ResNet-18, {channels}x{height}x{width}",
         "",
         f"L2 radius {comparison['radius']}, {comparison['steps']} steps of 0.1 unless the method says otherwise, "
-        f"batches of {comparison['batch']}, {comparison['rounds']} rounds, {count} held-out images in all; base "
+        f"batches of {comparison['batch']}, {comparison['rounds']} rounds, {count} test images in all; base "
         f"network {trained}. Fastest peer: {reference}.",
         "",
         f"| method | steps | rounds | ratio | mean loss | difference to {reference}, mean | largest | within {CLOSE} | "

@@ -45,7 +45,7 @@ class CountedVersions(OwnVersions):
 def measure_recovery(quick: bool, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Guesses and seconds of each attack on a key, and seconds of perturbing the images it guesses with.
 
-    The networks are untrained: what is guessed means nothing, and what it costs does not depend on it.
+    The networks are untrained: what is guessed means nothing, and what it costs hardly depends on it.
     """
     classes, count, steps, network = (4, 4, 1, "resnet_small") if quick else (10, 40, 10, "resnet18")
     case = untrained_case("cifar10", network, count=count)
