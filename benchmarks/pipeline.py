@@ -43,7 +43,7 @@ from monai_advenc.volumes.slice_folder import slice_cases
 
 SIDE = 320
 STAGES: dict[str, tuple[Callable[..., Any], ...]] = {
-    "perturbation": (encryption.perturb,),
+    "perturbation": (encryption.perturb_toward_targets,),
     "network made ready": (PreparedNetworks.get,),
     "combining, rounding": (encryption.combine_versions,),
     "reading": (EncryptionBlocks.read_block,),

@@ -19,6 +19,7 @@ from benchmarks.growth import Job, peak_mib
 from benchmarks.memory import peak_rss
 from benchmarks.page import draw_page, ratios_to_fastest_peer
 from benchmarks.peers import installed_peers
+from benchmarks.pipeline import measure as profile_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +81,12 @@ def test_the_memory_of_a_job_is_not_that_of_the_process_that_asks() -> None:
     assert peak_rss(os.getpid()) // 1024 > mib
     del ballast
     assert 100 < peak_mib(Job("cifar10", "resnet_small", 32, 8, 1)) < mib
+
+
+def test_the_time_of_a_worker_is_told_apart_by_stage() -> None:
+    total, seconds = profile_pipeline("resnet_small", 2, 1)
+    assert seconds["perturbation"] > 0
+    assert sum(seconds.values()) <= total
 
 
 def test_every_method_is_measured_in_every_round(numbers: Path) -> None:
