@@ -116,7 +116,7 @@ def build_case(name: str, source: Path | None, bases: Path, say: Callable[[str],
     base = _train(name, network, train_set, bases, say).eval()
     accuracy = measure_accuracy(base, test_set).value
     say(f"{name}: the base network is right on {accuracy:.1%} of {len(test_set)} images it was not trained on")
-    images = _shuffled(test_set, min(512, len(test_set)))
+    images = _shuffled(test_set, 512)
     return Case(name, base, images.images, wrong_classes(images.labels, len(images.classes)), recipe.radius, accuracy)
 
 

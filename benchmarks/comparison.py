@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from benchmarks.cases import Case
 from benchmarks.peers import PEERS, installed_peers, run_quietly
-from monai_advenc.acceleration import computes_in_bf16, prepare
+from monai_advenc.acceleration import Precision, computes_in_bf16, prepare
 from monai_advenc.perturbation import PerturbationSettings
 from monai_advenc.perturbation_stream import perturb_in_batches
 
@@ -42,8 +42,8 @@ def methods_of(case: Case, steps: int, fast_steps: tuple[int, ...]) -> dict[str,
     for name in installed_peers():
         found[name] = (lambda x, t, name=name: run_quietly(PEERS[name], case.network, x, t, paper), paper)
     found["ours fp32"] = (_ours(prepare(case.network, shape, precision="fp32"), paper), paper)
-    precision = "bf16" if computes_in_bf16(case.images.device) else "fp32"
-    network = prepare(case.network, shape, precision=precision)  # type: ignore[arg-type]  # From two literals.
+    precision: Precision = "bf16" if computes_in_bf16(case.images.device) else "fp32"
+    network = prepare(case.network, shape, precision=precision)
     if precision == "bf16":
         found["ours bf16"] = (_ours(network, paper), paper)
     for count in fast_steps:

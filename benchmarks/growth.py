@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from benchmarks.cases import untrained_case
 from benchmarks.memory import peak_rss
-from monai_advenc.acceleration import computes_in_bf16, prepare
+from monai_advenc.acceleration import Precision, computes_in_bf16, prepare
 from monai_advenc.datasets.encrypt_folder import encrypt_folder
 from monai_advenc.datasets.encryption_options import EncryptionOptions
 from monai_advenc.datasets.image_folder import find_images
@@ -94,7 +94,7 @@ def _run_alone(job: Job, threads: int) -> int:
     return peak_rss(os.getpid()) // 1024
 
 
-def _precision() -> Any:
+def _precision() -> Precision:
     return "bf16" if computes_in_bf16(torch.device("cpu")) else "fp32"
 
 
