@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -19,7 +20,8 @@ from torch.fx import GraphModule
 from torch.fx.experimental.optimization import fuse
 from torch.nn import functional
 
-from monai_advenc.convolutions.frozen import freeze_convolutions
+from monai_advenc.convolutions.frozen import freeze_convolutions, is_watched
+from monai_advenc.convolutions.fusion import fuse_activations
 from monai_advenc.encryption import BATCH_SIZE
 from monai_advenc.errors import NetworkError, SettingsError
 from monai_advenc.perturbation import target_gradient
@@ -52,11 +54,13 @@ class PreparedNetwork(nn.Module):
     def __init__(self, network: nn.Module, dtype: torch.dtype, *, compiled: bool = False) -> None:
         super().__init__()
         # Of other networks than graphs without hooks nobody knows what they note down in between.
-        watched = any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+        watched = any(is_watched(module) for module in network.modules())
         self.stateless = isinstance(network, GraphModule) and not watched and not compiled
         # torch's annotations know no memory format here.
         network = network.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network: Any = torch.compile(network, dynamic=False) if compiled else freeze_convolutions(network)
+        if isinstance(self.network, GraphModule):
+            fuse_activations(self.network)
         self.dtype = dtype
         self.eval()
 
@@ -95,9 +99,9 @@ def prepare(
     if precision not in ("auto", "fp32", "bf16"):
         raise SettingsError(f"unknown precision {precision!r}; choose auto, fp32 or bf16")
     folded = fold_batch_norm(network)
+    _require_fit(folded, image_shape)
     if precision == "bf16":
         return PreparedNetwork(folded, torch.bfloat16, compiled=compiled)
-    _require_fit(folded, image_shape)
     exact = PreparedNetwork(copy.deepcopy(folded), torch.float32, compiled=compiled)
     if precision == "fp32" or not computes_in_bf16(_device_of(network)):
         return exact
@@ -203,5 +207,5 @@ def _require_fit(network: nn.Module, image_shape: tuple[int, int, int]) -> None:
 
 
 def _device_of(network: nn.Module) -> torch.device:
-    parameter = next(network.parameters(), None)
-    return torch.device("cpu") if parameter is None else parameter.device
+    value = next(chain(network.parameters(), network.buffers()), None)
+    return torch.device("cpu") if value is None else value.device

@@ -9,16 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
-from monai_advenc.convolutions.blocks import BlockConvolution
-from monai_advenc.convolutions.packed import PackedConvolution, packing_works
+from monai_advenc.convolutions.blocks import BlockConvolution, BlockGradient, block_length
+from monai_advenc.convolutions.packed import (
+    PackedConvolution,
+    PackedTransposedConvolution,
+    can_be_packed_for,
+    packing_works,
+)
 from monai_advenc.convolutions.winograd import WinogradConvolution, winograd_gains
 
-MOST_CHANNELS_FOR_BLOCKS = 16
-"""A strided first convolution is rewritten on blocks of pixels where a block has at most so many values."""
-
-FEWEST_PACKED_WEIGHTS = 100_000
-"""Below this size of a kernel (105 channels, if it is 3x3), ordered weights and Winograd's tiles gain little."""
+FEWEST_PACKED_WEIGHTS = 30_000
+"""Below this size of a kernel (57 channels, if it is 3x3), ordered weights and Winograd's tiles gain little."""
 
 
 def freeze_convolutions(network: nn.Module) -> nn.Module:
@@ -28,63 +31,138 @@ def freeze_convolutions(network: nn.Module) -> nn.Module:
         network: In evaluation mode, in its final data type and memory format. Convolutions that are dilated, grouped,
             parametrized, padded by other than zeros or watched by hooks stay as they are.
     """
+    if not packing_works():
+        return network
     for name, module in list(network.named_modules()):
-        replacement = _replacement_of(module) if name else None
-        if replacement is not None:
+        if name and type(module) is nn.Conv2d and _can_be_frozen(module) and _gains(module):
             parent, _, child = name.rpartition(".")
-            setattr(network.get_submodule(parent), child, replacement)
+            setattr(network.get_submodule(parent), child, FrozenConvolution(module))
     return network
 
 
-def _replacement_of(module: nn.Module) -> nn.Module | None:
-    if type(module) is not nn.Conv2d or module._forward_hooks or module._forward_pre_hooks:
-        return None
-    size, stride, padding = module.kernel_size, module.stride, module.padding
+def is_watched(module: nn.Module) -> bool:
+    """Whether hooks want to know what goes through a module."""
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return any(getattr(module, kind) for kind in hooks)
+
+
+def _can_be_frozen(module: nn.Conv2d) -> bool:
+    size, padding = module.kernel_size, module.padding
     plain = module.groups == 1 and module.dilation == (1, 1) and module.padding_mode == "zeros"
-    if not plain or isinstance(padding, str) or module.weight.device.type != "cpu":
-        return None
-    if stride == (1, 1):
-        fits = padding[0] < size[0] and padding[1] < size[1] and module.weight.numel() >= FEWEST_PACKED_WEIGHTS
-        return FrozenConvolution(module) if fits and packing_works() else None
-    square = len(set(size)) == len(set(stride)) == len(set(padding)) == 1
-    few = module.in_channels * stride[0] ** 2 <= MOST_CHANNELS_FOR_BLOCKS
-    return BlockConvolution(module) if square and few and size[0] > 2 * stride[0] else None
+    if not plain or is_watched(module) or isinstance(padding, str) or module.weight.device.type != "cpu":
+        return False
+    return all(zeros < side for zeros, side in zip(padding, size, strict=True))
+
+
+def _gains(module: nn.Conv2d) -> bool:
+    return module.weight.numel() >= FEWEST_PACKED_WEIGHTS or _reads_an_image(module)
+
+
+def _reads_an_image(module: nn.Conv2d) -> bool:
+    """Whether the channels are so few that several pixels are better taken together, as in a first layer."""
+    square = all(len(set(each)) == 1 for each in (module.kernel_size, module.stride, module.padding))
+    return square and block_length(module.in_channels, module.stride[0]) > 1
 
 
 class FrozenConvolution(nn.Module):
-    """A convolution of stride 1 by fixed weights, whose gradient goes to the input alone.
+    """A convolution by fixed weights, whose gradient goes to the input alone, and what is added and activated after it.
 
-    Forward and backward it is computed Winograd's way where that gains, and on packed weights elsewhere.
+    It is computed on blocks of pixels where there are few channels, Winograd's way where that gains, and on packed
+    weights elsewhere.
 
     Args:
         convolution: With fewer rows and columns of padding than its kernel has.
     """
 
+    weight: Tensor
+    bias: Tensor | None
+
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
-        weight, padding = convolution.weight.detach(), tuple(int(each) for each in convolution.padding)
-        # The gradient of a convolution is the convolution of the gradient with the mirrored weights.
-        mirrored = weight.transpose(0, 1).flip(2, 3)
-        back = tuple(size - 1 - each for size, each in zip(weight.shape[2:], padding, strict=True))
-        kind = WinogradConvolution if winograd_gains(weight) else PackedConvolution
-        self.ahead = kind(weight, convolution.bias, padding)
-        self.back = kind(mirrored, None, back)
+        # Both names are part of what a network may read of its convolutions.
+        self.register_buffer("weight", convolution.weight.detach())
+        self.register_buffer("bias", None if convolution.bias is None else convolution.bias.detach())
+        self.padding, self.stride = tuple(int(each) for each in convolution.padding), convolution.stride
+        of_an_image = _reads_an_image(convolution)
+        self.ahead = self._ahead(of_an_image)
+        self.back = self._back(of_an_image)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Map ``(N, C, H, W)`` to ``(N, O, H', W')``."""
-        # torch does not annotate it.
-        result: Tensor = _InputGradientOnly.apply(features, self.ahead, self.back)  # type: ignore[no-untyped-call]
+    def _ahead(self, of_an_image: bool) -> nn.Module:
+        stride = self.stride[0]
+        if of_an_image and stride > 1 and self.weight.shape[-1] > 2 * stride:
+            return BlockConvolution(self.weight, self.bias, self.padding[0], stride)
+        if self.stride == (1, 1) and winograd_gains(self.weight):
+            return WinogradConvolution(self.weight, self.bias, self.padding)
+        return PackedConvolution(self.weight, self.bias, self.padding, self.stride)
+
+    def _back(self, of_an_image: bool) -> nn.Module:
+        if of_an_image:
+            return BlockGradient(self.weight, self.padding[0], self.stride[0])
+        if self.stride != (1, 1):
+            return PackedTransposedConvolution(self.weight, self.padding, self.stride)
+        # The gradient of a convolution is the convolution of the gradient with the mirrored weights.
+        mirrored = self.weight.transpose(0, 1).flip(2, 3)
+        around = tuple(size - 1 - each for size, each in zip(self.weight.shape[2:], self.padding, strict=True))
+        kind = WinogradConvolution if winograd_gains(mirrored) else PackedConvolution
+        return kind(mirrored, None, around)
+
+    def forward(
+        self,
+        input: Tensor,  # noqa: A002  # torch.nn.Conv2d calls it so, and a network may pass it by name.
+        summand: object = None,
+        *,
+        activated: bool = False,
+    ) -> Tensor:
+        """Map ``(N, C, H, W)`` to ``(N, O, H', W')``, add a tensor or a number, and end with ReLU if asked to."""
+        can_be_packed = can_be_packed_for(input, self.weight.shape[1])
+        if can_be_packed and self._can_add(summand, input):
+            # torch does not annotate it.
+            result: Tensor = _InputGradientOnly.apply(input, summand, activated, self)  # type: ignore[no-untyped-call]
+            return result
+        if can_be_packed:
+            plain = _InputGradientOnly.apply(input, None, False, self)  # type: ignore[no-untyped-call]  # As above.
+        else:
+            plain = functional.conv2d(input, self.weight, self.bias, self.stride, self.padding)
+        total: Tensor = plain if summand is None else plain + summand
+        return total.relu() if activated else total
+
+    def gradient_of_input(self, gradient: Tensor, sides: tuple[int, ...]) -> Tensor:
+        """The gradient ``(N, C, H, W)`` of the input, whose ``sides`` are H and W, from that of the convolution."""
+        asks_for_sides = isinstance(self.back, BlockGradient | PackedTransposedConvolution)
+        result: Tensor = self.back(gradient, sides) if asks_for_sides else self.back(gradient)
         return result
+
+    def _can_add(self, summand: object, features: Tensor) -> bool:
+        """Whether a summand is of the shape and type of the result."""
+        if not isinstance(summand, Tensor):
+            return summand is None
+        parts = zip(features.shape[2:], self.weight.shape[2:], self.padding, self.stride, strict=True)
+        sides = ((side + 2 * zeros - size) // step + 1 for side, size, zeros, step in parts)
+        return summand.shape == (len(features), len(self.weight), *sides) and summand.dtype == features.dtype
 
 
 class _InputGradientOnly(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, features: Tensor, ahead: nn.Module, back: nn.Module) -> Tensor:
-        context.back = back
-        result: Tensor = ahead(features)
-        return result
+    def forward(
+        context: Any, features: Tensor, summand: Tensor | None, activated: bool, convolution: FrozenConvolution
+    ) -> Tensor:
+        context.convolution, context.sides, context.activated = convolution, features.shape[2:], activated
+        output: Tensor = convolution.ahead(features, summand, activated=activated)
+        if activated:
+            context.save_for_backward(output)
+        return output
 
     @staticmethod
     @once_differentiable
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return context.back(gradients[0]), None, None
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        if context.activated:
+            (output,) = context.saved_tensors
+            gradient = torch.ops.aten.threshold_backward(gradient, output, 0)
+        of_features, of_summand, *_ = context.needs_input_grad
+        return (
+            context.convolution.gradient_of_input(gradient, context.sides) if of_features else None,
+            gradient if of_summand else None,
+            None,
+            None,
+        )

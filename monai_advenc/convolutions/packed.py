@@ -1,61 +1,155 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A convolution that keeps its weights in the order in memory that the processor's convolution wants."""
+"""Convolutions that keep their weights in the order in memory that the processor's convolution wants.
+
+torch reorders the weights in every call otherwise, which for few small images costs a tenth of the time. The order
+depends on the shape alone, so what was computed before never changes a result.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+_ALMOST_RELU = ("leaky_relu", [1e-30], "")
+"""What ends an activated convolution. oneDNN's ReLU makes zero of NaN, which would hide that a network is broken; this
+one gives NaN for NaN, and for negative numbers something that vanishes beside any other."""
+
 
 @cache
 def packing_works() -> bool:
-    """Whether this build of torch has oneDNN's convolution on packed weights, and it computes a convolution."""
-    features, weight = torch.ones(1, 16, 4, 4), torch.ones(16, 16, 3, 3)
+    """Whether this build of torch has oneDNN's convolutions on packed weights, and they compute a convolution."""
+    features, weight = torch.ones(1, 16, 5, 5), torch.ones(16, 16, 3, 3)
+    expected = functional.conv2d(features, weight, stride=2, padding=1)
     try:
-        packed = PackedConvolution(weight, None, (1, 1))(features)
+        packed = PackedConvolution(weight, None, (1, 1), (2, 2))
+        found = packed(features), packed(features, -expected, activated=True), packed(-features, activated=True)
+        back = PackedTransposedConvolution(weight, (1, 1), (2, 2))(expected, (5, 5))
     except (AttributeError, RuntimeError):
         return False
-    return torch.equal(packed, functional.conv2d(features, weight, padding=1))
+    transposed = functional.conv_transpose2d(expected, weight, stride=2, padding=1)
+    right = torch.equal(found[0], expected) and torch.equal(back, transposed)
+    return right and not found[1].any() and bool((found[2].abs() < 1e-20).all())
+
+
+def can_be_packed_for(features: Tensor, channels: int) -> bool:
+    """Whether oneDNN convolves such features; torch takes everything else, and has the better words for mistakes."""
+    usual = features.dim() == 4 and features.shape[1] == channels and features.numel() > 0
+    return usual and features.device.type == "cpu" and features.dtype in _numbers()
+
+
+@cache
+def _numbers() -> tuple[torch.dtype, ...]:
+    in_bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return (torch.float32, torch.bfloat16) if in_bf16 else (torch.float32,)
+
+
+class PackedWeight:
+    """Weights in the order that was wanted last."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[object, Tensor] | None = None
+
+    def get(self, wanted: object, pack: Callable[[], Tensor]) -> Tensor:
+        """The weights for what is wanted: those kept, or packed now."""
+        kept = self._kept  # Once: another thread may replace it in between.
+        if kept is None or kept[0] != wanted:
+            kept = self._kept = (wanted, pack())
+        return kept[1]
+
+    def __getstate__(self) -> dict[str, None]:
+        return {"_kept": None}  # Made again where it is needed; it can be neither copied nor sent.
 
 
 class PackedConvolution(nn.Module):
-    """A convolution of stride 1 that keeps its weights in the order in memory that oneDNN wants for an input's shape.
+    """A convolution of features on a CPU by fixed weights; nothing is recorded for a gradient.
 
-    torch reorders the weights in every call otherwise, which for few small images costs a tenth of the time. The order
-    depends on the shape alone, so what was computed before never changes a result.
+    Args:
+        weight: ``(O, C, H, W)``.
+        bias: ``(O,)``.
+        padding: Rows and columns of zeros on each side.
+        stride: Along rows and columns.
     """
 
     weight: Tensor
     bias: Tensor | None
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, padding: tuple[int, ...]) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, padding: tuple[int, ...], stride: tuple[int, ...] = (1, 1)
+    ) -> None:
         super().__init__()
         self.register_buffer("weight", weight.contiguous(memory_format=torch.channels_last))
         self.register_buffer("bias", None if bias is None else bias.detach())
-        self.padding = padding
-        self._packed: tuple[object, Tensor] | None = None
+        self.padding, self.stride = padding, stride
+        self._packed = PackedWeight()
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Map ``(N, C, H, W)`` to ``(N, O, H', W')``; nothing is recorded for a gradient."""
-        if features.device.type != "cpu":
-            return functional.conv2d(features, self.weight, self.bias, padding=self.padding)
+    def forward(self, features: Tensor, summand: Tensor | None = None, *, activated: bool = False) -> Tensor:
+        """Map ``(N, C, H, W)`` to ``(N, O, H', W')``.
+
+        Args:
+            features: What is convolved.
+            summand: Of the result's shape and type; added to it.
+            activated: Whether ReLU ends it, up to -1e-30 of a negative number.
+        """
         features = features.contiguous(memory_format=torch.channels_last)
-        wanted = (features.shape, features.dtype)
-        kept = self._packed  # Once: another thread may replace it in between.
-        if kept is None or kept[0] != wanted:
-            packed = torch.ops.mkldnn._reorder_convolution_weight(
-                self.weight, self.padding, (1, 1), (1, 1), 1, list(features.shape)
-            )
-            kept = self._packed = (wanted, packed)
-        result: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            features, kept[1], self.bias, self.padding, (1, 1), (1, 1), 1, "none", [], ""
+        geometry = (self.padding, self.stride, (1, 1), 1)
+        weight = self._packed.get(
+            (features.shape, features.dtype),
+            lambda: torch.ops.mkldnn._reorder_convolution_weight(self.weight, *geometry, list(features.shape)),
+        )
+        convolve = torch.ops.mkldnn._convolution_pointwise
+        result: Tensor
+        if summand is None:
+            end = _ALMOST_RELU if activated else ("none", [], "")
+            result = convolve(features, weight, self.bias, *geometry, *end)
+        else:
+            summand = summand.contiguous(memory_format=torch.channels_last)
+            result = convolve.binary(features, summand, weight, self.bias, *geometry, "add", 1.0, None, [], None)
+            finish(result, None, activated=activated)
+        return result
+
+
+class PackedTransposedConvolution(nn.Module):
+    """The gradient of a strided convolution with respect to its input.
+
+    Args:
+        weight: ``(O, C, H, W)`` of the convolution.
+        padding: Of the convolution.
+        stride: Of the convolution.
+    """
+
+    weight: Tensor
+
+    def __init__(self, weight: Tensor, padding: tuple[int, ...], stride: tuple[int, ...]) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight.contiguous(memory_format=torch.channels_last))
+        self.padding, self.stride = padding, stride
+        self._packed = PackedWeight()
+
+    def forward(self, gradient: Tensor, sides: tuple[int, ...]) -> Tensor:
+        """Map a gradient ``(N, O, H', W')`` to that of the input ``(N, C, H, W)``, whose ``sides`` are H and W."""
+        parts = zip(sides, gradient.shape[-2:], self.weight.shape[-2:], self.padding, self.stride, strict=True)
+        beyond = tuple(side - ((out - 1) * step + size - 2 * pad) for side, out, size, pad, step in parts)
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        geometry = (self.padding, beyond, self.stride, (1, 1), 1)
+        weight = self._packed.get(
+            (gradient.shape, gradient.dtype, beyond),
+            lambda: torch.ops.mkldnn._reorder_convolution_transpose_weight(
+                self.weight, *geometry, list(gradient.shape)
+            ),
+        )
+        result: Tensor = torch.ops.mkldnn._convolution_transpose_pointwise(
+            gradient, weight, None, *geometry, "none", [], ""
         )
         return result
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_packed": None}  # Made again where it is needed; it can be neither copied nor sent.
+
+def finish(output: Tensor, summand: Tensor | None, *, activated: bool) -> Tensor:
+    """Add to an output that nothing else reads yet, and activate it, in place."""
+    if summand is not None:
+        output += summand
+    return output.relu_() if activated else output

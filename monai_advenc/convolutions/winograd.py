@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from monai_advenc.convolutions.packed import PackedConvolution
+from monai_advenc.convolutions.packed import PackedConvolution, finish
 
 FEWEST_CHANNELS = 64
 """With fewer inputs or outputs, transforming them takes longer than what is saved."""
@@ -88,7 +88,7 @@ def winograd_gains(weight: Tensor) -> bool:
 class WinogradConvolution(nn.Module):
     """A 3x3 convolution of stride 1 by fixed weights; nothing is recorded for a gradient.
 
-    What is not float32 on a CPU, or has too few tiles to gain, is convolved directly. That depends on the shape alone.
+    What is not float32, or has too few tiles to gain, is convolved directly. That depends on the shape alone.
     Besides the weights, their values at the points are kept, which are four times as many.
 
     Args:
@@ -109,13 +109,11 @@ class WinogradConvolution(nn.Module):
         self._packed: tuple[int, Tensor, Tensor | None] | None = None
 
     @torch.no_grad()
-    def forward(self, features: Tensor) -> Tensor:
-        """Map ``(N, C, H, W)`` to ``(N, O, H', W')``, channels-last."""
-        count, channels, *sides = features.shape
-        height, width = (side + 2 * pad - 2 for side, pad in zip(sides, self.padding, strict=True))
-        fits = features.device.type == "cpu" and features.dtype == torch.float32
-        if not fits or channels != self.direct.weight.shape[1] or not _enough_tiles(count, height, width):
-            directly: Tensor = self.direct(features)
+    def forward(self, features: Tensor, summand: Tensor | None = None, *, activated: bool = False) -> Tensor:
+        """Map ``(N, C, H, W)`` to ``(N, O, H', W')``, channels-last; as :meth:`PackedConvolution.forward`."""
+        height, width = (side + 2 * pad - 2 for side, pad in zip(features.shape[2:], self.padding, strict=True))
+        if features.dtype != torch.float32 or not _enough_tiles(len(features), height, width):
+            directly: Tensor = self.direct(features, summand, activated=activated)
             return directly
         rows, columns = -(-height // TILE), -(-width // TILE)
         padded = self._pad(features, rows, columns)
@@ -123,14 +121,18 @@ class WinogradConvolution(nn.Module):
             output = self._by_tiles(padded, rows, columns)
         if self.direct.bias is None:
             _restore_zeros(output, padded)
-        return output[:, :height, :width].permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+        if (height, width) != output.shape[2:]:
+            output = output[:, :, :height, :width].clone(memory_format=torch.channels_last)
+        return finish(output, summand, activated=activated)
 
     def _by_tiles(self, padded: Tensor, rows: int, columns: int) -> Tensor:
-        """Map ``(N, 4 rows + 2, 4 columns + 2, C)`` to ``(N, 4 rows, 4 columns, O)``."""
+        """Map ``(N, 4 rows + 2, 4 columns + 2, C)`` to ``(N, O, 4 rows, 4 columns)``, channels-last and no view."""
         count, channels = len(padded), padded.shape[-1]
         images, bands = _parts(count, rows, columns)
         weight, bias = self._pack(images * bands * columns)
-        output = padded.new_empty(count, rows, TILE, columns, TILE, len(self.direct.weight))
+        shape = (count, len(self.direct.weight), rows * TILE, columns * TILE)
+        output = torch.empty(shape, dtype=padded.dtype, memory_format=torch.channels_last)
+        by_tiles = output.permute(0, 2, 3, 1).view(count, rows, TILE, columns, TILE, -1)
         image, row, column, _ = padded.stride()
         strides = (image, TILE * row, TILE * column, row, column, 1)
         for first in range(0, count, images):
@@ -139,8 +141,8 @@ class WinogradConvolution(nn.Module):
                 tiles = part.as_strided((images, bands, columns, SIDE, SIDE, channels), strides)
                 found = self._convolve(tiles.reshape(-1, POINTS, channels), weight, bias)
                 found = found.view(images, bands, columns, TILE, TILE, -1).transpose(2, 3)
-                output[first : first + images, top : top + bands] = found
-        return output.view(count, rows * TILE, columns * TILE, -1)
+                by_tiles[first : first + images, top : top + bands] = found
+        return output
 
     def _pad(self, features: Tensor, rows: int, columns: int) -> Tensor:
         """``(N, H, W, C)`` with zeros on each side, and below and right as many more as whole tiles need."""
@@ -195,12 +197,12 @@ def _enough_tiles(count: int, height: int, width: int) -> bool:
 
 
 def _restore_zeros(output: Tensor, padded: Tensor) -> None:
-    """Set outputs ``(N, H, W, O)`` to zero, in place, whose 3x3 inputs of ``(N, H + 2, W + 2, C)`` are all zero."""
+    """Set outputs ``(N, O, H, W)`` to zero, in place, whose 3x3 inputs of ``(N, H + 2, W + 2, C)`` are all zero."""
     lowest, highest = padded.amin(dim=-1), padded.amax(dim=-1)
     values = ((lowest != 0) | (highest != 0)).float()
-    seen = functional.max_pool2d(values[:, None], kernel_size=3, stride=1)[:, 0] > 0
+    seen = functional.max_pool2d(values[:, None], kernel_size=3, stride=1) > 0
     if not seen.all():
-        output.masked_fill_(~seen[..., None], 0)
+        output.masked_fill_(~seen, 0)
 
 
 def _parts(images: int, rows: int, columns: int) -> tuple[int, int]:
