@@ -27,6 +27,10 @@ from monai_advenc.convolutions.packed import PackedConvolution, finish
 FEWEST_CHANNELS = 64
 """With fewer inputs or outputs, transforming them takes longer than what is saved."""
 
+MANY_WEIGHTS = 100_000
+FEWEST_OUTPUTS = 1_000
+"""With fewer weights, as from 64 channels to 64, it gains on features of some 32x32 and loses on smaller ones."""
+
 FEWEST_TILES = 8
 """Fewer tiles do not pay for reading four times as many weights."""
 
@@ -112,7 +116,7 @@ class WinogradConvolution(nn.Module):
     def forward(self, features: Tensor, summand: Tensor | None = None, *, activated: bool = False) -> Tensor:
         """Map ``(N, C, H, W)`` to ``(N, O, H', W')``, channels-last; as :meth:`PackedConvolution.forward`."""
         height, width = (side + 2 * pad - 2 for side, pad in zip(features.shape[2:], self.padding, strict=True))
-        if features.dtype != torch.float32 or not _enough_tiles(len(features), height, width):
+        if features.dtype != torch.float32 or not self._gains_on(len(features), height, width):
             directly: Tensor = self.direct(features, summand, activated=activated)
             return directly
         rows, columns = -(-height // TILE), -(-width // TILE)
@@ -124,6 +128,13 @@ class WinogradConvolution(nn.Module):
         if (height, width) != output.shape[2:]:
             output = output[:, :, :height, :width].clone(memory_format=torch.channels_last)
         return finish(output, summand, activated=activated)
+
+    def _gains_on(self, count: int, height: int, width: int) -> bool:
+        """Whether there are enough outputs; the same for all images of a shape."""
+        if self.direct.weight.numel() < MANY_WEIGHTS and height * width < FEWEST_OUTPUTS:
+            return False
+        tiles = count * -(-height // TILE) * -(-width // TILE)
+        return tiles >= FEWEST_TILES and count * height * width >= FEWEST_OUTPUTS_OF_A_TILE * tiles
 
     def _by_tiles(self, padded: Tensor, rows: int, columns: int) -> Tensor:
         """Map ``(N, 4 rows + 2, 4 columns + 2, C)`` to ``(N, O, 4 rows, 4 columns)``, channels-last and no view."""
@@ -189,11 +200,6 @@ def _on_tiles(transform: tuple[tuple[float, ...], ...]) -> Tensor:
     """The transform along rows and columns, as one matrix on the flattened tile."""
     along = torch.tensor(transform, dtype=torch.float64)
     return torch.kron(along, along).float()
-
-
-def _enough_tiles(count: int, height: int, width: int) -> bool:
-    tiles = count * -(-height // TILE) * -(-width // TILE)
-    return tiles >= FEWEST_TILES and count * height * width >= FEWEST_OUTPUTS_OF_A_TILE * tiles
 
 
 def _restore_zeros(output: Tensor, padded: Tensor) -> None:

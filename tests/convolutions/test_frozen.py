@@ -194,7 +194,7 @@ def test_a_sum_and_relu_inside_the_convolution_are_those_after_it(
 
 
 @needs_packing
-@pytest.mark.parametrize(("inputs", "size"), [(1, 3), (64, 3), (64, 1)])
+@pytest.mark.parametrize(("inputs", "size"), [(1, 3), (64, 3), (64, 1), (192, 3)])
 def test_nan_is_never_hidden_by_relu(inputs: int, size: int) -> None:
     frozen = FrozenConvolution(convolution(inputs, 64, size, padding=size // 2))
     features = randn(2, inputs, 12, 12)
@@ -215,7 +215,7 @@ def test_what_is_below_zero_is_as_good_as_zero_after_relu() -> None:
 @needs_packing
 @pytest.mark.parametrize("side", [7, 8])
 def test_an_output_may_be_changed_in_place(side: int) -> None:
-    plain = convolution(64, 64, 3, padding=1)
+    plain = convolution(64, 192, 3, padding=1)
     features = randn(2, 64, side, side)
     outputs = [
         output_and_gradient(lambda x, each=each: functional.leaky_relu(each(x), inplace=True), features)

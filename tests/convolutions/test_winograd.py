@@ -52,7 +52,7 @@ def test_it_is_the_convolution_up_to_rounding(
     expected = exact(features, convolution)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(winograd, "TILES_AT_A_TIME", at_a_time)
-        patch.setattr(winograd, "_enough_tiles", lambda *shape: True)
+        patch.setattr(WinogradConvolution, "_gains_on", lambda *shape: True)
         found = convolution(features)
     assert found.shape == expected.shape
     assert found.is_contiguous(memory_format=torch.channels_last)
@@ -62,7 +62,7 @@ def test_it_is_the_convolution_up_to_rounding(
 
 @pytest.mark.parametrize("channels", [64, 256, 512])
 def test_rounding_stays_small_with_many_channels_and_features_as_networks_have_them(channels: int) -> None:
-    convolution = WinogradConvolution(randn(64, channels, 3, 3, seed=1), None, (1, 1))
+    convolution = WinogradConvolution(randn(192, channels, 3, 3, seed=1), None, (1, 1))
     features = (randn(2, channels, 12, 12) + 1).relu()
     expected = exact(features, convolution)
     assert (convolution(features).double() - expected).abs().max() <= 2e-4 * expected.std()
@@ -73,7 +73,7 @@ def test_an_image_comes_out_the_same_to_the_last_bit_in_any_place_of_a_batch_and
     at_a_time: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(winograd, "TILES_AT_A_TIME", at_a_time)
-    convolution = WinogradConvolution(randn(64, 48, 3, 3), randn(64, seed=1), (1, 1))
+    convolution = WinogradConvolution(randn(256, 48, 3, 3), randn(256, seed=1), (1, 1))
     features = randn(8, 48, 12, 7, seed=2)
     expected = convolution(features)
     others = randn(8, 48, 12, 7, seed=3)
@@ -84,7 +84,7 @@ def test_an_image_comes_out_the_same_to_the_last_bit_in_any_place_of_a_batch_and
 
 
 def test_where_a_kernel_sees_only_zeros_the_result_is_zero_to_the_last_bit() -> None:
-    convolution = WinogradConvolution(randn(64, 64, 3, 3), None, (1, 1))
+    convolution = WinogradConvolution(randn(192, 64, 3, 3), None, (1, 1))
     features = torch.zeros(8, 64, 12, 12)
     features[:, :, 5, 6] = randn(8, 64)
     features[0, :, 5, 6] = torch.inf
@@ -96,17 +96,19 @@ def test_where_a_kernel_sees_only_zeros_the_result_is_zero_to_the_last_bit() -> 
 
 
 @pytest.mark.parametrize(
-    ("shape", "tiled"),
+    ("outputs", "shape", "tiled"),
     [
-        ((8, 64, 4, 4), True),
-        ((4, 64, 4, 4), False),  # Too few tiles.
-        ((8, 64, 5, 5), False),  # Too much of the tiles is wasted.
-        ((8, 64, 7, 7), True),
-        ((2, 64, 1, 300), False),
+        (192, (8, 64, 4, 4), True),
+        (192, (4, 64, 4, 4), False),  # Too few tiles.
+        (192, (8, 64, 5, 5), False),  # Too much of the tiles is wasted.
+        (192, (8, 64, 7, 7), True),
+        (192, (2, 64, 1, 300), False),
+        (64, (2, 64, 16, 16), False),  # Too few weights for so few features.
+        (64, (2, 64, 32, 32), True),
     ],
 )
-def test_what_would_not_gain_is_convolved_directly(shape: tuple[int, ...], tiled: bool) -> None:
-    convolution = WinogradConvolution(randn(64, 64, 3, 3), None, (1, 1))
+def test_what_would_not_gain_is_convolved_directly(outputs: int, shape: tuple[int, ...], tiled: bool) -> None:
+    convolution = WinogradConvolution(randn(outputs, 64, 3, 3), None, (1, 1))
     features = randn(*shape, seed=1)
     assert torch.equal(convolution(features), convolution.direct(features)) is not tiled
 
