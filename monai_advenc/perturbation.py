@@ -29,7 +29,9 @@ COSINE_END = 0.01
 
 FAST_STEPS = 25
 """Steps of the fast schedule, a cosine that starts with twice the radius. After so many plain steps of radius 2 each of
-20 slices of 320x320 ended within 0.01 of the paper's loss after 100 steps (``docs/benchmarks.md``)."""
+20 slices of 320x320 ended within 0.01 of the paper's loss after 100 steps (``docs/benchmarks.md``). Steps that look at
+random views see fewer of them, and on slices victims failed a little less; 50 made up for it
+(``results/fast_schedule.md``)."""
 
 
 class PerturbationSettings(Settings):
