@@ -119,7 +119,7 @@ def grid_around(originals: Tensor, unit: Tensor) -> Grid:
         lowest=-(anchor / size + hair).floor(),
         highest=((1 - anchor) / size + hair).floor(),
         unit=size,
-        slack=_FLOAT32_SPACING,
+        slack=1.25 * _FLOAT32_SPACING,  # The hair, and what float32 rounded off the original.
     )
 
 

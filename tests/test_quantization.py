@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -144,6 +144,7 @@ def test_all_formats_hold_the_pixels_of_the_coarsest() -> None:
     share_of_range=st.floats(0.3, 1),
     seed=st.integers(0, 1000),
 )
+@example(stored=42665, radius=1.0, norm="l2", share_of_range=0.8092932786960882, seed=176)
 def test_files_on_their_own_grid_change_by_whole_units_in_the_ball_and_in_range(
     stored: int, radius: float, norm: str, share_of_range: float, seed: int
 ) -> None:
@@ -169,7 +170,8 @@ def test_files_on_their_own_grid_change_by_whole_units_in_the_ball_and_in_range(
     written = ((rounded.double() - offset) / unit).round()
     assert torch.equal(rounded[~mask], originals[~mask])
     assert torch.equal(written[~mask].long(), integers[~mask])
-    assert ((read(written) - rounded).abs() <= 2**-23).all()
+    # The file's value may lie beyond [0, 1] by the grid's tolerance, and by what float32 rounded off the original.
+    assert ((read(written) - rounded).abs() <= 2**-23 + 2**-25).all()
     assert (GEOMETRIES[norm].length(read(written).double() - originals.double()) <= radius).all()
     assert rounded.min() >= 0
     assert rounded.max() <= 1
