@@ -44,7 +44,7 @@ VICTIM_SEED_OFFSET = 100
 LEVELS = 65535
 RADII = {"cifar10": 2.0, "slices": 0.8}
 """L2 radii at which victims of such small sets do fail, as nothing else would tell the schedules apart: for CIFAR-10
-four times the paper's (with 1,200 images and a base of 48 % its own changes no victim), for slices of 64x64 pixels
+four times the paper's (with 1,200 images and a base below 50 % its own changes no victim), for slices of 64x64 pixels
 twice the paper's change of a pixel, as in the ``cpu`` preset."""
 
 MARGIN = 0.02

@@ -109,21 +109,22 @@ class FrozenConvolution(nn.Module):
     def forward(
         self,
         input: Tensor,  # noqa: A002  # torch.nn.Conv2d calls it so, and a network may pass it by name.
-        summand: object = None,
+        summand: Tensor | float | None = None,
         *,
         activated: bool = False,
     ) -> Tensor:
         """Map ``(N, C, H, W)`` to ``(N, O, H', W')``, add a tensor or a number, and end with ReLU if asked to."""
-        can_be_packed = can_be_packed_for(input, self.weight.shape[1])
-        if can_be_packed and self._can_add(summand, input):
+        packs = can_be_packed_for(input, self.weight.shape[1])
+        inside = packs and (summand is None or self._gives_such(summand, input))
+        if packs:
+            kept = (summand, activated) if inside else (None, False)
             # torch does not annotate it.
-            result: Tensor = _InputGradientOnly.apply(input, summand, activated, self)  # type: ignore[no-untyped-call]
-            return result
-        if can_be_packed:
-            plain = _InputGradientOnly.apply(input, None, False, self)  # type: ignore[no-untyped-call]  # As above.
+            output: Tensor = _InputGradientOnly.apply(input, *kept, self)  # type: ignore[no-untyped-call]
         else:
-            plain = functional.conv2d(input, self.weight, self.bias, self.stride, self.padding)
-        total: Tensor = plain if summand is None else plain + summand
+            output = functional.conv2d(input, self.weight, self.bias, self.stride, self.padding)
+        if inside:
+            return output
+        total: Tensor = output if summand is None else output + summand
         return total.relu() if activated else total
 
     def gradient_of_input(self, gradient: Tensor, sides: tuple[int, ...]) -> Tensor:
@@ -132,10 +133,10 @@ class FrozenConvolution(nn.Module):
         result: Tensor = self.back(gradient, sides) if asks_for_sides else self.back(gradient)
         return result
 
-    def _can_add(self, summand: object, features: Tensor) -> bool:
-        """Whether a summand is of the shape and type of the result."""
+    def _gives_such(self, summand: Tensor | float, features: Tensor) -> bool:
+        """Whether the convolution's result is a tensor of the summand's shape and type."""
         if not isinstance(summand, Tensor):
-            return summand is None
+            return False
         parts = zip(features.shape[2:], self.weight.shape[2:], self.padding, self.stride, strict=True)
         sides = ((side + 2 * zeros - size) // step + 1 for side, size, zeros, step in parts)
         return summand.shape == (len(features), len(self.weight), *sides) and summand.dtype == features.dtype

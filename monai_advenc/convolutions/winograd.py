@@ -28,8 +28,10 @@ FEWEST_CHANNELS = 64
 """With fewer inputs or outputs, transforming them takes longer than what is saved."""
 
 MANY_WEIGHTS = 100_000
+"""With so many weights the size of the features does not matter; 64 channels to 64 have fewer."""
+
 FEWEST_OUTPUTS = 1_000
-"""With fewer weights, as from 64 channels to 64, it gains on features of some 32x32 and loses on smaller ones."""
+"""With fewer weights it gains where an image has so many outputs, some 32x32, and loses on smaller features."""
 
 FEWEST_TILES = 8
 """Fewer tiles do not pay for reading four times as many weights."""
