@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
 
 PEERS = ("torchattacks", "foolbox", "ART")
@@ -24,7 +25,8 @@ channels-last, weights packed once, bf16, and in float32 Winograd's convolutions
 multiplications), and **fewer steps**. The first takes the same steps up to rounding, so that the mean loss is the same,
 though on a single image a hundred rounded steps can end elsewhere. The second is another algorithm with another result,
 and counts only where the loss it ends at is as low: other rules that were tried are in
-[results/few_steps.md](../results/few_steps.md).
+[results/few_steps.md](../results/few_steps.md). How near bf16 comes to what this processor can do is in
+[results/bf16_rate.md](../results/bf16_rate.md).
 
 All methods perturb the same images with the same network, targets, radius and step, in turn, round by round; a round's
 order rotates and its images are new. A peer that is far behind the fastest in the first round sits out the others. A
@@ -227,4 +229,5 @@ def draw_growth(growth: dict[str, list[dict[str, Any]]], path: Path) -> None:
 
 def _save(figure: Figure, path: Path) -> None:
     # Neither the time nor random names of parts: the same numbers give the same file.
-    figure.savefig(path, metadata={"Date": None, "Creator": None})
+    with mpl.rc_context({"svg.hashsalt": "monai-advenc"}):
+        figure.savefig(path, metadata={"Date": None, "Creator": None})
