@@ -31,7 +31,8 @@ reproduction.
 """
 
 MRI_RADIUS: Final = 2.0
-"""L2 radius of section 5, for one-channel images of 320x320 pixels in [0, 1]."""
+"""L2 radius of section 5, for images of 320x320 pixels. The paper gives neither their channels nor their scale; here
+one channel in [0, 1] is taken."""
 
 MRI_SIDE: Final = 320
 """Side in pixels of the images of section 5."""

@@ -153,7 +153,7 @@ def perturb(
     """Move each image toward its target class by targeted PGD inside a small ball (section 3.1).
 
     Each step goes its length along the normalized gradient, is projected onto the ball around the original, and
-    clamped to [0, 1]. The start is the original itself, as in the paper.
+    clamped to [0, 1]. The start is the original itself; the paper names none.
 
     Args:
         network: Maps images ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``; in evaluation mode. Autocast has no effect

@@ -11,7 +11,8 @@ Why a perturbation is scaled before it is rounded
     every pixel it is the whole number of units that maximizes ``c r - r^2 / (2 s)``. So the largest ``s`` whose result
     is still inside the ball gives the grid image of the ball that goes farthest in the direction that PGD found. What
     is lost is the share of the ball's energy that rounding noise takes, ``unit^2 / 12`` a pixel: at 8 bits and the
-    paper's budget 3 %. Steps along the base network's gradient at the rounded image do not win it back
+    paper's budget 3 %. Further steps along the base network's gradient at the rounded image hardly win it back
+    after plain steps; after augmentation-aware ones they win more, but less than as many steps before rounding do
     (``results/rounding.md``).
 """
 

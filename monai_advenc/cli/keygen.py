@@ -65,7 +65,7 @@ def _step_settings(
         default_steps, default_size, name = FAST_STEPS, 2 * radius, "cosine"
     else:
         default_steps, name = STEPS, "fixed"
-        # The paper's step is a twentieth of its radius; fewer steps must be longer to cross the ball.
+        # For MRI the paper's step is a twentieth of its radius; fewer steps must be longer to cross the ball.
         default_size = radius * max(STEP_SIZE / MRI_RADIUS, 2.5 / (steps or STEPS))
     return {
         "schedule": name,

@@ -102,7 +102,8 @@ _KEY_PANEL = "Drawing a key"
 ProfileOption = Annotated[
     Profile,
     typer.Option(
-        help="default: Horizontal Concat with augmentation-aware steps (ours, stronger); paper-...: exactly the paper.",
+        help="default: Horizontal Concat with augmentation-aware steps (ours, stronger); paper-...: the paper's "
+        "combiners and plain steps, at its budget for MRI.",
         rich_help_panel=_KEY_PANEL,
     ),
 ]

@@ -3,9 +3,9 @@
 """Table 10: can unsupervised domain adaptation carry a network from encrypted to original images?
 
 The paper's control, from CIFAR-10 to the new test set of Recht et al. (2018), needs images that CIFAR-10 does not
-bring. A mild shift of the original test images, less contrast and a little noise, stands in for it; it is so strong
-that a network loses about as many points to it as the paper's loses to the new test set. What an adapter gains there
-is what it can do where domains differ in an ordinary way.
+bring. A mild shift of the original test images, less contrast and a little noise, stands in for it. What an adapter
+gains there is what it can do where domains differ in an ordinary way. A network trained on as many originals and tested
+on originals, where nothing is shifted at all, shows how much there is to gain on either.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ from monai_advenc.reproduction.victims import BASIC
 
 CONTRAST, NOISE = 0.6, 0.02
 """The stand-in shift: contrast around middle gray, and standard deviation of the noise. A base network of 71.9 % is
-right on 61.4 % then: ten points less, where the paper's 94.8 % become 83.8 %."""
+right on 61.4 % then, ten points less. The paper's network is right on 83.8 % of the new test set, and of the old one it
+does not say; its base network, another one, is right on 94.8 % of that."""
+
+UNSHIFTED = "source-only, no shift"
+"""The part that is no adapter but the most that one could hope for."""
 
 
 def shift_domain(images: ImageSet) -> ImageSet:
@@ -36,10 +40,13 @@ def shift_domain(images: ImageSet) -> ImageSet:
 
 def _measure(laboratory: Laboratory, preset: Preset, part: str, seed: int) -> Found:
     originals = laboratory.originals["test"]
-    domains = {
-        "clean->shifted": (laboratory.originals["train"], shift_domain(originals)),
-        "enc->orig": (laboratory.encrypted(BASIC, "train", seed), originals),
-    }
+    if part == UNSHIFTED:
+        domains = {"clean->orig": (laboratory.originals["train"], originals)}
+    else:
+        domains = {
+            "clean->shifted": (laboratory.originals["train"], shift_domain(originals)),
+            "enc->orig": (laboratory.encrypted(BASIC, "train", seed), originals),
+        }
     columns: dict[str, float] = {}
     for column, (source, target) in domains.items():
         size = preset.adaptation_size
@@ -66,11 +73,14 @@ def _adapt(
         device=laboratory.device,
         observe=observe,
     )
-    adapted = ADAPTERS[adapter](task)
+    adapted = ADAPTERS["source-only" if adapter == UNSHIFTED else adapter](task)
     last = measure_accuracy(adapted, target).value
     return {column: last, f"{column} peak": max([*history, last])}
 
 
 TABLE_10 = Experiment(
-    10, lambda preset: tuple(ADAPTERS), lambda preset, part, seed: [Wanted(preset.base, CLEAN, seed)], _measure
+    10,
+    lambda preset: (*ADAPTERS, UNSHIFTED),
+    lambda preset, part, seed: [] if part == UNSHIFTED else [Wanted(preset.base, CLEAN, seed)],
+    _measure,
 )

@@ -42,8 +42,8 @@ def encrypt_set(
         key: The encryption key.
         base: The base network, on the device to compute on.
         originals: The images.
-        random_targets: Perturb each image toward a class drawn at random, its own among them, as the paper's R+Orig
-            does; only the key's perturbation settings are then used.
+        random_targets: Perturb each image toward a class drawn at random, for the paper's R+Orig; only the key's
+            perturbation settings are then used. Its own class may be drawn too: the paper does not rule it out.
         seed: Decides the random targets.
         batch_size: Images that are perturbed together.
         workers: Worker processes; 0 works in this process.

@@ -21,6 +21,7 @@ from monai_advenc.correspondence import ClassCorrespondence
 from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.errors import DatasetError, OutputError, SettingsError
 from monai_advenc.reproduction import preset as presets
+from monai_advenc.reproduction.adaptation import UNSHIFTED
 from monai_advenc.reproduction.experiment import Experiment
 from monai_advenc.reproduction.paper_tables import BASE_FACT, BRAIN_TUMOR_CLASSES, PAPER_TABLES
 from monai_advenc.reproduction.pictures import one_of_each_class
@@ -213,7 +214,8 @@ def test_an_output_that_cannot_be_written_is_refused_in_one_line(reproduce: Repr
 def test_table_10_measures_every_adapter_in_both_directions(reproduce: Reproduce, tmp_path: Path) -> None:
     drawn, _ = reproduce(10)
     rows = rows_of(tmp_path / "out", 10)
-    assert set(rows) == set(ADAPTERS)
+    assert set(rows) == {*ADAPTERS, UNSHIFTED}
+    assert "clean->orig" in rows.pop(UNSHIFTED)
     assert all({"clean->shifted", "enc->orig"} <= set(values) for values in rows.values())
     assert "49.7" in drawn
 

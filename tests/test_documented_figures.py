@@ -1,0 +1,34 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Figures in the documentation are those of the stored results, also after measuring anew."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from pathlib import Path
+
+from benchmarks.page import ratios_to_fastest_peer
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_ratios_in_the_readme_are_those_last_measured() -> None:
+    numbers = json.loads((ROOT / "results" / "benchmarks.json").read_text())
+    text = " ".join((ROOT / "README.md").read_text().split())
+    said = re.search(r"are ([\d.]+) to ([\d.]+) times .* in float32, and ([\d.]+) to ([\d.]+) times in bf16", text)
+    assert said is not None
+    ratios = [ratios_to_fastest_peer(numbers[case]) for case in ("cifar10", "slices")]
+    for method, (low, high) in {"ours fp32": said.group(1, 2), "ours bf16": said.group(3, 4)}.items():
+        medians = [f"{statistics.median(each[method]):.1f}" for each in ratios]
+        assert medians == [low, high]
+
+
+def test_the_memory_in_the_guide_is_that_last_measured() -> None:
+    measured: dict[int, list[int]] = {}
+    for run in json.loads((ROOT / "results" / "scale" / "memory.json").read_text())["runs"]:
+        measured.setdefault(run["images"], []).extend((run["main_mib"], run["worker_mib"]))
+    rows = re.findall(r"^\| ([\d,]+) \|(.*)\|$", (ROOT / "docs" / "how_to" / "scale_out.md").read_text(), re.MULTILINE)
+    said = {int(images.replace(",", "")): [int(cell) for cell in cells.split("|")] for images, cells in rows}
+    assert said == measured
