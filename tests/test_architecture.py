@@ -41,7 +41,7 @@ LAYERS = (
     ("attackers", "evaluation", "reader_study"),
     ("distributed", "report", "tracking"),
     ("bundle", "demo", "reproduction"),
-    ("cli",),
+    ("__main__", "cli"),
 )
 """From the bottom up, the modules and folders directly below the package: each imports its own layer and those before
 it."""
