@@ -11,7 +11,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from monai_advenc.combiners import combine
-from monai_advenc.errors import DatasetError
+from monai_advenc.errors import DatasetError, UnchangedError
 from monai_advenc.key import EncryptionKey
 from monai_advenc.perturbation_stream import perturb_in_batches
 from monai_advenc.quantization import round_to_grid
@@ -19,6 +19,12 @@ from monai_advenc.quantization import round_to_grid
 BATCH_SIZE = 8
 """Versions that go through the network together. Fixed, because a processor may add up in another order for another
 batch size, and PGD amplifies the last bit; the last batch is padded to it. Larger is hardly faster on a CPU."""
+
+UNCHANGED = (
+    "the base network has no gradient there, or the change is too faint for the file; leave the image out, train the "
+    "base anew, or give a larger radius"
+)
+"""Why an image can come out as it went in, and what to do about it."""
 
 
 def perturb_toward_targets(
@@ -89,12 +95,23 @@ def combine_versions(
 
     Returns:
         Encrypted images ``(N, C, H, W)``, each within the key's radius of its original.
+
+    Raises:
+        DatasetError: A label that the key has no class for.
+        ImageError: A grid too coarse for the radius.
+        UnchangedError: An image would come out as it went in.
+        SettingsError: Both ``levels`` and ``unit``.
     """
     _check_labels(key, labels)
     settings = key.perturbation.at_size(*images.shape[-2:])
     seeds = key.image_seeds("layout", images)
     combined = combine(key.combiner, images, versions, labels, radius=settings.radius, norm=settings.norm, seeds=seeds)
-    return round_to_grid(combined, images, levels=levels, unit=unit, radius=settings.radius, norm=settings.norm)
+    encrypted = round_to_grid(combined, images, levels=levels, unit=unit, radius=settings.radius, norm=settings.norm)
+    # Of the versions too: rounding alone is no encryption.
+    as_before = _are_equal(versions, images[:, None]) | _are_equal(encrypted, images)
+    if as_before.any():
+        raise UnchangedError(f"{int(as_before.sum())} of {len(images)} images came out unchanged: {UNCHANGED}")
+    return encrypted
 
 
 def encrypt_batch(
@@ -131,6 +148,7 @@ def encrypt_batch(
     Raises:
         DatasetError: A label that the key has no class for.
         ImageError: NaN, values outside [0, 1], or a grid too coarse for the radius.
+        UnchangedError: An image would come out as it went in.
         NetworkError: The network is in training mode or does not fit.
         SettingsError: Both ``levels`` and ``unit``.
 
@@ -139,6 +157,11 @@ def encrypt_batch(
     """
     versions = perturb_toward_targets(key, network, images, labels, regions=regions, batch_size=batch_size)
     return combine_versions(key, images, versions, labels, levels=levels, unit=unit)
+
+
+def _are_equal(changed: Tensor, images: Tensor) -> Tensor:
+    """For each row whether all values are equal; ``(N,)``."""
+    return (changed == images).flatten(1).all(dim=1)
 
 
 def _check_labels(key: EncryptionKey, labels: Tensor) -> None:

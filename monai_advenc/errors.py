@@ -10,6 +10,7 @@
     ├── CorrespondenceError      a class correspondence that breaks its own rules
     ├── DatasetError             a folder or table whose classes, cases or ids do not fit together
     ├── ImageError               one image that cannot be read or encrypted
+    │   └── UnchangedError       it would come out as it went in
     ├── VolumeError              one volume that cannot be read
     │   └── MaskError            its mask: missing, empty, or on another grid
     ├── NetworkError             a network or checkpoint that does not fit the data
@@ -47,6 +48,10 @@ class DatasetError(AdvencError):
 
 class ImageError(AdvencError):
     """One image that cannot be read or encrypted."""
+
+
+class UnchangedError(ImageError):
+    """An image that encryption would leave as it was."""
 
 
 class VolumeError(AdvencError):

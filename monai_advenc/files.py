@@ -12,6 +12,7 @@ import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
+from threading import Lock
 from typing import Any, TextIO
 
 from monai_advenc.errors import OutputError
@@ -97,6 +98,9 @@ def remove_temporaries(folder: Path) -> int:
 _LOCKED: set[Path] = set()
 """Folders that this process has locked: the system lets a process take its own record locks twice."""
 
+_LOCKING = Lock()
+"""Held while :data:`_LOCKED` is looked at and changed, as two threads may want one folder in the same moment."""
+
 
 class FolderLock:
     """Keeps others from writing into the same folder; gone when its process is, however it ended.
@@ -105,20 +109,21 @@ class FolderLock:
         folder: An existing folder.
 
     Raises:
-        OutputError: Another process, or another run in this one, holds the lock.
+        OutputError: Another process, or another run in this one, holds the lock, or the disk refuses.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
         self._path = folder / LOCK_NAME
-        if self._folder in _LOCKED:
-            raise self._refusal()
-        self._file = self._open_locked()
-        _LOCKED.add(self._folder)
+        with _LOCKING:
+            if self._folder in _LOCKED:
+                raise self._refusal()
+            self._file = self._open_locked()
+            _LOCKED.add(self._folder)
 
     def _open_locked(self) -> TextIO:
         while True:
-            file = self._path.open("w")
+            file = self._open()
             if fcntl is not None:
                 try:
                     # A record lock, which workers do not inherit: they may outlive a killed run by a moment.
@@ -131,6 +136,13 @@ class FolderLock:
             # Whoever held it removed the file between our opening and locking it: lock the one that is there now.
             file.close()
 
+    def _open(self) -> TextIO:
+        try:
+            # Neither emptied nor followed: who can write here may have put a link to another file in its place.
+            return os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644), "r+")
+        except OSError as error:
+            raise OutputError(f"cannot write {self._path}: {error.strerror}; choose another place") from None
+
     def _refusal(self) -> OutputError:
         return OutputError(f"another run is writing into {self._folder}; wait for it or choose another --out")
 
@@ -142,9 +154,10 @@ class FolderLock:
 
     def release(self) -> None:
         """Give the folder free and remove the lock's file."""
-        self._path.unlink(missing_ok=True)
-        self._file.close()
-        _LOCKED.discard(self._folder)
+        with _LOCKING:
+            self._path.unlink(missing_ok=True)
+            self._file.close()
+            _LOCKED.discard(self._folder)
 
 
 def write_once(path: Path, content: Any, refusal: str) -> None:

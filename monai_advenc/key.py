@@ -112,7 +112,11 @@ class EncryptionKey(Settings):
 
     @property
     def key_id(self) -> str:
-        """16 hexadecimal digits that name the key in public and, keyed by 256 secret bits, reveal nothing about it."""
+        """16 hexadecimal digits that name the key in public.
+
+        Keyed by 256 secret bits they reveal nothing about it. A key that was drawn from a seed has no more secret bits
+        than the seed, and its id is enough to find out which seed it was.
+        """
         return self.tag("key id", self._canonical())[:16]
 
     def tag(self, purpose: str, content: bytes) -> str:

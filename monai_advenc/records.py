@@ -80,7 +80,8 @@ class ImageRecord(Record):
         rms_gray_levels: Root mean square change in gray levels of 255.
         psnr_db: Peak signal-to-noise ratio.
         ssim: Structural similarity.
-        source_tag: Keyed checksum of the source pixels; only the key's owner can make or compare it.
+        source_tag: Keyed checksum of the original: pixels, region, place in space, DICOM header. Only the key's owner
+            can make or compare it.
     """
 
     id: str
@@ -120,7 +121,7 @@ class VolumeRecord(Record):
         plane: Direction of the slices.
         slices: The encrypted slices, measured on the written files.
         left_alone: How many slices are as they were, to the last stored value.
-        source_tag: Keyed checksum of the stored values and of what was to be encrypted.
+        source_tag: Keyed checksum of the original's files and of what was to be encrypted.
     """
 
     id: str

@@ -2,12 +2,23 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from monai_advenc.errors import OutputError
-from monai_advenc.files import _LOCKED, FolderLock, remove_temporaries, sha256_of, write_atomically, write_once
+from monai_advenc.files import (
+    _LOCKED,
+    LOCK_NAME,
+    FolderLock,
+    remove_temporaries,
+    sha256_of,
+    write_atomically,
+    write_once,
+)
 from monai_advenc.json_lines import append_lines, read_lines
 
 
@@ -78,6 +89,36 @@ def test_one_process_does_not_get_a_lock_twice(tmp_path: Path) -> None:
         FolderLock(tmp_path / ".." / tmp_path.name)
     with FolderLock(tmp_path):
         pass
+
+
+def test_a_lock_harms_no_file_that_a_link_in_its_place_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / LOCK_NAME).symlink_to(tmp_path / "precious")
+    with pytest.raises(OutputError, match="symbolic links"):
+        FolderLock(tmp_path / "folder")
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_of_two_threads_one_gets_the_lock(tmp_path: Path) -> None:
+    def attempt(start: threading.Barrier) -> FolderLock | None:
+        start.wait()
+        try:
+            return FolderLock(tmp_path)
+        except OutputError:
+            return None
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            for _ in range(200):
+                start = threading.Barrier(2)
+                held = [lock for lock in pool.map(attempt, (start, start)) if lock is not None]
+                assert len(held) == 1
+                held[0].release()
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_what_a_folder_is_for_is_written_once(tmp_path: Path) -> None:

@@ -102,7 +102,8 @@ class EncryptedOutput:
             gathered = _gather(self._done)
             if self._folder is not None:
                 self._folder.add(record for record in gathered if record.id not in self._folder.records)
-                self._folder.finish(file.id for file in self._source.files)
+                ids = (file.id for file in self._source.files)
+                self._folder.finish(ids, self._blocks.written_paths().__contains__)
         finally:
             self.close()
 
@@ -114,7 +115,7 @@ class EncryptedOutput:
     def _write(self, batch: Item, output: dict[str, Any]) -> ImageRecord:
         file = self._files[batch["id"]]
         original, encrypted = (output[name].detach().cpu().as_subclass(Tensor) for name in ("image", "pred"))
-        tag = self._blocks.tag_of(original, None)
+        tag = self._blocks.tag_of(file, original, None)
         return self._blocks.write(file, original, encrypted, tag)
 
 

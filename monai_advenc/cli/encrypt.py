@@ -19,6 +19,7 @@ from monai_advenc.cli.identity import (
     refuse_names_of_patients,
     warn_of_burned_in_text,
 )
+from monai_advenc.cli.private_folder import require_outside
 from monai_advenc.cli.ray_options import Ray, RayAddress, ray_workers
 from monai_advenc.cli.train_base import choose_device
 from monai_advenc.errors import IncompleteError, SettingsError
@@ -137,6 +138,7 @@ def encrypt(
     from monai_advenc.training import load_checkpoint
 
     output = Output(json)
+    require_outside(out, images)
     encryption_key = EncryptionKey.load(key, insecure_permissions=insecure_key_permissions)
     checkpoint = load_checkpoint(base)
     folder = find_images(images, encryption_key.classes)

@@ -19,7 +19,7 @@ from monai_advenc.cli.identity import (
     name_without_identity,
     warn_of_burned_in_text,
 )
-from monai_advenc.cli.private_folder import make_private, require_apart
+from monai_advenc.cli.private_folder import make_private, require_apart, require_outside
 from monai_advenc.cli.train_base import choose_device
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def encrypt_volume(
         return
     place = private or options.private_folder_of(out)
     require_apart(out, place)
+    require_outside(out, volumes)
     if choice != "keep":
         make_private(place)
     warn_of_burned_in_text((path for case in cases.cases for path in case.files()), choice, output)

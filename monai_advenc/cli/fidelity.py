@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import asdict
+from json import loads
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,7 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
+from monai_advenc.errors import OutputError
 
 if TYPE_CHECKING:
     from monai_advenc.datasets.image_folder import ImageFolder
@@ -52,6 +54,8 @@ def fidelity(
 
     output = Output(json)
     require_own_folder(out, encrypted, MARKER_NAME, "measures of fidelity")
+    subject = {"originals": str(originals.resolve()), "encrypted": str(encrypted.resolve())}
+    _require_same_subject(out / MARKER_NAME, subject)
     before, after = find_images(originals), find_images(encrypted)
     with progress("measuring", len(after.files)) as advance:
         measured = _measure_all(before, after, advance)
@@ -59,6 +63,7 @@ def fidelity(
     worst = average_regions(list(measured.values()), min)
     reading = _observe(observer, before, after, choose_device(device)) if observer else None
     summary: dict[str, Any] = {
+        **subject,
         "images": len(measured),
         "mean": means,
         "min": worst,
@@ -75,6 +80,18 @@ def fidelity(
     if reading is not None:
         _say_observer(output, reading)
     output.result({"out": str(out), **summary})
+
+
+def _require_same_subject(marker: Path, subject: dict[str, str]) -> None:
+    """Raise :class:`OutputError` if the folder holds measures of other images."""
+    if not marker.is_file():
+        return
+    try:
+        earlier = loads(marker.read_bytes())
+    except ValueError:
+        earlier = {}
+    if {name: earlier.get(name) for name in subject} != subject:
+        raise OutputError(f"{marker.parent} holds measures of another data set; give another --out")
 
 
 def _measure_all(before: ImageFolder, after: ImageFolder, advance: Any) -> dict[str, dict[str, RegionFidelity]]:

@@ -67,7 +67,7 @@ def name_without_identity(
 
     Names of folders and files often are names or numbers of patients.
     """
-    from monai_advenc.files import write_atomically
+    from monai_advenc.files import FolderLock, write_atomically
     from monai_advenc.volumes.dicom_identity import IdentityRule
 
     if choice == "keep":
@@ -75,12 +75,13 @@ def name_without_identity(
     rule = IdentityRule(choice, key)
     renamed = tuple(replace(case, id=rule.case_name(case.id)) for case in cases.cases)
     table = io.StringIO()
-    # Of cases that are no longer among the originals, the names say which files to withdraw.
-    names = _earlier_names(private) | {new.id: old.id for old, new in zip(cases.cases, renamed, strict=True)}
-    rows = sorted((case, name) for name, case in names.items())
-    csv.writer(table, lineterminator="\n").writerows([("case", "name"), *rows])
-    only_owner = stat.S_IRUSR | stat.S_IWUSR
-    write_atomically(private / CASE_NAMES, table.getvalue().encode(), overwrite=True, mode=only_owner)
+    with FolderLock(private):  # Another run with this private folder may be adding its own.
+        # Of cases that are no longer among the originals, the names say which files to withdraw.
+        names = _earlier_names(private) | {new.id: old.id for old, new in zip(cases.cases, renamed, strict=True)}
+        rows = sorted((case, name) for name, case in names.items())
+        csv.writer(table, lineterminator="\n").writerows([("case", "name"), *rows])
+        only_owner = stat.S_IRUSR | stat.S_IWUSR
+        write_atomically(private / CASE_NAMES, table.getvalue().encode(), overwrite=True, mode=only_owner)
     output.say(f"Cases have other names in the output; {private / CASE_NAMES} says which is which. Never share it.")
     ordered = sorted(renamed, key=lambda case: (case.label, case.id))
     return replace(cases, cases=tuple(ordered))

@@ -146,7 +146,8 @@ KeySeed = Annotated[
     int | None,
     typer.Option(
         "--key-seed",
-        help="Draw the key from a seed. For experiments: who knows the seed knows the key.",
+        help="Draw the key from a seed. For experiments: who knows the seed knows the key, and whoever tries numbers "
+        "finds it, because the key's public id tells the right one.",
         rich_help_panel=_KEY_PANEL,
     ),
 ]

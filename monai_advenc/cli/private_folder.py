@@ -15,6 +15,14 @@ def require_apart(out: Path, private: Path) -> None:
         raise DatasetError(f"the private folder {private} lies in the output {out}; choose another --private")
 
 
+def require_outside(out: Path, originals: Path) -> None:
+    """Raise :class:`DatasetError` if the output, which is to be shared, would lie among the originals."""
+    if originals.resolve() in (out.resolve(), *out.resolve().parents):
+        raise DatasetError(
+            f"{out} lies in the folder of originals {originals}, which stays with you; choose another --out"
+        )
+
+
 def make_private(folder: Path) -> None:
     """A folder that only its owner can enter; one that exists stays as its owner made it.
 

@@ -62,12 +62,13 @@ def simulate(
     """Let simulated readers answer a trial study (build --simulated), to see what a report will look like."""
     from monai_advenc.files import FolderLock
     from monai_advenc.reader_study.answers import AnswerDatabase
-    from monai_advenc.reader_study.simulated_reader import Habits, simulate_readers
+    from monai_advenc.reader_study.simulated_reader import Habits, require_trial, simulate_readers
     from monai_advenc.reader_study.study import ANSWERS_NAME, SHEET_NAME, AnswerSheet, Study
 
     output = Output(json)
     habits = Habits(accuracy, discordant, loss)
     loaded = Study.load(study)
+    require_trial(loaded)
     sheet = AnswerSheet.load((sealed or sealed_folder_of(study)) / SHEET_NAME, loaded)
     total = sum(len(reader.readings) for reader in loaded.readers)
     with (

@@ -13,6 +13,7 @@ import typer
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
 from monai_advenc.cli.reader_study_folders import Sealed, StudyFolder, sealed_folder_of
+from monai_advenc.errors import DatasetError
 
 SCORES_NAME, READINGS_NAME, STATISTICS_NAME, REPORT_NAME = (
     "scores.json",
@@ -73,7 +74,10 @@ def score(
     require_own_folder(target, study, SCORES_NAME, "results of a study")
     loaded = Study.load(study)
     sheet = AnswerSheet.load((sealed or sealed_folder_of(study)) / SHEET_NAME, loaded)
-    readings = open_readings(loaded, sheet, *read_answers(study / ANSWERS_NAME))
+    answers, events = read_answers(study / ANSWERS_NAME)
+    if not answers:
+        raise DatasetError(f"there are no answers yet in {study / ANSWERS_NAME}; serve the study first")
+    readings = open_readings(loaded, sheet, answers, events)
     scores = score_study(loaded, readings)
     write_json(
         target / SCORES_NAME,

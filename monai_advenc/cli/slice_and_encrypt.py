@@ -28,7 +28,7 @@ from monai_advenc.cli.identity import (
     warn_of_burned_in_text,
 )
 from monai_advenc.cli.keygen import draw_key
-from monai_advenc.cli.private_folder import make_private, require_apart
+from monai_advenc.cli.private_folder import make_private, require_apart, require_outside
 from monai_advenc.cli.ray_options import Ray, RayAddress, ray_workers
 from monai_advenc.cli.train_base import (
     NETWORK_HELP,
@@ -117,6 +117,7 @@ def slice_and_encrypt(
     output = Output(json)
     private = private or options.private_folder_of(out)
     _check_folders(out, private)
+    require_outside(out, volumes)
     require_known_networks([network] if network else [])
     cases = find_cases(volumes, labels=labels)
     writes_dicom = options.FileFormat.dicom in (file_format or ())
@@ -131,7 +132,19 @@ def slice_and_encrypt(
     settings = slices.slice_settings(plane, size, fit, tumor_labels, tumor_segment, isotropic_mm)
     if base is None and not (private / "base.pt").exists():
         require_enough_images(cases.class_counts())
+    draw_options: dict[str, Any] = {
+        "profile": profile,
+        "radius": radius,
+        "radius_at": radius_at,
+        "schedule": schedule,
+        "steps": steps,
+        "step_size": step_size,
+        "recipient": recipient,
+        "seed": key_seed,
+    }
     if dry_run:
+        if key is None and not (private / "key.json").exists():
+            draw_key(cases.classes, **draw_options)  # A combiner that needs more classes says so here too.
         output.table("Would slice and encrypt", ("class", "cases"), cases.class_counts().items())
         output.say(f"Encrypted slices to {out}; key, base network, original slices and report to {private}.")
         output.result({"dry_run": True, "out": str(out), "private": str(private), "cases": cases.class_counts()})
@@ -146,16 +159,6 @@ def slice_and_encrypt(
         insecure_key_permissions=insecure_key_permissions,
     )
     place = choose_device(device)
-    draw_options: dict[str, Any] = {
-        "profile": profile,
-        "radius": radius,
-        "radius_at": radius_at,
-        "schedule": schedule,
-        "steps": steps,
-        "step_size": step_size,
-        "recipient": recipient,
-        "seed": key_seed,
-    }
     make_private(private)
     # Drawn before the slow work, so that a combiner that needs more classes says so at once.
     encryption_key = _key(key, private / "key.json", cases.classes, draw_options, insecure_key_permissions, output)
@@ -164,6 +167,7 @@ def slice_and_encrypt(
             f"the key is for classes {', '.join(encryption_key.classes)}, the cases have {', '.join(cases.classes)}; "
             "give the key of this data set, or another --private to draw one"
         )
+    _require_base_for(encryption_key, base or private / "base.pt")
     warn_of_burned_in_text((path for case in cases.cases for path in case.files()), choice, output)
     cases = name_without_identity(cases, choice, encryption_key, private, output)
     private_slices = private / "slices"
@@ -244,6 +248,14 @@ def _encryptable(private_slices: Path, cases: set[str], key: EncryptionKey) -> I
     # Every case of a class may have failed; the key still has that class.
     folder = find_images(private_slices, key.classes)
     return replace(folder, files=tuple(file for file in folder.files if file.id in cases))
+
+
+def _require_base_for(key: EncryptionKey, base: Path) -> None:
+    """Before the volumes are cut: a base network that is there already must know the key's classes."""
+    from monai_advenc.training import load_checkpoint
+
+    if base.exists():
+        require_classes(load_checkpoint(base).classes, key)
 
 
 def _base(

@@ -84,13 +84,17 @@ def train_base_network(
             step=record.epoch,
         )
     output.say(f"Base network {name}: {accuracy:.1%} on {len(validation_set)} images kept aside. Wrote {path}.")
-    commonest = validation_set.labels.bincount().max().item() / len(validation_set)
+    _warn_if_little_learned(accuracy, validation_set, output)
+    return {"base": str(path), "network": name, "validation_accuracy": accuracy, "best_epoch": result.best_epoch}
+
+
+def _warn_if_little_learned(accuracy: float, images: ImageSet, output: Output) -> None:
+    commonest = images.labels.bincount().max().item() / len(images)
     if accuracy < 1.5 * commonest:
         output.say(
             f"Careful: naming the commonest class would be right on {commonest:.1%}. A base network that has learned "
             "little protects little; train longer (--epochs) or give more cases."
         )
-    return {"base": str(path), "network": name, "validation_accuracy": accuracy, "best_epoch": result.best_epoch}
 
 
 def require_enough_images(counts: dict[str, int]) -> None:
@@ -160,6 +164,7 @@ def train_base(
             result["test_accuracy"] = accuracy_of(load_checkpoint(out).network, test_set.images, test_set.labels)
             tracker.log_metrics({"test_accuracy": result["test_accuracy"]})
             output.say(f"On {len(test_set)} test images: {result['test_accuracy']:.1%}.")
+            _warn_if_little_learned(result["test_accuracy"], test_set, output)
     output.result(result)
 
 

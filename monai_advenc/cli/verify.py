@@ -13,7 +13,7 @@ from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
 from monai_advenc.cli.effect_table import effects_for_json, say_effects
 from monai_advenc.cli.verify_volumes import verify_and_report_volumes
-from monai_advenc.errors import SettingsError, VerificationError
+from monai_advenc.errors import DatasetError, SettingsError, VerificationError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -81,7 +81,12 @@ def verify(
         verify_and_report_volumes(folder, originals, network, secret, output)
         return
     manifest = Manifest.load(folder)
-    sources = find_images(originals) if originals else None
+    try:
+        sources = find_images(originals) if originals else None
+    except DatasetError as error:
+        cut = options.private_folder_of(folder) / "slices"
+        hint = f"; slice-and-encrypt keeps the originals of its slices in {cut}" if cut.is_dir() else ""
+        raise DatasetError(f"{error}{hint}") from None
     secret = _load_key(key, insecure_key_permissions)
     network = _load_base(base, manifest.header.classes, device)
     with progress("verifying", len(manifest.images)) as advance:

@@ -100,7 +100,8 @@ def _encrypt_missing(
                     raise AdvencError(f"{problem.id}: {problem.message}")
             failures += failed
             progress(len(outcomes))
-    return EncryptionResult(folder.finish(file.id for file in source.files), tuple(failures))
+    ids = (file.id for file in source.files)
+    return EncryptionResult(folder.finish(ids, everything.written_paths().__contains__), tuple(failures))
 
 
 def compute_here(blocks: EncryptionBlocks) -> Generator[list[Outcome], None, None]:
@@ -121,9 +122,10 @@ def find_missing(folder: EncryptedFolder, blocks: EncryptionBlocks, workers: int
         workers: Processes that read the originals of what was encrypted.
 
     Raises:
-        OutputError: Images were encrypted whose originals are gone or have changed since.
+        OutputError: Images were encrypted whose originals are gone or have changed since, or other files lie there.
     """
     _require_known(folder, blocks.source)
+    folder.require_known_files(blocks.written_paths().__contains__)
     _require_unchanged(folder, blocks.source, SourceTags(blocks, folder.records), workers)
     return [file for file in blocks.files if file.id not in folder.records]
 

@@ -72,10 +72,16 @@ def encrypt_volumes(
         on_gpu = any(parameter.is_cuda for parameter in network.parameters())
         workers = 0 if on_gpu else options.workers
 
+        places = {f"{case.label}/{case.id}" for case in cases}
+
+        def owns(path: str) -> bool:
+            return path.removesuffix(".gz").removesuffix(".nii") in places or path.rpartition("/")[0] in places
+
         def some(chosen: Sequence[Case]) -> VolumeEncryption:
             return VolumeEncryption(chosen, folder.folder, key, network, options, header.run_tag)
 
         _require_known(folder, cases)
+        folder.require_known_files(owns)
         _require_unchanged(folder, some([case for case in cases if case.id in folder.records]), workers)
         missing = [case for case in cases if case.id not in folder.records]
         progress(len(cases) - len(missing))
@@ -90,7 +96,7 @@ def encrypt_volumes(
             else:
                 folder.add([outcome])
             progress(1)
-        return VolumeResult(folder.finish(case.id for case in cases), tuple(failures))
+        return VolumeResult(folder.finish((case.id for case in cases), owns), tuple(failures))
 
 
 def _require_known(folder: EncryptedVolumeFolder, cases: Sequence[Case]) -> None:

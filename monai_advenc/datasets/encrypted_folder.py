@@ -10,7 +10,7 @@ and goes on. When all is done the manifest takes the place of the journal.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -31,6 +31,8 @@ from monai_advenc.records import ImageRecord, VolumeRecord
 
 JOURNAL_NAME = ".journal.jsonl"
 
+Owns = Callable[[str], bool]
+"""Whether a path in the folder is one that some original given is written to."""
 
 Record = TypeVar("Record", bound=ImageRecord | VolumeRecord)
 ManifestOf = TypeVar("ManifestOf", bound=Manifest | VolumeManifest)
@@ -54,6 +56,8 @@ class EncryptionFolder(ABC, Generic[Record, ManifestOf]):
         self.folder = folder
         self.header = header
         self.records: dict[str, Record] = {}
+        self._noted: set[str] = set()
+        self._interrupted = False
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder} is a file; choose a folder for --out")
         if not is_writable(folder):
@@ -82,6 +86,8 @@ class EncryptionFolder(ABC, Generic[Record, ManifestOf]):
         elif not manifest.exists():
             self._require_empty()
         remove_temporaries(self.folder)
+        self._noted = {file.path for record in self.records.values() for file in record.files}
+        self._interrupted = journal.exists()
         if not journal.exists():
             write_atomically(journal, (self.header.model_dump_json() + "\n").encode())
         for damaged in [id_ for id_, record in self.records.items() if not self._is_intact(record)]:
@@ -117,6 +123,39 @@ class EncryptionFolder(ABC, Generic[Record, ManifestOf]):
         paths = [(self.folder / file.path, file.sha256) for file in record.files]
         return all(path.is_file() and sha256_of(path) == checksum for path, checksum in paths)
 
+    def require_known_files(self, owns: Owns) -> None:
+        """Raise if class folders are links, or hold files that no run into this folder wrote for an original given.
+
+        A killed run leaves files without noting them. Those of originals that are there still are written again; others
+        may have been withdrawn meanwhile, and would stay among what is shared.
+
+        Raises:
+            OutputError: There are such files; nothing is changed.
+        """
+        for name in self.header.classes:
+            if (self.folder / name).is_symlink():
+                raise OutputError(
+                    f"{self.folder / name} is a link; expected a folder: remove it or choose another --out"
+                )
+        intact = {file.path for record in self.records.values() for file in record.files}
+        strangers = [
+            path
+            for path in self._present()
+            if path not in intact and not (owns(path) and (self._interrupted or path in self._noted))
+        ]
+        if strangers:
+            raise OutputError(
+                f"{self.folder} holds {len(strangers)} file(s) of none of the originals given, among them "
+                f"{strangers[0]}; delete or move them (a killed run may have left them), or give all originals"
+            )
+
+    def _present(self) -> Iterator[str]:
+        """The files in the class folders, as the records name them; hidden ones are the system's."""
+        for name in self.header.classes:
+            for path in sorted((self.folder / name).rglob("*")):
+                if path.is_file() and not path.name.startswith("."):
+                    yield path.relative_to(self.folder).as_posix()
+
     def add(self, records: Iterable[Record]) -> None:
         """Note what is finished; the files must be in place.
 
@@ -129,11 +168,17 @@ class EncryptionFolder(ABC, Generic[Record, ManifestOf]):
         lines = [record.to_json() for record in records]
         append_lines(self.folder / JOURNAL_NAME, lines, wait_for_disk=False)
 
-    def finish(self, ids: Iterable[str]) -> ManifestOf:
-        """Write the manifest of the images or volumes ``ids``, in this order, and drop the journal."""
+    def finish(self, ids: Iterable[str], owns: Owns) -> ManifestOf:
+        """Write the manifest of the images or volumes ``ids``, in this order, and drop the journal.
+
+        What lies there of those that failed, from this run or a killed one, is deleted.
+        """
         records = tuple(self.records[id_] for id_ in ids if id_ in self.records)
         if not records:
             raise OutputError(f"nothing was encrypted into {self.folder}; see the messages above")
+        kept = {file.path for record in records for file in record.files}
+        for path in [path for path in self._present() if path not in kept and owns(path)]:
+            (self.folder / path).unlink()
         manifest = self._make_manifest(records)
         manifest.save(self.folder)
         (self.folder / JOURNAL_NAME).unlink(missing_ok=True)

@@ -23,7 +23,7 @@ from monai_advenc.datasets.written_file import read_written
 from monai_advenc.encryption import encrypt_batch
 from monai_advenc.errors import AdvencError, ImageError, OutputError
 from monai_advenc.fidelity import SMALLEST_SIDE, measure_fidelity
-from monai_advenc.files import write_atomically
+from monai_advenc.files import sha256_of, write_atomically
 from monai_advenc.key import EncryptionKey
 from monai_advenc.overlap import overlapped
 from monai_advenc.quantization import coarsest_levels
@@ -31,6 +31,7 @@ from monai_advenc.records import FileRecord, ImageRecord
 from monai_advenc.regions import REGIONS
 from monai_advenc.volumes.dicom_identity import IdentityRule, require_identity_choice
 from monai_advenc.volumes.slice_writer import SLICE_FORMATS, encode_image
+from monai_advenc.volumes.volume import Affine
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,14 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
         on_gpu = any(parameter.is_cuda for parameter in self.network.parameters())
         return 0 if on_gpu else self.options.workers
 
+    def written_paths(self) -> frozenset[str]:
+        """Where in the output folder the images of the source are written to."""
+        formats = self.options.formats
+        return frozenset(self._path_of(file, name).as_posix() for file in self.source.files for name in formats)
+
+    def _path_of(self, file: ImageFile, file_format: str) -> Path:
+        return Path(self.source.classes[file.label]) / f"{file.id}{SLICE_FORMATS[file_format]}"
+
     def of(self, files: Sequence[ImageFile]) -> EncryptionBlocks:
         """Blocks of other images, otherwise the same, with networks that are prepared already."""
         other = copy.copy(self)
@@ -150,7 +159,7 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
     def _write_or_fail(self, done: Encrypted) -> Outcome:
         original = done.original
         try:
-            tag = self.tag_of(original.image, original.region)
+            tag = self.tag_of(original.file, original.image, original.region)
             return self.write(original.file, original.image, done.encrypted, tag)
         except AdvencError as error:
             return Failure(done.id, str(error), fatal=isinstance(error, OutputError))
@@ -172,10 +181,17 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
             region = free if region is None else region & free
         return image, region
 
-    def tag_of(self, image: Tensor, region: Tensor | None) -> str:
-        """Keyed checksum of an original as it is encrypted: of its pixels and its region."""
-        content = image.cpu().numpy().tobytes() + (b"" if region is None else region.cpu().numpy().tobytes())
-        return self.key.tag("source", content)[:16]
+    def tag_of(self, file: ImageFile, image: Tensor, region: Tensor | None) -> str:
+        """Keyed checksum of all of an original that its files tell: pixels, region, place in space, DICOM header."""
+        digest = hashlib.sha256(repr(tuple(image.shape)).encode() + image.cpu().numpy().tobytes())
+        digest.update(b"" if region is None else region.cpu().numpy().tobytes())
+        affine = self._affine_of(file)
+        digest.update(b"" if affine is None else affine.tobytes())
+        digest.update(b"" if self._dicom is None else sha256_of(file.path).encode())
+        return self.key.tag("source", digest.digest())[:16]
+
+    def _affine_of(self, file: ImageFile) -> Affine | None:
+        return read_affine(file.path) if self.options.size is None else None
 
     def _encrypt(self, shape: tuple[int, ...], group: Sequence[Original]) -> list[Encrypted | Failure]:
         device = next(self.network.parameters()).device
@@ -199,10 +215,9 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
 
     def write(self, file: ImageFile, original: Tensor, encrypted: Tensor, source_tag: str) -> ImageRecord:
         """Write the files of one encrypted image and measure them against its original, both ``(C, H, W)``."""
-        label = self.source.classes[file.label]
         written = []
         for name, content in zip(self.options.formats, self._encode(file, encrypted), strict=True):
-            path = Path(label) / f"{file.id}{SLICE_FORMATS[name]}"
+            path = self._path_of(file, name)
             # A killed run may have written this very file without noting it.
             write_atomically(self.out / path, content, overwrite=True)
             written.append(FileRecord(path=path.as_posix(), format=name, sha256=hashlib.sha256(content).hexdigest()))
@@ -212,7 +227,7 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
         fidelity = measure_fidelity(stored[None], original[None])[0]
         return ImageRecord(
             id=file.id,
-            label=label,
+            label=self.source.classes[file.label],
             files=tuple(written),
             shape=(channels, height, width),
             radius=self.key.perturbation.at_size(height, width).radius,
@@ -221,7 +236,7 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
         )
 
     def _encode(self, file: ImageFile, encrypted: Tensor) -> list[bytes]:
-        affine = read_affine(file.path) if self.options.size is None else None
+        affine = self._affine_of(file)
         if self._dicom is not None:
             return self._dicom.encode(file.path, encrypted, self.options.formats, affine)
         return [encode_image(encrypted, name, affine=affine) for name in self.options.formats]
@@ -239,6 +254,7 @@ class SourceTags(Dataset[str | None]):
 
     def __getitem__(self, index: int) -> str | None:
         try:
-            return self.blocks.tag_of(*self.blocks.read(self.files[index]))
+            file = self.files[index]
+            return self.blocks.tag_of(file, *self.blocks.read(file))
         except AdvencError:
             return None

@@ -19,10 +19,10 @@ from monai_advenc.acceleration import PreparedNetworks
 from monai_advenc.datasets.encryption_blocks import Failure
 from monai_advenc.datasets.volume_options import VolumeOptions
 from monai_advenc.datasets.volume_reading import StoredCase, is_dicom, read_stored_case, read_stored_volume
-from monai_advenc.encryption import encrypt_batch
-from monai_advenc.errors import AdvencError, DatasetError, ImageError, OutputError
+from monai_advenc.encryption import UNCHANGED, encrypt_batch
+from monai_advenc.errors import AdvencError, DatasetError, ImageError, OutputError, UnchangedError
 from monai_advenc.fidelity import SMALLEST_SIDE, measure_fidelity
-from monai_advenc.files import write_atomically
+from monai_advenc.files import sha256_of, write_atomically
 from monai_advenc.key import EncryptionKey
 from monai_advenc.perturbation import GEOMETRIES
 from monai_advenc.records import FileRecord, SliceRecord, VolumeRecord
@@ -99,9 +99,10 @@ class VolumeEncryption(Dataset[VolumeOutcome]):
         return read_stored_case(case, self.options.plane, self.options.tumor)
 
     def tag_of(self, case: Case, stored: StoredCase) -> str:
-        """Keyed checksum of a case as it is encrypted: of its stored values and its tumor."""
-        digest = hashlib.sha256(np.ascontiguousarray(stored.volume.grid.voxels).tobytes())
-        digest.update(b"" if stored.tumor is None else np.packbits(stored.tumor).tobytes())
+        """Keyed checksum of a case: of its files, whose headers the output has too, and of its tumor."""
+        digest = hashlib.sha256(b"" if stored.tumor is None else np.packbits(stored.tumor).tobytes())
+        for path in stored.volume.sources:
+            digest.update(sha256_of(path).encode())
         return self.key.tag("source", digest.digest())[:16]
 
     def _encrypt(self, case: Case, stored: StoredCase) -> VolumeRecord:
@@ -113,6 +114,8 @@ class VolumeEncryption(Dataset[VolumeOutcome]):
         changes: dict[int, NDArray[np.generic]] = {}
         for start in range(0, len(prepared), self.block_size):
             changes |= self._encrypt_block(case, prepared[start : start + self.block_size])
+        if not changes:
+            raise UnchangedError(f"no slice of {case.image} was changed: {UNCHANGED}")
         files = self._write(case, stored, changes)
         try:
             slices = self._measure(case, stored, list(changes), files)
@@ -165,15 +168,22 @@ class VolumeEncryption(Dataset[VolumeOutcome]):
         device = next(self.network.parameters()).device
         images = torch.stack([each.image for each in block]).to(device)
         units = [each.stored.unit for each in block]
-        encrypted = encrypt_batch(
-            self.key,
-            self._prepared.get(self.network, tuple(images.shape[1:])),
-            images,
-            torch.full((len(block),), self.key.classes.index(case.label), device=device),
-            regions=torch.stack([each.region for each in block]).to(device),
-            unit=torch.tensor(units, dtype=torch.float64) if None not in units else None,
-            batch_size=self.options.batch_size,
-        ).cpu()
+        try:
+            encrypted = encrypt_batch(
+                self.key,
+                self._prepared.get(self.network, tuple(images.shape[1:])),
+                images,
+                torch.full((len(block),), self.key.classes.index(case.label), device=device),
+                regions=torch.stack([each.region for each in block]).to(device),
+                unit=torch.tensor(units, dtype=torch.float64) if None not in units else None,
+                batch_size=self.options.batch_size,
+            ).cpu()
+        except UnchangedError:
+            if len(block) > 1:
+                return {k: values for each in block for k, values in self._encrypt_block(case, [each]).items()}
+            if self.options.slices == "tumor":
+                raise
+            return {}  # A slice that shows nothing to the base network stays as it is.
         settings = self.key.perturbation.at_size(*images.shape[-2:])
         length = GEOMETRIES[settings.norm].length
         return {

@@ -77,6 +77,7 @@ def volume_run_header(key: EncryptionKey, network: nn.Module, options: VolumeOpt
         run_tag=key.tag("volume run", repr(deciding).encode())[:32],
         classes=key.classes,
         norm=key.perturbation.norm,
+        schedule=key.perturbation.schedule,
         formats=("volume",),
         software=software_versions(),
     )

@@ -25,7 +25,8 @@ def require_above_chance(accuracy: Accuracy, what: str) -> None:
     if accuracy.interval[0] <= commonest:
         raise SanityError(
             f"{what} is right on {accuracy.value:.1%} of {accuracy.total} images, where naming the commonest class is "
-            f"right on {commonest:.1%}: it has learned nothing to lose; train longer or give more images"
+            f"right on {commonest:.1%}: it has learned nothing to lose; train longer, into another folder, or give "
+            "more images"
         )
 
 

@@ -60,6 +60,12 @@ class Habits:
         return (self.discordant - self.loss) / 2
 
 
+def require_trial(study: Study) -> None:
+    """Raise :class:`SettingsError` unless a study was built for simulated readers."""
+    if not study.simulated:
+        raise SettingsError("only a study built with --simulated may be answered by simulated readers")
+
+
 def simulated_answers(
     study: Study, sheet: AnswerSheet, habits: Habits, seed: int = 0
 ) -> Iterator[tuple[Event, Answer]]:
@@ -74,8 +80,7 @@ def simulated_answers(
     Raises:
         SettingsError: The study is not a trial run.
     """
-    if not study.simulated:
-        raise SettingsError("only a study built with --simulated may be answered by simulated readers")
+    require_trial(study)
     generator = np.random.default_rng(seed)
     for reader in study.readers:
         # One draw a case decides both readings, so that a case is as hard when it comes again.

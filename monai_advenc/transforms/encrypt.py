@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
@@ -28,10 +30,12 @@ def label_indices(labels: int | str | Tensor | Sequence[int | str], classes: Seq
     """Labels, as numbers or class names, one or a batch of them, as int64 ``(N,)``.
 
     Raises:
-        DatasetError: A class name that the key does not know.
+        DatasetError: A class name that the key does not know, or no label at all.
     """
-    if isinstance(labels, str | int):
+    if isinstance(labels, str | Integral):
         labels = [labels]
+    if not isinstance(labels, Tensor | Sequence | np.ndarray):
+        raise DatasetError(f"expected a class by number or name, or several of them, got {labels!r}")
     if isinstance(labels, Tensor) or not any(isinstance(label, str) for label in labels):
         return torch.as_tensor(labels).as_subclass(torch.Tensor).long().flatten().cpu()
     unknown = sorted({str(label) for label in labels if label not in classes})

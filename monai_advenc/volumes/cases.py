@@ -47,6 +47,9 @@ BRATS_MODALITIES = ("t1ce", "t1c", "t1gd")
 """Contrast-enhanced T1, where tumors stand out; the BraTS releases spell it in different ways."""
 
 
+_NO_IMAGE = "{} holds NIfTI files, none of them called image.nii.gz; rename the image, or move the folder away"
+
+
 @dataclass(frozen=True)
 class Case:
     """One patient's volume.
@@ -177,6 +180,12 @@ def _from_dataset_list(folder: Path, labels: Path) -> Iterable[Case]:
 
 
 def _from_class_folders(folder: Path, labels: Path) -> Iterable[Case]:
+    cases = list(_in_class_folders(folder, labels))
+    # Where no folder has an image, the files are laid out in another way.
+    return cases if any(case.problem is None for case in cases) else ()
+
+
+def _in_class_folders(folder: Path, labels: Path) -> Iterable[Case]:
     for class_folder in subfolders(folder):
         for case_folder in subfolders(class_folder):
             image = first_file(case_folder, IMAGE_NAMES)
@@ -185,6 +194,10 @@ def _from_class_folders(folder: Path, labels: Path) -> Iterable[Case]:
             elif not labels.is_file() and has_dicom(case_folder):
                 # With a table of classes, the folders are patients and what is below them their studies.
                 yield _dicom_case(case_folder.name, class_folder.name, case_folder)
+            elif any(stem(path) for path in case_folder.iterdir()):
+                yield Case(
+                    case_folder.name, class_folder.name, case_folder, None, problem=_NO_IMAGE.format(case_folder)
+                )
         names = [stem(path) for path in class_folder.iterdir()]
         for path in sorted(class_folder.iterdir()):
             name = stem(path)

@@ -123,7 +123,10 @@ def _is_cut(out: Path, case: Case) -> bool:
     if not (out / cut["file"]).is_file() or not (out / cut["label"] / f"{case.id}.mask.png").is_file():
         return False
     if (cut["label"], cut["sources"]) != (case.label, _fingerprints(case)):
-        raise DatasetError(f"case {case.id!r} has changed since it was cut; delete {out / cut['file']} to cut it again")
+        raise DatasetError(
+            f"case {case.id!r} has changed since it was cut; delete {out / cut['file']} to cut it again, or choose "
+            "another --out if that folder is of other volumes"
+        )
     return True
 
 

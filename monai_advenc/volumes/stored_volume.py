@@ -40,6 +40,7 @@ class StoredVolume:
         plane: Direction of the slices.
         slices: The slices as radiologists read them, in the order of the RAS axis.
         encode: From changed slices and a derivation to the files: every slice, changed or not.
+        sources: The files that were read.
         header: A DICOM file of the volume; ``None`` for NIfTI.
     """
 
@@ -47,6 +48,7 @@ class StoredVolume:
     plane: str
     slices: tuple[StoredSlice, ...]
     encode: Callable[[Changes, Derivation], list[Written]]
+    sources: tuple[Path, ...]
     header: Path | None = None
 
     def slices_of(self, voxels: NDArray[Any]) -> NDArray[Any]:
@@ -70,7 +72,7 @@ def nifti_slices(file: NiftiFile, plane: str | None = None) -> StoredVolume:
         StoredSlice(oriented[:, :, k], f"slice {k} of {file.path}", rising=file.slope > 0)
         for k in range(oriented.shape[2])
     )
-    return StoredVolume(grid, plane, slices, encode)
+    return StoredVolume(grid, plane, slices, encode, (file.path,))
 
 
 def dicom_slices(frames: tuple[DicomFrame, ...], affine: NDArray[np.float64], plane: str | None = None) -> StoredVolume:
@@ -111,7 +113,7 @@ def dicom_slices(frames: tuple[DicomFrame, ...], affine: NDArray[np.float64], pl
                 written[frame] = encode_dicom(derive(dataset, pixels, derivation, frame=frame.index))
         return [(f"/{k:04d}.dcm", written[frames[place]]) for k, place in enumerate(places)]
 
-    return StoredVolume(grid, own, slices, encode, header=frames[0].path)
+    return StoredVolume(grid, own, slices, encode, tuple(by_path), header=frames[0].path)
 
 
 def _plane_of(affine: NDArray[np.float64]) -> tuple[str, bool]:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -173,6 +177,104 @@ def test_keep_going_encrypts_the_others_and_names_the_bad_ones(
     result = encrypt_folder(find_images(originals), tmp_path / "out", make_key(), base, options)
     assert sorted(failure.id for failure in result.failures) == ["broken", "hollow"]
     assert len(result.manifest.images) == 12
+
+
+def test_an_image_that_would_come_out_as_it_went_in_is_refused(
+    originals: Path, base: nn.Module, tmp_path: Path
+) -> None:
+    black = encode_image(torch.zeros(1, 32, 32), "png16")
+    (originals / CLASSES[1] / "black.png").write_bytes(black)
+    blind = nn.Sequential(_BlindToBlack(), base).eval()
+    options = EncryptionOptions(formats=("png16",), precision="fp32", keep_going=True)
+    result = encrypt_folder(find_images(originals), tmp_path / "out", make_key(), blind, options)
+    (failure,) = result.failures
+    assert failure.id == "black"
+    assert "came out unchanged" in failure.message
+    assert not list((tmp_path / "out").rglob("black*"))
+    assert result.manifest.budget.l2.min > 0.3
+
+
+class _BlindToBlack(nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        seen = (images.detach().flatten(1).amax(dim=1) > 0).float()
+        return images * seen.reshape(-1, 1, 1, 1)
+
+
+def test_what_a_killed_run_left_of_an_image_that_was_withdrawn_since_is_not_passed_over(
+    originals: Path, base: nn.Module, tmp_path: Path
+) -> None:
+    out, key = tmp_path / "out", make_key()
+    withdrawn = interrupt(originals, out, key, base)
+    withdrawn.unlink()
+    with pytest.raises(OutputError, match="of none of the originals given"):
+        encrypt_folder(find_images(originals), out, key, base, OPTIONS)
+    for path in out.rglob(f"{withdrawn.stem}.*"):
+        path.unlink()
+    encrypt_folder(find_images(originals), out, key, base, OPTIONS)
+    assert verify_folder(out, originals=find_images(originals)).problems == ()
+
+
+def interrupt(originals: Path, out: Path, key: EncryptionKey, base: nn.Module) -> Path:
+    """Leave a folder as a killed run does; returns an original whose files lie there without being noted."""
+    encrypt_folder(find_images(originals), out, key, base, OPTIONS)
+    manifest = Manifest.load(out)
+    lines = [manifest.header.model_dump_json(), *(record.to_json() for record in manifest.images[:-1])]
+    (out / JOURNAL_NAME).write_text("\n".join(lines) + "\n")
+    (out / "manifest.json").unlink()
+    last = manifest.images[-1]
+    return originals / last.label / f"{last.id}.png"
+
+
+def test_what_a_killed_run_left_of_an_image_that_fails_now_does_not_stay(
+    originals: Path, base: nn.Module, tmp_path: Path
+) -> None:
+    out, key = tmp_path / "out", make_key()
+    broken = interrupt(originals, out, key, base)
+    broken.write_bytes(b"no image")
+    options = EncryptionOptions(formats=OPTIONS.formats, precision="fp32", keep_going=True)
+    result = encrypt_folder(find_images(originals), out, key, base, options)
+    assert [failure.id for failure in result.failures] == [broken.stem]
+    assert not list(out.rglob(f"{broken.stem}.*"))
+    assert verify_folder(out).problems == ()
+
+
+def test_one_of_two_files_of_a_withdrawn_image_does_not_stay(originals: Path, base: nn.Module, tmp_path: Path) -> None:
+    out, key = tmp_path / "out", make_key()
+    record = encrypt_folder(find_images(originals), out, key, base, OPTIONS).manifest.images[0]
+    (originals / record.label / f"{record.id}.png").unlink()
+    (out / record.files[0].path).unlink()
+    with pytest.raises(OutputError, match=r"of none of the originals given.*\.nii\.gz"):
+        encrypt_folder(find_images(originals), out, key, base, OPTIONS)
+
+
+def test_files_of_others_and_what_links_lead_to_are_never_overwritten(
+    originals: Path, base: nn.Module, tmp_path: Path
+) -> None:
+    out, key = tmp_path / "out", make_key()
+    encrypt_folder(find_images(originals), out, key, base, OPTIONS)
+    (out / CLASSES[0] / "new.png").write_bytes(b"of somebody else")
+    (originals / CLASSES[0] / "new.png").write_bytes(encode_image(torch.rand(1, 32, 32), "png16"))
+    with pytest.raises(OutputError, match=r"among them glioma/new\.png"):
+        encrypt_folder(find_images(originals), out, key, base, OPTIONS)
+    assert (out / CLASSES[0] / "new.png").read_bytes() == b"of somebody else"
+    shutil.rmtree(out / CLASSES[0])
+    (out / CLASSES[0]).symlink_to(originals / CLASSES[0])
+    before = content_of(originals)
+    with pytest.raises(OutputError, match="is a link"):
+        encrypt_folder(find_images(originals), out, key, base, OPTIONS)
+    assert content_of(originals) == before
+
+
+def test_an_original_that_lies_elsewhere_in_space_has_changed(base: nn.Module, tmp_path: Path) -> None:
+    originals, key = write_images(tmp_path / "originals", file_format="nifti"), make_key()
+    encrypt_folder(find_images(originals), tmp_path / "out", key, base, OPTIONS)
+    path = next(originals.rglob("*.nii.gz"))
+    image = nibabel.load(path)
+    assert isinstance(image, nibabel.Nifti1Image)
+    mirrored = nibabel.Nifti1Image(np.asanyarray(image.dataobj), np.diag([-1.0, 1, 1, 1]) @ image.affine)
+    path.write_bytes(gzip.compress(mirrored.to_bytes()))
+    with pytest.raises(OutputError, match="has changed since it was encrypted"):
+        encrypt_folder(find_images(originals), tmp_path / "out", key, base, OPTIONS)
 
 
 def test_half_a_journal_line_is_forgotten(originals: Path, base: nn.Module, tmp_path: Path) -> None:

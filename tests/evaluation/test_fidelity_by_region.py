@@ -119,5 +119,9 @@ def test_the_command_writes_a_table_of_regions_and_asks_the_observer(tmp_path: P
     assert summary["observer"]["agreement"]["cases"] == 2
     with (tmp_path / "out" / "fidelity.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 2 * 4
+    assert CliRunner().invoke(app, ["fidelity", *folders, *options]).exit_code == 0
+    other = CliRunner().invoke(app, ["fidelity", folders[0], folders[0], *options])
+    assert other.exit_code == 2
+    assert "measures of another data set" in other.output
     inside = CliRunner().invoke(app, ["fidelity", *folders, "--out", str(tmp_path / "encrypted" / "out")])
     assert inside.exit_code == 2

@@ -342,6 +342,43 @@ def test_an_unknown_class_in_the_images(world: World, run: Run, tmp_path: Path) 
     assert "unknown class 'metastasis'" in sole_error(run(*command))
 
 
+def test_what_is_shared_is_not_written_among_the_originals(world: World, run: Run, tmp_path: Path) -> None:
+    slices, volumes = tmp_path / "slices", copy_of(world.volumes, tmp_path)
+    assert run("slice", volumes, "--out", slices, *FAST).exit_code == 0
+    secret = ("--key", world.key, "--base", world.base)
+    for command in (("encrypt", slices), ("encrypt-volume", volumes), ("slice-and-encrypt", volumes)):
+        out = command[1] / "out"
+        assert "lies in the folder of originals" in sole_error(run(*command, "--out", out, *secret))
+        assert not out.exists()
+
+
+def test_a_base_of_other_classes_is_refused_before_volumes_are_cut(world: World, run: Run, tmp_path: Path) -> None:
+    volumes, out = copy_of(world.volumes, tmp_path), tmp_path / "out"
+    first = min(path for path in volumes.iterdir() if path.is_dir())
+    first.rename(volumes / "metastasis")
+    command = ("slice-and-encrypt", volumes, "--out", out, "--base", world.base, *FAST)
+    assert "the base network knows the classes" in sole_error(run(*command))
+    assert not (tmp_path / "out-private" / "slices").exists()
+
+
+def test_a_dry_run_is_refused_where_the_run_would_be(world: World, run: Run, tmp_path: Path) -> None:
+    volumes = copy_of(world.volumes, tmp_path)
+    for folder in sorted(path for path in volumes.iterdir() if path.is_dir())[2:]:
+        shutil.rmtree(folder)
+    command = ("slice-and-encrypt", volumes, "--out", tmp_path / "out", "--base", world.base, *FAST)
+    assert "at least 3 classes" in sole_error(run(*command, "--dry-run"))
+
+
+def test_verify_says_where_the_originals_of_slices_are(world: World, run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ("slice-and-encrypt", world.volumes, "--out", out, "--base", world.base, "--key", world.key, *FAST)
+    assert run(*command).exit_code == 0
+    (tmp_path / "empty").mkdir()
+    error = sole_error(run("verify", out, "--originals", tmp_path / "empty"))
+    assert f"keeps the originals of its slices in {tmp_path / 'out-private' / 'slices'}" in error
+    assert run("verify", out, "--originals", tmp_path / "out-private" / "slices").exit_code == 0
+
+
 def test_an_intact_data_set_verifies_and_a_harmed_one_does_not(world: World, run: Run, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = ("slice-and-encrypt", world.volumes, "--out", out, "--base", world.base, "--key", world.key, *FAST)

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,13 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from monai_advenc.cli import app
+from monai_advenc.cli.console import Output
+from monai_advenc.cli.identity import name_without_identity
 from monai_advenc.datasets.encrypted_folder import EncryptedVolumeFolder
 from monai_advenc.datasets.volume_encryption import VolumeEncryption
 from monai_advenc.datasets.volume_options import VolumeOptions
 from monai_advenc.datasets.volume_reading import read_stored_volume
-from monai_advenc.errors import AdvencError
+from monai_advenc.errors import AdvencError, OutputError
 from monai_advenc.evaluation.effect import effect_on
 from monai_advenc.key import EncryptionKey
 from monai_advenc.manifest import VolumeManifest
@@ -32,7 +35,7 @@ from monai_advenc.networks import get_network
 from monai_advenc.perturbation import PerturbationSettings
 from monai_advenc.records import VolumeRecord
 from monai_advenc.training import load_checkpoint, save_checkpoint
-from monai_advenc.volumes.cases import find_cases
+from monai_advenc.volumes.cases import Case, CaseList, find_cases
 from monai_advenc.volumes.dicom_series import read_dicom_series
 from tests.integration.test_dicom_volumes import head
 from tests.integration.test_kill_and_resume import check_that_kills_leave_no_trace, content_of
@@ -362,6 +365,67 @@ def test_an_original_that_has_changed_since_is_noticed(hospital: Hospital, run: 
     refused = run(*mine.common(tmp_path / "out"), "--identity", "keep")
     assert refused.exit_code == 2
     assert "has changed since it was encrypted" in refused.stderr
+
+
+def test_an_original_whose_header_alone_has_changed_is_noticed(hospital: Hospital, run: Run, tmp_path: Path) -> None:
+    shutil.copytree(hospital.volumes / "pituitary", tmp_path / "v" / "pituitary")
+    mine = Hospital(tmp_path / "v", hospital.base, hospital.key)
+    assert run(*mine.common(tmp_path / "out")).exit_code == 0
+    path = tmp_path / "v" / "pituitary" / "scaled" / "image.nii.gz"
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    assert content[148:150] != b"\0\0"
+    content[148:228] = bytes(80)  # The description, which may name a patient.
+    path.write_bytes(gzip.compress(content))
+    refused = run(*mine.common(tmp_path / "out"))
+    assert refused.exit_code == 2
+    assert "has changed since it was encrypted" in refused.stderr
+
+
+def test_what_a_killed_run_left_of_a_volume_that_was_withdrawn_since_is_not_passed_over(
+    hospital: Hospital, run: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(hospital.volumes, tmp_path / "v")
+    mine = Hospital(tmp_path / "v", hospital.base, hospital.key)
+    out = tmp_path / "out"
+    command = (*mine.common(out), "--identity", "keep")
+    assert run(*command).exit_code == 0
+    (out / ".journal.jsonl").write_text(VolumeManifest.load(out).header.model_dump_json() + "\n")
+    (out / "manifest.json").unlink()
+    shutil.rmtree(tmp_path / "v" / "pituitary" / "scaled")
+    refused = run(*command)
+    assert refused.exit_code == 2
+    assert "pituitary/scaled.nii.gz" in refused.stderr
+    (out / "pituitary" / "scaled.nii.gz").unlink()
+    assert run(*command).exit_code == 0
+    assert run("verify", out).exit_code == 0
+
+
+def test_the_manifest_of_volumes_says_which_schedule_was_used(hospital: Hospital, run: Run, tmp_path: Path) -> None:
+    classes = ",".join(EncryptionKey.load(hospital.key).classes)
+    made = run("keygen", tmp_path / "key.json", "--classes", classes, "--schedule", "fast", "--steps", 2)
+    assert made.exit_code == 0, made.output
+    shutil.copytree(hospital.volumes / "pituitary", tmp_path / "v" / "pituitary")
+    mine = Hospital(tmp_path / "v", hospital.base, tmp_path / "key.json")
+    assert run(*mine.common(tmp_path / "out")).exit_code == 0
+    assert VolumeManifest.load(tmp_path / "out").header.schedule == "cosine"
+
+
+def test_runs_that_share_a_private_folder_lose_no_name_of_a_case(tmp_path: Path) -> None:
+    key = EncryptionKey.draw(("a", "b", "c"), PerturbationSettings(radius=1, step_size=1, steps=1), seed=1)
+
+    def add(run_number: int) -> None:
+        names = [f"{run_number} {k}" for k in range(20)]
+        cases = CaseList(tuple(Case(id=name, label="a", image=Path(name), mask=None) for name in names), ())
+        while True:
+            try:
+                name_without_identity(cases, "remove", key, tmp_path, Output(as_json=True))
+            except OutputError:  # The other run is adding its own.
+                continue
+            return
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(add, range(2)))
+    assert len((tmp_path / "case_names.csv").read_text().splitlines()) == 41
 
 
 def test_an_interrupted_run_goes_on_to_the_same_bytes(

@@ -220,6 +220,15 @@ def test_from_two_folders_to_the_report_by_commands_alone(folders: Folders, tmp_
     assert len(summary["fingerprint"]) == 64
     told = run.invoke(app, [*map(str, arguments[:4]), "--readers", "2", "--out", str(tmp_path / "other")]).output
     assert "Two readers say next to nothing" in told
+    real = ["reader-study", "build", str(originals), str(encrypted), "--out", str(tmp_path / "real")]
+    assert run.invoke(app, real).exit_code == 0
+    assert run.invoke(app, ["reader-study", "simulate", str(tmp_path / "real")]).exit_code == 2
+    assert not (tmp_path / "real" / ANSWERS_NAME).exists()
+    with AnswerDatabase(tmp_path / "real" / ANSWERS_NAME):
+        pass  # As serving it to nobody leaves it.
+    unread = run.invoke(app, ["reader-study", "score", str(tmp_path / "real")])
+    assert unread.exit_code == 2
+    assert "there are no answers yet" in unread.stderr
     early = run.invoke(app, ["reader-study", "score", str(study)])
     assert early.exit_code == 2
     assert "serve the study first" in early.stderr

@@ -4,6 +4,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from monai.data import CacheDataset, DataLoader, Dataset, MetaTensor
@@ -117,10 +118,13 @@ def test_metadata_survive(base: nn.Module, images: Tensor) -> None:
 def test_names_and_numbers_of_classes_are_the_same_label(base: nn.Module, images: Tensor) -> None:
     encrypt = AdversarialEncrypt(base, make_key())
     expected = encrypt(images[0], 3)
-    for label in ("d", torch.tensor(3), torch.tensor([3]), [3], ["d"]):
+    for label in ("d", torch.tensor(3), torch.tensor([3]), [3], ["d"], np.int64(3), np.array([3])):
         assert torch.equal(encrypt(images[0], label), expected)
     with pytest.raises(DatasetError, match="unknown class 'x'"):
         encrypt(images[0], "x")
+    for label in (None, 1.5):
+        with pytest.raises(DatasetError, match="expected a class by number or name"):
+            encrypt(images[0], label)
 
 
 def test_a_region_stays_a_region(base: nn.Module, images: Tensor) -> None:

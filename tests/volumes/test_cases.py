@@ -7,6 +7,8 @@ import pytest
 
 from monai_advenc.errors import DatasetError
 from monai_advenc.volumes.cases import find_cases
+from monai_advenc.volumes.cross_section import SliceSettings
+from monai_advenc.volumes.reading import read_case
 
 
 def touch(root: Path, *names: str) -> None:
@@ -82,6 +84,15 @@ def test_brats_names(tmp_path: Path, modality: str) -> None:
     (tmp_path / "labels.csv").write_text("case,label\nBraTS_1,HGG\n")
     with pytest.raises(DatasetError, match="'BraTS_2' has no row"):
         find_cases(tmp_path)
+
+
+def test_a_case_without_its_image_is_a_case_that_fails_and_not_one_passed_over(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1/image.nii", "a/1/seg.nii", "b/2/seg.nii", "b/3/T1 post.nii.gz", "b/notes/readme.txt")
+    cases = find_cases(tmp_path)
+    assert cases.class_counts() == {"a": 1, "b": 2}
+    for case in cases.cases[1:]:
+        with pytest.raises(DatasetError, match=r"none of them called image\.nii\.gz"):
+            read_case(case, SliceSettings())
 
 
 def test_what_cannot_be_is_refused_in_one_line(tmp_path: Path) -> None:
