@@ -109,7 +109,7 @@ def refuse_names_of_patients(named: Iterable[tuple[str, Path]], identity: Identi
         way_out: What to do about it.
 
     Raises:
-        SettingsError: A name or number of the patient stands in a name.
+        SettingsError: A name, number or date of the patient or the study stands in a name.
     """
     from monai_advenc.volumes.dicom_file import read_dicom
     from monai_advenc.volumes.dicom_traces import names_patient
@@ -123,7 +123,10 @@ def refuse_names_of_patients(named: Iterable[tuple[str, Path]], identity: Identi
         except VolumeError:
             continue  # Said of the case itself when it is read.
         if names_patient(name, dataset):
-            raise SettingsError(f"{name!r} names the patient of {header}, and would in the output; {way_out}")
+            raise SettingsError(
+                f"{name!r} names the patient of {header}, or has a date, number or UID of the archive, and would in "
+                f"the output; {way_out}"
+            )
 
 
 def _first_dicom(place: Path) -> Path | None:

@@ -54,8 +54,8 @@ class DicomOutput:
             for what, text in (("file name", name), ("class", label)):
                 if names_patient(text, source):
                     raise ImageError(
-                        f"{path} has a {what} that names the patient or has a UID of the archive, and would in the "
-                        "output; rename it"
+                        f"{path} has a {what} that names the patient, or has a date, number or UID of the archive, and "
+                        "would in the output; rename it"
                     )
         free = stored.free()
         if not free.any():

@@ -139,6 +139,23 @@ def _require_gray_image(dataset: FileDataset, path: Path) -> None:
     allocated = int(dataset.get("BitsAllocated") or 0)
     if not _has_float_pixels(dataset) and (allocated not in (8, 16) or not 1 <= int(dataset.BitsStored) <= allocated):
         raise VolumeError(f"{path} has pixels of {dataset.BitsStored} in {allocated} bits; expected 8 to 16 bits")
+    require_low_bits(dataset, path)
+
+
+def require_low_bits(dataset: Dataset, path: Path) -> None:
+    """Raise :class:`VolumeError` unless the values are in the low bits of each pixel (PS3.5, 8.1.1).
+
+    Decoders do not shift them, so values in high bits would be read as multiples of what they are, with what old files
+    keep below them.
+    """
+    if _has_float_pixels(dataset) or dataset.get("HighBit") is None:
+        return
+    high, expected = int(dataset.HighBit), int(dataset.BitsStored) - 1
+    if high != expected:
+        raise VolumeError(
+            f"{path} has High Bit {high} with {expected + 1} bits stored; expected {expected}, as DICOM requires: "
+            "shift the pixels to their low bits first"
+        )
 
 
 def _values(dataset: Dataset, keyword: str) -> list[Any]:

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Patient identity in DICOM headers: kept, removed, or replaced by a pseudonym (DICOM PS3.15, annex E).
 
-Removal follows the Basic Application Level Confidentiality Profile without options. Its table E.1-1 comes from
-dicom-anonymizer, which publishes it edition by edition; the engine is ours, because it must reach into every sequence,
-give the same result on every run, and tie the new UIDs and pseudonyms to a key. Beyond the table, all that is unknown
-is removed: private elements, tags outside the dictionary, dates, person names, prose and addresses that the table does
-not list, and text in which a name, number or UID of the patient stands. Pixels are not looked at.
+Removal follows the Basic Application Level Confidentiality Profile without options. The engine is ours, because it must
+reach into every sequence, give the same result on every run, and tie the new UIDs and pseudonyms to a key. Beyond the
+table, all that is unknown is removed: private elements, tags outside the dictionary, dates, person names, prose and
+addresses that the table does not list, and text and typed numbers in which a name, number, day or UID of the patient
+stands. Pixels are not looked at.
 """
 
 from __future__ import annotations
@@ -14,33 +14,28 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 import pydicom
-from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
-from pydicom.datadict import dictionary_has_tag, repeater_has_tag, tag_for_keyword
+from pydicom.datadict import dictionary_has_tag, repeater_has_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes
-from pydicom.tag import BaseTag
 
 from monai_advenc import __version__
 from monai_advenc.errors import SettingsError
 from monai_advenc.key import EncryptionKey
 from monai_advenc.volumes.dicom_file import looks_like_dicom
-from monai_advenc.volumes.dicom_traces import WELL_KNOWN_UIDS, holds_trace, traces_of
+from monai_advenc.volumes.dicom_profile import Actions, is_prose, table_actions
+from monai_advenc.volumes.dicom_traces import WELL_KNOWN_UIDS, Traces, traces_of
 from monai_advenc.volumes.quiet_parsers import quiet_parsers
 
 IdentityChoice = Literal["keep", "remove", "pseudonym"]
 
 IDENTITY_CHOICES: Final = get_args(IdentityChoice)
-
-TABLE_EDITION: Final = "dicomfields_2026c"
-"""Edition of PS3.15, table E.1-1."""
 
 _NUMBER = ("DS", "IS", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV")
 _BINARY = ("OB", "OD", "OF", "OL", "OV", "OW", "UN")
@@ -48,27 +43,19 @@ _MOMENT = {"DA": "19000101", "DT": "19000101000000", "TM": "000000"}
 _FREE_TEXT = ("AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT")
 _DUMMY_TEXT = "REMOVED"
 
-_PROSE = ("PN", "LT", "ST", "UT", "UR")
-"""Names of persons, paragraphs and addresses: emptied where the table does not list the attribute."""
+_TYPED_NUMBER = ("DS", "IS")
+"""Numbers that are text, into which a patient's number can be typed; binary ones are written by machines alone."""
 
-_CODES = (
-    *("ExtendedCodeMeaning", "URNCodeValue", "CodingSchemeName", "CodingSchemeURL", "CodingSchemeExternalID"),
-    "CodingSchemeResponsibleOrganization",
+_TERMS = ("RescaleType",)
+"""Text whose values are terms of the standard, as those of kind CS are."""
+
+_HOW_TO_READ = (
+    *("SpecificCharacterSet", "PhotometricInterpretation", "NumberOfFrames", "PixelAspectRatio"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "SliceLocation", "SliceThickness", "SpacingBetweenSlices"),
+    *("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "RescaleSlope", "RescaleIntercept"),
+    *("WindowCenter", "WindowWidth"),
 )
-"""Parts of codes, which look like prose and are none."""
-
-_BESIDES_THE_TABLE = (
-    *("PatientBirthDateInAlternativeCalendar", "PatientDeathDateInAlternativeCalendar", "PatientAlternativeCalendar"),
-    *("PlacerOrderNumberProcedure", "FillerOrderNumberProcedure", "RequestedProcedureDescriptionTrial"),
-    *("PlacerOrderNumberImagingServiceRequestRetired", "FillerOrderNumberImagingServiceRequestRetired"),
-    *("ImageID", "FrameLabel", "BreedRegistrationNumber", "StorageMediaFileSetID", "InstructionText"),
-    *("DeviceID", "GridID", "NTPSourceAddress", "RecordKey", "PriorRecordKey", "Signature"),
-    # Places and people of earlier processing. The table lists its parts alone.
-    "ContributingEquipmentSequence",
-)
-"""Dates, numbers and labels of patients, orders and devices that the table does not list."""
-
-Actions = dict[BaseTag, str]
+"""What decides how text and pixels are read and where they lie: never changed, whatever number equals it by chance."""
 
 
 def keyed_uid(key: EncryptionKey, purpose: str, *parts: str) -> str:
@@ -130,7 +117,7 @@ class IdentityRule:
         if self.choice == "keep":
             return
         pseudonym = self._pseudonym(dataset)
-        actions = _table_actions("PerFrameFunctionalGroupsSequence" in dataset)
+        actions = table_actions("PerFrameFunctionalGroupsSequence" in dataset)
         self._clean(dataset, actions, traces_of(dataset))
         if self.choice == "pseudonym":
             dataset.PatientName = pseudonym
@@ -150,18 +137,18 @@ class IdentityRule:
             parts = [str(dataset.get("StudyInstanceUID") or "")]
         return "P-" + self.key.tag("patient", "\0".join(parts).encode())[:16].upper()
 
-    def _clean(self, dataset: Dataset, actions: Actions, words: frozenset[str]) -> None:
+    def _clean(self, dataset: Dataset, actions: Actions, traces: Traces) -> None:
         for tag in list(dataset.keys()):
             if tag.is_private or not (dictionary_has_tag(tag) or repeater_has_tag(tag)) or tag.group >> 8 == 0x60:
                 del dataset[tag]
                 continue
             try:
                 element = dataset[tag]
-                self._clean_element(dataset, element, actions, words)
+                self._clean_element(dataset, element, actions, traces)
             except Exception:  # noqa: BLE001  # A value that cannot be read cannot be known to be harmless.
                 del dataset[tag]
 
-    def _clean_element(self, dataset: Dataset, element: DataElement, actions: Actions, words: frozenset[str]) -> None:
+    def _clean_element(self, dataset: Dataset, element: DataElement, actions: Actions, traces: Traces) -> None:
         action = actions.get(element.tag) or ("X" if element.tag.group >> 8 == 0x50 else "")
         if action == "X" or (element.VR in _MOMENT and not action):
             del dataset[element.tag]
@@ -174,14 +161,15 @@ class IdentityRule:
             element.value = None
         elif action == "D":
             self._replace_by_dummy(element)
-        elif action == "Z" or (element.VR in _PROSE and not action and element.keyword not in _CODES):
+        elif action == "Z" or (is_prose(element) and not action):
             element.value = Sequence() if element.VR == "SQ" else None
-        elif element.VR in _FREE_TEXT and holds_trace(words, str(element.value)):
-            # Not emptied: a code needs its meaning, and each window its explanation.
-            element.value = [_DUMMY_TEXT] * element.VM if element.VM > 1 else _DUMMY_TEXT
+        elif _holds_trace(element, traces):
+            # Text is not emptied: a code needs its meaning, and each window its explanation.
+            text = [_DUMMY_TEXT] * element.VM if element.VM > 1 else _DUMMY_TEXT
+            element.value = None if element.VR in _TYPED_NUMBER else text
         if element.VR == "SQ":
             for item in element.value:
-                self._clean(item, actions, words)
+                self._clean(item, actions, traces)
 
     def _replace_by_dummy(self, element: DataElement) -> None:
         """A value that says nothing where the image would be incomplete without one."""
@@ -197,6 +185,18 @@ class IdentityRule:
             element.value = "000Y"
         elif element.VR != "UI":
             element.value = _MOMENT.get(element.VR, _DUMMY_TEXT)
+
+
+def _holds_trace(element: DataElement, traces: Traces) -> bool:
+    """Whether a patient stands in an element that is kept, other than in what tells how to read the image."""
+    if element.VR not in (*_FREE_TEXT, *_TYPED_NUMBER, "CS") or element.keyword in _HOW_TO_READ or element.is_empty:
+        return False
+    values = [str(each) for each in (element.value if element.VM > 1 else [element.value])]
+    if element.VR in _TYPED_NUMBER:
+        return any(map(traces.include_number, values))
+    if element.VR == "CS" or element.keyword in _TERMS:
+        return traces.stand_in_term("\\".join(values))
+    return traces.stand_in("\\".join(values))
 
 
 def says_burned_in(path: Path) -> bool:
@@ -225,32 +225,3 @@ def _replace(element: DataElement, replacement: Callable[[str], str]) -> None:
         element.value = [replacement(str(value)) for value in element.value]
     elif element.value:
         element.value = replacement(str(element.value))
-
-
-@cache
-def _table_actions(is_enhanced: bool) -> Actions:
-    """Action of each tag of table E.1-1: X remove, Z empty, D dummy, U new UID.
-
-    Where the table leaves a choice by what the kind of image requires: enhanced objects require values that classic
-    ones can lack.
-    """
-    table = dicom_anonymization_database_selector(TABLE_EDITION)
-    chosen = {
-        "X_TAGS": "X",
-        "Z_TAGS": "Z",
-        "X_Z_TAGS": "Z",
-        "D_TAGS": "D",
-        "Z_D_TAGS": "D" if is_enhanced else "Z",
-        "X_D_TAGS": "D" if is_enhanced else "X",
-        "X_Z_D_TAGS": "D" if is_enhanced else "X",
-        "U_TAGS": "U",
-        "X_Z_U_STAR_TAGS": "U",
-    }
-    # Repeating groups, which have four numbers there, are handled by their groups.
-    actions = {
-        BaseTag(tag[0] << 16 | tag[1]): action
-        for name, action in chosen.items()
-        for tag in table[name]
-        if len(tag) == 2
-    }
-    return actions | {BaseTag(tag): "X" for tag in map(tag_for_keyword, _BESIDES_THE_TABLE) if tag is not None}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from monai_advenc.errors import MaskError
 from monai_advenc.volumes.dicom_file import kind_of, read_dicom, reading
+from monai_advenc.volumes.dicom_frame import require_low_bits
 from monai_advenc.volumes.dicom_plane import FramePlane, frame_planes
 from monai_advenc.volumes.dicom_series import DicomSeries
 from monai_advenc.volumes.segment_choice import choose_segments
@@ -55,6 +56,7 @@ def read_dicom_seg(
     with reading(path):
         if kind_of(dataset) != "segmentation":
             raise MaskError(f"{path} is no DICOM segmentation ({dataset.get('Modality') or 'no modality'}); check it")
+        require_low_bits(dataset, path)
         image.require_frame_of_reference(str(dataset.get("FrameOfReferenceUID") or ""), path)
         return _read(Segmentation.from_dataset(dataset, copy=False), path, image, segments, numbers)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +279,162 @@ def test_file_names_that_name_the_patient_are_noticed(tmp_path: Path) -> None:
     # Words of a hospital's name are common ones.
     dataset.InstitutionName = "Brain Tumor Center"
     assert not names_patient("tumor_1", dataset)
+
+
+NAMED = [
+    ("LiWu_1", {"PatientName": "Li^Wu"}),
+    ("wuli-3", {"PatientName": "Li^Wu"}),
+    ("T1Li", {"PatientName": "Li^Wu"}),
+    (unicodedata.normalize("NFD", "Müller_1"), {"PatientName": "Müller"}),
+    ("Mueller_1", {"PatientName": "Müller"}),
+    ("MULLER_1", {"PatientName": "Müller"}),
+    ("müller_1", {"PatientName": "Mueller"}),
+    ("OBrien", {"PatientName": "O'Brien"}),
+    ("山田太郎_1", {"PatientName": "Yamada^Tarou=山田^太郎"}),
+    ("mr山田", {"PatientName": "Yamada^Tarou=山田^太郎"}),
+    ("王伟", {"PatientName": "Wang^Wei=王^伟"}),
+    ("王_2", {"PatientName": "Wang^Wei=王^伟"}),
+    ("홍길동1", {"PatientName": "Hong^Gildong=洪^吉洞=홍^길동"}),
+    ("A77123", {"PatientID": "A-77-123"}),
+    ("a_77_123", {"PatientID": "A-77-123"}),
+    ("77123", {"PatientID": "A-77-123"}),
+    ("77123", {"PatientID": "0077-123"}),
+    ("p123", {"PatientID": "123"}),
+    ("case_0123", {"PatientID": "123"}),
+    ("1970-01-31", {}),
+    ("born31.1.70", {}),
+    ("20240102", {}),
+    ("20240102120000_3", {}),
+    ("02Jan2024", {}),
+    ("x_S77", {}),
+    ("ACC_999", {}),
+]
+
+INNOCENT = [
+    *("case001", "glioma_12", "slice-177", "T1w_3", "sub-01_ses-02", "img_2024", "MR_1", "Dr_7", "brain"),
+    # Of a name of one letter or syllable, of another day, of a number of few digits.
+    *("liver_2", "wu4lin", "森林太_1", "1970-01-30", "20240103", "s7", "x77", "1_2_3_4", "embolism", "D1"),
+]
+
+
+def known(tmp_path: Path, **elements: str) -> Dataset:
+    """The header of a file whose patient has another name than all innocent ones."""
+
+    def change(dataset: Dataset, k: int) -> None:
+        dataset.SpecificCharacterSet = "ISO_IR 192"
+        dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate = "Q^R^^Dr", "1", "19700131"
+        dataset.StudyDate, dataset.StudyID, dataset.AccessionNumber = "20240102", "S77", "ACC999"
+        for keyword, value in elements.items():
+            setattr(dataset, keyword, value)
+
+    (path,) = write_series(tmp_path, STORED, change=change)
+    return pydicom.dcmread(path)
+
+
+@pytest.mark.parametrize(("name", "elements"), NAMED)
+def test_a_file_name_that_tells_of_the_patient_in_another_form_is_noticed(
+    name: str, elements: dict[str, str], tmp_path: Path
+) -> None:
+    assert names_patient(name, known(tmp_path, **elements))
+
+
+@pytest.mark.parametrize("name", INNOCENT)
+def test_an_innocent_file_name_is_left_alone(name: str, tmp_path: Path) -> None:
+    assert not names_patient(name, known(tmp_path))
+    assert not names_patient(name, known(tmp_path, PatientName="Bo^Li^^Mr=林^木", PatientID="A-1", StudyID="001"))
+
+
+def test_numbers_in_uids_that_are_made_at_random_stand_there_by_chance(tmp_path: Path) -> None:
+    dataset = known(tmp_path, PatientID="4711")
+    made = IdentityRule("remove", key_of()).uid("1.2.3")
+    by_chance = made[:20] + "4711" + made[24:]
+    assert not names_patient(f"{by_chance}_2", dataset)
+    assert names_patient("x4711", dataset)
+    dataset.SOPInstanceUID = made
+    assert names_patient(f"{made}_2", dataset)
+
+
+def cleaned(tmp_path: Path, **elements: Any) -> Dataset:
+    def change(dataset: Dataset, k: int) -> None:
+        dataset.SpecificCharacterSet = "ISO_IR 192"
+        for keyword, value in elements.items():
+            setattr(dataset, keyword, value)
+
+    (path,) = write_series(tmp_path, STORED, change=change)
+    (tmp_path / "out").write_bytes(written(path, "remove"))
+    return pydicom.dcmread(tmp_path / "out")
+
+
+def test_a_patient_goes_from_terms_and_numbers_and_remarks(tmp_path: Path) -> None:
+    after = cleaned(
+        tmp_path,
+        PatientName="Smithson^Ann",
+        PatientID="4711001",
+        PatientBirthDate="19541224",
+        BodyPartExamined="SMITHSON",
+        ScanOptions=["FS", "ANN_SMITHSON"],
+        ContentLabel="P4711001",
+        OtherStudyNumbers="4711001",
+        AcquisitionNumber="4711001",
+        SeriesNumber="19541224",
+        RepetitionTime="4711001.0",
+        SystemStatusComment="call 555-1234",
+        DoseComment="neighbor",
+        TransducerData=["a", "b. 24 Dec 1954"],
+        SubstanceAdministrationNotes="calm",
+    )
+    assert (after.BodyPartExamined, after.ContentLabel) == ("REMOVED", "REMOVED")
+    assert after.ScanOptions == after.TransducerData == ["REMOVED", "REMOVED"]
+    assert (after.AcquisitionNumber, after.SeriesNumber, after.RepetitionTime) == (None, None, None)
+    for keyword in ("OtherStudyNumbers", "SystemStatusComment", "DoseComment", "SubstanceAdministrationNotes"):
+        assert not after.get(keyword)
+
+
+def test_a_patient_goes_from_every_term_but_those_that_tell_how_to_read_the_image(tmp_path: Path) -> None:
+    terms = {
+        entry[4]: f"{NAME.split('^')[0]} {NUMBER[:5]}".upper()
+        for tag, entry in DicomDictionary.items()
+        if entry[0] == "CS" and tag >> 16 not in (0, 2, 4) and tag_for_keyword(entry[4]) == tag
+    }
+    reading = {"SpecificCharacterSet", "PhotometricInterpretation"}
+    planted = {keyword: value for keyword, value in terms.items() if keyword not in reading}
+    assert len(planted) > 700
+    with pydicom.config.disable_value_validation():
+        after = cleaned(tmp_path, PatientName=NAME, **planted)
+    assert b"ZSCHIRNT" not in (tmp_path / "out").read_bytes()
+    assert after.SpecificCharacterSet == "ISO_IR 192"
+
+
+@pytest.mark.parametrize("text", ["山田太郎 head", "head 太郎", "taro\u0301 山 田", "ＹＡＭＡＤＡ", "yamada-tarou"])
+def test_a_patient_goes_from_text_in_any_script(text: str, tmp_path: Path) -> None:
+    name = "Yamada^Tarou^Taró=山田^太郎"
+    after = cleaned(tmp_path, PatientName=name, PatientID="1", AcquisitionProtocolName=text)
+    assert after.AcquisitionProtocolName == "REMOVED"
+
+
+def test_what_equals_a_patient_by_chance_stays(tmp_path: Path) -> None:
+    """Terms of the standard hold short names, and sizes equal short numbers."""
+    kept = {
+        "BodyPartExamined": "STANDARD",
+        "PatientPosition": "HFS",
+        "ScanOptions": ["NO", "HU"],
+        "RescaleType": "HU",
+        "AcquisitionProtocolName": "mandolin 1970 头部平扫",
+        "SequenceName": "tse2d1_15",
+        "SliceThickness": "5",
+        "RepetitionTime": "512",
+        "WindowCenter": "40000",
+        "SpacingBetweenSlices": "40000",
+        "AcquisitionNumber": "512",
+        "AcquisitionContrast": "UNKNOWN",
+    }
+    identity = {"PatientName": "Hu^Stan^Rome^No=平^明", "PatientID": "512", "PatientBirthDate": "19700101"}
+    others = item(PatientID="40000")
+    after = cleaned(tmp_path, **identity, OtherPatientIDsSequence=[others], **kept)
+    for keyword, value in kept.items():
+        assert after[keyword].value == value
+    assert after.PhotometricInterpretation == "MONOCHROME2"
+    assert (after.Rows, after.Columns, after.PixelSpacing) == (8, 8, [1, 1])
 
 
 def test_short_names_go_from_text_as_whole_words_and_leave_innocent_words_alone(tmp_path: Path) -> None:

@@ -157,6 +157,15 @@ def test_half_of_a_fractional_segmentation_is_tumor(tmp_path: Path) -> None:
     assert read_dicom_seg(path, series).voxels.sum() == 2
 
 
+def test_a_segmentation_whose_values_are_not_in_the_low_bits_is_refused(tmp_path: Path) -> None:
+    image, sources = series_with(tmp_path, blob())
+    path = write_seg(tmp_path / "seg.dcm", sources, {"Tumor": blob()}, kind="FRACTIONAL")
+    seg = pydicom.dcmread(path)
+    seg.BitsStored, seg.HighBit = 7, 7
+    seg.save_as(path)
+    refuse(read_dicom_seg, path, image, "High Bit 7 with 7 bits stored; expected 6")
+
+
 def test_a_segmentation_of_a_tilted_series_lies_on_its_slices(tmp_path: Path) -> None:
     mask = blob()
     series, paths = series_with(tmp_path, mask, step=(0, 1, 2))
