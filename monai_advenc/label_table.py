@@ -15,6 +15,9 @@ LABEL_TABLE = "labels.csv"
 _NOT_IN_FILE_NAMES = re.compile(r"[\\/\x00-\x1f]")
 """Separators of the common file systems, and what would break a line of a table or a log."""
 
+_LONGEST_NAME = 255 - len(".mask.png")
+"""In bytes: what most file systems take, less the longest of the endings that files get."""
+
 
 def read_table(table: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     """Read the given columns of a CSV table with a header row.
@@ -50,9 +53,23 @@ def require_file_name(kind: str, name: str, path: Path) -> None:
         path: The image it belongs to, for the message.
 
     Raises:
-        DatasetError: The name is empty, hidden, or holds a separator or a control character.
+        DatasetError: The name is empty, hidden, too long, or holds a separator or a control character.
     """
     # A name that the file system holds in another encoding comes as lone surrogates.
     is_text = name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
     if not name or name.startswith(".") or _NOT_IN_FILE_NAMES.search(name) or not is_text:
         raise DatasetError(f"{kind} {name!r} of {path} cannot be a file name; rename it")
+    length = len(name.encode())
+    if length > _LONGEST_NAME:
+        raise DatasetError(
+            f"{kind} {name[:20]}... of {path} has a name of {length} bytes, expected {_LONGEST_NAME} at most, to leave "
+            "room for endings such as .mask.png and .nii.gz; rename it"
+        )
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path that a table names is a file: what is too long for a file system is none, and no error."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from typing_extensions import Self
 
 from monai_advenc.errors import SettingsError, VerificationError
@@ -142,7 +142,7 @@ class Manifest(_Saved):
     notice: str = NOTICE
     header: RunHeader
     budget: Budget
-    images: tuple[ImageRecord, ...]
+    images: Annotated[tuple[ImageRecord, ...], Field(min_length=1)]
 
 
 class VolumeManifest(_Saved):
@@ -155,13 +155,13 @@ class VolumeManifest(_Saved):
     notice: str = NOTICE
     header: RunHeader
     budget: Budget
-    volumes: tuple[VolumeRecord, ...]
+    volumes: Annotated[tuple[VolumeRecord, ...], Field(min_length=1)]
 
 
 def holds_volumes(folder: Path) -> bool:
     """Whether the manifest in ``folder``, if there is one, is of volumes."""
     try:
         content = json.loads((folder / MANIFEST_NAME).read_bytes())
-    except (OSError, ValueError):
-        return False
+    except (OSError, ValueError, RecursionError):
+        return False  # Whoever loads it says what is wrong.
     return isinstance(content, dict) and content.get("format") == "monai-advenc volume manifest"

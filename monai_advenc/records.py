@@ -5,13 +5,16 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, TypeAdapter, field_validator
+from pydantic import ConfigDict, Field, TypeAdapter, field_validator
 from pydantic.dataclasses import dataclass
 from typing_extensions import Self
 
 _RECORD_CONFIG = ConfigDict(extra="forbid")
+
+_LONGEST_NAME, _LONGEST_PATH = 255, 1000
+"""In bytes; beyond it file systems answer with an error instead of "no such file"."""
 
 
 class Record:
@@ -62,7 +65,15 @@ class FileRecord:
     def _stays_below_the_folder(cls, path: str) -> str:
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             raise ValueError("a path must stay below the data set's folder")
+        if any(character < " " for character in path):
+            raise ValueError("a path must hold no control characters")
+        if len(path.encode()) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_NAME for part in path.split("/")):
+            raise ValueError("a path must not be longer than file systems take")
         return path
+
+
+Files = Annotated[tuple[FileRecord, ...], Field(min_length=1)]
+"""What was written for one image or volume, never nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_RECORD_CONFIG)
@@ -86,7 +97,7 @@ class ImageRecord(Record):
 
     id: str
     label: str
-    files: tuple[FileRecord, ...]
+    files: Files
     shape: tuple[int, int, int]
     radius: float
     l2: float
@@ -126,8 +137,8 @@ class VolumeRecord(Record):
 
     id: str
     label: str
-    files: tuple[FileRecord, ...]
+    files: Files
     plane: str
-    slices: tuple[SliceRecord, ...]
+    slices: Annotated[tuple[SliceRecord, ...], Field(min_length=1)]
     left_alone: int
     source_tag: str

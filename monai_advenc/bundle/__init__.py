@@ -16,6 +16,7 @@ from monai_advenc.bundle.configuration import bundle_root, keep_configuration, u
 from monai_advenc.bundle.encrypted_output import EncryptedOutput
 from monai_advenc.bundle.items import (
     cifar10_items,
+    collate_items,
     image_items,
     require_every_class,
     split_items,
@@ -38,6 +39,7 @@ __all__ = [
     "bundle_root",
     "cifar10_items",
     "coarsest_levels",
+    "collate_items",
     "image_items",
     "keep_configuration",
     "load_network",

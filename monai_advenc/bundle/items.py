@@ -6,16 +6,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from monai.data.utils import list_data_collate
 from torch import nn
 
 from monai_advenc.bundle.refusal import refuses_in_one_line
 from monai_advenc.datasets.cifar10 import read_cifar10
 from monai_advenc.datasets.image_folder import find_images, patients_of
 from monai_advenc.datasets.image_set import ImageSet
-from monai_advenc.errors import DatasetError, OutputError
+from monai_advenc.errors import DatasetError, ImageError, OutputError
 from monai_advenc.files import TEMPORARY_SUFFIX, write_atomically
 from monai_advenc.networks.normalize import SMALLEST_STD, Standardize
 from monai_advenc.transforms.load import LoadSlice
@@ -41,6 +42,26 @@ def image_items(folder: str, classes: Sequence[str]) -> list[Item]:
         {"image": str(file.path), "label": file.label, "id": file.id, **({"patient": file.patient} if known else {})}
         for file in found.files
     ]
+
+
+def collate_items(items: Sequence[Item]) -> Item:
+    """Join items, whose images are ``(C, H, W)``, into one batch, as MONAI does.
+
+    Args:
+        items: Read from files, each with its image and its id.
+
+    Raises:
+        ImageError: The images differ in shape.
+    """
+    first = items[0]
+    for item in items:
+        shape, expected = tuple(item["image"].shape), tuple(first["image"].shape)
+        if shape != expected:
+            raise ImageError(
+                f"image {item['id']!r} has shape {shape}, {first['id']!r} has {expected}; give --image_size to resize "
+                "all, --gray true if some have colors, or --batch_size 1"
+            )
+    return cast("Item", list_data_collate(items))
 
 
 @refuses_in_one_line

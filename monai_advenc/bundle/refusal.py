@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
@@ -18,7 +20,7 @@ T = TypeVar("T")
 
 
 def refuses_in_one_line(function: Callable[P, T]) -> Callable[P, T]:
-    """Let an :class:`AdvencError` end the command in one line; a caller from Python gets the error itself.
+    """Let an :class:`AdvencError` end the command in one line; a caller from Python gets what was raised.
 
     MONAI wraps what an expression raises, so that the message would stand in the middle of two tracebacks.
     """
@@ -26,14 +28,49 @@ def refuses_in_one_line(function: Callable[P, T]) -> Callable[P, T]:
     @wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return function(*args, **kwargs)
-        except AdvencError as error:
-            if not _is_monai_command():
+            with _untold_by_loggers():
+                return function(*args, **kwargs)
+        except Exception as error:
+            refusal = refusal_in(error)
+            if refusal is None or not _is_monai_command():
                 raise
-            sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+            sys.stderr.write(f"error: {' '.join(str(refusal).split())}\n")
             raise SystemExit(EXIT_BAD_INPUT) from None
 
     return wrapped
+
+
+def refusal_in(error: BaseException | None) -> AdvencError | None:
+    """The :class:`AdvencError` that an exception is, or that MONAI's transforms and engines wrapped in it.
+
+    Only what an exception was raised ``from`` counts: one raised while an :class:`AdvencError` was being handled is a
+    defect, and keeps its traceback.
+    """
+    while error is not None and not isinstance(error, AdvencError):
+        error = error.__cause__
+    return error
+
+
+@contextmanager
+def _untold_by_loggers() -> Iterator[None]:
+    """Drop what is logged while an :class:`AdvencError` is on its way: ignite and MONAI log it at each level."""
+    if not _is_monai_command():
+        yield
+        return
+    known = [logging.root, *logging.root.manager.loggerDict.values()]
+    # Where one such function calls another, the outer one's filters stay until it ends.
+    loggers = [each for each in known if isinstance(each, logging.Logger) and _tells_no_refusal not in each.filters]
+    for logger in loggers:
+        logger.addFilter(_tells_no_refusal)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(_tells_no_refusal)
+
+
+def _tells_no_refusal(_: logging.LogRecord) -> bool:
+    return refusal_in(sys.exc_info()[1]) is None
 
 
 def _is_monai_command() -> bool:

@@ -11,10 +11,9 @@ import typer
 from typer.core import TyperGroup
 
 from monai_advenc import __version__
-from monai_advenc.cli.console import errors, print_error
+from monai_advenc.cli.console import EXIT_BAD_INPUT, errors, print_error, stdout_that_may_refuse
 from monai_advenc.errors import AdvencError, IncompleteError
 
-EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
 USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
@@ -38,10 +37,10 @@ class ErrorsInOneLine(TyperGroup):
         except AdvencError as error:
             if ctx.params.get("debug"):
                 raise
+            print_error(str(error))
             # An incomplete result was printed already.
             if not isinstance(error, IncompleteError):
                 self._tell_machine(error, str(error))
-            print_error(str(error))
             raise typer.Exit(EXIT_BAD_INPUT) from None
         except USAGE_ERROR as error:
             self._tell_machine(error, error.format_message())
@@ -90,4 +89,5 @@ def _application(
 
 def main() -> None:
     """Run the command line."""
-    app()
+    with stdout_that_may_refuse():
+        app()

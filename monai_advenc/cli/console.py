@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.markup import escape
@@ -24,6 +28,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+EXIT_BAD_INPUT = 2
+EXIT_READER_LEFT = 1
+
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
@@ -31,6 +38,61 @@ errors = Console(stderr=True, highlight=False)
 def print_error(message: str) -> None:
     """One line on stderr, whatever the message holds; never wrapped, so that it can be searched."""
     errors.print(f"[bold red]error:[/bold red] {escape(' '.join(message.split()))}", soft_wrap=True)
+
+
+class _Stdout(io.TextIOWrapper):
+    """Stdout that remembers why it took no more: where nothing is buffered, it could not be asked afterwards."""
+
+    problem: OSError | None = None
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError as error:
+            self.problem = error
+            raise
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            self.problem = error
+            raise
+
+
+@contextmanager
+def stdout_that_may_refuse() -> Iterator[None]:
+    """End the process in one line with status 2 where stdout takes no more, and quietly where its reader has left.
+
+    Names of files that are no text are printed as escapes. A stdout closed from the start is ignored by Python.
+    """
+    given = sys.stdout
+    if not isinstance(given, io.TextIOWrapper):
+        yield
+        return
+    stdout = sys.stdout = _Stdout(
+        given.buffer,
+        given.encoding,
+        errors="backslashreplace",
+        line_buffering=given.line_buffering,
+        write_through=given.write_through,
+    )
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            stdout.flush()
+        if stdout.problem is not None:
+            _end_without_stdout(stdout.problem)
+
+
+def _end_without_stdout(problem: OSError) -> NoReturn:
+    # Python would try to print what is left once more when it ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if problem.errno == errno.EPIPE:
+        sys.exit(EXIT_READER_LEFT)
+    print_error(f"cannot print to stdout ({problem.strerror}); what was written to files stays, send stdout elsewhere")
+    sys.exit(EXIT_BAD_INPUT)
 
 
 class Output:

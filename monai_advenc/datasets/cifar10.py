@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.errors import DatasetError
@@ -72,7 +72,7 @@ def read_cifar10(source: Path, *, train_size: int | None = None, test_size: int 
     try:
         parts = _read_parts(source)
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
-        raise DatasetError(f"cannot read {source} ({' '.join(str(error).split())[:200]}); download it again") from None
+        raise DatasetError(f"cannot read {source} ({_in_one_line(error)}); download it again") from None
     return Cifar10(_subset(parts, "train", train_size, source), _subset(parts, "test", test_size, source))
 
 
@@ -146,7 +146,13 @@ def _binary_batch(content: bytes, path: PurePosixPath) -> Batch:
     return _checked(rows[:, 1:], rows[:, 0].astype(np.int64), path)
 
 
-_ARRAY_PARTS = MappingProxyType({"_reconstruct": np.empty(0).__reduce__()[0], "ndarray": np.ndarray, "dtype": np.dtype})
+def _empty_array(*_: object) -> NDArray[np.uint8]:
+    """What a pickled array starts as; its shape comes with its bytes, and must fit them."""
+    return np.empty(0, np.uint8)
+
+
+_ARRAY_PARTS = MappingProxyType({"_reconstruct": _empty_array, "ndarray": object(), "dtype": np.dtype})
+"""An array class that cannot be called: with a shape alone it would take any amount of memory."""
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -163,13 +169,15 @@ class _ArrayUnpickler(pickle.Unpickler):
 def _python_batch(content: bytes, path: PurePosixPath) -> Batch:
     try:
         batch = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
-        return _checked(np.asarray(batch[b"data"], np.uint8), np.asarray(batch[b"labels"], np.int64), path)
-    except (pickle.UnpicklingError, KeyError, TypeError, ValueError, EOFError, AttributeError, IndexError) as error:
-        raise DatasetError(f"{path} is no CIFAR-10 batch ({error}); download it again") from None
+        images, labels = np.asarray(batch[b"data"], np.uint8), np.asarray(batch[b"labels"], np.int64)
+    except Exception as error:  # noqa: BLE001  # Parsers raise whatever the damaged byte led them to.
+        raise DatasetError(f"{path} is no CIFAR-10 batch ({_in_one_line(error)}); download it again") from None
+    return _checked(images, labels, path)
 
 
 def _checked(rows: NDArray[np.uint8], labels: NDArray[np.int64], path: PurePosixPath) -> Batch:
-    if rows.shape != (len(labels), _PIXELS) or not len(labels) or labels.min() < 0 or labels.max() >= len(CLASSES):
+    fits = labels.ndim == 1 and rows.shape == (len(labels), _PIXELS)
+    if not fits or not len(labels) or labels.min() < 0 or labels.max() >= len(CLASSES):
         raise DatasetError(f"{path} is damaged: expected rows of {_PIXELS} pixels with labels from 0 to 9")
     return rows.reshape(-1, 3, SIDE, SIDE), labels
 
@@ -177,11 +185,14 @@ def _checked(rows: NDArray[np.uint8], labels: NDArray[np.int64], path: PurePosix
 def _decode(file: _File) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(file.content)) as image:
+            width, height = image.size
+            if (width, height) != (SIDE, SIDE):
+                raise DatasetError(f"{file.path} has {width}x{height} pixels; CIFAR-10 has {SIDE}x{SIDE}")
             pixels = np.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        raise DatasetError(f"cannot read {file.path} ({error}); replace it") from None
-    if pixels.shape != (SIDE, SIDE, 3):
-        raise DatasetError(f"{file.path} has {pixels.shape[1]}x{pixels.shape[0]} pixels; CIFAR-10 has {SIDE}x{SIDE}")
+    except DatasetError:
+        raise
+    except Exception as error:  # noqa: BLE001  # As above.
+        raise DatasetError(f"cannot read {file.path} ({_in_one_line(error)}); replace it") from None
     return pixels.transpose(2, 0, 1)
 
 
@@ -199,3 +210,7 @@ def _subset(parts: dict[str, _Part], name: str, size: int | None, source: Path) 
     pixels = torch.from_numpy(np.ascontiguousarray(take(rows))).float() / 255
     ids = tuple(f"{name}-{row:05d}" for row in rows.tolist())
     return ImageSet(pixels, torch.from_numpy(labels[rows].astype(np.int64)), ids, CLASSES)
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

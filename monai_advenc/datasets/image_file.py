@@ -16,7 +16,7 @@ import numpy as np
 import png
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
@@ -76,10 +76,11 @@ def read_affine(path: Path) -> Affine | None:
 
 def _read_png(path: Path) -> NDArray[np.generic]:
     with Image.open(path) as image:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
         if image.mode in ("L", "RGB", "I;16"):
             deep_color = image.mode == "RGB" and _png_bit_depth(path) == 16
             if not deep_color:
-                return np.asarray(image)
+                return _upright(np.asarray(image), orientation)
     # Pillow would silently keep only the upper byte of 16-bit colors.
     with path.open("rb") as file:
         width, height, rows, info = png.Reader(file=file).asDirect()
@@ -89,7 +90,24 @@ def _read_png(path: Path) -> NDArray[np.generic]:
         pixels = np.vstack([np.asarray(row, dtype=dtype) for row in rows]).reshape(height, width, info["planes"])
     if info["bitdepth"] not in (8, 16):
         pixels = (pixels.astype(np.float32) / (2 ** info["bitdepth"] - 1)).astype(np.float32)
-    return pixels
+    return _upright(pixels, orientation)
+
+
+def _upright(pixels: NDArray[np.generic], orientation: object) -> NDArray[np.generic]:
+    """Stored pixels ``(H, W)`` or ``(H, W, C)`` as people see them, by the orientation of their EXIF tag.
+
+    The files written carry no such tag, so they must hold what is seen.
+    """
+    turns: dict[object, NDArray[np.generic]] = {
+        2: pixels[:, ::-1],
+        3: pixels[::-1, ::-1],
+        4: pixels[::-1],
+        5: pixels.swapaxes(0, 1),
+        6: np.rot90(pixels, -1),
+        7: pixels[::-1, ::-1].swapaxes(0, 1),
+        8: np.rot90(pixels),
+    }
+    return turns.get(orientation, pixels)
 
 
 def _png_bit_depth(path: Path) -> int:
@@ -98,13 +116,14 @@ def _png_bit_depth(path: Path) -> int:
 
 
 def _read_pillow(path: Path) -> NDArray[np.generic]:
-    with Image.open(path) as image:
+    # Not by its name: Pillow 13 maps a turned, uncompressed TIFF into memory with sides exchanged, and shears its rows.
+    with path.open("rb") as file, Image.open(file) as image:
         if getattr(image, "n_frames", 1) != 1:
             # Only the formats with frames declare it.
             raise ImageError(f"{path} holds {image.n_frames} images; expected one: save them separately")  # type: ignore[attr-defined]
         if image.mode not in ("L", "RGB", "I;16", "F"):
             raise ImageError(f"{path} has color mode {image.mode}; save it as plain gray or RGB")
-        # The files written carry no orientation tag: they must hold the pixels as people see them.
+        # As in _upright; only Pillow knows whether it has turned a TIFF already while reading it.
         return np.asarray(ImageOps.exif_transpose(image))
 
 

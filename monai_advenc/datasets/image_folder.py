@@ -25,12 +25,8 @@ from monai_advenc.datasets.image_file import (
 )
 from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.errors import DatasetError, ImageError
-from monai_advenc.label_table import LABEL_TABLE, read_table, require_file_name
+from monai_advenc.label_table import LABEL_TABLE, is_file, read_table, require_file_name
 from monai_advenc.manifest import MANIFEST_NAME, Manifest
-
-_LONGEST_PATH = 1000
-"""Beyond it file systems answer with an error instead of "no such file"."""
-
 
 PATIENT_TABLE = "patients.csv"
 
@@ -110,7 +106,7 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
         if patients and name not in patients:
             raise DatasetError(f"image {name!r} has no row in {root / PATIENT_TABLE}; add it, or remove the table")
         patient = patients.get(name)
-        files.append(ImageFile(name, path, names.index(label), mask if mask.is_file() else None, patient))
+        files.append(ImageFile(name, path, names.index(label), mask if is_file(mask) else None, patient))
     return ImageFolder(root, tuple(files), names)
 
 
@@ -128,7 +124,7 @@ def _read_table(table: Path) -> Iterable[tuple[str, str, Path]]:
     for row in read_table(table, ("file", "label")):
         path = table.parent / row["file"]
         name = image_id(path)
-        if name is None or len(row["file"]) > _LONGEST_PATH or not path.is_file():
+        if name is None or not is_file(path):
             raise DatasetError(f"{table} names {row['file'][:100]!r}, which is no image file beside it; mend the table")
         yield row["label"], name, path
 

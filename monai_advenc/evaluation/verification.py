@@ -22,7 +22,7 @@ from monai_advenc.fidelity import measure_fidelity
 from monai_advenc.files import LOCK_NAME, sha256_of
 from monai_advenc.key import EncryptionKey
 from monai_advenc.manifest import MANIFEST_NAME, Budget, Manifest
-from monai_advenc.records import ImageRecord
+from monai_advenc.records import FileRecord, ImageRecord
 
 TOLERANCE = 1e-4
 """How far a remeasured distance may be from the recorded one, relatively: another processor adds up differently."""
@@ -136,17 +136,27 @@ def read_original(source: Path, shape: tuple[int, ...]) -> Tensor:
 
 def _read_files(folder: Path, record: ImageRecord) -> list[Tensor]:
     """The pixels of all files of an image."""
-    pixels = []
-    for file in record.files:
-        path = folder / file.path
+    return [read_written(intact_file(folder, file), file.format) for file in record.files]
+
+
+def intact_file(folder: Path, file: FileRecord) -> Path:
+    """Where a file of a data set lies, once it is sure that it is the one that was written.
+
+    Raises:
+        VerificationError: It is missing, has changed, cannot be read, or points outside the data set.
+    """
+    path = folder / file.path
+    try:
         if not path.resolve().is_relative_to(folder.resolve()):
             raise VerificationError(f"{file.path} points outside the data set")
         if not path.is_file():
             raise VerificationError(f"{file.path} is missing")
         if sha256_of(path) != file.sha256:
             raise VerificationError(f"{file.path} has changed since it was written (checksum)")
-        pixels.append(read_written(path, file.format))
-    return pixels
+    except (OSError, RuntimeError) as error:  # Links in a circle are a RuntimeError.
+        problem = error.strerror if isinstance(error, OSError) else error
+        raise VerificationError(f"{file.path} cannot be read ({problem})") from None
+    return path
 
 
 class _Check:

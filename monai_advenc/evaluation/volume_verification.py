@@ -15,9 +15,9 @@ from monai_advenc.datasets.encrypted_folder import JOURNAL_NAME
 from monai_advenc.datasets.volume_reading import read_stored_volume
 from monai_advenc.errors import AdvencError, VerificationError
 from monai_advenc.evaluation.effect import Effect, ImageEffect, effect_on, require_own_key
-from monai_advenc.evaluation.verification import TOLERANCE, Problem
+from monai_advenc.evaluation.verification import TOLERANCE, Problem, intact_file
 from monai_advenc.fidelity import measure_fidelity
-from monai_advenc.files import LOCK_NAME, sha256_of
+from monai_advenc.files import LOCK_NAME
 from monai_advenc.key import EncryptionKey
 from monai_advenc.manifest import MANIFEST_NAME, Budget, RunHeader, VolumeManifest
 from monai_advenc.records import FileRecord, SliceRecord, VolumeRecord
@@ -150,13 +150,10 @@ class _Check:
 
 
 def _check_file(folder: Path, file: FileRecord) -> Iterable[str]:
-    path = folder / file.path
-    if not path.resolve().is_relative_to(folder.resolve()):
-        yield f"{file.path} points outside the data set"
-    elif not path.is_file():
-        yield f"{file.path} is missing"
-    elif sha256_of(path) != file.sha256:
-        yield f"{file.path} has changed since it was written (checksum)"
+    try:
+        intact_file(folder, file)
+    except VerificationError as error:
+        yield str(error)
 
 
 def _compare(written: StoredVolume, original: StoredVolume, record: VolumeRecord) -> Iterable[str]:

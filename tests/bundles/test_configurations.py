@@ -7,7 +7,9 @@ import json
 import re
 import runpy
 import shutil
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from monai.data import load_net_with_metadata
 
 from monai_advenc.errors import SettingsError
 from monai_advenc.training import load_checkpoint
+from monai_advenc.volumes.slice_writer import encode_image
 from tests.bundles.conftest import BUNDLES, SMALL, World, config, save_weights, workflow
 
 ALL = ("brain_tumor_base", "brain_tumor_victim", "adversarial_encryption")
@@ -235,6 +238,37 @@ def test_bad_input_on_the_command_line_is_one_line_and_status_2_and_leaves_nothi
     lines = capsys.readouterr().err.splitlines()
     assert next(line for line in lines if line.startswith("error:")).startswith(f"error: {message.format(**places)}")
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def color(path: Path) -> None:
+    path.write_bytes(encode_image(torch.rand(3, 32, 32), "nifti"))
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [(truncate, "cannot read {path}: "), (color, "has shape (3, 32, 32)")],
+)
+def test_one_bad_image_ends_an_encryption_in_one_line_and_status_2_without_a_traceback(
+    harm: Callable[[Path], None], message: str, world: World, tmp_path: Path
+) -> None:
+    shutil.copytree(world.test, tmp_path / "images")
+    path = sorted((tmp_path / "images").rglob("*.nii.gz"))[1]
+    harm(path)
+    options = ("--base", world.base, "--encryption_key", world.key, "--output_dir", tmp_path / "out")
+    words = [word.format(train=tmp_path / "images") for word in ENCRYPT]
+    command = [sys.executable, "-m", "monai.bundle", *words, *map(str, options)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 2
+    last = ended.stderr.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert message.format(path=path) in last
+    for told in (ended.stdout, ended.stderr):
+        assert "Traceback" not in told
+        assert "ERROR" not in told
 
 
 @pytest.mark.parametrize("bundle", ALL)

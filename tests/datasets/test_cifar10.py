@@ -4,11 +4,15 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import pickle
+import struct
 import tarfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,3 +128,41 @@ def test_a_batch_that_would_run_code_is_refused(
     with pytest.raises(DatasetError, match=r"names \w+\.system"):
         read_cifar10(tmp_path)
     assert not (tmp_path / "pwned").exists()
+
+
+class Call:
+    """A pickle that calls a function when it is read."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: object) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[object, ...]]:
+        return self.call
+
+
+@pytest.mark.parametrize(
+    "data", [Call(np.ndarray, (10**13,)), Call(codecs.encode, "x", "no codec"), [[[0]]], np.zeros((2, 2), object), None]
+)
+def test_a_batch_that_asks_for_what_cannot_be_is_refused_in_one_line(
+    batches: dict[str, Batch], tmp_path: Path, data: object
+) -> None:
+    write_python(batches, tmp_path)
+    (tmp_path / "test_batch").write_bytes(pickle.dumps({b"data": data, b"labels": [1]}, protocol=2))
+    with pytest.raises(DatasetError, match="test_batch is ") as caught:
+        read_cifar10(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("side", "message"), [(60_000, "cannot read"), (3000, "has 3000x3000 pixels")])
+def test_an_image_that_says_it_is_huge_is_refused_before_it_is_decoded(
+    batches: dict[str, Batch], tmp_path: Path, side: int, message: str
+) -> None:
+    write_folders(batches, tmp_path)
+    path = next((tmp_path / "test").rglob("*.png"))
+    content = bytearray(path.read_bytes())
+    content[16:24] = struct.pack(">II", side, side)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match=message) as caught:
+        read_cifar10(tmp_path)
+    assert path.name in str(caught.value)

@@ -7,7 +7,8 @@ import numpy as np
 import png
 import pytest
 import torch
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps
 
 from monai_advenc.datasets.image_file import read_image, to_gray
 from monai_advenc.datasets.image_folder import find_images, load_image_set
@@ -82,6 +83,39 @@ def test_other_kinds_of_files(tmp_path: Path) -> None:
     assert torch.equal(read_image(tmp_path / "u.npy"), expected)
     assert read_image(tmp_path / "c.npy").shape == (3, 8, 8)
     assert (read_image(tmp_path / "x.jpg") - expected).abs().max() < 0.03
+
+
+def save_turned(path: Path, pixels: NDArray[np.generic], orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    if pixels.ndim == 2:
+        Image.fromarray(pixels).save(path, exif=exif)
+        return
+    # Pillow writes no 16-bit colors: the tag is put into a file that has them.
+    height, width = pixels.shape[:2]
+    buffer = io.BytesIO()
+    png.Writer(width, height, greyscale=False, bitdepth=16).write(buffer, pixels.reshape(height, -1).tolist())
+    chunks = list(png.Reader(bytes=buffer.getvalue()).chunks())
+    with path.open("wb") as file:
+        png.write_chunks(file, [chunks[0], (b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")), *chunks[1:]])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("name", ["x.png", "deep.png", "color.png", "x.tif"])
+def test_an_image_is_read_as_people_see_it_whatever_its_orientation_tag(
+    tmp_path: Path, name: str, orientation: int
+) -> None:
+    draw = np.random.default_rng(0)
+    pixels = draw.integers(0, 2**16, (5, 7, 3) if name == "color.png" else (5, 7), dtype=np.uint16)
+    pixels = pixels.astype(np.uint8) if name.startswith("x") else pixels
+    save_turned(tmp_path / name, pixels, orientation)
+    planes = []
+    for plane in np.moveaxis(pixels, -1, 0) if pixels.ndim == 3 else [pixels]:
+        image = Image.fromarray(np.ascontiguousarray(plane))
+        image.getexif()[ExifTags.Base.Orientation] = orientation
+        planes.append(np.asarray(ImageOps.exif_transpose(image)))
+    expected = torch.from_numpy((np.stack(planes) / np.iinfo(pixels.dtype).max).astype(np.float32))
+    assert torch.equal(read_image(tmp_path / name), expected)
 
 
 def broken(path: Path) -> list[tuple[str, bytes]]:
@@ -176,6 +210,22 @@ def test_a_class_that_cannot_be_a_folder_name_is_refused(tmp_path: Path, label: 
     gray_png(tmp_path / "x.png")
     (tmp_path / "labels.csv").write_text(f"file,label\nx.png,{label}\n")
     with pytest.raises(DatasetError, match="cannot be a file name; rename it"):
+        find_images(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a" * 251, "ü" * 124])
+def test_a_name_without_room_for_the_endings_of_files_is_refused(tmp_path: Path, name: str) -> None:
+    gray_png(tmp_path / "a" / f"{name}.png")
+    with pytest.raises(DatasetError, match=r"expected 246 at most, to leave room .*; rename it"):
+        find_images(tmp_path)
+    (tmp_path / "a" / f"{name}.png").rename(tmp_path / "a" / f"{'a' * 246}.png")
+    assert [file.mask_path for file in find_images(tmp_path).files] == [None]
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a/" * 3000])
+def test_a_table_with_a_name_longer_than_any_file_s_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "labels.csv").write_text(f"file,label\n{name}x.png,a\n")
+    with pytest.raises(DatasetError, match="which is no image file beside it; mend the table"):
         find_images(tmp_path)
 
 

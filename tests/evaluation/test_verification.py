@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +23,7 @@ from monai_advenc.evaluation.survival import SURVIVAL_COLUMNS, survival_of_folde
 from monai_advenc.evaluation.verification import verify_folder
 from monai_advenc.fidelity import IDENTICAL_PSNR_DB, measure_fidelity
 from monai_advenc.key import EncryptionKey
-from monai_advenc.manifest import Manifest
+from monai_advenc.manifest import MANIFEST_NAME, Manifest, VolumeManifest, holds_volumes
 from monai_advenc.perturbation import PerturbationSettings
 from monai_advenc.volumes.slice_writer import encode_image
 from tests.conftest import tiny_network
@@ -91,6 +94,64 @@ def test_a_file_exchanged_with_its_checksum_is_found_by_its_distance(
     assert len(messages) == 2
     assert "the manifest says" in messages[0]
     assert "farther from its original" in messages[1]
+
+
+def without_images(manifest: dict[str, Any]) -> None:
+    manifest["images"] = []
+
+
+def without_files(manifest: dict[str, Any]) -> None:
+    manifest["images"][0]["files"] = []
+
+
+def with_path(path: str) -> Callable[[dict[str, Any]], None]:
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["images"][0]["files"][0]["path"] = path
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("harm", "place"),
+    [
+        (without_images, "images"),
+        (without_files, "images.0.files"),
+        (with_path("a\0b.png"), "images.0.files.0.path"),
+        (with_path("a" * 300), "images.0.files.0.path"),
+        (with_path("ü" * 200), "images.0.files.0.path"),
+        (with_path("a/" * 3000), "images.0.files.0.path"),
+    ],
+)
+def test_a_manifest_that_cannot_be_is_damaged_and_says_where(
+    encrypted: Path, tmp_path: Path, harm: Callable[[dict[str, Any]], None], place: str
+) -> None:
+    manifest = json.loads((encrypted / MANIFEST_NAME).read_text())
+    harm(manifest)
+    (tmp_path / MANIFEST_NAME).write_text(json.dumps(manifest))
+    with pytest.raises(
+        VerificationError, match=rf"is damaged \(Manifest: {place}: .*; get the data set again"
+    ) as error:
+        verify_folder(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_manifest_nested_without_end_is_damaged_whichever_kind_it_is_taken_for(tmp_path: Path) -> None:
+    (tmp_path / MANIFEST_NAME).write_text("[" * 200_000)
+    assert not holds_volumes(tmp_path)
+    for kind in (Manifest, VolumeManifest):
+        with pytest.raises(VerificationError, match="is damaged"):
+            kind.load(tmp_path)
+
+
+def test_a_file_that_is_a_link_to_itself_is_a_problem_of_its_image_alone(encrypted: Path, tmp_path: Path) -> None:
+    shutil.copytree(encrypted, tmp_path / "out")
+    record = Manifest.load(encrypted).images[0]
+    path = tmp_path / "out" / record.files[0].path
+    path.unlink()
+    path.symlink_to(path.name)
+    (problem,) = verify_folder(tmp_path / "out").problems
+    assert problem.id == record.id
+    assert record.files[0].path in problem.message
 
 
 def test_the_base_network_is_asked_about_the_files_as_written(encrypted: Path, base: nn.Module) -> None:

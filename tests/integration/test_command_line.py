@@ -448,6 +448,47 @@ def test_the_module_is_the_command(tmp_path: Path) -> None:
     assert ended.stderr.startswith("error: ")
 
 
+def in_a_shell(line: str, *, buffered: bool) -> Any:
+    """Run a line in which $ADVENC is the command, as a process of its own."""
+    names = {**os.environ, "ADVENC": f"{sys.executable} -m monai_advenc", "PYTHONUNBUFFERED": "" if buffered else "1"}
+    return subprocess.run(["bash", "-c", line], env=names, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize(
+    "words", ["keygen {}/k.json --classes a,b,c --json", "keygen {}/k.json --classes a,b,c", "--version"]
+)
+def test_a_full_stdout_is_one_line_and_what_was_written_stays(tmp_path: Path, words: str, buffered: bool) -> None:
+    ended = in_a_shell(f"$ADVENC {words.format(tmp_path)} > /dev/full", buffered=buffered)
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1].startswith("error: cannot print to stdout (No space left on device)")
+    assert "Traceback" not in ended.stderr
+    assert "Exception" not in ended.stderr
+    assert (tmp_path / "k.json").exists() == words.startswith("keygen")
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("ending", ["", " --json"])
+def test_a_reader_who_has_left_ends_a_command_quietly(tmp_path: Path, ending: str, buffered: bool) -> None:
+    ended = in_a_shell(f"$ADVENC keygen {tmp_path}/k.json --classes a,b,c{ending} | true", buffered=buffered)
+    assert "Exception" not in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "error" not in ended.stderr
+    assert (tmp_path / "k.json").exists()
+
+
+def test_a_file_whose_name_is_no_text_is_named_all_the_same(world: World, run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ("slice-and-encrypt", world.volumes, "--out", out, "--base", world.base, "--key", world.key, *FAST)
+    assert run(*command).exit_code == 0
+    Path(os.fsdecode(os.fsencode(out) + b"/\xff.png")).touch()
+    people, machines = (in_a_shell(f"$ADVENC verify {out}{ending}", buffered=True) for ending in ("", " --json"))
+    assert people.returncode == machines.returncode == 2
+    assert "\\udcff.png" in people.stdout
+    assert json.loads(machines.stdout.splitlines()[0])["problems"][0]["id"] == "\udcff.png"
+
+
 def test_a_base_is_trained_and_evaluated_on_what_it_never_saw(run: Run, tmp_path: Path) -> None:
     """Bright top, middle or bottom: a task that a few epochs teach, flips and all."""
     generator = torch.Generator().manual_seed(0)
