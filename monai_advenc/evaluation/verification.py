@@ -201,7 +201,9 @@ class _Check:
 
     def _outside(self, record: ImageRecord) -> Iterable[str]:
         length = record.linf if self.header.norm == "linf" else record.l2
-        if length > record.radius * (1 + TOLERANCE):
+        if length == 0:
+            yield "is its original: nothing was changed"
+        if not length <= record.radius * (1 + TOLERANCE):
             yield f"is farther from its original ({length:.4g}) than the radius ({record.radius:.4g})"
 
     def _against_the_original(self, image: Tensor, record: ImageRecord) -> Iterable[str]:

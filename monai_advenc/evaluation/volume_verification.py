@@ -125,8 +125,10 @@ class _Check:
             yield f"has a class {record.label!r} that the manifest does not list"
         for each in record.slices:
             distance = each.linf if self.header.norm == "linf" else each.l2
-            if distance > each.radius * (1 + TOLERANCE):
-                place = f"slice {each.index}"
+            place = f"slice {each.index}"
+            if distance == 0:
+                yield f"{place} is its original: nothing was changed"
+            if not distance <= each.radius * (1 + TOLERANCE):
                 yield f"{place} is farther from its original ({distance:.4g}) than its radius {each.radius:.4g}"
 
     def _read(self, record: VolumeRecord) -> StoredVolume:

@@ -96,6 +96,15 @@ def test_a_file_exchanged_with_its_checksum_is_found_by_its_distance(
     assert "farther from its original" in messages[1]
 
 
+def test_an_image_that_is_its_original_is_found_without_the_originals(encrypted: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(encrypted, tmp_path / "out"))
+    content = json.loads((out / "manifest.json").read_text())
+    content["images"][0]["l2"] = 0.0
+    (out / "manifest.json").write_text(json.dumps(content))
+    messages = [each.message for each in verify_folder(out).problems if each.id == content["images"][0]["id"]]
+    assert messages == ["is its original: nothing was changed"]
+
+
 def without_images(manifest: dict[str, Any]) -> None:
     manifest["images"] = []
 
