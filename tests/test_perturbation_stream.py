@@ -141,7 +141,9 @@ def test_a_network_that_is_watched_is_not_shared(network: nn.Module) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2], indirect=True)
 @pytest.mark.parametrize(
-    "mode", [torch.inference_mode, torch.no_grad, lambda: torch.autocast("cpu", torch.bfloat16)], ids=str
+    "mode",
+    [torch.inference_mode, torch.no_grad, lambda: torch.autocast("cpu", torch.bfloat16)],
+    ids=["inference", "no gradients", "autocast"],
 )
 def test_the_callers_modes_do_not_matter(
     base: nn.Module, images: Tensor, labels: Tensor, threads: int, mode: Callable[[], AbstractContextManager[None]]
