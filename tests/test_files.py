@@ -16,7 +16,6 @@ from typing import TextIO
 
 import pytest
 
-from monai_advenc import files
 from monai_advenc.errors import OutputError
 from monai_advenc.files import (
     _LOCKED,
@@ -163,11 +162,11 @@ def test_a_worker_does_not_keep_the_lock_of_a_killed_run(tmp_path: Path) -> None
         os.kill(worker, signal.SIGKILL)
 
 
-@pytest.mark.skipif(files.fcntl is None, reason="no record locks here")
 def test_a_lock_on_a_file_that_its_holder_removed_meanwhile_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, calls = files.fcntl.lockf, 0
+    fcntl = pytest.importorskip("fcntl", reason="no record locks here")
+    lock, calls = fcntl.lockf, 0
 
     def remove_first(file: TextIO, kind: int) -> None:
         nonlocal calls
@@ -179,7 +178,7 @@ def test_a_lock_on_a_file_that_its_holder_removed_meanwhile_is_none(
             (tmp_path / LOCK_NAME).touch()
         lock(file, kind)
 
-    monkeypatch.setattr(files.fcntl, "lockf", remove_first)
+    monkeypatch.setattr(fcntl, "lockf", remove_first)
     with FolderLock(tmp_path) as held:
         assert calls == 3
         assert os.path.samestat(os.fstat(held._file.fileno()), (tmp_path / LOCK_NAME).stat())

@@ -239,14 +239,13 @@ def test_the_id_depends_on_everything_in_the_key() -> None:
 def test_parts_of_a_key_must_fit_together() -> None:
     with pytest.raises(SettingsError, match="another number of targets"):
         EncryptionKey(**{**dict(draw(seed=1)), "correspondence": ClassCorrespondence.draw(5, 1)})
-    parts = {
-        "correspondence": [ClassCorrespondence.draw(count, 2) for count in (4, 6)],
-        "combiner": [CombinerSettings.default("horizontal-concat", count) for count in (4, 6)],
-    }
-    for name, values in parts.items():
-        for value in values:
+    for count in (4, 6):
+        for other in (
+            {"correspondence": ClassCorrespondence.draw(count, 2)},
+            {"combiner": CombinerSettings.default("horizontal-concat", count)},
+        ):
             with pytest.raises(SettingsError, match="one row for each class"):
-                EncryptionKey(**{**dict(draw(seed=1)), name: value})
+                EncryptionKey(**{**dict(draw(seed=1)), **other})
     for classes in (["a", "a", "b"], ["a", "", "b"]):
         with pytest.raises(SettingsError, match="different and not empty"):
             EncryptionKey.draw(classes, PERTURBATION)

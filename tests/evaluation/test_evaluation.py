@@ -219,8 +219,8 @@ def test_more_than_half_of_the_images_need_a_gradient() -> None:
 
 
 def test_a_network_that_is_sure_of_the_right_class_has_gradients_to_others() -> None:
-    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 2, bias=False))
-    with torch.no_grad():
-        network[1].weight[:] = torch.tensor([[100.0], [-100.0]])
+    sure = nn.Linear(64, 2, bias=False)
+    sure.weight = nn.Parameter(torch.tensor([[100.0], [-100.0]]).repeat(1, 64))
+    network = nn.Sequential(nn.Flatten(), sure)
     images = ImageSet(torch.full((4, 1, 8, 8), 0.5), torch.zeros(4, dtype=torch.int64), tuple("abcd"), ("x", "y"))
     require_gradients(network.eval(), images)

@@ -320,7 +320,7 @@ def test_a_sample_of_the_size_advised_has_the_power_wanted_and_keeps_the_level()
 @pytest.mark.parametrize(("gains", "losses"), [(0.02, 0.03), (0.2, 0.1), (0.0, 0.05)])
 def test_the_power_is_the_sum_over_all_outcomes(gains: float, losses: float) -> None:
     cases, margin, alpha = 40, 0.1, 0.025
-    won, lost = np.meshgrid(np.arange(cases + 1), np.arange(cases + 1))
+    won, lost = np.meshgrid(np.arange(cases + 1.0), np.arange(cases + 1.0))
     won, lost = won[won + lost <= cases], lost[won + lost <= cases]
     outcomes = np.stack([won, lost, cases - won - lost], axis=1)
     chance = multinomial.pmf(outcomes, cases, [gains, losses, 1 - gains - losses])
