@@ -13,6 +13,8 @@ from monai_advenc.acceleration import (
     LARGEST_BATCH,
     MIN_GRADIENT_COSINE,
     Precision,
+    PreparedNetwork,
+    PreparedNetworks,
     computes_in_bf16,
     fold_batch_norm,
     gradient_cosine,
@@ -138,6 +140,61 @@ def test_auto_falls_back_to_fp32_when_bf16_gradients_are_wrong(monkeypatch: pyte
 
     monkeypatch.setattr("monai_advenc.acceleration.computes_in_bf16", lambda device: True)
     assert prepare(Cancelling().eval(), (1, 32, 32)).precision == "fp32"
+
+
+class Scaled(nn.Module):
+    """A network whose logits are multiplied, image by image."""
+
+    def __init__(self, network: nn.Module, *factors: float) -> None:
+        super().__init__()
+        self.network, self.factors = network, torch.tensor(factors)
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images) * self.factors[:, None]
+        return logits
+
+
+def test_the_image_whose_gradient_agrees_least_decides(network: nn.Module) -> None:
+    assert gradient_cosine(network, Scaled(network, 1, 1, -1, 1), (1, 32, 32)) < -0.5
+    assert gradient_cosine(network, Scaled(network, 1, 1, torch.nan, 1), (1, 32, 32)) == -1
+
+
+def test_threads_share_only_networks_without_hooks_and_compiled_parts(network: nn.Module) -> None:
+    folded = fold_batch_norm(network)
+    assert PreparedNetwork(copy.deepcopy(folded), torch.float32).stateless
+    assert not PreparedNetwork(copy.deepcopy(folded), torch.float32, compiled=True).stateless
+    assert not PreparedNetwork(network, torch.float32).stateless
+    next(iter(folded.children())).register_forward_hook(lambda *_: None)
+    assert not PreparedNetwork(folded, torch.float32).stateless
+
+
+def test_a_network_is_prepared_again_when_its_weights_or_statistics_change(images: Tensor) -> None:
+    first, norm = nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8)
+    network = nn.Sequential(first, norm, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    kept = PreparedNetworks("fp32")
+
+    def change_in_place() -> None:
+        first.weight.mul_(2)
+
+    def exchange() -> None:
+        version = first.weight._version
+        first.weight = nn.Parameter(torch.randn_like(first.weight))
+        while first.weight._version < version:
+            first.weight.add_(0)
+
+    def learn_statistics() -> None:
+        norm.running_mean = torch.ones(8)
+
+    prepared = kept.get(network, (1, 32, 32))
+    for change in (change_in_place, exchange, learn_statistics):
+        assert kept.get(network, (1, 32, 32)) is prepared
+        with torch.no_grad():
+            change()
+        assert kept.get(network, (1, 32, 32)) is not prepared
+        prepared = kept.get(network, (1, 32, 32))
+        torch.testing.assert_close(prepared(images), network(images), atol=1e-4, rtol=1e-4)
+    assert pickle.loads(pickle.dumps(kept))._kept == {}, "not worth sending to workers"
 
 
 def test_preparing_twice_changes_nothing(network: nn.Module) -> None:

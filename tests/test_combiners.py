@@ -84,17 +84,38 @@ def test_concat_alone_would_leave_the_l2_ball() -> None:
     assert (combined - images).norm() <= radius * (1 + 1e-6)
 
 
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_what_is_inside_or_at_the_edge_stays_to_the_last_bit(norm: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(3, 1, 8, 8, generator=generator).square()
+    version = torch.rand(3, 1, 8, 8, generator=generator).square()
+    basic, labels = CombinerSettings.default("basic", 2), torch.tensor([0, 1, 0])
+    assert torch.equal(combine(basic, images, version[:, None], labels, radius=20, norm=norm), version)
+    at_edge = torch.full_like(images, 0.75)
+    radius = 0.25 if norm == "linf" else 0.25 * 8
+    assert torch.equal(combine(basic, at_edge - 0.25, at_edge[:, None], labels, radius=radius, norm=norm), at_edge)
+
+
+def test_white_stays_white_with_shares_that_add_up_to_a_hair_more_than_one() -> None:
+    images = torch.ones(1, 1, 4, 4)
+    settings = CombinerSettings(name="mixup", ratios=((0.5, 0.5000009),))
+    found = combine(settings, images, images[:, None].repeat(1, 2, 1, 1, 1), torch.tensor([0]), radius=1)
+    assert torch.equal(found, images)
+
+
 def constant_versions(values: list[float], height: int = 10, width: int = 20) -> Tensor:
     return torch.stack([torch.full((1, 1, height, width), value) for value in values], dim=1)
 
 
-def join(name: str, ratios: tuple[float, ...], values: list[float], seed: int = 0) -> Tensor:
-    joined = COMBINERS[name].join(constant_versions(values), torch.tensor([ratios]), [seed])
-    assert joined.shape == (1, 1, 10, 20)
+def join(
+    name: str, ratios: tuple[float, ...], values: list[float], seed: int = 0, sides: tuple[int, int] = (10, 20)
+) -> Tensor:
+    joined = COMBINERS[name].join(constant_versions(values, *sides), torch.tensor([ratios]), [seed])
+    assert joined.shape == (1, 1, *sides)
     return joined[0, 0]
 
 
-@pytest.mark.parametrize(("left", "columns"), [(0.5, 10), (0.8, 16), (0.1, 2), (0.0, 0), (1.0, 20)])
+@pytest.mark.parametrize(("left", "columns"), [(0.5, 10), (0.8, 16), (0.38, 8), (0.1, 2), (0.0, 0), (1.0, 20)])
 def test_horizontal_concat_takes_the_left_share_of_the_columns(left: float, columns: int) -> None:
     joined = join("horizontal-concat", (left, 1 - left), [0.25, 0.75])
     assert (joined[:, :columns] == 0.25).all()
@@ -111,22 +132,39 @@ def test_mixup_is_the_weighted_mean() -> None:
 
 
 def test_mixup_and_concat_is_the_one_of_the_paper() -> None:
-    joined = join("mixup-and-concat", (0.4, 0.6, 0.5), [0.1, 0.2, 0.5, 1.0])
-    assert joined[:, :10].flatten().tolist() == pytest.approx([0.4 * 0.1 + 0.6 * 0.2] * 100)
-    assert joined[:, 10:].flatten().tolist() == pytest.approx([0.6 * 0.5 + 0.4 * 1.0] * 100)
+    for left, columns in ((0.5, 10), (0.25, 5)):
+        joined = join("mixup-and-concat", (0.4, 0.6, left), [0.1, 0.2, 0.5, 1.0])
+        assert joined[0, :columns].tolist() == pytest.approx([0.4 * 0.1 + 0.6 * 0.2] * columns)
+        assert joined[0, columns:].tolist() == pytest.approx([0.6 * 0.5 + 0.4 * 1.0] * (20 - columns))
 
 
 @pytest.mark.parametrize(("name", "sides"), [("cutmix", (5, 10)), ("random-square", (7, 7))])
 def test_the_pasted_part_has_its_area_lies_inside_and_moves_with_the_seed(name: str, sides: tuple[int, int]) -> None:
     places = set()
-    for seed in range(20):
+    for seed in range(200):
         pasted = join(name, (0.25,), [0.0, 1.0], seed).nonzero()
         (top, left), (bottom, right) = pasted.min(dim=0).values.tolist(), pasted.max(dim=0).values.tolist()
         assert (bottom - top + 1, right - left + 1) == sides
         assert len(pasted) == sides[0] * sides[1]
         places.add((top, left))
-    assert len(places) > 5
+    # Every place there is along each side: the pasted part can touch all four edges.
+    for side, length, part in zip(zip(*places, strict=True), (10, 20), sides, strict=True):
+        assert set(side) == set(range(length - part + 1))
     assert torch.equal(join(name, (0.25,), [0.0, 1.0], 3), join(name, (0.25,), [0.0, 1.0], 3))
+
+
+@pytest.mark.parametrize("sides", [(20, 10), (10, 20)])
+def test_a_square_that_would_be_wider_than_the_image_is_as_wide_as_it(sides: tuple[int, int]) -> None:
+    assert len(join("random-square", (1.0,), [0.0, 1.0], sides=sides).nonzero()) == 10 * 10
+
+
+@pytest.mark.parametrize("name", ["cutmix", "random-square"])
+def test_each_image_is_joined_with_its_own_seed(name: str) -> None:
+    images = torch.full((2, 1, 16, 16), 0.5)
+    versions = torch.stack([images, images + 0.25], dim=1)
+    settings = CombinerSettings(name=name, ratios=((0.25,),))
+    one, other = combine(settings, images, versions, torch.tensor([0, 0]), radius=100, seeds=[1, 2])
+    assert not torch.equal(one, other)
 
 
 def test_each_class_has_its_own_ratio() -> None:
@@ -143,6 +181,9 @@ def test_each_class_has_its_own_ratio() -> None:
         ("horizontal-concat", ((0.5, 0.6),) * 3),
         ("horizontal-concat", ((1.0,),) * 3),
         ("mixup", ((-0.1, 1.1),) * 3),
+        ("mixup", ((-0.2, 0.6, 0.6),) * 3),
+        ("mixup", ((0.5, 0.45),) * 3),
+        ("cutmix", ((-0.5,),) * 3),
         ("mixup-and-concat", ((0.5, 0.5),) * 3),
         ("cutmix", ((1.5,),) * 3),
         ("mixup", ((0.5, 0.5), (0.2, 0.3, 0.5))),
@@ -165,3 +206,9 @@ def test_a_wrong_number_of_versions_is_refused() -> None:
             torch.tensor([0, 1]),
             radius=1,
         )
+
+
+def test_without_ratios_three_targets_share_evenly() -> None:
+    settings = CombinerSettings.default("mixup", 5, 3)
+    assert settings.num_targets == 3
+    assert settings.ratios == ((1 / 3,) * 3,) * 5

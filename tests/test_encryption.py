@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from monai_advenc import encryption
 from monai_advenc.acceleration import prepare
 from monai_advenc.combiners import COMBINERS
-from monai_advenc.encryption import combine_versions, encrypt_batch, perturb_toward_targets
+from monai_advenc.encryption import BATCH_SIZE, combine_versions, encrypt_batch, perturb_toward_targets
 from monai_advenc.errors import DatasetError
 from monai_advenc.key import EncryptionKey
 from monai_advenc.perturbation import PerturbationSettings
@@ -14,9 +17,19 @@ from monai_advenc.random_views import Augmentation
 from tests.conftest import tiny_network
 
 
-def make_key(combiner: str = "horizontal-concat", *, augmented: bool = True, radius: float = 1.0) -> EncryptionKey:
+def make_key(
+    combiner: str = "horizontal-concat",
+    *,
+    augmented: bool = True,
+    radius: float = 1.0,
+    norm: Literal["l2", "linf"] = "l2",
+) -> EncryptionKey:
     perturbation = PerturbationSettings(
-        radius=radius, step_size=radius / 4, steps=6, augmentation=Augmentation() if augmented else None
+        norm=norm,
+        radius=radius,
+        step_size=radius / 4,
+        steps=6,
+        augmentation=Augmentation() if augmented else None,
     )
     return EncryptionKey.draw("abcde", perturbation, combiner=combiner, seed=1)
 
@@ -61,6 +74,31 @@ def test_every_image_stays_within_the_radius(base: nn.Module, images: Tensor, la
         assert (encrypted != images).flatten(1).any(dim=1).all()
 
 
+@pytest.mark.parametrize("levels", [None, 255])
+@pytest.mark.parametrize("combiner", COMBINERS)
+def test_every_image_uses_its_whole_ball_in_linf(
+    base: nn.Module, images: Tensor, labels: Tensor, combiner: str, levels: int | None
+) -> None:
+    encrypted = encrypt_batch(make_key(combiner, norm="linf", radius=0.1), base, images, labels, levels=levels)
+    largest = (encrypted.double() - images.double()).flatten(1).abs().amax(dim=1)
+    assert (largest <= 0.1).all()
+    assert (largest > 0.08).all()
+
+
+@pytest.mark.parametrize("levels", [None, 65535])
+@pytest.mark.parametrize("reference_side", [16, 64])
+def test_the_radius_is_that_of_the_images_size_to_the_end(
+    base: nn.Module, images: Tensor, labels: Tensor, reference_side: int, levels: int | None
+) -> None:
+    radius = 32 / reference_side
+    settings = PerturbationSettings(radius=1, step_size=0.5, steps=8, reference_side=reference_side)
+    key = EncryptionKey.draw("abcde", settings, combiner="basic", seed=1)
+    encrypted = encrypt_batch(key, base, images, labels, levels=levels)
+    length = (encrypted.double() - images.double()).flatten(1).norm(dim=1)
+    assert (length <= radius).all()
+    assert (length > 0.9 * radius).all()
+
+
 def test_each_version_goes_toward_its_own_target(base: nn.Module, images: Tensor, labels: Tensor) -> None:
     key = make_key(augmented=False, radius=4.0)
     versions = perturb_toward_targets(key, base, images, labels)
@@ -70,6 +108,35 @@ def test_each_version_goes_toward_its_own_target(base: nn.Module, images: Tensor
         after = base(versions[:, slot]).softmax(dim=1)
         target = targets[:, slot, None]
         assert (after.gather(1, target) > before.gather(1, target)).all()
+
+
+def test_each_version_has_random_views_of_its_own(
+    base: nn.Module, images: Tensor, labels: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def note(network: nn.Module, stream: Tensor, *rest: Any, seeds: list[int], **options: Any) -> Tensor:
+        seen.extend(seeds)
+        return stream
+
+    monkeypatch.setattr(encryption, "perturb_in_batches", note)
+    perturb_toward_targets(make_key(), base, images, labels)
+    assert len(set(seen)) == 2 * len(images)
+
+
+@pytest.mark.parametrize("combiner", ["cutmix", "random-square"])
+def test_the_pasted_part_lies_where_the_secret_and_the_original_say(combiner: str) -> None:
+    key = make_key(combiner)
+    images = torch.rand(6, 1, 32, 32, generator=torch.Generator().manual_seed(5)) * 0.5 + 0.25
+
+    def pasted(key: EncryptionKey, first: float = 0.0) -> Tensor:
+        versions = torch.stack([images - first, images + 0.001], dim=1)
+        return combine_versions(key, images, versions, torch.zeros(6, dtype=torch.int64)) > images
+
+    places = pasted(key)
+    assert len({place.numpy().tobytes() for place in places}) > 3
+    assert torch.equal(pasted(key, first=0.002), places)
+    assert not torch.equal(pasted(key.model_copy(update={"layout_secret": "0" * 64})), places)
 
 
 def test_encrypting_is_perturbing_then_combining(base: nn.Module, images: Tensor, labels: Tensor) -> None:
@@ -88,11 +155,12 @@ def test_two_keys_give_two_different_copies(base: nn.Module, images: Tensor, lab
 def test_regions_hold_through_combining_and_rounding(base: nn.Module, images: Tensor, labels: Tensor) -> None:
     images = (images * 255).round() / 255
     regions = torch.zeros(8, 1, 32, 32, dtype=torch.bool)
-    regions[..., 10:22, 10:22] = True
+    for row in range(8):  # Each image has its own.
+        regions[row, :, 4 * row : 4 * row + 4] = True
     for combiner in COMBINERS:
         encrypted = encrypt_batch(make_key(combiner), base, images, labels, regions=regions, levels=65535)
         assert torch.equal(encrypted[~regions], images[~regions])
-        assert (encrypted[regions] != images[regions]).any()
+        assert ((encrypted != images) & regions).flatten(1).any(dim=1).all()
 
 
 def test_files_on_their_own_grid_get_whole_units_and_keep_the_rest(
@@ -117,9 +185,27 @@ def test_no_images_give_no_images(base: nn.Module) -> None:
     assert empty.shape == (0, 1, 32, 32)
 
 
-def test_a_label_without_a_class_is_refused(base: nn.Module, images: Tensor) -> None:
+@pytest.mark.parametrize("label", [-1, 5])
+def test_a_label_without_a_class_is_refused(base: nn.Module, images: Tensor, label: int) -> None:
+    labels = torch.tensor([0, 1, 2, 3, 4, label, 0, 1])
     with pytest.raises(DatasetError, match="labels 0 to 4"):
-        encrypt_batch(make_key(), base, images, torch.tensor([0, 1, 2, 3, 4, 5, 0, 1]))
+        encrypt_batch(make_key(), base, images, labels)
+    with pytest.raises(DatasetError, match="labels 0 to 4"):
+        combine_versions(make_key(), images, images[:, None].repeat(1, 2, 1, 1, 1), labels)
+
+
+@pytest.mark.parametrize("size", [BATCH_SIZE, 3])
+def test_the_network_gets_batches_of_the_size_asked_for(images: Tensor, labels: Tensor, size: int) -> None:
+    sizes = set()
+
+    class Counting(nn.Sequential):
+        def forward(self, images: Tensor) -> Tensor:
+            sizes.add(len(images))
+            logits: Tensor = super().forward(images)
+            return logits
+
+    encrypt_batch(make_key(), Counting(tiny_network()).eval(), images, labels, batch_size=size)
+    assert sizes == {size}
 
 
 def test_colors_are_perturbed_like_grays(labels: Tensor) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import stat
 from collections import Counter
+from datetime import datetime, timezone
 from itertools import permutations
 from pathlib import Path
 
@@ -61,6 +62,31 @@ def test_a_seed_reproduces_the_key_and_no_seed_never_does() -> None:
     assert draw(seed=7) == draw(seed=7)
     assert draw(seed=7) != draw(seed=8)
     assert draw().layout_secret != draw().layout_secret
+
+
+def test_a_seeded_key_is_the_same_on_any_day() -> None:
+    assert draw(seed=7).created == datetime(1970, 1, 1, tzinfo=timezone.utc)
+    now = draw().created
+    assert now > datetime(2020, 1, 1, tzinfo=timezone.utc)
+    assert now.microsecond == 0
+
+
+def test_the_secret_has_256_bits() -> None:
+    drawn = [draw().layout_secret for _ in range(64)]
+    # No hexadecimal digit of 64 is the same in all of them, and none repeats another.
+    columns = list(zip(*drawn, strict=True))
+    assert len(columns) == len(set(columns)) == 64
+    assert all(len(set(column)) > 1 for column in columns)
+    for secret in ("0" * 63, "0" * 65, "A" * 64):
+        with pytest.raises(SettingsError):
+            EncryptionKey(**{**dict(draw(seed=1)), "layout_secret": secret})
+
+
+def test_what_is_given_is_kept() -> None:
+    given = ClassCorrespondence.draw(5, 2, seed=99)
+    key = draw(correspondence=given, recipient="Charité, Köln", seed=1)
+    assert key.correspondence == given
+    assert key.recipient == "Charité, Köln"
 
 
 def test_a_key_of_before_there_were_schedules_loads_and_keeps_its_id(tmp_path: Path) -> None:
@@ -145,7 +171,7 @@ def test_a_key_file_is_never_overwritten(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["key.json"]
 
 
-@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620])
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620, 0o610])
 def test_a_file_that_others_can_touch_is_refused_unless_asked(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "key.json"
     draw().save(path)
@@ -160,6 +186,7 @@ def broken_files() -> list[tuple[str, str]]:
     return [
         ("", "expected JSON"),
         (json.dumps(values)[:100], "expected JSON"),
+        ("[" * 100_000, "expected JSON"),
         ("[1, 2]", "no encryption key"),
         ('{"a": 1}', "no encryption key"),
         (json.dumps({**values, "format_version": 2}), "unknown key format"),
@@ -212,8 +239,25 @@ def test_the_id_depends_on_everything_in_the_key() -> None:
 def test_parts_of_a_key_must_fit_together() -> None:
     with pytest.raises(SettingsError, match="another number of targets"):
         EncryptionKey(**{**dict(draw(seed=1)), "correspondence": ClassCorrespondence.draw(5, 1)})
-    with pytest.raises(SettingsError, match="different"):
-        EncryptionKey.draw(["a", "a", "b"], PERTURBATION)
+    for count in (4, 6):
+        for other in (
+            {"correspondence": ClassCorrespondence.draw(count, 2)},
+            {"combiner": CombinerSettings.default("horizontal-concat", count)},
+        ):
+            with pytest.raises(SettingsError, match="one row for each class"):
+                EncryptionKey(**{**dict(draw(seed=1)), **other})
+    for classes in (["a", "a", "b"], ["a", "", "b"]):
+        with pytest.raises(SettingsError, match="different and not empty"):
+            EncryptionKey.draw(classes, PERTURBATION)
+    for recipient in ("a\nb", "a\x1b[31m"):
+        with pytest.raises(SettingsError, match="plain text"):
+            draw(recipient=recipient)
+
+
+def test_seeds_have_63_bits() -> None:
+    seeds = draw(seed=1).image_seeds("views", torch.rand(64, 1, 4, 4))
+    assert min(seeds) >= 0
+    assert 2**62 <= max(seeds) < 2**63
 
 
 def test_seeds_come_from_the_pixels_not_from_the_position() -> None:
@@ -237,7 +281,23 @@ def test_a_key_is_private_from_its_first_byte(tmp_path: Path, monkeypatch: pytes
 
 def test_pretty_printers_show_the_key_id_alone() -> None:
     key = draw(seed=1)
+    assert pretty_repr(key, max_width=200) == repr(key)
     shown = pretty_repr(key) + pretty_repr({"nested": [key]}) + repr(key) + str(key)
     assert key.key_id in shown
     assert not any(secret.decode("latin1") in shown for secret in secret_encodings(key))
     assert key.layout_secret[:16] not in shown
+
+
+def test_the_forms_of_a_secret_are_those_in_which_it_could_be_written() -> None:
+    key = draw(seed=1)
+    rows = [list(row) for row in key.correspondence.targets]
+    column = [row[0] for row in rows]
+    written = [
+        *(json.dumps(rows, separators=separators) for separators in (None, (",", ":"))),
+        json.dumps(rows, indent=2),
+        json.dumps(column),
+        repr(key.correspondence.targets),
+        key.layout_secret,
+        key.layout_secret.upper(),
+    ]
+    assert {bytes.fromhex(key.layout_secret), *(form.encode() for form in written)} <= secret_encodings(key)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from monai_advenc.errors import ImageError, NetworkError, SettingsError
-from monai_advenc.perturbation import PerturbationSettings, perturb
+from monai_advenc.perturbation import GEOMETRIES, PerturbationSettings, perturb, target_gradient
 from monai_advenc.random_views import Augmentation, RandomViews
 from tests.conftest import tiny_network
 
@@ -92,6 +92,27 @@ def test_alone_and_in_a_batch_agree_to_rounding(network: nn.Module, images: Tens
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-4, rtol=0)
 
 
+def test_a_gradient_is_its_own_images(network: nn.Module, images: Tensor) -> None:
+    alone = [target_gradient(network, image[None], target[None]) for image, target in zip(images, TARGETS, strict=True)]
+    torch.testing.assert_close(target_gradient(network, images, TARGETS), torch.cat(alone), atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("norm", "radius"), [("l2", 2.0), ("linf", 0.2)])
+def test_the_result_is_inside_to_the_last_bit_and_nearly_at_the_edge(
+    network: nn.Module, images: Tensor, norm: str, radius: float
+) -> None:
+    images = 0.3 + 0.4 * images
+    perturbed = perturb(network, images, TARGETS, pgd(radius, step_size=radius, norm=norm))
+    assert (distance(perturbed, images, norm) <= radius).all()
+    assert (distance(perturbed, images, norm) > 0.99 * radius).all()
+
+
+def test_lengths_follow_by_hand() -> None:
+    change = torch.tensor([[3.0, -4.0], [0.0, 1.0]])[:, None, None]
+    assert GEOMETRIES["linf"].length(change).tolist() == [4, 1]
+    assert GEOMETRIES["l2"].length(change).tolist() == [5, 1]
+
+
 def test_pixels_outside_the_region_stay_bit_exact(network: nn.Module, images: Tensor) -> None:
     regions = torch.zeros(8, 1, 32, 32, dtype=torch.bool)
     regions[:, :, 8:20, 4:30] = True
@@ -99,6 +120,39 @@ def test_pixels_outside_the_region_stay_bit_exact(network: nn.Module, images: Te
         perturbed = perturb(network, images, TARGETS, pgd(norm=norm), regions=regions)
         assert torch.equal(perturbed[~regions], images[~regions])
         assert (perturbed[regions] != images[regions]).any()
+
+
+def test_a_step_inside_a_region_has_the_full_length(network: nn.Module, images: Tensor) -> None:
+    images = 0.3 + 0.4 * images
+    regions = torch.zeros(8, 1, 32, 32)
+    regions[..., 8:20, 4:12] = 1
+    perturbed = perturb(network, images, TARGETS, pgd(1, steps=1, step_size=0.1), regions=regions)
+    assert distance(perturbed, images, "l2").tolist() == pytest.approx([0.1] * 8, rel=1e-3)
+
+
+def test_each_channel_can_have_a_region_of_its_own() -> None:
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.25
+    regions = torch.zeros(2, 3, 32, 32, dtype=torch.bool)
+    regions[:, 1, 8:20] = True
+    changed = perturb(tiny_network(channels=3), images, torch.tensor([1, 2]), pgd(), regions=regions) != images
+    assert not changed[~regions].any()
+    assert changed[:, 1].any()
+
+
+def test_views_that_change_nothing_are_plain_steps(network: nn.Module, images: Tensor) -> None:
+    still = pgd(augmentation=Augmentation(max_shift=0, flip=False))
+    assert torch.equal(perturb(network, images, TARGETS, still, seeds=SEEDS), perturb(network, images, TARGETS, pgd()))
+
+
+def test_a_step_through_a_view_goes_back_the_same_way(network: nn.Module, images: Tensor) -> None:
+    images = 0.3 + 0.4 * images
+    plan = pgd(1, steps=2, step_size=0.1, augmentation=Augmentation(max_shift=0.3))
+    assert plan.augmentation is not None
+    views, expected = RandomViews(plan.augmentation, SEEDS, 2, images), images
+    for step in range(2):
+        gradient = views.look_back(target_gradient(network, views.look(expected, step), TARGETS), step)
+        expected = expected - 0.1 * gradient / gradient.flatten(1).norm(dim=1)[:, None, None, None]
+    torch.testing.assert_close(perturb(network, images, TARGETS, plan, seeds=SEEDS), expected, atol=1e-5, rtol=0)
 
 
 def test_a_zero_gradient_leaves_the_image_as_it_is(images: Tensor) -> None:
@@ -142,8 +196,9 @@ def test_what_does_not_fit_the_images_is_refused(network: nn.Module, images: Ten
         perturb(network, images, TARGETS[:3], pgd())
     with pytest.raises(SettingsError, match="one seed"):
         perturb(network, images, TARGETS, pgd(augmentation=Augmentation()))
-    with pytest.raises(SettingsError, match="regions"):
-        perturb(network, images, TARGETS, pgd(), regions=torch.ones(8, 1, 16, 16))
+    for shape in ((8, 1, 16, 16), (1, 1, 32, 32), (3, 1, 32, 32)):
+        with pytest.raises(SettingsError, match="regions"):
+            perturb(network, images, TARGETS, pgd(), regions=torch.ones(shape))
     with pytest.raises(SettingsError, match="float32"):
         perturb(network, images.double(), TARGETS, pgd())
 
@@ -172,6 +227,9 @@ def test_the_radius_scales_with_the_side_so_that_the_rms_stays() -> None:
     assert small.step_size == pytest.approx(0.02)
     assert small.at_size(128, 128) == small
     assert paper.at_size(320, 320).radius == pytest.approx(2)
+    for oblong in (paper.at_size(64, 100), paper.at_size(100, 64)):
+        assert oblong.radius == pytest.approx(0.5)
+        assert oblong.step_size == pytest.approx(0.025)
 
 
 def test_a_cosine_schedule_shrinks_from_the_first_step_to_a_hundredth_of_it() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import example, given, settings
@@ -80,6 +82,34 @@ def test_no_grid_image_as_long_goes_farther_along_the_perturbation(
         assert (wish * other).sum() <= (wish * ours).sum() + 1e-3
 
 
+def test_a_faint_perturbation_does_not_depend_on_its_neighbors() -> None:
+    generator = torch.Generator().manual_seed(0)
+    originals = torch.rand(4, 1, 32, 32, generator=generator).mul(0.8).add(0.1).mul(255).round() / 255
+    strength = torch.tensor([3.0, 0.1, 0.04, 0.5])[:, None, None, None] / 255
+    images = originals + strength * torch.randn(originals.shape, generator=generator)
+    together = round_to_grid(images, originals, levels=255, radius=0.3)
+    pairs = zip(images.split(1), originals.split(1), strict=True)
+    assert torch.equal(together, torch.cat([round_to_grid(*pair, levels=255, radius=0.3) for pair in pairs]))
+
+
+def test_a_perturbation_of_a_few_hundredths_of_a_step_leaves_a_trace() -> None:
+    originals = torch.full((1, 1, 64, 64), 128 / 255)
+    images = originals + 0.03 / 255 * torch.randn(originals.shape, generator=torch.Generator().manual_seed(0))
+    assert not torch.equal(round_to_grid(images, originals, levels=255, radius=1), originals)
+
+
+@pytest.mark.parametrize("options", [{"levels": 255}, {"unit": torch.full((2,), 1 / 255)}])
+def test_the_mask_holds_whatever_the_image_says(options: dict[str, Any]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    originals = (torch.rand(2, 1, 8, 8, generator=generator) * 255).round() / 255
+    images = (originals + 0.1 * torch.randn(originals.shape, generator=generator)).clamp(0, 1)
+    mask = torch.zeros(2, 1, 8, 8, dtype=torch.bool)
+    mask[..., :4] = True
+    rounded = round_to_grid(images, originals, radius=0.3, mask=mask, **options)
+    assert torch.equal(rounded[~mask], originals[~mask])
+    assert not torch.equal(rounded[mask], originals[mask])
+
+
 def test_an_unknown_rounding_is_refused() -> None:
     images = torch.rand(1, 1, 8, 8)
     with pytest.raises(SettingsError, match="fit, naive"):
@@ -130,6 +160,17 @@ def test_without_a_grid_the_ball_holds_in_float64_as_well(norm: str, radius: flo
     assert (geometry.length(kept.double() - originals.double()) >= 0.999 * radius).all()
 
 
+def test_without_a_grid_what_is_inside_stays_to_the_last_bit_beside_what_is_not() -> None:
+    generator = torch.Generator().manual_seed(0)
+    originals = torch.rand(2, 1, 32, 32, generator=generator) * 0.5 + 0.25
+    change = torch.randn(originals.shape, generator=generator)
+    images = originals + change * (torch.tensor([0.5, 1.01]) / change.flatten(1).norm(dim=1))[:, None, None, None]
+    kept = round_to_grid(images, originals, radius=1)
+    assert torch.equal(kept[0], images[0])
+    assert (kept[1] - originals[1]).norm() <= 1
+    assert round_to_grid(images, originals, radius=1, rounding="naive") is images
+
+
 def test_all_formats_hold_the_pixels_of_the_coarsest() -> None:
     assert coarsest_levels(("nifti", "png16")) == 65535
     assert coarsest_levels(("nifti",)) is None
@@ -177,6 +218,51 @@ def test_files_on_their_own_grid_change_by_whole_units_in_the_ball_and_in_range(
     assert rounded.max() <= 1
 
 
+@pytest.mark.parametrize("stored", [255, 1000, 4095, 65535])
+@pytest.mark.parametrize("end", [0, 1])
+def test_the_first_and_the_last_stored_value_can_be_reached(stored: int, end: int) -> None:
+    # From every place, as float32 pixels lie a hair beside theirs.
+    places = torch.linspace(0, stored, 256, dtype=torch.float64).round()
+    originals = (places / stored).float().reshape(1, 1, 16, 16)
+    unit = torch.tensor([1 / stored], dtype=torch.float64)
+    rounded = round_to_grid(torch.full_like(originals, end), originals, unit=unit, radius=100, rounding="naive")
+    assert torch.equal((rounded.double() * stored).round(), torch.full_like(originals, end * stored).double())
+
+
+def test_a_value_read_a_hair_below_zero_from_an_original_read_a_hair_above_its_place_is_in_the_ball() -> None:
+    # The worst that float32 can do: a reader's distance is longer by 2**-23 and almost 2**-25 than ours.
+    lowest, place = -(2**-23 + 0.9 * 2**-25), 0.75 - 0.95 * 2**-25
+    unit = (place - lowest) / 100
+    original = torch.full((1, 1, 1, 1), place, dtype=torch.float64).float()
+    radius = 0.75 + 1.1 * 2**-23
+    units = torch.tensor([unit], dtype=torch.float64)
+    rounded = round_to_grid(torch.zeros(1, 1, 1, 1), original, unit=units, radius=radius, norm="linf")
+    written = ((rounded.double() - lowest) / unit).round()
+    assert original.item() - (lowest + written * unit).float().item() <= radius
+
+
+def test_in_linf_what_a_reader_may_differ_by_is_that_of_one_pixel() -> None:
+    originals = torch.full((1, 1, 320, 320), 128 / 255)
+    unit = torch.tensor([1 / 65535], dtype=torch.float64)
+    rounded = round_to_grid(originals + 300 / 65535, originals, unit=unit, radius=300.2 / 65535, norm="linf")
+    assert (rounded - originals).abs().max().item() * 65535 == pytest.approx(300, abs=0.1)
+
+
+@pytest.mark.parametrize("options", [{"unit": torch.tensor([0.1])}, {"levels": 10}])
+def test_a_unit_longer_than_the_radius_is_refused_where_the_original_lies_on_the_grid(
+    options: dict[str, Any],
+) -> None:
+    originals = torch.full((1, 1, 8, 8), 0.5)
+    with pytest.raises(ImageError, match="too coarse"):
+        round_to_grid(originals + 0.01, originals, radius=0.05, **options)
+
+
+def test_beside_the_grid_less_than_a_step_is_enough() -> None:
+    original = torch.full((1, 1, 1, 1), 10.5 / 255)
+    rounded = round_to_grid(original + 0.4 / 255, original, levels=255, radius=0.6 / 255)
+    assert rounded.item() == pytest.approx(11 / 255)
+
+
 def test_each_image_has_its_own_unit() -> None:
     originals = torch.full((2, 1, 8, 8), 0.5)
     images = originals + 0.11
@@ -188,6 +274,6 @@ def test_one_grid_a_file() -> None:
     images = torch.rand(1, 1, 8, 8)
     with pytest.raises(SettingsError, match="not both"):
         round_to_grid(images, images, levels=255, unit=torch.tensor([0.1]), radius=1)
-    for unit in (torch.tensor([0.1, 0.1]), torch.tensor([0.0]), torch.tensor([float("nan")])):
+    for unit in (torch.tensor([0.1, 0.1]), torch.tensor([0.0]), torch.tensor([1.5]), torch.tensor([float("nan")])):
         with pytest.raises(SettingsError, match="unit"):
             round_to_grid(images, images, unit=unit, radius=1)

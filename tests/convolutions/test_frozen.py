@@ -129,10 +129,10 @@ def test_another_type_of_number_after_use_is_packed_anew() -> None:
 
 @needs_packing
 def test_only_convolutions_that_are_plain_and_gain_are_replaced() -> None:
-    watched = convolution(128, 128, 3, padding=1)
-    watched.register_forward_hook(lambda *_: None)
-    traced_back = convolution(128, 128, 3, padding=1)
-    traced_back.register_full_backward_hook(lambda *_: None)
+    watched = {}
+    for kind in ("forward", "forward_pre", "full_backward", "full_backward_pre"):
+        watched[f"{kind} hook"] = convolution(128, 128, 3, padding=1)
+        getattr(watched[f"{kind} hook"], f"register_{kind}_hook")(lambda *_: None)
     network = nn.ModuleDict(
         {
             "large": convolution(128, 128, 3, padding=1),
@@ -144,10 +144,11 @@ def test_only_convolutions_that_are_plain_and_gain_are_replaced() -> None:
             "dilated": convolution(128, 128, 3, dilation=2),
             "mirrored": convolution(128, 128, 3, padding=1, padding_mode="reflect"),
             "same": convolution(128, 128, 3, padding="same"),
-            "wide": convolution(128, 128, 3, padding=5),
+            "with more zeros than the kernel": convolution(128, 128, 3, padding=5),
+            "with as many zeros as the kernel": convolution(128, 128, 3, padding=3),
+            "elsewhere": convolution(128, 128, 3, device="meta"),
             "normed": parametrizations.weight_norm(convolution(128, 128, 3)),
-            "watched": watched,
-            "watched on the way back": traced_back,
+            **watched,
         }
     )
     before = dict(network.items())
@@ -155,6 +156,13 @@ def test_only_convolutions_that_are_plain_and_gain_are_replaced() -> None:
     replaced = {name for name, module in network.items() if module is not before[name]}
     assert replaced == {"large", "strided", "stem", "of colors"}
     assert all(isinstance(network[name], FrozenConvolution) for name in replaced)
+
+
+@needs_packing
+def test_a_network_that_is_one_convolution_stays() -> None:
+    network = convolution(128, 128, 3)
+    assert freeze_convolutions(network) is network
+    assert not list(network.children())
 
 
 @needs_packing
@@ -281,9 +289,13 @@ def test_winograds_way_is_taken_forward_and_backward_where_it_gains(
 
 
 @needs_vectors
-@pytest.mark.parametrize("padding", [0, 1, 2])
-def test_winograds_way_gives_the_output_and_the_gradient_of_the_plain_convolution(padding: int) -> None:
-    plain = convolution(160, 96, 3, padding=padding)
+@pytest.mark.parametrize(
+    ("padding", "stride"), [(0, (1, 1)), (1, (1, 1)), (2, (1, 1)), (1, (2, 2)), (1, (1, 2)), (1, (2, 1))]
+)
+def test_where_winograds_way_gains_output_and_gradient_are_those_of_the_plain_convolution(
+    padding: int, stride: tuple[int, int]
+) -> None:
+    plain = convolution(160, 96, 3, padding=padding, stride=stride)
     features = randn(2, 160, 13, 11).relu()
     for ours, theirs in zip(
         output_and_gradient(FrozenConvolution(plain), features), output_and_gradient(plain, features), strict=True

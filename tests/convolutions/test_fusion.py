@@ -169,6 +169,13 @@ def test_what_something_else_needs_or_could_change_gives_the_same_results(forwar
     assert_same_function(fused(network), network, features())
 
 
+def test_a_pooled_window_that_sees_only_padding_stays_minus_infinity() -> None:
+    network = Layers(lambda net, x: net.pool(net.relu(net.first(x))))
+    network.pool = nn.MaxPool2d(2, stride=1, padding=1, dilation=13)
+    assert network(features()).isinf().all()
+    assert torch.equal(fused(network)(features()), network(features()))
+
+
 def test_a_convolution_does_not_wait_until_its_input_has_changed() -> None:
     network = Layers(lambda net, x: net.relu(net.first(x) + net.relu_in_place(x)))
     torch.testing.assert_close(fused(network)(features()), network(features()), atol=1e-3, rtol=1e-3)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -20,6 +21,12 @@ pytestmark = pytest.mark.skipif(not packing_works(), reason="this build of torch
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def tiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By tiles, however few outputs there are: else features small enough for a test are convolved directly."""
+    monkeypatch.setattr(WinogradConvolution, "_gains_on", lambda *shape: True)
 
 
 def exact(features: Tensor, convolution: WinogradConvolution) -> Tensor:
@@ -60,6 +67,7 @@ def test_it_is_the_convolution_up_to_rounding(
     assert (found.double() - expected).abs().max() <= 1e-4 * scale
 
 
+@pytest.mark.usefixtures("tiled")
 @pytest.mark.parametrize("channels", [64, 256, 512])
 def test_rounding_stays_small_with_many_channels_and_features_as_networks_have_them(channels: int) -> None:
     convolution = WinogradConvolution(randn(192, channels, 3, 3, seed=1), None, (1, 1))
@@ -83,6 +91,7 @@ def test_an_image_comes_out_the_same_to_the_last_bit_in_any_place_of_a_batch_and
         assert torch.equal(convolution(others)[place], expected[5])
 
 
+@pytest.mark.usefixtures("tiled")
 def test_where_a_kernel_sees_only_zeros_the_result_is_zero_to_the_last_bit() -> None:
     convolution = WinogradConvolution(randn(192, 64, 3, 3), None, (1, 1))
     features = torch.zeros(8, 64, 12, 12)
@@ -93,6 +102,15 @@ def test_where_a_kernel_sees_only_zeros_the_result_is_zero_to_the_last_bit() -> 
     found = convolution(features)
     assert (found[:, :, ~reached] == 0).all()
     assert (found[1:, :, reached] != 0).all()
+
+
+@pytest.mark.usefixtures("tiled")
+@pytest.mark.parametrize("padding", [0, 1])
+def test_where_a_kernel_sees_only_zeros_the_result_is_the_bias(padding: int) -> None:
+    bias = randn(16, seed=3)
+    convolution = WinogradConvolution(randn(16, 8, 3, 3), bias, (padding, padding))
+    found = convolution(torch.zeros(2, 8, 12, 12))
+    torch.testing.assert_close(found, bias[None, :, None, None].expand(found.shape), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +131,7 @@ def test_what_would_not_gain_is_convolved_directly(outputs: int, shape: tuple[in
     assert torch.equal(convolution(features), convolution.direct(features)) is not tiled
 
 
+@pytest.mark.usefixtures("tiled")
 def test_other_shapes_before_never_change_a_result() -> None:
     weight = randn(32, 32, 3, 3)
     used, fresh = (WinogradConvolution(weight, None, (1, 1)) for _ in range(2))
@@ -122,6 +141,7 @@ def test_other_shapes_before_never_change_a_result() -> None:
     assert torch.equal(used(features), fresh(features))
 
 
+@pytest.mark.usefixtures("tiled")
 def test_threads_that_need_different_shapes_do_not_confuse_each_other() -> None:
     convolution = WinogradConvolution(randn(32, 32, 3, 3), None, (1, 1))
     inputs = [randn(count, 32, 8, 8, seed=count) for count in (2, 3, 4, 5)]
@@ -132,14 +152,35 @@ def test_threads_that_need_different_shapes_do_not_confuse_each_other() -> None:
         assert torch.equal(one, other)
 
 
+def test_weights_are_packed_once_for_a_number_of_tiles_whichever_thread_asks(
+    tiled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values, packed = WinogradConvolution._values_at_points, []
+
+    def pack_slowly(convolution: WinogradConvolution, tiles: int) -> tuple[Tensor, Tensor | None]:
+        packed.append(tiles)
+        time.sleep(0.05)
+        return values(convolution, tiles)
+
+    monkeypatch.setattr(WinogradConvolution, "_values_at_points", pack_slowly)
+    convolution = WinogradConvolution(randn(32, 32, 3, 3), None, (1, 1))
+    with ThreadPoolExecutor(4) as pool:
+        for count in (2, 3, 2):
+            list(pool.map(convolution, [randn(count, 32, 8, 8)] * 4))
+    assert packed == [8, 12, 8]
+
+
+@pytest.mark.usefixtures("tiled")
 def test_copies_and_pickles_compute_the_same_after_use() -> None:
     used = WinogradConvolution(randn(16, 16, 3, 3), randn(16), (1, 1))
     features = randn(2, 16, 8, 8, seed=1)
     expected = used(features)
+    assert used._packed is not None
     for twin in (copy.deepcopy(used), pickle.loads(pickle.dumps(used))):
         assert torch.equal(twin(features), expected)
 
 
+@pytest.mark.usefixtures("tiled")
 def test_numbers_of_fewer_digits_go_the_direct_way_and_autocast_does_not_bring_them_in() -> None:
     convolution = WinogradConvolution(randn(16, 16, 3, 3), None, (1, 1))
     features = randn(2, 16, 8, 8, seed=1)
@@ -148,6 +189,23 @@ def test_numbers_of_fewer_digits_go_the_direct_way_and_autocast_does_not_bring_t
     assert torch.equal(cast, convolution(features))
     rough = convolution.to(torch.bfloat16)
     assert torch.equal(rough(features.bfloat16()), rough.direct(features.bfloat16()))
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "gains"),
+    [
+        ((64, 64, 3, 3), torch.float32, True),
+        ((64, 64, 3, 3), torch.bfloat16, False),
+        ((64, 63, 3, 3), torch.float32, False),
+        ((63, 64, 3, 3), torch.float32, False),
+        ((64, 64, 3, 1), torch.float32, False),
+    ],
+)
+def test_only_wide_3x3_kernels_of_float32_gain(
+    shape: tuple[int, ...], dtype: torch.dtype, gains: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert winograd.winograd_gains(torch.ones(shape, dtype=dtype)) is gains
 
 
 def test_parts_of_the_work_are_of_one_size_as_large_as_allowed_and_leave_nothing_over() -> None:

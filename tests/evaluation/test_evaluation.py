@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.errors import ImageError, OutputError, SanityError
-from monai_advenc.evaluation.accuracy import Accuracy, measure_accuracy, predict_logits
+from monai_advenc.evaluation.accuracy import Accuracy, measure_accuracy, predict_logits, require_logits
 from monai_advenc.evaluation.measurement import append_measurements, measurements_of, read_measurements, summarize
 from monai_advenc.evaluation.sanity import (
     require_above_chance,
@@ -17,7 +17,7 @@ from monai_advenc.evaluation.sanity import (
     require_gradients,
     require_same_images,
 )
-from monai_advenc.evaluation.victims import VictimJob, train_victims
+from monai_advenc.evaluation.victims import VictimJob, VictimResult, train_victims
 from monai_advenc.fidelity import measure_fidelity
 from monai_advenc.training import TrainingSettings
 from tests.conftest import tiny_network
@@ -77,6 +77,24 @@ def test_measurements_that_would_mean_nothing_are_refused() -> None:
         require_disjoint(images, images.subset([3]))
 
 
+def test_outputs_that_are_merely_positive_or_merely_add_up_to_one_are_logits() -> None:
+    require_logits(torch.tensor([[1.0, 2.0], [0.0, 3.0]]))
+    require_logits(torch.tensor([[2.0, -1.0], [-3.0, 4.0]]))
+
+
+def test_a_little_above_chance_is_not_enough() -> None:
+    with pytest.raises(SanityError, match="learned nothing"):
+        require_above_chance(Accuracy(((11, 9), (10, 10))), "it")
+    require_above_chance(Accuracy(((18, 2), (2, 18))), "it")
+
+
+def test_other_labels_are_other_images() -> None:
+    images = make_set(6)
+    relabeled = ImageSet(images.images / 2, (images.labels + 1) % 3, images.ids, images.classes)
+    with pytest.raises(SanityError, match="not the same images"):
+        require_same_images(relabeled, images, "images")
+
+
 def test_victims_learn_and_are_the_same_whoever_trains_them() -> None:
     jobs = [
         VictimJob(
@@ -119,7 +137,15 @@ def test_measurements_survive_their_file_and_a_kill(tmp_path: Path) -> None:
     assert read_measurements(tmp_path / "none") == []
 
 
-def test_the_mean_and_the_deviation_over_seeds() -> None:
+def test_a_measurement_has_the_interval_of_the_last_epoch() -> None:
+    accuracy = Accuracy(((8, 2), (3, 7)))
+    result = VictimResult(network="n", trained_on="clean", seed=0, last={"orig": accuracy}, history={"orig": (0.75,)})
+    (measured,) = measurements_of(result)
+    assert (measured.low, measured.high) == accuracy.interval
+    assert measured.low < measured.last == accuracy.value < measured.high
+
+
+def test_the_mean_and_the_deviation_over_seeds(tmp_path: Path) -> None:
     job = VictimJob(
         network="vgg_small",
         trained_on="clean",
@@ -133,7 +159,10 @@ def test_the_mean_and_the_deviation_over_seeds() -> None:
     assert row["last"] == pytest.approx(0.5)
     assert row["std"] == pytest.approx(0.36056, abs=1e-5)
     assert row["seeds"] == 3
+    assert summarize(values[:2])[0]["std"] == pytest.approx(0.2 / 2**0.5)
     assert summarize(values[:1])[0]["std"] is None
+    append_measurements(tmp_path / "m.jsonl", values)
+    assert read_measurements(tmp_path / "m.jsonl") == values, "of several seeds each counts"
 
 
 def test_fidelity_against_values_computed_by_hand() -> None:
@@ -164,3 +193,34 @@ def test_a_base_network_without_gradients_is_refused() -> None:
     with pytest.raises(SanityError, match="gradient is zero or undefined for 100%"):
         require_gradients(dead.eval(), images)
     require_gradients(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2)).eval(), images)
+
+
+class Bright(nn.Module):
+    """Sees only images brighter than a half."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([1.0, -1.0]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.relu(images.mean(dim=(1, 2, 3)) - 0.5)[:, None] * self.weight
+
+
+def test_more_than_half_of_the_images_need_a_gradient() -> None:
+    levels = torch.full((4, 1, 8, 8), 0.2)
+    for bright in range(5):
+        levels[:bright] = 0.9
+        images = ImageSet(levels, torch.tensor([0, 1, 0, 1]), tuple("abcd"), ("x", "y"))
+        if bright <= 2:
+            with pytest.raises(SanityError, match="gradient is zero"):
+                require_gradients(Bright().eval(), images)
+        else:
+            require_gradients(Bright().eval(), images)
+
+
+def test_a_network_that_is_sure_of_the_right_class_has_gradients_to_others() -> None:
+    sure = nn.Linear(64, 2, bias=False)
+    sure.weight = nn.Parameter(torch.tensor([[100.0], [-100.0]]).repeat(1, 64))
+    network = nn.Sequential(nn.Flatten(), sure)
+    images = ImageSet(torch.full((4, 1, 8, 8), 0.5), torch.zeros(4, dtype=torch.int64), tuple("abcd"), ("x", "y"))
+    require_gradients(network.eval(), images)

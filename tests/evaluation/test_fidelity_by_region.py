@@ -43,6 +43,23 @@ def test_regions_are_tumor_the_body_around_it_and_the_rest() -> None:
     assert list(image_regions(torch.zeros(1, 20, 20), None)) == ["image", "background"]
 
 
+def test_a_tumor_beside_the_body_belongs_to_neither_body_nor_background() -> None:
+    image, _ = head()
+    image[image < 0.1] = 0
+    mask = torch.zeros_like(image)
+    mask[:, 1:4, 2:30] = 1
+    regions = image_regions(image, mask)
+    assert np.all(sum(regions[name].astype(int) for name in ("tumor", "body", "background")) == 1)
+
+
+def test_next_to_no_change_is_as_far_as_none() -> None:
+    original = torch.zeros(1, 32, 32)
+    image = original.clone()
+    image[0, 5, 5] = 1e-15
+    changed, same = (measure_regions(each, original, image_regions(original, None)) for each in (image, original))
+    assert changed["image"].psnr_db == same["image"].psnr_db
+
+
 def test_the_whole_image_has_the_distances_that_its_manifest_states() -> None:
     original, mask = head()
     changed = (original + 0.02 * torch.randn(original.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)

@@ -62,6 +62,15 @@ def encrypted(originals: ImageFolder, base: nn.Module, tmp_path_factory: pytest.
     return out
 
 
+def change_first_record(folder: Path, **factors: float) -> str:
+    """Multiply numbers in the manifest's first record; return the image's id."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    record = manifest["images"][0]
+    record.update({name: factor * record[name] for name, factor in factors.items()})
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return str(record["id"])
+
+
 def test_budgets_are_measured_on_the_files_where_the_originals_are_at_hand(
     encrypted: Path, originals: ImageFolder
 ) -> None:
@@ -161,6 +170,43 @@ def test_a_file_that_is_a_link_to_itself_is_a_problem_of_its_image_alone(encrypt
     (problem,) = verify_folder(tmp_path / "out").problems
     assert problem.id == record.id
     assert record.files[0].path in problem.message
+
+
+def test_in_linf_the_largest_change_counts(originals: ImageFolder, base: nn.Module, tmp_path: Path) -> None:
+    settings = PerturbationSettings(norm="linf", radius=0.05, step_size=0.02, steps=3)
+    key = EncryptionKey.draw(CLASSES, settings, combiner="basic", seed=1)
+    encrypt_folder(originals, tmp_path / "out", key, base, EncryptionOptions(precision="fp32"))
+    outcome = verify_folder(tmp_path / "out", originals=originals)
+    assert outcome.problems == ()
+    assert min(record.l2 for record in outcome.manifest.images) > 0.05
+    assert max(record.linf for record in outcome.manifest.images) <= 0.05
+
+
+@pytest.mark.parametrize("factor", [0.99, 1.01])
+def test_a_distance_that_the_manifest_misstates_by_a_hundredth_is_found(
+    encrypted: Path, originals: ImageFolder, tmp_path: Path, factor: float
+) -> None:
+    folder = shutil.copytree(encrypted, tmp_path / "out")
+    changed = change_first_record(folder, l2=factor, radius=2)
+    (problem,) = [each for each in verify_folder(folder, originals=originals).problems if each.id == changed]
+    assert "from its original, the manifest says" in problem.message
+
+
+def test_a_distance_beyond_the_radius_is_found_without_the_originals(encrypted: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(encrypted, tmp_path / "out")
+    changed = change_first_record(folder, radius=0.1)
+    (problem,) = [each for each in verify_folder(folder).problems if each.id == changed]
+    assert "farther from its original" in problem.message
+
+
+def test_a_file_outside_the_data_set_is_not_taken_for_one_of_it(encrypted: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(encrypted, tmp_path / "out")
+    record = Manifest.load(folder).images[0]
+    (folder / record.files[0].path).unlink()
+    (folder / record.files[0].path).symlink_to(encrypted / record.files[0].path)
+    (problem,) = verify_folder(folder).problems
+    assert problem.id == record.id
+    assert "points outside the data set" in problem.message
 
 
 def test_the_base_network_is_asked_about_the_files_as_written(encrypted: Path, base: nn.Module) -> None:

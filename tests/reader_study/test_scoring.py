@@ -194,6 +194,21 @@ def test_times_that_differ_as_often_either_way_are_no_difference(study: StudyOnD
     assert [each.p for each in scores.times] == [pytest.approx(1)] * 2
 
 
+@pytest.mark.parametrize(("varied", "p"), [(5, None), (6, 2 / 2**6)])
+def test_of_five_cases_or_fewer_times_say_nothing(
+    folders: Folders, tmp_path: Path, varied: int, p: float | None
+) -> None:
+    study = build(folders, tmp_path, readers=1)
+    order = {case: n for n, case in enumerate(sorted({truth.case for truth in study.sheet.readings.values()}))}
+
+    def seconds(truth: Any) -> float:
+        longer = truth.condition is Condition.encrypted and order[truth.case] < varied
+        return 20.0 + longer * (1 + order[truth.case])
+
+    (times,) = score(study, answer_all(study, lambda truth: truth.label, seconds)).times
+    assert times.p == (p if p is None else pytest.approx(p))
+
+
 def test_a_title_with_markup_stays_text(folders: Folders, tmp_path: Path) -> None:
     study = build(folders, tmp_path, title="<script>alert(1)</script>")
     page = render_score_report(study.built.study, score(study, answer_all(study, lambda truth: truth.label)))

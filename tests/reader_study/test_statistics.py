@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import chi2, norm
+from scipy.stats import chi2, multinomial, norm
 
-from monai_advenc.reader_study.agreement import cohen_agreement, fleiss_agreement
-from monai_advenc.reader_study.multiple_readers import compare_cautiously, design_effect, readers_difference
+from monai_advenc.errors import SettingsError
+from monai_advenc.reader_study.agreement import _fleiss, cohen_agreement, fleiss_agreement
+from monai_advenc.reader_study.multiple_readers import (
+    ReadersDifference,
+    compare_cautiously,
+    design_effect,
+    readers_difference,
+)
 from monai_advenc.reader_study.paired_proportions import (
     FourCells,
     best_possible_bound,
@@ -44,6 +50,20 @@ def test_mcnemars_exact_test_is_twice_a_binomial_tail() -> None:
 def test_tangos_interval_gives_the_published_limits() -> None:
     assert difference_interval(CAVO) == pytest.approx((-0.1240, -0.0054), abs=5e-5)
     assert difference_interval(BENTUR) == pytest.approx((-0.517, -0.026), abs=5e-4)
+
+
+@pytest.mark.parametrize(("losses", "gains"), [(60, 0), (30, 5), (99, 0), (98, 1)])
+def test_tangos_limits_of_large_losses_are_where_his_statistic_is_the_quantile(losses: int, gains: int) -> None:
+    low, high = difference_interval(FourCells(100 - losses - gains, 0, losses, gains))
+    limits = [float(score_statistic(gains, losses, 100, limit)) for limit in (low, high)]
+    assert limits == pytest.approx([norm.isf(0.025), norm.isf(0.975)], abs=1e-4)
+    mirrored = difference_interval(FourCells(100 - losses - gains, 0, gains, losses))
+    assert mirrored == pytest.approx((-high, -low), abs=1e-6)
+
+
+def test_where_nearly_all_is_lost_tangos_interval_still_holds_the_estimate() -> None:
+    low, high = difference_interval(FourCells(0, 1, 4999, 0))
+    assert -1 < low < -4999 / 5000 < high < -0.99
 
 
 def test_without_discordant_pairs_tangos_interval_is_that_of_a_zero_count() -> None:
@@ -88,6 +108,14 @@ def test_wilsons_interval_gives_newcombes_published_limits() -> None:
     assert wilson_interval(15, 148) == pytest.approx((0.0624, 0.1605), abs=5e-5)
     assert wilson_interval(0, 20) == pytest.approx((0, 0.1611), abs=5e-5)
     assert wilson_interval(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
+    assert wilson_interval(0, 0) == (0, 1)
+
+
+def test_wilsons_interval_of_another_level_is_his_formula() -> None:
+    z, share, total = norm.isf(0.05), 81 / 263, 263
+    middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
+    reach = z / (1 + z**2 / total) * (share * (1 - share) / total + z**2 / (4 * total**2)) ** 0.5
+    assert wilson_interval(81, 263, 0.9) == pytest.approx((middle - reach, middle + reach))
 
 
 def test_cohens_kappa_gives_the_textbook_value() -> None:
@@ -110,6 +138,32 @@ def test_fleiss_kappa_gives_the_published_value() -> None:
     agreement = fleiss_agreement([list(row) for row in rows.split()], "12345")
     assert agreement.cases == 30
     assert agreement.kappa == pytest.approx(0.430, abs=5e-4)
+
+
+def test_an_interval_of_kappa_ends_at_one() -> None:
+    agreement = cohen_agreement("aaaaabbbbb", "aaaaabbbba", "ab")
+    assert agreement.interval is not None
+    assert agreement.interval[1] == 1
+
+
+def test_fleiss_interval_holds_nineteen_of_twenty_resamples_and_comes_out_the_same_each_time() -> None:
+    generator = np.random.default_rng(5)
+    truth = generator.integers(3, size=150)
+    said = np.where(generator.random((4, 150)) < 0.7, truth, generator.integers(3, size=(4, 150))).T
+    readings = [["abc"[code] for code in case] for case in said]
+    interval = fleiss_agreement(readings, "abc").interval
+    assert interval == fleiss_agreement(readings, "abc").interval
+    assert interval is not None
+    counts = np.stack([(said == code).sum(axis=1) for code in range(3)], axis=1)
+    drawn = [_fleiss(counts[generator.integers(150, size=150)]) for _ in range(4000)]
+    # A limit from a thousand resamples leaves out 2.5 % with a standard deviation of half a percent.
+    assert np.mean([interval[0] <= (kappa or 0) <= interval[1] for kappa in drawn]) == pytest.approx(0.95, abs=0.015)
+
+
+def test_where_many_resamples_would_hold_one_class_alone_kappa_has_no_interval() -> None:
+    agreement = fleiss_agreement([("a", "a", "a")] * 8 + [("a", "a", "b")], "ab")
+    assert agreement.kappa is not None
+    assert agreement.interval is None
 
 
 def test_kappa_is_not_defined_when_all_name_one_class() -> None:
@@ -135,6 +189,65 @@ def test_the_spread_over_readers_is_that_of_obuchowski_and_rockette_by_hand() ->
     assert found.standard_error**2 == pytest.approx(1 / 12)
     # Hillis: the square of (1/16 + 1/48) by that of 1/16, with one degree of freedom.
     assert found.degrees_of_freedom == pytest.approx(16 / 9)
+
+
+@settings(max_examples=200, deadline=None)
+@given(readers=st.integers(2, 4), cases=st.integers(3, 12), seed=st.integers(0, 10_000))
+def test_the_spread_over_readers_follows_from_each_cases_change_alone(readers: int, cases: int, seed: int) -> None:
+    right = np.random.default_rng(seed).random((2, readers, cases)) < 0.6
+    change = right[1].astype(float) - right[0]
+    # Obuchowski and Rockette's four covariances, added up: those of the changes of one and of two readers, halved.
+    covariance = np.cov(change) / cases / 2
+    same, between = np.diag(covariance).mean(), covariance[~np.eye(readers, dtype=bool)].mean()
+    means = change.mean(axis=1)
+    interaction, shared = max(means.var(ddof=1) / 2, same - between), readers * max(between, 0)
+    found = readers_difference(right)
+    if interaction + shared < 1e-12:
+        assert found is None
+        return
+    assert found is not None
+    assert found.estimate == pytest.approx(means.mean())
+    assert found.standard_error**2 == pytest.approx(2 / readers * (interaction + shared))
+    if interaction > 1e-12:
+        freedom = (readers - 1) * (interaction + shared) ** 2 / interaction**2
+        assert found.degrees_of_freedom == pytest.approx(freedom)
+
+
+def test_readers_who_lose_as_much_on_different_cases_have_a_spread() -> None:
+    original = np.ones((2, 4), dtype=bool)
+    encrypted = np.array([[0, 1, 1, 1], [1, 0, 1, 1]], dtype=bool)
+    found = readers_difference(np.stack([original, encrypted]))
+    assert found is not None
+    # Variance of each reader's changes 1/4, covariance -1/12; over four cases, halved: 1/24; times 2 / 2.
+    assert found.standard_error**2 == pytest.approx(1 / 24)
+
+
+def test_of_many_cases_the_degrees_of_freedom_stay_finite() -> None:
+    found = readers_difference(np.random.default_rng(3).random((2, 3, 1000)) < 0.9)
+    assert found is not None
+    assert 2 <= found.degrees_of_freedom < np.inf
+
+
+def test_an_interval_ends_where_differences_do() -> None:
+    assert ReadersDifference(-0.9, 0.5, 2.0).interval(0.025)[0] == -1
+    assert ReadersDifference(0.9, 0.5, np.inf).interval(0.025)[1] == 1
+
+
+def test_the_design_effect_follows_by_hand() -> None:
+    # Two readers who err alike: variance of the mean change over four cases by three degrees of freedom, 2 x 4/3.
+    alike = np.repeat(np.array([[[1, 1, 1, 1]], [[1, 1, 1, 0]]], dtype=bool), 2, axis=1)
+    assert design_effect(alike) == pytest.approx(8 / 3)
+    # Two who contradict each other are worth no more than all their readings.
+    first = np.array([1, 0, 1, 0], dtype=bool)
+    assert design_effect(np.array([[first, ~first], [~first, first]])) == 1
+
+
+def test_a_single_case_counts_once_whoever_read_it() -> None:
+    right = np.array([[[1], [1], [0]], [[1], [0], [0]]], dtype=bool)
+    assert design_effect(right) == 3
+    found = compare_cautiously(right, 0.1, 0.025)
+    assert found.method == "Tango's score method, each case once"
+    assert np.isfinite([found.p, *found.interval]).all()
 
 
 def test_readers_who_never_differ_have_no_spread_and_count_each_case_once() -> None:
@@ -202,3 +315,39 @@ def test_a_sample_of_the_size_advised_has_the_power_wanted_and_keeps_the_level()
     assert found.approximate_cases == 157
     assert power_of(found.cases - 1, 0.025, 0.025, 0.05, 0.025) < 0.8
     assert cases_needed(margin=0.1, discordant=0.05).cases < found.cases
+
+
+@pytest.mark.parametrize(("gains", "losses"), [(0.02, 0.03), (0.2, 0.1), (0.0, 0.05)])
+def test_the_power_is_the_sum_over_all_outcomes(gains: float, losses: float) -> None:
+    cases, margin, alpha = 40, 0.1, 0.025
+    won, lost = np.meshgrid(np.arange(cases + 1.0), np.arange(cases + 1.0))
+    won, lost = won[won + lost <= cases], lost[won + lost <= cases]
+    outcomes = np.stack([won, lost, cases - won - lost], axis=1)
+    chance = multinomial.pmf(outcomes, cases, [gains, losses, 1 - gains - losses])
+    passes = score_statistic(won, lost, cases, -margin) > norm.isf(alpha)
+    assert power_of(cases, gains, losses, margin, alpha) == pytest.approx(chance[passes].sum(), abs=1e-9)
+
+
+@pytest.mark.parametrize("discordant", [0.03, 0.12])
+def test_a_few_more_cases_than_advised_never_have_too_little_power(discordant: float) -> None:
+    found = cases_needed(0.1, discordant=discordant)
+    powers = [power_of(found.cases + more, discordant / 2, discordant / 2, 0.1, 0.025) for more in range(10)]
+    assert min(powers) >= 0.8
+
+
+def test_without_discordant_cases_the_power_is_all_or_nothing() -> None:
+    # z^2 / (n + z^2) is below 0.05 from 73 cases on.
+    assert [power_of(cases, 0.0, 0.0, 0.05, 0.025) for cases in (72, 73)] == [0, 1]
+    assert cases_needed(0.05, discordant=0.0).cases == 73
+
+
+def test_an_expected_difference_counts_toward_the_margin() -> None:
+    # The usual formula again: (1.960 + 0.842)^2 (0.05 - 0.0004) / 0.03^2.
+    assert cases_needed(0.05, discordant=0.05, difference=-0.02).approximate_cases == 433
+    with pytest.raises(SettingsError, match="inferior"):
+        cases_needed(0.05, discordant=0.1, difference=-0.05)
+
+
+def test_the_level_is_that_of_a_loss_of_just_the_margin() -> None:
+    found = cases_needed(0.1, discordant=0.2)
+    assert found.false_positive_rate == power_of(found.cases, 0.05, 0.15, 0.1, 0.025)
