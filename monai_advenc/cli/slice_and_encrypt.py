@@ -27,22 +27,16 @@ from monai_advenc.cli.identity import (
     refuse_names_of_patients,
     warn_of_burned_in_text,
 )
+from monai_advenc.cli.key_and_base import own_base, own_key, require_base_for
 from monai_advenc.cli.keygen import draw_key
 from monai_advenc.cli.private_folder import make_private, require_apart, require_outside
 from monai_advenc.cli.ray_options import Ray, RayAddress, ray_workers
-from monai_advenc.cli.train_base import (
-    NETWORK_HELP,
-    choose_device,
-    require_enough_images,
-    require_known_networks,
-    train_base_network,
-)
+from monai_advenc.cli.train_base import NETWORK_HELP, choose_device, require_enough_images, require_known_networks
 from monai_advenc.errors import DatasetError
 
 if TYPE_CHECKING:
     from monai_advenc.datasets.image_folder import ImageFolder
     from monai_advenc.key import EncryptionKey
-    from monai_advenc.training import Checkpoint
     from monai_advenc.volumes.cases import CaseList
 
 
@@ -161,13 +155,13 @@ def slice_and_encrypt(
     place = choose_device(device)
     make_private(private)
     # Drawn before the slow work, so that a combiner that needs more classes says so at once.
-    encryption_key = _key(key, private / "key.json", cases.classes, draw_options, insecure_key_permissions, output)
+    encryption_key = own_key(key, private / "key.json", cases.classes, draw_options, insecure_key_permissions, output)
     if set(cases.classes) - set(encryption_key.classes):
         raise DatasetError(
             f"the key is for classes {', '.join(encryption_key.classes)}, the cases have {', '.join(cases.classes)}; "
             "give the key of this data set, or another --private to draw one"
         )
-    _require_base_for(encryption_key, base or private / "base.pt")
+    require_base_for(encryption_key, base or private / "base.pt")
     warn_of_burned_in_text((path for case in cases.cases for path in case.files()), choice, output)
     cases = name_without_identity(cases, choice, encryption_key, private, output)
     private_slices = private / "slices"
@@ -175,7 +169,7 @@ def slice_and_encrypt(
     slice_format = "dicom" if writes_dicom else "nifti"
     failures = slices.cut_and_report(cases, settings, private_slices, worker_count, keep_going, output, slice_format)
     folder = _encryptable(private_slices, {case.id for case in cases.cases}, encryption_key)
-    checkpoint = _base(base, private / "base.pt", folder, network, epochs, seed, place, output)
+    checkpoint = own_base(base, private / "base.pt", folder, network, epochs, seed, place, output)
     require_classes(checkpoint.classes, encryption_key)
     from monai_advenc.datasets.encryption_options import EncryptionOptions
 
@@ -220,27 +214,6 @@ def _check_folders(out: Path, private: Path) -> None:
         raise OutputError(f"{private / REPORT_NAME} is not of an earlier run; move it away or choose another --private")
 
 
-def _key(
-    given: Path | None,
-    kept: Path,
-    classes: tuple[str, ...],
-    draw_options: dict[str, Any],
-    insecure_permissions: bool,
-    output: Output,
-) -> EncryptionKey:
-    """The given key, the one an earlier run drew, or a fresh one."""
-    from monai_advenc.key import EncryptionKey
-
-    if given is not None or kept.exists():
-        key = EncryptionKey.load(given or kept, insecure_permissions=insecure_permissions)
-        output.say(f"Using key {key.key_id} of {given or kept}; it decides combiner, radius and steps.")
-        return key
-    key = draw_key(classes, **draw_options)
-    key.save(kept)
-    output.say(f"Drew key {key.key_id} and wrote it to {kept}. Never share that folder.")
-    return key
-
-
 def _encryptable(private_slices: Path, cases: set[str], key: EncryptionKey) -> ImageFolder:
     """The slices of the cases that are there now; of those that were taken away slices may lie there still."""
     from monai_advenc.datasets.image_folder import find_images
@@ -248,42 +221,3 @@ def _encryptable(private_slices: Path, cases: set[str], key: EncryptionKey) -> I
     # Every case of a class may have failed; the key still has that class.
     folder = find_images(private_slices, key.classes)
     return replace(folder, files=tuple(file for file in folder.files if file.id in cases))
-
-
-def _require_base_for(key: EncryptionKey, base: Path) -> None:
-    """Before the volumes are cut: a base network that is there already must know the key's classes."""
-    from monai_advenc.training import load_checkpoint
-
-    if base.exists():
-        require_classes(load_checkpoint(base).classes, key)
-
-
-def _base(
-    given: Path | None,
-    kept: Path,
-    folder: ImageFolder,
-    network: str | None,
-    epochs: int,
-    seed: int,
-    device: str | None,
-    output: Output,
-) -> Checkpoint:
-    """The given base network, the one an earlier run trained, or one trained now."""
-    from monai_advenc.datasets.image_folder import load_image_set
-    from monai_advenc.tracking import NO_TRACKING
-    from monai_advenc.training import load_checkpoint
-
-    if given is None and not kept.exists():
-        require_enough_images(folder.class_counts())
-        train_base_network(
-            load_image_set(folder),
-            kept,
-            network=network,
-            epochs=epochs,
-            seed=seed,
-            validation=0.1,
-            device=device,
-            tracker=NO_TRACKING,
-            output=output,
-        )
-    return load_checkpoint(given or kept)

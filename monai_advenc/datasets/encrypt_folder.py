@@ -17,9 +17,10 @@ from pathlib import Path
 from torch import nn
 
 from monai_advenc.datasets.encrypted_folder import EncryptedFolder
-from monai_advenc.datasets.encryption_blocks import EncryptionBlocks, Failure, Outcome, SourceTags
+from monai_advenc.datasets.encryption_blocks import EncryptionBlocks, Failure, Outcome
 from monai_advenc.datasets.encryption_options import EncryptionOptions, run_header
 from monai_advenc.datasets.image_folder import ImageFile, ImageFolder
+from monai_advenc.datasets.source_tags import SourceTags
 from monai_advenc.errors import AdvencError, DatasetError, OutputError
 from monai_advenc.key import EncryptionKey
 from monai_advenc.manifest import Manifest

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -240,21 +240,3 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
         if self._dicom is not None:
             return self._dicom.encode(file.path, encrypted, self.options.formats, affine)
         return [encode_image(encrypted, name, affine=affine) for name in self.options.formats]
-
-
-class SourceTags(Dataset[str | None]):
-    """Checksums of the originals of images that are encrypted already; ``None`` where one can no longer be read."""
-
-    def __init__(self, blocks: EncryptionBlocks, records: Mapping[str, ImageRecord]) -> None:
-        self.blocks = blocks
-        self.files = [file for file in blocks.files if file.id in records]
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> str | None:
-        try:
-            file = self.files[index]
-            return self.blocks.tag_of(file, *self.blocks.read(file))
-        except AdvencError:
-            return None

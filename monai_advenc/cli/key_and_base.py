@@ -1,0 +1,78 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The owner's key and base network: those given, those of an earlier run, or made now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from monai_advenc.cli.console import Output
+from monai_advenc.cli.encrypt import require_classes
+from monai_advenc.cli.keygen import draw_key
+from monai_advenc.cli.train_base import require_enough_images, train_base_network
+
+if TYPE_CHECKING:
+    from monai_advenc.datasets.image_folder import ImageFolder
+    from monai_advenc.key import EncryptionKey
+    from monai_advenc.training import Checkpoint
+
+
+def own_key(
+    given: Path | None,
+    kept: Path,
+    classes: tuple[str, ...],
+    draw_options: dict[str, Any],
+    insecure_permissions: bool,
+    output: Output,
+) -> EncryptionKey:
+    """The given key, the one an earlier run drew, or a fresh one."""
+    from monai_advenc.key import EncryptionKey
+
+    if given is not None or kept.exists():
+        key = EncryptionKey.load(given or kept, insecure_permissions=insecure_permissions)
+        output.say(f"Using key {key.key_id} of {given or kept}; it decides combiner, radius and steps.")
+        return key
+    key = draw_key(classes, **draw_options)
+    key.save(kept)
+    output.say(f"Drew key {key.key_id} and wrote it to {kept}. Never share that folder.")
+    return key
+
+
+def require_base_for(key: EncryptionKey, base: Path) -> None:
+    """Before the volumes are cut: a base network that is there already must know the key's classes."""
+    from monai_advenc.training import load_checkpoint
+
+    if base.exists():
+        require_classes(load_checkpoint(base).classes, key)
+
+
+def own_base(
+    given: Path | None,
+    kept: Path,
+    folder: ImageFolder,
+    network: str | None,
+    epochs: int,
+    seed: int,
+    device: str | None,
+    output: Output,
+) -> Checkpoint:
+    """The given base network, the one an earlier run trained, or one trained now."""
+    from monai_advenc.datasets.image_folder import load_image_set
+    from monai_advenc.tracking import NO_TRACKING
+    from monai_advenc.training import load_checkpoint
+
+    if given is None and not kept.exists():
+        require_enough_images(folder.class_counts())
+        train_base_network(
+            load_image_set(folder),
+            kept,
+            network=network,
+            epochs=epochs,
+            seed=seed,
+            validation=0.1,
+            device=device,
+            tracker=NO_TRACKING,
+            output=output,
+        )
+    return load_checkpoint(given or kept)
