@@ -84,7 +84,7 @@ def encrypt_volume(
     from monai_advenc.datasets.volume_reading import is_dicom
     from monai_advenc.key import EncryptionKey
     from monai_advenc.training import load_checkpoint
-    from monai_advenc.volumes.cases import find_cases
+    from monai_advenc.volumes.cases import are_listed, find_cases
 
     output = Output(json)
     cases = find_cases(volumes, labels=labels)
@@ -109,7 +109,8 @@ def encrypt_volume(
         return
     place = private or options.private_folder_of(out)
     require_apart(out, place)
-    require_outside(out, volumes)
+    if not are_listed(volumes):
+        require_outside(out, volumes)
     if choice != "keep":
         make_private(place)
     warn_of_burned_in_text((path for case in cases.cases for path in case.files()), choice, output)

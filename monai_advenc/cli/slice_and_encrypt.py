@@ -106,12 +106,13 @@ def slice_and_encrypt(
     slices, the report - goes to a private folder beside the output. Killed at any moment, the same command goes on, and
     the result is the same to the last byte. Nothing is overwritten.
     """
-    from monai_advenc.volumes.cases import find_cases
+    from monai_advenc.volumes.cases import are_listed, find_cases
 
     output = Output(json)
     private = private or options.private_folder_of(out)
     _check_folders(out, private)
-    require_outside(out, volumes)
+    if not are_listed(volumes):
+        require_outside(out, volumes)
     require_known_networks([network] if network else [])
     cases = find_cases(volumes, labels=labels)
     writes_dicom = options.FileFormat.dicom in (file_format or ())

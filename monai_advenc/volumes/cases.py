@@ -90,6 +90,11 @@ class CaseList:
         return {name: sum(case.label == name for case in self.cases) for name in self.classes}
 
 
+def are_listed(folder: Path) -> bool:
+    """Whether a table in the folder lists the files of the cases; else every folder below it is looked at."""
+    return any((folder / name).is_file() for name in (CASE_TABLE, DATASET_LIST))
+
+
 def find_cases(folder: Path, *, labels: Path | None = None) -> CaseList:
     """Find the cases below a folder, whichever of the layouts above it has.
 
@@ -182,7 +187,18 @@ def _from_dataset_list(folder: Path, labels: Path) -> Iterable[Case]:
 def _from_class_folders(folder: Path, labels: Path) -> Iterable[Case]:
     cases = list(_in_class_folders(folder, labels))
     # Where no folder has an image, the files are laid out in another way.
-    return cases if any(case.problem is None for case in cases) else ()
+    return [*cases, *_without_images(folder)] if cases else ()
+
+
+def _without_images(folder: Path) -> Iterable[Case]:
+    """Case folders with NIfTI files, none of which is the image: they fail, and are not passed over."""
+    for class_folder in subfolders(folder):
+        for case_folder in subfolders(class_folder):
+            is_whole = first_file(case_folder, IMAGE_NAMES) is not None or has_dicom(case_folder)
+            if not is_whole and any(stem(path) for path in case_folder.iterdir()):
+                yield Case(
+                    case_folder.name, class_folder.name, case_folder, None, problem=_NO_IMAGE.format(case_folder)
+                )
 
 
 def _in_class_folders(folder: Path, labels: Path) -> Iterable[Case]:
@@ -194,10 +210,6 @@ def _in_class_folders(folder: Path, labels: Path) -> Iterable[Case]:
             elif not labels.is_file() and has_dicom(case_folder):
                 # With a table of classes, the folders are patients and what is below them their studies.
                 yield _dicom_case(case_folder.name, class_folder.name, case_folder)
-            elif any(stem(path) for path in case_folder.iterdir()):
-                yield Case(
-                    case_folder.name, class_folder.name, case_folder, None, problem=_NO_IMAGE.format(case_folder)
-                )
         names = [stem(path) for path in class_folder.iterdir()]
         for path in sorted(class_folder.iterdir()):
             name = stem(path)
