@@ -30,8 +30,9 @@ check: $(INSTALLED)  ## Format, lint, types, architecture
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
+# Two processes, with the tests of a file in one: most tests keep one core busy, and files share what they set up.
 test: $(INSTALLED)  ## All tests but the slow ones
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile
 
 test-slow: $(INSTALLED)  ## All tests
 	$(BIN)/python -m pytest -q -m "slow or not slow"

@@ -99,6 +99,7 @@ def test_a_killed_slice_and_encrypt_resumes_to_the_same_bytes(tmp_path: Path, wo
     assert content_of(kept) == private
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_do_not_write_into_one_folder(world: World, tmp_path: Path) -> None:
     slices, out = tmp_path / "slices", tmp_path / "out"
     finish(("slice", world.volumes, "--out", slices, "--size", 32, "--workers", 0), slices)

@@ -115,7 +115,9 @@ def test_an_interrupted_table_goes_on_with_the_parts_still_missing(
     assert len(rows_of(tmp_path / "out", 7)) == 4
 
 
-@pytest.mark.parametrize("number", [3, 5, 8, 9])
+@pytest.mark.parametrize(
+    "number", [3, 5, pytest.param(8, marks=pytest.mark.slow), pytest.param(9, marks=pytest.mark.slow)]
+)
 def test_recovery_tables_count_what_they_spend(reproduce: Reproduce, tmp_path: Path, number: int) -> None:
     reproduce(number)
     (result,) = read_results(tmp_path / "out" / f"table-{number:02d}.jsonl")
