@@ -103,7 +103,7 @@ class EncryptedOutput:
             if self._folder is not None:
                 self._folder.add(record for record in gathered if record.id not in self._folder.records)
                 ids = (file.id for file in self._source.files)
-                self._folder.finish(ids, self._blocks.written_paths().__contains__)
+                self._folder.finish(ids, self._blocks.ownership())
         finally:
             self.close()
 

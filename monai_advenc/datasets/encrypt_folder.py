@@ -102,7 +102,7 @@ def _encrypt_missing(
             failures += failed
             progress(len(outcomes))
     ids = (file.id for file in source.files)
-    return EncryptionResult(folder.finish(ids, everything.written_paths().__contains__), tuple(failures))
+    return EncryptionResult(folder.finish(ids, everything.ownership()), tuple(failures))
 
 
 def compute_here(blocks: EncryptionBlocks) -> Generator[list[Outcome], None, None]:
@@ -126,7 +126,7 @@ def find_missing(folder: EncryptedFolder, blocks: EncryptionBlocks, workers: int
         OutputError: Images were encrypted whose originals are gone or have changed since, or other files lie there.
     """
     _require_known(folder, blocks.source)
-    folder.require_known_files(blocks.written_paths().__contains__)
+    folder.require_known_files(blocks.ownership())
     _require_unchanged(folder, blocks.source, SourceTags(blocks, folder.records), workers)
     return [file for file in blocks.files if file.id not in folder.records]
 

@@ -56,7 +56,7 @@ class EncryptionFolder(ABC, Generic[Record, ManifestOf]):
         self.folder = folder
         self.header = header
         self.records: dict[str, Record] = {}
-        self._noted: set[str] = set()
+        self._damaged: set[str] = set()
         self._interrupted = False
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder} is a file; choose a folder for --out")
@@ -86,12 +86,11 @@ class EncryptionFolder(ABC, Generic[Record, ManifestOf]):
         elif not manifest.exists():
             self._require_empty()
         remove_temporaries(self.folder)
-        self._noted = {file.path for record in self.records.values() for file in record.files}
         self._interrupted = journal.exists()
         if not journal.exists():
             write_atomically(journal, (self.header.model_dump_json() + "\n").encode())
         for damaged in [id_ for id_, record in self.records.items() if not self._is_intact(record)]:
-            del self.records[damaged]
+            self._damaged |= {file.path for file in self.records.pop(damaged).files}
 
     def _read_journal(self, journal: Path) -> None:
         # A killed run may leave half a line at the end; its image counts as not done.
@@ -141,7 +140,7 @@ class EncryptionFolder(ABC, Generic[Record, ManifestOf]):
         strangers = [
             path
             for path in self._present()
-            if path not in intact and not (owns(path) and (self._interrupted or path in self._noted))
+            if path not in intact and not (owns(path) and (self._interrupted or path in self._damaged))
         ]
         if strangers:
             raise OutputError(

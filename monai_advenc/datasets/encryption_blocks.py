@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from monai_advenc.acceleration import PreparedNetworks
 from monai_advenc.datasets.dicom_output import DicomOutput
+from monai_advenc.datasets.encrypted_folder import Owns
 from monai_advenc.datasets.encryption_options import EncryptionOptions, run_header
 from monai_advenc.datasets.image_file import read_affine, read_image, read_region, resize_image, to_gray
 from monai_advenc.datasets.image_folder import ImageFile, ImageFolder
@@ -105,10 +106,16 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
         on_gpu = any(parameter.is_cuda for parameter in self.network.parameters())
         return 0 if on_gpu else self.options.workers
 
-    def written_paths(self) -> frozenset[str]:
-        """Where in the output folder the images of the source are written to."""
-        formats = self.options.formats
-        return frozenset(self._path_of(file, name).as_posix() for file in self.source.files for name in formats)
+    def ownership(self) -> Owns:
+        """Tells of a path in the output folder whether some image of the source is written to it."""
+        labels = {file.id: self.source.classes[file.label] for file in self.source.files}
+        suffixes = [SLICE_FORMATS[name] for name in self.options.formats]
+
+        def owns(path: str) -> bool:
+            label, _, name = path.partition("/")
+            return any(name.endswith(each) and labels.get(name[: -len(each)]) == label for each in suffixes)
+
+        return owns
 
     def _path_of(self, file: ImageFile, file_format: str) -> Path:
         return Path(self.source.classes[file.label]) / f"{file.id}{SLICE_FORMATS[file_format]}"

@@ -486,7 +486,8 @@ def test_a_file_whose_name_is_no_text_is_named_all_the_same(world: World, run: R
     people = in_a_shell(f"$ADVENC verify {out}", buffered=True)
     assert people.returncode == 2
     assert "\\udcff.png" in people.stdout
-    assert json.loads(run("verify", out, "--json").stdout.splitlines()[0])["problems"][0]["id"] == "\udcff.png"
+    machines = in_a_shell(f"$ADVENC verify {out} --json", buffered=True)
+    assert json.loads(machines.stdout.splitlines()[0])["problems"][0]["id"] == "\udcff.png"
 
 
 def test_a_base_is_trained_and_evaluated_on_what_it_never_saw(run: Run, tmp_path: Path) -> None:
