@@ -56,7 +56,7 @@ class PreparedNetwork(nn.Module):
         # Of other networks than graphs without hooks nobody knows what they note down in between.
         watched = any(is_watched(module) for module in network.modules())
         self.stateless = isinstance(network, GraphModule) and not watched and not compiled
-        # torch's annotations know no memory format here.
+        # The suppression: torch's annotations know no memory format here.
         network = network.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network: Any = torch.compile(network, dynamic=False) if compiled else freeze_convolutions(network)
         if isinstance(self.network, GraphModule):

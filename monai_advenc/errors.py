@@ -25,6 +25,9 @@ with status 2; anything that is not an ``AdvencError`` is a defect of this packa
 
 from __future__ import annotations
 
+EXIT_BAD_INPUT = 2
+"""Exit status of a command that an :class:`AdvencError` ended."""
+
 
 class AdvencError(Exception):
     """Base class of every error that a user can mend."""

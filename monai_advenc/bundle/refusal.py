@@ -11,9 +11,7 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from monai_advenc.errors import AdvencError
-
-EXIT_BAD_INPUT = 2
+from monai_advenc.errors import EXIT_BAD_INPUT, AdvencError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,7 +28,7 @@ def refuses_in_one_line(function: Callable[P, T]) -> Callable[P, T]:
         try:
             with _untold_by_loggers():
                 return function(*args, **kwargs)
-        except Exception as error:
+        except Exception as error:  # Whatever MONAI and ignite wrapped it in; all else is raised again.
             refusal = refusal_in(error)
             if refusal is None or not _is_monai_command():
                 raise

@@ -11,8 +11,8 @@ import typer
 from typer.core import TyperGroup
 
 from monai_advenc import __version__
-from monai_advenc.cli.console import EXIT_BAD_INPUT, errors, print_error, stdout_that_may_refuse
-from monai_advenc.errors import AdvencError, IncompleteError
+from monai_advenc.cli.console import errors, print_error, stdout_that_may_refuse
+from monai_advenc.errors import EXIT_BAD_INPUT, AdvencError, IncompleteError
 
 EXIT_INTERRUPTED = 130
 

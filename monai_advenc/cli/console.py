@@ -28,7 +28,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-EXIT_BAD_INPUT = 2
+from monai_advenc.errors import EXIT_BAD_INPUT
+
 EXIT_READER_LEFT = 1
 
 console = Console(highlight=False)

@@ -130,7 +130,7 @@ class _Adam:
 
 
 def _on_device(network: nn.Module, task: AdaptationTask) -> nn.Module:
-    network.to(task.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch
+    network.to(task.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not annotated
     return network
 
 
