@@ -36,7 +36,7 @@ from monai_advenc.files import write_json
 from monai_advenc.software import software_versions
 
 BATCHES = {"cifar10": 64, "slices": 4}
-FAST_STEPS = {"cifar10": (10, 20, 40, 60), "slices": (10, 15, 20, 25)}
+FAST_STEPS = {"cifar10": (20, 30, 40, 50, 60), "slices": (10, 15, 20, 25)}
 
 
 def main() -> None:

@@ -41,15 +41,23 @@ def methods_of(case: Case, steps: int, fast_steps: tuple[int, ...]) -> dict[str,
     found: dict[str, tuple[Method, PerturbationSettings]] = {}
     for name in installed_peers():
         found[name] = (lambda x, t, name=name: run_quietly(PEERS[name], case.network, x, t, paper), paper)
-    found["ours fp32"] = (_ours(prepare(case.network, shape, precision="fp32"), paper), paper)
-    precision: Precision = "bf16" if computes_in_bf16(case.images.device) else "fp32"
-    network = prepare(case.network, shape, precision=precision)
-    if precision == "bf16":
-        found["ours bf16"] = (_ours(network, paper), paper)
+    for precision in _precisions_of(case, shape):
+        network = prepare(case.network, shape, precision=precision)
+        found[f"ours {precision}"] = (_ours(network, paper), paper)
     for count in fast_steps:
         fast = PerturbationSettings(radius=case.radius, step_size=2 * case.radius, steps=count, schedule="cosine")
-        found[f"ours fast-{count}"] = (_ours(network, fast), fast)
+        found[f"ours {precision} fast-{count}"] = (_ours(network, fast), fast)
     return found
+
+
+def _precisions_of(case: Case, shape: tuple[int, int, int]) -> list[Precision]:
+    """Those that the processor computes in natively, fastest last; integers where the network's gradients bear them."""
+    precisions: list[Precision] = ["fp32"]
+    if computes_in_bf16(case.images.device):
+        precisions.append("bf16")
+    if prepare(case.network, shape).precision == "int8":
+        precisions.append("int8")
+    return precisions
 
 
 def _ours(network: nn.Module, settings: PerturbationSettings) -> Method:

@@ -21,11 +21,14 @@ INTRODUCTION = """# Speed
 
 Perturbing is (images x targets x steps) passes through the base network, forward and backward, and next to nothing
 else. Two things make it faster, and they are kept apart here: **the same steps computed faster** (batch norm folded,
-channels-last, weights packed once, bf16, and in float32 Winograd's convolutions, which take a quarter of the
-multiplications), and **fewer steps**. The first takes the same steps up to rounding, so that the mean loss is the same,
-though on a single image a hundred rounded steps can end elsewhere. The second is another algorithm with another result,
+channels-last, weights packed once, bf16 or 8-bit integers, and in float32 Winograd's convolutions, which take a quarter
+of the multiplications), and **fewer steps**. The first takes the same steps up to rounding, so that the mean loss is
+the same, though on a single image a hundred rounded steps can end elsewhere. On integers the last three steps are
+float32's, and an image whose first gradient disagrees with float32's is perturbed in float32 altogether: both are part
+of the time. The second is another algorithm with another result,
 and counts only where the loss it ends at is as low: other rules that were tried are in
-[results/few_steps.md](../results/few_steps.md). How near bf16 comes to what this processor can do is in
+[results/few_steps.md](../results/few_steps.md). What eight bits lose is in
+[results/int8.md](../results/int8.md). How near bf16 comes to what this processor can do is in
 [results/bf16_rate.md](../results/bf16_rate.md).
 
 All methods perturb the same images with the same network, targets, radius and step, in turn, round by round; a round's
@@ -146,7 +149,7 @@ def describe_pipeline(pipeline: dict[str, Any]) -> list[str]:
         "## From files to files",
         "",
         "Reading, perturbing toward two targets, combining, rounding, writing NIfTI and 16-bit PNG, reading back and "
-        "measuring, in one process.",
+        "measuring, in one process; the untrained network in bf16, where the processor has it.",
         "",
         "| schedule | steps | image | images a second | share of the time in the perturbation |",
         "|---|---|---|---|---|",
@@ -194,7 +197,7 @@ GROWTH = [
     "## As the job grows",
     "",
     "Image-steps a second (one image toward one target, one step) and peak memory of a process that does nothing else, "
-    "torch and the network included; ours in the default precision.",
+    "torch and the network included; ours in bf16, where the processor has it.",
 ]
 
 

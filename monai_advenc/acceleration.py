@@ -1,18 +1,19 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A network made ready for PGD: a frozen evaluation copy, batch norm folded, channels-last, fast convolutions, bf16.
+"""A network made ready for PGD: a frozen evaluation copy, batch norm folded, channels-last, fast convolutions.
 
 Perturbing an image costs one forward and one backward pass a step and nothing else, so this is where the time goes.
 The caller's network is never touched. Pixels, steps and projections stay float32; only the network's own arithmetic
-changes precision, and only where its gradients agree with float32.
+changes precision, to bf16 or 8-bit integers, and only where its gradients agree with float32.
 """
 
 from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Iterator
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -20,28 +21,20 @@ from torch.fx import GraphModule
 from torch.fx.experimental.optimization import fuse
 from torch.nn import functional
 
-from monai_advenc.convolutions.frozen import freeze_convolutions, is_watched
+from monai_advenc.convolutions.frozen import FEWEST_PACKED_WEIGHTS, freeze_convolutions, is_watched
 from monai_advenc.convolutions.fusion import fuse_activations
-from monai_advenc.encryption import BATCH_SIZE
+from monai_advenc.convolutions.integer import computes_in_int8
+from monai_advenc.convolutions.integer_search import FEWEST_WEIGHTS, compute_on_integers
 from monai_advenc.errors import NetworkError, SettingsError
-from monai_advenc.perturbation import target_gradient
+from monai_advenc.step_gradients import MIN_GRADIENT_COSINE, target_gradient
 
-Precision = Literal["auto", "fp32", "bf16"]
-
-MIN_GRADIENT_COSINE = 0.95
-"""Below this agreement of bf16 with float32 gradients, on the worst image of a probe, float32 is used.
-
-Networks trained on slices come to 0.96 to 0.98 on the probe, and PGD in bf16 ends at float32's loss for them
-(``results/precision.md``). That does not follow from the cosine alone: where inputs are shifted so far that bf16 loses
-their digits, 0.95 may come with a loss that is a fifth higher; give ``fp32`` for such a network.
-"""
+Precision = Literal["auto", "fp32", "bf16", "int8"]
 
 PROBE_IMAGES = 4
 
-LARGEST_BATCH = 256
-"""Beyond it a GPU gains little; and while memory allows it, every run takes the same batch, hence the same bytes."""
-
-SHARE_OF_FREE_MEMORY = 0.7
+GRAINS = (8, 2)
+"""Pixels from one value to the next in images of smooth noise: coarse ones make activations at least as large as real
+images do in one network, fine ones in another."""
 
 
 class PreparedNetwork(nn.Module):
@@ -49,24 +42,41 @@ class PreparedNetwork(nn.Module):
 
     Attributes:
         stateless: Whether nothing is kept from one call to the next, so that several threads may call it at once.
+        exact_network: What a network on 8-bit integers is checked by, and what goes the last steps; see
+            :class:`monai_advenc.step_gradients.StepGradients`. ``None``: this one does.
     """
 
-    def __init__(self, network: nn.Module, dtype: torch.dtype, *, compiled: bool = False) -> None:
+    exact_network: PreparedNetwork | None
+
+    def __init__(
+        self,
+        network: nn.Module,
+        dtype: torch.dtype,
+        *,
+        compiled: bool = False,
+        fewest_weights: int = FEWEST_PACKED_WEIGHTS,
+    ) -> None:
         super().__init__()
         # Of other networks than graphs without hooks nobody knows what they note down in between.
         watched = any(is_watched(module) for module in network.modules())
         self.stateless = isinstance(network, GraphModule) and not watched and not compiled
         # The suppression: torch's annotations know no memory format here.
         network = network.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network: Any = torch.compile(network, dynamic=False) if compiled else freeze_convolutions(network)
-        if isinstance(self.network, GraphModule):
-            fuse_activations(self.network)
-        self.dtype = dtype
+        self.network: Any = network
+        if compiled:
+            self.network = torch.compile(network, dynamic=False)
+        else:
+            freeze_convolutions(network, fewest_weights)
+            if isinstance(network, GraphModule):
+                fuse_activations(network)
+        self.dtype, self.exact_network = dtype, None
         self.eval()
 
     @property
     def precision(self) -> Precision:
-        """``"bf16"`` or ``"fp32"``."""
+        """``"int8"``, ``"bf16"`` or ``"fp32"``."""
+        if self.exact_network is not None:
+            return "int8"
         return "bf16" if self.dtype == torch.bfloat16 else "fp32"
 
     def forward(self, images: Tensor) -> Tensor:
@@ -84,29 +94,70 @@ def prepare(
         network: Maps images ``(N, C, H, W)`` in [0, 1] to logits; left as it is. One that is prepared already is
             returned unchanged.
         image_shape: ``(C, H, W)`` of the images to come.
-        precision: ``"bf16"``, ``"fp32"``, or ``"auto"``: bf16 where the device computes in it natively and the
-            gradients agree with float32 on a probe. The probe depends on nothing but the network and the shape, so
-            every worker, resumed run and pipeline comes to the same choice.
+        precision: ``"fp32"``, ``"bf16"``, ``"int8"`` (convolutions on 8-bit integers, the rest in bf16 or fp32, and
+            fp32 wherever :class:`monai_advenc.step_gradients.StepGradients` asks for it), or ``"auto"``: the fastest
+            of int8 and bf16 that the device computes in natively and whose gradients agree with float32 on a probe.
+            The probe depends on nothing but the network and the shape, so every worker, resumed run and pipeline comes
+            to the same choice.
         compiled: Leave the rest to ``torch.compile``. Takes up to a minute before the first step; on a CPU it gains
             nothing over the default. Another way to the same result, up to rounding.
 
     Raises:
         NetworkError: The network does not take images of that shape.
-        SettingsError: Unknown precision.
+        SettingsError: Unknown precision, or integers were asked for where nothing can be computed on them.
     """
     if isinstance(network, PreparedNetwork):
         return network
-    if precision not in ("auto", "fp32", "bf16"):
-        raise SettingsError(f"unknown precision {precision!r}; choose auto, fp32 or bf16")
+    if precision not in get_args(Precision):
+        raise SettingsError(f"unknown precision {precision!r}; choose auto, fp32, bf16 or int8")
     folded = fold_batch_norm(network)
     _require_fit(folded, image_shape)
     if precision == "bf16":
         return PreparedNetwork(folded, torch.bfloat16, compiled=compiled)
     exact = PreparedNetwork(copy.deepcopy(folded), torch.float32, compiled=compiled)
-    if precision == "fp32" or not computes_in_bf16(_device_of(network)):
+    if precision == "fp32":
         return exact
-    fast = PreparedNetwork(folded, torch.bfloat16, compiled=compiled)
-    return fast if gradient_cosine(exact, fast, image_shape) >= MIN_GRADIENT_COSINE else exact
+    on_integers = None if compiled else _on_integers(folded, exact, image_shape)
+    if precision == "int8":
+        if on_integers is None:
+            raise SettingsError(
+                "int8 takes a CPU that adds products of bytes (VNNI or AMX), and a network that torch.fx can trace, "
+                "with wide convolutions after ReLU; use auto"
+            )
+        return on_integers
+    for fast in _faster_than(exact, on_integers, folded, compiled):
+        if gradient_cosine(exact, fast, image_shape) >= MIN_GRADIENT_COSINE:
+            return fast
+    return exact
+
+
+def _faster_than(
+    exact: PreparedNetwork, on_integers: PreparedNetwork | None, folded: nn.Module, compiled: bool
+) -> Iterator[PreparedNetwork]:
+    """Ways to compute what the exact network does, fastest first."""
+    if on_integers is not None:
+        yield on_integers
+    if computes_in_bf16(device_of(exact)):
+        yield PreparedNetwork(folded, torch.bfloat16, compiled=compiled)
+
+
+def _on_integers(
+    folded: nn.Module, exact: PreparedNetwork, image_shape: tuple[int, int, int]
+) -> PreparedNetwork | None:
+    """The network with chains of convolutions on integers, where the processor and the network have such."""
+    device = device_of(exact)
+    if device.type != "cpu" or not isinstance(folded, GraphModule) or not exact.stateless or not computes_in_int8():
+        return None
+    dtype = torch.bfloat16 if computes_in_bf16(device) else torch.float32
+    prepared = PreparedNetwork(copy.deepcopy(folded), dtype, fewest_weights=FEWEST_WEIGHTS)
+    images = torch.cat([_smooth_images(image_shape, grain, PROBE_IMAGES // 2, seed=1) for grain in GRAINS])
+    with torch.no_grad():
+        targets = exact(images).argmin(dim=1)
+    images = images.to(dtype=dtype, memory_format=torch.channels_last)
+    if compute_on_integers(prepared.network, images, targets) == 0:
+        return None
+    prepared.exact_network = exact
+    return prepared
 
 
 class PreparedNetworks:
@@ -150,62 +201,33 @@ def computes_in_bf16(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def versions_per_pass(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
-    """How many images should go through a network together, for encryption's ``batch_size``.
-
-    Returns:
-        On a CPU :data:`monai_advenc.encryption.BATCH_SIZE`. On a GPU the largest power of two up to
-        :data:`LARGEST_BATCH` whose gradients fit into the free memory.
-
-    Raises:
-        NetworkError: Not even :data:`monai_advenc.encryption.BATCH_SIZE` images fit.
-    """
-    device = _device_of(network)
-    if device.type != "cuda":
-        return BATCH_SIZE
-    images = torch.zeros(BATCH_SIZE, *image_shape, device=device)
-    targets = torch.zeros(BATCH_SIZE, dtype=torch.int64, device=device)
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    try:
-        target_gradient(network, images, targets)
-    except torch.cuda.OutOfMemoryError:
-        raise NetworkError(
-            f"{BATCH_SIZE} images of shape {image_shape} do not fit into the GPU; free memory, or use --device cpu"
-        ) from None
-    used = torch.cuda.max_memory_allocated(device) - before
-    reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return largest_batch(torch.cuda.mem_get_info(device)[0] + reserved, used / BATCH_SIZE)
-
-
-def largest_batch(free: float, per_image: float) -> int:
-    """The largest power of two of images that fit into memory, both in bytes, within what is sensible."""
-    fitting = int(SHARE_OF_FREE_MEMORY * free / max(per_image, 1))
-    return min(LARGEST_BATCH, max(BATCH_SIZE, 1 << max(0, fitting.bit_length() - 1)))
-
-
 def gradient_cosine(one: nn.Module, other: nn.Module, image_shape: tuple[int, int, int]) -> float:
     """Smallest cosine between two networks' target gradients over a few smooth random images of one shape."""
-    device = _device_of(one)
-    generator = torch.Generator().manual_seed(0)
-    channels, height, width = image_shape
-    coarse = torch.rand(PROBE_IMAGES, channels, max(1, height // 8), max(1, width // 8), generator=generator)
-    images = functional.interpolate(coarse, size=(height, width), mode="bilinear").to(device)
+    images = _smooth_images(image_shape, GRAINS[0], PROBE_IMAGES, seed=0).to(device_of(one))
     with torch.no_grad():
         targets = one(images).argmin(dim=1)
     first, second = (target_gradient(network, images, targets).flatten(1).double() for network in (one, other))
     return functional.cosine_similarity(first, second, dim=1).nan_to_num(nan=-1.0).min().item()
 
 
+def _smooth_images(image_shape: tuple[int, int, int], grain: int, count: int, *, seed: int) -> Tensor:
+    """Images ``(count, C, H, W)`` in [0, 1] of noise that changes every ``grain`` pixels."""
+    channels, height, width = image_shape
+    sides = max(1, height // grain), max(1, width // grain)
+    coarse = torch.rand(count, channels, *sides, generator=torch.Generator().manual_seed(seed))
+    return functional.interpolate(coarse, size=(height, width), mode="bilinear")
+
+
 @torch.no_grad()
 def _require_fit(network: nn.Module, image_shape: tuple[int, int, int]) -> None:
     try:
-        network(torch.zeros(1, *image_shape, device=_device_of(network)))
+        network(torch.zeros(1, *image_shape, device=device_of(network)))
     except RuntimeError as error:
         problem = str(error).splitlines()[0]
         raise NetworkError(f"the network does not take images of shape {image_shape}: {problem}") from None
 
 
-def _device_of(network: nn.Module) -> torch.device:
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network's weights are; the CPU, if it has none."""
     value = next(chain(network.parameters(), network.buffers()), None)
     return torch.device("cpu") if value is None else value.device

@@ -27,7 +27,7 @@ class EncryptionInferer(Inferer):
     Args:
         encryption_key: The key, or the path of its file.
         levels: Steps of the output file's grid (65535 for 16-bit); ``None`` keeps float32.
-        precision: ``"auto"``, ``"fp32"`` or ``"bf16"``.
+        precision: ``"auto"``, ``"fp32"``, ``"bf16"`` or ``"int8"``; see :func:`monai_advenc.acceleration.prepare`.
         batch_size: Versions per pass.
 
     Raises:

@@ -15,11 +15,11 @@ from typing import Any, Literal, NamedTuple
 import torch
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import Tensor, nn
-from torch.nn import functional
 
 from monai_advenc.errors import ImageError, NetworkError, SettingsError
 from monai_advenc.random_views import Augmentation, RandomViews
 from monai_advenc.settings import Settings
+from monai_advenc.step_gradients import StepGradients
 
 Schedule = Literal["fixed", "cosine"]
 
@@ -128,19 +128,6 @@ GEOMETRIES: dict[str, Geometry] = {
 }
 
 
-def target_gradient(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-    """Gradient of the cross entropy toward ``targets`` ``(N,)`` with respect to ``images`` ``(N, C, H, W)``.
-
-    Works under ``torch.no_grad``; the network's own parameters gather no gradient.
-    """
-    with torch.enable_grad():
-        images = images.detach().requires_grad_(True)
-        # Summed, not averaged: each gradient is then its own image's gradient, whoever its neighbors are.
-        loss = functional.cross_entropy(network(images).float(), targets, reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, images)
-    return gradient
-
-
 def perturb(
     network: nn.Module,
     images: Tensor,
@@ -157,7 +144,7 @@ def perturb(
 
     Args:
         network: Maps images ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``; in evaluation mode. Autocast has no effect
-            here; :func:`monai_advenc.acceleration.prepare` computes in bf16.
+            here; :func:`monai_advenc.acceleration.prepare` computes in bf16 and on integers.
         images: Original images ``(N, C, H, W)``, float32 in [0, 1].
         targets: Target classes ``(N,)``, int64.
         settings: Radius, steps and norm; a ``reference_side`` is applied to the size of ``images``.
@@ -186,11 +173,12 @@ def perturb(
     with torch.inference_mode(False), torch.no_grad(), torch.autocast(images.device.type, enabled=False):
         original = images.detach().clone()
         perturbed = original.clone()
+        gradients = StepGradients(network, targets, settings.steps)
         for step in range(settings.steps):
             if views is None:
-                gradient = target_gradient(network, perturbed, targets)
+                gradient = gradients.at(step, perturbed)
             else:
-                gradient = views.look_back(target_gradient(network, views.look(perturbed, step), targets), step)
+                gradient = views.look_back(gradients.at(step, views.look(perturbed, step)), step)
             ahead = perturbed - settings.length_of(step) * geometry.direction(gradient * inside)
             # Cannot leave the ball by clamping: the original lies in the box, and the box is convex.
             perturbed = (original + geometry.project(ahead - original, settings.radius)).clamp(0, 1)

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from monai_advenc.errors import ImageError, NetworkError, SettingsError
-from monai_advenc.perturbation import GEOMETRIES, PerturbationSettings, perturb, target_gradient
+from monai_advenc.perturbation import GEOMETRIES, PerturbationSettings, perturb
 from monai_advenc.random_views import Augmentation, RandomViews
+from monai_advenc.step_gradients import target_gradient
 from tests.conftest import tiny_network
 
 TARGETS = torch.tensor([1, 2, 3, 4, 0, 2, 3, 4])

@@ -66,7 +66,7 @@ def encrypt_and_report(
 
 def _with_batch_size(source: ImageFolder, network: nn.Module, given: EncryptionOptions) -> EncryptionOptions:
     """On a GPU, as many versions in a pass as its memory holds of images like the first."""
-    from monai_advenc.acceleration import versions_per_pass
+    from monai_advenc.batch_size import versions_per_pass
     from monai_advenc.datasets.image_file import read_image
 
     if next(network.parameters()).device.type != "cuda":

@@ -60,6 +60,7 @@ class Precision(str, Enum):
     auto = "auto"
     fp32 = "fp32"
     bf16 = "bf16"
+    int8 = "int8"
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines instead of text.")]

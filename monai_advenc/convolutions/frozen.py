@@ -24,17 +24,18 @@ FEWEST_PACKED_WEIGHTS = 30_000
 """Below this size of a kernel (57 channels, if it is 3x3), ordered weights and Winograd's tiles gain little."""
 
 
-def freeze_convolutions(network: nn.Module) -> nn.Module:
+def freeze_convolutions(network: nn.Module, fewest_weights: int = FEWEST_PACKED_WEIGHTS) -> nn.Module:
     """Replace, in place, the convolutions on a CPU that are faster when their weights are known to stay.
 
     Args:
         network: In evaluation mode, in its final data type and memory format. Convolutions that are dilated, grouped,
             parametrized, padded by other than zeros or watched by hooks stay as they are.
+        fewest_weights: Smaller kernels stay too, but for those of a first layer.
     """
     if not packing_works():
         return network
     for name, module in list(network.named_modules()):
-        if name and type(module) is nn.Conv2d and _can_be_frozen(module) and _gains(module):
+        if name and type(module) is nn.Conv2d and _can_be_frozen(module) and _gains(module, fewest_weights):
             parent, _, child = name.rpartition(".")
             setattr(network.get_submodule(parent), child, FrozenConvolution(module))
     return network
@@ -54,8 +55,8 @@ def _can_be_frozen(module: nn.Conv2d) -> bool:
     return all(zeros < side for zeros, side in zip(padding, size, strict=True))
 
 
-def _gains(module: nn.Conv2d) -> bool:
-    return module.weight.numel() >= FEWEST_PACKED_WEIGHTS or _reads_an_image(module)
+def _gains(module: nn.Conv2d, fewest_weights: int) -> bool:
+    return module.weight.numel() >= fewest_weights or _reads_an_image(module)
 
 
 def _reads_an_image(module: nn.Conv2d) -> bool:

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from monai_advenc.acceleration import Precision, computes_in_bf16
+from monai_advenc.acceleration import computes_in_bf16
 from monai_advenc.settings import Settings
 from monai_advenc.training.augmentation import TrainingAugmentation
 
@@ -40,7 +40,7 @@ class TrainingSettings(Settings):
     weight_decay: float = Field(default=5e-4, ge=0, allow_inf_nan=False)
     augmentation: TrainingAugmentation | None = TrainingAugmentation()
     class_weights: tuple[float, ...] | Literal["balanced"] | None = None
-    precision: Precision = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     standardize: bool = True
     seed: int = Field(default=0, ge=0)
 

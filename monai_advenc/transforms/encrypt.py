@@ -55,7 +55,7 @@ class AdversarialEncrypt(Transform):
             ``monai-advenc train-base`` wrote.
         encryption_key: The key, or the path of its file.
         batched: Whether images come collated, ``(N, C, H, W)`` with N labels, instead of one by one.
-        precision: ``"auto"``, ``"fp32"`` or ``"bf16"``; see :func:`monai_advenc.acceleration.prepare`.
+        precision: ``"auto"``, ``"fp32"``, ``"bf16"`` or ``"int8"``; see :func:`monai_advenc.acceleration.prepare`.
         batch_size: Versions that go through the network together.
 
     Raises:

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from monai_advenc.acceleration import prepare
+from monai_advenc.convolutions.integer import computes_in_int8
+from monai_advenc.perturbation import PerturbationSettings, perturb
+from monai_advenc.perturbation_stream import perturb_in_batches
+from monai_advenc.step_gradients import EXACT_STEPS, StepGradients, agree, target_gradient
+from tests.conftest import tiny_network
+
+SETTINGS = PerturbationSettings(radius=0.5, step_size=0.1, steps=12)
+TARGETS = torch.arange(8) % 5
+
+
+class Rough(nn.Module):
+    """The exact network, wrong for images that are brighter than most; counts the calls of both."""
+
+    def __init__(self, exact: nn.Module, wrong_above: float) -> None:
+        super().__init__()
+        self.exact_network, self.wrong_above = exact, wrong_above
+        self.calls: list[str] = []
+        exact.register_forward_pre_hook(lambda module, given: self.calls.append("exact"))
+        self.inner = exact.forward
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.calls.append("rough")
+        sign = torch.where(images.detach().mean(dim=(1, 2, 3)) > self.wrong_above, -1.0, 1.0)
+        logits: Tensor = self.inner(images) * sign.view(-1, 1)
+        return logits
+
+
+def bright_and_dark(images: Tensor) -> Tensor:
+    return torch.cat([images[:4] * 0.2, 0.8 + images[4:] * 0.2])
+
+
+def test_only_the_first_and_the_last_steps_are_computed_exactly(images: Tensor) -> None:
+    rough = Rough(tiny_network(), wrong_above=2.0)
+    perturb(rough.eval(), images, TARGETS, SETTINGS)
+    assert rough.calls[:2] == ["rough", "exact"]
+    assert rough.calls[2:] == ["rough"] * (SETTINGS.steps - 1 - EXACT_STEPS) + ["exact"] * EXACT_STEPS
+
+
+def test_an_image_that_the_faster_network_gets_wrong_is_perturbed_by_the_exact_one(images: Tensor) -> None:
+    exact, images = tiny_network(), bright_and_dark(images)
+    expected = perturb(exact, images, TARGETS, SETTINGS)
+    found = perturb(Rough(exact, wrong_above=0.5).eval(), images, TARGETS, SETTINGS)
+    torch.testing.assert_close(found, expected, atol=0, rtol=0)
+
+
+def test_so_few_steps_are_exact_altogether(images: Tensor) -> None:
+    rough = Rough(tiny_network(), wrong_above=0.0)
+    perturb(rough.eval(), images, TARGETS, SETTINGS.model_copy(update={"steps": EXACT_STEPS}))
+    assert set(rough.calls) == {"exact"}
+
+
+def test_a_network_without_an_exact_one_is_asked_in_every_step(images: Tensor) -> None:
+    network = tiny_network()
+    gradients = StepGradients(network, TARGETS, 5)
+    for step in range(5):
+        assert torch.equal(gradients.at(step, images), target_gradient(network, images, TARGETS))
+
+
+def test_gradients_agree_image_by_image() -> None:
+    exact = torch.zeros(5, 1, 2, 2)
+    fast = torch.zeros(5, 1, 2, 2)
+    exact[0, 0, 0], fast[0, 0, 0] = torch.tensor([1.0, 1.0]), torch.tensor([3.0, 3.1])
+    exact[1, 0, 0], fast[1, 0, 0] = torch.tensor([1.0, 0.0]), torch.tensor([1.0, 1.0])
+    exact[2, 0, 0] = torch.tensor([1e-30, 0.0])
+    fast[3] = torch.nan
+    assert agree(exact, fast).tolist() == [True, False, False, False, True]
+
+
+@pytest.mark.skipif(not computes_in_int8(), reason="the processor does not add products of bytes exactly")
+def test_perturbing_on_integers_ends_at_the_loss_of_float32() -> None:
+    torch.manual_seed(0)
+    convolutions = [layer for _ in range(3) for layer in (nn.Conv2d(64, 64, 3, padding=1), nn.ReLU())]
+    network = nn.Sequential(
+        nn.Conv2d(1, 64, 3, padding=1), nn.ReLU(), *convolutions, nn.AdaptiveAvgPool2d(2), nn.Flatten()
+    )
+    network = nn.Sequential(network, nn.Linear(256, 5)).eval()
+    network[1].weight.data *= 1000  # So that there is something to win.
+    images, targets = torch.rand(8, 1, 16, 16), torch.arange(8) % 5
+    losses = {}
+    for precision in ("fp32", "int8"):
+        prepared = prepare(network, (1, 16, 16), precision=precision)  # type: ignore[arg-type]  # Its literals.
+        perturbed = perturb_in_batches(prepared, images, targets, SETTINGS, batch_size=4)
+        losses[precision] = nn.functional.cross_entropy(network(perturbed), targets, reduction="none")
+    before = nn.functional.cross_entropy(network(images), targets, reduction="none")
+    gained = (before - losses["fp32"]).mean()
+    assert gained > 0.1
+    assert (losses["int8"] - losses["fp32"]).abs().max() < 0.01 * gained
