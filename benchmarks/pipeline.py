@@ -26,7 +26,6 @@ from typing import Any
 import torch
 
 from monai_advenc import encryption
-from monai_advenc.acceleration import PreparedNetworks
 from monai_advenc.datasets import encrypted_folder, encryption_blocks
 from monai_advenc.datasets.encrypt_folder import encrypt_folder
 from monai_advenc.datasets.encryption_blocks import EncryptionBlocks, Outcome
@@ -36,6 +35,7 @@ from monai_advenc.datasets.phantom import PHANTOM_CLASSES, write_phantoms
 from monai_advenc.key import EncryptionKey
 from monai_advenc.networks import get_network
 from monai_advenc.perturbation import PerturbationSettings
+from monai_advenc.prepared_networks import PreparedNetworks
 from monai_advenc.random_views import Augmentation
 from monai_advenc.volumes.cases import find_cases
 from monai_advenc.volumes.cross_section import SliceSettings

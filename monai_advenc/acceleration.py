@@ -26,11 +26,15 @@ from monai_advenc.convolutions.fusion import fuse_activations
 from monai_advenc.convolutions.integer import computes_in_int8
 from monai_advenc.convolutions.integer_search import FEWEST_WEIGHTS, compute_on_integers
 from monai_advenc.errors import NetworkError, SettingsError
-from monai_advenc.step_gradients import MIN_GRADIENT_COSINE, target_gradient
+from monai_advenc.step_gradients import MIN_GRADIENT_COSINE, cosines, target_gradient
+from monai_advenc.worker_processes import one_thread
 
 Precision = Literal["auto", "fp32", "bf16", "int8"]
 
 PROBE_IMAGES = 4
+
+FEWEST_STEPS_ON_INTEGERS = 13
+"""Four gradients of each image are float32's and take twice as long; in fewer steps bf16 is faster."""
 
 GRAINS = (8, 2)
 """Pixels from one value to the next in images of smooth noise: coarse ones make activations at least as large as real
@@ -85,8 +89,14 @@ class PreparedNetwork(nn.Module):
         return logits.float()
 
 
+@torch.inference_mode(False)  # What is made in that mode could never serve for gradients.
 def prepare(
-    network: nn.Module, image_shape: tuple[int, int, int], *, precision: Precision = "auto", compiled: bool = False
+    network: nn.Module,
+    image_shape: tuple[int, int, int],
+    *,
+    precision: Precision = "auto",
+    steps: int | None = None,
+    compiled: bool = False,
 ) -> PreparedNetwork:
     """Make a network ready for perturbing images of one shape.
 
@@ -95,15 +105,18 @@ def prepare(
             returned unchanged.
         image_shape: ``(C, H, W)`` of the images to come.
         precision: ``"fp32"``, ``"bf16"``, ``"int8"`` (convolutions on 8-bit integers, the rest in bf16 or fp32, and
-            fp32 wherever :class:`monai_advenc.step_gradients.StepGradients` asks for it), or ``"auto"``: the fastest
+            fp32 wherever :class:`monai_advenc.step_gradients.StepGradients` asks for it), or ``"auto"``: the faster
             of int8 and bf16 that the device computes in natively and whose gradients agree with float32 on a probe.
             The probe depends on nothing but the network and the shape, so every worker, resumed run and pipeline comes
             to the same choice.
+        steps: How many steps each image will go; with fewer than :data:`FEWEST_STEPS_ON_INTEGERS`, ``"auto"`` leaves
+            out int8.
         compiled: Leave the rest to ``torch.compile``. Takes up to a minute before the first step; on a CPU it gains
             nothing over the default. Another way to the same result, up to rounding.
 
     Raises:
-        NetworkError: The network does not take images of that shape.
+        NetworkError: The network does not take images of that shape, or scales for integers were to be found and its
+            logits are not finite.
         SettingsError: Unknown precision, or integers were asked for where nothing can be computed on them.
     """
     if isinstance(network, PreparedNetwork):
@@ -117,26 +130,33 @@ def prepare(
     exact = PreparedNetwork(copy.deepcopy(folded), torch.float32, compiled=compiled)
     if precision == "fp32":
         return exact
-    on_integers = None if compiled else _on_integers(folded, exact, image_shape)
     if precision == "int8":
+        on_integers = None if compiled else _on_integers(folded, exact, image_shape)
         if on_integers is None:
             raise SettingsError(
                 "int8 takes a CPU that adds products of bytes (VNNI or AMX), and a network that torch.fx can trace, "
-                "with wide convolutions after ReLU; use auto"
+                "not compiled, with wide convolutions after ReLU; use auto"
             )
         return on_integers
-    for fast in _faster_than(exact, on_integers, folded, compiled):
+    worth_integers = not compiled and (steps is None or steps >= FEWEST_STEPS_ON_INTEGERS)
+    for fast in _faster_than(exact, folded, image_shape, compiled, worth_integers):
         if gradient_cosine(exact, fast, image_shape) >= MIN_GRADIENT_COSINE:
             return fast
     return exact
 
 
 def _faster_than(
-    exact: PreparedNetwork, on_integers: PreparedNetwork | None, folded: nn.Module, compiled: bool
+    exact: PreparedNetwork,
+    folded: nn.Module,
+    image_shape: tuple[int, int, int],
+    compiled: bool,
+    worth_integers: bool,
 ) -> Iterator[PreparedNetwork]:
     """Ways to compute what the exact network does, fastest first."""
-    if on_integers is not None:
-        yield on_integers
+    if worth_integers:
+        on_integers = _on_integers(folded, exact, image_shape)
+        if on_integers is not None:
+            yield on_integers
     if computes_in_bf16(device_of(exact)):
         yield PreparedNetwork(folded, torch.bfloat16, compiled=compiled)
 
@@ -144,40 +164,23 @@ def _faster_than(
 def _on_integers(
     folded: nn.Module, exact: PreparedNetwork, image_shape: tuple[int, int, int]
 ) -> PreparedNetwork | None:
-    """The network with chains of convolutions on integers, where the processor and the network have such."""
+    """The network with chains of convolutions on integers; ``None`` where the processor or the network has none."""
     device = device_of(exact)
     if device.type != "cpu" or not isinstance(folded, GraphModule) or not exact.stateless or not computes_in_int8():
         return None
     dtype = torch.bfloat16 if computes_in_bf16(device) else torch.float32
     prepared = PreparedNetwork(copy.deepcopy(folded), dtype, fewest_weights=FEWEST_WEIGHTS)
     images = torch.cat([_smooth_images(image_shape, grain, PROBE_IMAGES // 2, seed=1) for grain in GRAINS])
-    with torch.no_grad():
-        targets = exact(images).argmin(dim=1)
-    images = images.to(dtype=dtype, memory_format=torch.channels_last)
-    if compute_on_integers(prepared.network, images, targets) == 0:
-        return None
+    # One thread, as workers have: the number of threads may decide about last bits, and those about scales.
+    with one_thread(), torch.inference_mode(False), torch.autocast("cpu", enabled=False):
+        with torch.no_grad():
+            logits = exact(images)
+        if not logits.isfinite().all():
+            raise NetworkError("the network's logits are not finite; check its weights")
+        images = images.to(dtype=dtype, memory_format=torch.channels_last)
+        chains = compute_on_integers(prepared.network, images, logits.argmin(dim=1))
     prepared.exact_network = exact
-    return prepared
-
-
-class PreparedNetworks:
-    """Networks prepared for images of several shapes, each once, and again when its weights or its device change."""
-
-    def __init__(self, precision: Precision = "auto") -> None:
-        self.precision: Precision = precision
-        self._kept: dict[tuple[int, ...], tuple[object, PreparedNetwork]] = {}
-
-    def get(self, network: nn.Module, image_shape: tuple[int, ...]) -> PreparedNetwork:
-        """``network`` made ready for images ``(C, H, W)``; see :func:`prepare`."""
-        values = (*network.parameters(), *network.buffers())
-        state = (network, [(id(value), value._version, value.device) for value in values])
-        if image_shape not in self._kept or self._kept[image_shape][0] != state:
-            channels, height, width = image_shape
-            self._kept[image_shape] = (state, prepare(network, (channels, height, width), precision=self.precision))
-        return self._kept[image_shape][1]
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_kept": {}}  # Made again where it is needed; not worth sending to workers.
+    return prepared if chains else None
 
 
 def fold_batch_norm(network: nn.Module) -> nn.Module:
@@ -206,8 +209,8 @@ def gradient_cosine(one: nn.Module, other: nn.Module, image_shape: tuple[int, in
     images = _smooth_images(image_shape, GRAINS[0], PROBE_IMAGES, seed=0).to(device_of(one))
     with torch.no_grad():
         targets = one(images).argmin(dim=1)
-    first, second = (target_gradient(network, images, targets).flatten(1).double() for network in (one, other))
-    return functional.cosine_similarity(first, second, dim=1).nan_to_num(nan=-1.0).min().item()
+    first, second = (target_gradient(network, images, targets) for network in (one, other))
+    return cosines(first, second).nan_to_num(nan=-1.0).min().item()
 
 
 def _smooth_images(image_shape: tuple[int, int, int], grain: int, count: int, *, seed: int) -> Tensor:

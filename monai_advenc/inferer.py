@@ -11,10 +11,11 @@ import torch
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
-from monai_advenc.acceleration import Precision, PreparedNetworks
+from monai_advenc.acceleration import Precision
 from monai_advenc.encryption import BATCH_SIZE, encrypt_batch
 from monai_advenc.errors import SettingsError
 from monai_advenc.key import EncryptionKey
+from monai_advenc.prepared_networks import PreparedNetworks
 
 
 class EncryptionInferer(Inferer):
@@ -47,7 +48,7 @@ class EncryptionInferer(Inferer):
         )
         self.levels = levels
         self.batch_size = batch_size
-        self._prepared = PreparedNetworks(precision)
+        self._prepared = PreparedNetworks(precision, self.encryption_key.perturbation.steps)
 
     def __call__(  # type: ignore[override]  # A base network is a module, not any callable: it is copied and folded.
         self,

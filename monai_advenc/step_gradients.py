@@ -47,31 +47,44 @@ class StepGradients:
             step have a cosine below :data:`MIN_GRADIENT_COSINE`.
         targets: Target classes ``(N,)``.
         steps: Number of steps to come.
+        inside: Binary mask of the pixels that may move, which broadcasts to the images; only there are gradients
+            compared.
     """
 
-    def __init__(self, network: nn.Module, targets: Tensor, steps: int) -> None:
+    def __init__(self, network: nn.Module, targets: Tensor, steps: int, inside: Tensor | None = None) -> None:
         self.network, self.targets, self.steps = network, targets, steps
         self.exact_network: nn.Module | None = getattr(network, "exact_network", None)
-        self._exactly = torch.zeros(len(targets), dtype=torch.bool, device=targets.device)
+        self._inside = 1 if inside is None else inside
+        self._exactly = torch.ones(len(targets), dtype=torch.bool, device=targets.device)
 
     def at(self, step: int, images: Tensor) -> Tensor:
         """The gradient at ``images`` ``(N, C, H, W)`` in a step, counted from 0; steps are asked for in their order."""
         if self.exact_network is None:
             return target_gradient(self.network, images, self.targets)
-        if step >= self.steps - EXACT_STEPS:
+        only_one_more = self.steps - EXACT_STEPS <= 1
+        if only_one_more or step >= self.steps - EXACT_STEPS or (step > 0 and self._exactly.all()):
             return target_gradient(self.exact_network, images, self.targets)
         fast = target_gradient(self.network, images, self.targets)
         if step > 0 and not self._exactly.any():
             return fast
         exact = target_gradient(self.exact_network, images, self.targets)
         if step == 0:
-            self._exactly = ~agree(exact, fast)
+            self._exactly = ~agree(exact * self._inside, fast * self._inside)
             return exact
         return torch.where(self._exactly.view(-1, 1, 1, 1), exact, fast)
 
 
 def agree(exact: Tensor, fast: Tensor) -> Tensor:
     """Whether gradients ``(N, C, H, W)`` point the same way, image by image; two that are zero do."""
-    cosine = functional.cosine_similarity(exact.flatten(1).double(), fast.flatten(1).double(), dim=1)
     both_zero = ~(exact.flatten(1).any(dim=1) | fast.flatten(1).any(dim=1))
-    return (cosine >= MIN_GRADIENT_COSINE) | both_zero
+    return (cosines(exact, fast) >= MIN_GRADIENT_COSINE) | both_zero
+
+
+def cosines(one: Tensor, other: Tensor) -> Tensor:
+    """Cosine between two gradients of each image ``(N,)``, however small they are; NaN stays NaN."""
+    # Where a gradient is far below 1, the division by lengths would be by a bound instead.
+    first, second = (
+        each / each.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+        for each in (one.flatten(1).double(), other.flatten(1).double())
+    )
+    return functional.cosine_similarity(first, second, dim=1)

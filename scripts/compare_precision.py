@@ -1,11 +1,12 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Whether PGD in bf16 ends where it ends in float32, on trained base networks and their own images.
+"""Whether PGD in bf16 or on 8-bit integers ends where it ends in float32, on trained base networks and their images.
 
-For each network: the agreement of gradients on the probe that decides about bf16, their agreement on the images, and
-the mean loss toward random targets before and after PGD in either precision, judged in float64.
+For each network: the agreement of gradients on the probe that decides about the precision, their agreement on the
+images, and the mean loss toward random targets before and after PGD in either precision, judged in float64.
 
     python scripts/compare_precision.py base.pt=slices/ other.pt=slices/ --out results/precision.md
+    python scripts/compare_precision.py base.pt=slices/ --precision int8 --out results/precision_int8.md
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from monai_advenc.acceleration import computes_in_bf16, gradient_cosine, prepare
+from monai_advenc.acceleration import Precision, computes_in_bf16, gradient_cosine, prepare
+from monai_advenc.convolutions.integer import computes_in_int8
 from monai_advenc.datasets.image_folder import find_images, load_image_set
 from monai_advenc.encryption import BATCH_SIZE
 from monai_advenc.paper import MRI_RADIUS, MRI_SIDE
@@ -36,7 +38,7 @@ COLUMNS = (
     "worst, median, images",
     "loss before",
     "fp32",
-    "bf16",
+    "{precision}",
     "largest difference",
 )
 
@@ -44,22 +46,23 @@ COLUMNS = (
 def main() -> None:
     """Measure and write the table."""
     options = _options()
-    if not computes_in_bf16(torch.device("cpu")):
-        raise SystemExit("this processor has no bf16 arithmetic: there is nothing to compare")
+    precision: Precision = options.precision
+    if not (computes_in_int8() if precision == "int8" else computes_in_bf16(torch.device("cpu"))):
+        raise SystemExit(f"this processor has no {precision} arithmetic: there is nothing to compare")
     rows = []
     for pair in options.pairs:
         path, _, folder = pair.partition("=")
-        rows.append(measure(Path(path), Path(folder), options.count, options.steps))
+        rows.append(measure(Path(path), Path(folder), options.count, options.steps, precision))
         print(rows[-1], flush=True)
     software = ", ".join(f"{name} {version}" for name, version in software_versions().items())
     lines = [
-        "# bf16 beside float32",
+        f"# {precision} beside float32",
         "",
         f"PGD toward random wrong targets, the paper's change per pixel for MRI, {options.steps} steps; mean cross "
-        "entropy toward the targets, in float64. bf16 is taken where the worst cosine on the probe is at least "
+        f"entropy toward the targets, in float64. {precision} is taken where the worst cosine on the probe is at least "
         f"{MIN_GRADIENT_COSINE}. CPU, {software}.",
         "",
-        "| " + " | ".join(COLUMNS) + " |",
+        "| " + " | ".join(COLUMNS).format(precision=precision) + " |",
         "|---" * len(COLUMNS) + "|",
         *("| " + " | ".join(row) + " |" for row in rows),
     ]
@@ -73,11 +76,12 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--count", type=int, default=64, help="images for each network")
     parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--precision", choices=("bf16", "int8"), default="bf16")
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
 
 
-def measure(path: Path, folder: Path, count: int, steps: int) -> list[str]:
+def measure(path: Path, folder: Path, count: int, steps: int, precision: Precision) -> list[str]:
     """One row of the table."""
     checkpoint = load_checkpoint(path)
     side = checkpoint.image_size
@@ -90,7 +94,7 @@ def measure(path: Path, folder: Path, count: int, steps: int) -> list[str]:
     settings = PerturbationSettings(radius=radius, step_size=2.5 * radius / steps, steps=steps)
     shape = (checkpoint.in_channels, side, side)
     exact = prepare(checkpoint.network, shape, precision="fp32")
-    fast = prepare(checkpoint.network, shape, precision="bf16")
+    fast = prepare(checkpoint.network, shape, precision=precision)
     cosines = torch.cat(
         [
             functional.cosine_similarity(_gradients(exact, x, t), _gradients(fast, x, t))

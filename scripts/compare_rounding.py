@@ -77,7 +77,8 @@ def main() -> None:
 def compare(images: ImageSet, base: Path, combiner: str, aware: bool, steps: int, size: int) -> list[dict[str, Any]]:
     """All roundings of one kind of key with one base network."""
     checkpoint = load_checkpoint(base)
-    network = prepare(checkpoint.network, (1, size, size))
+    # Losses and gradients are asked for one by one: no step of PGD would make up for what integers lose.
+    network = prepare(checkpoint.network, (1, size, size), precision="fp32")
     radius = MRI_RADIUS * size / MRI_SIDE
     settings = PerturbationSettings(
         radius=radius,

@@ -12,7 +12,6 @@ from torch.nn import functional
 from monai_advenc.acceleration import (
     Precision,
     PreparedNetwork,
-    PreparedNetworks,
     computes_in_bf16,
     fold_batch_norm,
     gradient_cosine,
@@ -22,6 +21,7 @@ from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.errors import NetworkError, SettingsError
 from monai_advenc.networks import get_network
 from monai_advenc.perturbation import PerturbationSettings, perturb
+from monai_advenc.prepared_networks import PreparedNetworks
 from monai_advenc.step_gradients import MIN_GRADIENT_COSINE
 from monai_advenc.training import TrainingSettings, train
 from tests.conftest import tiny_network

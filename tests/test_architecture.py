@@ -37,7 +37,7 @@ LAYERS = (
         "regions",
         "step_gradients",
     ),
-    ("acceleration", "batch_size", "convolutions", "encryption", "networks", "volumes"),
+    ("acceleration", "batch_size", "convolutions", "encryption", "networks", "prepared_networks", "volumes"),
     ("datasets", "inferer", "training", "transforms"),
     ("attackers", "evaluation", "reader_study"),
     ("distributed", "report", "tracking"),

@@ -17,10 +17,12 @@ ROOT = Path(__file__).parents[1]
 def test_the_ratios_in_the_readme_are_those_last_measured() -> None:
     numbers = json.loads((ROOT / "results" / "benchmarks.json").read_text())
     text = " ".join((ROOT / "README.md").read_text().split())
-    said = re.search(r"are ([\d.]+) to ([\d.]+) times .* in float32, and ([\d.]+) to ([\d.]+) times in bf16", text)
+    between = r"([\d.]+) to ([\d.]+) times"
+    said = re.search(rf"are {between} .* in float32, {between} in bf16 and {between} with convolutions of bytes", text)
     assert said is not None
     ratios = [ratios_to_fastest_peer(numbers[case]) for case in ("cifar10", "slices")]
-    for method, (low, high) in {"ours fp32": said.group(1, 2), "ours bf16": said.group(3, 4)}.items():
+    figures = {"ours fp32": said.group(1, 2), "ours bf16": said.group(3, 4), "ours int8": said.group(5, 6)}
+    for method, (low, high) in figures.items():
         medians = [f"{statistics.median(each[method]):.1f}" for each in ratios]
         assert medians == [low, high]
 

@@ -50,10 +50,32 @@ def test_an_image_that_the_faster_network_gets_wrong_is_perturbed_by_the_exact_o
     torch.testing.assert_close(found, expected, atol=0, rtol=0)
 
 
-def test_so_few_steps_are_exact_altogether(images: Tensor) -> None:
+@pytest.mark.parametrize("steps", [1, EXACT_STEPS, EXACT_STEPS + 1])
+def test_so_few_steps_are_exact_altogether(images: Tensor, steps: int) -> None:
     rough = Rough(tiny_network(), wrong_above=0.0)
-    perturb(rough.eval(), images, TARGETS, SETTINGS.model_copy(update={"steps": EXACT_STEPS}))
-    assert set(rough.calls) == {"exact"}
+    perturb(rough.eval(), images, TARGETS, SETTINGS.model_copy(update={"steps": steps}))
+    assert rough.calls == ["exact"] * steps
+
+
+def test_where_all_images_are_got_wrong_the_faster_network_is_not_asked_again(images: Tensor) -> None:
+    rough = Rough(tiny_network(), wrong_above=0.0)
+    perturb(rough.eval(), images, TARGETS, SETTINGS)
+    assert rough.calls == ["rough"] + ["exact"] * SETTINGS.steps
+
+
+def test_gradients_are_compared_where_pixels_may_move(images: Tensor) -> None:
+    class WrongAtTheBottom(Rough):
+        def forward(self, images: Tensor) -> Tensor:
+            top, bottom = images[:, :, :16], images[:, :, 16:]
+            # As large, and of the other sign behind it.
+            return super().forward(torch.cat([top, 2 * bottom.detach() - bottom], dim=2))
+
+    inside = torch.zeros(8, 1, 32, 32)
+    inside[:, :, :16] = 1
+    for regions, asked in ((inside, SETTINGS.steps - EXACT_STEPS), (1 - inside, 1)):
+        rough = WrongAtTheBottom(tiny_network(), wrong_above=2.0).eval()
+        perturb(rough, images, TARGETS, SETTINGS, regions=regions)
+        assert rough.calls.count("rough") == asked
 
 
 def test_a_network_without_an_exact_one_is_asked_in_every_step(images: Tensor) -> None:
@@ -64,13 +86,14 @@ def test_a_network_without_an_exact_one_is_asked_in_every_step(images: Tensor) -
 
 
 def test_gradients_agree_image_by_image() -> None:
-    exact = torch.zeros(5, 1, 2, 2)
-    fast = torch.zeros(5, 1, 2, 2)
+    exact = torch.zeros(6, 1, 2, 2)
+    fast = torch.zeros(6, 1, 2, 2)
     exact[0, 0, 0], fast[0, 0, 0] = torch.tensor([1.0, 1.0]), torch.tensor([3.0, 3.1])
     exact[1, 0, 0], fast[1, 0, 0] = torch.tensor([1.0, 0.0]), torch.tensor([1.0, 1.0])
     exact[2, 0, 0] = torch.tensor([1e-30, 0.0])
     fast[3] = torch.nan
-    assert agree(exact, fast).tolist() == [True, False, False, False, True]
+    exact[5], fast[5] = 1e-30, 1e-20
+    assert agree(exact, fast).tolist() == [True, False, False, False, True, True]
 
 
 @pytest.mark.skipif(not computes_in_int8(), reason="the processor does not add products of bytes exactly")
@@ -86,6 +109,8 @@ def test_perturbing_on_integers_ends_at_the_loss_of_float32() -> None:
     losses = {}
     for precision in ("fp32", "int8"):
         prepared = prepare(network, (1, 16, 16), precision=precision)  # type: ignore[arg-type]  # Its literals.
+        exact, fast = (target_gradient(each, images, targets) for each in (network, prepared))
+        assert agree(exact, fast).all(), "or float32 would have done it"
         perturbed = perturb_in_batches(prepared, images, targets, SETTINGS, batch_size=4)
         losses[precision] = nn.functional.cross_entropy(network(perturbed), targets, reduction="none")
     before = nn.functional.cross_entropy(network(images), targets, reduction="none")

@@ -17,6 +17,7 @@ from monai_advenc.bundle.encrypted_output import EncryptedOutput
 from monai_advenc.bundle.items import (
     cifar10_items,
     collate_items,
+    image_cache,
     image_items,
     require_every_class,
     split_items,
@@ -27,6 +28,7 @@ from monai_advenc.bundle.known_options import refuse_unknown_ids
 from monai_advenc.bundle.metrics import MetricsFrom
 from monai_advenc.bundle.private_files import PrivateFiles
 from monai_advenc.bundle.processes import BuffersOfFirstProcess, start_processes, stop_processes
+from monai_advenc.bundle.refusal import run_engine
 from monai_advenc.quantization import coarsest_levels
 from monai_advenc.training.schedule import one_cycle
 
@@ -40,6 +42,7 @@ __all__ = [
     "cifar10_items",
     "coarsest_levels",
     "collate_items",
+    "image_cache",
     "image_items",
     "keep_configuration",
     "load_network",
@@ -48,6 +51,7 @@ __all__ = [
     "require_every_class",
     "require_free",
     "require_weights",
+    "run_engine",
     "save_network",
     "split_items",
     "standardize",

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from monai.data import CacheDataset
 from monai.data.utils import list_data_collate
 from torch import nn
 
@@ -42,6 +43,24 @@ def image_items(folder: str, classes: Sequence[str]) -> list[Item]:
         {"image": str(file.path), "label": file.label, "id": file.id, **({"patient": file.patient} if known else {})}
         for file in found.files
     ]
+
+
+@refuses_in_one_line
+def image_cache(
+    data: Sequence[Item], transform: Callable[[Item], Item], num_workers: int | None = None, progress: bool = True
+) -> CacheDataset:
+    """All images in memory, so that a bad one is told before anything is trained or measured.
+
+    Args:
+        data: Items of images that are read, or are in memory.
+        transform: Reads and changes; what is random in it is done anew each time.
+        num_workers: Threads that read.
+        progress: Whether a bar shows how far reading is.
+
+    Raises:
+        ImageError: An image cannot be read.
+    """
+    return CacheDataset(list(data), transform, num_workers=num_workers, progress=progress)
 
 
 def collate_items(items: Sequence[Item]) -> Item:

@@ -9,7 +9,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
+
+from ignite.engine import Engine
 
 from monai_advenc.errors import EXIT_BAD_INPUT, AdvencError
 
@@ -36,6 +38,16 @@ def refuses_in_one_line(function: Callable[P, T]) -> Callable[P, T]:
             raise SystemExit(EXIT_BAD_INPUT) from None
 
     return wrapped
+
+
+@refuses_in_one_line
+def run_engine(engine: Engine) -> None:
+    """Run a trainer or an evaluator of MONAI.
+
+    Raises:
+        AdvencError: Any, as an image that cannot be read is found in the middle.
+    """
+    cast("Callable[[], None]", engine.run)()
 
 
 def refusal_in(error: BaseException | None) -> AdvencError | None:

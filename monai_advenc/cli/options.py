@@ -78,7 +78,12 @@ Workers = Annotated[
     ),
 ]
 PrecisionOption = Annotated[
-    Precision, typer.Option(help="Arithmetic of the base network while perturbing.", rich_help_panel="Speed")
+    Precision,
+    typer.Option(
+        help="Arithmetic of the base network while perturbing; auto: the fastest that the processor has and whose "
+        "gradients agree with fp32.",
+        rich_help_panel="Speed",
+    ),
 ]
 Gray = Annotated[bool, typer.Option("--gray", help="Turn colors to gray; for sets of mixed gray and RGB files.")]
 Device = Annotated[

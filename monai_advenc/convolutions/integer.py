@@ -3,9 +3,11 @@
 """Convolutions of 8-bit integers: twice as many multiplications at a time as in bf16, four times as many as in float32.
 
 A value is represented by a code, an integer that it is a multiple of a scale of. Activations that ReLU ended have codes
-0 to 255 and one scale for all images, found beforehand. Gradients have codes -126 to 126 and a scale for each image,
+0 to 255 and one scale for all images, found beforehand. Gradients have signed codes and a scale for each image, from
 its own largest gradient; so neither depends on the other images of a batch. Weights have a scale for each output.
-Products are added as integers of 32 bits, which loses nothing.
+Products are added as integers of 32 bits.
+
+NaN has no code: where it must not go unseen, floating point has to be asked as well.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from monai_advenc.convolutions.packed import PackedWeight
 
 LARGEST_ACTIVATION = 255
 LARGEST_GRADIENT = 126
-"""One less than a signed byte holds, since the scale is rounded."""
+"""Of a gradient's own scale; one less than a signed byte holds, since the scale is rounded."""
 
 _LARGEST_WEIGHT = 127
 _ZERO = 128
@@ -36,22 +38,36 @@ a code other than 0; there the surplus is computed once and subtracted instead."
 def computes_in_int8() -> bool:
     """Whether the processor adds products of bytes exactly (VNNI, AMX) and this build of torch makes use of it.
 
-    Older processors add two products in 16 bits, which overflows without notice.
+    Older processors add two products in 16 bits, which overflows without notice. Everything that is used here is tried
+    on numbers that are represented exactly.
     """
+    weight = torch.ones(16, 16, 3, 3)
+    activations = torch.full((1, 16, 9, 9), LARGEST_ACTIVATION, dtype=torch.uint8)
+    gradients = torch.full((1, 16, 9, 9), -LARGEST_GRADIENT, dtype=torch.int8)
+    sums = functional.conv2d(torch.ones(1, 16, 9, 9), weight, padding=1)
+    ahead, centre = LARGEST_ACTIVATION * sums, -LARGEST_GRADIENT * sums[..., 4, 4]
     try:
         if not torch.cpu._is_vnni_supported():
             return False
-        weight = torch.full((16, 16, 1, 1), 1.0)
-        codes = torch.full((1, 16, 4, 4), LARGEST_ACTIVATION, dtype=torch.uint8)
-        total = IntegerConvolution(weight, None, (0, 0), (1, 1)).to_floats(codes, 1.0, torch.float32)
+        convolution = IntegerConvolution(weight, None, (1, 1), (1, 1))
+        strided = IntegerConvolution(weight, None, (1, 1), (2, 2))
+        found_and_expected = [
+            (convolution.to_floats(activations, 1.0, torch.float32), ahead),
+            (convolution.to_floats(activations, 1.0, torch.float32, -ahead, activated=True), torch.zeros_like(ahead)),
+            (strided.to_floats(activations, 1.0, torch.float32), ahead[:, :, ::2, ::2]),
+            (convolution.to_codes(activations, 1.0, float(LARGEST_ACTIVATION)).float(), sums),
+            (convolution.gradient_to_floats(gradients, 1.0, torch.float32), -LARGEST_GRADIENT * sums),
+            (convolution.gradient_to_codes(gradients, 1.0, 2.0 * LARGEST_GRADIENT).float(), -sums / 2),
+            (convolution.gradient_to_floats(gradients[:, :, :3, :3], 1.0, torch.float32)[..., 1, 1], centre),
+        ]
     except (AttributeError, RuntimeError):
         return False
-    return torch.allclose(total, torch.full_like(total, 16.0 * LARGEST_ACTIVATION))
+    return all(torch.allclose(found, expected) for found, expected in found_and_expected)
 
 
 def encode_activations(features: Tensor, scale: float) -> Tensor:
-    """Codes of what is not negative; what is beyond the largest code gets that one."""
-    codes = _as_new_float32(features).mul_(1 / scale).round_().clamp_(max=LARGEST_ACTIVATION)
+    """Codes of what is not negative; what is beyond the codes gets the nearest one."""
+    codes = _as_new_float32(features).mul_(1 / scale).round_().clamp_(0, LARGEST_ACTIVATION)
     return codes.to(torch.int16).to(torch.uint8)  # By way of 16 bits, which is five times as fast as at once.
 
 
@@ -106,7 +122,8 @@ class IntegerConvolution(nn.Module):
         """Map codes of activations ``(N, C, H, W)`` to numbers ``(N, O, H', W')``, add a summand and end with ReLU."""
         if summand is None:
             return self._convolve(codes, scale, 0, dtype, 1.0, activated=activated)
-        return self._convolve_onto(summand.clone(memory_format=torch.channels_last), codes, scale, activated=activated)
+        onto = summand.clone(memory_format=torch.channels_last)
+        return self._convolve_onto(onto, codes, scale, activated=activated)
 
     def to_codes(self, codes: Tensor, scale: float, result_scale: float) -> Tensor:
         """Map codes of activations ``(N, C, H, W)`` to those of the ReLU of the result, with another scale."""
@@ -116,14 +133,14 @@ class IntegerConvolution(nn.Module):
         """Map signed codes ``(N, C, H, W)`` to numbers ``(N, O, H', W')``."""
         shifted = codes.view(torch.uint8) ^ _ZERO
         if self._mostly_sees_padding(codes):
-            return self._convolve_without_surplus(shifted, scale).to(dtype)
+            return self._convolve_less_surplus(shifted, scale).to(dtype)
         return self._convolve(shifted, scale, _ZERO, dtype, 1.0)
 
     def gradient_to_codes(self, codes: Tensor, scale: float, result_scale: float) -> Tensor:
         """Map signed codes ``(N, C, H, W)`` to signed codes with another scale."""
         shifted = codes.view(torch.uint8) ^ _ZERO
         if self._mostly_sees_padding(codes):
-            floats = self._convolve_without_surplus(shifted, scale).mul_(1 / result_scale)
+            floats = self._convolve_less_surplus(shifted, scale / result_scale)
             return floats.round_().clamp_(-LARGEST_GRADIENT, LARGEST_GRADIENT).to(torch.int8)
         return self._convolve(shifted, scale, _ZERO, torch.int8, result_scale)
 
@@ -136,35 +153,41 @@ class IntegerConvolution(nn.Module):
         )
         return result
 
-    def _convolve_onto(self, summand: Tensor, codes: Tensor, scale: float, activated: bool = False) -> Tensor:
+    def _convolve_onto(
+        self, summand: Tensor, codes: Tensor, scale: float, scales: Tensor | None = None, activated: bool = False
+    ) -> Tensor:
         """Add the convolution to a summand, whose memory and type the result has."""
-        source, *rest = self._operands(codes, scale, 0)
-        before_bias, bias, geometry = rest[:5], rest[5], rest[6:]
+        operands = self._operands(codes, scale, 0, scales)
         end: tuple[Any, ...] = (1.0, 0, "sum", 1.0, "relu" if activated else "none", [], "")
         result: Tensor = torch.ops.onednn.qconv2d_pointwise.binary(
-            source, *before_bias, summand, bias, *geometry, 1.0, 0, summand.dtype, *end
+            *operands[:6], summand, *operands[6:], 1.0, 0, summand.dtype, *end
         )
         return result
 
-    def _convolve_without_surplus(self, shifted: Tensor, scale: float) -> Tensor:
-        """The float32 convolution of shifted codes, less that of the shift."""
+    def _convolve_less_surplus(self, shifted: Tensor, scale: float) -> Tensor:
+        """The float32 convolution of shifted codes, less that of the shift; both are integers until they are scaled.
+
+        So a kernel that sees nothing but zeros gives zero, to the last bit: the sign of a gradient may decide.
+        """
 
         def compute() -> Tensor:
-            shift = torch.full((1, *shifted.shape[1:]), -_ZERO * scale)
-            weight = self.codes.float() * self.scales.view(-1, 1, 1, 1)
-            return functional.conv2d(shift, weight, None, self.stride, self.padding)
+            shift = torch.full((1, *shifted.shape[1:]), -_ZERO, dtype=torch.float64, device=shifted.device)
+            surplus = functional.conv2d(shift, self.codes.double(), None, self.stride, self.padding)
+            return surplus.to(torch.float32, memory_format=torch.channels_last)
 
-        surplus = self._surplus.get((shifted.shape[1:], scale), compute)
-        onto = surplus.expand(len(shifted), -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        return self._convolve_onto(onto, shifted, scale)
+        surplus = self._surplus.get(shifted.shape[1:], compute)
+        # A copy in any case: the result takes its place.
+        onto = surplus.expand(len(shifted), -1, -1, -1).clone(memory_format=torch.channels_last)
+        sums = self._convolve_onto(onto, shifted, 1.0, torch.ones_like(self.scales))
+        return sums.mul_(self.scales.view(1, -1, 1, 1) * scale)
 
-    def _operands(self, codes: Tensor, scale: float, zero: int) -> list[Any]:
+    def _operands(self, codes: Tensor, scale: float, zero: int, scales: Tensor | None = None) -> list[Any]:
         geometry: list[Any] = [self.stride, self.padding, [1, 1], 1]
         packed = self._packed.get(
             (codes.shape, zero),
             lambda: torch.ops.onednn.qconv_prepack(self.codes, self.scales, scale, zero, *geometry, list(codes.shape)),
         )
-        return [codes, scale, zero, packed, self.scales, self.zeros, self.bias, *geometry]
+        return [codes, scale, zero, packed, self.scales if scales is None else scales, self.zeros, self.bias, *geometry]
 
     def _mostly_sees_padding(self, codes: Tensor) -> bool:
         return codes.shape[2] * codes.shape[3] <= _FEW_POSITIONS and any(self.padding)

@@ -49,7 +49,7 @@ class Link(NamedTuple):
 
 
 class _Values(NamedTuple):
-    """All values of one pass, as floats, as codes, or both; ``None`` where nobody needs them so."""
+    """All values of one pass, as floats, as codes, or both; ``None`` where they are not kept so."""
 
     floats: list[Any]
     codes: list[Any]
@@ -85,6 +85,8 @@ class IntegerChain(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map the chain's input ``(N, C, H, W)`` to its result ``(N, O, H', W')``, of the same type."""
+        if not len(features):  # Weights are packed for a number of images.
+            return self.forward(torch.cat([features, features.new_zeros(1, *features.shape[1:])]))[:0]
         # torch does not annotate it.
         result: Tensor = _ThroughChain.apply(features, self)  # type: ignore[no-untyped-call]
         return result
@@ -224,7 +226,9 @@ class _ThroughChain(torch.autograd.Function):
         result: Tensor = context.values.floats[-1]
         # The result is the caller's too; were it kept outside of autograd's list, neither would ever be freed.
         context.values.floats[-1] = None
-        context.save_for_backward(result)
+        # Without ReLU the gradient needs no result, and the caller may change it in place.
+        _, _, activated = chain.plan[-1]
+        context.save_for_backward(result if activated else None)
         return result
 
     @staticmethod

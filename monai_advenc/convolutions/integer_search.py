@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,13 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
+from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
 
-from monai_advenc.convolutions.frozen import FEWEST_PACKED_WEIGHTS, FrozenConvolution, is_watched
+from monai_advenc.convolutions.frozen import FrozenConvolution, is_watched
 from monai_advenc.convolutions.integer_chain import IntegerChain, Link
 
 FEWEST_CHANNELS = 16
 """A first layer that reads an image has too few channels to fill a vector of bytes."""
+
+FEWEST_MULTIPLICATIONS = 250
+"""For each number that the convolutions of a chain read and write. A ResNet-18 has 520 and a step takes two thirds of
+bf16's time; with fewer it is moving numbers that takes the time (small networks 140, ResNet-50 210), and encoding them
+costs what multiplying saves."""
 
 FEWEST_WEIGHTS = FEWEST_CHANNELS**2
 """Narrow convolutions gain little by themselves, but between two wide ones they would break a chain."""
@@ -47,6 +54,8 @@ class _Found:
         summand = node.args[1] if len(node.args) > 1 else None
         if None in numbers or not isinstance(node.args[0], Node) or not isinstance(summand, Node | None):
             return False
+        if summand is not None and _shape(summand) != _shape(node):
+            return False
         source = self.number_of(node.args[0])
         if source is None or (source > 0 and not self.links[source - 1].activated):
             return False
@@ -75,15 +84,18 @@ def compute_on_integers(network: GraphModule, images: Tensor, targets: Tensor) -
         targets: Classes ``(N,)`` toward which gradients are taken.
 
     Returns:
-        How many chains were replaced; of a network without wide convolutions after ReLU, none.
+        How many chains were replaced; of a network without wide convolutions after ReLU, none, nor of one that would
+        not gain (:data:`FEWEST_MULTIPLICATIONS`).
     """
-    found = [chain for chain in _chains_of(network) if any(_is_wide(link.convolution) for link in chain.links)]
+    with torch.no_grad():
+        ShapeProp(network).propagate(images[:1])
+    found = [chain for chain in _chains_of(network) if _gains(chain) and not _is_disturbed(network, chain)]
     inputs, gradients = _observe(network, found, images, targets)
     replaced = 0
     # The last first: what an earlier one computes may be a later one's input, which is then exchanged there too.
     for number, chain in reversed(list(enumerate(found))):
-        features, gradient = inputs[chain.entry], gradients[chain.members[-1]]
-        if features.amin() > -NEARLY_ZERO:
+        features, gradient = inputs[chain.entry], gradients.get(chain.members[-1])
+        if gradient is not None and features.amin() > -NEARLY_ZERO:
             name = f"integer_chain_{number}"
             network.add_submodule(name, IntegerChain(chain.links, features, gradient))
             _put_in_place(network, chain, name)
@@ -121,8 +133,37 @@ def _frozen(network: GraphModule, node: Node) -> FrozenConvolution | None:
     return module
 
 
-def _is_wide(convolution: FrozenConvolution) -> bool:
-    return convolution.weight.numel() >= FEWEST_PACKED_WEIGHTS
+def _shape(node: Any) -> tuple[int, ...]:
+    """Of what a node computes; as :class:`ShapeProp` noted it."""
+    return tuple(node.meta["tensor_meta"].shape)
+
+
+def _is_disturbed(network: GraphModule, chain: _Found) -> bool:
+    """Whether anything is changed in place before a chain's last convolution, where all of it is computed."""
+    node = chain.members[0]
+    while node is not chain.members[-1]:
+        if _changes_in_place(network, node):
+            return True
+        node = node.next
+    return False
+
+
+def _changes_in_place(network: GraphModule, node: Node) -> bool:
+    if node.op == "call_module":
+        return bool(getattr(network.get_submodule(str(node.target)), "inplace", False))
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    in_place = name.endswith("_") and not name.endswith("__")
+    assigns = name in {"setitem", "iadd", "isub", "imul", "itruediv", "ipow", "__setitem__", "__iadd__"}
+    return in_place or assigns or bool(node.kwargs.get("inplace", False)) or "out" in node.kwargs
+
+
+def _gains(chain: _Found) -> bool:
+    multiplications = numbers = 0
+    for node, link in zip(chain.members, chain.links, strict=True):
+        read, written = (math.prod(_shape(each)) for each in (node.args[0], node))
+        multiplications += written * link.convolution.weight[0].numel()
+        numbers += read + written
+    return multiplications >= FEWEST_MULTIPLICATIONS * numbers
 
 
 def _put_in_place(network: GraphModule, chain: _Found, name: str) -> None:
@@ -142,10 +183,13 @@ def _observe(
     with torch.enable_grad():
         logits = noted.run(images.detach().requires_grad_(True)).float()
         loss = functional.cross_entropy(logits, targets, reduction="sum")
-        found = torch.autograd.grad(loss, list(noted.results.values())) if noted.results else ()
+        # A graph may hold what its result does not depend on, and what is cut off from its input.
+        results = {node: value for node, value in noted.results.items() if value.requires_grad}
+        found = torch.autograd.grad(loss, list(results.values()), allow_unused=True) if results else ()
     gradients = {
         node: gradient.contiguous(memory_format=torch.channels_last)
-        for node, gradient in zip(noted.results, found, strict=True)
+        for node, gradient in zip(results, found, strict=True)
+        if gradient is not None
     }
     return noted.inputs, gradients
 
@@ -162,8 +206,10 @@ class _Noting(Interpreter):
     def run_node(self, n: Node) -> Any:
         """Compute a node's value."""
         value = super().run_node(n)
+        # What comes after may change what it is given in place: neither of what is noted.
         if n in self.entries:
-            self.inputs[n] = value.detach()
+            self.inputs[n] = value.detach().clone()
         if n in self.exits:
             self.results[n] = value
+            return value.clone()
         return value

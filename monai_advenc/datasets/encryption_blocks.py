@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from monai_advenc.acceleration import PreparedNetworks
 from monai_advenc.datasets.dicom_output import DicomOutput
 from monai_advenc.datasets.encrypted_folder import Owns
 from monai_advenc.datasets.encryption_options import EncryptionOptions, run_header
@@ -27,6 +26,7 @@ from monai_advenc.fidelity import SMALLEST_SIDE, measure_fidelity
 from monai_advenc.files import sha256_of, write_atomically
 from monai_advenc.key import EncryptionKey
 from monai_advenc.overlap import overlapped
+from monai_advenc.prepared_networks import PreparedNetworks
 from monai_advenc.quantization import coarsest_levels
 from monai_advenc.records import FileRecord, ImageRecord
 from monai_advenc.regions import REGIONS
@@ -94,7 +94,7 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
         self.options = options
         # So many images that their versions fill one batch: nothing is padded but the end.
         self.block_size = max(1, options.batch_size // key.correspondence.num_targets)
-        self._prepared = PreparedNetworks(options.precision)
+        self._prepared = PreparedNetworks(options.precision, key.perturbation.steps)
         self._dicom: DicomOutput | None = None
         if "dicom" in options.formats:
             identity = IdentityRule(require_identity_choice(options.identity), key)

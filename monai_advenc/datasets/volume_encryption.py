@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from monai_advenc.acceleration import PreparedNetworks
 from monai_advenc.datasets.encryption_blocks import Failure
 from monai_advenc.datasets.volume_options import VolumeOptions
 from monai_advenc.datasets.volume_reading import StoredCase, is_dicom, read_stored_case, read_stored_volume
@@ -25,6 +24,7 @@ from monai_advenc.fidelity import SMALLEST_SIDE, measure_fidelity
 from monai_advenc.files import sha256_of, write_atomically
 from monai_advenc.key import EncryptionKey
 from monai_advenc.perturbation import GEOMETRIES
+from monai_advenc.prepared_networks import PreparedNetworks
 from monai_advenc.records import FileRecord, SliceRecord, VolumeRecord
 from monai_advenc.regions import REGIONS
 from monai_advenc.volumes.cases import Case
@@ -76,7 +76,7 @@ class VolumeEncryption(Dataset[VolumeOutcome]):
         self.options = options
         self.run_tag = run_tag
         self.block_size = max(1, options.batch_size // key.correspondence.num_targets)
-        self._prepared = PreparedNetworks(options.precision)
+        self._prepared = PreparedNetworks(options.precision, key.perturbation.steps)
 
     def __len__(self) -> int:
         return len(self.cases)

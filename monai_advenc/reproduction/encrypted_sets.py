@@ -83,7 +83,7 @@ class _Blocks(Dataset[Tensor]):
     ) -> None:
         channels, height, width = originals.images.shape[1:]
         self.key, self.originals, self.targets = key, originals, targets
-        self.network = prepare(base, (channels, height, width))
+        self.network = prepare(base, (channels, height, width), steps=key.perturbation.steps)
         self.device = next(base.parameters()).device
         self.batch_size, self.block = batch_size, block
 

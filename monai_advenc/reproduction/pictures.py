@@ -72,5 +72,6 @@ def one_of_each_class(images: ImageSet) -> ImageSet:
 def _versions(laboratory: Laboratory, images: ImageSet, seed: int) -> Tensor:
     base = laboratory.network(Wanted(laboratory.settings.base, CLEAN, seed)).network
     channels, height, width = images.images.shape[1:]
-    network = prepare(base, (channels, height, width))
-    return perturb_toward_targets(laboratory.key(CONCAT, seed), network, images.images, images.labels)
+    key = laboratory.key(CONCAT, seed)
+    network = prepare(base, (channels, height, width), steps=key.perturbation.steps)
+    return perturb_toward_targets(key, network, images.images, images.labels)

@@ -16,10 +16,11 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tensor
 from torch import Tensor, nn
 
-from monai_advenc.acceleration import Precision, PreparedNetworks
+from monai_advenc.acceleration import Precision
 from monai_advenc.encryption import BATCH_SIZE, perturb_toward_targets
 from monai_advenc.errors import DatasetError
 from monai_advenc.key import EncryptionKey
+from monai_advenc.prepared_networks import PreparedNetworks
 from monai_advenc.training.checkpoint import load_checkpoint
 
 ORIGINAL_POSTFIX = "original"
@@ -77,7 +78,7 @@ class AdversarialEncrypt(Transform):
         self.encryption_key = load_key(encryption_key)
         self.batched = batched
         self.batch_size = batch_size
-        self._prepared = PreparedNetworks(precision)
+        self._prepared = PreparedNetworks(precision, self.encryption_key.perturbation.steps)
 
     def __call__(  # type: ignore[override]  # MONAI's base class knows one argument, its own transforms take more.
         self, image: Any, label: int | str | Tensor | Sequence[int | str], region: Any | None = None

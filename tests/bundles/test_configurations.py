@@ -271,6 +271,34 @@ def test_one_bad_image_ends_an_encryption_in_one_line_and_status_2_without_a_tra
         assert "ERROR" not in told
 
 
+@pytest.mark.parametrize("command", [TRAIN, (*INFER, "--checkpoint", "{weights}", "--image_size", "32")])
+def test_one_bad_image_ends_training_and_prediction_in_one_line_and_status_2_without_a_traceback(
+    command: tuple[str, ...], world: World, tmp_path: Path
+) -> None:
+    shutil.copytree(world.train, tmp_path / "images")
+    path = sorted((tmp_path / "images").rglob("*.nii.gz"))[1]
+    truncate(path)
+    places = {
+        "train": tmp_path / "images",
+        "test": tmp_path / "images",
+        "weights": save_weights(world, tmp_path / "model.pt"),
+    }
+    words = [word.format(**places) for word in command]
+    ended = subprocess.run(
+        [sys.executable, "-m", "monai.bundle", *words, "--output_dir", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert f"cannot read {path}: " in ended.stderr.splitlines()[-1]
+    for told in (ended.stdout, ended.stderr):
+        assert "Traceback" not in told
+        assert "ERROR" not in told
+    assert not list((tmp_path / "out").rglob("*.csv"))
+
+
 @pytest.mark.parametrize("bundle", ALL)
 def test_a_bundle_holds_no_python_no_absolute_path_and_what_the_model_zoo_asks(bundle: str) -> None:
     root = BUNDLES / bundle

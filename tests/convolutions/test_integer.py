@@ -77,6 +77,25 @@ def test_gradients_with_either_sign_keep_the_padding_at_zero(side: int, dtype: t
     assert ((cut > 0) == (expected / (scale / 4) >= 0.5)).float().mean() > 0.999, "nothing wraps around"
 
 
+@pytest.mark.parametrize("side", [4, 12])
+def test_where_a_kernel_sees_nothing_but_zeros_there_is_none(side: int) -> None:
+    torch.manual_seed(0)
+    convolution = IntegerConvolution(torch.randn(16, 512, 3, 3), None, (1, 1), (1, 1))
+    codes = torch.zeros(2, 512, side, side, dtype=torch.int8)
+    codes[:, :, 0] = torch.randint(-126, 127, (512, side)).to(torch.int8)
+    found = convolution.gradient_to_floats(codes, 0.37, torch.float32)
+    assert found[:, :, :2].any()
+    assert not found[:, :, 2:].any()
+
+
+def test_one_image_of_one_position_leaves_the_kernel_as_it_was() -> None:
+    convolution = IntegerConvolution(torch.randn(16, 16, 3, 3), None, (1, 1), (1, 1))
+    codes = torch.randint(-126, 127, (1, 16, 1, 1)).to(torch.int8)
+    first = convolution.gradient_to_floats(codes, 0.5, torch.float32).clone()
+    convolution.gradient_to_floats(codes, 0.5, torch.float32).mul_(7)
+    assert torch.equal(convolution.gradient_to_floats(codes, 0.5, torch.float32), first)
+
+
 def test_a_kernel_serves_several_shapes_and_scales_in_turn() -> None:
     torch.manual_seed(0)
     weight = weights_of_bytes(16, 16, 3)
@@ -90,9 +109,9 @@ def test_a_kernel_serves_several_shapes_and_scales_in_turn() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_activations_are_rounded_to_the_nearest_code(dtype: torch.dtype) -> None:
-    features = torch.tensor([0.0, 0.24, 0.26, 1.0, 127.25, 127.5, 500.0]).to(dtype).view(1, -1, 1, 1)
+    features = torch.tensor([0.0, 0.24, 0.26, 1.0, 127.25, 127.5, 500.0, -3.0]).to(dtype).view(1, -1, 1, 1)
     kept = features.clone()
-    assert encode_activations(features, 0.5).flatten().tolist() == [0, 0, 1, 2, 254, 255, 255]
+    assert encode_activations(features, 0.5).flatten().tolist() == [0, 0, 1, 2, 254, 255, 255, 0]
     assert torch.equal(features, kept)
 
 

@@ -46,7 +46,7 @@ class OwnVersions:
         if settings.augmentation is not None:
             raise SettingsError("the attacker takes plain steps: the views of augmentation-aware ones are secret")
         channels, height, width = images.images.shape[1:]
-        self._network = prepare(network, (channels, height, width))
+        self._network = prepare(network, (channels, height, width), steps=settings.steps)
         self._settings = settings
         self._batch_size = batch_size
         self._device = next(network.parameters()).device
