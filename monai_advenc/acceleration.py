@@ -44,6 +44,12 @@ images do in one network, fine ones in another."""
 class PreparedNetwork(nn.Module):
     """Takes float32 images and returns float32 logits; computes in the chosen precision in between.
 
+    Args:
+        network: Frozen and in evaluation mode; changed in place.
+        dtype: What it computes in.
+        compiled: Leave its convolutions to ``torch.compile``.
+        fewest_weights: Kernels from this size on are frozen.
+
     Attributes:
         stateless: Whether nothing is kept from one call to the next, so that several threads may call it at once.
         exact_network: What a network on 8-bit integers is checked by, and what goes the last steps; see

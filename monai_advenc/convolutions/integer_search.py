@@ -22,9 +22,9 @@ FEWEST_CHANNELS = 16
 """A first layer that reads an image has too few channels to fill a vector of bytes."""
 
 FEWEST_MULTIPLICATIONS = 250
-"""For each number that the convolutions of a chain read and write. A ResNet-18 has 520 and a step takes two thirds of
-bf16's time; with fewer it is moving numbers that takes the time (small networks 140, ResNet-50 210), and encoding them
-costs what multiplying saves."""
+"""For each number that the convolutions of a chain read and write. A ResNet-18 has 457 and a step takes two thirds of
+bf16's time; with fewer it is moving numbers that takes the time (small networks 150, ResNet-50 191), and encoding them
+costs what multiplying saves (``results/int8.md``)."""
 
 FEWEST_WEIGHTS = FEWEST_CHANNELS**2
 """Narrow convolutions gain little by themselves, but between two wide ones they would break a chain."""

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from monai_advenc.convolutions.integer import computes_in_int8
 from monai_advenc.datasets.encrypt_folder import encrypt_folder
 from monai_advenc.datasets.encrypted_folder import JOURNAL_NAME
 from monai_advenc.datasets.encryption_options import EncryptionOptions, network_checksum
@@ -94,6 +95,23 @@ def test_any_number_of_workers_gives_the_same_bytes(
     parallel = EncryptionOptions(formats=OPTIONS.formats, precision="fp32", workers=workers)
     encrypt_folder(folder, tmp_path / "many", key, base, parallel)
     assert content_of(tmp_path / "one") == content_of(tmp_path / "many")
+
+
+@pytest.mark.skipif(not computes_in_int8(), reason="the processor does not add products of bytes exactly")
+def test_any_number_of_workers_gives_the_same_bytes_on_integers(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    wide = [layer for _ in range(2) for layer in (nn.Conv2d(128, 128, 3, padding=1), nn.ReLU())]
+    start = nn.Conv2d(1, 128, 3, padding=1), nn.ReLU()
+    base = nn.Sequential(*start, *wide, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(512, 3)).eval()
+    folder = find_images(write_images(tmp_path / "originals", size=16))
+    key = EncryptionKey.draw(sorted(CLASSES), PerturbationSettings(radius=1, step_size=0.3, steps=8), seed=1)
+    for workers in (0, 2):
+        options = EncryptionOptions(formats=OPTIONS.formats, precision="int8", workers=workers, batch_size=4)
+        encrypt_folder(folder, tmp_path / str(workers), key, base, options)
+    exactly = EncryptionOptions(formats=OPTIONS.formats, precision="fp32", batch_size=4)
+    encrypt_folder(folder, tmp_path / "exact", key, base, exactly)
+    assert content_of(tmp_path / "0") == content_of(tmp_path / "2")
+    assert content_of(tmp_path / "0") != content_of(tmp_path / "exact"), "or integers were not used"
 
 
 def test_all_formats_hold_the_same_pixels(originals: Path, base: nn.Module, tmp_path: Path) -> None:
