@@ -88,7 +88,7 @@ def compute_on_integers(network: GraphModule, images: Tensor, targets: Tensor) -
         not gain (:data:`FEWEST_MULTIPLICATIONS`).
     """
     with torch.no_grad():
-        ShapeProp(network).propagate(images[:1])
+        ShapeProp(network).propagate(images[:1].clone())  # A network may begin by changing its images in place.
     found = [chain for chain in _chains_of(network) if _gains(chain) and not _is_disturbed(network, chain)]
     inputs, gradients = _observe(network, found, images, targets)
     replaced = 0
@@ -97,6 +97,8 @@ def compute_on_integers(network: GraphModule, images: Tensor, targets: Tensor) -
         features, gradient = inputs[chain.entry], gradients.get(chain.members[-1])
         if gradient is not None and features.amin() > -NEARLY_ZERO:
             name = f"integer_chain_{number}"
+            while hasattr(network, name):
+                name += "_"
             network.add_submodule(name, IntegerChain(chain.links, features, gradient))
             _put_in_place(network, chain, name)
             replaced += 1
@@ -117,7 +119,8 @@ def _chains_of(network: GraphModule) -> Iterator[_Found]:
             continue
         after = list(candidates)[list(candidates).index(node) + 1 :]
         for later in after:
-            chain.takes(later, candidates[later])
+            if later not in taken:
+                chain.takes(later, candidates[later])
         chain.cut_to_one_result()
         if chain.members:
             taken.update(chain.members)
@@ -181,7 +184,7 @@ def _observe(
     """The chains' inputs, and the gradients of their results, of each image toward its target."""
     noted = _Noting(network, {chain.entry for chain in chains}, {chain.members[-1] for chain in chains})
     with torch.enable_grad():
-        logits = noted.run(images.detach().requires_grad_(True)).float()
+        logits = noted.run(images.detach().requires_grad_(True).clone()).float()
         loss = functional.cross_entropy(logits, targets, reduction="sum")
         # A graph may hold what its result does not depend on, and what is cut off from its input.
         results = {node: value for node, value in noted.results.items() if value.requires_grad}

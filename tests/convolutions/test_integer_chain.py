@@ -228,10 +228,36 @@ def start_changed_afterwards() -> nn.Module:
     )
 
 
+class TwoFromOne(Auxiliary):
+    """Two ways from one value, of which one is a residual block with a convolution of its own beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.beside, self.other = nn.Conv2d(WIDTH, WIDTH, 3, padding=1), wide()
+        self.integer_chain_0 = nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.integer_chain_0(self.start(images).relu())
+        other = self.other(features).relu()
+        block = (self.second(self.first(features).relu()) + self.beside(features)).relu()
+        logits: Tensor = self.end(torch.maximum(block, other))
+        return logits
+
+
+class ChangesItsImages(Auxiliary):
+    """Begins by scaling what it is given in place; by itself it cannot be differentiated."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.start(images.mul_(0.5)).relu()
+        logits: Tensor = self.end(self.first(features).relu())
+        return logits
+
+
 AWKWARD: dict[str, Callable[[], nn.Module]] = {
     "a result that nobody uses": Auxiliary,
     "a result cut off from the gradient": Detached,
     "a summand of another shape": Gated,
+    "two chains from one value": TwoFromOne,
     "a result changed in place": lambda: changed_afterwards(nn.ReLU6(inplace=True)),
     "a result changed in place by a leaky activation": lambda: changed_afterwards(nn.LeakyReLU(0.1, inplace=True)),
     "nothing at all before ReLU6": start_changed_afterwards,
@@ -246,6 +272,14 @@ def test_a_network_of_awkward_form_is_prepared_right(name: str) -> None:
     images = torch.rand(4, *SHAPE)
     expected = network(images.clone())
     assert (prepared(images) - expected).abs().max() < 0.05 * (expected.amax() - expected.amin())
+
+
+def test_a_network_that_changes_its_images_leaves_the_callers_alone() -> None:
+    images = torch.rand(2, *SHAPE)
+    prepared = prepare(ChangesItsImages().eval(), SHAPE, precision="int8")
+    kept = images.clone()
+    prepared(images)
+    assert torch.equal(images, kept)
 
 
 def test_an_input_that_is_changed_later_is_read_before() -> None:
