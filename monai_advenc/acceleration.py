@@ -10,17 +10,16 @@ changes precision, to bf16 or 8-bit integers, and only where its gradients agree
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
-from torch.fx.experimental.optimization import fuse
 from torch.nn import functional
 
+from monai_advenc.batch_norm import fold_batch_norm
 from monai_advenc.convolutions.frozen import FEWEST_PACKED_WEIGHTS, freeze_convolutions, is_watched
 from monai_advenc.convolutions.fusion import fuse_activations
 from monai_advenc.convolutions.integer import computes_in_int8
@@ -95,7 +94,6 @@ class PreparedNetwork(nn.Module):
         return logits.float()
 
 
-@torch.inference_mode(False)  # What is made in that mode could never serve for gradients.
 def prepare(
     network: nn.Module,
     image_shape: tuple[int, int, int],
@@ -122,49 +120,53 @@ def prepare(
 
     Raises:
         NetworkError: The network does not take images of that shape, or scales for integers were to be found and its
-            logits are not finite.
+            logits are NaN.
         SettingsError: Unknown precision, or integers were asked for where nothing can be computed on them.
     """
     if isinstance(network, PreparedNetwork):
         return network
     if precision not in get_args(Precision):
         raise SettingsError(f"unknown precision {precision!r}; choose auto, fp32, bf16 or int8")
-    folded = fold_batch_norm(network)
-    _require_fit(folded, image_shape)
-    if precision == "bf16":
-        return PreparedNetwork(folded, torch.bfloat16, compiled=compiled)
-    exact = PreparedNetwork(copy.deepcopy(folded), torch.float32, compiled=compiled)
-    if precision == "fp32":
-        return exact
-    if precision == "int8":
-        on_integers = None if compiled else _on_integers(folded, exact, image_shape)
-        if on_integers is None:
-            raise SettingsError(
-                "int8 takes a CPU that adds products of bytes (VNNI or AMX), and a network that torch.fx can trace, "
-                "not compiled, with wide convolutions after ReLU; use auto"
-            )
-        return on_integers
-    worth_integers = not compiled and (steps is None or steps >= FEWEST_STEPS_ON_INTEGERS)
-    for fast in _faster_than(exact, folded, image_shape, compiled, worth_integers):
-        if gradient_cosine(exact, fast, image_shape) >= MIN_GRADIENT_COSINE:
-            return fast
+    if isinstance(network, torch.jit.ScriptModule):
+        raise NetworkError("expected a network as a module of torch, got its TorchScript form; give the module itself")
+    # The caller's modes must decide neither about precision nor about what is kept for later calls.
+    without = torch.autocast("cpu", enabled=False), torch.autocast(device_of(network).type, enabled=False)
+    with torch.inference_mode(False), without[0], without[1]:
+        folded = fold_batch_norm(network)
+        _require_fit(folded, image_shape)
+        if precision == "bf16":
+            return PreparedNetwork(folded, torch.bfloat16, compiled=compiled)
+        exact = PreparedNetwork(copy.deepcopy(folded), torch.float32, compiled=compiled)
+        if precision == "fp32":
+            return exact
+        if precision == "int8":
+            on_integers = None if compiled else _on_integers(folded, exact, image_shape)
+            if on_integers is None:
+                raise SettingsError(
+                    "int8 takes a CPU that adds products of bytes (VNNI or AMX), and a network that torch.fx can "
+                    "trace, not compiled, with wide convolutions after ReLU; use auto"
+                )
+            return on_integers
+        ways: list[Callable[[], PreparedNetwork | None]] = []
+        if not compiled and (steps is None or steps >= FEWEST_STEPS_ON_INTEGERS):
+            ways.append(lambda: _on_integers(folded, exact, image_shape))
+        if computes_in_bf16(device_of(exact)):
+            ways.append(lambda: PreparedNetwork(folded, torch.bfloat16, compiled=compiled))
+        return _first_that_agrees(ways, exact, image_shape)
+
+
+def _first_that_agrees(
+    ways: Sequence[Callable[[], PreparedNetwork | None]], exact: PreparedNetwork, image_shape: tuple[int, int, int]
+) -> PreparedNetwork:
+    """The first of some ways to compute what the exact network does whose gradients agree; itself, if none's do."""
+    for prepare_so in ways:
+        try:
+            fast = prepare_so()
+            if fast is not None and gradient_cosine(exact, fast, image_shape) >= MIN_GRADIENT_COSINE:
+                return fast
+        except RuntimeError:
+            continue  # A network may insist on a type of numbers.
     return exact
-
-
-def _faster_than(
-    exact: PreparedNetwork,
-    folded: nn.Module,
-    image_shape: tuple[int, int, int],
-    compiled: bool,
-    worth_integers: bool,
-) -> Iterator[PreparedNetwork]:
-    """Ways to compute what the exact network does, fastest first."""
-    if worth_integers:
-        on_integers = _on_integers(folded, exact, image_shape)
-        if on_integers is not None:
-            yield on_integers
-    if computes_in_bf16(device_of(exact)):
-        yield PreparedNetwork(folded, torch.bfloat16, compiled=compiled)
 
 
 def _on_integers(
@@ -178,27 +180,15 @@ def _on_integers(
     prepared = PreparedNetwork(copy.deepcopy(folded), dtype, fewest_weights=FEWEST_WEIGHTS)
     images = torch.cat([_smooth_images(image_shape, grain, PROBE_IMAGES // 2, seed=1) for grain in GRAINS])
     # One thread, as workers have: the number of threads may decide about last bits, and those about scales.
-    with one_thread(), torch.inference_mode(False), torch.autocast("cpu", enabled=False):
+    with one_thread():
         with torch.no_grad():
             logits = exact(images)
-        if not logits.isfinite().all():
-            raise NetworkError("the network's logits are not finite; check its weights")
+        if logits.isnan().any():
+            raise NetworkError("the network's logits are not numbers; check its weights")
         images = images.to(dtype=dtype, memory_format=torch.channels_last)
         chains = compute_on_integers(prepared.network, images, logits.argmin(dim=1))
     prepared.exact_network = exact
     return prepared if chains else None
-
-
-def fold_batch_norm(network: nn.Module) -> nn.Module:
-    """A frozen evaluation copy with batch norm folded into the convolutions before it, where tracing allows."""
-    frozen = copy.deepcopy(network).eval().requires_grad_(False)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch.fx warns about its own deprecated parts.
-            folded: nn.Module = fuse(frozen)
-    except Exception:  # noqa: BLE001  # Tracing fails in as many ways as there are networks; unfolded is only slower.
-        return frozen
-    return folded.eval().requires_grad_(False)
 
 
 def computes_in_bf16(device: torch.device) -> bool:

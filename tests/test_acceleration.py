@@ -13,10 +13,10 @@ from monai_advenc.acceleration import (
     Precision,
     PreparedNetwork,
     computes_in_bf16,
-    fold_batch_norm,
     gradient_cosine,
     prepare,
 )
+from monai_advenc.batch_norm import fold_batch_norm
 from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.errors import NetworkError, SettingsError
 from monai_advenc.networks import get_network

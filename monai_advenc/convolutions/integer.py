@@ -60,9 +60,9 @@ def computes_in_int8() -> bool:
             (convolution.gradient_to_codes(gradients, 1.0, 2.0 * LARGEST_GRADIENT).float(), -sums / 2),
             (convolution.gradient_to_floats(gradients[:, :, :3, :3], 1.0, torch.float32)[..., 1, 1], centre),
         ]
+        return all(torch.allclose(found, expected) for found, expected in found_and_expected)
     except (AttributeError, RuntimeError):
         return False
-    return all(torch.allclose(found, expected) for found, expected in found_and_expected)
 
 
 def encode_activations(features: Tensor, scale: float) -> Tensor:

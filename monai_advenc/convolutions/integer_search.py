@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
-from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
 
 from monai_advenc.convolutions.frozen import FrozenConvolution, is_watched
@@ -88,7 +87,7 @@ def compute_on_integers(network: GraphModule, images: Tensor, targets: Tensor) -
         not gain (:data:`FEWEST_MULTIPLICATIONS`).
     """
     with torch.no_grad():
-        ShapeProp(network).propagate(images[:1].clone())  # A network may begin by changing its images in place.
+        _Measuring(network).run(images[:1].clone())  # A network may begin by changing its images in place.
     found = [chain for chain in _chains_of(network) if _gains(chain) and not _is_disturbed(network, chain)]
     inputs, gradients = _observe(network, found, images, targets)
     replaced = 0
@@ -137,8 +136,9 @@ def _frozen(network: GraphModule, node: Node) -> FrozenConvolution | None:
 
 
 def _shape(node: Any) -> tuple[int, ...]:
-    """Of what a node computes; as :class:`ShapeProp` noted it."""
-    return tuple(node.meta["tensor_meta"].shape)
+    """Of what a node computes."""
+    shape: tuple[int, ...] = node.meta["shape"]
+    return shape
 
 
 def _is_disturbed(network: GraphModule, chain: _Found) -> bool:
@@ -156,7 +156,8 @@ def _changes_in_place(network: GraphModule, node: Node) -> bool:
         return bool(getattr(network.get_submodule(str(node.target)), "inplace", False))
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
     in_place = name.endswith("_") and not name.endswith("__")
-    assigns = name in {"setitem", "iadd", "isub", "imul", "itruediv", "ipow", "__setitem__", "__iadd__"}
+    operators = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift")
+    assigns = name.strip("_") in {"setitem", *(f"i{each}" for each in operators)}
     return in_place or assigns or bool(node.kwargs.get("inplace", False)) or "out" in node.kwargs
 
 
@@ -195,6 +196,17 @@ def _observe(
         if gradient is not None
     }
     return noted.inputs, gradients
+
+
+class _Measuring(Interpreter):
+    """Runs a graph and notes the shapes of what its nodes compute."""
+
+    def run_node(self, n: Node) -> Any:
+        """Compute a node's value."""
+        value = super().run_node(n)
+        if isinstance(value, Tensor):
+            n.meta["shape"] = tuple(value.shape)
+        return value
 
 
 class _Noting(Interpreter):

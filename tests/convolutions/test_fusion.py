@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, symbolic_trace
 from torch.nn import functional
 
-from monai_advenc.acceleration import fold_batch_norm, prepare
+from monai_advenc.acceleration import prepare
+from monai_advenc.batch_norm import fold_batch_norm
 from monai_advenc.convolutions.frozen import FrozenConvolution, freeze_convolutions
 from monai_advenc.convolutions.fusion import fuse_activations
 from monai_advenc.convolutions.packed import packing_works

@@ -253,11 +253,57 @@ class ChangesItsImages(Auxiliary):
         return logits
 
 
+class SharedBeforeNorms(Auxiliary):
+    """One convolution before two batch norms and before none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList([nn.BatchNorm2d(WIDTH), nn.BatchNorm2d(WIDTH)])
+        for number, norm in enumerate(self.norms, 1):
+            norm.running_var.fill_(0.1 * number)  # type: ignore[union-attr]  # It has statistics.
+            norm.running_mean.fill_(0.05 * number)  # type: ignore[union-attr]  # As above.
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.start(images).relu()
+        for norm in (*self.norms, nn.Identity()):
+            features = norm(self.first(features)).relu()
+        logits: Tensor = self.end(features)
+        return logits
+
+
+class Masked(Auxiliary):
+    """Rules out a class."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.end(self.first(self.start(images).relu()).relu())
+        return logits.masked_fill(torch.tensor([False, False, False, False, True]), float("-inf"))
+
+
+class Viewing(Auxiliary):
+    """Views a map of features as a row."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = nn.functional.adaptive_avg_pool2d(self.first(self.start(images).relu()).relu(), 2)
+        logits: Tensor = self.end[2](features.view(features.size(0), -1))
+        return logits
+
+
+class InsistsOnFloat32(Auxiliary):
+    """Cannot be computed in bf16."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.end(self.first(self.start(images.float()).relu()).relu())
+        return logits
+
+
 AWKWARD: dict[str, Callable[[], nn.Module]] = {
     "a result that nobody uses": Auxiliary,
     "a result cut off from the gradient": Detached,
     "a summand of another shape": Gated,
     "two chains from one value": TwoFromOne,
+    "one convolution before several norms": SharedBeforeNorms,
+    "a view of a map": Viewing,
+    "float32 asked for": InsistsOnFloat32,
     "a result changed in place": lambda: changed_afterwards(nn.ReLU6(inplace=True)),
     "a result changed in place by a leaky activation": lambda: changed_afterwards(nn.LeakyReLU(0.1, inplace=True)),
     "nothing at all before ReLU6": start_changed_afterwards,
@@ -272,6 +318,11 @@ def test_a_network_of_awkward_form_is_prepared_right(name: str) -> None:
     images = torch.rand(4, *SHAPE)
     expected = network(images.clone())
     assert (prepared(images) - expected).abs().max() < 0.05 * (expected.amax() - expected.amin())
+
+
+def test_a_class_that_is_ruled_out_is_no_reason_against_integers() -> None:
+    network = Masked().eval()
+    assert prepare(network, SHAPE).precision == "int8"
 
 
 def test_a_network_that_changes_its_images_leaves_the_callers_alone() -> None:
@@ -343,7 +394,7 @@ def test_preparing_does_not_depend_on_threads_or_on_the_callers_modes() -> None:
 def test_a_broken_network_is_refused(place: int) -> None:
     network = NETWORKS["three in a row"]()
     network[place].weight.data[3, 0, 1, 1] = torch.nan
-    with pytest.raises(NetworkError, match="not finite"):
+    with pytest.raises(NetworkError, match="not numbers"):
         prepare(network, SHAPE, precision="int8")
 
 
