@@ -10,7 +10,6 @@ changes precision, to bf16 or 8-bit integers, and only where its gradients agree
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any, Literal, get_args
 
@@ -139,34 +138,33 @@ def prepare(
         exact = PreparedNetwork(copy.deepcopy(folded), torch.float32, compiled=compiled)
         if precision == "fp32":
             return exact
+        few = steps is not None and steps < FEWEST_STEPS_ON_INTEGERS and precision == "auto"
+        on_integers = None if compiled or few else _on_integers(folded, exact, image_shape)
         if precision == "int8":
-            on_integers = None if compiled else _on_integers(folded, exact, image_shape)
-            if on_integers is None:
-                raise SettingsError(
-                    "int8 takes a CPU that adds products of bytes (VNNI or AMX), and a network that torch.fx can "
-                    "trace, not compiled, with wide convolutions after ReLU; use auto"
-                )
+            return _require_integers(on_integers)
+        if on_integers is not None and _agrees(on_integers, exact, image_shape):
             return on_integers
-        ways: list[Callable[[], PreparedNetwork | None]] = []
-        if not compiled and (steps is None or steps >= FEWEST_STEPS_ON_INTEGERS):
-            ways.append(lambda: _on_integers(folded, exact, image_shape))
         if computes_in_bf16(device_of(exact)):
-            ways.append(lambda: PreparedNetwork(folded, torch.bfloat16, compiled=compiled))
-        return _first_that_agrees(ways, exact, image_shape)
+            in_bf16 = PreparedNetwork(folded, torch.bfloat16, compiled=compiled)
+            if _agrees(in_bf16, exact, image_shape):
+                return in_bf16
+        return exact
 
 
-def _first_that_agrees(
-    ways: Sequence[Callable[[], PreparedNetwork | None]], exact: PreparedNetwork, image_shape: tuple[int, int, int]
-) -> PreparedNetwork:
-    """The first of some ways to compute what the exact network does whose gradients agree; itself, if none's do."""
-    for prepare_so in ways:
-        try:
-            fast = prepare_so()
-            if fast is not None and gradient_cosine(exact, fast, image_shape) >= MIN_GRADIENT_COSINE:
-                return fast
-        except RuntimeError:
-            continue  # A network may insist on a type of numbers.
-    return exact
+def _require_integers(prepared: PreparedNetwork | None) -> PreparedNetwork:
+    if prepared is None:
+        raise SettingsError(
+            "int8 takes a CPU that adds products of bytes (VNNI or AMX), and a network that torch.fx can trace, not "
+            "compiled, with wide convolutions after ReLU; use auto"
+        )
+    return prepared
+
+
+def _agrees(fast: PreparedNetwork, exact: PreparedNetwork, image_shape: tuple[int, int, int]) -> bool:
+    try:
+        return gradient_cosine(exact, fast, image_shape) >= MIN_GRADIENT_COSINE
+    except RuntimeError:  # A network may insist on a type of numbers.
+        return False
 
 
 def _on_integers(
@@ -186,7 +184,10 @@ def _on_integers(
         if logits.isnan().any():
             raise NetworkError("the network's logits are not numbers; check its weights")
         images = images.to(dtype=dtype, memory_format=torch.channels_last)
-        chains = compute_on_integers(prepared.network, images, logits.argmin(dim=1))
+        try:
+            chains = compute_on_integers(prepared.network, images, logits.argmin(dim=1))
+        except RuntimeError:  # A network may insist on a type of numbers.
+            return None
     prepared.exact_network = exact
     return prepared if chains else None
 

@@ -9,9 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from monai_advenc.acceleration import FEWEST_STEPS_ON_INTEGERS, PreparedNetwork, gradient_cosine, prepare
+from monai_advenc.acceleration import (
+    FEWEST_STEPS_ON_INTEGERS,
+    PreparedNetwork,
+    computes_in_bf16,
+    gradient_cosine,
+    prepare,
+)
 from monai_advenc.convolutions.integer import IntegerConvolution, computes_in_int8
 from monai_advenc.convolutions.integer_chain import IntegerChain
+from monai_advenc.convolutions.packed import packing_works
 from monai_advenc.errors import NetworkError, SettingsError
 from monai_advenc.networks import get_network
 from monai_advenc.step_gradients import target_gradient
@@ -318,6 +325,21 @@ def test_a_network_of_awkward_form_is_prepared_right(name: str) -> None:
     images = torch.rand(4, *SHAPE)
     expected = network(images.clone())
     assert (prepared(images) - expected).abs().max() < 0.05 * (expected.amax() - expected.amin())
+
+
+@pytest.mark.skipif(not computes_in_bf16(torch.device("cpu")), reason="the processor has no bf16 arithmetic")
+def test_a_network_that_insists_on_float32_is_refused_for_integers_in_one_line() -> None:
+    with pytest.raises(SettingsError, match="use auto"):
+        prepare(InsistsOnFloat32().eval(), SHAPE, precision="int8")
+
+
+def test_what_is_prepared_under_autocast_is_what_is_prepared_without() -> None:
+    network = NETWORKS["three in a row"]()
+    for known in (computes_in_int8, packing_works):
+        known.cache_clear()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert prepare(network, SHAPE).precision == "int8"
+    assert prepare(network, SHAPE).precision == "int8"
 
 
 def test_a_class_that_is_ruled_out_is_no_reason_against_integers() -> None:
