@@ -52,8 +52,10 @@ class StepGradients:
     """
 
     def __init__(self, network: nn.Module, targets: Tensor, steps: int, inside: Tensor | None = None) -> None:
-        self.network, self.targets, self.steps = network, targets, steps
+        self.network, self.targets = network, targets
         self.exact_network: nn.Module | None = getattr(network, "exact_network", None)
+        # A single step before the exact ones would have to be compared with what is exact.
+        self._exact_from = steps - EXACT_STEPS if steps > EXACT_STEPS + 1 else 0
         self._inside = 1 if inside is None else inside
         self._exactly = torch.ones(len(targets), dtype=torch.bool, device=targets.device)
 
@@ -61,8 +63,7 @@ class StepGradients:
         """The gradient at ``images`` ``(N, C, H, W)`` in a step, counted from 0; steps are asked for in their order."""
         if self.exact_network is None:
             return target_gradient(self.network, images, self.targets)
-        only_one_more = self.steps - EXACT_STEPS <= 1
-        if only_one_more or step >= self.steps - EXACT_STEPS or (step > 0 and self._exactly.all()):
+        if step >= self._exact_from or (step > 0 and self._exactly.all()):
             return target_gradient(self.exact_network, images, self.targets)
         fast = target_gradient(self.network, images, self.targets)
         if step > 0 and not self._exactly.any():

@@ -9,7 +9,7 @@ other than the first had done.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from monai_advenc.bundle.items import Item
 from monai_advenc.bundle.processes import is_distributed, is_first_process
-from monai_advenc.bundle.refusal import refuses_in_one_line
+from monai_advenc.bundle.refusal import refuses_in_one_line, run_engine
 from monai_advenc.datasets.encrypt_folder import find_missing
 from monai_advenc.datasets.encrypted_folder import EncryptedFolder
 from monai_advenc.datasets.encryption_blocks import EncryptionBlocks
@@ -98,7 +98,7 @@ class EncryptedOutput:
         """
         try:
             if count:
-                cast("Callable[[], None]", evaluator.run)()
+                run_engine(evaluator)
             gathered = _gather(self._done)
             if self._folder is not None:
                 self._folder.add(record for record in gathered if record.id not in self._folder.records)
