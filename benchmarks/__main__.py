@@ -36,6 +36,7 @@ from monai_advenc.files import write_json
 from monai_advenc.software import software_versions
 
 BATCHES = {"cifar10": 64, "slices": 4}
+ADAPTIVE_BATCHES = {"cifar10": 16, "slices": 2}
 FAST_STEPS = {"cifar10": (20, 30, 40, 50, 60), "slices": (10, 15, 20, 25)}
 
 
@@ -100,11 +101,19 @@ def _measure_missing(options: argparse.Namespace) -> None:
 def _compare(name: str, source: Path | None, options: argparse.Namespace) -> dict[str, Any]:
     if options.quick:
         case = untrained_case(name, "resnet_small", side=32, count=8)
-        return compare(case, steps=4, fast_steps=(2,), rounds=options.rounds, batch=4, say=_say)
+        return compare(case, steps=4, fast_steps=(2,), rounds=options.rounds, batch=4, adaptive_batch=2, say=_say)
     case = build_case(name, source, options.bases, _say)
     # Without trained weights there is nothing to learn from a hundred steps that ten do not tell.
     steps, fast = (100, FAST_STEPS[name]) if source else (10, ())
-    return compare(case, steps=steps, fast_steps=fast, rounds=options.rounds, batch=BATCHES[name], say=_say)
+    return compare(
+        case,
+        steps=steps,
+        fast_steps=fast,
+        rounds=options.rounds,
+        batch=BATCHES[name],
+        adaptive_batch=ADAPTIVE_BATCHES[name],
+        say=_say,
+    )
 
 
 def _say(line: str) -> None:

@@ -5,6 +5,9 @@
 In every round each method perturbs the same block of images, in an order that rotates, and the next round takes the
 next block. So what else the machine does falls on all alike, and the losses are of many images. Ratios are to the
 fastest peer, and a peer far behind it takes most of the time: after the first round it is left out.
+
+Adaptive steps fill up batches from many images, as they do in a folder of files, and so perturb the images of all
+rounds together, once in every round; their seconds are divided by the number of rounds.
 """
 
 from __future__ import annotations
@@ -21,11 +24,14 @@ from torch.nn import functional
 from benchmarks.cases import Case
 from benchmarks.peers import PEERS, installed_peers, run_quietly
 from monai_advenc.acceleration import Precision, computes_in_bf16, prepare
-from monai_advenc.perturbation import PerturbationSettings
+from monai_advenc.perturbation import ADAPTIVE_STEPS, PerturbationSettings
 from monai_advenc.perturbation_stream import perturb_in_batches
 
 STEP_SIZE = 0.1
 """The paper's step, at either radius."""
+
+ADAPTIVE = "adaptive"
+"""How the names of methods with adaptive steps end."""
 
 LEFT_BEHIND = 1.25
 """A peer that takes so many times as long as the fastest in the first round is not run again."""
@@ -33,7 +39,9 @@ LEFT_BEHIND = 1.25
 Method = Callable[[Tensor, Tensor], Tensor]
 
 
-def methods_of(case: Case, steps: int, fast_steps: tuple[int, ...]) -> dict[str, tuple[Method, PerturbationSettings]]:
+def methods_of(
+    case: Case, steps: int, fast_steps: tuple[int, ...], adaptive_batch: int
+) -> dict[str, tuple[Method, PerturbationSettings]]:
     """Every way to perturb, by name: peers and ours in the paper's schedule, then ours in fewer steps."""
     paper = PerturbationSettings(radius=case.radius, step_size=STEP_SIZE, steps=steps)
     channels, height, width = case.images.shape[1:]
@@ -47,6 +55,11 @@ def methods_of(case: Case, steps: int, fast_steps: tuple[int, ...]) -> dict[str,
     for count in fast_steps:
         fast = PerturbationSettings(radius=case.radius, step_size=2 * case.radius, steps=count, schedule="cosine")
         found[f"ours {precision} fast-{count}"] = (_ours(network, fast), fast)
+    if fast_steps:
+        adaptive = PerturbationSettings(
+            radius=case.radius, step_size=2 * case.radius, steps=min(steps, ADAPTIVE_STEPS), schedule="adaptive"
+        )
+        found[f"ours {precision} {ADAPTIVE}"] = (_ours(network, adaptive, adaptive_batch), adaptive)
     return found
 
 
@@ -60,19 +73,26 @@ def _precisions_of(case: Case, shape: tuple[int, int, int]) -> list[Precision]:
     return precisions
 
 
-def _ours(network: nn.Module, settings: PerturbationSettings) -> Method:
+def _ours(network: nn.Module, settings: PerturbationSettings, batch_size: int | None = None) -> Method:
     def run(images: Tensor, targets: Tensor) -> Tensor:
         part = -(-len(images) // torch.get_num_threads())  # A block is shared among the threads, whole for a peer.
-        return perturb_in_batches(network, images, targets, settings, batch_size=part)
+        return perturb_in_batches(network, images, targets, settings, batch_size=batch_size or part)
 
     return run
 
 
 def compare(
-    case: Case, *, steps: int, fast_steps: tuple[int, ...], rounds: int, batch: int, say: Callable[[str], None]
+    case: Case,
+    *,
+    steps: int,
+    fast_steps: tuple[int, ...],
+    rounds: int,
+    batch: int,
+    adaptive_batch: int,
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Run all methods ``rounds`` times, in turn; returns plain values for JSON."""
-    methods = methods_of(case, steps, fast_steps)
+    methods = methods_of(case, steps, fast_steps, adaptive_batch)
     exact = double_copy(case.network)
     for method, _ in methods.values():
         method(*(part[:1] for part in case.block(0, 1)))  # What is prepared on first use is not a step's time.
@@ -82,14 +102,17 @@ def compare(
     }
     names = list(methods)
     for number in range(rounds):
-        images, targets = case.block(number, batch)
         for name in _rotated(names, number):
+            together = rounds if name.endswith(ADAPTIVE) else 1
+            images, targets = case.block(number if together == 1 else 0, batch * together)
             start = time.perf_counter()
             perturbed = methods[name][0](images, targets)
-            seconds = time.perf_counter() - start
-            losses, success = judge(exact, perturbed, targets)
+            seconds = (time.perf_counter() - start) / together
             result = results[name]
             result["seconds"].append(round(seconds, 4))
+            if len(result["loss"]) == rounds * batch:  # The same images in every round, and they come out the same.
+                continue
+            losses, success = judge(exact, perturbed, targets)
             result["loss"] += losses
             result["success"] += success
             result["l2_max"] = max(result["l2_max"], (perturbed - images).double().flatten(1).norm(dim=1).max().item())

@@ -36,6 +36,8 @@ order rotates and its images are new. A peer that is far behind the fastest in t
 that is said of it is of that round's images, so its mean loss compares with nobody's, its differences do. A peer gets
 the round's images as one batch, which its threads share; ours gives each thread a batch of its own. A ratio is the
 median over rounds of (seconds of the fastest peer) / (seconds of the method); in brackets the smallest and the largest.
+Adaptive steps, of which each image takes as many as its loss asks for, fill up their batches from many images: in every
+round they perturb the images of all rounds together, and their time is divided by the number of rounds.
 Losses are computed by the plain network in float64 from the images that each method returned."""
 
 HOW = """## Measure it yourself
@@ -135,8 +137,9 @@ def describe_comparison(comparison: dict[str, Any]) -> list[str]:
         as_low = statistics.mean(difference <= CLOSE for difference in differences)
         alike = statistics.mean(abs(difference) <= CLOSE for difference in differences)
         ratio = f"{statistics.median(ratios[name]):.2f} ({min(ratios[name]):.2f} to {max(ratios[name]):.2f})"
+        steps = f"at most {method['steps']}" if name.endswith("adaptive") else method["steps"]
         lines.append(
-            f"| {name} | {method['steps']} | {len(method['seconds'])} | {ratio} | "
+            f"| {name} | {steps} | {len(method['seconds'])} | {ratio} | "
             f"{statistics.mean(method['loss']):.4f} | {statistics.mean(differences):+.4f} | {max(differences):+.4f} | "
             f"{as_low:.0%} | {alike:.0%} | {statistics.mean(method['success']):.1%} | {method['l2_max']:.5f} |"
         )
@@ -212,7 +215,10 @@ def draw_ratios(comparison: dict[str, Any], path: Path) -> None:
     ]
     figure = Figure(figsize=(7, 0.35 * len(names) + 1), layout="constrained")
     axes = figure.add_subplot()
-    colors = ["0.6" if name in PEERS else "tab:orange" if "fast" in name else "tab:blue" for name in names]
+    colors = [
+        "0.6" if name in PEERS else "tab:orange" if "fast" in name or "adaptive" in name else "tab:blue"
+        for name in names
+    ]
     axes.barh(names, middles, xerr=spreads, color=colors)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xlabel(f"times as fast as {reference_of(comparison)} (orange: fewer steps)")

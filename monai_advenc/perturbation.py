@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import Tensor, nn
 
+from monai_advenc.adaptive_steps import AdaptiveSteps
 from monai_advenc.errors import ImageError, NetworkError, SettingsError
 from monai_advenc.random_views import Augmentation, RandomViews
 from monai_advenc.settings import Settings
 from monai_advenc.step_gradients import StepGradients
 
-Schedule = Literal["fixed", "cosine"]
+Schedule = Literal["fixed", "cosine", "adaptive"]
 
 COSINE_END = 0.01
 """Share of the first step that is left for the last in a cosine schedule."""
@@ -33,6 +35,10 @@ FAST_STEPS = 25
 at random views see fewer of them, and on slices victims failed a little less; 50 made up for it
 (``results/fast_schedule.md``)."""
 
+ADAPTIVE_STEPS = 45
+"""The most steps of the adaptive schedule, which starts with twice the radius; see
+:mod:`monai_advenc.adaptive_steps`."""
+
 
 class PerturbationSettings(Settings):
     """How far and how a perturbation may go, on the [0, 1] pixel scale.
@@ -43,7 +49,8 @@ class PerturbationSettings(Settings):
         step_size: Length of each normalized step; of the first, in a cosine schedule.
         steps: Number of steps; the paper takes 100.
         schedule: ``"fixed"``: all steps have one length (the paper). ``"cosine"``: they shrink along a half cosine to a
-            hundredth (ours); see :data:`FAST_STEPS`.
+            hundredth (ours); see :data:`FAST_STEPS`. ``"adaptive"``: each image takes as many as its loss asks for,
+            at most ``steps`` (ours); see :mod:`monai_advenc.adaptive_steps`. Plain steps only.
         reference_side: Side in pixels of the square image for which ``radius`` and ``step_size`` are meant. An image
             of another size gets both scaled by its side, so that the root mean square of the change stays the same.
             ``None``: the same radius at every size. L2 only.
@@ -64,6 +71,15 @@ class PerturbationSettings(Settings):
             raise ValueError("a largest change per pixel does not depend on the image's size; drop reference_side")
         return self
 
+    @model_validator(mode="after")
+    def _random_views_hide_the_loss(self) -> PerturbationSettings:
+        if self.schedule == "adaptive" and self.augmentation is not None:
+            raise ValueError(
+                "adaptive steps go by the loss of the image itself, which augmentation-aware steps never see; "
+                "take plain steps (--profile paper-concat), or another schedule (--schedule fast)"
+            )
+        return self
+
     @model_serializer(mode="wrap")
     def _leave_out_the_fixed_schedule(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # Keys from before there were schedules keep their id, and who has only such keys needs no newer reader.
@@ -71,7 +87,7 @@ class PerturbationSettings(Settings):
         return {name: value for name, value in values.items() if (name, value) != ("schedule", "fixed")}
 
     def length_of(self, step: int) -> float:
-        """Length of a step, counted from 0."""
+        """Length of a step, counted from 0; of adaptive steps it is not known before the image is."""
         if self.schedule == "fixed":
             return self.step_size
         share = (1 + math.cos(math.pi * step / max(1, self.steps - 1))) / 2
@@ -128,6 +144,26 @@ GEOMETRIES: dict[str, Geometry] = {
 }
 
 
+@dataclass(frozen=True)
+class _Step:
+    """One step of PGD from wherever a batch has come."""
+
+    original: Tensor
+    inside: Tensor
+    geometry: Geometry
+    radius: float
+
+    def __call__(
+        self, perturbed: Tensor, gradient: Tensor, length: float | Tensor, rows: Tensor | slice = slice(None)
+    ) -> Tensor:
+        """Where ``rows`` of the batch are after a step of a length, one for all or ``(N, 1, 1, 1)``."""
+        original, inside = self.original[rows], self.inside[rows]
+        ahead = perturbed - length * self.geometry.direction(gradient * inside)
+        # Cannot leave the ball by clamping: the original lies in the box, and the box is convex.
+        moved = (original + self.geometry.project(ahead - original, self.radius)).clamp(0, 1)
+        return torch.where(inside, moved, original)
+
+
 def perturb(
     network: nn.Module,
     images: Tensor,
@@ -136,6 +172,7 @@ def perturb(
     *,
     seeds: Sequence[int] | None = None,
     regions: Tensor | None = None,
+    batch_size: int | None = None,
 ) -> Tensor:
     """Move each image toward its target class by targeted PGD inside a small ball (section 3.1).
 
@@ -150,6 +187,7 @@ def perturb(
         settings: Radius, steps and norm; a ``reference_side`` is applied to the size of ``images``.
         seeds: One seed per image for the random views of augmentation-aware steps; needed only for those.
         regions: Binary masks ``(N, 1, H, W)`` or ``(N, C, H, W)``: pixels outside stay bit for bit what they were.
+        batch_size: Images per pass of adaptive steps, from which images leave one by one; ``None``: all.
 
     Returns:
         Perturbed images, float32, the shape and device of ``images``. A row does not depend on the other rows, as
@@ -168,22 +206,26 @@ def perturb(
         if settings.augmentation is not None and seeds is not None
         else None
     )
-    inside = torch.ones((), dtype=torch.bool, device=images.device) if regions is None else regions.bool()
     # The caller's modes belong to the caller's thread, and must not decide about pixels.
     with torch.inference_mode(False), torch.no_grad(), torch.autocast(images.device.type, enabled=False):
         original = images.detach().clone()
-        perturbed = original.clone()
-        # What a view shows lies elsewhere than in the image.
-        gradients = StepGradients(network, targets, settings.steps, inside if views is None else None)
-        for step in range(settings.steps):
-            if views is None:
-                gradient = gradients.at(step, perturbed)
-            else:
-                gradient = views.look_back(gradients.at(step, views.look(perturbed, step)), step)
-            ahead = perturbed - settings.length_of(step) * geometry.direction(gradient * inside)
-            # Cannot leave the ball by clamping: the original lies in the box, and the box is convex.
-            perturbed = (original + geometry.project(ahead - original, settings.radius)).clamp(0, 1)
-            perturbed = torch.where(inside, perturbed, original)
+        inside = torch.ones_like(original[:, :1, :1, :1], dtype=torch.bool) if regions is None else regions.bool()
+        step_from = _Step(original, inside, geometry, settings.radius)
+        if settings.schedule == "adaptive":
+            walk = AdaptiveSteps(
+                network, targets, step_from, settings.step_size, settings.steps, batch_size or len(images), inside
+            )
+            perturbed = walk.from_originals(original)
+        else:
+            perturbed = original
+            # What a view shows lies elsewhere than in the image.
+            gradients = StepGradients(network, targets, settings.steps, inside if views is None else None)
+            for step in range(settings.steps):
+                if views is None:
+                    gradient = gradients.at(step, perturbed)
+                else:
+                    gradient = views.look_back(gradients.at(step, views.look(perturbed, step)), step)
+                perturbed = step_from(perturbed, gradient, settings.length_of(step))
     if not perturbed.isfinite().all():
         raise NetworkError("the network's gradient is not finite; check its weights, or use fp32")
     return perturbed

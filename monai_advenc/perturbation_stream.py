@@ -44,7 +44,8 @@ def perturb_in_batches(
         targets: Target classes ``(N,)``, int64.
         settings: Radius, steps and norm.
         batch_size: Images per pass through the network. The last batch is padded to it, as a processor may choose
-            another summation order for another size.
+            another summation order for another size. Adaptive steps fill up batches from all images that are still
+            on their way, so they take a fraction of the passes only where there are many more images than that.
         seeds: One seed per image, for augmentation-aware steps.
         regions: Binary masks ``(N, 1, H, W)`` of the pixels that may change.
 
@@ -58,8 +59,13 @@ def perturb_in_batches(
     if batch_size < 1:
         raise SettingsError(f"expected batches of at least one image, got {batch_size}")
 
+    shared = images.device.type == "cpu" and getattr(network, "stateless", False)
+    size = _rows_together(len(images), batch_size, settings, shared=shared)
+
     def perturb_rows(rows: range) -> Tensor:
-        padded = [*rows, *[rows[-1]] * (batch_size - len(rows))]
+        # Adaptive steps pad their batches themselves.
+        missing = 0 if settings.schedule == "adaptive" else batch_size - len(rows)
+        padded = [*rows, *[rows[-1]] * missing]
         # Where a caller is in inference mode, what is taken out there could not serve for gradients.
         with torch.inference_mode(False):
             return perturb(
@@ -69,12 +75,20 @@ def perturb_in_batches(
                 settings,
                 seeds=None if seeds is None else [seeds[row] for row in padded],
                 regions=None if regions is None else regions[padded],
+                batch_size=batch_size,
             )[: len(rows)]
 
-    batches = [range(start, min(start + batch_size, len(images))) for start in range(0, len(images), batch_size)]
-    shared = images.device.type == "cpu" and getattr(network, "stateless", False)
+    batches = [range(start, min(start + size, len(images))) for start in range(0, len(images), size)]
     parts = _map_on_threads(perturb_rows, batches) if shared else [perturb_rows(rows) for rows in batches]
     return torch.cat(parts) if parts else images.clone()
+
+
+def _rows_together(count: int, batch_size: int, settings: PerturbationSettings, *, shared: bool) -> int:
+    """How many images are perturbed together; of adaptive steps a thread's whole share, which is the same to them."""
+    if settings.schedule != "adaptive":
+        return batch_size
+    threads = min(torch.get_num_threads(), MOST_BATCHES_AT_A_TIME) if shared else 1
+    return batch_size * max(1, -(-count // (threads * batch_size)))
 
 
 def _map_on_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:

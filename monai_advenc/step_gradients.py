@@ -30,12 +30,28 @@ def target_gradient(network: nn.Module, images: Tensor, targets: Tensor) -> Tens
 
     Works under ``torch.no_grad``; the network's own parameters gather no gradient.
     """
+    return target_gradient_and_loss(network, images, targets)[0]
+
+
+def target_gradient_and_loss(
+    network: nn.Module, images: Tensor, targets: Tensor, temperature: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Like :func:`target_gradient`, with the cross entropy itself, ``(N,)``.
+
+    ``temperature`` ``(N,)`` divides the logits for the gradient, but not for the loss that is returned.
+    """
     with torch.enable_grad():
         images = images.detach().requires_grad_(True)
+        logits = network(images).float()
+        losses = functional.cross_entropy(logits, targets, reduction="none")
+        softened = (
+            losses
+            if temperature is None
+            else functional.cross_entropy(logits / temperature[:, None], targets, reduction="none")
+        )
         # Summed, not averaged: each gradient is then its own image's gradient, whoever its neighbors are.
-        loss = functional.cross_entropy(network(images).float(), targets, reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, images)
-    return gradient
+        (gradient,) = torch.autograd.grad(softened.sum(), images)
+    return gradient, losses.detach()
 
 
 class StepGradients:

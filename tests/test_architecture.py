@@ -23,6 +23,7 @@ LAYERS = (
     ("errors",),
     ("files", "json_lines", "label_table", "overlap", "paper", "settings", "software", "worker_processes"),
     (
+        "adaptive_steps",
         "combiners",
         "correspondence",
         "fidelity",

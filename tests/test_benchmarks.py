@@ -136,7 +136,7 @@ def test_peers_and_ours_end_at_one_loss_within_one_ball() -> None:
     case = untrained_case("cifar10", "resnet_small", count=4)
     exact = double_copy(case.network)
     losses = {}
-    for name, (method, settings) in methods_of(case, 5, ()).items():
+    for name, (method, settings) in methods_of(case, 5, (), 2).items():
         perturbed = method(case.images, case.targets)
         losses[name] = statistics.mean(judge(exact, perturbed, case.targets)[0])
         assert (perturbed - case.images).flatten(1).norm(dim=1).max() <= settings.radius + 1e-5

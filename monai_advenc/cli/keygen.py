@@ -59,10 +59,12 @@ def _step_settings(
 ) -> dict[str, Any]:
     """Number, length and schedule of the steps: what was asked for, else what the schedule takes."""
     from monai_advenc.paper import MRI_RADIUS, STEP_SIZE, STEPS
-    from monai_advenc.perturbation import FAST_STEPS
+    from monai_advenc.perturbation import ADAPTIVE_STEPS, FAST_STEPS
 
     if schedule is options.StepSchedule.fast:
         default_steps, default_size, name = FAST_STEPS, 2 * radius, "cosine"
+    elif schedule is options.StepSchedule.adaptive:
+        default_steps, default_size, name = ADAPTIVE_STEPS, 2 * radius, "adaptive"
     else:
         default_steps, name = STEPS, "fixed"
         # For MRI the paper's step is a twentieth of its radius; fewer steps must be longer to cross the ball.

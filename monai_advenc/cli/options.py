@@ -35,6 +35,7 @@ class StepSchedule(str, Enum):
 
     paper = "paper"
     fast = "fast"
+    adaptive = "adaptive"
 
 
 class FileFormat(str, Enum):
@@ -130,20 +131,23 @@ ScheduleOption = Annotated[
     StepSchedule,
     typer.Option(
         "--schedule",
-        help="paper: many steps of one length. fast (ours): few steps, the first across the ball and each shorter.",
+        help="paper: many steps of one length. fast (ours): few steps, the first across the ball and each shorter. "
+        "adaptive (ours, plain steps only): each image takes as many as its loss asks for.",
         rich_help_panel=_KEY_PANEL,
     ),
 ]
 Steps = Annotated[
     int | None,
-    typer.Option(min=1, help="PGD steps.", show_default="100, or 25 if fast", rich_help_panel=_KEY_PANEL),
+    typer.Option(
+        min=1, help="PGD steps.", show_default="100, 25 if fast, at most 45 if adaptive", rich_help_panel=_KEY_PANEL
+    ),
 ]
 StepSize = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Length of a step; of the first one if fast.",
-        show_default="radius / 20, or 2.5 radius / steps if that is more; 2 radius if fast",
+        help="Length of a step; of the first one if fast or adaptive.",
+        show_default="radius / 20, or 2.5 radius / steps if that is more; 2 radius if fast or adaptive",
         rich_help_panel=_KEY_PANEL,
     ),
 ]

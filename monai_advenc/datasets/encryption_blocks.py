@@ -34,6 +34,9 @@ from monai_advenc.volumes.dicom_identity import IdentityRule, require_identity_c
 from monai_advenc.volumes.slice_writer import SLICE_FORMATS, encode_image
 from monai_advenc.volumes.volume import Affine
 
+ADAPTIVE_BATCHES = 16
+"""Batches that adaptive steps have in one block. As many images are lost when a run is killed."""
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -92,8 +95,10 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
         self.key = key
         self.network = network
         self.options = options
-        # So many images that their versions fill one batch: nothing is padded but the end.
-        self.block_size = max(1, options.batch_size // key.correspondence.num_targets)
+        # So many images that their versions fill one batch: nothing is padded but the end. Adaptive steps need several,
+        # to fill one again when images leave it.
+        batches = ADAPTIVE_BATCHES if key.perturbation.schedule == "adaptive" else 1
+        self.block_size = max(1, batches * options.batch_size // key.correspondence.num_targets)
         self._prepared = PreparedNetworks(options.precision, key.perturbation.steps)
         self._dicom: DicomOutput | None = None
         if "dicom" in options.formats:

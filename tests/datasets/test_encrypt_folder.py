@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -112,6 +113,28 @@ def test_any_number_of_workers_gives_the_same_bytes_on_integers(tmp_path: Path) 
     encrypt_folder(folder, tmp_path / "exact", key, base, exactly)
     assert content_of(tmp_path / "0") == content_of(tmp_path / "2")
     assert content_of(tmp_path / "0") != content_of(tmp_path / "exact"), "or integers were not used"
+
+
+def test_any_number_of_workers_and_any_neighbors_give_the_same_bytes_with_adaptive_steps(
+    base: nn.Module, tmp_path: Path
+) -> None:
+    plan = PerturbationSettings(radius=1, step_size=2, steps=15, schedule="adaptive")
+    key = EncryptionKey.draw(sorted(CLASSES), plan, combiner="horizontal-concat", seed=1)
+    originals = write_images(tmp_path / "originals", count=6)
+    for workers in (0, 2):
+        options = EncryptionOptions(formats=OPTIONS.formats, precision="fp32", workers=workers, batch_size=2)
+        encrypt_folder(find_images(originals), tmp_path / str(workers), key, base, options)
+    assert content_of(tmp_path / "0") == content_of(tmp_path / "2")
+    assert Manifest.load(tmp_path / "0").header.schedule == "adaptive"
+    for image in sorted(originals.rglob("*.png"))[::2]:
+        image.unlink()
+    encrypt_folder(find_images(originals), tmp_path / "fewer", key, base, replace(options, workers=0))
+    whole, fewer = (
+        {record.id: [file.sha256 for file in record.files] for record in Manifest.load(tmp_path / name).images}
+        for name in ("0", "fewer")
+    )
+    assert fewer
+    assert all(whole[identity] == found for identity, found in fewer.items())
 
 
 def test_all_formats_hold_the_same_pixels(originals: Path, base: nn.Module, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import torch
 from monai_advenc.datasets.image_folder import find_images
 from monai_advenc.evaluation.verification import verify_folder
 from monai_advenc.key import EncryptionKey
-from monai_advenc.perturbation import FAST_STEPS
+from monai_advenc.perturbation import ADAPTIVE_STEPS, FAST_STEPS
 from monai_advenc.volumes.slice_writer import encode_image
 from tests.integration.conftest import World
 
@@ -111,6 +111,8 @@ def test_the_schedule_decides_steps_that_are_not_given(run: Run, tmp_path: Path)
     assert drawn("shorter.json", "--steps", 10) == ("fixed", 10, pytest.approx(0.75))
     assert drawn("fast.json", "--schedule", "fast") == ("cosine", FAST_STEPS, 6)
     assert drawn("own.json", "--schedule", "fast", "--steps", 8, "--step-size", 2) == ("cosine", 8, 2)
+    plain = "--schedule", "adaptive", "--profile", "paper-concat"
+    assert drawn("adaptive.json", *plain) == ("adaptive", ADAPTIVE_STEPS, 6)
 
 
 def test_the_correspondences_of_the_paper_by_name(run: Run, tmp_path: Path) -> None:

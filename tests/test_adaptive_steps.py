@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional
+
+from monai_advenc.acceleration import prepare
+from monai_advenc.adaptive_steps import EXACT_STEPS, STRETCH, steps_worth_while
+from monai_advenc.convolutions.integer import computes_in_int8
+from monai_advenc.errors import NetworkError
+from monai_advenc.perturbation import ADAPTIVE_STEPS, PerturbationSettings, perturb
+from monai_advenc.perturbation_stream import perturb_in_batches
+from monai_advenc.random_views import Augmentation
+from tests.conftest import tiny_network
+
+ADAPTIVE = PerturbationSettings(radius=0.5, step_size=1.0, steps=ADAPTIVE_STEPS, schedule="adaptive")
+TARGETS = torch.tensor([1, 2, 3, 4, 0, 2, 3, 4])
+
+
+class Counted(nn.Module):
+    """Counts how often the network sees each number of images; scaled logits make it sure, or unsure, of all."""
+
+    def __init__(self, network: nn.Module, scale: float = 1.0) -> None:
+        super().__init__()
+        self.network, self.scale = network, scale
+        self.sizes: list[int] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.sizes.append(len(images))
+        logits: Tensor = self.network(images) * self.scale
+        return logits
+
+
+class Rough(nn.Module):
+    """A faster network whose gradients are the exact network's, or the opposite ones for images that are bright."""
+
+    def __init__(self, exact: nn.Module, wrong_above: float = 2.0) -> None:
+        super().__init__()
+        self.exact_network, self.inner, self.wrong_above = Counted(exact).eval(), exact, wrong_above
+
+    def forward(self, images: Tensor) -> Tensor:
+        sign = torch.where(images.detach().mean(dim=(1, 2, 3)) > self.wrong_above, -1.0, 1.0)
+        logits: Tensor = self.inner(images) * sign.view(-1, 1)
+        return logits
+
+
+class OneClass(nn.Module):
+    """Knows a single class, so that every loss is 0."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images)
+        return logits[:, :1]
+
+
+@pytest.fixture(params=[1, 2, 3])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def losses_of(network: nn.Module, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        return functional.cross_entropy(network(images), TARGETS, reduction="none")
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    radius=st.floats(1e-3, 20),
+    step=st.floats(0.01, 3),
+    steps=st.integers(1, 20),
+    norm=st.sampled_from(["l2", "linf"]),
+    seed=st.integers(0, 10),
+)
+def test_the_result_stays_in_the_ball_and_in_the_box(
+    radius: float, step: float, steps: int, norm: str, seed: int
+) -> None:
+    images = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(seed)).round(decimals=1)
+    plan = PerturbationSettings(
+        norm=norm,  # type: ignore[arg-type]  # Drawn from the two norms there are.
+        radius=radius,
+        step_size=radius * step,
+        steps=steps,
+        schedule="adaptive",
+    )
+    perturbed = perturb(tiny_network(), images, torch.tensor([1, 2, 3]), plan)
+    change = (perturbed.double() - images.double()).flatten(1)
+    length = change.norm(dim=1) if norm == "l2" else change.abs().amax(dim=1)
+    assert (length <= radius * (1 + 1e-6) + 6e-8).all()
+    assert perturbed.min() >= 0
+    assert perturbed.max() <= 1
+
+
+def test_they_end_as_low_as_the_papers_hundred(network: nn.Module, images: Tensor) -> None:
+    paper = PerturbationSettings(radius=0.5, step_size=0.1, steps=100)
+    sure = Counted(network, scale=20.0).eval()
+    found = losses_of(sure, perturb(sure, images, TARGETS, ADAPTIVE))
+    expected = losses_of(sure, perturb(sure, images, TARGETS, paper))
+    assert (expected < losses_of(sure, images) - 0.1).all()
+    assert (found <= expected + 0.01).all()
+
+
+def test_where_all_losses_are_high_each_image_takes_all_steps(network: nn.Module, images: Tensor) -> None:
+    # A hundredth of a logit apart: all classes stay about equally likely, a loss of 1.6.
+    counted = Counted(network, scale=0.01)
+    perturb(counted.eval(), images, TARGETS, ADAPTIVE)
+    assert counted.sizes == [8] * ADAPTIVE_STEPS
+
+
+def test_where_all_losses_are_low_each_image_takes_one_stretch_after_the_first_look(
+    network: nn.Module, images: Tensor
+) -> None:
+    counted = Counted(OneClass(network))
+    perturb(counted.eval(), images, torch.zeros(8, dtype=torch.int64), ADAPTIVE)
+    assert counted.sizes == [8] * (1 + (ADAPTIVE_STEPS - 1) % STRETCH + STRETCH)
+
+
+def test_images_that_have_arrived_leave_and_the_others_fill_up_the_batches(network: nn.Module, images: Tensor) -> None:
+    counted = Counted(network, scale=20.0)
+    many = images.repeat(4, 1, 1, 1)
+    perturb(counted.eval(), many, TARGETS.repeat(4), ADAPTIVE, batch_size=4)
+    assert set(counted.sizes) == {4}
+    assert len(counted.sizes) < len(many) / 4 * ADAPTIVE_STEPS
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.1, 0.5, 1.0, 20.0, float("inf"), float("nan")])
+def test_a_lower_loss_is_never_worth_more_steps(loss: float) -> None:
+    fewer, more = steps_worth_while(torch.tensor([loss / 2, loss]))
+    assert STRETCH <= fewer <= more
+    assert more % STRETCH == 0
+
+
+def test_a_loss_that_is_not_a_number_ends_in_one_line(network: nn.Module, images: Tensor) -> None:
+    with torch.no_grad():
+        next(network.parameters()).fill_(float("nan"))
+    with pytest.raises(NetworkError, match="not finite"):
+        perturb(network, images, TARGETS, ADAPTIVE)
+
+
+def test_an_image_comes_out_the_same_alone_and_among_others_on_any_number_of_threads(
+    network: nn.Module, images: Tensor, threads: int
+) -> None:
+    base = prepare(network, (1, 32, 32), precision="fp32")
+    together = perturb_in_batches(base, images, TARGETS, ADAPTIVE, batch_size=2)
+    torch.set_num_threads(1)
+    alone = [perturb(base, images[[row]], TARGETS[[row]], ADAPTIVE, batch_size=2) for row in range(8)]
+    assert torch.equal(together, torch.cat(alone))
+
+
+def test_only_the_first_gradient_and_those_of_the_last_steps_are_exact(network: nn.Module, images: Tensor) -> None:
+    rough = Rough(network).eval()
+    perturb(rough, images, TARGETS, ADAPTIVE)
+    exact = rough.exact_network.sizes
+    arrivals = len(exact) - 1  # Images that arrive together share their passes.
+    assert exact[0] == 8
+    assert 0 < arrivals <= EXACT_STEPS * ADAPTIVE_STEPS / STRETCH
+    assert arrivals % EXACT_STEPS == 0
+
+
+def test_images_that_the_faster_network_gets_wrong_go_all_the_way_by_the_exact_one(
+    network: nn.Module, images: Tensor
+) -> None:
+    images = torch.cat([images[:4] * 0.2, 0.8 + images[4:] * 0.2])
+    found = perturb(Rough(network, wrong_above=0.5).eval(), images, TARGETS, ADAPTIVE, batch_size=2)
+    expected = perturb(network, images, TARGETS, ADAPTIVE, batch_size=2)
+    assert torch.equal(found[4:], expected[4:])
+
+
+def test_pixels_outside_the_region_stay_as_they_are(network: nn.Module, images: Tensor) -> None:
+    regions = torch.zeros(8, 1, 32, 32)
+    for row in range(8):
+        regions[row, :, row : row + 16] = 1
+    perturbed = perturb(network, images, TARGETS, ADAPTIVE, regions=regions)
+    outside = regions == 0
+    assert torch.equal(perturbed[outside], images[outside])
+    assert (perturbed != images).flatten(1).any(dim=1).all()
+
+
+def test_no_images_are_no_work(network: nn.Module) -> None:
+    assert perturb(network, torch.zeros(0, 1, 32, 32), torch.zeros(0).long(), ADAPTIVE).shape == (0, 1, 32, 32)
+
+
+def test_steps_that_look_at_random_views_cannot_be_adaptive() -> None:
+    with pytest.raises(ValueError, match="take plain steps"):
+        PerturbationSettings(radius=1, step_size=2, steps=45, schedule="adaptive", augmentation=Augmentation())
+
+
+@pytest.mark.skipif(not computes_in_int8(), reason="this processor has no 8-bit arithmetic")
+def test_on_integers_an_image_comes_out_the_same_alone_and_among_others() -> None:
+    generator = torch.Generator().manual_seed(3)
+    wide = nn.Sequential(
+        nn.Conv2d(3, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(64, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(64, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(256, 5),
+    ).eval()
+    base = prepare(wide, (3, 32, 32), precision="int8")
+    images = torch.rand(6, 3, 32, 32, generator=generator)
+    together = perturb(base, images, TARGETS[:6], ADAPTIVE, batch_size=4)
+    alone = perturb(base, images[[5]], TARGETS[[5]], ADAPTIVE, batch_size=4)
+    assert torch.equal(together[5:], alone)
