@@ -110,7 +110,7 @@ def compare(
             seconds = (time.perf_counter() - start) / together
             result = results[name]
             result["seconds"].append(round(seconds, 4))
-            if len(result["loss"]) == rounds * batch:  # The same images in every round, and they come out the same.
+            if len(result["loss"]) == rounds * batch:  # Adaptive steps have had all images in the first round.
                 continue
             losses, success = judge(exact, perturbed, targets)
             result["loss"] += losses

@@ -24,9 +24,9 @@ else. Two things make it faster, and they are kept apart here: **the same steps 
 channels-last, weights packed once, bf16 or 8-bit integers, and in float32 Winograd's convolutions, which take a quarter
 of the multiplications), and **fewer steps**. The first takes the same steps up to rounding, so that the mean loss is
 the same, though on a single image a hundred rounded steps can end elsewhere. On integers the last three steps are
-float32's, and an image whose first gradient disagrees with float32's is perturbed in float32 altogether: both are part
-of the time. The second is another algorithm with another result,
-and counts only where the loss it ends at is as low: other rules that were tried are in
+float32's (with adaptive steps only where the loss is not small by then), and an image whose first gradient disagrees
+with float32's is perturbed in float32 altogether: both are part of the time. The second is another algorithm with
+another result, and counts only where the loss it ends at is as low: other rules that were tried are in
 [results/few_steps.md](../results/few_steps.md). What eight bits lose is in
 [results/int8.md](../results/int8.md). How near bf16 comes to what this processor can do is in
 [results/bf16_rate.md](../results/bf16_rate.md).

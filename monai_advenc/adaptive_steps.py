@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Steps of which each image takes as many as its loss asks for (ours, beyond the paper).
 
-On a well-trained base a few steps bring half of the images as near to their targets as a hundred do, and the loss after
-three long steps tells which half. So images go in stretches of six steps; before each one a look at the loss says how
-many steps are still worth while, and those that have arrived leave. Step lengths fall in a straight line to the end of
-what is left. What else was tried: ``results/few_steps.md``.
+On a well-trained base fifteen steps bring half of the images as near to their targets as a hundred do, and the loss
+after three long steps tells which half. So images go in stretches of six steps; before each one a look at the loss says
+how many steps are still worth while, and those that have arrived leave. Step lengths fall in a straight line to the end
+of what is left. What else was tried: ``results/few_steps.md``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from monai_advenc.step_gradients import agree, target_gradient_and_loss
+from monai_advenc.step_gradients import EXACT_STEPS, agree, target_gradient_and_loss
 
 STRETCH = 6
 """Steps from one look at the losses to the next. The first stretch takes what is over: three of 45 steps."""
@@ -25,15 +25,16 @@ LAST_LENGTH = 0.03
 """Share of the first step's length that is left for the last."""
 
 LEAST_STEPS, STEPS_PER_LOSS = 4, 40
-"""An image at a loss of 0.1 is given 4 + 40 x 0.1 more steps at most, in whole stretches: a small loss need not be
-known to many digits, as losses are compared by their difference."""
+"""An image at a loss of 0.1 is given about 4 + 40 x 0.1 more steps, rounded to whole stretches: as losses are compared
+by their difference, a small one need not be known to many digits."""
 
 SOFTEST, SOFT_UNTIL = 1.5, 0.75
 """Temperature of the loss at the first step; it falls to 1 when steps are three quarters of the first one's length.
 The softer loss hears all classes, not just the one that leads, and so more often finds the way to the lower end."""
 
-EXACT_STEPS, EXACT_ABOVE = 3, 0.05
-"""So many steps at the end follow the exact network, for images whose loss is above the second number then."""
+EXACT_ABOVE = 0.05
+"""The last :data:`monai_advenc.step_gradients.EXACT_STEPS` steps follow the exact network where the loss was above that
+when the last stretch began."""
 
 FEW = 4
 """Images per pass where the exact network is asked because the other one disagrees: these are few."""
@@ -46,8 +47,9 @@ Move = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 class AdaptiveSteps:
     """A walk of any number of images, each toward its target, in as many steps as it needs.
 
-    Images need not keep step with each other: those that have the longest way to go fill the next batch. All passes
-    take batches of one size, so that where an image ends depends on none of the others; only the last ones are padded.
+    Images need not keep step with each other: those that have the longest way to go fill the next batch. What an image
+    is asked in a step always comes in batches of one size, padded if need be, so that where it ends depends on none of
+    the others.
 
     Attributes:
         network: In evaluation mode. If it has an ``exact_network``, that one goes the last steps, and all steps with
@@ -71,17 +73,17 @@ class AdaptiveSteps:
     def __post_init__(self) -> None:
         self.exact_network: nn.Module = getattr(self.network, "exact_network", None) or self.network
         # On the processor, where it is decided who goes next.
-        self.left = torch.full((len(self.targets),), self.steps)
-        self.length = torch.full((len(self.targets),), self.first_length)
-        self.arriving = torch.zeros(len(self.targets), dtype=torch.bool)
-        self.exactly = torch.zeros(len(self.targets), dtype=torch.bool)
+        count = (len(self.targets),)
+        self.left = torch.full(count, self.steps, device="cpu")
+        self.length = torch.full(count, self.first_length, dtype=torch.float32, device="cpu")
+        self.arriving, self.exactly = torch.zeros(2, *count, dtype=torch.bool, device="cpu")
 
     def from_originals(self, images: Tensor) -> Tensor:
         """Where the images ``(N, C, H, W)`` end; to be called once."""
         images = images.clone()
-        for rows in torch.arange(len(images)).split(self.batch_size if len(images) else 1):
-            if len(rows):
-                self._first_step(images, rows)
+        rows = torch.arange(len(images), device="cpu")
+        for start in range(0, len(images), max(1, self.batch_size)):
+            self._first_step(images, rows[start : start + self.batch_size])
         while self.left.any():
             network, rows, size = self._next_batch()
             self._step(images, rows, *self._gradients(network, images, rows, size))
@@ -98,7 +100,7 @@ class AdaptiveSteps:
     def _next_batch(self) -> tuple[nn.Module, Tensor, int]:
         """The network to ask, the rows to ask it for, and the size of the batch, which they may not fill."""
         exactly = self.exactly
-        closing = self.arriving & (self.left <= EXACT_STEPS) & ~exactly
+        closing = self.arriving & (self.left <= EXACT_STEPS) & ~exactly & (self.exact_network is not self.network)
         groups = (
             (self.network, ~exactly & ~closing, self.batch_size),
             (self.exact_network, closing, self.batch_size),

@@ -40,13 +40,19 @@ ADAPTIVE_STEPS = 45
 :mod:`monai_advenc.adaptive_steps`."""
 
 
+VIEWS_HIDE_THE_LOSS = (
+    "adaptive steps go by the loss of the image itself, which augmentation-aware steps never see; "
+    "take plain steps (--profile paper-concat), or another schedule (--schedule fast)"
+)
+
+
 class PerturbationSettings(Settings):
     """How far and how a perturbation may go, on the [0, 1] pixel scale.
 
     Attributes:
         norm: Geometry of the ball: ``"l2"`` (the paper) or ``"linf"``.
         radius: Radius of the ball around the original image.
-        step_size: Length of each normalized step; of the first, in a cosine schedule.
+        step_size: Length of each normalized step; of the first, in a cosine or adaptive schedule.
         steps: Number of steps; the paper takes 100.
         schedule: ``"fixed"``: all steps have one length (the paper). ``"cosine"``: they shrink along a half cosine to a
             hundredth (ours); see :data:`FAST_STEPS`. ``"adaptive"``: each image takes as many as its loss asks for,
@@ -74,10 +80,7 @@ class PerturbationSettings(Settings):
     @model_validator(mode="after")
     def _random_views_hide_the_loss(self) -> PerturbationSettings:
         if self.schedule == "adaptive" and self.augmentation is not None:
-            raise ValueError(
-                "adaptive steps go by the loss of the image itself, which augmentation-aware steps never see; "
-                "take plain steps (--profile paper-concat), or another schedule (--schedule fast)"
-            )
+            raise ValueError(VIEWS_HIDE_THE_LOSS)
         return self
 
     @model_serializer(mode="wrap")
@@ -87,7 +90,13 @@ class PerturbationSettings(Settings):
         return {name: value for name, value in values.items() if (name, value) != ("schedule", "fixed")}
 
     def length_of(self, step: int) -> float:
-        """Length of a step, counted from 0; of adaptive steps it is not known before the image is."""
+        """Length of a step of the fixed or the cosine schedule, counted from 0.
+
+        Raises:
+            SettingsError: Lengths of adaptive steps depend on the image.
+        """
+        if self.schedule == "adaptive":
+            raise SettingsError("lengths of adaptive steps depend on the image; perturb one and look where it ends")
         if self.schedule == "fixed":
             return self.step_size
         share = (1 + math.cos(math.pi * step / max(1, self.steps - 1))) / 2
@@ -212,9 +221,8 @@ def perturb(
         inside = torch.ones_like(original[:, :1, :1, :1], dtype=torch.bool) if regions is None else regions.bool()
         step_from = _Step(original, inside, geometry, settings.radius)
         if settings.schedule == "adaptive":
-            walk = AdaptiveSteps(
-                network, targets, step_from, settings.step_size, settings.steps, batch_size or len(images), inside
-            )
+            size = len(images) if batch_size is None else batch_size
+            walk = AdaptiveSteps(network, targets, step_from, settings.step_size, settings.steps, size, inside)
             perturbed = walk.from_originals(original)
         else:
             perturbed = original
@@ -247,6 +255,8 @@ def check_inputs(
     require_pixels(images)
     if targets.shape != images.shape[:1]:
         raise SettingsError(f"expected one target for each of {len(images)} images, got {tuple(targets.shape)}")
+    if settings.augmentation is not None and settings.schedule == "adaptive":
+        raise SettingsError(VIEWS_HIDE_THE_LOSS)
     if settings.augmentation is not None and seeds is None:
         raise SettingsError(f"augmentation-aware steps need one seed for each of the {len(images)} images")
     if seeds is not None and len(seeds) != len(images):

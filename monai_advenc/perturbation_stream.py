@@ -21,6 +21,9 @@ from monai_advenc.perturbation import PerturbationSettings, check_inputs, pertur
 MOST_BATCHES_AT_A_TIME = 8
 """Each needs memory of its own; with more cores than that, several share a batch."""
 
+MOST_BATCHES_TOGETHER = 32
+"""Batches' worth of images that adaptive steps have at a time; more would fill up batches hardly better."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -84,11 +87,12 @@ def perturb_in_batches(
 
 
 def _rows_together(count: int, batch_size: int, settings: PerturbationSettings, *, shared: bool) -> int:
-    """How many images are perturbed together; of adaptive steps a thread's whole share, which is the same to them."""
+    """How many images are perturbed together: one batch; of adaptive steps a thread's share, if it is not too large."""
     if settings.schedule != "adaptive":
         return batch_size
     threads = min(torch.get_num_threads(), MOST_BATCHES_AT_A_TIME) if shared else 1
-    return batch_size * max(1, -(-count // (threads * batch_size)))
+    share = -(-count // (threads * batch_size))
+    return batch_size * min(max(1, share), MOST_BATCHES_TOGETHER)
 
 
 def _map_on_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
@@ -103,6 +107,6 @@ def _map_on_threads(function: Callable[[Item], Result], items: Sequence[Item]) -
         pool.shutdown()
         return results
     finally:
-        # A thread cannot be stopped: after Ctrl-C those that run go on to the end of their batch, but nobody waits.
+        # A thread cannot be stopped: after Ctrl-C those that run go on to the end of their images, but nobody waits.
         pool.shutdown(wait=False, cancel_futures=True)
         torch.set_num_threads(cores)  # PyTorch gives threads to come what any thread asked for last.

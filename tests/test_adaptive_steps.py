@@ -10,12 +10,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from monai_advenc.acceleration import prepare
-from monai_advenc.adaptive_steps import EXACT_STEPS, STRETCH, steps_worth_while
+from monai_advenc.adaptive_steps import (
+    EXACT_ABOVE,
+    LAST_LENGTH,
+    SOFTEST,
+    STRETCH,
+    AdaptiveSteps,
+    steps_worth_while,
+)
 from monai_advenc.convolutions.integer import computes_in_int8
-from monai_advenc.errors import NetworkError
+from monai_advenc.errors import NetworkError, SettingsError
 from monai_advenc.perturbation import ADAPTIVE_STEPS, PerturbationSettings, perturb
 from monai_advenc.perturbation_stream import perturb_in_batches
 from monai_advenc.random_views import Augmentation
+from monai_advenc.step_gradients import EXACT_STEPS, target_gradient
 from tests.conftest import tiny_network
 
 ADAPTIVE = PerturbationSettings(radius=0.5, step_size=1.0, steps=ADAPTIVE_STEPS, schedule="adaptive")
@@ -59,6 +67,15 @@ class OneClass(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.network(images)
         return logits[:, :1]
+
+
+def unequal(network: nn.Module) -> nn.Module:
+    """The network surer of everything, so that images take different numbers of steps."""
+    last = network[-1]  # type: ignore[index]  # A sequence.
+    with torch.no_grad():
+        last.weight *= 20
+        last.bias *= 20
+    return network
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -125,12 +142,64 @@ def test_where_all_losses_are_low_each_image_takes_one_stretch_after_the_first_l
     assert counted.sizes == [8] * (1 + (ADAPTIVE_STEPS - 1) % STRETCH + STRETCH)
 
 
+def steps_of_each(network: nn.Module, images: Tensor) -> list[int]:
+    """How many steps each image takes, alone."""
+    steps = []
+    for row in range(len(images)):
+        counted = Counted(network, scale=20.0).eval()
+        perturb(counted, images[[row]], TARGETS[[row]], ADAPTIVE)
+        steps.append(len(counted.sizes))
+    return steps
+
+
 def test_images_that_have_arrived_leave_and_the_others_fill_up_the_batches(network: nn.Module, images: Tensor) -> None:
+    steps = steps_of_each(network, images)
+    assert len(set(steps)) > 2, "or nothing could be filled up"
     counted = Counted(network, scale=20.0)
-    many = images.repeat(4, 1, 1, 1)
-    perturb(counted.eval(), many, TARGETS.repeat(4), ADAPTIVE, batch_size=4)
+    perturb(counted.eval(), images.repeat(4, 1, 1, 1), TARGETS.repeat(4), ADAPTIVE, batch_size=4)
     assert set(counted.sizes) == {4}
-    assert len(counted.sizes) < len(many) / 4 * ADAPTIVE_STEPS
+    full, whole_batches = sum(steps), 8 * max(steps)
+    assert full <= len(counted.sizes) <= full + 6 < whole_batches
+
+
+def test_lengths_fall_in_a_straight_line_whatever_the_image(network: nn.Module, images: Tensor) -> None:
+    lengths: list[float] = []
+
+    def note(images: Tensor, gradients: Tensor, length: Tensor, rows: Tensor) -> Tensor:
+        lengths.append(length.item())
+        return images
+
+    inside = torch.ones(1, 1, 1, 1)
+    unsure = Counted(network, scale=0.01).eval()
+    AdaptiveSteps(unsure, TARGETS[:1], note, 2.0, 9, 1, inside).from_originals(images[:1])
+    assert lengths == pytest.approx(torch.linspace(2.0, LAST_LENGTH * 2.0, 9).tolist())
+    lengths.clear()
+    AdaptiveSteps(OneClass(network).eval(), torch.tensor([0]), note, 2.0, 45, 1, inside).from_originals(images[:1])
+    fall = (2.0 - LAST_LENGTH * 2.0) / 44
+    assert lengths[:4] == pytest.approx([2.0 - fall * step for step in range(4)])
+    assert lengths[3:] == pytest.approx(torch.linspace(lengths[3], LAST_LENGTH * 2.0, STRETCH).tolist())
+
+
+@pytest.mark.parametrize("steps", [1, 2, STRETCH - 1])
+def test_so_few_steps_end_exactly(network: nn.Module, images: Tensor, steps: int) -> None:
+    rough = Rough(network).eval()
+    perturb(rough, images, TARGETS, ADAPTIVE.model_copy(update={"steps": steps}))
+    assert len(rough.exact_network.sizes) == min(steps, 1 + EXACT_STEPS)
+
+
+def test_where_steps_are_long_the_loss_is_softer(network: nn.Module, images: Tensor) -> None:
+    gradients = []
+
+    def note(images: Tensor, gradient: Tensor, length: Tensor, rows: Tensor) -> Tensor:
+        gradients.append(gradient)
+        return images
+
+    sure = Counted(network, scale=20.0).eval()
+    AdaptiveSteps(sure, TARGETS, note, 2.0, 45, 8, torch.ones(8, 1, 1, 1)).from_originals(images)
+    softened = Counted(network, scale=20.0 / SOFTEST).eval()
+    torch.testing.assert_close(gradients[0], target_gradient(softened, images, TARGETS))
+    plain = target_gradient(sure, images, TARGETS)
+    torch.testing.assert_close(gradients[-1][-1:], plain[-1:], atol=1e-5, rtol=1e-3)
 
 
 @pytest.mark.parametrize("loss", [0.0, 0.1, 0.5, 1.0, 20.0, float("inf"), float("nan")])
@@ -150,7 +219,7 @@ def test_a_loss_that_is_not_a_number_ends_in_one_line(network: nn.Module, images
 def test_an_image_comes_out_the_same_alone_and_among_others_on_any_number_of_threads(
     network: nn.Module, images: Tensor, threads: int
 ) -> None:
-    base = prepare(network, (1, 32, 32), precision="fp32")
+    base = prepare(unequal(network), (1, 32, 32), precision="fp32")
     together = perturb_in_batches(base, images, TARGETS, ADAPTIVE, batch_size=2)
     torch.set_num_threads(1)
     alone = [perturb(base, images[[row]], TARGETS[[row]], ADAPTIVE, batch_size=2) for row in range(8)]
@@ -158,13 +227,17 @@ def test_an_image_comes_out_the_same_alone_and_among_others_on_any_number_of_thr
 
 
 def test_only_the_first_gradient_and_those_of_the_last_steps_are_exact(network: nn.Module, images: Tensor) -> None:
-    rough = Rough(network).eval()
-    perturb(rough, images, TARGETS, ADAPTIVE)
-    exact = rough.exact_network.sizes
-    arrivals = len(exact) - 1  # Images that arrive together share their passes.
-    assert exact[0] == 8
-    assert 0 < arrivals <= EXACT_STEPS * ADAPTIVE_STEPS / STRETCH
-    assert arrivals % EXACT_STEPS == 0
+    steps = steps_of_each(network, images)
+    rough = Rough(unequal(network)).eval()
+    found = perturb(rough, images, TARGETS, ADAPTIVE, batch_size=1)
+    assert (losses_of(network, found) > EXACT_ABOVE).all()
+    assert len(rough.exact_network.sizes) == 8 + 8 * EXACT_STEPS < sum(steps)
+
+
+def test_what_ends_at_a_small_loss_needs_no_exact_end(network: nn.Module, images: Tensor) -> None:
+    rough = Rough(OneClass(network)).eval()
+    perturb(rough, images, torch.zeros(8, dtype=torch.int64), ADAPTIVE)
+    assert rough.exact_network.sizes == [8]
 
 
 def test_images_that_the_faster_network_gets_wrong_go_all_the_way_by_the_exact_one(
@@ -180,7 +253,7 @@ def test_pixels_outside_the_region_stay_as_they_are(network: nn.Module, images: 
     regions = torch.zeros(8, 1, 32, 32)
     for row in range(8):
         regions[row, :, row : row + 16] = 1
-    perturbed = perturb(network, images, TARGETS, ADAPTIVE, regions=regions)
+    perturbed = perturb(unequal(network), images, TARGETS, ADAPTIVE, regions=regions, batch_size=2)
     outside = regions == 0
     assert torch.equal(perturbed[outside], images[outside])
     assert (perturbed != images).flatten(1).any(dim=1).all()
@@ -193,6 +266,22 @@ def test_no_images_are_no_work(network: nn.Module) -> None:
 def test_steps_that_look_at_random_views_cannot_be_adaptive() -> None:
     with pytest.raises(ValueError, match="take plain steps"):
         PerturbationSettings(radius=1, step_size=2, steps=45, schedule="adaptive", augmentation=Augmentation())
+    unchecked = ADAPTIVE.model_copy(update={"augmentation": Augmentation()})
+    with pytest.raises(SettingsError, match="take plain steps"):
+        perturb(tiny_network(), torch.zeros(1, 1, 32, 32), TARGETS[:1], unchecked, seeds=[1])
+    with pytest.raises(SettingsError, match="depend on the image"):
+        ADAPTIVE.length_of(0)
+
+
+def test_the_callers_modes_and_defaults_do_not_matter(network: nn.Module, images: Tensor) -> None:
+    expected = perturb(network, images, TARGETS, ADAPTIVE)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+            found = perturb(network, images, TARGETS, ADAPTIVE)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.skipif(not computes_in_int8(), reason="this processor has no 8-bit arithmetic")

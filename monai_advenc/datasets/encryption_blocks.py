@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from monai_advenc.datasets.block_size import images_per_block
 from monai_advenc.datasets.dicom_output import DicomOutput
 from monai_advenc.datasets.encrypted_folder import Owns
 from monai_advenc.datasets.encryption_options import EncryptionOptions, run_header
@@ -33,9 +34,6 @@ from monai_advenc.regions import REGIONS
 from monai_advenc.volumes.dicom_identity import IdentityRule, require_identity_choice
 from monai_advenc.volumes.slice_writer import SLICE_FORMATS, encode_image
 from monai_advenc.volumes.volume import Affine
-
-ADAPTIVE_BATCHES = 16
-"""Batches that adaptive steps have in one block. As many images are lost when a run is killed."""
 
 
 @dataclass(frozen=True)
@@ -95,15 +93,21 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
         self.key = key
         self.network = network
         self.options = options
-        # So many images that their versions fill one batch: nothing is padded but the end. Adaptive steps need several,
-        # to fill one again when images leave it.
-        batches = ADAPTIVE_BATCHES if key.perturbation.schedule == "adaptive" else 1
-        self.block_size = max(1, batches * options.batch_size // key.correspondence.num_targets)
         self._prepared = PreparedNetworks(options.precision, key.perturbation.steps)
         self._dicom: DicomOutput | None = None
         if "dicom" in options.formats:
             identity = IdentityRule(require_identity_choice(options.identity), key)
             self._dicom = DicomOutput(key, identity, run_header(key, network, options).run_tag)
+        self.block_size = self._images_per_block()
+
+    def _images_per_block(self) -> int:
+        filling = images_per_block(self.key, self.options.batch_size, None)
+        if self.key.perturbation.schedule != "adaptive" or not self.files:
+            return filling
+        first = self._read_or_fail(self.files[0])
+        shape = first.image.shape if isinstance(first, Original) else None
+        fair_share = -(-len(self.files) // max(1, self.workers))
+        return max(filling, min(fair_share, images_per_block(self.key, self.options.batch_size, shape)))
 
     @property
     def workers(self) -> int:
@@ -221,7 +225,8 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
             )
         except AdvencError as error:
             if len(group) > 1:  # One image's defect must not cost its neighbors.
-                return [done for each in group for done in self._encrypt(shape, [each])]
+                half = len(group) // 2
+                return [*self._encrypt(shape, group[:half]), *self._encrypt(shape, group[half:])]
             return [Failure(group[0].id, str(error))]
         return [Encrypted(*row) for row in zip(group, encrypted.cpu(), strict=True)]
 

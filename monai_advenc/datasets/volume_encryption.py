@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from monai_advenc.datasets.block_size import images_per_block
 from monai_advenc.datasets.encryption_blocks import Failure
 from monai_advenc.datasets.volume_options import VolumeOptions
 from monai_advenc.datasets.volume_reading import StoredCase, is_dicom, read_stored_case, read_stored_volume
@@ -75,7 +76,6 @@ class VolumeEncryption(Dataset[VolumeOutcome]):
         self.network = network
         self.options = options
         self.run_tag = run_tag
-        self.block_size = max(1, options.batch_size // key.correspondence.num_targets)
         self._prepared = PreparedNetworks(options.precision, key.perturbation.steps)
 
     def __len__(self) -> int:
@@ -112,8 +112,9 @@ class VolumeEncryption(Dataset[VolumeOutcome]):
         if not prepared:
             raise ImageError(f"no slice of {case.image} can be encrypted; leave out the case")
         changes: dict[int, NDArray[np.generic]] = {}
-        for start in range(0, len(prepared), self.block_size):
-            changes |= self._encrypt_block(case, prepared[start : start + self.block_size])
+        together = images_per_block(self.key, self.options.batch_size, prepared[0].image.shape)
+        for start in range(0, len(prepared), together):
+            changes |= self._encrypt_block(case, prepared[start : start + together])
         if not changes:
             raise UnchangedError(f"no slice of {case.image} was changed: {UNCHANGED}")
         files = self._write(case, stored, changes)
@@ -180,7 +181,8 @@ class VolumeEncryption(Dataset[VolumeOutcome]):
             ).cpu()
         except UnchangedError:
             if len(block) > 1:
-                return {k: values for each in block for k, values in self._encrypt_block(case, [each]).items()}
+                half = len(block) // 2
+                return self._encrypt_block(case, block[:half]) | self._encrypt_block(case, block[half:])
             if self.options.slices == "tumor":
                 raise
             return {}  # A slice that shows nothing to the base network stays as it is.
