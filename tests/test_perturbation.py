@@ -27,24 +27,27 @@ def distance(perturbed: Tensor, images: Tensor, norm: str) -> Tensor:
     return change.norm(dim=1) if norm == "l2" else change.abs().amax(dim=1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     radius=st.floats(1e-3, 20),
     step=st.floats(0.01, 3),
+    steps=st.integers(1, 20),
+    schedule=st.sampled_from(["fixed", "cosine", "adaptive"]),
     norm=st.sampled_from(["l2", "linf"]),
     augmented=st.booleans(),
     seed=st.integers(0, 10),
 )
 def test_the_result_stays_in_the_ball_and_in_the_box(
-    radius: float, step: float, norm: str, augmented: bool, seed: int
+    radius: float, step: float, steps: int, schedule: str, norm: str, augmented: bool, seed: int
 ) -> None:
     images = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(seed)).round(decimals=1)
     plan = PerturbationSettings(
         norm=norm,  # type: ignore[arg-type]  # Drawn from the two norms there are.
         radius=radius,
         step_size=radius * step,
-        steps=4,
-        augmentation=Augmentation() if augmented else None,
+        steps=steps,
+        schedule=schedule,  # type: ignore[arg-type]  # One of those there are.
+        augmentation=Augmentation() if augmented and schedule != "adaptive" else None,
     )
     perturbed = perturb(tiny_network(), images, torch.tensor([1, 2, 3]), plan, seeds=[1, 2, 3])
     spacing = 6e-8  # Of float32 just below 1.
