@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Speed of perturbation beside torchattacks, Foolbox and ART: ratios from one interleaved run, equal results first.
 
-    python -m benchmarks --cifar10 CIFAR10 --slices SLICES --out results/benchmarks.json
+    python -m benchmarks --cifar10 CIFAR10 --slices SLICES --out results/benchmarks/NAME.json
 
 CIFAR10 is CIFAR-10 as its authors publish it, SLICES a folder with train/<class>/ and test/<class>/. Base networks are
 trained on them once and kept in --bases. Without the images the networks are untrained: ratios of equal steps hold, the
@@ -11,7 +11,7 @@ hours with them, of which half is training; what was measured is kept, and the s
 minute.
 
 Seconds depend on the machine and on what else it does; the ratio of two things measured in turn does much less. The
-page is drawn from the stored numbers alone: python -m benchmarks --draw results/benchmarks.json
+page is drawn from the stored numbers alone: python -m benchmarks --draw results/benchmarks
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from benchmarks.page import draw_page
 from benchmarks.peers import installed_peers
 from benchmarks.recovery import measure_recovery
 from monai_advenc.acceleration import computes_in_bf16
+from monai_advenc.convolutions.columns import multiplies_tiles
 from monai_advenc.files import write_json
 from monai_advenc.software import software_versions
 
@@ -59,7 +61,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--bases", type=Path, default=Path("build/bases"), help="where trained base networks are kept")
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks.json"), help="where the numbers go")
     parser.add_argument("--page", type=Path, default=Path("build/benchmarks.md"), help="where the page goes")
-    parser.add_argument("--draw", type=Path, metavar="JSON", help="only draw the page from these numbers")
+    parser.add_argument(
+        "--draw", type=Path, metavar="PATH", help="only draw the page, from this file or folder of numbers"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="how often each thing is measured")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="tiny networks and few steps, to see that all of it works")
@@ -73,7 +77,8 @@ def _measure_missing(options: argparse.Namespace) -> None:
         "environment": {
             "threads": options.threads,
             "cores": os.cpu_count(),
-            "bf16": computes_in_bf16(torch.device("cpu")),
+            "processor": _processor(),
+            "bf16": _bf16(),
             "capability": torch.backends.cpu.get_cpu_capability(),
             "software": {**software_versions(), **installed_peers()},
         },
@@ -114,6 +119,19 @@ def _compare(name: str, source: Path | None, options: argparse.Namespace) -> dic
         adaptive_batch=ADAPTIVE_BATCHES[name],
         say=_say,
     )
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _bf16() -> str | None:
+    """How the processor computes in bf16."""
+    if not computes_in_bf16(torch.device("cpu")):
+        return None
+    return "bf16 in tiles (AMX)" if multiplies_tiles() else "bf16 in vectors"
 
 
 def _say(line: str) -> None:

@@ -18,7 +18,6 @@ from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.evaluation.accuracy import measure_accuracy
 from monai_advenc.networks import get_network
 from monai_advenc.training import TrainingSettings, load_checkpoint, save_checkpoint, train
-from monai_advenc.training.augmentation import TrainingAugmentation
 
 
 @dataclass(frozen=True)
@@ -73,21 +72,7 @@ RECIPES = {
         channels=3,
         side=32,
         radius=0.5,
-        training=(
-            (None, TrainingSettings(epochs=4)),
-            (None, TrainingSettings(epochs=2, schedule="cosine", peak_learning_rate=0.03, standardize=False, seed=1)),
-            (
-                None,
-                TrainingSettings(
-                    epochs=3,
-                    schedule="cosine",
-                    peak_learning_rate=0.05,
-                    augmentation=TrainingAugmentation(max_shift=1 / 8),
-                    standardize=False,
-                    seed=2,
-                ),
-            ),
-        ),
+        training=((None, TrainingSettings(epochs=5)),),
     ),
     "slices": Recipe(
         channels=1,

@@ -28,7 +28,7 @@ float32's (with adaptive steps only where the loss is not small by then), and an
 with float32's is perturbed in float32 altogether: both are part of the time. The second is another algorithm with
 another result, and counts only where the loss it ends at is as low: other rules that were tried are in
 [results/few_steps.md](../results/few_steps.md). What eight bits lose is in
-[results/int8.md](../results/int8.md). How near bf16 comes to what this processor can do is in
+[results/int8.md](../results/int8.md). How near bf16 comes to what a processor without tiles can do is in
 [results/bf16_rate.md](../results/bf16_rate.md).
 
 All methods perturb the same images with the same network, targets, radius and step, in turn, round by round; a round's
@@ -45,51 +45,58 @@ HOW = """## Measure it yourself
 ```
 make bench                                                   # no data needed: ratios of equal steps
 .venv/bin/python -m benchmarks --cifar10 DATA --slices DATA  # all of this page; trains base networks first
-.venv/bin/python -m benchmarks --draw results/benchmarks.json --page docs/benchmarks.md
+.venv/bin/python -m benchmarks --draw results/benchmarks --page docs/benchmarks.md
 ```"""
 
 
 def draw_page(numbers: Path, page: Path) -> list[Path]:
     """Write the page and its plots, which lie in ``images`` beside it; returns what was written.
 
-    What is not measured yet is named and left out.
+    Args:
+        numbers: One processor's, or a folder of them with a file for each.
+        page: Markdown.
     """
-    content = json.loads(numbers.read_text(encoding="utf-8"))
     images = page.parent / "images"
     images.mkdir(parents=True, exist_ok=True)
-    lines = [INTRODUCTION, "", describe_environment(content), ""]
-    written = []
-    for name in ("cifar10", "slices"):
-        if name in content:
-            plot = images / f"benchmarks-{name}.svg"
-            draw_ratios(content[name], plot)
-            written.append(plot)
-            lines += [*describe_comparison(content[name]), f"![Ratios](images/{plot.name})", ""]
-    for name, describe in DESCRIBED.items():
-        if name in content:
-            lines += [*describe(content[name]), ""]
+    lines, written = [INTRODUCTION, ""], [page]
+    for path in sorted(numbers.glob("*.json")) if numbers.is_dir() else [numbers]:
+        described, plots = _draw_processor(json.loads(path.read_text(encoding="utf-8")), images, path.stem)
+        lines += described
+        written += plots
+    page.write_text("\n".join([*lines, HOW]) + "\n", encoding="utf-8")
+    return written
+
+
+def _draw_processor(content: dict[str, Any], images: Path, name: str) -> tuple[list[str], list[Path]]:
+    """Lines and plots of what was measured on one processor; what was not is named and left out."""
+    lines, plots = [f"## On {content['environment']['processor']}", "", describe_environment(content), ""], []
+    for case in ("cifar10", "slices"):
+        if case in content:
+            plots.append(images / f"benchmarks-{name}-{case}.svg")
+            draw_ratios(content[case], plots[-1])
+            lines += [*describe_comparison(content[case]), f"![Ratios](images/{plots[-1].name})", ""]
+    for part, describe in DESCRIBED.items():
+        if part in content:
+            lines += [*describe(content[part]), ""]
     if "growth" in content:
-        plot = images / "benchmarks-growth.svg"
-        draw_growth(content["growth"], plot)
-        written.append(plot)
-        lines += [*GROWTH, "", f"![Speed and memory as the job grows](images/{plot.name})", ""]
-    missing = [name for name in ("cifar10", "slices", *DESCRIBED, "growth") if name not in content]
+        plots.append(images / f"benchmarks-{name}-growth.svg")
+        draw_growth(content["growth"], plots[-1])
+        lines += [*GROWTH, "", f"![Speed and memory as the job grows](images/{plots[-1].name})", ""]
+    missing = [part for part in ("cifar10", "slices", *DESCRIBED, "growth") if part not in content]
     if missing:
-        lines += [f"Not measured yet: {', '.join(missing)}.", ""]
-    lines.append(HOW)
-    page.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return [page, *written]
+        lines += [f"Not measured on this processor: {', '.join(missing)}.", ""]
+    return lines, plots
 
 
 def describe_environment(content: dict[str, Any]) -> str:
     """Where it was measured, in one paragraph."""
     environment = content["environment"]
     software = ", ".join(f"{name} {version}" for name, version in environment["software"].items())
-    bf16 = "with" if environment["bf16"] else "without"
+    arithmetic = f"with {environment['bf16']}" if environment["bf16"] else "without bf16"
     quick = "**A quick run: it shows that all of it works, the numbers mean nothing.** " if content["quick"] else ""
     return (
-        f"{quick}Measured on {environment['threads']} threads of an x86 CPU ({environment['capability']}, {bf16} bf16 "
-        f"arithmetic), {software}. Not measured on a GPU."
+        f"{quick}Measured on {environment['threads']} threads ({environment['capability']}, {arithmetic}), {software}. "
+        "Not measured on a GPU."
     )
 
 
@@ -120,7 +127,7 @@ def describe_comparison(comparison: dict[str, Any]) -> list[str]:
     trained = f"right on {accuracy:.1%} of the test set" if accuracy else "untrained: losses say nothing"
     count = comparison["rounds"] * comparison["batch"]
     lines = [
-        f"## {comparison['case']}: ResNet-18, {channels}x{height}x{width}",
+        f"### {comparison['case']}: ResNet-18, {channels}x{height}x{width}",
         "",
         f"L2 radius {comparison['radius']}, {comparison['steps']} steps of 0.1 unless the method says otherwise, "
         f"batches of {comparison['batch']}, {comparison['rounds']} rounds, {count} test images in all; base "
@@ -149,7 +156,7 @@ def describe_comparison(comparison: dict[str, Any]) -> list[str]:
 def describe_pipeline(pipeline: dict[str, Any]) -> list[str]:
     """Images a second from files to files, by schedule."""
     lines = [
-        "## From files to files",
+        "### From files to files",
         "",
         "Reading, perturbing toward two targets, combining, rounding, writing NIfTI and 16-bit PNG, reading back and "
         "measuring, in one process; the untrained network in bf16, where the processor has it.",
@@ -168,13 +175,13 @@ def describe_pipeline(pipeline: dict[str, Any]) -> list[str]:
 def describe_training(training: dict[str, Any]) -> list[str]:
     """Images a second of one epoch, by precision."""
     rates = ", ".join(f"{rate:.3g} in {name}" for name, rate in training["images_per_second"].items())
-    return ["## Training", "", f"{training['network']} on 32x32 images, images a second: {rates}."]
+    return ["### Training", "", f"{training['network']} on 32x32 images, images a second: {rates}."]
 
 
 def describe_recovery(recovery: dict[str, Any]) -> list[str]:
     """Guesses and images perturbed of each attack on the key."""
     lines = [
-        "## Recovery attacks",
+        "### Recovery attacks",
         "",
         f"On a Horizontal Concat of {recovery['classes']} classes, with {recovery['images']} own images and "
         f"{recovery['network']}, {recovery['steps']} steps. Guesses are put together from versions that are perturbed "
@@ -197,7 +204,7 @@ DESCRIBED: dict[str, Callable[[Any], list[str]]] = {
 """Parts of the page that are words and tables alone, in their order."""
 
 GROWTH = [
-    "## As the job grows",
+    "### As the job grows",
     "",
     "Image-steps a second (one image toward one target, one step) and peak memory of a process that does nothing else, "
     "torch and the network included; ours in bf16, where the processor has it.",

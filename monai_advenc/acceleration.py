@@ -19,6 +19,7 @@ from torch.fx import GraphModule
 from torch.nn import functional
 
 from monai_advenc.batch_norm import fold_batch_norm
+from monai_advenc.convolutions.columns import multiplies_tiles
 from monai_advenc.convolutions.frozen import FEWEST_PACKED_WEIGHTS, freeze_convolutions, is_watched
 from monai_advenc.convolutions.fusion import fuse_activations
 from monai_advenc.convolutions.integer import computes_in_int8
@@ -109,7 +110,8 @@ def prepare(
         image_shape: ``(C, H, W)`` of the images to come.
         precision: ``"fp32"``, ``"bf16"``, ``"int8"`` (convolutions on 8-bit integers, the rest in bf16 or fp32, and
             fp32 wherever :class:`monai_advenc.step_gradients.StepGradients` asks for it), or ``"auto"``: the faster
-            of int8 and bf16 that the device computes in natively and whose gradients agree with float32 on a probe.
+            of int8 and bf16 that the device computes in natively and whose gradients agree with float32 on a probe;
+            bf16 is the faster one where the processor multiplies tiles of it (AMX).
             The probe depends on nothing but the network and the shape, so every worker, resumed run and pipeline comes
             to the same choice.
         steps: How many steps each image will go; with fewer than :data:`FEWEST_STEPS_ON_INTEGERS`, ``"auto"`` leaves
@@ -138,17 +140,25 @@ def prepare(
         exact = PreparedNetwork(copy.deepcopy(folded), torch.float32, compiled=compiled)
         if precision == "fp32":
             return exact
-        few = steps is not None and steps < FEWEST_STEPS_ON_INTEGERS and precision == "auto"
-        on_integers = None if compiled or few else _on_integers(folded, exact, image_shape)
         if precision == "int8":
-            return _require_integers(on_integers)
-        if on_integers is not None and _agrees(on_integers, exact, image_shape):
-            return on_integers
-        if computes_in_bf16(device_of(exact)):
-            in_bf16 = PreparedNetwork(folded, torch.bfloat16, compiled=compiled)
-            if _agrees(in_bf16, exact, image_shape):
-                return in_bf16
-        return exact
+            return _require_integers(None if compiled else _on_integers(folded, exact, image_shape))
+        few = steps is not None and steps < FEWEST_STEPS_ON_INTEGERS
+        return _fastest(folded, exact, image_shape, compiled=compiled, integers=not (compiled or few))
+
+
+def _fastest(
+    folded: nn.Module, exact: PreparedNetwork, image_shape: tuple[int, int, int], *, compiled: bool, integers: bool
+) -> PreparedNetwork:
+    """The first of the faster ways whose gradients agree; the exact network, if none do."""
+    for precision in ("bf16", "int8") if multiplies_tiles() else ("int8", "bf16"):
+        fast = None
+        if precision == "bf16" and computes_in_bf16(device_of(exact)):
+            fast = PreparedNetwork(copy.deepcopy(folded), torch.bfloat16, compiled=compiled)
+        elif precision == "int8" and integers:
+            fast = _on_integers(folded, exact, image_shape)
+        if fast is not None and _agrees(fast, exact, image_shape):
+            return fast
+    return exact
 
 
 def _require_integers(prepared: PreparedNetwork | None) -> PreparedNetwork:

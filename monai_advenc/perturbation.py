@@ -208,6 +208,8 @@ def perturb(
         SettingsError: Shapes, seeds or targets do not fit ``images``.
     """
     check_inputs(network, images, targets, settings, seeds, regions)
+    if not len(images):
+        return images.detach().clone()
     settings = settings.at_size(*images.shape[-2:])
     geometry = GEOMETRIES[settings.norm]
     views = (

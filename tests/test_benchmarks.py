@@ -64,8 +64,12 @@ def test_what_is_not_measured_yet_is_named_and_left_out(numbers: Path, tmp_path:
     content = json.loads(numbers.read_text())
     (tmp_path / "numbers.json").write_text(json.dumps({key: content[key] for key in content if key != "growth"}))
     drawn = draw_page(tmp_path / "numbers.json", tmp_path / "benchmarks.md")
-    assert {path.name for path in drawn} == {"benchmarks.md", "benchmarks-cifar10.svg", "benchmarks-slices.svg"}
-    assert "Not measured yet: growth." in (tmp_path / "benchmarks.md").read_text()
+    assert {path.name for path in drawn} == {
+        "benchmarks.md",
+        "benchmarks-numbers-cifar10.svg",
+        "benchmarks-numbers-slices.svg",
+    }
+    assert "Not measured on this processor: growth." in (tmp_path / "benchmarks.md").read_text()
 
 
 def test_a_recovery_attack_perturbs_each_image_toward_each_class_once_however_much_it_guesses(numbers: Path) -> None:

@@ -168,6 +168,19 @@ def test_a_zero_gradient_leaves_the_image_as_it_is(images: Tensor) -> None:
         assert torch.equal(perturb(Indifferent().eval(), images, TARGETS, pgd(norm=norm)), images)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "augmentation"),
+    [("fixed", None), ("fixed", Augmentation()), ("cosine", None), ("cosine", Augmentation()), ("adaptive", None)],
+)
+def test_of_no_images_none_come_back(
+    network: nn.Module, images: Tensor, schedule: str, augmentation: Augmentation | None
+) -> None:
+    # One of three literals.
+    plan = PerturbationSettings(radius=1, step_size=0.5, steps=8, augmentation=augmentation, schedule=schedule)  # type: ignore[arg-type]
+    none = perturb(network, images[:0], torch.empty(0, dtype=torch.int64), plan, seeds=[] if augmentation else None)
+    assert none.shape == images[:0].shape
+
+
 def test_constant_images_are_perturbed_like_any_other(network: nn.Module) -> None:
     images = torch.stack([torch.zeros(1, 32, 32), torch.ones(1, 32, 32), torch.full((1, 32, 32), 0.5)])
     perturbed = perturb(network, images, torch.tensor([1, 2, 3]), pgd())

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -68,19 +70,29 @@ class BlockGradient(nn.Module):
         weight: ``(O, C, K, K)`` of the convolution.
         padding: Of the convolution, on each side.
         stride: Of the convolution.
+        side: Of a block, a multiple of the stride; ``None``: the largest whose values fit into a vector.
+        kind: Of the convolution over blocks.
     """
 
-    def __init__(self, weight: Tensor, padding: int, stride: int) -> None:
+    def __init__(
+        self,
+        weight: Tensor,
+        padding: int,
+        stride: int,
+        *,
+        side: int | None = None,
+        kind: Callable[[Tensor, None, tuple[int, ...], tuple[int, ...]], nn.Module] = PackedConvolution,
+    ) -> None:
         super().__init__()
         size = weight.shape[-1]
-        self.side = block_length(weight.shape[1], stride)
+        self.side = side or block_length(weight.shape[1], stride)
         self.step = self.side // stride
         self.before = (size - 1 - padding) // stride
         self.reach = (self.side - 1 + padding) // stride + self.before + 1
         pixel, output, tap = torch.meshgrid(*map(torch.arange, (self.side, self.reach, size)), indexing="ij")
         meets = (pixel - stride * (output - self.before) + padding == tap).to(weight)
         on_blocks = torch.einsum("irk,jsl,ockl->cijors", meets, meets, weight)
-        self.on_blocks = PackedConvolution(on_blocks.flatten(0, 2), None, (0, 0), (self.step, self.step))
+        self.on_blocks = kind(on_blocks.flatten(0, 2), None, (0, 0), (self.step, self.step))
 
     def forward(self, gradient: Tensor, sides: tuple[int, ...]) -> Tensor:
         """Map a gradient ``(N, O, H', W')`` to that of the image ``(N, C, H, W)``, whose ``sides`` are H and W."""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from monai_advenc.convolutions.blocks import BlockConvolution, BlockGradient, block_length
+from monai_advenc.convolutions.columns import ColumnConvolution, ColumnTransposedConvolution, columns_gain
 from monai_advenc.convolutions.packed import (
     PackedConvolution,
     PackedTransposedConvolution,
@@ -61,8 +63,13 @@ def _gains(module: nn.Conv2d, fewest_weights: int) -> bool:
 
 def _reads_an_image(module: nn.Conv2d) -> bool:
     """Whether the channels are so few that several pixels are better taken together, as in a first layer."""
-    square = all(len(set(each)) == 1 for each in (module.kernel_size, module.stride, module.padding))
+    square = _is_square(module.kernel_size, module.stride, module.padding)
     return square and block_length(module.in_channels, module.stride[0]) > 1
+
+
+def _is_square(*properties: Iterable[object]) -> bool:
+    """Whether each is the same along rows and columns."""
+    return all(len(set(each)) == 1 for each in properties)
 
 
 class FrozenConvolution(nn.Module):
@@ -94,18 +101,26 @@ class FrozenConvolution(nn.Module):
             return BlockConvolution(self.weight, self.bias, self.padding[0], stride)
         if self.stride == (1, 1) and winograd_gains(self.weight):
             return WinogradConvolution(self.weight, self.bias, self.padding)
-        return PackedConvolution(self.weight, self.bias, self.padding, self.stride)
+        kind = ColumnConvolution if columns_gain(self.weight) else PackedConvolution
+        return kind(self.weight, self.bias, self.padding, self.stride)
 
     def _back(self, of_an_image: bool) -> nn.Module:
         if of_an_image:
             return BlockGradient(self.weight, self.padding[0], self.stride[0])
         if self.stride != (1, 1):
-            return PackedTransposedConvolution(self.weight, self.padding, self.stride)
+            return self._back_from_strides()
         # The gradient of a convolution is the convolution of the gradient with the mirrored weights.
         mirrored = self.weight.transpose(0, 1).flip(2, 3)
         around = tuple(size - 1 - each for size, each in zip(self.weight.shape[2:], self.padding, strict=True))
-        kind = WinogradConvolution if winograd_gains(mirrored) else PackedConvolution
+        if winograd_gains(mirrored):
+            return WinogradConvolution(mirrored, None, around)
+        kind = ColumnConvolution if columns_gain(mirrored) else PackedConvolution
         return kind(mirrored, None, around)
+
+    def _back_from_strides(self) -> nn.Module:
+        if columns_gain(self.weight) and _is_square(self.weight.shape[2:], self.padding, self.stride):
+            return ColumnTransposedConvolution(self.weight, self.padding[0], self.stride[0])
+        return PackedTransposedConvolution(self.weight, self.padding, self.stride)
 
     def forward(
         self,
@@ -130,7 +145,9 @@ class FrozenConvolution(nn.Module):
 
     def gradient_of_input(self, gradient: Tensor, sides: tuple[int, ...]) -> Tensor:
         """The gradient ``(N, C, H, W)`` of the input, whose ``sides`` are H and W, from that of the convolution."""
-        asks_for_sides = isinstance(self.back, BlockGradient | PackedTransposedConvolution)
+        asks_for_sides = isinstance(
+            self.back, BlockGradient | ColumnTransposedConvolution | PackedTransposedConvolution
+        )
         result: Tensor = self.back(gradient, sides) if asks_for_sides else self.back(gradient)
         return result
 

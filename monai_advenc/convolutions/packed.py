@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_ALMOST_RELU = ("leaky_relu", [1e-30], "")
+ALMOST_RELU = ("leaky_relu", [1e-30], "")
 """What ends an activated convolution. oneDNN's ReLU makes zero of NaN, which would hide that a network is broken; this
 one gives NaN for NaN, and for negative numbers something that vanishes beside any other."""
 
@@ -104,7 +104,7 @@ class PackedConvolution(nn.Module):
         convolve = torch.ops.mkldnn._convolution_pointwise
         result: Tensor
         if summand is None:
-            end = _ALMOST_RELU if activated else ("none", [], "")
+            end = ALMOST_RELU if activated else ("none", [], "")
             result = convolve(features, weight, self.bias, *geometry, *end)
         else:
             summand = summand.contiguous(memory_format=torch.channels_last)

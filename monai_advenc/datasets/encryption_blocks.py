@@ -98,15 +98,16 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
         if "dicom" in options.formats:
             identity = IdentityRule(require_identity_choice(options.identity), key)
             self._dicom = DicomOutput(key, identity, run_header(key, network, options).run_tag)
-        self.block_size = self._images_per_block()
+        self.block_size = self.block_size_for(self.workers)
 
-    def _images_per_block(self) -> int:
+    def block_size_for(self, workers: int) -> int:
+        """Images of a block where so many workers share the files, and none shall be left without."""
         filling = images_per_block(self.key, self.options.batch_size, None)
         if self.key.perturbation.schedule != "adaptive" or not self.files:
             return filling
         first = self._read_or_fail(self.files[0])
         shape = first.image.shape if isinstance(first, Original) else None
-        fair_share = -(-len(self.files) // max(1, self.workers))
+        fair_share = -(-len(self.files) // max(1, workers))
         return max(filling, min(fair_share, images_per_block(self.key, self.options.batch_size, shape)))
 
     @property
@@ -133,6 +134,7 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
         """Blocks of other images, otherwise the same, with networks that are prepared already."""
         other = copy.copy(self)
         other.files = files
+        other.block_size = other.block_size_for(other.workers)
         return other
 
     def __len__(self) -> int:

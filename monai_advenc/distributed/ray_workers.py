@@ -77,7 +77,7 @@ class RayWorkers:
             return
         with connection(ray, self.address, *self._resources()):
             device, count = self._available(ray)
-            size = BLOCKS_PER_CALL[device] * blocks.block_size
+            size = BLOCKS_PER_CALL[device] * blocks.block_size_for(count)
             calls = [blocks.files[start : start + size] for start in range(0, len(blocks.files), size)]
             worker = ray.remote(EncryptionWorker).options(num_cpus=1, num_gpus=int(device == "cuda"))
             assignment = self.assignment(blocks, device)

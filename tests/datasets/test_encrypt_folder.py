@@ -16,6 +16,7 @@ from torch import nn
 from monai_advenc.convolutions.integer import computes_in_int8
 from monai_advenc.datasets.encrypt_folder import encrypt_folder
 from monai_advenc.datasets.encrypted_folder import JOURNAL_NAME
+from monai_advenc.datasets.encryption_blocks import EncryptionBlocks
 from monai_advenc.datasets.encryption_options import EncryptionOptions, network_checksum
 from monai_advenc.datasets.image_file import read_image
 from monai_advenc.datasets.image_folder import find_images, load_image_set
@@ -113,6 +114,20 @@ def test_any_number_of_workers_gives_the_same_bytes_on_integers(tmp_path: Path) 
     encrypt_folder(folder, tmp_path / "exact", key, base, exactly)
     assert content_of(tmp_path / "0") == content_of(tmp_path / "2")
     assert content_of(tmp_path / "0") != content_of(tmp_path / "exact"), "or integers were not used"
+
+
+def test_images_that_a_worker_is_told_of_later_fill_up_its_batches_too(
+    originals: Path, base: nn.Module, tmp_path: Path
+) -> None:
+    plan = PerturbationSettings(radius=1, step_size=2, steps=15, schedule="adaptive")
+    key = EncryptionKey.draw(sorted(CLASSES), plan, combiner="basic", seed=1)
+    options, source = EncryptionOptions(precision="fp32", batch_size=2), find_images(originals)
+    of_all = EncryptionBlocks(source.files, source, tmp_path, key, base, options)
+    of_none = EncryptionBlocks((), source, tmp_path, key, base, options)
+    assert len(source.files) == 12
+    assert of_none.of(source.files).block_size == of_all.block_size == 12
+    assert of_all.of(source.files[:5]).block_size == 5
+    assert [of_all.block_size_for(workers) for workers in (1, 3, 5, 100)] == [12, 4, 3, 2]
 
 
 def test_any_number_of_workers_and_any_neighbors_give_the_same_bytes_with_adaptive_steps(
