@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ class Case:
         radius: L2 radius at this size; the paper's step is 0.1 at both.
         accuracy: Of the network on images it was not trained on; ``None``: it is not trained at all, so that what is
             said of losses is without meaning.
+        epochs: Of its training, all goes together.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Case:
     targets: Tensor
     radius: float
     accuracy: float | None
+    epochs: int = 0
 
     def block(self, number: int, size: int) -> tuple[Tensor, Tensor]:
         """The images of one round, others for each as long as there are enough."""
@@ -102,7 +105,8 @@ def build_case(name: str, source: Path | None, bases: Path, say: Callable[[str],
     accuracy = measure_accuracy(base, test_set).value
     say(f"{name}: the base network is right on {accuracy:.1%} of {len(test_set)} images it was not trained on")
     images = _shuffled(test_set, 512)
-    return Case(name, base, images.images, wrong_classes(images.labels, len(images.classes)), recipe.radius, accuracy)
+    targets, epochs = wrong_classes(images.labels, len(images.classes)), sum(go.epochs for _, go in recipe.training)
+    return Case(name, base, images.images, targets, recipe.radius, accuracy, epochs)
 
 
 def _train(name: str, network: str, train_set: ImageSet, bases: Path, say: Callable[[str], None]) -> nn.Module:
@@ -111,7 +115,9 @@ def _train(name: str, network: str, train_set: ImageSet, bases: Path, say: Calla
     built = get_network(network, len(train_set.classes), recipe.channels, recipe.side, seed=0)
     bases.mkdir(parents=True, exist_ok=True)
     for number, (count, settings) in enumerate(recipe.training, start=1):
-        path = bases / f"{name}.{network}.{number}.pt"
+        # What comes from another recipe is not taken for this one's.
+        recipe_so_far = hashlib.sha256(repr(recipe.training[:number]).encode()).hexdigest()[:8]
+        path = bases / f"{name}.{network}.{number}.{recipe_so_far}.pt"
         if not path.exists():
             images = _shuffled(train_set, count or len(train_set))
             say(f"training {network} on {len(images)} images of {name}: {settings.epochs} epochs")

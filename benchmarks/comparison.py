@@ -124,6 +124,7 @@ def compare(
         "shape": list(case.images.shape[1:]),
         "radius": case.radius,
         "base_accuracy": case.accuracy,
+        "base_epochs": case.epochs,
         "steps": steps,
         "batch": batch,
         "rounds": rounds,

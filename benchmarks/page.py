@@ -124,7 +124,9 @@ def describe_comparison(comparison: dict[str, Any]) -> list[str]:
     methods, reference = comparison["methods"], reference_of(comparison)
     channels, height, width = comparison["shape"]
     accuracy = comparison["base_accuracy"]
-    trained = f"right on {accuracy:.1%} of the test set" if accuracy else "untrained: losses say nothing"
+    trained = "untrained: losses say nothing"
+    if accuracy:
+        trained = f"trained for {comparison['base_epochs']} epochs and right on {accuracy:.1%} of the test set"
     count = comparison["rounds"] * comparison["batch"]
     lines = [
         f"### {comparison['case']}: ResNet-18, {channels}x{height}x{width}",

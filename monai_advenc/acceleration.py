@@ -113,7 +113,7 @@ def prepare(
             of int8 and bf16 that the device computes in natively and whose gradients agree with float32 on a probe;
             bf16 is the faster one where the processor multiplies tiles of it (AMX).
             The probe depends on nothing but the network and the shape, so every worker, resumed run and pipeline comes
-            to the same choice.
+            to the same choice, on one kind of processor.
         steps: How many steps each image will go; with fewer than :data:`FEWEST_STEPS_ON_INTEGERS`, ``"auto"`` leaves
             out int8.
         compiled: Leave the rest to ``torch.compile``. Takes up to a minute before the first step; on a CPU it gains

@@ -5,11 +5,13 @@
 Such a processor takes 16 rows of a matrix at a time. oneDNN's convolution makes them of outputs that lie beside each
 other, so that with 4x4 outputs, as in the last stage of a ResNet on CIFAR-10, three quarters of a tile stay empty. Here
 what a kernel sees is written out as one row of a matrix first ("im2col"), so that the outputs of all images are rows of
-one product. Where the outputs are wider, writing out costs more than it gains.
+one product. Where the outputs are wider, or the channels fewer, writing out costs more than it gains.
 """
 
 from __future__ import annotations
 
+import math
+import os
 from functools import cache
 
 import torch
@@ -17,44 +19,38 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from monai_advenc.convolutions.blocks import BlockGradient
-from monai_advenc.convolutions.packed import (
-    ALMOST_RELU,
-    PackedConvolution,
-    PackedTransposedConvolution,
-    PackedWeight,
-    finish,
-)
+from monai_advenc.convolutions.packed import PackedConvolution, PackedTransposedConvolution
 
 MOST_OUTPUTS_IN_A_ROW = 6
-"""With 5 beside each other a product takes two thirds of a convolution's time, with 6 four fifths, with 7 as long."""
+"""Of 512 channels, 5 beside each other take two thirds of a convolution's time, 6 four fifths, 7 as long."""
+
+FEWEST_WEIGHTS = 1_000_000
+"""A 3x3 kernel from 256 channels to 512 has more, and gains; with 256 to 256 it is no faster, with fewer slower."""
+
+FEWEST_ROWS = 64
+"""Four images of 4x4 outputs; two are as fast directly, one is faster."""
 
 
 @cache
 def multiplies_tiles() -> bool:
-    """Whether the processor multiplies tiles of bf16 (AMX), and this build of torch products on packed weights."""
-    if not torch.cpu._is_amx_tile_supported():
-        return False
-    # Sums below 256, which bf16 has every integer of.
-    features = (torch.arange(2 * 16 * 9) % 2).reshape(2, 16, 3, 3).bfloat16()
-    weight = (torch.arange(16 * 16 * 9) % 5 == 0).reshape(16, 16, 3, 3).bfloat16()
-    expected = functional.conv2d(features.float(), weight.float(), padding=1).bfloat16()
-    try:
-        convolution = ColumnConvolution(weight, None, (1, 1))
-        found = convolution(features), convolution(features, -expected, activated=True)
-    except (AttributeError, RuntimeError):
-        return False
-    return torch.equal(found[0], expected) and not found[1].any()
+    """Whether the processor multiplies tiles of bf16 (AMX), and torch's convolutions make use of it."""
+    # What oneDNN may use of the processor can be limited by the environment, under either of its names.
+    limits = (os.environ.get(f"{name}_MAX_CPU_ISA", "ALL").upper() for name in ("ONEDNN", "DNNL"))
+    allowed = all(limit in {"ALL", "DEFAULT"} or "AMX" in limit for limit in limits)
+    return allowed and torch.cpu._is_amx_tile_supported() and torch.cpu._init_amx()
 
 
 def columns_gain(weight: Tensor) -> bool:
     """Whether a kernel ``(O, C, H, W)`` is one that this is faster for, on small features and this processor."""
-    return weight.dtype == torch.bfloat16 and weight[0, 0].numel() > 1 and multiplies_tiles()
+    large = weight.numel() >= FEWEST_WEIGHTS and weight[0, 0].numel() > 1
+    return large and weight.dtype == torch.bfloat16 and multiplies_tiles()
 
 
 class ColumnConvolution(nn.Module):
     """A convolution by fixed weights, as one product of matrices where its outputs are few in a row.
 
-    What is not bf16, or wider, is convolved directly. That depends on the shape alone.
+    What is not bf16, or wider, is convolved directly. That depends on the shape alone. The product is oneDNN's 1x1
+    convolution: a product of its own for few rows would depend on the number of threads.
 
     Args:
         weight: ``(O, C, H, W)``.
@@ -68,23 +64,22 @@ class ColumnConvolution(nn.Module):
     ) -> None:
         super().__init__()
         self.direct = PackedConvolution(weight, bias, padding, stride)
-        self._packed = PackedWeight()
+        matrix = self.direct.weight.permute(0, 2, 3, 1).reshape(len(weight), -1, 1, 1)
+        self.of_rows = PackedConvolution(matrix, bias, (0, 0))
 
     def forward(self, features: Tensor, summand: Tensor | None = None, *, activated: bool = False) -> Tensor:
         """Map ``(N, C, H, W)`` to ``(N, O, H', W')``, channels-last; as :meth:`PackedConvolution.forward`."""
         outputs = self._outputs_of(features)
-        if features.dtype != torch.bfloat16 or not _are_few(outputs):
+        fits = features.shape[1] == self.direct.weight.shape[1] and min(outputs) > 0
+        if not fits or features.dtype != torch.bfloat16 or not _gains_on(len(features), outputs):
             directly: Tensor = self.direct(features, summand, activated=activated)
             return directly
-        rows = self._rows(features, outputs)
-        weight = self._packed.get(len(rows), lambda: torch.ops.mkldnn._reorder_linear_weight(self._matrix(), len(rows)))
-        multiply, bias = torch.ops.mkldnn._linear_pointwise, self.direct.bias
-        if summand is None:
-            product = multiply(rows, weight, bias, *(ALMOST_RELU if activated else ("none", [], "")))
-        else:
-            added = summand.permute(0, 2, 3, 1).reshape(len(rows), -1)
-            product = finish(multiply.binary(rows, added, weight, bias, "add"), None, activated=activated)
-        by_pixels: Tensor = product.view(len(features), *outputs, -1)
+        rows = _as_one_line(self._rows(features, outputs))
+        added = None
+        if summand is not None:
+            added = _as_one_line(summand.permute(0, 2, 3, 1).reshape(rows.shape[-1], -1))
+        product = self.of_rows(rows, added, activated=activated).permute(0, 2, 3, 1)
+        by_pixels: Tensor = product.reshape(len(features), *outputs, -1)
         return by_pixels.permute(0, 3, 1, 2)
 
     def _outputs_of(self, features: Tensor) -> tuple[int, int]:
@@ -99,9 +94,10 @@ class ColumnConvolution(nn.Module):
 
     def _rows(self, features: Tensor, outputs: tuple[int, int]) -> Tensor:
         """What the kernel sees at each of all images' outputs: ``(N H' W', K K C)``."""
-        last = features.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
+        last = features.permute(0, 2, 3, 1)
         (below, beside), (down, right) = self.direct.padding, self.direct.stride
-        padded = functional.pad(last, (0, 0, beside, beside, below, below))
+        # Where a side is 1, padding may leave the pixels in another order.
+        padded = functional.pad(last, (0, 0, beside, beside, below, below)).contiguous()
         image, row, column, _ = padded.stride()
         height, width = self.direct.weight.shape[2:]
         # The pixels of one row of the kernel lie behind each other.
@@ -109,9 +105,6 @@ class ColumnConvolution(nn.Module):
             (len(padded), *outputs, height, width * padded.shape[-1]), (image, down * row, right * column, row, 1)
         )
         return seen.reshape(-1, self.direct.weight[0].numel())
-
-    def _matrix(self) -> Tensor:
-        return self.direct.weight.permute(0, 2, 3, 1).reshape(len(self.direct.weight), -1)
 
 
 class ColumnTransposedConvolution(nn.Module):
@@ -130,10 +123,16 @@ class ColumnTransposedConvolution(nn.Module):
 
     def forward(self, gradient: Tensor, sides: tuple[int, ...]) -> Tensor:
         """Map a gradient ``(N, O, H', W')`` to that of the input ``(N, C, H, W)``, whose ``sides`` are H and W."""
-        gains = gradient.dtype == torch.bfloat16 and _are_few(gradient.shape[2:])
+        gains = gradient.dtype == torch.bfloat16 and _gains_on(len(gradient), gradient.shape[2:])
         result: Tensor = self.by_blocks(gradient, sides) if gains else self.direct(gradient, sides)
         return result
 
 
-def _are_few(outputs: tuple[int, ...]) -> bool:
-    return outputs[-1] <= MOST_OUTPUTS_IN_A_ROW
+def _gains_on(count: int, outputs: tuple[int, ...]) -> bool:
+    """Whether outputs of so many images are few in a row, and rows enough; the same for all images of a shape."""
+    return outputs[-1] <= MOST_OUTPUTS_IN_A_ROW and count * math.prod(outputs) >= FEWEST_ROWS
+
+
+def _as_one_line(rows: Tensor) -> Tensor:
+    """Rows ``(M, C)`` as pixels beside each other, ``(1, C, 1, M)``, channels-last."""
+    return rows.t()[None, :, None, :]

@@ -130,7 +130,7 @@ class FrozenConvolution(nn.Module):
         activated: bool = False,
     ) -> Tensor:
         """Map ``(N, C, H, W)`` to ``(N, O, H', W')``, add a tensor or a number, and end with ReLU if asked to."""
-        packs = can_be_packed_for(input, self.weight.shape[1])
+        packs = can_be_packed_for(input, self.weight.shape[1], self.stride)
         inside = packs and (summand is None or self._gives_such(summand, input))
         if packs:
             kept = (summand, activated) if inside else (None, False)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-ALMOST_RELU = ("leaky_relu", [1e-30], "")
+_ALMOST_RELU = ("leaky_relu", [1e-30], "")
 """What ends an activated convolution. oneDNN's ReLU makes zero of NaN, which would hide that a network is broken; this
 one gives NaN for NaN, and for negative numbers something that vanishes beside any other."""
 
@@ -36,9 +36,11 @@ def packing_works() -> bool:
     return right and not found[1].any() and bool((found[2].abs() < 1e-20).all())
 
 
-def can_be_packed_for(features: Tensor, channels: int) -> bool:
+def can_be_packed_for(features: Tensor, channels: int, stride: tuple[int, ...] = (1, 1)) -> bool:
     """Whether oneDNN convolves such features; torch takes everything else, and has the better words for mistakes."""
-    usual = features.dim() == 4 and features.shape[1] == channels and features.numel() > 0
+    # On some processors oneDNN reads past a single channel when steps are longer along rows (torch 2.13.0).
+    past_the_end = channels == 1 and stride[0] < stride[-1]
+    usual = features.dim() == 4 and features.shape[1] == channels and features.numel() > 0 and not past_the_end
     return usual and features.device.type == "cpu" and features.dtype in _numbers()
 
 
@@ -104,7 +106,7 @@ class PackedConvolution(nn.Module):
         convolve = torch.ops.mkldnn._convolution_pointwise
         result: Tensor
         if summand is None:
-            end = ALMOST_RELU if activated else ("none", [], "")
+            end = _ALMOST_RELU if activated else ("none", [], "")
             result = convolve(features, weight, self.bias, *geometry, *end)
         else:
             summand = summand.contiguous(memory_format=torch.channels_last)

@@ -53,8 +53,9 @@ class Crew:
         for _ in range(count):
             self._start(Call())
         while unanswered:
-            while waiting and self._room:
-                self._give(self._room.popleft(), waiting.popleft())
+            while waiting and (number := self._who_is_next(len(waiting))) is not None:
+                self._room.remove(number)
+                self._give(number, waiting.popleft())
             number, call, answer = self._next_answer()
             if answer is None:
                 waiting.extendleft([call] if call.files else [])
@@ -64,6 +65,16 @@ class Crew:
             unanswered -= bool(call.files)
             if answer:
                 yield answer
+
+    def _who_is_next(self, waiting: int) -> int | None:
+        """Who gets the next of the waiting calls: who has none, before who has one already.
+
+        That one waits while there are no more calls than workers that have not answered yet.
+        """
+        busy = {number for number, call in self._running.values() if call.files}
+        starting = sum(not call.files for _, call in self._running.values())
+        idle = next((number for number in self._room if number not in busy), None)
+        return self._room[0] if idle is None and self._room and waiting > starting else idle
 
     def _start(self, call: Call) -> None:
         # A worker gets images only when it has answered: one that finds no free core would keep them for itself.

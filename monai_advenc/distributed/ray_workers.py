@@ -77,7 +77,9 @@ class RayWorkers:
             return
         with connection(ray, self.address, *self._resources()):
             device, count = self._available(ray)
-            size = BLOCKS_PER_CALL[device] * blocks.block_size_for(count)
+            block = blocks.block_size_for(count)
+            fair_share = -(-len(blocks.files) // (block * count))
+            size = block * min(BLOCKS_PER_CALL[device], fair_share)
             calls = [blocks.files[start : start + size] for start in range(0, len(blocks.files), size)]
             worker = ray.remote(EncryptionWorker).options(num_cpus=1, num_gpus=int(device == "cuda"))
             assignment = self.assignment(blocks, device)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -23,6 +24,13 @@ needs_bf16 = pytest.mark.skipif(
     not packing_works() or not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
     reason="this processor or this build of torch has no products of bf16 on packed weights",
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def rows_however_few() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns, "FEWEST_ROWS", 1)
+        yield
 
 
 def randn(*shape: int, seed: int = 1) -> Tensor:
@@ -92,23 +100,16 @@ def test_the_gradient_of_strides_is_that_of_the_convolution(
 @needs_bf16
 @pytest.mark.parametrize("number", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("width", [MOST_OUTPUTS_IN_A_ROW, MOST_OUTPUTS_IN_A_ROW + 1])
-def test_what_is_wide_or_not_bf16_is_convolved_directly(
-    width: int, number: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    called = []
-    for kind in (PackedConvolution, PackedTransposedConvolution):
-        monkeypatch.setattr(
-            kind,
-            "forward",
-            lambda self, *args, forward=kind.forward, **options: called.append(1) or forward(self, *args, **options),
-        )
+def test_what_is_wide_or_not_bf16_is_convolved_directly(width: int, number: torch.dtype) -> None:
+    weight = randn(8, 16, 3, 3).to(number)
+    called: list[nn.Module] = []
+    ahead, back = ColumnConvolution(weight, None, (1, 1)), ColumnTransposedConvolution(weight, 1, 2)
+    for convolution in (ahead, back):
+        convolution.direct.register_forward_hook(lambda direct, *_: called.append(direct))
+    ahead(randn(2, 16, 9, width).to(number))
+    back(randn(2, 8, 5, width).to(number), (9, 2 * width - 1))
     directly = number != torch.bfloat16 or width > MOST_OUTPUTS_IN_A_ROW
-    weight, features = randn(8, 16, 3, 3).to(number), randn(2, 16, 9, width).to(number)
-    ColumnConvolution(weight, None, (1, 1))(features)
-    assert bool(called) == directly
-    called.clear()
-    ColumnTransposedConvolution(weight, 1, 2)(randn(2, 8, 5, width).to(number), (9, 2 * width - 1))
-    assert bool(called) == directly
+    assert called == ([ahead.direct, back.direct] if directly else [])
 
 
 @needs_bf16
@@ -124,10 +125,63 @@ def test_nan_is_not_hidden_and_nothing_stays_nothing() -> None:
 
 
 @needs_bf16
-def test_an_image_comes_out_the_same_whoever_is_beside_it() -> None:
-    convolution, features = ColumnConvolution(randn(32, 64, 3, 3), None, (1, 1)), randn(5, 64, 4, 4)
-    alike = convolution(features[:1].expand(5, -1, -1, -1))
-    assert torch.equal(convolution(features)[0], alike[0])
+@pytest.mark.parametrize("kernel", [ColumnConvolution, lambda *given: ColumnTransposedConvolution(given[0], 1, 2)])
+def test_an_image_comes_out_the_same_wherever_it_is_and_whoever_is_beside_it(
+    kernel: Callable[..., nn.Module],
+) -> None:
+    convolution, features = kernel(randn(64, 64, 3, 3), None, (1, 1)), randn(9, 64, 4, 4)
+    sides = ((8, 8),) if isinstance(convolution, ColumnTransposedConvolution) else ()
+    together = convolution(features, *sides)
+    assert torch.equal(convolution(features.flip(0), *sides), together.flip(0))
+    for number in (0, 4, 8):
+        assert torch.equal(convolution(features[[number]].expand(9, -1, -1, -1), *sides)[4], together[number])
+
+
+@needs_bf16
+@pytest.mark.parametrize("count", [1, 2, 8, 16])
+def test_the_number_of_threads_does_not_matter(count: int) -> None:
+    weight, features = randn(512, 512, 3, 3), randn(count, 512, 4, 4)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 4):
+            torch.set_num_threads(threads)
+            ahead = ColumnConvolution(weight, None, (1, 1))
+            back = ColumnTransposedConvolution(weight[:, :64], 1, 2)(features, (8, 8))
+            found.append((ahead(features), ahead(features, features, activated=True), back))
+    finally:
+        torch.set_num_threads(before)
+    for others in found[1:]:
+        for one, other in zip(found[0], others, strict=True):
+            assert torch.equal(one, other)
+
+
+@needs_bf16
+def test_features_of_one_row_or_column_may_lie_in_memory_in_any_order() -> None:
+    tokens = randn(4, 3, 16)
+    weight = randn(8, 16, 3, 3)
+    convolution = ColumnConvolution(weight, None, (1, 1))
+    for features in (
+        tokens.unsqueeze(3).permute(0, 2, 3, 1),
+        tokens.unsqueeze(2).permute(0, 3, 1, 2),
+        tokens.unsqueeze(2).permute(0, 3, 2, 1),
+        randn(4, 3, 3, 16).permute(0, 3, 2, 1),
+        randn(8, 16, 4, 4)[::2],
+    ):
+        expected = functional.conv2d(features.double(), weight.double(), padding=1)
+        assert_rounded(convolution(features), expected)
+        summand = randn(*expected.shape, seed=7).transpose(0, 0)
+        assert_rounded(convolution(features, summand), expected + summand.double())
+
+
+@needs_bf16
+def test_what_no_kernel_fits_is_left_to_the_direct_convolution() -> None:
+    convolution = ColumnConvolution(randn(8, 16, 3, 3), None, (0, 0))
+    assert convolution(randn(0, 16, 4, 4)).shape == (0, 8, 2, 2)
+    for wrong in (randn(2, 8, 4, 4), randn(2, 16, 2, 2)):
+        with pytest.raises(RuntimeError):
+            convolution.direct(wrong)
+        with pytest.raises(RuntimeError):
+            convolution(wrong)
 
 
 @needs_bf16
@@ -154,6 +208,7 @@ def test_where_the_processor_multiplies_tiles_kernels_of_bf16_are_taken_so(
     size: int, stride: int, kinds: tuple[type[nn.Module], type[nn.Module]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(columns, "multiplies_tiles", lambda: True)
+    monkeypatch.setattr(columns, "FEWEST_WEIGHTS", 1)
     plain = nn.Conv2d(64, 64, size, stride=stride, padding=size // 2).requires_grad_(False).bfloat16()
     taken = frozen.FrozenConvolution(plain)
     assert (type(taken.ahead), type(taken.back)) == kinds
@@ -166,17 +221,38 @@ def test_where_the_processor_multiplies_tiles_kernels_of_bf16_are_taken_so(
         torch.testing.assert_close(ours, theirs, atol=0.05, rtol=0.02)
 
 
-def test_other_processors_convolve(monkeypatch: pytest.MonkeyPatch) -> None:
+@needs_bf16
+@pytest.mark.parametrize(("outputs", "kind"), [(512, ColumnConvolution), (256, PackedConvolution)])
+def test_kernels_of_few_weights_and_batches_of_few_rows_stay_as_they_are(
+    outputs: int, kind: type[nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(columns, "multiplies_tiles", lambda: True)
+    monkeypatch.setattr(columns, "FEWEST_ROWS", 64)
+    plain = nn.Conv2d(256, outputs, 3, padding=1).requires_grad_(False).bfloat16()
+    taken = frozen.FrozenConvolution(plain)
+    assert type(taken.ahead) is kind
+    called = []
+    monkeypatch.setattr(ColumnConvolution, "_rows", lambda *_: called.append(1) or torch.zeros(64, 9 * 256).bfloat16())
+    taken.ahead(randn(3, 256, 4, 4))
+    assert not called
+    taken.ahead(randn(4, 256, 4, 4))
+    assert bool(called) == (kind is ColumnConvolution)
+
+
+@pytest.mark.parametrize("limit", ["AVX512_CORE", "avx512_core_bf16", "AVX2"])
+@pytest.mark.parametrize("variable", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
+def test_tiles_are_used_where_processor_and_environment_allow_them(
+    limit: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_is_amx_tile_supported", "_init_amx"):
+        monkeypatch.setattr(torch.cpu, name, lambda: True)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
+    assert multiplies_tiles.__wrapped__()
+    monkeypatch.setenv(variable, "AVX512_CORE_AMX")
+    assert multiplies_tiles.__wrapped__()
+    monkeypatch.setenv(variable, limit)
+    assert not multiplies_tiles.__wrapped__()
+    monkeypatch.delenv(variable)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     assert not multiplies_tiles.__wrapped__()
-
-
-@needs_bf16
-@pytest.mark.parametrize("factor", [1, 1.01])
-def test_a_library_that_multiplies_wrongly_is_not_used(factor: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    forward = ColumnConvolution.forward
-    monkeypatch.setattr(
-        ColumnConvolution, "forward", lambda *args, **options: forward(*args, **options).mul(factor).bfloat16()
-    )
-    assert multiplies_tiles.__wrapped__() == (factor == 1)

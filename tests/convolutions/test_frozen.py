@@ -89,6 +89,15 @@ def test_a_frozen_convolution_is_the_plain_one(
 
 
 @needs_packing
+def test_a_single_channel_in_longer_steps_along_rows_is_convolved_right() -> None:
+    plain, features = convolution(1, 17, 5, stride=(1, 2)), randn(2, 1, 6, 5)
+    for ours, theirs in zip(
+        output_and_gradient(FrozenConvolution(plain), features), output_and_gradient(plain, features), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+@needs_packing
 def test_what_was_computed_before_never_changes_a_result() -> None:
     plain = convolution(32, 32, 3, padding=1)
     features = randn(8, 32, 7, 7)

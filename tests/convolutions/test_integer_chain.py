@@ -68,6 +68,12 @@ def seed() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def no_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are tiles, they go before integers."""
+    monkeypatch.setattr("monai_advenc.acceleration.multiplies_tiles", lambda: False)
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "one convolution": lambda: network_of(wide(), nn.ReLU()),
     "three in a row": lambda: network_of(wide(), nn.ReLU(), wide(), nn.ReLU(), wide(), nn.ReLU()),
@@ -418,6 +424,19 @@ def test_a_broken_network_is_refused(place: int) -> None:
     network[place].weight.data[3, 0, 1, 1] = torch.nan
     with pytest.raises(NetworkError, match="not numbers"):
         prepare(network, SHAPE, precision="int8")
+
+
+@pytest.mark.skipif(not computes_in_bf16(torch.device("cpu")), reason="the processor has no bf16 arithmetic")
+@pytest.mark.parametrize(("tiles", "first", "second"), [(False, "int8", "bf16"), (True, "bf16", "int8")])
+def test_auto_asks_bf16_before_integers_where_the_processor_multiplies_tiles(
+    tiles: bool, first: str, second: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monai_advenc.acceleration.multiplies_tiles", lambda: tiles)
+    network = NETWORKS["three in a row"]()
+    assert prepare(network, SHAPE).precision == first
+    found = iter([0.94, 0.96])
+    monkeypatch.setattr("monai_advenc.acceleration.gradient_cosine", lambda *_: next(found))
+    assert prepare(network, SHAPE).precision == second
 
 
 def test_in_few_steps_auto_does_without_integers() -> None:
