@@ -146,7 +146,7 @@ def describe_comparison(comparison: dict[str, Any]) -> list[str]:
         as_low = statistics.mean(difference <= CLOSE for difference in differences)
         alike = statistics.mean(abs(difference) <= CLOSE for difference in differences)
         ratio = f"{statistics.median(ratios[name]):.2f} ({min(ratios[name]):.2f} to {max(ratios[name]):.2f})"
-        steps = f"at most {method['steps']}" if name.endswith("adaptive") else method["steps"]
+        steps = f"at most {method['steps']}" if "adaptive" in name else method["steps"]
         lines.append(
             f"| {name} | {steps} | {len(method['seconds'])} | {ratio} | "
             f"{statistics.mean(method['loss']):.4f} | {statistics.mean(differences):+.4f} | {max(differences):+.4f} | "

@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from monai_advenc.step_gradients import EXACT_STEPS, agree, target_gradient_and_loss
 
 STRETCH = 6
-"""Steps from one look at the losses to the next. The first stretch takes what is over: three of 45 steps."""
+"""Steps from one look at the losses to the next. The first stretch takes what is over: three of 99 steps."""
 
 LAST_LENGTH = 0.03
 """Share of the first step's length that is left for the last."""
 
-LEAST_STEPS, STEPS_PER_LOSS = 4, 40
-"""An image at a loss of 0.1 is given about 4 + 40 x 0.1 more steps, rounded to whole stretches: as losses are compared
+LEAST_STEPS, STEPS_PER_LOSS = 8, 30
+"""An image at a loss of 0.1 is given about 8 + 30 x 0.1 more steps, rounded to whole stretches: as losses are compared
 by their difference, a small one need not be known to many digits."""
 
 SOFTEST, SOFT_UNTIL = 1.5, 0.75
