@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from monai_advenc.step_gradients import EXACT_STEPS, agree, target_gradient_and_loss
 
 STRETCH = 6
-"""Steps from one look at the losses to the next. The first stretch takes what is over: three of 99 steps."""
+"""Steps from one look at the losses to the next. The first stretch takes what is over: three of 69 steps."""
 
 LAST_LENGTH = 0.03
 """Share of the first step's length that is left for the last."""
 
-LEAST_STEPS, STEPS_PER_LOSS = 8, 30
-"""An image at a loss of 0.1 is given about 8 + 30 x 0.1 more steps, rounded to whole stretches: as losses are compared
-by their difference, a small one need not be known to many digits."""
+LEAST_STEPS, STEPS_PER_ROOT = 6, 30
+"""An image at a loss of 0.1 is given about 6 + 30 x sqrt(0.1) more steps, rounded to whole stretches: as losses are
+compared by their difference, a small one need not be known to many digits."""
 
 SOFTEST, SOFT_UNTIL = 1.5, 0.75
 """Temperature of the loss at the first step; it falls to 1 when steps are three quarters of the first one's length.
@@ -138,5 +138,5 @@ class AdaptiveSteps:
 
 def steps_worth_while(losses: Tensor) -> Tensor:
     """How many more steps losses ``(N,)`` are worth, in whole stretches; int64. NaN is worth as many as infinity."""
-    wanted = LEAST_STEPS + STEPS_PER_LOSS * losses.nan_to_num(nan=float("inf")).clamp_max(1e6)
+    wanted = LEAST_STEPS + STEPS_PER_ROOT * losses.nan_to_num(nan=float("inf")).clamp_max(1e6).sqrt()
     return STRETCH * (wanted / STRETCH).round().clamp_min(1).long()

@@ -35,9 +35,9 @@ FAST_STEPS = 25
 at random views see fewer of them, and on slices victims failed a little less; 50 made up for it
 (``results/fast_schedule.md``)."""
 
-ADAPTIVE_STEPS = 99
-"""The most steps of the adaptive schedule, which starts with twice the radius: no image takes more than the paper's
-hundred. With 45 it is faster, and more images end higher (``docs/benchmarks.md``)."""
+ADAPTIVE_STEPS = 69
+"""The most steps of the adaptive schedule, which starts with twice the radius; see
+:mod:`monai_advenc.adaptive_steps`."""
 
 
 VIEWS_HIDE_THE_LOSS = (

@@ -139,7 +139,7 @@ ScheduleOption = Annotated[
 Steps = Annotated[
     int | None,
     typer.Option(
-        min=1, help="PGD steps.", show_default="100, 25 if fast, at most 99 if adaptive", rich_help_panel=_KEY_PANEL
+        min=1, help="PGD steps.", show_default="100, 25 if fast, at most 69 if adaptive", rich_help_panel=_KEY_PANEL
     ),
 ]
 StepSize = Annotated[
