@@ -27,6 +27,18 @@ def test_the_ratios_in_the_readme_are_those_last_measured() -> None:
         assert medians == [low, high]
 
 
+def test_the_ratios_with_tiles_in_the_readme_are_those_last_measured() -> None:
+    numbers = json.loads((ROOT / "results" / "benchmarks" / "amx.json").read_text())["cifar10"]
+    text = " ".join((ROOT / "README.md").read_text().split())
+    said = re.search(r"bf16 is ([\d.]+) times .* there ([\d.]+) times .* though (\d+) % of images end more", text)
+    assert said is not None
+    ratios = ratios_to_fastest_peer(numbers)
+    bf16, adaptive = (statistics.median(ratios[f"ours bf16{name}"]) for name in ("", " adaptive"))
+    losses, theirs = (numbers["methods"][name]["loss"] for name in ("ours bf16 adaptive", "torchattacks"))
+    higher = statistics.mean(own - other > 0.01 for own, other in zip(losses, theirs, strict=True))
+    assert said.groups() == (f"{bf16:.1f}", f"{adaptive:.1f}", f"{100 * higher:.0f}")
+
+
 def test_the_memory_in_the_guide_is_that_last_measured() -> None:
     measured: dict[int, list[int]] = {}
     for run in json.loads((ROOT / "results" / "scale" / "memory.json").read_text())["runs"]:
