@@ -138,5 +138,5 @@ class AdaptiveSteps:
 
 def steps_worth_while(losses: Tensor) -> Tensor:
     """How many more steps losses ``(N,)`` are worth, in whole stretches; int64. NaN is worth as many as infinity."""
-    wanted = LEAST_STEPS + STEPS_PER_ROOT * losses.nan_to_num(nan=float("inf")).clamp_max(1e6).sqrt()
+    wanted = LEAST_STEPS + STEPS_PER_ROOT * losses.nan_to_num(nan=float("inf")).clamp(0, 1e6).sqrt()
     return STRETCH * (wanted / STRETCH).round().clamp_min(1).long()

@@ -174,7 +174,7 @@ def test_where_steps_are_long_the_loss_is_softer(network: nn.Module, images: Ten
     torch.testing.assert_close(gradients[-1][-1:], plain[-1:], atol=1e-5, rtol=1e-3)
 
 
-@pytest.mark.parametrize("loss", [0.0, 0.1, 0.5, 1.0, 20.0, float("inf"), float("nan")])
+@pytest.mark.parametrize("loss", [-1e-9, 0.0, 0.1, 0.5, 1.0, 20.0, float("inf"), float("nan")])
 def test_a_lower_loss_is_never_worth_more_steps(loss: float) -> None:
     fewer, more = steps_worth_while(torch.tensor([loss / 2, loss]))
     assert STRETCH <= fewer <= more
