@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from monai_advenc.convolutions.blocks import BlockGradient
-from monai_advenc.convolutions.packed import PackedConvolution, PackedTransposedConvolution
+from monai_advenc.convolutions.packed import PackedConvolution, PackedTransposedConvolution, outputs_of
 
 MOST_OUTPUTS_IN_A_ROW = 6
 """Of 512 channels, 5 beside each other take two thirds of a convolution's time, 6 four fifths, 7 as long."""
 
 FEWEST_WEIGHTS = 1_000_000
-"""A 3x3 kernel from 256 channels to 512 has more, and gains; with 256 to 256 it is no faster, with fewer slower."""
+"""A 3x3 kernel of 512 channels has twice as many, and gains; with 256 to 256 it is no faster, with fewer slower."""
 
 FEWEST_ROWS = 64
 """Four images of 4x4 outputs; two are as fast directly, one is faster."""
@@ -69,10 +69,11 @@ class ColumnConvolution(nn.Module):
 
     def forward(self, features: Tensor, summand: Tensor | None = None, *, activated: bool = False) -> Tensor:
         """Map ``(N, C, H, W)`` to ``(N, O, H', W')``, channels-last; as :meth:`PackedConvolution.forward`."""
-        outputs = self._outputs_of(features)
-        fits = features.shape[1] == self.direct.weight.shape[1] and min(outputs) > 0
+        direct = self.direct
+        outputs = outputs_of(features.shape[2:], direct.weight.shape[2:], direct.padding, direct.stride)
+        fits = features.shape[1] == direct.weight.shape[1] and min(outputs) > 0
         if not fits or features.dtype != torch.bfloat16 or not _gains_on(len(features), outputs):
-            directly: Tensor = self.direct(features, summand, activated=activated)
+            directly: Tensor = direct(features, summand, activated=activated)
             return directly
         rows = _as_one_line(self._rows(features, outputs))
         added = None
@@ -82,17 +83,7 @@ class ColumnConvolution(nn.Module):
         by_pixels: Tensor = product.reshape(len(features), *outputs, -1)
         return by_pixels.permute(0, 3, 1, 2)
 
-    def _outputs_of(self, features: Tensor) -> tuple[int, int]:
-        direct = self.direct
-        height, width = (
-            (side + 2 * zeros - size) // step + 1
-            for side, zeros, size, step in zip(
-                features.shape[2:], direct.padding, direct.weight.shape[2:], direct.stride, strict=True
-            )
-        )
-        return height, width
-
-    def _rows(self, features: Tensor, outputs: tuple[int, int]) -> Tensor:
+    def _rows(self, features: Tensor, outputs: tuple[int, ...]) -> Tensor:
         """What the kernel sees at each of all images' outputs: ``(N H' W', K K C)``."""
         last = features.permute(0, 2, 3, 1)
         (below, beside), (down, right) = self.direct.padding, self.direct.stride

@@ -18,6 +18,7 @@ from monai_advenc.convolutions.packed import (
     PackedConvolution,
     PackedTransposedConvolution,
     can_be_packed_for,
+    outputs_of,
     packing_works,
 )
 from monai_advenc.convolutions.winograd import WinogradConvolution, winograd_gains
@@ -155,8 +156,7 @@ class FrozenConvolution(nn.Module):
         """Whether the convolution's result is a tensor of the summand's shape and type."""
         if not isinstance(summand, Tensor):
             return False
-        parts = zip(features.shape[2:], self.weight.shape[2:], self.padding, self.stride, strict=True)
-        sides = ((side + 2 * zeros - size) // step + 1 for side, size, zeros, step in parts)
+        sides = outputs_of(features.shape[2:], self.weight.shape[2:], self.padding, self.stride)
         return summand.shape == (len(features), len(self.weight), *sides) and summand.dtype == features.dtype
 
 

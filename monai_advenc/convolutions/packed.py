@@ -8,7 +8,7 @@ depends on the shape alone, so what was computed before never changes a result.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import torch
@@ -148,6 +148,14 @@ class PackedTransposedConvolution(nn.Module):
             gradient, weight, None, *geometry, "none", [], ""
         )
         return result
+
+
+def outputs_of(
+    sides: Sequence[int], size: Sequence[int], padding: Sequence[int], stride: Sequence[int]
+) -> tuple[int, ...]:
+    """Height and width of what a convolution makes of features with these ``sides``."""
+    parts = zip(sides, size, padding, stride, strict=True)
+    return tuple((side + 2 * zeros - taps) // step + 1 for side, taps, zeros, step in parts)
 
 
 def finish(output: Tensor, summand: Tensor | None, *, activated: bool) -> Tensor:
