@@ -30,9 +30,11 @@ check: $(INSTALLED)  ## Format, lint, types, architecture
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
-# Two processes, with the tests of a file in one: most tests keep one core busy, and files share what they set up.
+# Two processes, with the tests of a file in one: most tests keep one core busy, and files share what they set up. Each
+# computes with one thread, or four threads would wait for each other on two cores. Files come in the order of their
+# names, whose last ones are short; by the number of their tests, a few long ones would be left for one process.
 test: $(INSTALLED)  ## All tests but the slow ones
-	$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(INSTALLED)  ## All tests
 	$(BIN)/python -m pytest -q -m "slow or not slow"

@@ -23,9 +23,10 @@ Perturbing is (images x targets x steps) passes through the base network, forwar
 else. Two things make it faster, and they are kept apart here: **the same steps computed faster** (batch norm folded,
 channels-last, weights packed once, bf16 or 8-bit integers, and in float32 Winograd's convolutions, which take a quarter
 of the multiplications), and **fewer steps**. The first takes the same steps up to rounding, so that the mean loss is
-the same, though on a single image a hundred rounded steps can end elsewhere. On integers the last three steps are
-float32's (with adaptive steps only where the loss is not small by then), and an image whose first gradient disagrees
-with float32's is perturbed in float32 altogether: both are part of the time. The second is another algorithm with
+the same, though on a single image a hundred rounded steps can end elsewhere. In bf16 the last three of 60 or more steps
+are float32's ([why](../results/bf16_closing.md); not with adaptive steps), on integers the last three of any (with
+adaptive steps only where the loss is not small by then), and there an image whose first gradient disagrees with
+float32's is perturbed in float32 altogether: all of it is part of the time. The second is another algorithm with
 another result, and counts only where the loss it ends at is as low: other rules that were tried are in
 [results/few_steps.md](../results/few_steps.md). What eight bits lose is in
 [results/int8.md](../results/int8.md). How near bf16 comes to what a processor without tiles can do is in

@@ -53,9 +53,11 @@ class PreparedNetwork(nn.Module):
         stateless: Whether nothing is kept from one call to the next, so that several threads may call it at once.
         exact_network: What a network on 8-bit integers is checked by, and what goes the last steps; see
             :class:`monai_advenc.step_gradients.StepGradients`. ``None``: this one does.
+        closing_network: What goes the last of many steps for a network in bf16. ``None``: this one does.
     """
 
     exact_network: PreparedNetwork | None
+    closing_network: PreparedNetwork | None
 
     def __init__(
         self,
@@ -78,7 +80,7 @@ class PreparedNetwork(nn.Module):
             freeze_convolutions(network, fewest_weights)
             if isinstance(network, GraphModule):
                 fuse_activations(network)
-        self.dtype, self.exact_network = dtype, None
+        self.dtype, self.exact_network, self.closing_network = dtype, None, None
         self.eval()
 
     @property
@@ -108,8 +110,9 @@ def prepare(
         network: Maps images ``(N, C, H, W)`` in [0, 1] to logits; left as it is. One that is prepared already is
             returned unchanged.
         image_shape: ``(C, H, W)`` of the images to come.
-        precision: ``"fp32"``, ``"bf16"``, ``"int8"`` (convolutions on 8-bit integers, the rest in bf16 or fp32, and
-            fp32 wherever :class:`monai_advenc.step_gradients.StepGradients` asks for it), or ``"auto"``: the faster
+        precision: ``"fp32"``, ``"bf16"`` (and fp32 in the last of many steps), ``"int8"`` (convolutions on 8-bit
+            integers, the rest in bf16 or fp32, and fp32 wherever
+            :class:`monai_advenc.step_gradients.StepGradients` asks for it), or ``"auto"``: the faster
             of int8 and bf16 that the device computes in natively and whose gradients agree with float32 on a probe;
             bf16 is the faster one where the processor multiplies tiles of it (AMX).
             The probe depends on nothing but the network and the shape, so every worker, resumed run and pipeline comes
@@ -135,11 +138,11 @@ def prepare(
     with torch.inference_mode(False), without[0], without[1]:
         folded = fold_batch_norm(network)
         _require_fit(folded, image_shape)
-        if precision == "bf16":
-            return PreparedNetwork(folded, torch.bfloat16, compiled=compiled)
         exact = PreparedNetwork(copy.deepcopy(folded), torch.float32, compiled=compiled)
         if precision == "fp32":
             return exact
+        if precision == "bf16":
+            return _in_bf16(folded, exact, compiled=compiled)
         if precision == "int8":
             return _require_integers(None if compiled else _on_integers(folded, exact, image_shape))
         few = steps is not None and steps < FEWEST_STEPS_ON_INTEGERS
@@ -153,12 +156,18 @@ def _fastest(
     for precision in ("bf16", "int8") if multiplies_tiles() else ("int8", "bf16"):
         fast = None
         if precision == "bf16" and computes_in_bf16(device_of(exact)):
-            fast = PreparedNetwork(copy.deepcopy(folded), torch.bfloat16, compiled=compiled)
+            fast = _in_bf16(folded, exact, compiled=compiled)
         elif precision == "int8" and integers:
             fast = _on_integers(folded, exact, image_shape)
         if fast is not None and _agrees(fast, exact, image_shape):
             return fast
     return exact
+
+
+def _in_bf16(folded: nn.Module, exact: PreparedNetwork, *, compiled: bool) -> PreparedNetwork:
+    prepared = PreparedNetwork(copy.deepcopy(folded), torch.bfloat16, compiled=compiled)
+    prepared.closing_network = exact
+    return prepared
 
 
 def _require_integers(prepared: PreparedNetwork | None) -> PreparedNetwork:

@@ -84,6 +84,14 @@ def test_logits_are_float32_in_either_precision(network: nn.Module, images: Tens
         torch.testing.assert_close(prepared(images), network(images), atol=0.1, rtol=0.1)
 
 
+def test_a_network_in_bf16_is_closed_by_itself_in_float32_and_no_other_is(network: nn.Module, images: Tensor) -> None:
+    fast, exact = prepare(network, (1, 32, 32), precision="bf16"), prepare(network, (1, 32, 32), precision="fp32")
+    assert fast.closing_network is not None
+    assert fast.closing_network.precision == "fp32"
+    assert torch.equal(fast.closing_network(images), exact(images))
+    assert exact.closing_network is None
+
+
 def test_auto_takes_bf16_only_where_gradients_agree(network: nn.Module) -> None:
     # Two literals.
     exact, fast = (prepare(network, (1, 32, 32), precision=p) for p in ("fp32", "bf16"))  # type: ignore[arg-type]

@@ -8,7 +8,13 @@ from monai_advenc.acceleration import prepare
 from monai_advenc.convolutions.integer import computes_in_int8
 from monai_advenc.perturbation import PerturbationSettings, perturb
 from monai_advenc.perturbation_stream import perturb_in_batches
-from monai_advenc.step_gradients import EXACT_STEPS, StepGradients, agree, target_gradient
+from monai_advenc.step_gradients import (
+    EXACT_STEPS,
+    FEWEST_STEPS_THAT_BF16_CLOSES,
+    StepGradients,
+    agree,
+    target_gradient,
+)
 from tests.conftest import tiny_network
 
 SETTINGS = PerturbationSettings(radius=0.5, step_size=0.1, steps=12)
@@ -48,6 +54,29 @@ def test_an_image_that_the_faster_network_gets_wrong_is_perturbed_by_the_exact_o
     expected = perturb(exact, images, TARGETS, SETTINGS)
     found = perturb(Rough(exact, wrong_above=0.5).eval(), images, TARGETS, SETTINGS)
     torch.testing.assert_close(found, expected, atol=0, rtol=0)
+
+
+class Closed(nn.Module):
+    """A network whose last steps another one goes; counts the calls of both."""
+
+    def __init__(self, network: nn.Module, closing: nn.Module) -> None:
+        super().__init__()
+        self.network, self.closing_network = network, closing
+        self.calls: list[str] = []
+        network.register_forward_pre_hook(lambda module, given: self.calls.append("own"))
+        closing.register_forward_pre_hook(lambda module, given: self.calls.append("closing"))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images)
+        return logits
+
+
+@pytest.mark.parametrize("steps", [1, EXACT_STEPS, FEWEST_STEPS_THAT_BF16_CLOSES - 1, FEWEST_STEPS_THAT_BF16_CLOSES])
+def test_bf16_leaves_the_last_of_many_steps_to_float32_and_none_of_few(images: Tensor, steps: int) -> None:
+    closed = Closed(tiny_network(), tiny_network(seed=1)).eval()
+    perturb(closed, images, TARGETS, SETTINGS.model_copy(update={"steps": steps}))
+    closing = EXACT_STEPS if steps == FEWEST_STEPS_THAT_BF16_CLOSES else 0
+    assert closed.calls == ["own"] * (steps - closing) + ["closing"] * closing
 
 
 @pytest.mark.parametrize("steps", [1, EXACT_STEPS, EXACT_STEPS + 1])
