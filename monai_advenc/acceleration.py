@@ -119,8 +119,9 @@ def prepare(
             to the same choice, on one kind of processor.
         steps: How many steps each image will go; with fewer than :data:`FEWEST_STEPS_ON_INTEGERS`, ``"auto"`` leaves
             out int8.
-        compiled: Leave the rest to ``torch.compile``. Takes up to a minute before the first step; on a CPU it gains
-            nothing over the default. Another way to the same result, up to rounding.
+        compiled: Leave the rest to ``torch.compile``. Takes up to a minute before the first step, and in bf16 again
+            before the last ones, which are float32's; on a CPU it gains nothing over the default. Another way to the
+            same result, up to rounding.
 
     Raises:
         NetworkError: The network does not take images of that shape, or scales for integers were to be found and its
