@@ -17,7 +17,7 @@ EXACT_STEPS = 3
 """As many steps at the end follow the exact network's gradient. On held-out CIFAR-10 images, 96 % then end at most 0.01
 above the loss of float32 all the way; without them 82 % (``results/int8.md``)."""
 
-FEWEST_STEPS_THAT_BF16_CLOSES = 60
+FEWEST_STEPS_CLOSED_EXACTLY = 60
 """From so many steps on, of which the exact ones are a twentieth, bf16 leaves the last ones to them too. On 24 slices a
 hundred steps of one length then end as low as float32's, and 0.003 higher without; few that shrink gain less than they
 cost (``results/bf16_closing.md``)."""
@@ -67,7 +67,7 @@ class StepGradients:
         network: If it has an ``exact_network`` (see :class:`monai_advenc.acceleration.PreparedNetwork`), that one is
             asked in the last :data:`EXACT_STEPS` steps; and in all steps for those images whose gradients in the first
             step have a cosine below :data:`MIN_GRADIENT_COSINE`. If it has a ``closing_network`` instead, that one is
-            asked in the last :data:`EXACT_STEPS` of at least :data:`FEWEST_STEPS_THAT_BF16_CLOSES` steps.
+            asked in the last :data:`EXACT_STEPS` of at least :data:`FEWEST_STEPS_CLOSED_EXACTLY` steps.
         targets: Target classes ``(N,)``.
         steps: Number of steps to come.
         inside: Binary mask of the pixels that may move, which broadcasts to the images; only there are gradients
@@ -78,17 +78,17 @@ class StepGradients:
         self.network, self.targets = network, targets
         self.exact_network: nn.Module | None = getattr(network, "exact_network", None)
         closing: nn.Module | None = getattr(network, "closing_network", None)
-        self.closing_network = network if closing is None or steps < FEWEST_STEPS_THAT_BF16_CLOSES else closing
-        self._closes_from = steps - EXACT_STEPS
+        self.closing_network = network if closing is None or steps < FEWEST_STEPS_CLOSED_EXACTLY else closing
+        self._last_from = steps - EXACT_STEPS
         # A single step before the exact ones would have to be compared with what is exact.
-        self._exact_from = steps - EXACT_STEPS if steps > EXACT_STEPS + 1 else 0
+        self._exact_from = self._last_from if self._last_from > 1 else 0
         self._inside = 1 if inside is None else inside
         self._exactly = torch.ones(len(targets), dtype=torch.bool, device=targets.device)
 
     def at(self, step: int, images: Tensor) -> Tensor:
         """The gradient at ``images`` ``(N, C, H, W)`` in a step, counted from 0; steps are asked for in their order."""
         if self.exact_network is None:
-            network = self.closing_network if step >= self._closes_from else self.network
+            network = self.closing_network if step >= self._last_from else self.network
             return target_gradient(network, images, self.targets)
         if step >= self._exact_from or (step > 0 and self._exactly.all()):
             return target_gradient(self.exact_network, images, self.targets)

@@ -10,7 +10,7 @@ from monai_advenc.perturbation import PerturbationSettings, perturb
 from monai_advenc.perturbation_stream import perturb_in_batches
 from monai_advenc.step_gradients import (
     EXACT_STEPS,
-    FEWEST_STEPS_THAT_BF16_CLOSES,
+    FEWEST_STEPS_CLOSED_EXACTLY,
     StepGradients,
     agree,
     target_gradient,
@@ -71,11 +71,11 @@ class Closed(nn.Module):
         return logits
 
 
-@pytest.mark.parametrize("steps", [1, EXACT_STEPS, FEWEST_STEPS_THAT_BF16_CLOSES - 1, FEWEST_STEPS_THAT_BF16_CLOSES])
+@pytest.mark.parametrize("steps", [1, EXACT_STEPS, FEWEST_STEPS_CLOSED_EXACTLY - 1, FEWEST_STEPS_CLOSED_EXACTLY])
 def test_bf16_leaves_the_last_of_many_steps_to_float32_and_none_of_few(images: Tensor, steps: int) -> None:
     closed = Closed(tiny_network(), tiny_network(seed=1)).eval()
     perturb(closed, images, TARGETS, SETTINGS.model_copy(update={"steps": steps}))
-    closing = EXACT_STEPS if steps == FEWEST_STEPS_THAT_BF16_CLOSES else 0
+    closing = EXACT_STEPS if steps == FEWEST_STEPS_CLOSED_EXACTLY else 0
     assert closed.calls == ["own"] * (steps - closing) + ["closing"] * closing
 
 
