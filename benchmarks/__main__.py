@@ -35,6 +35,7 @@ from benchmarks.recovery import measure_recovery
 from monai_advenc.acceleration import computes_in_bf16
 from monai_advenc.convolutions.columns import multiplies_tiles
 from monai_advenc.files import write_json
+from monai_advenc.reproduction.provenance import provenance_on
 from monai_advenc.software import software_versions
 
 BATCHES = {"cifar10": 64, "slices": 4}
@@ -99,6 +100,7 @@ def _measure_missing(options: argparse.Namespace) -> None:
     for name, measure in parts.items():
         if name not in content:
             content[name] = measure()
+            content.setdefault("commits", {})[name] = provenance_on("cpu")["commit"]
             write_json(options.out, content, overwrite=True)
             _say(f"{name}: stored in {options.out}")
 

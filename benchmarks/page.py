@@ -22,15 +22,15 @@ INTRODUCTION = """# Speed
 Perturbing is (images x targets x steps) passes through the base network, forward and backward, and next to nothing
 else. Two things make it faster, and they are kept apart here: **the same steps computed faster** (batch norm folded,
 channels-last, weights packed once, bf16 or 8-bit integers, and in float32 Winograd's convolutions, which take a quarter
-of the multiplications), and **fewer steps**. The first takes the same steps up to rounding, so that the mean loss is
-the same, though on a single image a hundred rounded steps can end elsewhere. In bf16 the last three of 60 or more steps
-are float32's ([why](../results/bf16_closing.md); not with adaptive steps), on integers the last three of any (with
-adaptive steps only where the loss is not small by then), and there an image whose first gradient disagrees with
-float32's is perturbed in float32 altogether: all of it is part of the time. The second is another algorithm with
-another result, and counts only where the loss it ends at is as low: other rules that were tried are in
-[results/few_steps.md](../results/few_steps.md). What eight bits lose is in
-[results/int8.md](../results/int8.md). How near bf16 comes to what a processor without tiles can do is in
-[results/bf16_rate.md](../results/bf16_rate.md).
+of the multiplications), and **fewer steps**. The first takes the same steps up to rounding and is meant to end at the
+same mean loss, though on a single image a hundred rounded steps can end elsewhere. In bf16 the last three of 60 or more
+steps are float32's ([why](../results/bf16_closing.md); not with adaptive steps), on integers the last three of any
+(with adaptive steps only where the loss is not small by then), and there an image whose first gradient disagrees with
+float32's is perturbed in float32 altogether: all of it is part of the time. Rows "not closed by fp32" were measured
+before bf16 was closed so, which there takes some two hundredths more time. The second is another algorithm with another
+result, and counts only where the loss it ends at is as low: other rules that were tried are in
+[results/few_steps.md](../results/few_steps.md). What eight bits lose is in [results/int8.md](../results/int8.md). How
+near bf16 comes to what a processor without tiles can do is in [results/bf16_rate.md](../results/bf16_rate.md).
 
 All methods perturb the same images with the same network, targets, radius and step, in turn, round by round; a round's
 order rotates and its images are new. A peer that is far behind the fastest in the first round sits out the others; all
@@ -97,8 +97,17 @@ def describe_environment(content: dict[str, Any]) -> str:
     quick = "**A quick run: it shows that all of it works, the numbers mean nothing.** " if content["quick"] else ""
     return (
         f"{quick}Measured on {environment['threads']} threads ({environment['capability']}, {arithmetic}), {software}. "
-        "Not measured on a GPU."
+        f"Not measured on a GPU.{_describe_commits(content.get('commits', {}))}"
     )
+
+
+def _describe_commits(commits: dict[str, str]) -> str:
+    """Which code each part was measured with, as far as that was kept."""
+    parts = [
+        f"{', '.join(part for part, theirs in commits.items() if theirs == commit)} at {commit}"
+        for commit in dict.fromkeys(commits.values())
+    ]
+    return f" Code: {'; '.join(parts)}." if parts else ""
 
 
 def ratios_to_fastest_peer(comparison: dict[str, Any]) -> dict[str, list[float]]:

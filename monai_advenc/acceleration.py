@@ -25,7 +25,12 @@ from monai_advenc.convolutions.fusion import fuse_activations
 from monai_advenc.convolutions.integer import computes_in_int8
 from monai_advenc.convolutions.integer_search import FEWEST_WEIGHTS, compute_on_integers
 from monai_advenc.errors import NetworkError, SettingsError
-from monai_advenc.step_gradients import MIN_GRADIENT_COSINE, cosines, target_gradient
+from monai_advenc.step_gradients import (
+    FEWEST_STEPS_CLOSED_EXACTLY,
+    MIN_GRADIENT_COSINE,
+    cosines,
+    target_gradient,
+)
 from monai_advenc.worker_processes import one_thread
 
 Precision = Literal["auto", "fp32", "bf16", "int8"]
@@ -118,7 +123,7 @@ def prepare(
             The probe depends on nothing but the network and the shape, so every worker, resumed run and pipeline comes
             to the same choice, on one kind of processor.
         steps: How many steps each image will go; with fewer than :data:`FEWEST_STEPS_ON_INTEGERS`, ``"auto"`` leaves
-            out int8.
+            out int8, and with few no float32 network is kept beside one in bf16.
         compiled: Leave the rest to ``torch.compile``. Takes up to a minute before the first step, and in bf16 again
             before the last ones, which are float32's; on a CPU it gains nothing over the default. Another way to the
             same result, up to rounding.
@@ -143,21 +148,26 @@ def prepare(
         if precision == "fp32":
             return exact
         if precision == "bf16":
-            return _in_bf16(folded, exact, compiled=compiled)
+            return _in_bf16(folded, exact, steps, compiled=compiled)
         if precision == "int8":
             return _require_integers(None if compiled else _on_integers(folded, exact, image_shape))
-        few = steps is not None and steps < FEWEST_STEPS_ON_INTEGERS
-        return _fastest(folded, exact, image_shape, compiled=compiled, integers=not (compiled or few))
+        return _fastest(folded, exact, image_shape, steps, compiled=compiled)
 
 
 def _fastest(
-    folded: nn.Module, exact: PreparedNetwork, image_shape: tuple[int, int, int], *, compiled: bool, integers: bool
+    folded: nn.Module,
+    exact: PreparedNetwork,
+    image_shape: tuple[int, int, int],
+    steps: int | None,
+    *,
+    compiled: bool,
 ) -> PreparedNetwork:
     """The first of the faster ways whose gradients agree; the exact network, if none do."""
+    integers = not compiled and (steps is None or steps >= FEWEST_STEPS_ON_INTEGERS)
     for precision in ("bf16", "int8") if multiplies_tiles() else ("int8", "bf16"):
         fast = None
         if precision == "bf16" and computes_in_bf16(device_of(exact)):
-            fast = _in_bf16(folded, exact, compiled=compiled)
+            fast = _in_bf16(folded, exact, steps, compiled=compiled)
         elif precision == "int8" and integers:
             fast = _on_integers(folded, exact, image_shape)
         if fast is not None and _agrees(fast, exact, image_shape):
@@ -165,9 +175,10 @@ def _fastest(
     return exact
 
 
-def _in_bf16(folded: nn.Module, exact: PreparedNetwork, *, compiled: bool) -> PreparedNetwork:
+def _in_bf16(folded: nn.Module, exact: PreparedNetwork, steps: int | None, *, compiled: bool) -> PreparedNetwork:
     prepared = PreparedNetwork(copy.deepcopy(folded), torch.bfloat16, compiled=compiled)
-    prepared.closing_network = exact
+    if steps is None or steps >= FEWEST_STEPS_CLOSED_EXACTLY:
+        prepared.closing_network = exact
     return prepared
 
 

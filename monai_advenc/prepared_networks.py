@@ -8,9 +8,16 @@ from torch import nn
 
 from monai_advenc.acceleration import Precision, PreparedNetwork, prepare
 
+MOST_SHAPES = 4
+"""Networks for more shapes of images are not kept: in two precisions and with packed weights, one may take half a GiB.
+To prepare it again takes as long as a few steps of PGD."""
+
 
 class PreparedNetworks:
-    """Networks prepared for images of several shapes, each once, and again when its weights or its device change."""
+    """Networks prepared for images of several shapes, and again when its weights or its device change.
+
+    Those for the last :data:`MOST_SHAPES` new shapes are kept.
+    """
 
     def __init__(self, precision: Precision = "auto", steps: int | None = None) -> None:
         self.precision: Precision = precision
@@ -21,11 +28,15 @@ class PreparedNetworks:
         """``network`` made ready for images ``(C, H, W)``; see :func:`prepare`."""
         values = (*network.parameters(), *network.buffers())
         state = (network, [(id(value), value._version, value.device) for value in values])
-        if image_shape not in self._kept or self._kept[image_shape][0] != state:
+        kept = self._kept.get(image_shape)
+        if kept is None or kept[0] != state:
             channels, height, width = image_shape
             shape = (channels, height, width)
-            self._kept[image_shape] = (state, prepare(network, shape, precision=self.precision, steps=self.steps))
-        return self._kept[image_shape][1]
+            kept = (state, prepare(network, shape, precision=self.precision, steps=self.steps))
+            self._kept[image_shape] = kept
+            for oldest in list(self._kept)[:-MOST_SHAPES]:
+                self._kept.pop(oldest, None)  # Another thread may have done so.
+        return kept[1]
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_kept": {}}  # Made again where it is needed; not worth sending to workers.

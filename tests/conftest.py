@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,16 @@ def tiny_network(num_classes: int = 5, channels: int = 1, seed: int = 0) -> nn.M
         )
         network(torch.rand(64, channels, 32, 32))  # Gives batch norm statistics that are not the identity.
     return network.eval()
+
+
+@pytest.fixture
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """torch on as many threads as ``indirect`` parameters say."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    assert torch.get_num_threads() == request.param
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+import weakref
 from typing import Literal
 
 import pytest
@@ -21,8 +23,8 @@ from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.errors import NetworkError, SettingsError
 from monai_advenc.networks import get_network
 from monai_advenc.perturbation import PerturbationSettings, perturb
-from monai_advenc.prepared_networks import PreparedNetworks
-from monai_advenc.step_gradients import MIN_GRADIENT_COSINE
+from monai_advenc.prepared_networks import MOST_SHAPES, PreparedNetworks
+from monai_advenc.step_gradients import FEWEST_STEPS_CLOSED_EXACTLY, MIN_GRADIENT_COSINE
 from monai_advenc.training import TrainingSettings, train
 from tests.conftest import tiny_network
 
@@ -198,6 +200,22 @@ def test_a_network_is_prepared_again_when_its_weights_or_statistics_change(image
         prepared = kept.get(network, (1, 32, 32))
         torch.testing.assert_close(prepared(images), network(images), atol=1e-4, rtol=1e-4)
     assert pickle.loads(pickle.dumps(kept))._kept == {}, "not worth sending to workers"
+
+
+def test_networks_for_many_shapes_of_images_do_not_pile_up_in_memory(network: nn.Module) -> None:
+    kept = PreparedNetworks("fp32")
+    shapes = [(1, 32, 32 + side) for side in range(MOST_SHAPES + 3)]
+    references = [weakref.ref(kept.get(network, shape)) for shape in shapes]
+    gc.collect()
+    alive = [reference() is not None for reference in references]
+    assert alive == [False] * 3 + [True] * MOST_SHAPES
+    assert kept.get(network, shapes[-1]) is references[-1]()
+
+
+@pytest.mark.parametrize("steps", [None, FEWEST_STEPS_CLOSED_EXACTLY - 1, FEWEST_STEPS_CLOSED_EXACTLY])
+def test_no_float32_network_is_kept_where_no_step_asks_it(network: nn.Module, steps: int | None) -> None:
+    closing = prepare(network, (1, 32, 32), precision="bf16", steps=steps).closing_network
+    assert (closing is None) == (steps == FEWEST_STEPS_CLOSED_EXACTLY - 1)
 
 
 def test_preparing_twice_changes_nothing(network: nn.Module) -> None:

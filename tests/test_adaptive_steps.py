@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -22,6 +20,7 @@ from monai_advenc.perturbation import ADAPTIVE_STEPS, PerturbationSettings, pert
 from monai_advenc.perturbation_stream import perturb_in_batches
 from monai_advenc.random_views import Augmentation
 from monai_advenc.step_gradients import EXACT_STEPS, target_gradient
+from monai_advenc.worker_processes import one_thread
 from tests.conftest import tiny_network
 
 ADAPTIVE = PerturbationSettings(radius=0.5, step_size=1.0, steps=ADAPTIVE_STEPS, schedule="adaptive")
@@ -74,14 +73,6 @@ def unequal(network: nn.Module) -> nn.Module:
         last.weight *= 20
         last.bias *= 20
     return network
-
-
-@pytest.fixture(params=[1, 2, 3])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
 
 
 def losses_of(network: nn.Module, images: Tensor) -> Tensor:
@@ -188,13 +179,14 @@ def test_a_loss_that_is_not_a_number_ends_in_one_line(network: nn.Module, images
         perturb(network, images, TARGETS, ADAPTIVE)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3], indirect=True)
 def test_an_image_comes_out_the_same_alone_and_among_others_on_any_number_of_threads(
     network: nn.Module, images: Tensor, threads: int
 ) -> None:
     base = prepare(unequal(network), (1, 32, 32), precision="fp32")
     together = perturb_in_batches(base, images, TARGETS, ADAPTIVE, batch_size=2)
-    torch.set_num_threads(1)
-    alone = [perturb(base, images[[row]], TARGETS[[row]], ADAPTIVE, batch_size=2) for row in range(8)]
+    with one_thread():
+        alone = [perturb(base, images[[row]], TARGETS[[row]], ADAPTIVE, batch_size=2) for row in range(8)]
     assert torch.equal(together, torch.cat(alone))
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, cast
@@ -24,15 +24,6 @@ SETTINGS = PerturbationSettings(radius=0.5, step_size=0.2, steps=3, augmentation
 @pytest.fixture
 def base() -> nn.Module:
     return prepare(tiny_network(), (1, 32, 32), precision="fp32")
-
-
-@pytest.fixture
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    assert torch.get_num_threads() == request.param
-    torch.set_num_threads(before)
 
 
 def alone(base: nn.Module, images: Tensor, targets: Tensor, regions: Tensor) -> Tensor:

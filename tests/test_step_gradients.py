@@ -15,6 +15,7 @@ from monai_advenc.step_gradients import (
     agree,
     target_gradient,
 )
+from monai_advenc.worker_processes import one_thread
 from tests.conftest import tiny_network
 
 SETTINGS = PerturbationSettings(radius=0.5, step_size=0.1, steps=12)
@@ -77,6 +78,30 @@ def test_bf16_leaves_the_last_of_many_steps_to_float32_and_none_of_few(images: T
     perturb(closed, images, TARGETS, SETTINGS.model_copy(update={"steps": steps}))
     closing = EXACT_STEPS if steps == FEWEST_STEPS_CLOSED_EXACTLY else 0
     assert closed.calls == ["own"] * (steps - closing) + ["closing"] * closing
+
+
+def test_adaptive_steps_stay_in_bf16_to_the_end(images: Tensor) -> None:
+    closed = Closed(tiny_network(), tiny_network(seed=1)).eval()
+    adaptive = SETTINGS.model_copy(update={"steps": 2 * FEWEST_STEPS_CLOSED_EXACTLY, "schedule": "adaptive"})
+    perturb(closed, images, TARGETS, adaptive)
+    assert set(closed.calls) == {"own"}
+
+
+@pytest.mark.parametrize("threads", [1, 2], indirect=True)
+def test_bf16_closed_by_float32_gives_the_same_bytes_on_any_number_of_threads(images: Tensor, threads: int) -> None:
+    many = SETTINGS.model_copy(update={"steps": FEWEST_STEPS_CLOSED_EXACTLY})
+    network, shape = tiny_network(), (1, 32, 32)
+    bf16 = prepare(network, shape, precision="bf16", steps=many.steps)
+    unclosed = prepare(network, shape, precision="bf16", steps=FEWEST_STEPS_CLOSED_EXACTLY - 1)
+    by_hand = Closed(unclosed, prepare(network, shape, precision="fp32")).eval()
+    with one_thread():
+        expected, without = (
+            torch.cat([perturb(each, images[n : n + 4], TARGETS[n : n + 4], many) for n in (0, 4)])
+            for each in (by_hand, unclosed)
+        )
+    found = perturb_in_batches(bf16, images, TARGETS, many, batch_size=4)
+    assert torch.equal(found, expected)
+    assert not torch.equal(found, without)
 
 
 @pytest.mark.parametrize("steps", [1, EXACT_STEPS, EXACT_STEPS + 1])

@@ -26,6 +26,7 @@ from monai_advenc.key import EncryptionKey
 from monai_advenc.manifest import Manifest
 from monai_advenc.perturbation import PerturbationSettings
 from monai_advenc.random_views import Augmentation
+from monai_advenc.step_gradients import FEWEST_STEPS_CLOSED_EXACTLY
 from monai_advenc.volumes.slice_writer import encode_image
 from tests.conftest import tiny_network
 
@@ -97,6 +98,17 @@ def test_any_number_of_workers_gives_the_same_bytes(
     parallel = EncryptionOptions(formats=OPTIONS.formats, precision="fp32", workers=workers)
     encrypt_folder(folder, tmp_path / "many", key, base, parallel)
     assert content_of(tmp_path / "one") == content_of(tmp_path / "many")
+
+
+def test_any_number_of_workers_gives_the_same_bytes_in_bf16_that_float32_closes(
+    originals: Path, base: nn.Module, tmp_path: Path
+) -> None:
+    steps = PerturbationSettings(radius=1, step_size=0.1, steps=FEWEST_STEPS_CLOSED_EXACTLY)
+    key = EncryptionKey.draw(sorted(CLASSES), steps, combiner="basic", seed=1)
+    for workers in (0, 2):
+        options = EncryptionOptions(formats=OPTIONS.formats, precision="bf16", workers=workers)
+        encrypt_folder(find_images(originals), tmp_path / str(workers), key, base, options)
+    assert content_of(tmp_path / "0") == content_of(tmp_path / "2")
 
 
 @pytest.mark.skipif(not computes_in_int8(), reason="the processor does not add products of bytes exactly")

@@ -163,7 +163,10 @@ def test_transforms_can_be_pickled_and_still_give_the_same_bytes(base: nn.Module
     assert torch.equal(pickle.loads(pickle.dumps(transform))(sample)["image"], expected)
 
 
-def test_cached_and_loaded_by_workers_the_same_bytes(base: nn.Module, images: Tensor, labels: Tensor) -> None:
+@pytest.mark.parametrize("threads", [2], indirect=True)
+def test_cached_and_loaded_by_workers_the_same_bytes(
+    base: nn.Module, images: Tensor, labels: Tensor, threads: int
+) -> None:
     samples = [{"image": image, "label": int(label)} for image, label in zip(images, labels, strict=True)]
     transform = Compose(pipeline(base, make_key()))
     expected = torch.stack([transform(sample)["image"] for sample in samples])
