@@ -44,12 +44,12 @@ def main() -> None:
     options = parser.parse_args()
     for name, source in (("cifar10", options.cifar10), ("slices", options.slices)):
         if source is not None:
-            measure(build_case(name, source, options.bases, print), options.out)
+            measure(build_case(name, source, options.bases, print), IMAGES[name], options.out)
     print("\n".join(table([json.loads(line) for line in read_lines(options.out)])))
 
 
-def measure(case: Case, out: Path) -> None:
-    """Perturb in every way that the file does not have yet, and add the losses of all images to it."""
+def measure(case: Case, rows: slice, out: Path) -> None:
+    """Perturb these images of a case in every way that the file does not have yet, and add their losses to it."""
     done = {row["method"] for row in map(json.loads, read_lines(out)) if row["case"] == case.name}
     channels, height, width = case.images.shape[1:]
     shape = (channels, height, width)
@@ -65,7 +65,6 @@ def measure(case: Case, out: Path) -> None:
         "bf16, cosine of 60": (alone, cosine),
         "bf16, cosine of 60, closed by float32": (closed, cosine),
     }
-    rows = IMAGES[case.name]
     images, targets, judging = case.images[rows], case.targets[rows], double_copy(case.network)
     for method, (network, settings) in runs.items():
         if method not in done:

@@ -12,6 +12,7 @@ import torch
 
 pytest.importorskip("benchmarks", reason="the benchmarks lie in the repository, not in the package")
 
+from benchmarks import closing
 from benchmarks.__main__ import main
 from benchmarks.cases import untrained_case
 from benchmarks.comparison import double_copy, judge, leave_behind, methods_of
@@ -58,6 +59,9 @@ def test_the_page_is_drawn_from_the_stored_numbers_alone(numbers: Path, tmp_path
     assert drawn == before
     assert all(f"(images/{name})" in page.read_text() for name in drawn if name.endswith(".svg"))
     assert "the numbers mean nothing" in page.read_text()
+    commits = json.loads(numbers.read_text())["commits"]
+    assert set(commits) > {"growth", "pipeline"}
+    assert all(f" at {commit}" in page.read_text() for commit in commits.values())
 
 
 def test_what_is_not_measured_yet_is_named_and_left_out(numbers: Path, tmp_path: Path) -> None:
@@ -152,3 +156,18 @@ def test_peers_and_ours_end_at_one_loss_within_one_ball() -> None:
         assert loss == pytest.approx(
             losses["ours fp32"], abs=1e-4 * start if "fp32" in name or "ours" not in name else 2e-3 * start
         ), name
+
+
+def test_what_closing_in_float32_changes_is_told_image_by_image_and_kept(tmp_path: Path) -> None:
+    out = tmp_path / "closing.jsonl"
+    case = untrained_case("slices", "resnet_small", side=32, count=6)
+    for _ in range(2):
+        closing.measure(case, slice(2, 6), out)
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    losses = {row["method"]: row["losses"] for row in rows}
+    assert len(rows) == len(losses) == 5, "the second run had nothing to do"
+    assert all(len(each) == 4 for each in losses.values())
+    assert losses["bf16, 100 steps"] != losses["bf16, 100 steps, closed by float32"]
+    last = closing.table(rows)[-1].split(" | ")
+    pairs = zip(losses["bf16, cosine of 60, closed by float32"], losses["bf16, cosine of 60"], strict=True)
+    assert last[-1].startswith(f"{statistics.mean(closed - alone for closed, alone in pairs):+.4f} (")

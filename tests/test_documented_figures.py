@@ -20,7 +20,9 @@ def test_the_ratios_in_the_readme_are_those_last_measured() -> None:
     numbers = json.loads((ROOT / "results" / "benchmarks" / "avx512.json").read_text())
     text = " ".join((ROOT / "README.md").read_text().split())
     between = r"([\d.]+) to ([\d.]+) times"
-    said = re.search(rf"are {between} .* in float32, {between} in bf16 .*and {between} with convolutions of bytes", text)
+    said = re.search(
+        rf"are {between} .* in float32, {between} in bf16 .*and {between} with convolutions of bytes", text
+    )
     assert said is not None
     ratios = [ratios_to_fastest_peer(numbers[case]) for case in ("cifar10", "slices")]
     figures = {"ours fp32": said.group(1, 2), BF16_BEFORE: said.group(3, 4), "ours int8": said.group(5, 6)}
