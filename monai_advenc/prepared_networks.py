@@ -10,7 +10,7 @@ from monai_advenc.acceleration import Precision, PreparedNetwork, prepare
 
 MOST_SHAPES = 4
 """Networks for more shapes of images are not kept: in two precisions and with packed weights, one may take half a GiB.
-To prepare it again takes as long as a few steps of PGD."""
+To prepare it again takes as long as some five steps of a batch."""
 
 
 class PreparedNetworks:
