@@ -39,7 +39,8 @@ the round's images as one batch, which its threads share; ours gives each thread
 median over rounds of (seconds of the fastest peer) / (seconds of the method); in brackets the smallest and the largest.
 Adaptive steps, of which each image takes as many as its loss asks for, fill up their batches from many images: in every
 round they perturb the images of all rounds together, and their time is divided by the number of rounds.
-Losses are computed by the plain network in float64 from the images that each method returned."""
+Losses are computed by the plain network in float64 from the images that each method returned, and lengths too, before
+any rounding to a file, which keeps them within the radius."""
 
 HOW = """## Measure it yourself
 

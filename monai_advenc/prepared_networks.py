@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from torch import nn
 
 from monai_advenc.acceleration import Precision, PreparedNetwork, prepare
@@ -34,9 +36,15 @@ class PreparedNetworks:
             shape = (channels, height, width)
             kept = (state, prepare(network, shape, precision=self.precision, steps=self.steps))
             self._kept[image_shape] = kept
-            for oldest in list(self._kept)[:-MOST_SHAPES]:
-                self._kept.pop(oldest, None)  # Another thread may have done so.
+            self._forget_the_oldest()
         return kept[1]
+
+    def _forget_the_oldest(self) -> None:
+        surplus = list(self._kept)[:-MOST_SHAPES]
+        for oldest in surplus:
+            self._kept.pop(oldest, None)  # Another thread may have done so.
+        if surplus:
+            gc.collect()  # A traced network and its graph hold each other, and Python does not know how large they are.
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_kept": {}}  # Made again where it is needed; not worth sending to workers.
