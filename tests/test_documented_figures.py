@@ -9,6 +9,7 @@ import re
 import statistics
 from pathlib import Path
 
+from benchmarks.closing import table
 from benchmarks.page import ratios_to_fastest_peer
 
 ROOT = Path(__file__).parents[1]
@@ -57,3 +58,8 @@ def test_the_memory_in_the_guide_is_that_last_measured() -> None:
     rows = re.findall(r"^\| ([\d,]+) \|(.*)\|$", (ROOT / "docs" / "how_to" / "scale_out.md").read_text(), re.MULTILINE)
     said = {int(images.replace(",", "")): [int(cell) for cell in cells.split("|")] for images, cells in rows}
     assert said == measured
+
+
+def test_what_closing_in_float32_changes_is_what_the_stored_losses_say() -> None:
+    rows = [json.loads(line) for line in (ROOT / "results" / "bf16_closing.jsonl").read_text().splitlines()]
+    assert "\n".join(table(rows)) in (ROOT / "results" / "bf16_closing.md").read_text()
