@@ -19,8 +19,8 @@ above the loss of float32 all the way; without them 82 % (``results/int8.md``)."
 
 FEWEST_STEPS_CLOSED_EXACTLY = 60
 """From so many steps on, of which the exact ones are a twentieth, bf16 leaves the last ones to them too. On 96 slices a
-hundred steps of one length then end as low as float32's, and 0.002 higher without; in few steps they gain less than they
-cost (``results/bf16_closing.md``)."""
+hundred steps of one length then end as low as float32's, and 0.002 higher without; in few steps they gain less than
+they cost (``results/bf16_closing.md``)."""
 
 MIN_GRADIENT_COSINE = 0.95
 """Below this agreement of a faster network's gradients with the exact ones, the exact ones are followed.
