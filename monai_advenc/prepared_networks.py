@@ -16,9 +16,9 @@ To prepare it again takes as long as some five steps of a batch."""
 
 
 class PreparedNetworks:
-    """Networks prepared for images of several shapes, and again when its weights or its device change.
+    """A network prepared for images of several shapes, and again when its weights or its device change.
 
-    Those for the last :data:`MOST_SHAPES` new shapes are kept.
+    What was prepared for the last :data:`MOST_SHAPES` shapes is kept.
     """
 
     def __init__(self, precision: Precision = "auto", steps: int | None = None) -> None:
