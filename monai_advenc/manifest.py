@@ -126,6 +126,8 @@ class _Saved(Settings):
         try:
             return cls.model_validate_json(path.read_bytes())
         except FileNotFoundError:
+            if not folder.exists():
+                raise VerificationError(f"there is no {folder}; give a folder that encrypt finished") from None
             raise VerificationError(f"{folder} has no {MANIFEST_NAME}; give a folder that encrypt finished") from None
         except (OSError, ValidationError, SettingsError) as error:
             problem = first_problem(error) if isinstance(error, ValidationError) else str(error)

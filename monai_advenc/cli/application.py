@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -28,7 +28,10 @@ class ErrorsInOneLine(TyperGroup):
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Note whether a machine listens, before a command can fail."""
         self._as_json = "--json" in args
-        return super().make_context(info_name, args, parent, **extra)
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except USAGE_ERROR as error:
+            self._refuse_usage(error)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -37,25 +40,43 @@ class ErrorsInOneLine(TyperGroup):
         except AdvencError as error:
             if ctx.params.get("debug"):
                 raise
-            print_error(str(error))
-            # An incomplete result was printed already.
-            if not isinstance(error, IncompleteError):
-                self._tell_machine(error, str(error))
-            raise typer.Exit(EXIT_BAD_INPUT) from None
+            self._refuse(error, str(error))
         except USAGE_ERROR as error:
-            self._tell_machine(error, error.format_message())
-            raise  # typer explains it to people, and exits with status 2.
+            self._refuse_usage(error)
         except KeyboardInterrupt:
             errors.print("Stopped. What is finished is kept; the same command does what is missing.")
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
-    def _tell_machine(self, error: Exception, message: str) -> None:
-        """One object on stdout for a machine that reads it."""
-        if self._as_json:
+    def _refuse_usage(self, error: Any) -> NoReturn:
+        # Who gives nothing gets the help, which click raises as an error; it has the same name in every version.
+        if type(error).__name__ == "NoArgsIsHelpError":
+            raise error
+        self._refuse(error, usage_message(error))
+
+    def _refuse(self, error: Exception, message: str) -> NoReturn:
+        """One line for people, one object for a machine that reads stdout, exit status 2."""
+        print_error(message)
+        # An incomplete result was printed already.
+        if self._as_json and not isinstance(error, IncompleteError):
             print(json.dumps({"error": {"type": type(error).__name__, "message": message}}))
+        raise typer.Exit(EXIT_BAD_INPUT) from None
+
+
+def usage_message(error: Any) -> str:
+    """What a :data:`USAGE_ERROR` says, with the value that came and where to read on, in one line."""
+    from pydantic import ValidationError
+
+    message = error.format_message().replace("Value error, ", "").rstrip(".")
+    # Some versions of typer pass on what pydantic says, which does not name the value.
+    if isinstance(error.__cause__, ValidationError):
+        given = repr(error.__cause__.errors()[0]["input"])
+        message += "" if given in message else f", got {given}"
+    command = error.ctx.command_path if error.ctx else "monai-advenc"
+    return f"{message}; see {command} --help"
 
 
 app = typer.Typer(
+    name="monai-advenc",
     cls=ErrorsInOneLine,
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -142,4 +142,9 @@ def progress(description: str, total: int | None) -> Iterator[Callable[[int], No
     )
     with Progress(*columns, console=errors) as bar:
         task = bar.add_task(description, total=total)
-        yield lambda done: bar.advance(task, done)
+        try:
+            yield lambda done: bar.advance(task, done)
+        except BaseException:
+            # Where stderr is a file, the bar is only written now, and would come before the line that says what failed.
+            bar.update(task, visible=errors.is_terminal)
+            raise

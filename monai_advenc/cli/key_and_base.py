@@ -7,10 +7,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
 from monai_advenc.cli.encrypt import require_classes
-from monai_advenc.cli.keygen import draw_key
+from monai_advenc.cli.keygen import SCHEDULE_NAMES, draw_key
 from monai_advenc.cli.train_base import require_enough_images, train_base_network
+from monai_advenc.errors import SettingsError
 
 if TYPE_CHECKING:
     from monai_advenc.datasets.image_folder import ImageFolder
@@ -37,6 +39,52 @@ def own_key(
     key.save(kept)
     output.say(f"Drew key {key.key_id} and wrote it to {kept}. Never share that folder.")
     return key
+
+
+def require_same_settings(
+    given: Path | None, kept: Path, asked: dict[str, Any], draw_options: dict[str, Any], insecure_permissions: bool
+) -> None:
+    """Options that draw a key have no effect on one that is there: raise :class:`SettingsError` if one contradicts it.
+
+    Args:
+        given: The key that the command was given, or ``None``.
+        kept: Where an earlier run's key lies, if there was one.
+        asked: Those of ``draw_options`` that a person named, not defaults.
+        draw_options: All that a key would be drawn with.
+        insecure_permissions: Accept a key file that others can read.
+    """
+    from monai_advenc.key import EncryptionKey
+
+    path = given or kept
+    if not asked or (given is None and not kept.exists()):
+        return
+    key = EncryptionKey.load(path, insecure_permissions=insecure_permissions)
+    for name, value in asked.items():
+        if not _has_setting(key, name, value, draw_options):
+            option = f"--{'key-seed' if name == 'seed' else name.replace('_', '-')}"
+            raise SettingsError(
+                f"{option} is for drawing a key, and {path} was drawn with another one; leave {option} out to go on "
+                "with that key, or draw a new one with another --private or keygen"
+            )
+
+
+def _has_setting(key: EncryptionKey, name: str, value: Any, draw_options: dict[str, Any]) -> bool:
+    steps = key.perturbation
+    if name == "profile":
+        augmented = value is options.Profile.default
+        return key.combiner.name == options.PROFILE_COMBINERS[value] and (steps.augmentation is not None) == augmented
+    if name == "schedule":
+        return bool(steps.schedule == SCHEDULE_NAMES[value])
+    if name == "seed":
+        return draw_key(key.classes, **draw_options).key_id == key.key_id
+    held = {
+        "radius": steps.radius,
+        "radius_at": steps.reference_side or 0,
+        "steps": steps.steps,
+        "step_size": steps.step_size,
+        "recipient": key.recipient,
+    }
+    return bool(held[name] == value)
 
 
 def require_base_for(key: EncryptionKey, base: Path) -> None:
@@ -75,4 +123,7 @@ def own_base(
             tracker=NO_TRACKING,
             output=output,
         )
-    return load_checkpoint(given or kept)
+        return load_checkpoint(kept)
+    checkpoint = load_checkpoint(given or kept)
+    output.say(f"Using base network {checkpoint.name} of {given or kept}.")
+    return checkpoint

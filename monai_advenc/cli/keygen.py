@@ -16,6 +16,15 @@ from monai_advenc.errors import DatasetError
 
 if TYPE_CHECKING:
     from monai_advenc.key import EncryptionKey
+    from monai_advenc.perturbation import Schedule
+
+
+SCHEDULE_NAMES: dict[options.StepSchedule, Schedule] = {
+    options.StepSchedule.paper: "fixed",
+    options.StepSchedule.fast: "cosine",
+    options.StepSchedule.adaptive: "adaptive",
+}
+"""What a schedule is called in a key."""
 
 
 def draw_key(
@@ -62,15 +71,15 @@ def _step_settings(
     from monai_advenc.perturbation import ADAPTIVE_STEPS, FAST_STEPS
 
     if schedule is options.StepSchedule.fast:
-        default_steps, default_size, name = FAST_STEPS, 2 * radius, "cosine"
+        default_steps, default_size = FAST_STEPS, 2 * radius
     elif schedule is options.StepSchedule.adaptive:
-        default_steps, default_size, name = ADAPTIVE_STEPS, 2 * radius, "adaptive"
+        default_steps, default_size = ADAPTIVE_STEPS, 2 * radius
     else:
-        default_steps, name = STEPS, "fixed"
+        default_steps = STEPS
         # For MRI the paper's step is a twentieth of its radius; fewer steps must be longer to cross the ball.
         default_size = radius * max(STEP_SIZE / MRI_RADIUS, 2.5 / (steps or STEPS))
     return {
-        "schedule": name,
+        "schedule": SCHEDULE_NAMES[schedule],
         "steps": steps or default_steps,
         "step_size": default_size if step_size is None else step_size,
     }

@@ -27,7 +27,7 @@ from monai_advenc.cli.identity import (
     refuse_names_of_patients,
     warn_of_burned_in_text,
 )
-from monai_advenc.cli.key_and_base import own_base, own_key, require_base_for
+from monai_advenc.cli.key_and_base import own_base, own_key, require_base_for, require_same_settings
 from monai_advenc.cli.keygen import draw_key
 from monai_advenc.cli.private_folder import make_private, require_apart, require_outside
 from monai_advenc.cli.ray_options import Ray, RayAddress, ray_workers
@@ -44,6 +44,7 @@ REPORT_NAME = "report.html"
 
 
 def slice_and_encrypt(
+    context: typer.Context,
     volumes: slices.Volumes,
     out: Annotated[
         Path, typer.Option(help="Folder for the encrypted slices: this one you may share.", file_okay=False)
@@ -137,6 +138,8 @@ def slice_and_encrypt(
         "recipient": recipient,
         "seed": key_seed,
     }
+    asked = {name: draw_options[name] for name in draw_options if _was_given(context, name)}
+    require_same_settings(key, private / "key.json", asked, draw_options, insecure_key_permissions)
     if dry_run:
         if key is None and not (private / "key.json").exists():
             draw_key(cases.classes, **draw_options)  # A combiner that needs more classes says so here too.
@@ -189,6 +192,12 @@ def slice_and_encrypt(
     summary["failures"] += [{"id": each.id, "message": each.message} for each in failures]
     output.result(summary)
     raise_for_failures(len(summary["failures"]), len(cases.cases))
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    """Whether a person named an option that draws a key, rather than left it at its default."""
+    source = context.get_parameter_source("key_seed" if name == "seed" else name)
+    return source is not None and source.name != "DEFAULT"
 
 
 def _require_dicom(cases: CaseList) -> None:

@@ -88,7 +88,8 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
         found = list(_walk_class_folders(root))
     if not found:
         raise DatasetError(
-            f"no images in {root}; expected {root.name}/<class>/<image> with files {', '.join(IMAGE_SUFFIXES)}"
+            f"no images in {root}; expected {root.name}/<class>/<image> with files {', '.join(IMAGE_SUFFIXES)} "
+            "(volumes are cut to such images by: monai-advenc slice)"
         )
     names = tuple(classes) if classes is not None else tuple(sorted({label for label, _, _ in found}))
     patients = _read_patients(root / PATIENT_TABLE)

@@ -23,8 +23,8 @@ from pydantic import Field
 from monai_advenc.datasets.phantom_anatomy import depth_in_skull, head_points, healthy_head
 from monai_advenc.datasets.phantom_geometry import Points, inside, paint, smooth_field
 from monai_advenc.datasets.phantom_tumors import TUMORS, draw_tumor
-from monai_advenc.errors import SettingsError
-from monai_advenc.files import write_atomically
+from monai_advenc.errors import OutputError, SettingsError
+from monai_advenc.files import write_atomically, write_once
 from monai_advenc.settings import Settings
 
 PHANTOM_CLASSES: tuple[str, ...] = tuple(TUMORS)
@@ -38,6 +38,10 @@ EXTENT_MM = (216.0, 216.0, 128.0)
 
 FULL_SCALE = 1000.0
 """Stored value of the brightest tissue."""
+
+
+RECORD_NAME = ".phantoms.json"
+"""Beside the classes, what their volumes were drawn from."""
 
 
 class Difficulty(Settings):
@@ -141,15 +145,26 @@ def write_phantoms(
 
     Raises:
         SettingsError: A count, seed or shape that cannot be.
-        OutputError: The disk refuses.
+        OutputError: The folder holds something else or phantoms of other settings, or the disk refuses.
     """
     if count_per_class < 1:
         raise SettingsError(f"expected at least one volume a class, got {count_per_class}")
+    _check(0, seed, 0, shape)
+    _claim(folder, seed, shape, difficulty or Difficulty())
     total = count_per_class * len(PHANTOM_CLASSES)
     for index in range(total):
         write_phantom(folder, seed, index, shape=shape, difficulty=difficulty)
         if progress is not None:
             progress(index + 1, total)
+
+
+def _claim(folder: Path, seed: int, shape: tuple[int, int, int], difficulty: Difficulty) -> None:
+    """Note whose volumes these are, so that they never mix with other ones."""
+    record = folder / RECORD_NAME
+    if not record.exists() and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder} holds something that is no set of phantoms; choose a new folder")
+    settings = {"seed": seed, "shape": shape, "difficulty": difficulty.model_dump()}
+    write_once(record, settings, f"{folder} holds phantoms of another seed or other settings; choose a new folder")
 
 
 def write_phantom(

@@ -22,7 +22,7 @@ from monai_advenc.datasets.phantom import (
     write_phantoms,
 )
 from monai_advenc.datasets.phantom_geometry import smooth_field
-from monai_advenc.errors import SettingsError
+from monai_advenc.errors import OutputError, SettingsError
 
 NOISELESS = Difficulty(noise=0, contrast=1, overlap=0)
 
@@ -167,3 +167,22 @@ def test_what_cannot_be_is_refused(label: int, seed: int, index: int, shape: tup
 def test_no_volumes_at_all_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="at least one volume"):
         write_phantoms(tmp_path, 0, 0)
+
+
+def test_phantoms_never_mix_with_other_files_or_with_those_of_another_seed(tmp_path: Path) -> None:
+    taken, nothing, settled = tmp_path / "taken", tmp_path / "nothing", tmp_path / "settled"
+    for folder in (taken, nothing):
+        folder.mkdir()
+    (taken / "manifest.json").write_text("{}")
+    with pytest.raises(OutputError, match="choose a new folder"):
+        write_phantoms(taken, 1, 0)
+    assert [path.name for path in taken.iterdir()] == ["manifest.json"]
+    with pytest.raises(SettingsError):
+        write_phantoms(nothing, 1, -1)
+    assert list(nothing.iterdir()) == []
+    write_phantoms(settled, 1, 0, shape=(16, 16, 8))
+    write_phantoms(settled, 2, 0, shape=(16, 16, 8))  # A larger set of the same ones.
+    assert len(list(settled.rglob("image.nii.gz"))) == 10
+    for seed, shape in ((1, (16, 16, 8)), (0, (32, 32, 8))):
+        with pytest.raises(OutputError, match="another seed or other settings"):
+            write_phantoms(settled, 2, seed, shape=shape)

@@ -50,8 +50,32 @@ def test_a_mistake_in_the_options_reaches_a_machine_as_one_object(
     run: Run, words: tuple[str, ...], message: str
 ) -> None:
     result = run(*words)
-    assert result.exit_code == 2
+    assert message in sole_error(result)
     assert message in json.loads(result.stdout)["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--bogus",), "No such option: --bogus; see monai-advenc --help"),
+        (("encrypt", "images", "--precision", "int7"), "'int7' is not one of 'auto', 'fp32', 'bf16', 'int8'; see"),
+        (("phantoms", "out", "--count", "two"), "'two'; see monai-advenc phantoms --help"),
+        (("attack", "sideways"), "'sideways'; see monai-advenc attack --help"),
+    ],
+)
+def test_a_mistake_in_the_options_is_one_line_that_names_the_value_and_the_help(
+    run: Run, words: tuple[str, ...], expected: str
+) -> None:
+    result = run(*words)
+    assert expected in sole_error(result)
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_who_gives_nothing_gets_the_help(run: Run) -> None:
+    for words in ((), ("attack",)):
+        result = run(*words)
+        assert "Usage: monai-advenc" in result.output
+        assert "error:" not in result.stderr
 
 
 def copy_of(volumes: Path, tmp_path: Path) -> Path:
@@ -99,6 +123,39 @@ def test_the_paper_in_three_profiles(world: World, run: Run, tmp_path: Path) -> 
         assert settings.reference_side == 320
     assert run("keygen", tmp_path / "ours.json", "--classes", "a,b,c").exit_code == 0
     assert EncryptionKey.load(tmp_path / "ours.json").perturbation.augmentation is not None
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--profile", "paper-basic"),
+        ("--radius", 3),
+        ("--radius-at", 0),
+        ("--schedule", "fast"),
+        ("--steps", 4),
+        ("--step-size", 0.5),
+        ("--recipient", "Ward 3"),
+        ("--key-seed", 2),
+    ],
+)
+def test_an_option_that_contradicts_the_key_that_is_there_is_refused_before_any_work(
+    world: World, run: Run, tmp_path: Path, option: str, value: object
+) -> None:
+    out = tmp_path / "shared"
+    words = ("slice-and-encrypt", world.volumes, "--out", out, "--key", world.key, "--base", world.base, *FAST)
+    for more in ((), ("--dry-run",)):
+        assert f"leave {option} out" in sole_error(run(*words, option, value, *more))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_option_that_agrees_with_the_key_is_taken_as_it_is(world: World, run: Run, tmp_path: Path) -> None:
+    words = ("slice-and-encrypt", world.volumes, "--out", tmp_path / "shared", "--base", world.base, *FAST)
+    drawing = ("--steps", 3, "--key-seed", 5, "--profile", "paper-concat", "--radius", 2, "--recipient", "Ward 3")
+    first = run(*words, *drawing, "--schedule", "fast", "--json")
+    assert first.exit_code == 0, first.output
+    assert run(*words, *drawing, "--schedule", "fast", "--json").stdout == first.stdout
+    assert "leave --key-seed out" in sole_error(run(*words, *drawing, "--json"))
+    assert "leave --schedule out" in sole_error(run(*words, "--schedule", "paper"))
 
 
 def test_the_schedule_decides_steps_that_are_not_given(run: Run, tmp_path: Path) -> None:
