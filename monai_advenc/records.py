@@ -93,6 +93,8 @@ class ImageRecord(Record):
         ssim: Structural similarity.
         source_tag: Keyed checksum of the original: pixels, region, place in space, DICOM header. Only the key's owner
             can make or compare it.
+        precision: What the base network computed in, as in :class:`monai_advenc.acceleration.PreparedNetwork`; ``None``
+            in manifests from before that was noted.
     """
 
     id: str
@@ -106,6 +108,7 @@ class ImageRecord(Record):
     psnr_db: float
     ssim: float
     source_tag: str
+    precision: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_RECORD_CONFIG)
@@ -133,6 +136,7 @@ class VolumeRecord(Record):
         slices: The encrypted slices, measured on the written files.
         left_alone: How many slices are as they were, to the last stored value.
         source_tag: Keyed checksum of the original's files and of what was to be encrypted.
+        precision: As in :class:`ImageRecord`.
     """
 
     id: str
@@ -142,3 +146,4 @@ class VolumeRecord(Record):
     slices: Annotated[tuple[SliceRecord, ...], Field(min_length=1)]
     left_alone: int
     source_tag: str
+    precision: str | None = None

@@ -252,6 +252,7 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
             radius=self.key.perturbation.at_size(height, width).radius,
             **fidelity.as_dict(),
             source_tag=source_tag,
+            precision=self._prepared.precision_of(self.network, tuple(encrypted.shape)),
         )
 
     def _encode(self, file: ImageFile, encrypted: Tensor) -> list[bytes]:

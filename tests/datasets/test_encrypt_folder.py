@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from monai_advenc.acceleration import prepare
 from monai_advenc.convolutions.integer import computes_in_int8
 from monai_advenc.datasets.encrypt_folder import encrypt_folder
 from monai_advenc.datasets.encrypted_folder import JOURNAL_NAME
@@ -75,6 +76,21 @@ def test_the_manifest_says_which_schedule_was_used(originals: Path, base: nn.Mod
     content = json.loads((tmp_path / "fixed" / "manifest.json").read_text())
     del content["header"]["schedule"]  # As manifests were before there were schedules.
     assert Manifest.model_validate(content).header.schedule == "fixed"
+
+
+def test_the_manifest_says_what_the_base_network_computed_in(originals: Path, base: nn.Module, tmp_path: Path) -> None:
+    for precision in ("fp32", "bf16"):
+        # One of two literals.
+        options = replace(OPTIONS, precision=precision)  # type: ignore[arg-type]
+        manifest = encrypt_folder(find_images(originals), tmp_path / precision, make_key(), base, options).manifest
+        assert {image.precision for image in manifest.images} == {precision}
+    chosen = replace(OPTIONS, precision="auto", workers=2)
+    manifest = encrypt_folder(find_images(originals), tmp_path / "auto", make_key(), base, chosen).manifest
+    assert {image.precision for image in manifest.images} == {prepare(base, (1, 32, 32), steps=4).precision}
+    content = json.loads((tmp_path / "auto" / "manifest.json").read_text())
+    for image in content["images"]:
+        del image["precision"]  # As manifests were before it was noted.
+    assert {image.precision for image in Manifest.model_validate(content).images} == {None}
 
 
 def test_what_is_written_reads_back_within_the_budget(originals: Path, base: nn.Module, tmp_path: Path) -> None:
