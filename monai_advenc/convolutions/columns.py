@@ -10,7 +10,6 @@ one product. Where the outputs are wider, or the channels fewer, writing out cos
 
 from __future__ import annotations
 
-import math
 import os
 from functools import cache
 
@@ -27,8 +26,12 @@ MOST_OUTPUTS_IN_A_ROW = 6
 FEWEST_WEIGHTS = 1_000_000
 """A 3x3 kernel of 512 channels has twice as many, and gains; with 256 to 256 it is no faster, with fewer slower."""
 
-FEWEST_ROWS = 64
-"""Four images of 4x4 outputs; two are as fast directly, one is faster."""
+FEWEST_LINES = 8
+"""Rows of outputs in all images together: each takes oneDNN's convolution a tile, however short it is. With 8 of them,
+as in four images of 2x2 outputs or two of 4x4, columns take 0.5 to 0.9 of its time, with 4 they are no faster."""
+
+FEWEST_LINES_TRANSPOSED = 16
+"""Of a strided convolution's gradient: with 16 columns take 0.7 to 1.0 of the time, with 8 mostly longer."""
 
 
 @cache
@@ -72,7 +75,7 @@ class ColumnConvolution(nn.Module):
         direct = self.direct
         outputs = outputs_of(features.shape[2:], direct.weight.shape[2:], direct.padding, direct.stride)
         fits = features.shape[1] == direct.weight.shape[1] and min(outputs) > 0
-        if not fits or features.dtype != torch.bfloat16 or not _gains_on(len(features), outputs):
+        if not fits or features.dtype != torch.bfloat16 or not _gains_on(len(features), outputs, FEWEST_LINES):
             directly: Tensor = direct(features, summand, activated=activated)
             return directly
         rows = _as_one_line(self._rows(features, outputs))
@@ -114,14 +117,15 @@ class ColumnTransposedConvolution(nn.Module):
 
     def forward(self, gradient: Tensor, sides: tuple[int, ...]) -> Tensor:
         """Map a gradient ``(N, O, H', W')`` to that of the input ``(N, C, H, W)``, whose ``sides`` are H and W."""
-        gains = gradient.dtype == torch.bfloat16 and _gains_on(len(gradient), gradient.shape[2:])
+        gains = _gains_on(len(gradient), gradient.shape[2:], FEWEST_LINES_TRANSPOSED)
+        gains &= gradient.dtype == torch.bfloat16
         result: Tensor = self.by_blocks(gradient, sides) if gains else self.direct(gradient, sides)
         return result
 
 
-def _gains_on(count: int, outputs: tuple[int, ...]) -> bool:
+def _gains_on(count: int, outputs: tuple[int, ...], fewest_lines: int) -> bool:
     """Whether outputs of so many images are few in a row, and rows enough; the same for all images of a shape."""
-    return outputs[-1] <= MOST_OUTPUTS_IN_A_ROW and count * math.prod(outputs) >= FEWEST_ROWS
+    return outputs[-1] <= MOST_OUTPUTS_IN_A_ROW and count * outputs[0] >= fewest_lines
 
 
 def _as_one_line(rows: Tensor) -> Tensor:

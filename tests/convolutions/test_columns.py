@@ -27,9 +27,10 @@ needs_bf16 = pytest.mark.skipif(
 
 
 @pytest.fixture(autouse=True, scope="module")
-def rows_however_few() -> Iterator[None]:
+def lines_however_few() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(columns, "FEWEST_ROWS", 1)
+        patch.setattr(columns, "FEWEST_LINES", 1)
+        patch.setattr(columns, "FEWEST_LINES_TRANSPOSED", 1)
         yield
 
 
@@ -223,19 +224,20 @@ def test_where_the_processor_multiplies_tiles_kernels_of_bf16_are_taken_so(
 
 @needs_bf16
 @pytest.mark.parametrize(("outputs", "kind"), [(512, ColumnConvolution), (256, PackedConvolution)])
-def test_kernels_of_few_weights_and_batches_of_few_rows_stay_as_they_are(
+def test_kernels_of_few_weights_and_batches_of_few_lines_stay_as_they_are(
     outputs: int, kind: type[nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(columns, "multiplies_tiles", lambda: True)
-    monkeypatch.setattr(columns, "FEWEST_ROWS", 64)
+    monkeypatch.setattr(columns, "FEWEST_LINES", 8)
     plain = nn.Conv2d(256, outputs, 3, padding=1).requires_grad_(False).bfloat16()
     taken = frozen.FrozenConvolution(plain)
     assert type(taken.ahead) is kind
     called = []
-    monkeypatch.setattr(ColumnConvolution, "_rows", lambda *_: called.append(1) or torch.zeros(64, 9 * 256).bfloat16())
-    taken.ahead(randn(3, 256, 4, 4))
+    monkeypatch.setattr(ColumnConvolution, "_rows", lambda *_: called.append(1) or torch.zeros(32, 9 * 256).bfloat16())
+    taken.ahead(randn(1, 256, 4, 4))
+    taken.ahead(randn(3, 256, 2, 2))
     assert not called
-    taken.ahead(randn(4, 256, 4, 4))
+    taken.ahead(randn(2, 256, 4, 4))
     assert bool(called) == (kind is ColumnConvolution)
 
 
