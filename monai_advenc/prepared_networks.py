@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import sys
 
 from torch import nn
 
@@ -38,6 +40,7 @@ class PreparedNetworks:
             self._kept[image_shape] = kept
             self._precisions[image_shape] = (state, kept[1].precision)
             self._forget_the_oldest()
+            _give_back_memory()
         return kept[1]
 
     def precision_of(self, network: nn.Module, image_shape: tuple[int, ...]) -> Precision:
@@ -48,15 +51,25 @@ class PreparedNetworks:
         return known[1]
 
     def _forget_the_oldest(self) -> None:
-        surplus = list(self._kept)[:-MOST_SHAPES]
-        for oldest in surplus:
+        for oldest in list(self._kept)[:-MOST_SHAPES]:
             self._kept.pop(oldest, None)  # Another thread may have done so.
-        if surplus:
-            gc.collect()  # A traced network and its graph hold each other, and Python does not know how large they are.
 
     def __getstate__(self) -> dict[str, object]:
         # Made again where it is needed: not worth sending to workers, and theirs may be another processor.
         return {**self.__dict__, "_kept": {}, "_precisions": {}}
+
+
+def _give_back_memory() -> None:
+    """Give the system what preparing needed, and what is forgotten: of a ResNet-18, some 300 MiB each.
+
+    A traced network and its graph hold each other, and Python does not know how large they are. glibc would keep what
+    they leave in holes between what stays; of twelve sizes of images these grow to 1.3 GiB.
+    """
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # Other C libraries have no such function.
+        if trim is not None:
+            trim(0)
 
 
 def _state_of(network: nn.Module) -> object:
