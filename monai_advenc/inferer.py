@@ -50,6 +50,10 @@ class EncryptionInferer(Inferer):
         self.batch_size = batch_size
         self._prepared = PreparedNetworks(precision, self.encryption_key.perturbation.steps)
 
+    def precision_for(self, network: nn.Module, image_shape: tuple[int, ...]) -> Precision:
+        """What ``network`` computes in for images ``(C, H, W)``."""
+        return self._prepared.get(network, image_shape).precision
+
     def __call__(  # type: ignore[override]  # A base network is a module, not any callable: it is copied and folded.
         self,
         inputs: Tensor,

@@ -27,36 +27,27 @@ class PreparedNetworks:
         self.precision: Precision = precision
         self.steps = steps
         self._kept: dict[tuple[int, ...], tuple[object, PreparedNetwork]] = {}
-        self._precisions: dict[tuple[int, ...], tuple[object, Precision]] = {}
 
     def get(self, network: nn.Module, image_shape: tuple[int, ...]) -> PreparedNetwork:
         """``network`` made ready for images ``(C, H, W)``; see :func:`prepare`."""
-        state = _state_of(network)
+        values = (*network.parameters(), *network.buffers())
+        state = (network, [(id(value), value._version, value.device) for value in values])
         kept = self._kept.get(image_shape)
         if kept is None or kept[0] != state:
             channels, height, width = image_shape
             shape = (channels, height, width)
             kept = (state, prepare(network, shape, precision=self.precision, steps=self.steps))
             self._kept[image_shape] = kept
-            self._precisions[image_shape] = (state, kept[1].precision)
             self._forget_the_oldest()
             _give_back_memory()
         return kept[1]
-
-    def precision_of(self, network: nn.Module, image_shape: tuple[int, ...]) -> Precision:
-        """What ``network`` computes in for images ``(C, H, W)``; remembered when what was prepared no longer is."""
-        known = self._precisions.get(image_shape)
-        if known is None or known[0] != _state_of(network):
-            return self.get(network, image_shape).precision
-        return known[1]
 
     def _forget_the_oldest(self) -> None:
         for oldest in list(self._kept)[:-MOST_SHAPES]:
             self._kept.pop(oldest, None)  # Another thread may have done so.
 
     def __getstate__(self) -> dict[str, object]:
-        # Made again where it is needed: not worth sending to workers, and theirs may be another processor.
-        return {**self.__dict__, "_kept": {}, "_precisions": {}}
+        return {**self.__dict__, "_kept": {}}  # Made again where it is needed; not worth sending to workers.
 
 
 def _give_back_memory() -> None:
@@ -70,9 +61,3 @@ def _give_back_memory() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # Other C libraries have no such function.
         if trim is not None:
             trim(0)
-
-
-def _state_of(network: nn.Module) -> object:
-    """Equal as long as it is the same network with the same weights in the same place."""
-    values = (*network.parameters(), *network.buffers())
-    return network, [(id(value), value._version, value.device) for value in values]

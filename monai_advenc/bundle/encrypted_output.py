@@ -79,8 +79,9 @@ class EncryptedOutput:
 
     def __call__(self, engine: Engine) -> None:
         """Write the images of one batch: originals and predictions of the engine's decollated output."""
-        state: Any = engine.state
-        records = [self._write(*row) for row in zip(state.batch, state.output, strict=True)]
+        evaluator: Any = engine
+        rows = zip(evaluator.state.batch, evaluator.state.output, strict=True)
+        records = [self._write(evaluator, *row) for row in rows]
         self._done += records
         if self._folder is not None:
             self._folder.add(records)
@@ -112,11 +113,12 @@ class EncryptedOutput:
         if self._folder is not None:
             self._folder.close()
 
-    def _write(self, batch: Item, output: dict[str, Any]) -> ImageRecord:
+    def _write(self, evaluator: Any, batch: Item, output: dict[str, Any]) -> ImageRecord:
         file = self._files[batch["id"]]
         original, encrypted = (output[name].detach().cpu().as_subclass(Tensor) for name in ("image", "pred"))
         tag = self._blocks.tag_of(file, original, None)
-        return self._blocks.write(file, original, encrypted, tag)
+        precision = evaluator.inferer.precision_for(evaluator.network, tuple(encrypted.shape))
+        return self._blocks.write(file, original, encrypted, tag, precision)
 
 
 def _from_first(values: list[str]) -> list[str]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from monai_advenc.acceleration import Precision
 from monai_advenc.datasets.block_size import images_per_block
 from monai_advenc.datasets.dicom_output import DicomOutput
 from monai_advenc.datasets.encrypted_folder import Owns
@@ -61,10 +62,11 @@ class Original:
 
 @dataclass(frozen=True)
 class Encrypted:
-    """An image and its encrypted pixels ``(C, H, W)``, not written yet."""
+    """An image, its encrypted pixels ``(C, H, W)`` and what the base network computed in; not written yet."""
 
     original: Original
     encrypted: Tensor
+    precision: Precision
 
     @property
     def id(self) -> str:
@@ -178,7 +180,7 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
         original = done.original
         try:
             tag = self.tag_of(original.file, original.image, original.region)
-            return self.write(original.file, original.image, done.encrypted, tag)
+            return self.write(original.file, original.image, done.encrypted, tag, done.precision)
         except AdvencError as error:
             return Failure(done.id, str(error), fatal=isinstance(error, OutputError))
 
@@ -215,9 +217,10 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
         device = next(self.network.parameters()).device
         regions = [each.region for each in group if each.region is not None]
         try:
+            prepared = self._prepared.get(self.network, shape)
             encrypted = encrypt_batch(
                 self.key,
-                self._prepared.get(self.network, shape),
+                prepared,
                 torch.stack([each.image for each in group]).to(device),
                 torch.tensor([each.file.label for each in group], device=device),
                 regions=torch.stack(regions).to(device) if regions else None,
@@ -230,9 +233,11 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
                 half = len(group) // 2
                 return [*self._encrypt(shape, group[:half]), *self._encrypt(shape, group[half:])]
             return [Failure(group[0].id, str(error))]
-        return [Encrypted(*row) for row in zip(group, encrypted.cpu(), strict=True)]
+        return [Encrypted(*row, prepared.precision) for row in zip(group, encrypted.cpu(), strict=True)]
 
-    def write(self, file: ImageFile, original: Tensor, encrypted: Tensor, source_tag: str) -> ImageRecord:
+    def write(
+        self, file: ImageFile, original: Tensor, encrypted: Tensor, source_tag: str, precision: Precision
+    ) -> ImageRecord:
         """Write the files of one encrypted image and measure them against its original, both ``(C, H, W)``."""
         written = []
         for name, content in zip(self.options.formats, self._encode(file, encrypted), strict=True):
@@ -252,7 +257,7 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
             radius=self.key.perturbation.at_size(height, width).radius,
             **fidelity.as_dict(),
             source_tag=source_tag,
-            precision=self._prepared.precision_of(self.network, tuple(encrypted.shape)),
+            precision=precision,
         )
 
     def _encode(self, file: ImageFile, encrypted: Tensor) -> list[bytes]:

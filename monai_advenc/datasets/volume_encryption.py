@@ -133,7 +133,7 @@ class VolumeEncryption(Dataset[VolumeOutcome]):
             slices=slices,
             left_alone=len(stored.volume.slices) - len(changes),
             source_tag=self.tag_of(case, stored),
-            precision=self._prepared.precision_of(self.network, tuple(prepared[0].image.shape)),
+            precision=self._prepared.get(self.network, tuple(prepared[0].image.shape)).precision,
         )
 
     def _require_nameless_class(self, case: Case, stored: StoredCase) -> None:

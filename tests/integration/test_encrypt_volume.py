@@ -114,6 +114,7 @@ def test_the_slices_with_tumor_change_within_the_ball_and_nothing_else_does(
     for record in manifest.volumes:
         assert tuple(each.index for each in record.slices) == TUMOR
         assert record.left_alone == 3
+        assert record.precision in {"fp32", "bf16", "int8"}
         assert all(0 < each.l2 <= each.radius for each in record.slices)
     checked = run("verify", encrypted, "--originals", hospital.volumes, "--json")
     assert checked.exit_code == 0, checked.output
