@@ -169,7 +169,7 @@ def write_once(path: Path, content: Any, refusal: str) -> None:
     if path.exists():
         try:
             same = json.loads(path.read_bytes()) == json.loads(json.dumps(content))
-        except ValueError:
+        except (OSError, ValueError):
             same = False
         if not same:
             raise OutputError(refusal)

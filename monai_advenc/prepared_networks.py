@@ -7,6 +7,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+from contextlib import suppress
 
 from torch import nn
 
@@ -14,7 +15,7 @@ from monai_advenc.acceleration import Precision, PreparedNetwork, prepare
 
 MOST_SHAPES = 4
 """Networks for more shapes of images are not kept: in two precisions and with packed weights, one may take half a GiB.
-To prepare it again takes as long as some five steps of a batch."""
+To prepare it again takes as long as some six steps of a batch."""
 
 
 class PreparedNetworks:
@@ -58,6 +59,5 @@ def _give_back_memory() -> None:
     """
     gc.collect()
     if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # Other C libraries have no such function.
-        if trim is not None:
-            trim(0)
+        with suppress(OSError, AttributeError):  # Other C libraries have no such function.
+            ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))

@@ -93,8 +93,8 @@ class ImageRecord(Record):
         ssim: Structural similarity.
         source_tag: Keyed checksum of the original: pixels, region, place in space, DICOM header. Only the key's owner
             can make or compare it.
-        precision: What the base network computed in, as in :class:`monai_advenc.acceleration.PreparedNetwork`; ``None``
-            in manifests from before that was noted.
+        precision: What the base network was prepared for, as :class:`monai_advenc.acceleration.PreparedNetwork` says;
+            ``None`` where that was not noted.
     """
 
     id: str

@@ -31,7 +31,7 @@ class ErrorsInOneLine(TyperGroup):
         try:
             return super().make_context(info_name, args, parent, **extra)
         except USAGE_ERROR as error:
-            self._refuse_usage(error)
+            self._refuse_usage(error, "monai-advenc")
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -42,16 +42,16 @@ class ErrorsInOneLine(TyperGroup):
                 raise
             self._refuse(error, str(error))
         except USAGE_ERROR as error:
-            self._refuse_usage(error)
+            self._refuse_usage(error, f"{ctx.command_path} {ctx.invoked_subcommand or ''}".rstrip())
         except KeyboardInterrupt:
             errors.print("Stopped. What is finished is kept; the same command does what is missing.")
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
-    def _refuse_usage(self, error: Any) -> NoReturn:
-        # Who gives nothing gets the help, which click raises as an error; it has the same name in every version.
+    def _refuse_usage(self, error: Any, command: str) -> NoReturn:
+        # Who gives nothing gets the help, which newer versions raise as an error.
         if type(error).__name__ == "NoArgsIsHelpError":
             raise error
-        self._refuse(error, usage_message(error))
+        self._refuse(error, usage_message(error, command))
 
     def _refuse(self, error: Exception, message: str) -> NoReturn:
         """One line for people, one object for a machine that reads stdout, exit status 2."""
@@ -62,17 +62,19 @@ class ErrorsInOneLine(TyperGroup):
         raise typer.Exit(EXIT_BAD_INPUT) from None
 
 
-def usage_message(error: Any) -> str:
-    """What a :data:`USAGE_ERROR` says, with the value that came and where to read on, in one line."""
+def usage_message(error: Any, command: str) -> str:
+    """What a :data:`USAGE_ERROR` says, with the value that came and where to read on, in one line.
+
+    ``command`` is the one whose help to name where the error does not know.
+    """
     from pydantic import ValidationError
 
-    message = error.format_message().replace("Value error, ", "").rstrip(".")
+    message = " ".join(error.format_message().replace("Value error, ", "").split()).rstrip(".")
     # Some versions of typer pass on what pydantic says, which does not name the value.
     if isinstance(error.__cause__, ValidationError):
         given = repr(error.__cause__.errors()[0]["input"])
         message += "" if given in message else f", got {given}"
-    command = error.ctx.command_path if error.ctx else "monai-advenc"
-    return f"{message}; see {command} --help"
+    return f"{message}; see {error.ctx.command_path if error.ctx else command} --help"
 
 
 app = typer.Typer(

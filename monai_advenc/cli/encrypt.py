@@ -55,13 +55,13 @@ def encrypt_and_report(
     with progress("encrypting", len(source.files)) as advance:
         result = encrypt_folder(source, out, key, network, encryption_options, compute=compute, progress=advance)
     budget = result.manifest.budget
-    arithmetic = " and ".join(sorted({each.precision for each in result.manifest.images if each.precision}))
+    arithmetic = " and ".join(sorted({each.precision or "a precision not noted" for each in result.manifest.images}))
     if result.failures:
         output.table("Not encrypted", ("image", "why"), [(each.id, each.message) for each in result.failures])
     output.say(
         f"Encrypted {len(result.manifest.images)} images into {out} with key {key.key_id}: "
         f"PSNR {budget.psnr_db.mean:.1f} dB on average, {budget.rms_gray_levels.mean:.2f} gray levels of 255"
-        f"{f', base network in {arithmetic}' if arithmetic else ''}."
+        f", base network in {arithmetic}."
     )
     return result
 

@@ -41,16 +41,13 @@ def own_key(
     return key
 
 
-def require_same_settings(
-    given: Path | None, kept: Path, asked: dict[str, Any], draw_options: dict[str, Any], insecure_permissions: bool
-) -> None:
+def require_same_settings(given: Path | None, kept: Path, asked: dict[str, Any], insecure_permissions: bool) -> None:
     """Options that draw a key have no effect on one that is there: raise :class:`SettingsError` if one contradicts it.
 
     Args:
         given: The key that the command was given, or ``None``.
         kept: Where an earlier run's key lies, if there was one.
-        asked: Those of ``draw_options`` that a person named, not defaults.
-        draw_options: All that a key would be drawn with.
+        asked: Options that a person named, not defaults, by their names in :func:`draw_key`.
         insecure_permissions: Accept a key file that others can read.
     """
     from monai_advenc.key import EncryptionKey
@@ -60,15 +57,17 @@ def require_same_settings(
         return
     key = EncryptionKey.load(path, insecure_permissions=insecure_permissions)
     for name, value in asked.items():
-        if not _has_setting(key, name, value, draw_options):
+        if not _has_setting(key, name, value):
             option = f"--{'key-seed' if name == 'seed' else name.replace('_', '-')}"
             raise SettingsError(
-                f"{option} is for drawing a key, and {path} was drawn with another one; leave {option} out to go on "
-                "with that key, or draw a new one with another --private or keygen"
+                f"{option} does not agree with the key {path}, which decides; leave {option} out to go on with that "
+                "key, or draw a new one with another --private or keygen"
             )
 
 
-def _has_setting(key: EncryptionKey, name: str, value: Any, draw_options: dict[str, Any]) -> bool:
+def _has_setting(key: EncryptionKey, name: str, value: Any) -> bool:
+    from monai_advenc.key import EncryptionKey
+
     steps = key.perturbation
     if name == "profile":
         augmented = value is options.Profile.default
@@ -76,7 +75,8 @@ def _has_setting(key: EncryptionKey, name: str, value: Any, draw_options: dict[s
     if name == "schedule":
         return bool(steps.schedule == SCHEDULE_NAMES[value])
     if name == "seed":
-        return draw_key(key.classes, **draw_options).key_id == key.key_id
+        # With a seed, the secret of the layout depends on nothing else.
+        return EncryptionKey.draw(key.classes, steps, combiner="basic", seed=value).layout_secret == key.layout_secret
     held = {
         "radius": steps.radius,
         "radius_at": steps.reference_side or 0,
@@ -87,12 +87,31 @@ def _has_setting(key: EncryptionKey, name: str, value: Any, draw_options: dict[s
     return bool(held[name] == value)
 
 
-def require_base_for(key: EncryptionKey, base: Path) -> None:
-    """Before the volumes are cut: a base network that is there already must know the key's classes."""
+def require_base_for(key: EncryptionKey, base: Path, asked: dict[str, Any]) -> None:
+    """Before the volumes are cut: a base network that is there must know the key's classes, and be what was asked for.
+
+    Args:
+        key: The key.
+        base: Where the base network lies, or will.
+        asked: Options of its training that a person named: ``network``, ``epochs``, ``seed``.
+
+    Raises:
+        NetworkError: It knows other classes.
+        SettingsError: It is another network or was trained otherwise, where that was noted.
+    """
     from monai_advenc.training import load_checkpoint
 
-    if base.exists():
-        require_classes(load_checkpoint(base).classes, key)
+    if not base.exists():
+        return
+    checkpoint = load_checkpoint(base)
+    require_classes(checkpoint.classes, key)
+    held = {"network": checkpoint.name, **checkpoint.notes}
+    for name, value in asked.items():
+        if name in held and held[name] != value:
+            raise SettingsError(
+                f"--{name} {value} is for training a base network, and {base} has {held[name]}; leave it out to go on "
+                "with that network, or train a new one with another --private or train-base"
+            )
 
 
 def own_base(

@@ -126,8 +126,6 @@ def slice_and_encrypt(
         "choose --identity remove or pseudonym for other names, or keep",
     )
     settings = slices.slice_settings(plane, size, fit, tumor_labels, tumor_segment, isotropic_mm)
-    if base is None and not (private / "base.pt").exists():
-        require_enough_images(cases.class_counts())
     draw_options: dict[str, Any] = {
         "profile": profile,
         "radius": radius,
@@ -138,8 +136,14 @@ def slice_and_encrypt(
         "recipient": recipient,
         "seed": key_seed,
     }
-    asked = {name: draw_options[name] for name in draw_options if _was_given(context, name)}
-    require_same_settings(key, private / "key.json", asked, draw_options, insecure_key_permissions)
+    asked = {
+        name: value
+        for name, value in draw_options.items()
+        if _is_named(context, "key_seed" if name == "seed" else name)
+    }
+    require_same_settings(key, private / "key.json", asked, insecure_key_permissions)
+    if base is None and not (private / "base.pt").exists():
+        require_enough_images(cases.class_counts())
     if dry_run:
         if key is None and not (private / "key.json").exists():
             draw_key(cases.classes, **draw_options)  # A combiner that needs more classes says so here too.
@@ -165,7 +169,9 @@ def slice_and_encrypt(
             f"the key is for classes {', '.join(encryption_key.classes)}, the cases have {', '.join(cases.classes)}; "
             "give the key of this data set, or another --private to draw one"
         )
-    require_base_for(encryption_key, base or private / "base.pt")
+    training = {"network": network, "epochs": epochs, "seed": seed}
+    named = {name: value for name, value in training.items() if _is_named(context, name)}
+    require_base_for(encryption_key, base or private / "base.pt", named)
     warn_of_burned_in_text((path for case in cases.cases for path in case.files()), choice, output)
     cases = name_without_identity(cases, choice, encryption_key, private, output)
     private_slices = private / "slices"
@@ -194,9 +200,9 @@ def slice_and_encrypt(
     raise_for_failures(len(summary["failures"]), len(cases.cases))
 
 
-def _was_given(context: typer.Context, name: str) -> bool:
-    """Whether a person named an option that draws a key, rather than left it at its default."""
-    source = context.get_parameter_source("key_seed" if name == "seed" else name)
+def _is_named(context: typer.Context, name: str) -> bool:
+    """Whether a person named an option, rather than left it at its default."""
+    source = context.get_parameter_source(name)
     return source is not None and source.name != "DEFAULT"
 
 

@@ -124,7 +124,7 @@ class ColumnTransposedConvolution(nn.Module):
 
 
 def _gains_on(count: int, outputs: tuple[int, ...], fewest_lines: int) -> bool:
-    """Whether outputs of so many images are few in a row, and rows enough; the same for all images of a shape."""
+    """Whether outputs of so many images are few in a row, and lines enough; the same for all batches of a shape."""
     return outputs[-1] <= MOST_OUTPUTS_IN_A_ROW and count * outputs[0] >= fewest_lines
 
 

@@ -236,7 +236,7 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
         return [Encrypted(*row, prepared.precision) for row in zip(group, encrypted.cpu(), strict=True)]
 
     def write(
-        self, file: ImageFile, original: Tensor, encrypted: Tensor, source_tag: str, precision: Precision
+        self, file: ImageFile, original: Tensor, encrypted: Tensor, source_tag: str, precision: Precision | None
     ) -> ImageRecord:
         """Write the files of one encrypted image and measure them against its original, both ``(C, H, W)``."""
         written = []

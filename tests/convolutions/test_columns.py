@@ -26,6 +26,9 @@ needs_bf16 = pytest.mark.skipif(
 )
 
 
+SHIPPED = columns.FEWEST_LINES, columns.FEWEST_LINES_TRANSPOSED
+
+
 @pytest.fixture(autouse=True, scope="module")
 def lines_however_few() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
@@ -228,7 +231,7 @@ def test_kernels_of_few_weights_and_batches_of_few_lines_stay_as_they_are(
     outputs: int, kind: type[nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(columns, "multiplies_tiles", lambda: True)
-    monkeypatch.setattr(columns, "FEWEST_LINES", 8)
+    monkeypatch.setattr(columns, "FEWEST_LINES", SHIPPED[0])
     plain = nn.Conv2d(256, outputs, 3, padding=1).requires_grad_(False).bfloat16()
     taken = frozen.FrozenConvolution(plain)
     assert type(taken.ahead) is kind
@@ -239,6 +242,20 @@ def test_kernels_of_few_weights_and_batches_of_few_lines_stay_as_they_are(
     assert not called
     taken.ahead(randn(2, 256, 4, 4))
     assert bool(called) == (kind is ColumnConvolution)
+
+
+@needs_bf16
+def test_a_strided_gradient_takes_blocks_from_twice_as_many_lines_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert SHIPPED == (8, 16)
+    monkeypatch.setattr(columns, "FEWEST_LINES", SHIPPED[0])
+    monkeypatch.setattr(columns, "FEWEST_LINES_TRANSPOSED", SHIPPED[1])
+    gradient = columns.ColumnTransposedConvolution(randn(16, 8, 3, 3), 1, 2)
+    asked = []
+    monkeypatch.setattr(type(gradient.by_blocks), "forward", lambda *_: asked.append(1) or torch.zeros(1))
+    gradient(randn(7, 16, 2, 2), (4, 4))
+    assert not asked
+    gradient(randn(8, 16, 2, 2), (4, 4))
+    assert asked
 
 
 @pytest.mark.parametrize("limit", ["AVX512_CORE", "avx512_core_bf16", "AVX2"])

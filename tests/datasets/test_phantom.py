@@ -16,6 +16,7 @@ from monai_advenc.datasets.phantom import (
     EXTENT_MM,
     PHANTOM_CLASSES,
     PHANTOM_SHAPE,
+    RECORD_NAME,
     Difficulty,
     phantom_volume,
     write_phantom,
@@ -23,6 +24,7 @@ from monai_advenc.datasets.phantom import (
 )
 from monai_advenc.datasets.phantom_geometry import smooth_field
 from monai_advenc.errors import OutputError, SettingsError
+from monai_advenc.files import TEMPORARY_SUFFIX
 
 NOISELESS = Difficulty(noise=0, contrast=1, overlap=0)
 
@@ -180,9 +182,15 @@ def test_phantoms_never_mix_with_other_files_or_with_those_of_another_seed(tmp_p
     with pytest.raises(SettingsError):
         write_phantoms(nothing, 1, -1)
     assert list(nothing.iterdir()) == []
-    write_phantoms(settled, 1, 0, shape=(16, 16, 8))
+    settled.mkdir()
+    (settled / f"..phantoms.json.0{TEMPORARY_SUFFIX}").touch()  # As a run leaves it that was killed at once.
+    write_phantoms(settled, 1, np.int64(0), shape=(16, 16, 8))
     write_phantoms(settled, 2, 0, shape=(16, 16, 8))  # A larger set of the same ones.
     assert len(list(settled.rglob("image.nii.gz"))) == 10
     for seed, shape in ((1, (16, 16, 8)), (0, (32, 32, 8))):
         with pytest.raises(OutputError, match="another seed or other settings"):
             write_phantoms(settled, 2, seed, shape=shape)
+    (settled / RECORD_NAME).unlink()
+    (settled / RECORD_NAME).mkdir()
+    with pytest.raises(OutputError, match="another seed or other settings"):
+        write_phantoms(settled, 2, 0, shape=(16, 16, 8))

@@ -59,7 +59,9 @@ def test_a_mistake_in_the_options_reaches_a_machine_as_one_object(
     [
         (("--bogus",), "No such option: --bogus; see monai-advenc --help"),
         (("encrypt", "images", "--precision", "int7"), "'int7' is not one of 'auto', 'fp32', 'bf16', 'int8'; see"),
-        (("phantoms", "out", "--count", "two"), "'two'; see monai-advenc phantoms --help"),
+        (("phantoms", "out", "--count", "two"), "'two'"),
+        (("phantoms", "out", "--seed", "two"), "; see monai-advenc phantoms --help"),
+        (("keygen", "key.json", "--radius"), "; see monai-advenc keygen --help"),
         (("attack", "sideways"), "'sideways'; see monai-advenc attack --help"),
     ],
 )
@@ -154,8 +156,12 @@ def test_an_option_that_agrees_with_the_key_is_taken_as_it_is(world: World, run:
     first = run(*words, *drawing, "--schedule", "fast", "--json")
     assert first.exit_code == 0, first.output
     assert run(*words, *drawing, "--schedule", "fast", "--json").stdout == first.stdout
-    assert "leave --key-seed out" in sole_error(run(*words, *drawing, "--json"))
+    # What is not named is the key's, also where it is not the default.
+    assert run(*words, "--key-seed", 5, "--json").stdout == first.stdout
+    assert "leave --key-seed out" in sole_error(run(*words, *drawing[:2], "--key-seed", 6))
     assert "leave --schedule out" in sole_error(run(*words, "--schedule", "paper"))
+    assert "--network resnet18 is for training a base network" in sole_error(run(*words, "--network", "resnet18"))
+    assert run(*words, "--network", "resnet_small", "--json").stdout == first.stdout
 
 
 def test_the_schedule_decides_steps_that_are_not_given(run: Run, tmp_path: Path) -> None:
