@@ -161,10 +161,10 @@ def write_phantoms(
 def _claim(folder: Path, seed: int, shape: tuple[int, int, int], difficulty: Difficulty) -> None:
     """Note whose volumes these are, so that they never mix with other ones."""
     record = folder / RECORD_NAME
-    # Hidden are what a killed run leaves and what the system keeps; sets from before there was a record are taken over.
-    others = {path.name for path in folder.glob("[!.]*")} - set(PHANTOM_CLASSES)
-    if (folder.exists() and not folder.is_dir()) or (others and not record.exists()):
-        raise OutputError(f"{folder} holds something that is no set of phantoms; choose a new folder")
+    # Hidden are what a killed run leaves and what the system keeps.
+    taken = any(folder.glob("[!.]*")) and not record.exists()
+    if taken or (folder.exists() and not folder.is_dir()):
+        raise OutputError(f"{folder} holds files of which nothing says that they are phantoms; choose a new folder")
     settings = {"seed": int(seed), "shape": [int(size) for size in shape], "difficulty": difficulty.model_dump()}
     write_once(record, settings, f"{folder} holds phantoms of another seed or other settings; choose a new folder")
 
