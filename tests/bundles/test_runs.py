@@ -131,6 +131,7 @@ def validation_loss(world: World, network: nn.Module) -> float:
         return float(nn.functional.cross_entropy(network(images), torch.tensor([item["label"] for item in items])))
 
 
+@pytest.mark.slow
 def test_two_processes_encrypt_the_same_bytes_and_test_the_network_that_they_save(
     world: World, encrypted: Path, tmp_path: Path
 ) -> None:

@@ -108,6 +108,7 @@ def workers_below(pid: int) -> list[int]:
     return [each for each in below if Path(f"/proc/{each}/cmdline").read_bytes().startswith(b"ray::EncryptionWorker")]
 
 
+@pytest.mark.slow
 def test_workers_that_are_killed_twice_leave_the_bytes_of_one_process(
     encrypt: Encrypt, world: World, ray: Any, ray_folder: Path, originals: ImageFolder
 ) -> None:
