@@ -39,7 +39,6 @@ EXTENT_MM = (216.0, 216.0, 128.0)
 FULL_SCALE = 1000.0
 """Stored value of the brightest tissue."""
 
-
 RECORD_NAME = ".phantoms.json"
 """Beside the classes, what their volumes were drawn from."""
 
