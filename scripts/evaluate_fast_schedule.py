@@ -1,14 +1,18 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Whether victims trained on images encrypted in few steps fail as much as on the paper's hundred.
+"""Whether victims trained on images encrypted in few or less exact steps fail as much as on the paper's hundred.
 
-For each seed: a base network, one key, the training images encrypted once with each schedule (Horizontal Concat,
-augmentation-aware steps, as ``slice-and-encrypt`` does), and victims trained on each from the same seed. So the
-schedules are compared pair by pair: same base, same correspondence, same victim. The radii are larger than the paper's
-(four times on CIFAR-10, twice for slices), as at the paper's own such small sets tell nothing apart.
+For each seed: a base network, one key, the training images encrypted once with each schedule (Horizontal Concat), and
+victims trained on each from the same seed. So the schedules are compared pair by pair: same base, same correspondence,
+same victim. The radii are larger than the paper's (four times on CIFAR-10, twice for slices), as at the paper's own
+such small sets tell nothing apart.
 
     python scripts/evaluate_fast_schedule.py cifar10 DATA --out results/fast_schedule
     python scripts/evaluate_fast_schedule.py slices DATA --out results/fast_schedule
+    python scripts/evaluate_fast_schedule.py slices DATA --plain --out results/plain_schedules
+
+Steps are augmentation-aware, as ``slice-and-encrypt`` takes them. With ``--plain`` they are the paper's plain ones, and
+what is compared with them in float32 is bf16, where the processor has it, and the adaptive schedule.
 
 Each result is one line of a JSON-lines file, kept as soon as it is there; a second run does what is missing. The table
 is drawn from that file alone.
@@ -20,13 +24,14 @@ import argparse
 import json
 import statistics
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from monai_advenc.acceleration import prepare
+from monai_advenc.acceleration import Precision, computes_in_bf16, prepare
 from monai_advenc.datasets.cifar10 import read_cifar10
 from monai_advenc.datasets.image_folder import find_images, load_image_set
 from monai_advenc.datasets.image_set import ImageSet
@@ -36,7 +41,7 @@ from monai_advenc.evaluation.sanity import require_above_chance
 from monai_advenc.evaluation.victims import VictimJob, train_victim
 from monai_advenc.key import EncryptionKey
 from monai_advenc.networks import get_network
-from monai_advenc.perturbation import FAST_STEPS, PerturbationSettings
+from monai_advenc.perturbation import ADAPTIVE_STEPS, FAST_STEPS, PerturbationSettings
 from monai_advenc.random_views import Augmentation
 from monai_advenc.software import software_versions
 from monai_advenc.training import TrainingSettings, train
@@ -52,14 +57,43 @@ MARGIN = 0.02
 """How far the mean accuracy on originals may be from that of the paper's schedule."""
 
 
-def schedules(radius: float, fast_steps: str) -> dict[str, PerturbationSettings]:
+AUGMENTATION_AWARE, PLAIN = "paper", "plain fp32"
+"""The schedules that others are compared with."""
+
+UNCOMPARED = ("clean", AUGMENTATION_AWARE, PLAIN)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How training images are encrypted: the steps, and the arithmetic that is asked for."""
+
+    settings: PerturbationSettings
+    precision: Precision = "auto"
+
+
+def augmentation_aware_plans(radius: float, fast_steps: str) -> dict[str, Plan]:
     """The paper's schedule, and fast ones of so many steps, by name."""
     views = {"radius": radius, "augmentation": Augmentation()}
     fast = {
-        f"fast {steps}": PerturbationSettings(**views, step_size=2 * radius, steps=int(steps), schedule="cosine")
+        f"fast {steps}": Plan(
+            PerturbationSettings(**views, step_size=2 * radius, steps=int(steps), schedule="cosine"),
+        )
         for steps in fast_steps.split(",")
     }
-    return {"paper": PerturbationSettings(**views, step_size=radius / 20, steps=100), **fast}
+    return {AUGMENTATION_AWARE: Plan(PerturbationSettings(**views, step_size=radius / 20, steps=100)), **fast}
+
+
+def plain_plans(radius: float) -> dict[str, Plan]:
+    """The paper's steps in float32 and bf16, and adaptive ones as ``auto`` computes them.
+
+    Not on integers: such small networks compute nothing on them.
+    """
+    steps = PerturbationSettings(radius=radius, step_size=radius / 20, steps=100)
+    adaptive = PerturbationSettings(radius=radius, step_size=2 * radius, steps=ADAPTIVE_STEPS, schedule="adaptive")
+    plans = {PLAIN: Plan(steps, "fp32")}
+    if computes_in_bf16(torch.device("cpu")):
+        plans["plain bf16"] = Plan(steps, "bf16")
+    return plans | {"adaptive": Plan(adaptive)}
 
 
 def read_images(kind: str, source: Path, train_size: int, test_size: int) -> tuple[ImageSet, ImageSet]:
@@ -84,7 +118,8 @@ def measure_seed(
 ) -> Iterator[Any]:
     """The results of one seed that are not there yet."""
     train_set, test_set = images
-    plans = schedules(RADII[kind], options.fast_steps)
+    radius = RADII[kind]
+    plans = plain_plans(radius) if options.plain else augmentation_aware_plans(radius, options.fast_steps)
     names = {name: f"{kind} {seed} {name}" for name in ("base", "clean", *plans)}
     if set(names.values()) <= done:
         return
@@ -97,11 +132,11 @@ def measure_seed(
         yield {"cell": names["base"], "images": kind, "seed": seed, "base_accuracy": round(accuracy.value, 4)}
     if names["clean"] not in done:
         yield describe(kind, seed, "clean") | victims_of(seed, train_set, {"orig": test_set}, options)
-    for name, settings in plans.items():
+    for name, plan in plans.items():
         if names[name] in done:
             continue
-        key = EncryptionKey.draw(train_set.classes, settings, seed=seed)
-        prepared = prepare(base, (channels, height, width))
+        key = EncryptionKey.draw(train_set.classes, plan.settings, seed=seed)
+        prepared = prepare(base, (channels, height, width), precision=plan.precision)
         encrypted = encrypt(key, prepared, train_set)
         test_sets = {"orig": test_set, "enc": encrypt(key, prepared, first_of_each_class(test_set, options.encrypted))}
         yield (
@@ -142,6 +177,7 @@ def main() -> None:
     parser.add_argument("--test-size", type=int, default=500)
     parser.add_argument("--encrypted", type=int, default=150, help="test images that are encrypted as well")
     parser.add_argument("--fast-steps", default=str(FAST_STEPS), help="numbers of steps, with commas between them")
+    parser.add_argument("--plain", action="store_true", help="plain steps: bf16 and the adaptive schedule")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--victims", default="vgg_small,preresnet_small")
@@ -168,8 +204,11 @@ def main() -> None:
 
 def draw_tables(rows: list[dict[str, Any]]) -> str:
     """Accuracies as mean and standard deviation over seeds, and the paired differences with their standard error."""
-    lines = ["# The fast schedule against the paper's", ""]
-    lines += [" ".join((__doc__ or "").split("\n\n")[1].split()), ""]
+    plain = any(row.get("schedule") == PLAIN for row in rows)
+    title = "Other arithmetic and adaptive steps" if plain else "The fast schedule"
+    lines = [f"# {title} against the paper's", ""]
+    steps = "Steps are plain." if plain else "Steps are augmentation-aware, as ``slice-and-encrypt`` takes them."
+    lines += [" ".join((__doc__ or "").split("\n\n")[1].split()) + " " + steps, ""]
     for kind in RADII:
         own = [row for row in rows if row["images"] == kind]
         if own:
@@ -196,7 +235,8 @@ def draw_table(kind: str, rows: list[dict[str, Any]]) -> list[str]:
         "| schedule | victim | seeds | Enc % | Orig % | Orig minus the paper's, points |",
         "|---|---|---|---|---|---|",
     ]
-    paper = {row["seed"]: row for row in by_schedule.get("paper", ())}
+    compared_with = by_schedule.get(AUGMENTATION_AWARE) or by_schedule.get(PLAIN, [])
+    paper = {row["seed"]: row for row in compared_with}
     for name, group in by_schedule.items():
         pairs = [(row, paper[row["seed"]]) for row in group if row["seed"] in paper]
         differences: list[float] = []
@@ -205,9 +245,9 @@ def draw_table(kind: str, rows: list[dict[str, Any]]) -> list[str]:
             differences += found
             enc = spread([row["victims"][victim].get("enc") for row in group])
             orig = spread([row["victims"][victim]["orig"] for row in group])
-            compared = "-" if name in ("paper", "clean") else mean_and_error(found)
+            compared = "-" if name in UNCOMPARED else mean_and_error(found)
             lines.append(f"| {name} | {victim} | {len(group)} | {enc} | {orig} | {compared} |")
-        if name not in ("paper", "clean") and differences:
+        if name not in UNCOMPARED and differences:
             passed = "at most" if abs(statistics.mean(differences)) <= 100 * MARGIN else "more than"
             verdict = f"{mean_and_error(differences)}: mean {passed} {100 * MARGIN:.0f} points apart"
             lines.append(f"| {name} | all | {len(group)} | | | {verdict} |")
