@@ -217,6 +217,15 @@ print(json.dumps([status, sorted(sys.modules)]))
     assert not heavy_of(loaded)
 
 
+def test_only_networks_and_transforms_of_monai_wait_for_its_import() -> None:
+    """It takes seconds, in each worker process again."""
+    commands = ("datasets.encrypt_folder", "datasets.encrypt_volumes", "evaluation.verification", "training")
+    imports = "; ".join(f"import {ROOT}.{name}" for name in commands)
+    loaded = json.loads(run_python("-c", f"import json, sys; {imports}; print(json.dumps(sorted(sys.modules)))").stdout)
+    assert f"{ROOT}.networks.resnet" in loaded
+    assert not {"monai", "ignite", "mlflow"} & set(loaded)
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_has_header_and_docstring(module: str) -> None:
     source = MODULES[module].read_text(encoding="utf-8")

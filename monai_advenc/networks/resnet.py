@@ -7,8 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from monai.networks.nets.resnet import resnet18 as monai_resnet18
-from monai.networks.nets.resnet import resnet50 as monai_resnet50
 from torch import Tensor, nn
 
 from monai_advenc.networks.stages import residual_stages
@@ -29,7 +27,9 @@ def resnet18(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
     Returns:
         A network from standardized images ``(N, C, H, W)`` to logits ``(N, num_classes)``.
     """
-    return _monai_resnet(monai_resnet18, num_classes, in_channels, image_size)
+    from monai.networks.nets import resnet  # Takes seconds, which whoever uses another network need not wait.
+
+    return _monai_resnet(resnet.resnet18, num_classes, in_channels, image_size)
 
 
 def resnet50(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
@@ -43,7 +43,9 @@ def resnet50(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
     Returns:
         A network from standardized images ``(N, C, H, W)`` to logits ``(N, num_classes)``.
     """
-    return _monai_resnet(monai_resnet50, num_classes, in_channels, image_size)
+    from monai.networks.nets import resnet  # As above.
+
+    return _monai_resnet(resnet.resnet50, num_classes, in_channels, image_size)
 
 
 def _monai_resnet(build: Callable[..., nn.Module], num_classes: int, in_channels: int, image_size: int) -> nn.Module:
