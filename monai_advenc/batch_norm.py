@@ -9,8 +9,10 @@ import warnings
 
 import torch
 from torch import nn
-from torch.fx import GraphModule, symbolic_trace
+from torch.fx import GraphModule
 from torch.fx.experimental.optimization import fuse
+
+from monai_advenc.tracing import trace
 
 
 def fold_batch_norm(network: nn.Module) -> nn.Module:
@@ -19,7 +21,7 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch.fx warns about its own deprecated parts.
-            traced = symbolic_trace(frozen)
+            traced = trace(frozen)
             _give_each_call_its_module(traced)
             _reshape_instead_of_viewing(traced)
             folded: nn.Module = fuse(traced, no_trace=True)

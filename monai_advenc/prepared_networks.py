@@ -12,6 +12,7 @@ from contextlib import suppress
 from torch import nn
 
 from monai_advenc.acceleration import Precision, PreparedNetwork, prepare
+from monai_advenc.tracing import ONE_AT_A_TIME
 
 MOST_SHAPES = 4
 """Networks for more shapes of images are not kept: in two precisions and with packed weights, one may take half a GiB.
@@ -30,22 +31,26 @@ class PreparedNetworks:
         self._kept: dict[tuple[int, ...], tuple[object, PreparedNetwork]] = {}
 
     def get(self, network: nn.Module, image_shape: tuple[int, ...]) -> PreparedNetwork:
-        """``network`` made ready for images ``(C, H, W)``; see :func:`prepare`."""
+        """``network`` made ready for images ``(C, H, W)``; see :func:`prepare`. Threads may share it."""
         values = (*network.parameters(), *network.buffers())
         state = (network, [(id(value), value._version, value.device) for value in values])
         kept = self._kept.get(image_shape)
         if kept is None or kept[0] != state:
+            with ONE_AT_A_TIME:
+                return self._prepare(network, image_shape, state)
+        return kept[1]
+
+    def _prepare(self, network: nn.Module, image_shape: tuple[int, ...], state: object) -> PreparedNetwork:
+        kept = self._kept.get(image_shape)
+        if kept is None or kept[0] != state:  # Not by another thread while this one waited.
             channels, height, width = image_shape
             shape = (channels, height, width)
             kept = (state, prepare(network, shape, precision=self.precision, steps=self.steps))
             self._kept[image_shape] = kept
-            self._forget_the_oldest()
+            for oldest in list(self._kept)[:-MOST_SHAPES]:
+                del self._kept[oldest]
             _give_back_memory()
         return kept[1]
-
-    def _forget_the_oldest(self) -> None:
-        for oldest in list(self._kept)[:-MOST_SHAPES]:
-            self._kept.pop(oldest, None)  # Another thread may have done so.
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_kept": {}}  # Made again where it is needed; not worth sending to workers.

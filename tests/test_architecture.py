@@ -37,6 +37,7 @@ LAYERS = (
         "records",
         "regions",
         "step_gradients",
+        "tracing",
     ),
     (
         "acceleration",

@@ -13,6 +13,7 @@ import typer
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
 from monai_advenc.cli.own_folder import require_own_folder
+from monai_advenc.cli.private_folder import make_private
 from monai_advenc.cli.tracking_options import NoTracking, TrackingUri, open_tracking
 from monai_advenc.cli.train_base import choose_device, require_known_networks
 
@@ -116,6 +117,7 @@ def recover(
     learned, originals = _load(encrypted, own, manifest, size, gray)
     training = TrainingSettings(epochs=epochs, seed=seed)
     own_train, own_test = originals.split(kept_aside, seed)
+    make_private(out)
     _mark(out, learned, originals, network, training, kept_aside)
     learner = _trained(out / "learner.pt", network, learned, training, place)
     _require_useful(learner, learned, "the attacker's network on the encrypted images")

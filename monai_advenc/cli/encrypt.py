@@ -19,7 +19,7 @@ from monai_advenc.cli.identity import (
     refuse_names_of_patients,
     warn_of_burned_in_text,
 )
-from monai_advenc.cli.private_folder import require_outside
+from monai_advenc.cli.private_folder import require_outside, require_secrets_outside
 from monai_advenc.cli.ray_options import Ray, RayAddress, ray_workers
 from monai_advenc.cli.train_base import choose_device
 from monai_advenc.errors import IncompleteError, SettingsError
@@ -141,6 +141,7 @@ def encrypt(
 
     output = Output(json)
     require_outside(out, images)
+    require_secrets_outside(out, key, base)
     encryption_key = EncryptionKey.load(key, insecure_permissions=insecure_key_permissions)
     checkpoint = load_checkpoint(base)
     folder = find_images(images, encryption_key.classes)
@@ -234,6 +235,6 @@ def write_report(
             out, checkpoint.network, key, originals=folder, most=REPORT_IMAGES, progress=advance
         )
     page = encryption_report(folder, out, survivals=survivals, facts=facts)
-    write_atomically(path, page.encode(), overwrite=True)
+    write_atomically(path, page.encode(), overwrite=True, mode=0o600)
     output.say(f"Wrote {path}: originals, encrypted slices, their difference, and what survives export.")
     return path

@@ -19,7 +19,12 @@ from monai_advenc.cli.identity import (
     name_without_identity,
     warn_of_burned_in_text,
 )
-from monai_advenc.cli.private_folder import make_private, require_apart, require_outside
+from monai_advenc.cli.private_folder import (
+    make_private,
+    require_apart,
+    require_outside,
+    require_secrets_outside,
+)
 from monai_advenc.cli.train_base import choose_device
 
 if TYPE_CHECKING:
@@ -87,6 +92,7 @@ def encrypt_volume(
     from monai_advenc.volumes.cases import are_listed, find_cases
 
     output = Output(json)
+    require_secrets_outside(out, key, base)
     cases = find_cases(volumes, labels=labels)
     has_dicom = any(is_dicom(case) for case in cases.cases)
     choice = choose_identity(identity, writes_dicom=has_dicom)

@@ -13,6 +13,7 @@ from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
 from monai_advenc.cli.evaluate_trained import evaluate_trained
 from monai_advenc.cli.own_folder import require_own_folder
+from monai_advenc.cli.private_folder import make_private
 from monai_advenc.cli.tracking_options import NoTracking, TrackingUri, open_tracking
 from monai_advenc.cli.train_base import choose_device, require_known_networks
 from monai_advenc.errors import SettingsError
@@ -95,6 +96,7 @@ def evaluate(
     require_own_folder(out, encrypted, MARKER_NAME, "evaluation")
     sets = _load(originals, encrypted, test_originals, test_encrypted, size, gray, test_share)
     refusal = f"{out} holds the evaluation of another data set or with other settings; give another --out"
+    make_private(out)
     write_once(out / MARKER_NAME, _identity(sets, encrypted, epochs), refusal)
     record = out / "measurements.jsonl"
     done = read_measurements(record)

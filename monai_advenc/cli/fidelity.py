@@ -47,6 +47,7 @@ def fidelity(
     here replaces readers: see monai-advenc reader-study.
     """
     from monai_advenc.cli.own_folder import require_own_folder
+    from monai_advenc.cli.private_folder import make_private
     from monai_advenc.cli.train_base import choose_device
     from monai_advenc.datasets.image_folder import find_images
     from monai_advenc.evaluation.region_fidelity import average_regions
@@ -69,6 +70,7 @@ def fidelity(
         "min": worst,
         "observer": asdict(reading) if reading else None,
     }
+    make_private(out)
     write_atomically(out / TABLE_NAME, _table(measured).encode(), overwrite=True)
     write_json(out / MARKER_NAME, summary, overwrite=True)
     rows = [

@@ -12,6 +12,8 @@ from monai_advenc.errors import OutputError
 def require_own_folder(out: Path, shared: Path, marker: str, what: str) -> None:
     """Raise unless a folder is new, empty or ours, and lies outside the data set that is shared.
 
+    It is not made yet: whoever writes into it makes it private first.
+
     Args:
         out: Where results are to go.
         shared: The encrypted data set.

@@ -23,6 +23,18 @@ def require_outside(out: Path, originals: Path) -> None:
         )
 
 
+def require_secrets_outside(out: Path, *secrets: Path | None) -> None:
+    """Raise :class:`OutputError` if a key or a base network would be shared with the output.
+
+    Args:
+        out: The folder to be shared.
+        secrets: Files that must not be; ``None`` where none was named.
+    """
+    for path in secrets:
+        if path is not None and out.resolve() in path.resolve().parents:
+            raise OutputError(f"{path} lies in {out}, which is to be shared; move it out of there, and name it again")
+
+
 def make_private(folder: Path) -> None:
     """A folder that only its owner can enter; one that exists stays as its owner made it.
 
@@ -33,4 +45,4 @@ def make_private(folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
-        raise OutputError(f"cannot make {folder}: {error.strerror}; choose another --private") from None
+        raise OutputError(f"cannot make {folder}: {error.strerror}; choose another place") from None

@@ -61,6 +61,7 @@ def score(
     The margin and the level were fixed by build. Scoring an unfinished study says so.
     """
     from monai_advenc.cli.own_folder import require_own_folder
+    from monai_advenc.cli.private_folder import make_private
     from monai_advenc.files import write_atomically, write_json
     from monai_advenc.reader_study.answers import read_answers
     from monai_advenc.reader_study.opened_readings import open_readings
@@ -79,6 +80,7 @@ def score(
         raise DatasetError(f"there are no answers yet in {study / ANSWERS_NAME}; serve the study first")
     readings = open_readings(loaded, sheet, answers, events)
     scores = score_study(loaded, readings)
+    make_private(target)
     write_json(
         target / SCORES_NAME,
         {"title": loaded.title, "fingerprint": loaded.sheet_sha256, **scores.as_dict()},

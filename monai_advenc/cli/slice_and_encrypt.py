@@ -29,7 +29,12 @@ from monai_advenc.cli.identity import (
 )
 from monai_advenc.cli.key_and_base import own_base, own_key, require_base_for, require_same_settings
 from monai_advenc.cli.keygen import draw_key
-from monai_advenc.cli.private_folder import make_private, require_apart, require_outside
+from monai_advenc.cli.private_folder import (
+    make_private,
+    require_apart,
+    require_outside,
+    require_secrets_outside,
+)
 from monai_advenc.cli.ray_options import Ray, RayAddress, ray_workers
 from monai_advenc.cli.train_base import NETWORK_HELP, choose_device, require_enough_images, require_known_networks
 from monai_advenc.errors import DatasetError
@@ -111,6 +116,7 @@ def slice_and_encrypt(
 
     output = Output(json)
     private = private or options.private_folder_of(out)
+    require_secrets_outside(out, key, base)
     _check_folders(out, private)
     if not are_listed(volumes):
         require_outside(out, volumes)

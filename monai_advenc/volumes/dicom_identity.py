@@ -6,7 +6,8 @@ Removal follows the Basic Application Level Confidentiality Profile without opti
 reach into every sequence, give the same result on every run, and tie the new UIDs and pseudonyms to a key. Beyond the
 table, all that is unknown is removed: private elements, tags outside the dictionary, dates, person names, prose and
 addresses that the table does not list, and text and typed numbers in which a name, number, day or UID of the patient
-stands. Pixels are not looked at.
+stands. So is binary data other than pixels and tables of gray levels, which could hold text, sound or a header under
+encryption. Pixels are not looked at.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from monai_advenc.errors import SettingsError
 from monai_advenc.key import EncryptionKey
 from monai_advenc.volumes.dicom_file import looks_like_dicom
 from monai_advenc.volumes.dicom_profile import Actions, is_prose, table_actions
-from monai_advenc.volumes.dicom_traces import WELL_KNOWN_UIDS, Traces, traces_of
+from monai_advenc.volumes.dicom_traces import Traces, is_well_known, traces_of
 from monai_advenc.volumes.quiet_parsers import quiet_parsers
 
 IdentityChoice = Literal["keep", "remove", "pseudonym"]
@@ -42,6 +43,9 @@ _BINARY = ("OB", "OD", "OF", "OL", "OV", "OW", "UN")
 _MOMENT = {"DA": "19000101", "DT": "19000101000000", "TM": "000000"}
 _FREE_TEXT = ("AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT")
 _DUMMY_TEXT = "REMOVED"
+
+_SHOWN_BINARY = ("PixelData", "LUTData")
+"""Binary data that show an image, and hold nothing else."""
 
 _TYPED_NUMBER = ("DS", "IS")
 """Numbers that are text, into which a patient's number can be typed; binary ones are written by machines alone."""
@@ -104,7 +108,7 @@ class IdentityRule:
 
     def uid(self, uid: str) -> str:
         """The UID that stands for ``uid`` in the output: itself if identity is kept, else a new one."""
-        if self.choice == "keep" or not uid or uid.startswith(WELL_KNOWN_UIDS):
+        if self.choice == "keep" or not uid or is_well_known(uid):
             return uid
         return keyed_uid(self.key, "uid", uid)
 
@@ -150,7 +154,9 @@ class IdentityRule:
 
     def _clean_element(self, dataset: Dataset, element: DataElement, actions: Actions, traces: Traces) -> None:
         action = actions.get(element.tag) or ("X" if element.tag.group >> 8 == 0x50 else "")
-        if action == "X" or (element.VR in _MOMENT and not action):
+        # Of what is UN, of whatever tag, nobody knows what it holds: long elements stay so when a file is read.
+        is_unlisted = not action and (element.VR in _MOMENT or _is_opaque(element))
+        if action == "X" or is_unlisted or element.VR == "UN":
             del dataset[element.tag]
             return
         if element.VR == "UI":
@@ -185,6 +191,11 @@ class IdentityRule:
             element.value = "000Y"
         elif element.VR != "UI":
             element.value = _MOMENT.get(element.VR, _DUMMY_TEXT)
+
+
+def _is_opaque(element: DataElement) -> bool:
+    """Whether nothing can be told of what an element holds."""
+    return element.VR in _BINARY and element.keyword not in _SHOWN_BINARY
 
 
 def _holds_trace(element: DataElement, traces: Traces) -> bool:

@@ -37,6 +37,9 @@ _BESIDES_THE_TABLE = (
     *("PlacerOrderNumberImagingServiceRequestRetired", "FillerOrderNumberImagingServiceRequestRetired"),
     *("ImageID", "FrameLabel", "BreedRegistrationNumber", "StorageMediaFileSetID", "InstructionText"),
     *("OtherStudyNumbers", "DeviceID", "GridID", "NTPSourceAddress", "RecordKey", "PriorRecordKey", "Signature"),
+    *("ContactDisplayName", "ContentDescription", "OwnerID"),
+    # A header under encryption, and dictation.
+    *("EncryptedAttributesSequence", "WaveformSequence"),
     # Places and people of earlier processing. The table lists its parts alone.
     "ContributingEquipmentSequence",
 )

@@ -9,18 +9,15 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import permutations
-from typing import Final
 
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.uid import UID
 
 from monai_advenc.volumes.quiet_parsers import quiet_parsers
 from monai_advenc.volumes.spelling import compact, is_syllabic, passages, spellings, taken_apart, words_of
 from monai_advenc.volumes.written_days import is_day, writings_of
-
-WELL_KNOWN_UIDS: Final = "1.2.840.10008."
-"""SOP classes, transfer syntaxes and the like: they name kinds of things, no patient's."""
 
 _PATIENT_WORDS = (
     "PatientName",
@@ -29,6 +26,8 @@ _PATIENT_WORDS = (
     "OtherPatientNames",
     "PatientBirthName",
     "PatientMotherBirthName",
+    "ClinicalTrialSubjectID",
+    "ClinicalTrialSubjectReadingID",
 )
 """Names and numbers of the patient; as whole words they give the patient away however short they are."""
 
@@ -40,6 +39,14 @@ _IDENTITY_WORDS = (
     "AccessionNumber",
 )
 """What stands for a patient wherever it is; besides, all names of persons."""
+
+_ORDER_NUMBERS = (
+    *("AdmissionID", "ServiceEpisodeID", "RequestedProcedureID", "ScheduledProcedureStepID"),
+    *("PerformedProcedureStepID", "PlacerOrderNumberImagingServiceRequest", "FillerOrderNumberImagingServiceRequest"),
+    *("PlacerOrderNumberProcedure", "FillerOrderNumberProcedure"),
+    *("PlacerOrderNumberImagingServiceRequestRetired", "FillerOrderNumberImagingServiceRequestRetired"),
+)
+"""Numbers of stays and orders, which lead to one patient. Without a digit they are names of kinds of examinations."""
 
 _PLACE_WORDS = ("InstitutionName", "InstitutionAddress")
 
@@ -114,6 +121,11 @@ class Traces:
         return is_known and len(digits) >= _SHORTEST_NUMBER
 
 
+def is_well_known(uid: str) -> bool:
+    """Whether a UID is in the standard's registry (PS3.6, annex A): it names a kind of things, no patient's."""
+    return bool(UID(uid).type)
+
+
 def names_patient(name: str, dataset: Dataset) -> bool:
     """Whether a name, number or day of the patient, a physician or the study, or an object's UID, stands in ``name``.
 
@@ -144,7 +156,7 @@ def _traces(dataset: Dataset, *, in_names: bool) -> Traces:
                 days.add(re.sub(r"\D", "", value)[:8])
             elif in_names and keyword == "StudyID":
                 whole |= {word for word in map(compact, spellings(value)) if _is_telling_study(word)}
-            elif element.VR == "PN" or keyword in _IDENTITY_WORDS or (keyword in _PLACE_WORDS and not in_names):
+            elif element.VR == "PN" or _is_of_one_patient(keyword, value) or (keyword in _PLACE_WORDS and not in_names):
                 plain = {word for each in spellings(value) for word in _plain_forms(element, each)}
                 other = {word for each in spellings(value) for word in _other_forms(element, each)}
                 anywhere |= {word for word in plain if _counts_anywhere(word)}
@@ -152,6 +164,10 @@ def _traces(dataset: Dataset, *, in_names: bool) -> Traces:
     whole |= {compact(uid) for uid in _object_uids(dataset)}
     patterns = tuple(writings_of(day, short_years=in_names) for day in sorted(days) if is_day(day))
     return Traces(frozenset(anywhere), frozenset(whole), patterns)
+
+
+def _is_of_one_patient(keyword: str, value: str) -> bool:
+    return keyword in _IDENTITY_WORDS or (keyword in _ORDER_NUMBERS and any(map(str.isdigit, value)))
 
 
 def _counts_anywhere(word: str) -> bool:
@@ -199,7 +215,7 @@ def _object_uids(dataset: Dataset) -> Iterator[str]:
     """UIDs of objects, which whoever has the archive can look up; a text may hold the address of one."""
     for element in _elements(dataset):
         uid = str(element.value).lower() if element.keyword in _OBJECT_UIDS else ""
-        if len(uid) >= _SHORTEST_WORD and not uid.startswith(WELL_KNOWN_UIDS):
+        if len(uid) >= _SHORTEST_WORD and not is_well_known(uid):
             yield uid
 
 

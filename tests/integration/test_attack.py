@@ -78,6 +78,7 @@ def test_the_summary_counts_what_the_guess_holds_and_the_guess_is_kept_from_othe
     }
     assert sum(guess[name] == named[name] for name in CLASSES) == summary["in_place"]
     assert stat.S_IMODE((out / "guess.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE(out.stat().st_mode) == 0o700
     printed = result.output.encode() + (out / "summary.json").read_bytes()
     assert not [form for form in secret_encodings(truth) if form in printed]
 

@@ -143,6 +143,8 @@ def test_an_evaluation_is_of_one_data_set(
     assert (foreign / "report.html").read_text() == "my own page"
     first = run(*short, "--out", out)
     assert first.exit_code == 0, first.stderr
+    # What victims take each class for hints at the key.
+    assert out.stat().st_mode & 0o077 == 0
     kept = (out / "measurements.jsonl").read_text()
     refused(run(*command, "--test-share", 0.5, "--epochs", 2, "--out", out), "with other settings")
     assert run(*short, "--out", out).exit_code == 0

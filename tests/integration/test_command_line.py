@@ -418,6 +418,21 @@ def test_what_is_shared_is_not_written_among_the_originals(world: World, run: Ru
         assert not out.exists()
 
 
+def test_a_key_or_a_base_within_what_is_shared_is_refused(world: World, run: Run, tmp_path: Path) -> None:
+    slices, out = tmp_path / "slices", tmp_path / "out"
+    assert run("slice", world.volumes, "--out", slices, *FAST).exit_code == 0
+    out.mkdir()
+    for path in (world.key, world.base):
+        shutil.copy(path, out)
+        places = {world.key: world.key, world.base: world.base} | {path: out / path.name}
+        secret = ("--key", places[world.key], "--base", places[world.base])
+        for command in (("encrypt", slices), ("encrypt-volume", world.volumes), ("slice-and-encrypt", world.volumes)):
+            error = sole_error(run(*command, "--out", out, *secret))
+            assert f"{out / path.name} lies in {out}, which is to be shared; move it out" in error
+        (out / path.name).unlink()
+    assert not list(out.iterdir())
+
+
 def test_a_base_of_other_classes_is_refused_before_volumes_are_cut(world: World, run: Run, tmp_path: Path) -> None:
     volumes, out = copy_of(world.volumes, tmp_path), tmp_path / "out"
     first = min(path for path in volumes.iterdir() if path.is_dir())

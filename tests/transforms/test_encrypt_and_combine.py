@@ -176,6 +176,13 @@ def test_cached_and_loaded_by_workers_the_same_bytes(
     assert torch.equal(torch.cat([batch["image"] for batch in loader]), expected)
 
 
+def test_threads_that_fill_a_cache_find_the_same_bytes_at_images_of_any_size(base: nn.Module, images: Tensor) -> None:
+    samples = [{"image": images[k, :, : 32 - 2 * (k % 4)], "label": k % 5} for k in range(8)]
+    expected = [Compose(pipeline(base, make_key()))(sample)["image"] for sample in samples]
+    cached = CacheDataset(samples, Compose(pipeline(base, make_key())), progress=False, num_workers=4)
+    assert all(torch.equal(cached[k]["image"], each) for k, each in enumerate(expected))
+
+
 @pytest.mark.parametrize("file_format", ["nifti", "png16", "png8"])
 def test_a_monai_pipeline_in_a_loader_gives_the_bytes_of_the_command(
     base: nn.Module, tmp_path: Path, file_format: str

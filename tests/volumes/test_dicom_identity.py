@@ -198,6 +198,69 @@ def test_a_pseudonym_is_the_same_for_a_patient_under_a_key_and_for_nobody_else(t
     )
 
 
+def as_unknown(path: Path, tag: int, content: bytes) -> None:
+    """Put an element of kind UN into a file; with 64 KiB or more, readers leave it as it is."""
+    dataset = pydicom.dcmread(path)
+    dataset.add_new(tag, "OB", content)
+    dataset.save_as(path, enforce_file_format=True)
+    head = tag.to_bytes(4, "little")[2:] + tag.to_bytes(4, "little")[:2]
+    whole = path.read_bytes()
+    assert whole.count(head + b"OB") == 1
+    path.write_bytes(whole.replace(head + b"OB", head + b"UN"))
+
+
+@pytest.mark.filterwarnings("ignore")  # The values planted break the rules of their kinds.
+@pytest.mark.parametrize("keyword", ["AcquisitionProtocolName", "SoftwareVersions", "MRTransmitCoilSequence"])
+def test_long_elements_of_unknown_kind_go_whatever_their_tag(keyword: str, tmp_path: Path) -> None:
+    (path,) = write_series(tmp_path, STORED, change=lambda dataset, k: identified(dataset))
+    one = item(PatientName="PLANTED", StudyDate=BIRTH)
+    one.is_little_endian, one.is_implicit_VR = True, True
+    buffer = pydicom.filebase.DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, True
+    pydicom.filewriter.write_dataset(buffer, one)
+    content = b"\xfe\xff\x00\xe0" + len(buffer.getvalue()).to_bytes(4, "little") + buffer.getvalue()
+    tag = tag_for_keyword(keyword)
+    assert tag is not None
+    as_unknown(path, tag, content * (70_000 // len(content) + 1))
+    assert pydicom.dcmread(path)[tag].VR == "UN"
+    assert b"PLANTED" in written(path, "keep")
+    assert b"PLANTED" not in written(path, "remove")
+
+
+@pytest.mark.filterwarnings("ignore")  # As above.
+def test_binary_data_that_could_hold_anything_goes_and_tables_of_gray_levels_stay(tmp_path: Path) -> None:
+    table = b"".join(k.to_bytes(2, "little") for k in range(0, 1024, 4))
+
+    def change(dataset: Dataset, k: int) -> None:
+        identified(dataset)
+        dataset.ICCProfile = b"profile of PLANTED"
+        dataset.EncryptedAttributesSequence = [item(EncryptedContent=b"PLANTED!")]
+        dataset.WaveformSequence = [Dataset()]
+        dataset.WaveformSequence[0].add_new(0x54001010, "OB", b"dictated PLANTED")
+        dataset.VOILUTSequence = [item(LUTDescriptor=[256, 0, 16], LUTExplanation="brain")]
+        dataset.VOILUTSequence[0].add_new(0x00283006, "OW", table)
+
+    (path,) = write_series(tmp_path, STORED, change=change)
+    (tmp_path / "out").write_bytes(written(path, "remove"))
+    after = pydicom.dcmread(tmp_path / "out")
+    assert b"PLANTED" not in (tmp_path / "out").read_bytes()
+    assert "EncryptedAttributesSequence" not in after
+    assert after.VOILUTSequence[0].LUTData == table
+    assert after.PixelData == pydicom.dcmread(path).PixelData
+
+
+def test_uids_of_objects_go_even_if_they_begin_like_those_of_the_standard(tmp_path: Path) -> None:
+    forged = "1.2.840.10008.8842217.10"
+
+    def change(dataset: Dataset, k: int) -> None:
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = forged
+        dataset.ImageComments = f"see {forged}"
+
+    (path,) = write_series(tmp_path, STORED, change=change)
+    assert forged.encode() in written(path, "keep")
+    assert forged.encode() not in written(path, "remove")
+
+
 def test_references_between_objects_hold_after_their_uids_have_changed(tmp_path: Path) -> None:
     def change(dataset: Dataset, k: int) -> None:
         dataset.ReferencedImageSequence = [
@@ -308,6 +371,9 @@ NAMED = [
     ("02Jan2024", {}),
     ("x_S77", {}),
     ("ACC_999", {}),
+    ("TRL004711X", {"ClinicalTrialSubjectID": "TRL004711X"}),
+    ("stay_7788123", {"AdmissionID": "7788123"}),
+    ("RP55443322", {"RequestedProcedureID": "RP55443322"}),
 ]
 
 INNOCENT = [
@@ -342,6 +408,8 @@ def test_a_file_name_that_tells_of_the_patient_in_another_form_is_noticed(
 def test_an_innocent_file_name_is_left_alone(name: str, tmp_path: Path) -> None:
     assert not names_patient(name, known(tmp_path))
     assert not names_patient(name, known(tmp_path, PatientName="Bo^Li^^Mr=林^木", PatientID="A-1", StudyID="001"))
+    # A kind of examination, which stands where its number should.
+    assert not names_patient(name, known(tmp_path, RequestedProcedureID="BRAIN", ScheduledProcedureStepID="1"))
 
 
 def test_numbers_in_uids_that_are_made_at_random_stand_there_by_chance(tmp_path: Path) -> None:
