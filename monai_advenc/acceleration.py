@@ -59,6 +59,7 @@ class PreparedNetwork(nn.Module):
         exact_network: What a network on 8-bit integers is checked by, and what goes the last steps; see
             :class:`monai_advenc.step_gradients.StepGradients`. ``None``: this one does.
         closing_network: What goes the last of many steps for a network in bf16. ``None``: this one does.
+        num_classes: Number of logits of an image, where :func:`prepare` counted them.
     """
 
     exact_network: PreparedNetwork | None
@@ -86,6 +87,7 @@ class PreparedNetwork(nn.Module):
             if isinstance(network, GraphModule):
                 fuse_activations(network)
         self.dtype, self.exact_network, self.closing_network = dtype, None, None
+        self.num_classes: int | None = None
         self.eval()
 
     @property
@@ -135,23 +137,32 @@ def prepare(
     """
     if isinstance(network, PreparedNetwork):
         return network
-    if precision not in get_args(Precision):
-        raise SettingsError(f"unknown precision {precision!r}; choose auto, fp32, bf16 or int8")
+    require_precision(precision)
     if isinstance(network, torch.jit.ScriptModule):
         raise NetworkError("expected a network as a module of torch, got its TorchScript form; give the module itself")
     # The caller's modes must decide neither about precision nor about what is kept for later calls.
     without = torch.autocast("cpu", enabled=False), torch.autocast(device_of(network).type, enabled=False)
     with torch.inference_mode(False), without[0], without[1]:
         folded = fold_batch_norm(network)
-        _require_fit(folded, image_shape)
+        num_classes = _count_logits(folded, image_shape)
         exact = PreparedNetwork(copy.deepcopy(folded), torch.float32, compiled=compiled)
         if precision == "fp32":
-            return exact
-        if precision == "bf16":
-            return _in_bf16(folded, exact, steps, compiled=compiled)
-        if precision == "int8":
-            return _require_integers(None if compiled else _on_integers(folded, exact, image_shape))
-        return _fastest(folded, exact, image_shape, steps, compiled=compiled)
+            prepared = exact
+        elif precision == "bf16":
+            prepared = _in_bf16(folded, exact, steps, compiled=compiled)
+        elif precision == "int8":
+            prepared = _require_integers(None if compiled else _on_integers(folded, exact, image_shape))
+        else:
+            prepared = _fastest(folded, exact, image_shape, steps, compiled=compiled)
+    prepared.num_classes = num_classes
+    return prepared
+
+
+def require_precision(precision: Precision) -> Precision:
+    """The precision as it is; :class:`SettingsError` if there is none of that name."""
+    if precision not in get_args(Precision):
+        raise SettingsError(f"unknown precision {precision!r}; choose auto, fp32, bf16 or int8")
+    return precision
 
 
 def _fastest(
@@ -250,12 +261,14 @@ def _smooth_images(image_shape: tuple[int, int, int], grain: int, count: int, *,
 
 
 @torch.no_grad()
-def _require_fit(network: nn.Module, image_shape: tuple[int, int, int]) -> None:
+def _count_logits(network: nn.Module, image_shape: tuple[int, int, int]) -> int | None:
+    """Logits of an image; ``None``, if what the network returns is none of a classifier's."""
     try:
-        network(torch.zeros(1, *image_shape, device=device_of(network)))
+        logits = network(torch.zeros(1, *image_shape, device=device_of(network)))
     except RuntimeError as error:
         problem = str(error).splitlines()[0]
         raise NetworkError(f"the network does not take images of shape {image_shape}: {problem}") from None
+    return int(logits.shape[1]) if isinstance(logits, Tensor) and logits.ndim == 2 else None
 
 
 def device_of(network: nn.Module) -> torch.device:

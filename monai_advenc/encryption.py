@@ -11,7 +11,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from monai_advenc.combiners import combine
-from monai_advenc.errors import DatasetError, UnchangedError
+from monai_advenc.errors import DatasetError, NetworkError, UnchangedError
 from monai_advenc.key import EncryptionKey
 from monai_advenc.perturbation_stream import perturb_in_batches
 from monai_advenc.quantization import round_to_grid
@@ -50,9 +50,13 @@ def perturb_toward_targets(
         Versions ``(N, T, C, H, W)``, float32; T is the number of targets.
 
     Raises:
-        DatasetError: A label that the key has no class for.
+        DatasetError: Not one label for each image, or one that the key has no class for.
+        NetworkError: The network is known to have other classes than the key.
     """
-    _check_labels(key, labels)
+    _check_labels(key, images, labels)
+    known = getattr(network, "num_classes", None)
+    if isinstance(known, int) and known != len(key.classes):
+        raise NetworkError(f"the network has {known} classes, the key {len(key.classes)}; give a base of these classes")
     targets = key.correspondence.targets_of(labels)
     count, num_targets = targets.shape
     seeds = [
@@ -102,7 +106,7 @@ def combine_versions(
         UnchangedError: An image would come out as it went in.
         SettingsError: Both ``levels`` and ``unit``.
     """
-    _check_labels(key, labels)
+    _check_labels(key, images, labels)
     settings = key.perturbation.at_size(*images.shape[-2:])
     seeds = key.image_seeds("layout", images)
     combined = combine(key.combiner, images, versions, labels, radius=settings.radius, norm=settings.norm, seeds=seeds)
@@ -164,6 +168,8 @@ def _are_equal(changed: Tensor, images: Tensor) -> Tensor:
     return (changed == images).flatten(1).all(dim=1)
 
 
-def _check_labels(key: EncryptionKey, labels: Tensor) -> None:
+def _check_labels(key: EncryptionKey, images: Tensor, labels: Tensor) -> None:
+    if labels.shape != images.shape[:1]:
+        raise DatasetError(f"expected a label for each of {len(images)} images, got {tuple(labels.shape)}")
     if len(labels) and (labels.min() < 0 or labels.max() >= len(key.classes)):
         raise DatasetError(f"expected labels 0 to {len(key.classes) - 1}, got {labels.min()} to {labels.max()}")

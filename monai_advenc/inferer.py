@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
@@ -16,6 +16,9 @@ from monai_advenc.encryption import BATCH_SIZE, encrypt_batch
 from monai_advenc.errors import SettingsError
 from monai_advenc.key import EncryptionKey
 from monai_advenc.prepared_networks import PreparedNetworks
+from monai_advenc.quantization import require_levels
+from monai_advenc.transforms.combine import units
+from monai_advenc.transforms.encrypt import label_indices, like, load_key, plain_batch, require_batch_size
 
 
 class EncryptionInferer(Inferer):
@@ -33,6 +36,7 @@ class EncryptionInferer(Inferer):
 
     Raises:
         KeyFileError: The key file cannot be used.
+        SettingsError: An unknown precision, a grid without steps, or no images to a batch.
     """
 
     def __init__(
@@ -43,11 +47,9 @@ class EncryptionInferer(Inferer):
         batch_size: int = BATCH_SIZE,
     ) -> None:
         super().__init__()
-        self.encryption_key = (
-            encryption_key if isinstance(encryption_key, EncryptionKey) else EncryptionKey.load(Path(encryption_key))
-        )
-        self.levels = levels
-        self.batch_size = batch_size
+        self.encryption_key = load_key(encryption_key)
+        self.levels = require_levels(levels)
+        self.batch_size = require_batch_size(batch_size)
         self._prepared = PreparedNetworks(precision, self.encryption_key.perturbation.steps)
 
     def precision_for(self, network: nn.Module, image_shape: tuple[int, ...]) -> Precision:
@@ -59,7 +61,7 @@ class EncryptionInferer(Inferer):
         inputs: Tensor,
         network: nn.Module,
         *args: Any,
-        target: Tensor | None = None,
+        target: Tensor | Sequence[int | str] | None = None,
         unit: Tensor | None = None,
         **kwargs: Any,
     ) -> Tensor:
@@ -69,37 +71,29 @@ class EncryptionInferer(Inferer):
             inputs: Originals ``(N, C, H, W)`` in [0, 1].
             network: The base network.
             args: Not used.
-            target: True classes ``(N,)``.
+            target: True classes ``(N,)``, by number or name.
             unit: Size of one stored unit of each image ``(N,)``, instead of ``levels``, for originals on their files'
                 own grid; see :func:`monai_advenc.encrypt_batch`.
             kwargs: Not used.
 
         Returns:
-            Encrypted images, the shape and type of ``inputs``.
+            Encrypted images, the shape of ``inputs``, float32, with their metadata.
 
         Raises:
-            SettingsError: No labels were given.
+            SettingsError: No labels were given, or ``inputs`` have other axes.
         """
         if target is None:
             raise SettingsError(
                 "encryption needs the true labels; use PrepareBatchExtraInput with extra_keys {'target': 'label'}"
             )
-        images = inputs.detach().as_subclass(torch.Tensor).float()
+        images = plain_batch(inputs, batched=True)
         encrypted = encrypt_batch(
             self.encryption_key,
             self._prepared.get(network, tuple(images.shape[1:])),
             images,
-            torch.as_tensor(target, device=images.device).as_subclass(torch.Tensor).long().flatten(),
+            label_indices(target, self.encryption_key.classes).to(images.device),
             levels=self.levels,
-            unit=None
-            if unit is None
-            else torch.as_tensor(unit, dtype=torch.float64).as_subclass(torch.Tensor).flatten(),
+            unit=units(unit),
             batch_size=self.batch_size,
         )
-        return inputs.new_empty(0).to(encrypted.dtype) if not len(inputs) else _like(encrypted, inputs)
-
-
-def _like(encrypted: Tensor, inputs: Tensor) -> Tensor:
-    from monai.utils import convert_to_dst_type
-
-    return convert_to_dst_type(encrypted, dst=inputs, dtype=encrypted.dtype)[0]
+        return like(encrypted, inputs) if len(inputs) else encrypted

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from monai_advenc.combiners import CombinerSettings
 from monai_advenc.correspondence import ClassCorrespondence
-from monai_advenc.errors import KeyFileError, SettingsError
+from monai_advenc.errors import KeyFileError, NetworkError, SettingsError
 from monai_advenc.files import write_atomically
 from monai_advenc.perturbation import PerturbationSettings
 from monai_advenc.settings import Settings, first_problem
@@ -109,6 +109,14 @@ class EncryptionKey(Settings):
             layout_secret=layout.hex(),
             recipient=recipient,
         )
+
+    def require_classes(self, classes: Sequence[str]) -> None:
+        """Raise :class:`NetworkError` unless a base network for ``classes`` is one for the key's, in their order."""
+        if tuple(classes) != self.classes:
+            raise NetworkError(
+                f"the base network knows the classes {', '.join(classes)}, the key {', '.join(self.classes)}; "
+                "give a base trained on this data set"
+            )
 
     @property
     def key_id(self) -> str:

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from torch import nn
 
-from monai_advenc.acceleration import Precision, PreparedNetwork, prepare
+from monai_advenc.acceleration import Precision, PreparedNetwork, prepare, require_precision
 from monai_advenc.tracing import ONE_AT_A_TIME
 
 MOST_SHAPES = 4
@@ -26,7 +26,7 @@ class PreparedNetworks:
     """
 
     def __init__(self, precision: Precision = "auto", steps: int | None = None) -> None:
-        self.precision: Precision = precision
+        self.precision: Precision = require_precision(precision)
         self.steps = steps
         self._kept: dict[tuple[int, ...], tuple[object, PreparedNetwork]] = {}
 

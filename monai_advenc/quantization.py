@@ -48,6 +48,13 @@ _FLOAT32_SPACING = 2.0**-23
 """Largest distance between neighboring float32 numbers up to 1: how well a pixel's place is known."""
 
 
+def require_levels(levels: int | None) -> int | None:
+    """The steps of a grid as they are; :class:`SettingsError` unless there are any."""
+    if levels is not None and levels < 1:
+        raise SettingsError(f"expected levels of 1 or more (255 for 8-bit files), or None, got {levels}")
+    return levels
+
+
 def coarsest_levels(formats: tuple[str, ...]) -> int | None:
     """Levels of the coarsest grid among ``formats``: on it, every one of the files holds the same pixel values."""
     levels = [count for name in formats if (count := GRID_LEVELS[name]) is not None]
@@ -226,6 +233,7 @@ def choose_grid(originals: Tensor, levels: int | None, unit: Tensor | None) -> G
         raise SettingsError("give levels (PNG) or unit (files on their own grid), not both: a file has one grid")
     if unit is not None:
         return grid_around(originals, unit)
+    require_levels(levels)
     return None if levels is None else grid_of_levels(originals, levels)
 
 

@@ -27,6 +27,7 @@ from monai_advenc.datasets.encryption_options import EncryptionOptions, run_head
 from monai_advenc.datasets.image_folder import ImageFolder, find_images
 from monai_advenc.key import EncryptionKey
 from monai_advenc.records import ImageRecord
+from monai_advenc.training.checkpoint import load_checkpoint
 
 
 class EncryptedOutput:
@@ -40,9 +41,12 @@ class EncryptedOutput:
         formats: Files to write for each image.
         size: Side in pixels that images are resized to; ``None`` keeps their own.
         gray: Whether colors are turned to gray.
+        base: The file that the base network is from, whose classes must be the key's. Where there is no such file,
+            ``network`` is somebody's own.
 
     Raises:
         DatasetError: The images are not of the key's classes.
+        NetworkError: The base network is not for the key's classes.
         OutputError: The folder belongs to another run, or cannot be written.
     """
 
@@ -56,8 +60,11 @@ class EncryptedOutput:
         formats: Sequence[str] = ("nifti", "png16"),
         size: int | None = None,
         gray: bool = False,
+        base: str | None = None,
     ) -> None:
         key = encryption_key if isinstance(encryption_key, EncryptionKey) else EncryptionKey.load(Path(encryption_key))
+        if base is not None and Path(base).exists():
+            key.require_classes(load_checkpoint(Path(base)).classes)
         options = EncryptionOptions(formats=tuple(formats), size=size, gray=gray)
         self._source: ImageFolder = find_images(Path(source), key.classes)
         self._blocks = EncryptionBlocks(self._source.files, self._source, Path(folder), key, network, options)

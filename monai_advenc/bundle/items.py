@@ -17,7 +17,7 @@ from monai_advenc.bundle.refusal import refuses_in_one_line
 from monai_advenc.datasets.cifar10 import read_cifar10
 from monai_advenc.datasets.image_folder import find_images, patients_of
 from monai_advenc.datasets.image_set import ImageSet
-from monai_advenc.errors import DatasetError, ImageError, OutputError
+from monai_advenc.errors import DatasetError, ImageError, NetworkError, OutputError
 from monai_advenc.files import TEMPORARY_SUFFIX, write_atomically
 from monai_advenc.networks.normalize import SMALLEST_STD, Standardize
 from monai_advenc.transforms.load import LoadSlice
@@ -178,10 +178,15 @@ def standardize(network: nn.Module, items: Sequence[Item], load: LoadSlice) -> N
 
     Raises:
         DatasetError: No images.
+        NetworkError: There is no layer to set.
     """
     if not items:
         raise DatasetError("there are no training images; check the folder")
-    first = next(module for module in network.modules() if isinstance(module, Standardize))
+    first = next((module for module in network.modules() if isinstance(module, Standardize)), None)
+    if first is None:
+        raise NetworkError(
+            "network_def has no layer that standardizes its images; choose one that build_network knows, with --network"
+        )
     count, total, squares = 0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     for item in items:
         image = load(item["image"]).double().flatten(1)

@@ -145,7 +145,7 @@ def encrypt(
     encryption_key = EncryptionKey.load(key, insecure_permissions=insecure_key_permissions)
     checkpoint = load_checkpoint(base)
     folder = find_images(images, encryption_key.classes)
-    require_classes(checkpoint.classes, encryption_key)
+    encryption_key.require_classes(checkpoint.classes)
     writes_dicom = options.FileFormat.dicom in (file_format or ())
     if not writes_dicom and identity is not None and identity != Identity.keep:
         raise SettingsError(
@@ -191,17 +191,6 @@ def encrypt(
         summary["report"] = str(write_report(report, folder, out, checkpoint, encryption_key, output))
     output.result(summary)
     raise_for_failures(len(result.failures), len(folder.files))
-
-
-def require_classes(classes: tuple[str, ...], key: EncryptionKey) -> None:
-    """Raise :class:`NetworkError` unless base network and key are for the same classes in the same order."""
-    from monai_advenc.errors import NetworkError
-
-    if classes != key.classes:
-        raise NetworkError(
-            f"the base network knows the classes {', '.join(classes)}, the key {', '.join(key.classes)}; "
-            "give a base trained on this data set"
-        )
 
 
 def require_place(report: Path | None, out: Path, key_id: str) -> None:

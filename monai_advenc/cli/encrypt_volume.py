@@ -12,7 +12,7 @@ import typer
 
 from monai_advenc.cli import options, slices
 from monai_advenc.cli.console import Output, progress
-from monai_advenc.cli.encrypt import raise_for_failures, require_classes
+from monai_advenc.cli.encrypt import raise_for_failures
 from monai_advenc.cli.identity import (
     IdentityOption,
     choose_identity,
@@ -98,7 +98,7 @@ def encrypt_volume(
     choice = choose_identity(identity, writes_dicom=has_dicom)
     encryption_key = EncryptionKey.load(key, insecure_permissions=insecure_key_permissions)
     checkpoint = load_checkpoint(base)
-    require_classes(checkpoint.classes, encryption_key)
+    encryption_key.require_classes(checkpoint.classes)
     volume_options = VolumeOptions(
         slices=slices_to_encrypt.value,
         plane=None if plane is None else plane.value,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
-from monai_advenc.cli.encrypt import require_classes
 from monai_advenc.cli.keygen import SCHEDULE_NAMES, draw_key
 from monai_advenc.cli.train_base import require_enough_images, train_base_network
 from monai_advenc.errors import SettingsError
@@ -104,7 +103,7 @@ def require_base_for(key: EncryptionKey, base: Path, asked: dict[str, Any]) -> N
     if not base.exists():
         return
     checkpoint = load_checkpoint(base)
-    require_classes(checkpoint.classes, key)
+    key.require_classes(checkpoint.classes)
     held = {"network": checkpoint.name, **checkpoint.notes}
     for name, value in asked.items():
         if name in held and held[name] != value:

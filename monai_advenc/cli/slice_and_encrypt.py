@@ -16,7 +16,6 @@ from monai_advenc.cli.encrypt import (
     DEFAULT_FORMATS,
     encrypt_and_report,
     raise_for_failures,
-    require_classes,
     summary_of,
     write_report,
 )
@@ -186,7 +185,7 @@ def slice_and_encrypt(
     failures = slices.cut_and_report(cases, settings, private_slices, worker_count, keep_going, output, slice_format)
     folder = _encryptable(private_slices, {case.id for case in cases.cases}, encryption_key)
     checkpoint = own_base(base, private / "base.pt", folder, network, epochs, seed, place, output)
-    require_classes(checkpoint.classes, encryption_key)
+    encryption_key.require_classes(checkpoint.classes)
     from monai_advenc.datasets.encryption_options import EncryptionOptions
 
     encryption_options = EncryptionOptions(

@@ -17,6 +17,7 @@ from torch import Tensor
 from monai_advenc.encryption import combine_versions
 from monai_advenc.errors import SettingsError
 from monai_advenc.key import EncryptionKey
+from monai_advenc.quantization import require_levels
 from monai_advenc.transforms.encrypt import ORIGINAL_POSTFIX, label_indices, like, load_key, plain_batch
 
 
@@ -30,7 +31,7 @@ class CombineVersions(Transform):
 
     Raises:
         KeyFileError: The key file cannot be used.
-        SettingsError: The key is for a combiner that this class does not handle.
+        SettingsError: The key is for a combiner that this class does not handle, or the grid has no steps.
     """
 
     backend = [TransformBackends.TORCH]
@@ -40,7 +41,7 @@ class CombineVersions(Transform):
         self, encryption_key: EncryptionKey | str | Path, levels: int | None = None, batched: bool = False
     ) -> None:
         self.encryption_key = load_key(encryption_key)
-        self.levels = levels
+        self.levels = require_levels(levels)
         self.batched = batched
         if self.combiners is not None and self.encryption_key.combiner.name not in self.combiners:
             # The message does not name the key's combiner: that is part of the secret.
@@ -72,7 +73,7 @@ class CombineVersions(Transform):
         encrypted = combine_versions(
             self.encryption_key,
             images,
-            plain_batch(versions, self.batched),
+            plain_batch(versions, self.batched, "T, C, H, W"),
             label_indices(label, self.encryption_key.classes).to(images.device),
             levels=self.levels,
             unit=units(unit),
@@ -134,8 +135,8 @@ class CombineVersionsd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace each key's versions by the encrypted image."""
         result = dict(data)
-        unit = None if self.unit_key is None else result[self.unit_key]
         for key in self.key_iterator(result):
+            unit = None if self.unit_key is None else result[self.unit_key]
             original_key = f"{key}_{ORIGINAL_POSTFIX}"
             if original_key not in result:
                 raise SettingsError(f"no {original_key!r} beside {key!r}: put AdversarialEncryptd before the combiner")

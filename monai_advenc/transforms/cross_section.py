@@ -118,9 +118,12 @@ class LargestCrossSectiond(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace each key's volume by its slice."""
         result = dict(data)
+        keys = list(self.key_iterator(result))
+        if not keys:
+            return result
         mask = result[self.mask_key]
         index = self.cross_section.index_of(mask)
-        for key in self.key_iterator(result):
+        for key in keys:
             require_same_shape(result[key], mask)
             result[key] = self.cross_section.cut(result[key], index)
         return result

@@ -31,7 +31,8 @@ class EncryptImage(Transform):
 
     Raises:
         KeyFileError: The key file cannot be used.
-        NetworkError: The checkpoint cannot be used.
+        NetworkError: The checkpoint cannot be used, or is of other classes than the key.
+        SettingsError: An unknown precision, or a grid without steps.
     """
 
     backend = [TransformBackends.TORCH]
@@ -109,9 +110,9 @@ class EncryptImaged(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace each key's image by its encrypted image."""
         result = dict(data)
-        region = None if self.region_key is None else result[self.region_key]
-        unit = None if self.unit_key is None else result[self.unit_key]
         for key in self.key_iterator(result):
+            region = None if self.region_key is None else result[self.region_key]
+            unit = None if self.unit_key is None else result[self.unit_key]
             result[key] = self.encrypt(result[key], result[self.label_key], region, unit)
         return result
 

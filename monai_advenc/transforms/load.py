@@ -8,16 +8,22 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
-from monai.utils import TransformBackends
+from monai.utils import TransformBackends, convert_to_tensor
+from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_advenc.datasets.image_file import read_image, resize_image, to_gray
+from monai_advenc.errors import ImageError
+from monai_advenc.perturbation import require_pixels
 
 
 class LoadSlice(Transform):
-    """Read a two-dimensional image as ``(C, H, W)``, float32 in [0, 1], integers divided by their type's largest value.
+    """Read a two-dimensional image as ``(C, H, W)``, float32 in [0, 1].
+
+    Integers of a file are divided by their type's largest value.
 
     Args:
         size: Resize to this side in pixels; ``None`` keeps the image's own size.
@@ -30,18 +36,28 @@ class LoadSlice(Transform):
         self.size = size
         self.gray = gray
 
-    def __call__(self, path: str | Path | Tensor) -> Tensor:
+    def __call__(self, path: str | Path | Tensor | NDArray[np.generic]) -> Tensor:
         """Read.
 
         Args:
             path: PNG, JPEG, TIFF, two-dimensional NIfTI or npy; or an image in memory, ``(C, H, W)`` in [0, 1].
 
         Raises:
-            ImageError: The file cannot be read, or holds no such image.
+            ImageError: The file cannot be read, or holds no such image; or an image in memory is not in [0, 1].
         """
-        image = path if isinstance(path, Tensor) else read_image(Path(path))
+        image = _in_memory(path) if isinstance(path, Tensor | np.ndarray) else read_image(Path(path))
         image = to_gray(image) if self.gray else image
         return image if self.size is None else resize_image(image, self.size)
+
+
+def _in_memory(image: Tensor | NDArray[np.generic]) -> Tensor:
+    found: Tensor = convert_to_tensor(image)
+    if not found.is_floating_point():
+        raise ImageError(
+            f"expected an image in memory as floating-point numbers in [0, 1], got {found.dtype}; scale it"
+        )
+    require_pixels(found)
+    return found.float()
 
 
 class LoadSliced(MapTransform):

@@ -25,7 +25,7 @@ from monai_advenc.datasets.image_file import read_image
 from monai_advenc.datasets.image_folder import find_images, load_image_set
 from monai_advenc.evaluation.accuracy import measure_accuracy
 from monai_advenc.key import EncryptionKey, secret_encodings
-from monai_advenc.training import load_checkpoint
+from monai_advenc.training import load_checkpoint, save_checkpoint
 from monai_advenc.transforms.load import LoadSlice
 from monai_advenc.volumes.slice_writer import encode_image
 from tests.bundles.conftest import SMALL, World, config, run, save_weights, workflow
@@ -78,6 +78,16 @@ def encrypted(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def encryption_options(world: World, out: Path) -> dict[str, Any]:
     return {"dataset_dir": world.train, "base": world.base, "encryption_key": world.key, "output_dir": out}
+
+
+def test_a_base_network_of_other_classes_is_refused_as_by_the_command_line(world: World, tmp_path: Path) -> None:
+    other = tmp_path / "other.pt"
+    save_checkpoint(other, load_checkpoint(world.base).network, "resnet_small", "vwxyz", 1, 32)
+    options = encryption_options(world, tmp_path / "encrypted") | {"base": other}
+    with pytest.raises(RuntimeError) as error:
+        run("adversarial_encryption", "inference", kind="infer", **options)
+    assert "knows the classes v, w, x, y, z" in str(error.value.__cause__)
+    assert not (tmp_path / "encrypted").exists()
 
 
 def test_encryption_gives_the_bytes_of_the_command_line_also_when_resumed(

@@ -16,21 +16,27 @@ from monai_advenc.datasets.encryption_options import EncryptionOptions
 from monai_advenc.datasets.image_file import read_image
 from monai_advenc.datasets.image_folder import find_images, load_image_set
 from monai_advenc.encryption import encrypt_batch
-from monai_advenc.errors import DatasetError, SettingsError
+from monai_advenc.errors import DatasetError, ImageError, NetworkError, SettingsError
 from monai_advenc.inferer import EncryptionInferer
 from monai_advenc.key import EncryptionKey
+from monai_advenc.networks import get_network
 from monai_advenc.perturbation import PerturbationSettings
 from monai_advenc.random_views import Augmentation
+from monai_advenc.training import save_checkpoint
 from monai_advenc.transforms import (
     AdversarialEncrypt,
     AdversarialEncryptd,
     CombineVersionsd,
     ConcatCombine,
     ConcatCombined,
+    EncryptImage,
     EncryptImaged,
+    LargestCrossSectiond,
+    LoadSlice,
     MixupConcat,
     MixupConcatd,
 )
+from monai_advenc.transforms.encrypt import label_indices
 from monai_advenc.volumes.slice_writer import encode_image
 from tests.conftest import tiny_network
 
@@ -223,3 +229,84 @@ class SqueezeSlice:
 
     def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
         return {**data, "image": data["image"][..., 0]}
+
+
+def test_a_base_of_other_classes_is_refused_wherever_it_is_told(
+    base: nn.Module, images: Tensor, tmp_path: Path
+) -> None:
+    save_checkpoint(tmp_path / "base.pt", get_network("resnet_small", 5, 1, 32), "resnet_small", "vwxyz", 1, 32)
+    with pytest.raises(NetworkError, match="knows the classes v, w, x, y, z, the key a, b, c, d, e"):
+        EncryptImage(tmp_path / "base.pt", make_key())
+    with pytest.raises(NetworkError, match="has 4 classes, the key 5"):
+        EncryptImage(tiny_network(4), make_key())(images[0], 0)
+
+
+@pytest.mark.parametrize("label", [torch.tensor(1.5), 1.5, [0.5], None])
+def test_labels_between_classes_are_refused(label: Any) -> None:
+    with pytest.raises(DatasetError):
+        label_indices(label, CLASSES)
+
+
+@pytest.mark.parametrize(
+    "label", [1, "b", np.int64(1), np.array(1), np.array("b"), np.array(["b"]), torch.tensor(1.0), torch.tensor([[1]])]
+)
+def test_a_label_may_be_of_any_type_that_tells_its_class(label: Any) -> None:
+    assert label_indices(label, CLASSES).tolist() == [1]
+
+
+def test_one_label_for_each_image_is_expected(base: nn.Module, images: Tensor) -> None:
+    with pytest.raises(DatasetError, match="a label for each of 2 images"):
+        EncryptImage(base, make_key(), batched=True)(images[:2], [0, 1, 0, 0, 0])
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (1, 32, 32, 8), (2, 1, 32, 32)])
+def test_what_is_no_image_is_refused_by_its_axes(base: nn.Module, shape: tuple[int, ...]) -> None:
+    with pytest.raises(SettingsError, match=r"expected \(C, H, W\), got .* batched=True"):
+        EncryptImage(base, make_key())(torch.rand(shape), 1)
+    with pytest.raises(SettingsError, match=r"expected \(N, C, H, W\)"):
+        EncryptionInferer(make_key())(torch.rand(*shape, *[1] * (6 - len(shape))), base, target=[0])
+
+
+def test_settings_that_cannot_be_are_refused_before_the_first_image(base: nn.Module) -> None:
+    for options in ({"levels": 0}, {"levels": -5}, {"precision": "half"}):
+        with pytest.raises(SettingsError):
+            EncryptImage(base, make_key(), **options)  # type: ignore[arg-type]  # That is the test.
+        with pytest.raises(SettingsError):
+            EncryptionInferer(make_key(), **options)  # type: ignore[arg-type]  # As above.
+    with pytest.raises(SettingsError, match="batch_size"):
+        AdversarialEncrypt(base, make_key(), batch_size=0)
+
+
+def test_missing_keys_are_skipped_with_all_that_belongs_to_them(base: nn.Module) -> None:
+    encrypt = EncryptImaged(
+        keys="image", network=base, encryption_key=make_key(), region_key="r", unit_key="u", allow_missing_keys=True
+    )
+    assert encrypt({"label": 1}) == {"label": 1}
+    assert LargestCrossSectiond(keys="image", allow_missing_keys=True)({"x": 1}) == {"x": 1}
+
+
+def test_a_network_that_was_given_stays_where_it_is(base: nn.Module, images: Tensor) -> None:
+    moves: list[object] = []
+    base.to = lambda *place, **_: moves.append(place) or base  # type: ignore[method-assign,func-returns-value]
+    EncryptImage(base, make_key())(images[0], 1)
+    assert not moves
+
+
+def test_images_in_memory_are_taken_as_they_are_or_refused() -> None:
+    image = np.random.default_rng(0).random((1, 16, 16))
+    assert torch.equal(LoadSlice()(image), torch.as_tensor(image).float())
+    assert LoadSlice(size=8)(torch.as_tensor(image)).shape == (1, 8, 8)
+    with pytest.raises(ImageError, match="floating-point numbers"):
+        LoadSlice()((image * 255).astype(np.uint8))
+    with pytest.raises(ImageError, match="expected pixels in"):
+        LoadSlice()(image * 255)
+
+
+def test_the_inferer_takes_class_names_and_returns_float32_of_the_inputs_shape(
+    base: nn.Module, images: Tensor, labels: Tensor
+) -> None:
+    inferer, names = EncryptionInferer(make_key()), [CLASSES[int(label)] for label in labels]
+    assert torch.equal(inferer(images, base, target=names), inferer(images, base, target=labels))
+    empty = inferer(images[:0].double(), base, target=labels[:0])
+    assert empty.shape == (0, 1, 32, 32)
+    assert empty.dtype == torch.float32
