@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import csv
 import re
+import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 from monai_advenc.errors import DatasetError
@@ -23,23 +25,28 @@ def read_table(table: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     """Read the given columns of a CSV table with a header row.
 
     Args:
-        table: CSV in UTF-8, with or without byte order mark.
+        table: CSV in UTF-8, with or without byte order mark. Columns are separated by commas, or by semicolons as
+            spreadsheets write them where the comma is in numbers; capitals in their names do not count.
         columns: Columns it must have; further ones are left out.
 
     Returns:
-        One dictionary for each row; surrounding blanks are removed, missing cells are empty.
+        One dictionary for each row that is not empty; surrounding blanks are removed, missing cells are empty.
 
     Raises:
         DatasetError: It cannot be read, or lacks a column.
     """
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            present = reader.fieldnames or ()
+            header = file.readline()
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=";" if ";" in header and "," not in header else ",")
+            present = [name.strip().lower() for name in reader.fieldnames or ()]
             if not set(columns) <= set(present):
                 found = ", ".join(present) or "none"
                 raise DatasetError(f"{table} needs the columns {', '.join(columns)}; it has {found}")
-            return [{name: (row[name] or "").strip() for name in columns} for row in reader]
+            reader.fieldnames = present
+            rows = [{name: (row[name] or "").strip() for name in columns} for row in reader]
+            return [row for row in rows if any(row.values())]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"cannot read the table {table} ({error}); expected CSV in UTF-8") from None
 
@@ -65,6 +72,25 @@ def require_file_name(kind: str, name: str, path: Path) -> None:
             f"{kind} {name[:20]}... of {path} has a name of {length} bytes, expected {_LONGEST_NAME} at most, to leave "
             "room for endings such as .mask.png and .nii.gz; rename it"
         )
+
+
+def require_distinct_names(kind: str, names: Iterable[str]) -> None:
+    """Refuse names that people take for one: where they differ in capitals, blanks around them or forms of Unicode.
+
+    Args:
+        kind: What is named, for the message: "classes".
+        names: The names, each once.
+
+    Raises:
+        DatasetError: There are two such names; many file systems, too, take them for one.
+    """
+    spelled: dict[str, str] = {}
+    for name in sorted(names):
+        other = spelled.setdefault(unicodedata.normalize("NFKC", name).strip().casefold(), name)
+        if other != name:
+            raise DatasetError(
+                f"the {kind} {other!r} and {name!r} look like one; give both one name, or different ones"
+            )
 
 
 def is_file(path: Path) -> bool:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from monai_advenc.key import EncryptionKey
     from monai_advenc.manifest import VolumeManifest
-    from monai_advenc.volumes.cases import Case
+    from monai_advenc.volumes.case import Case
 
 
 def verify_and_report_volumes(

@@ -21,7 +21,7 @@ from monai_advenc.datasets.volume_options import VolumeOptions, volume_run_heade
 from monai_advenc.errors import AdvencError, DatasetError, OutputError
 from monai_advenc.key import EncryptionKey
 from monai_advenc.manifest import VolumeManifest
-from monai_advenc.volumes.cases import Case
+from monai_advenc.volumes.case import Case
 from monai_advenc.worker_processes import compute_items
 
 

@@ -28,7 +28,7 @@ from monai_advenc.perturbation import GEOMETRIES
 from monai_advenc.prepared_networks import PreparedNetworks
 from monai_advenc.records import FileRecord, SliceRecord, VolumeRecord
 from monai_advenc.regions import REGIONS
-from monai_advenc.volumes.cases import Case
+from monai_advenc.volumes.case import Case
 from monai_advenc.volumes.dicom_file import read_dicom
 from monai_advenc.volumes.dicom_identity import IdentityRule
 from monai_advenc.volumes.dicom_provenance import Derivation

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_advenc.errors import MaskError
-from monai_advenc.volumes.cases import Case
+from monai_advenc.volumes.case import Case
 from monai_advenc.volumes.cross_section import SliceSettings, require_same_grid
 from monai_advenc.volumes.dicom_series import read_dicom_series
 from monai_advenc.volumes.nifti_file import read_nifti_file

@@ -21,7 +21,7 @@ from monai_advenc.files import LOCK_NAME
 from monai_advenc.key import EncryptionKey
 from monai_advenc.manifest import MANIFEST_NAME, Budget, RunHeader, VolumeManifest
 from monai_advenc.records import FileRecord, SliceRecord, VolumeRecord
-from monai_advenc.volumes.cases import Case
+from monai_advenc.volumes.case import Case
 from monai_advenc.volumes.stored_slice import StoredSlice
 from monai_advenc.volumes.stored_volume import StoredVolume
 

@@ -10,7 +10,7 @@ import nibabel.orientations
 import numpy as np
 
 from monai_advenc.errors import DatasetError, MaskError
-from monai_advenc.volumes.cases import Case
+from monai_advenc.volumes.case import Case
 from monai_advenc.volumes.cross_section import SliceSettings, tumor_of
 from monai_advenc.volumes.dicom_file import kind_of, read_dicom, reading
 from monai_advenc.volumes.dicom_seg import read_dicom_seg

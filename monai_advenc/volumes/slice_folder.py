@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from monai_advenc.errors import AdvencError, DatasetError, OutputError
 from monai_advenc.files import LOCK_NAME, FolderLock, remove_temporaries, write_atomically, write_json
-from monai_advenc.volumes.cases import Case
+from monai_advenc.volumes.case import Case
 from monai_advenc.volumes.cross_section import CrossSection, SliceSettings, cut_cross_section
 from monai_advenc.volumes.dicom_cross_section import encode_cross_section
 from monai_advenc.volumes.dicom_series import read_dicom_series

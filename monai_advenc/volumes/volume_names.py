@@ -13,6 +13,8 @@ from monai_advenc.volumes.nifti import NIFTI_SUFFIXES
 IMAGE_NAMES = ("image", "img", "volume")
 MASK_NAMES = ("seg", "mask", "label", "segmentation")
 
+_MODALITY = re.compile(r"[_-](t1|t1ce|t1c|t1n|t1gd|t2|t2w|t2f|flair)$", re.IGNORECASE)
+
 
 def stem(path: Path) -> str:
     """The name without its suffix; empty for hidden files and files that are no NIfTI volumes."""
@@ -20,7 +22,7 @@ def stem(path: Path) -> str:
     return "" if suffix is None or path.name.startswith(".") else path.name[: -len(suffix)]
 
 
-def names_beside(name: str, endings: tuple[str, ...]) -> list[str]:
+def names_beside(name: str, endings: Sequence[str]) -> list[str]:
     """``name_seg``, ``name-seg`` and so on."""
     return [f"{name}{dash}{ending}" for ending in endings for dash in "_-"]
 
@@ -30,18 +32,22 @@ def is_mask_name(name: str) -> bool:
     return name.lower() in MASK_NAMES or name.lower().endswith(tuple(names_beside("", MASK_NAMES)))
 
 
+def without_modality(name: str) -> str:
+    """The case that a file is of by BraTS names: ``BraTS_1`` of ``BraTS_1_t1ce``; a name of another kind as it is."""
+    return _MODALITY.sub("", name)
+
+
 def has_other_modalities(name: str, names: Sequence[str]) -> bool:
     """Whether a file is one of several of a case by BraTS names."""
-    modality = re.compile(r"[_-](t1|t1ce|t1c|t1n|t1gd|t2|t2w|t2f|flair)$", re.IGNORECASE)
-    case = modality.sub("", name)
-    return case != name and sum(modality.sub("", other) == case != other for other in names) > 1
+    case = without_modality(name)
+    return case != name and sum(without_modality(other) == case != other for other in names) > 1
 
 
-def first_file(folder: Path, names: tuple[str, ...]) -> Path | None:
-    """The NIfTI file with the first of ``names`` that there is one for."""
-    by_name = {path.name.lower(): path for path in sorted(folder.iterdir(), reverse=True) if path.is_file()}
-    wanted = (f"{name.lower()}{suffix}" for name in names for suffix in NIFTI_SUFFIXES)
-    return next((by_name[name] for name in wanted if name in by_name), None)
+def files_named(folder: Path, names: Sequence[str]) -> list[Path]:
+    """The NIfTI files with one of these names, in capitals or not, in the order of ``names``."""
+    wanted = [name.lower() for name in names]
+    found = [path for path in sorted(folder.iterdir()) if stem(path).lower() in wanted and path.is_file()]
+    return sorted(found, key=lambda path: wanted.index(stem(path).lower()))
 
 
 def subfolders(folder: Path) -> list[Path]:

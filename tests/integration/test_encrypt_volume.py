@@ -35,7 +35,8 @@ from monai_advenc.networks import get_network
 from monai_advenc.perturbation import PerturbationSettings
 from monai_advenc.records import VolumeRecord
 from monai_advenc.training import load_checkpoint, save_checkpoint
-from monai_advenc.volumes.cases import Case, CaseList, find_cases
+from monai_advenc.volumes.case import Case
+from monai_advenc.volumes.cases import CaseList, find_cases
 from monai_advenc.volumes.dicom_series import read_dicom_series
 from tests.integration.test_dicom_volumes import head
 from tests.integration.test_kill_and_resume import check_that_kills_leave_no_trace, content_of

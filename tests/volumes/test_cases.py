@@ -95,6 +95,55 @@ def test_a_case_without_its_image_is_a_case_that_fails_and_not_one_passed_over(t
             read_case(case, SliceSettings())
 
 
+def test_volumes_of_other_kinds_and_empty_folders_are_cases_that_fail(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1/image.nii", "a/1/seg.nii", "b/2/image.nrrd", "b/3/session/image.nii.gz", "b/5.mha", "b/6.dcm")
+    (tmp_path / "b" / "4").mkdir()
+    cases = find_cases(tmp_path)
+    assert [case.id for case in cases.cases] == ["1", "2", "3", "4", "5", "6"]
+    assert all(case.problem and str(case.image) in case.problem for case in cases.cases[1:])
+
+
+def test_files_of_which_nothing_says_which_is_meant_fail(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1/image.nii", "a/1/image.nii.gz", "a/2/image.nii", "a/2/seg.nii", "a/2/mask.nii.gz")
+    touch(tmp_path, "a/3.nii", "a/3_seg.nii", "a/3-mask.nii", "a/4_t1ce.nii", "a/4_t2.nii", "a/4_seg.nii")
+    problems = {case.id: case.problem for case in find_cases(tmp_path).cases}
+    assert "image.nii, image.nii.gz, and nothing says which is meant" in str(problems["1"])
+    assert "seg.nii, mask.nii.gz" in str(problems["2"])
+    assert "3_seg.nii, 3-mask.nii" in str(problems["3"])
+    assert "several images of 4" in str(problems["4"])
+
+
+@pytest.mark.parametrize("mask", ["BraTS_1_seg", "BraTS_1_t1ce_seg"])
+def test_brats_names_of_a_single_modality(tmp_path: Path, mask: str) -> None:
+    touch(tmp_path, "BraTS_1/BraTS_1_t1ce.nii.gz", f"BraTS_1/{mask}.nii.gz")
+    (tmp_path / "labels.csv").write_text("case,label\nBraTS_1,HGG\n")
+    assert found(tmp_path) == [("HGG", "BraTS_1", "BraTS_1/BraTS_1_t1ce.nii.gz", f"BraTS_1/{mask}.nii.gz")]
+
+
+def test_in_a_class_folder_a_modality_is_part_of_a_name(tmp_path: Path) -> None:
+    touch(tmp_path, "HGG/1_t1ce.nii", "HGG/1_seg.nii", "LGG/2_t1.nii", "LGG/2_t1_seg.nii")
+    assert found(tmp_path) == [
+        ("HGG", "1_t1ce", "HGG/1_t1ce.nii", "HGG/1_seg.nii"),
+        ("LGG", "2_t1", "LGG/2_t1.nii", "LGG/2_t1_seg.nii"),
+    ]
+
+
+@pytest.mark.parametrize("names", [("Glioma", "glioma"), ("glioma", "glioma "), ("\u00fc", "u\u0308")])
+def test_classes_and_cases_that_look_like_one_are_refused(tmp_path: Path, names: tuple[str, str]) -> None:
+    touch(tmp_path, f"{names[0]}/1/image.nii", f"{names[1]}/2/image.nii")
+    with pytest.raises(DatasetError, match=r"the classes .* look like one"):
+        find_cases(tmp_path)
+    touch(tmp_path, f"other/{names[0]}/image.nii", f"other/{names[1]}/image.nii")
+    with pytest.raises(DatasetError, match=r"the cases .* look like one"):
+        find_cases(tmp_path)
+
+
+def test_tables_as_spreadsheets_write_them(tmp_path: Path) -> None:
+    touch(tmp_path, "i1.nii", "i2.nii")
+    (tmp_path / "cases.csv").write_text("Case;Image;Mask;Label\n1;i1.nii;;a\n;;;\n2;i2.nii;;b\n")
+    assert found(tmp_path) == [("a", "1", "i1.nii", None), ("b", "2", "i2.nii", None)]
+
+
 def test_what_cannot_be_is_refused_in_one_line(tmp_path: Path) -> None:
     def refuse(message: str) -> None:
         with pytest.raises(DatasetError, match=message) as error:

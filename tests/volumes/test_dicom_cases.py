@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from monai_advenc.errors import DatasetError, ImageError, MaskError
-from monai_advenc.volumes.cases import Case, find_cases
+from monai_advenc.volumes.case import Case
+from monai_advenc.volumes.cases import find_cases
 from monai_advenc.volumes.cross_section import CrossSection, SliceSettings
 from monai_advenc.volumes.dicom_series import read_dicom_series
 from monai_advenc.volumes.slice_folder import slice_case, slice_cases

@@ -15,7 +15,7 @@ from PIL import Image
 
 from monai_advenc.datasets.image_file import read_image
 from monai_advenc.errors import DatasetError, ImageError, OutputError, SettingsError
-from monai_advenc.volumes.cases import Case
+from monai_advenc.volumes.case import Case
 from monai_advenc.volumes.cross_section import SliceSettings
 from monai_advenc.volumes.intensity import IntensityScale
 from monai_advenc.volumes.slice_folder import slice_cases
