@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import random
 import secrets
+from itertools import permutations
 
 import torch
 from pydantic import Field, field_validator
@@ -64,9 +65,9 @@ class ClassCorrespondence(Settings):
         if not 1 <= num_targets <= MAX_TARGETS:
             raise CorrespondenceError(f"expected 1 to {MAX_TARGETS} targets per class, got {num_targets}")
         if num_classes < num_targets + 1:
+            fewer = "" if num_targets == 1 else "; take one target per class (basic: --profile paper-basic)"
             raise CorrespondenceError(
-                f"{num_targets} targets per class need at least {num_targets + 1} classes, got {num_classes}; "
-                "choose a combiner with fewer targets"
+                f"{num_targets} target(s) per class need at least {num_targets + 1} classes, got {num_classes}{fewer}"
             )
         source = secrets.SystemRandom() if seed is None else random.Random(f"class correspondence {seed}")
         # Columns are drawn independently and all of them again when two share a target: rejection keeps the draw
@@ -106,6 +107,26 @@ class ClassCorrespondence(Settings):
         return f"{type(self).__name__}({self.num_classes} classes, {self.num_targets} targets each)"
 
     __str__ = __repr__
+
+
+def count_correspondences(num_classes: int, num_targets: int) -> int:
+    """How many correspondences there are to guess from; by listing them, so for few classes only.
+
+    Two classes have 1, three have 2, four have 9 with one target and 24 with two.
+    """
+    columns = [
+        column for column in permutations(range(num_classes)) if all(row != target for row, target in enumerate(column))
+    ]
+
+    def count(chosen: tuple[tuple[int, ...], ...]) -> int:
+        if len(chosen) == num_targets:
+            return 1
+        fitting = (
+            column for column in columns if all(a != b for other in chosen for a, b in zip(column, other, strict=True))
+        )
+        return sum(count((*chosen, column)) for column in fitting)
+
+    return count(())
 
 
 def _draw_derangement(num_classes: int, source: random.Random) -> tuple[int, ...]:

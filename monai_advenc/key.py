@@ -64,8 +64,12 @@ class EncryptionKey(Settings):
             raise ValueError("class names must be different and not empty")
         if self.recipient is not None and not self.recipient.isprintable():
             raise ValueError("the recipient's label must be plain text")
-        if self.correspondence.num_classes != len(self.classes) or len(self.combiner.ratios) != len(self.classes):
-            raise ValueError("correspondence and combiner must have one row for each class")
+        rows = {self.correspondence.num_classes, len(self.combiner.ratios)}
+        if rows != {len(self.classes)}:
+            found = " and ".join(map(str, sorted(rows)))
+            raise ValueError(
+                f"correspondence and combiner must have one row for each class; got {found} for {len(self.classes)}"
+            )
         if self.combiner.num_targets != self.correspondence.num_targets:
             raise ValueError("the combiner needs another number of targets than the correspondence has")
         return self

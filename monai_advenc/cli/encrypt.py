@@ -19,6 +19,7 @@ from monai_advenc.cli.identity import (
     refuse_names_of_patients,
     warn_of_burned_in_text,
 )
+from monai_advenc.cli.passed_over import tell_passed_over
 from monai_advenc.cli.private_folder import require_outside, require_secrets_outside
 from monai_advenc.cli.ray_options import Ray, RayAddress, ray_workers
 from monai_advenc.cli.train_base import choose_device
@@ -145,6 +146,7 @@ def encrypt(
     encryption_key = EncryptionKey.load(key, insecure_permissions=insecure_key_permissions)
     checkpoint = load_checkpoint(base)
     folder = find_images(images, encryption_key.classes)
+    tell_passed_over(folder, output)
     encryption_key.require_classes(checkpoint.classes)
     writes_dicom = options.FileFormat.dicom in (file_format or ())
     if not writes_dicom and identity is not None and identity != Identity.keep:
@@ -169,7 +171,8 @@ def encrypt(
     )
     if dry_run:
         output.table("Would encrypt", ("class", "images"), folder.class_counts().items())
-        output.result({"dry_run": True, "out": str(out), "images": folder.class_counts()})
+        passed_over = [str(path) for path in folder.passed_over]
+        output.result({"dry_run": True, "out": str(out), "images": folder.class_counts(), "passed_over": passed_over})
         return
     require_place(report, out, encryption_key.key_id)
     if writes_dicom:
@@ -186,7 +189,7 @@ def encrypt(
     # With Ray the network is of use in the workers only.
     network = checkpoint.network if compute else checkpoint.network.to(choose_device(device))
     result = encrypt_and_report(folder, out, encryption_key, network, encryption_options, output, compute)
-    summary = summary_of(result, out)
+    summary = summary_of(result, out) | {"passed_over": [str(path) for path in folder.passed_over]}
     if report is not None:
         summary["report"] = str(write_report(report, folder, out, checkpoint, encryption_key, output))
     output.result(summary)

@@ -94,7 +94,7 @@ def encrypt_volume(
     output = Output(json)
     require_secrets_outside(out, key, base)
     cases = find_cases(volumes, labels=labels)
-    has_dicom = any(is_dicom(case) for case in cases.cases)
+    has_dicom = any(is_dicom(case) and case.problem is None for case in cases.cases)
     choice = choose_identity(identity, writes_dicom=has_dicom)
     encryption_key = EncryptionKey.load(key, insecure_permissions=insecure_key_permissions)
     checkpoint = load_checkpoint(base)

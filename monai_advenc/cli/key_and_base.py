@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
-from monai_advenc.cli.keygen import SCHEDULE_NAMES, draw_key
+from monai_advenc.cli.keygen import SCHEDULE_NAMES, draw_key, say_drawn
 from monai_advenc.cli.train_base import require_enough_images, train_base_network
 from monai_advenc.errors import SettingsError
 
@@ -36,7 +36,7 @@ def own_key(
         return key
     key = draw_key(classes, **draw_options)
     key.save(kept)
-    output.say(f"Drew key {key.key_id} and wrote it to {kept}. Never share that folder.")
+    say_drawn(key, kept, output)
     return key
 
 

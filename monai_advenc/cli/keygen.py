@@ -12,12 +12,16 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
+from monai_advenc.cli.private_folder import require_unshared
 from monai_advenc.errors import DatasetError
 
 if TYPE_CHECKING:
     from monai_advenc.key import EncryptionKey
     from monai_advenc.perturbation import Schedule
 
+
+FEW_CLASSES = 4
+"""Up to so many classes there are so few correspondences that whoever has the data can try them all."""
 
 SCHEDULE_NAMES: dict[options.StepSchedule, Schedule] = {
     options.StepSchedule.paper: "fixed",
@@ -61,6 +65,20 @@ def draw_key(
         recipient=recipient,
         seed=seed,
     )
+
+
+def say_drawn(key: EncryptionKey, path: Path, output: Output) -> None:
+    """Where a new key is, and how little there is to guess, if so."""
+    from monai_advenc.correspondence import count_correspondences
+
+    output.say(f"Drew key {key.key_id} for {len(key.classes)} classes and wrote it to {path}. Never share it.")
+    if len(key.classes) <= FEW_CLASSES:
+        count = count_correspondences(len(key.classes), key.correspondence.num_targets)
+        output.say(
+            f"Note: with {len(key.classes)} classes there {'is' if count == 1 else 'are'} only {count} "
+            f"way{'' if count == 1 else 's'} to choose the targets: training on the images fails all the same, but the "
+            "targets themselves are easily guessed."
+        )
 
 
 def _step_settings(
@@ -124,6 +142,7 @@ def keygen(
     Whoever has the key can undo most of the protection. Keep it, with the base network, apart from what you share;
     with it you can encrypt further images later so that they match.
     """
+    require_unshared(path, "place")
     if (classes is None) == (images is None):
         raise DatasetError("expected either --classes or --images; give one of them")
     if images is not None:
@@ -147,5 +166,5 @@ def keygen(
     )
     key.save(path)
     output = Output(json)
-    output.say(f"Wrote key {key.key_id} for {len(key.classes)} classes to {path}. Never share it.")
+    say_drawn(key, path, output)
     output.result({"key": str(path), "key_id": key.key_id, "classes": list(key.classes)})

@@ -35,6 +35,23 @@ def require_secrets_outside(out: Path, *secrets: Path | None) -> None:
             raise OutputError(f"{path} lies in {out}, which is to be shared; move it out of there, and name it again")
 
 
+def require_unshared(path: Path, option: str) -> None:
+    """Raise :class:`OutputError` if a secret would be written into an encrypted data set, finished or not.
+
+    Args:
+        path: Where it is to be written.
+        option: What names the place, for the message.
+    """
+    from monai_advenc.datasets.encrypted_folder import JOURNAL_NAME
+    from monai_advenc.manifest import MANIFEST_NAME
+
+    for folder in path.resolve().parents:
+        if any((folder / name).is_file() for name in (JOURNAL_NAME, MANIFEST_NAME)):
+            raise OutputError(
+                f"{path} lies in {folder}, an encrypted data set, which is shared; choose another {option}"
+            )
+
+
 def make_private(folder: Path) -> None:
     """A folder that only its owner can enter; one that exists stays as its owner made it.
 

@@ -149,9 +149,9 @@ def slice_and_encrypt(
     require_same_settings(key, private / "key.json", asked, insecure_key_permissions)
     if base is None and not (private / "base.pt").exists():
         require_enough_images(cases.class_counts())
+    if key is None and not (private / "key.json").exists():
+        draw_key(cases.classes, **draw_options)  # A combiner that needs more classes says so before anything is made.
     if dry_run:
-        if key is None and not (private / "key.json").exists():
-            draw_key(cases.classes, **draw_options)  # A combiner that needs more classes says so here too.
         output.table("Would slice and encrypt", ("class", "cases"), cases.class_counts().items())
         output.say(f"Encrypted slices to {out}; key, base network, original slices and report to {private}.")
         output.result({"dry_run": True, "out": str(out), "private": str(private), "cases": cases.class_counts()})

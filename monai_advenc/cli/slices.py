@@ -13,7 +13,7 @@ import typer
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
 from monai_advenc.cli.encrypt import raise_for_failures
-from monai_advenc.errors import SettingsError
+from monai_advenc.errors import OutputError, SettingsError
 
 if TYPE_CHECKING:
     from monai_advenc.volumes.cases import CaseList
@@ -160,9 +160,13 @@ def slice_volumes(
     Beside each slice lies its tumor mask (<case>.mask.png); slices.csv says which slice was taken, its tumor area in
     mm2, and which intensities became black and white.
     """
-    from monai_advenc.volumes.cases import find_cases
+    from monai_advenc.volumes.cases import are_listed, find_cases
 
     output = Output(json)
+    if not are_listed(volumes) and volumes.resolve() in (out.resolve(), *out.resolve().parents):
+        raise OutputError(
+            f"{out} lies in {volumes}, where a next run would take slices for cases; choose another --out"
+        )
     cases = find_cases(volumes, labels=labels)
     settings = slice_settings(plane, size, fit, tumor_labels, tumor_segment, isotropic_mm)
     if dry_run:

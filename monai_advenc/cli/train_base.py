@@ -12,6 +12,8 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
+from monai_advenc.cli.passed_over import tell_passed_over
+from monai_advenc.cli.private_folder import require_unshared
 from monai_advenc.cli.tracking_options import NoTracking, TrackingUri, open_tracking
 from monai_advenc.errors import DatasetError, SettingsError
 
@@ -140,7 +142,9 @@ def train_base(
     from monai_advenc.datasets.image_folder import find_images, load_image_set
 
     output = Output(json)
+    require_unshared(out, "--out")
     folder = find_images(images)
+    tell_passed_over(folder, output)
     require_enough_images(folder.class_counts())
     require_free(out)
     with progress("reading images", len(folder.files)) as advance:
@@ -165,6 +169,7 @@ def train_base(
             tracker.log_metrics({"test_accuracy": result["test_accuracy"]})
             output.say(f"On {len(test_set)} test images: {result['test_accuracy']:.1%}.")
             _warn_if_little_learned(result["test_accuracy"], test_set, output)
+    result["passed_over"] = [str(path) for path in folder.passed_over]
     output.result(result)
 
 

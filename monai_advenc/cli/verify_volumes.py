@@ -64,6 +64,8 @@ def verify_and_report_volumes(
             "effect": effects_for_json(outcome.effects),
         }
     )
+    if cases is not None and key is None and not outcome.compared:
+        output.say("None has an original of its name: if --identity gave the cases other names, give --key as well.")
     if outcome.problems:
         failing = len({each.id for each in outcome.problems})
         raise VerificationError(f"{failing} of {len(volumes)} volumes or files of {folder} do not hold; see above")

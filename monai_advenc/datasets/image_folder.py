@@ -25,7 +25,7 @@ from monai_advenc.datasets.image_file import (
 )
 from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.errors import DatasetError, ImageError
-from monai_advenc.label_table import LABEL_TABLE, is_file, read_table, require_file_name
+from monai_advenc.label_table import LABEL_TABLE, is_file, read_table, require_distinct_names, require_file_name
 from monai_advenc.manifest import MANIFEST_NAME, Manifest
 
 PATIENT_TABLE = "patients.csv"
@@ -52,11 +52,20 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """The images found below ``root``, sorted by class and name."""
+    """The images found below ``root``, sorted by class and name.
+
+    Attributes:
+        root: The folder.
+        files: The images.
+        classes: Class names in the order of the labels.
+        passed_over: Files beside the images that are no images of a kind that is read, images beside the class
+            folders, and class folders without images.
+    """
 
     root: Path
     files: tuple[ImageFile, ...]
     classes: tuple[str, ...]
+    passed_over: tuple[Path, ...] = ()
 
     def class_counts(self) -> dict[str, int]:
         """How many images each class has."""
@@ -74,11 +83,13 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
         The images. Hidden files, tables and masks (``<id>.mask.png``) are no images.
 
     Raises:
-        DatasetError: No folder, no images, two images with one id, a name that cannot be a
-            file name, a class that ``classes`` does not name, or an image that ``patients.csv`` leaves out.
+        DatasetError: No folder, no images, two images with one id, names that differ in capitals or blanks at most, a
+            name that cannot be a file name, a class that ``classes`` does not name, images in a folder within a class
+            folder, or an image that ``patients.csv`` leaves out.
     """
     if not root.is_dir():
         raise DatasetError(f"{root} is no folder; give a folder with one subfolder of images for each class")
+    passed_over: tuple[Path, ...] = ()
     if (root / MANIFEST_NAME).is_file():
         records = Manifest.load(root).images
         found = [(record.label, record.id, root / record.files[0].path) for record in records]
@@ -86,6 +97,7 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
         found = list(_read_table(root / LABEL_TABLE))
     else:
         found = list(_walk_class_folders(root))
+        passed_over = tuple(_unread_in_class_folders(root)) if found else ()
     if not found:
         raise DatasetError(
             f"no images in {root}; expected {root.name}/<class>/<image> with files {', '.join(IMAGE_SUFFIXES)} "
@@ -108,17 +120,40 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
             raise DatasetError(f"image {name!r} has no row in {root / PATIENT_TABLE}; add it, or remove the table")
         patient = patients.get(name)
         files.append(ImageFile(name, path, names.index(label), mask if is_file(mask) else None, patient))
-    return ImageFolder(root, tuple(files), names)
+    require_distinct_names("images", paths)
+    require_distinct_names("classes", {label for label, _, _ in found})
+    return ImageFolder(root, tuple(files), names, passed_over)
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def _walk_class_folders(root: Path) -> Iterable[tuple[str, str, Path]]:
-    for folder in sorted(root.iterdir()):
-        if not folder.is_dir() or folder.name.startswith("."):
-            continue
-        for path in sorted(folder.iterdir()):
+    for folder in _visible(root):
+        for path in _visible(folder) if folder.is_dir() else ():
             name = image_id(path)
             if name is not None:
                 yield folder.name, name, path
+
+
+def _unread_in_class_folders(root: Path) -> Iterable[Path]:
+    for folder in _visible(root):
+        if not folder.is_dir():
+            if image_id(folder) is not None:
+                yield folder
+            continue
+        inside = _visible(folder)
+        if not inside:
+            yield folder
+        for path in inside:
+            if path.is_dir() and any(image_id(each) is not None for each in path.rglob("*")):
+                raise DatasetError(
+                    f"{path} holds images in a folder within a class; expected {folder}/<image>: move them up, or list "
+                    f"them in {root / LABEL_TABLE} (file,label)"
+                )
+            if image_id(path) is None and not path.name.endswith((MASK_SUFFIX, ".csv", ".json")):
+                yield path
 
 
 def _read_table(table: Path) -> Iterable[tuple[str, str, Path]]:

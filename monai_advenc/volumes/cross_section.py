@@ -30,6 +30,9 @@ like the RAS axis, so that an index is the same in both.
 GRID_TOLERANCE_MM = 1e-2
 """How far corresponding corners of image and mask may lie apart; headers round their numbers."""
 
+MOST_LABELS = 16
+"""Masks of parts of tumors have fewer values, images more."""
+
 RIGHT_ANGLE_TOLERANCE = 0.01
 """Cosine of the angle between the axes of a slice that still counts as a right angle: about half a degree off."""
 
@@ -138,7 +141,7 @@ def cut_cross_section(image: Volume, mask: Volume, settings: SliceSettings) -> C
         The slice, scaled to [0, 1].
 
     Raises:
-        MaskError: Mask empty or on another grid.
+        MaskError: Mask empty or on another grid, or image and mask exchanged.
         VolumeError: The volume's axes are not at right angles in this plane.
         ImageError: The slice is constant.
     """
@@ -155,6 +158,7 @@ def cut_cross_section(image: Volume, mask: Volume, settings: SliceSettings) -> C
     padding = None if oriented.padding is None else oriented.padding[:, :, stored_index]
     measured = pixels if padding is None else pixels[~padding]
     scale = IntensityScale.robust(measured, f"slice {stored_index} of {image.source}", inverted=image.inverted)
+    _refuse_exchanged(measured, mask, f"slice {stored_index} of {image.source}")
     unit = scale.to_unit(pixels)
     if padding is not None:
         unit[padding] = 0
@@ -177,6 +181,16 @@ def cut_cross_section(image: Volume, mask: Volume, settings: SliceSettings) -> C
         intensity=scale,
         spacing=(float(spacing[0]), float(spacing[1])),
     )
+
+
+def _refuse_exchanged(intensities: NDArray[Any], mask: Volume, source: str) -> None:
+    """Where image and mask are exchanged, the mask would be shared: it has two values, and the image has many."""
+    others = intensities[intensities != intensities.flat[0]]
+    if (others == others.flat[0]).all() and len(np.unique(mask.voxels)) > MOST_LABELS:
+        raise MaskError(
+            f"{source} has two values, and {mask.source} more than {MOST_LABELS}: are image and mask exchanged? "
+            "Give them their names"
+        )
 
 
 def _require_right_angles(oriented: Volume, plane: str) -> None:

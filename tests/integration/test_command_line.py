@@ -433,6 +433,46 @@ def test_a_key_or_a_base_within_what_is_shared_is_refused(world: World, run: Run
     assert not list(out.iterdir())
 
 
+def test_secrets_are_not_made_within_an_encrypted_data_set(world: World, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    key, base = tmp_path / "deep" / "key.json", tmp_path / "base.pt"
+    assert "an encrypted data set, which is shared" in sole_error(run("keygen", key, "--classes", "a,b,c"))
+    assert "an encrypted data set, which is shared" in sole_error(run("train-base", world.volumes, "--out", base))
+    assert not key.exists()
+    assert not base.exists()
+
+
+def test_slices_are_not_cut_into_the_folder_of_volumes(world: World, run: Run, tmp_path: Path) -> None:
+    volumes = copy_of(world.volumes, tmp_path)
+    assert "would take slices for cases" in sole_error(run("slice", volumes, "--out", volumes / "slices", *FAST))
+
+
+def test_a_key_says_how_little_there_is_to_guess_of_few_classes(run: Run, tmp_path: Path) -> None:
+    three = run("keygen", tmp_path / "3.json", "--classes", "a,b,c")
+    assert "only 2 ways to choose the targets" in three.stdout
+    assert "only" not in run("keygen", tmp_path / "5.json", "--classes", "a,b,c,d,e").stdout
+    assert "--profile paper-basic" in sole_error(run("keygen", tmp_path / "2.json", "--classes", "a,b"))
+    two = run("keygen", tmp_path / "2.json", "--classes", "a,b", "--profile", "paper-basic")
+    assert "there is only 1 way to choose" in two.stdout
+
+
+def test_what_is_not_read_in_a_folder_of_images_is_said_or_refused(world: World, run: Run, tmp_path: Path) -> None:
+    slices, out = tmp_path / "slices", tmp_path / "out"
+    assert run("slice", world.volumes, "--out", slices, *FAST).exit_code == 0
+    command = ("encrypt", slices, "--out", out, "--key", world.key, "--base", world.base, "--workers", 0)
+    assert "passed over" not in run(*command, "--dry-run").stdout
+    folder = min(path for path in slices.iterdir() if path.is_dir() and not path.name.startswith("."))
+    (folder / "photo.bmp").touch()
+    (slices / "loose.png").touch()
+    said = run(*command, "--dry-run").stdout
+    assert f"passed over 2, which hold no image of a kind that is read here: {folder.name}/photo.bmp, loose.png" in said
+    told = json.loads(run(*command, "--json").stdout)
+    assert told["passed_over"] == [str(folder / "photo.bmp"), str(slices / "loose.png")]
+    (folder / "patient").mkdir()
+    shutil.copy(next(folder.glob("*.nii.gz")), folder / "patient")
+    assert "images in a folder within a class" in sole_error(run(*command))
+
+
 def test_a_base_of_other_classes_is_refused_before_volumes_are_cut(world: World, run: Run, tmp_path: Path) -> None:
     volumes, out = copy_of(world.volumes, tmp_path), tmp_path / "out"
     first = min(path for path in volumes.iterdir() if path.is_dir())

@@ -178,6 +178,12 @@ def test_masks_that_do_not_belong_to_the_image_are_refused() -> None:
         cut_cross_section(Volume(image.voxels * 0, image.affine, "image"), mask, NATIVE)
 
 
+def test_an_image_and_a_mask_that_are_exchanged_are_refused() -> None:
+    image, mask = head()
+    with pytest.raises(MaskError, match="are image and mask exchanged"):
+        cut_cross_section(mask, image, SliceSettings())
+
+
 def test_a_header_rounded_to_six_digits_still_fits() -> None:
     image, mask = head()
     assert cut_cross_section(image, Volume(mask.voxels, mask.affine + 1e-5, "mask"), NATIVE).index == 7
