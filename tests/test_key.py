@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rich.pretty import pretty_repr
 
 from monai_advenc.combiners import COMBINERS, CombinerSettings
-from monai_advenc.correspondence import ClassCorrespondence
+from monai_advenc.correspondence import ClassCorrespondence, count_correspondences
 from monai_advenc.errors import CorrespondenceError, KeyFileError, OutputError, SettingsError
 from monai_advenc.key import EncryptionKey, secret_encodings
 from monai_advenc.paper import CORRESPONDENCES
@@ -301,3 +301,9 @@ def test_the_forms_of_a_secret_are_those_in_which_it_could_be_written() -> None:
         key.layout_secret.upper(),
     ]
     assert {bytes.fromhex(key.layout_secret), *(form.encode() for form in written)} <= secret_encodings(key)
+
+
+@pytest.mark.parametrize(("classes", "targets"), [(2, 1), (3, 1), (3, 2), (4, 1), (4, 2)])
+def test_correspondences_are_counted_as_they_are_drawn(classes: int, targets: int) -> None:
+    drawn = {ClassCorrespondence.draw(classes, targets, seed=seed).targets for seed in range(400)}
+    assert count_correspondences(classes, targets) == len(drawn)
