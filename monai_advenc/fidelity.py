@@ -75,6 +75,6 @@ def _measure(image: np.ndarray, original: np.ndarray) -> Fidelity:
         l2=float(np.sqrt(np.square(change).sum())),
         linf=float(np.abs(change).max()),
         rms_gray_levels=GRAY_LEVELS * mean_square**0.5,
-        psnr_db=min(IDENTICAL_PSNR_DB, -10 * np.log10(mean_square)) if mean_square else IDENTICAL_PSNR_DB,
+        psnr_db=min(IDENTICAL_PSNR_DB, -10 * float(np.log10(mean_square))) if mean_square else IDENTICAL_PSNR_DB,
         ssim=float(structural_similarity(original, image, data_range=1, channel_axis=0, win_size=SMALLEST_SIDE)),
     )

@@ -33,7 +33,7 @@ FAST_STEPS = 25
 """Steps of the fast schedule, a cosine that starts with twice the radius. After so many plain steps of radius 2, 20
 slices of 320x320 ended at a lower mean loss than after the paper's 100, and 19 or all of them, by processor, at most
 0.01 above it (``docs/benchmarks.md``). Steps that look at random views see fewer of them, and on slices victims failed
-a little less; 50 made up for it (``results/fast_schedule.md``)."""
+a little less; with 50 no difference was found (``results/fast_schedule.md``)."""
 
 ADAPTIVE_STEPS = 69
 """The most steps of the adaptive schedule, which starts with twice the radius; see

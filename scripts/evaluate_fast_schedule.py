@@ -209,6 +209,11 @@ def draw_tables(rows: list[dict[str, Any]]) -> str:
     lines = [f"# {title} against the paper's", ""]
     steps = "Steps are plain." if plain else "Steps are augmentation-aware, as ``slice-and-encrypt`` takes them."
     lines += [" ".join((__doc__ or "").split("\n\n")[1].split()) + " " + steps, ""]
+    lines += [
+        "SE: standard error over seeds, whose victims share base, key and images. The mean of three seeds lies within "
+        "4.3 of them of what many seeds would come to (95 %), so no row proves that two schedules do not differ.",
+        "",
+    ]
     for kind in RADII:
         own = [row for row in rows if row["images"] == kind]
         if own:
@@ -248,8 +253,10 @@ def draw_table(kind: str, rows: list[dict[str, Any]]) -> list[str]:
             compared = "-" if name in UNCOMPARED else mean_and_error(found)
             lines.append(f"| {name} | {victim} | {len(group)} | {enc} | {orig} | {compared} |")
         if name not in UNCOMPARED and differences:
-            passed = "at most" if abs(statistics.mean(differences)) <= 100 * MARGIN else "more than"
-            verdict = f"{mean_and_error(differences)}: mean {passed} {100 * MARGIN:.0f} points apart"
+            # Victims of one seed share base, key and images: seeds alone are independent.
+            by_seed = [statistics.mean(differences[seed :: len(pairs)]) for seed in range(len(pairs))]
+            passed = "at most" if abs(statistics.mean(by_seed)) <= 100 * MARGIN else "more than"
+            verdict = f"{mean_and_error(by_seed)}: mean {passed} {100 * MARGIN:.0f} points apart"
             lines.append(f"| {name} | all | {len(group)} | | | {verdict} |")
     return lines
 

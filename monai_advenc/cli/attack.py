@@ -79,6 +79,12 @@ def recover(
     network: Annotated[str, typer.Option(help="Architecture of the attacker's two networks.")] = "vgg_small",
     epochs: Annotated[int, typer.Option(min=1, help="Passes through the images in training.")] = 12,
     steps: Annotated[int, typer.Option(min=1, help="PGD steps of the attacker; the length follows.")] = 20,
+    augmentation_aware: Annotated[
+        bool,
+        typer.Option(
+            "--augmentation-aware/--plain", help="Steps at random views, as the owner's of the default profile."
+        ),
+    ] = False,
     kept_aside: Annotated[
         float, typer.Option(min=0.01, max=0.9, help="Share of the own images to score guesses with.")
     ] = 0.3,
@@ -127,13 +133,21 @@ def recover(
     versions = OwnVersions(
         simulator,
         own_test,
-        _believed(manifest, own_test, steps),
+        _believed(manifest, own_test, steps, augmentation_aware),
         workers=options.worker_count(workers),
     )
     guesser = Guesser(learner, versions)
     pairs = [(label, target) for label in range(guesser.num_classes) for target in guesser.choices(label)]
     with open_tracking(tracking_uri, no_tracking, "attack-recover", out, [truth] if truth else []) as tracker:
-        tracker.log_params({"method": plan.method, "network": network, "epochs": epochs, "seed": seed})
+        tracker.log_params(
+            {
+                "method": plan.method,
+                "network": network,
+                "epochs": epochs,
+                "seed": seed,
+                "augmentation_aware": augmentation_aware,
+            }
+        )
         with progress("perturbing own images", len(pairs)) as advance:
             versions.make(pairs, progress=advance)
         guess = plan.recover(guesser)
@@ -217,18 +231,25 @@ def _require_useful(network: Any, images: ImageSet, what: str) -> None:
         raise SanityError(f"{error}; the networks here stay as they are: give another --out") from None
 
 
-def _believed(manifest: Manifest, own_test: ImageSet, steps: int) -> PerturbationSettings:
-    """The budget that the manifest tells everyone, at the size of the attacker's images, in plain steps."""
+def _believed(manifest: Manifest, own_test: ImageSet, steps: int, augmentation_aware: bool) -> PerturbationSettings:
+    """The budget that the manifest tells everyone, at the size of the attacker's images."""
     import math
 
     from monai_advenc.perturbation import PerturbationSettings
+    from monai_advenc.random_views import Augmentation
 
     image, norm = manifest.images[0], manifest.header.norm
     pixels, shared_pixels = math.prod(own_test.images.shape[-2:]), math.prod(image.shape[1:])
     # Resizing keeps the mean change of a pixel: that is what an L2 radius grows with.
     radius = image.radius * (math.sqrt(pixels / shared_pixels) if norm == "l2" else 1)
     return PerturbationSettings.model_validate(
-        {"radius": radius, "step_size": 2.5 * radius / steps, "steps": steps, "norm": norm}
+        {
+            "radius": radius,
+            "step_size": 2.5 * radius / steps,
+            "steps": steps,
+            "norm": norm,
+            "augmentation": Augmentation() if augmentation_aware else None,
+        }
     )
 
 

@@ -58,7 +58,7 @@ def predict_logits(network: nn.Module, images: Tensor) -> Tensor:
     """Logits ``(N, K)`` of images ``(N, C, H, W)``, on the CPU.
 
     Raises:
-        SanityError: The network is in training mode, or returns probabilities.
+        SanityError: The network is in training mode, or returns probabilities, NaN or infinite values.
     """
     if network.training:
         raise SanityError("the network is in training mode, so its answers depend on the batch; call eval()")
@@ -83,6 +83,12 @@ def measure_accuracy(network: nn.Module, images: ImageSet) -> Accuracy:
 
 
 def require_logits(outputs: Tensor) -> None:
-    """Raise :class:`SanityError` if outputs ``(N, K)`` look like probabilities: they saturate and hide the gradient."""
+    """Raise :class:`SanityError` unless outputs ``(N, K)`` can be logits.
+
+    Probabilities saturate and hide the gradient; NaN would count as the first class, so that a broken network would
+    look like a victim that has failed.
+    """
+    if not outputs.isfinite().all():
+        raise SanityError("the network returns NaN or infinite values; train it again, with a lower learning rate")
     if len(outputs) and (outputs >= 0).all() and torch.allclose(outputs.sum(dim=1), torch.ones(len(outputs))):
         raise SanityError("the outputs look like probabilities; the network must return logits: remove its softmax")

@@ -83,7 +83,7 @@ def effect_on(network: nn.Module, image: Tensor, label: int, key: EncryptionKey 
         key: The key, for what concerns the targets.
 
     Raises:
-        NetworkError: The network does not take such images.
+        NetworkError: The network does not take such images, or returns NaN.
     """
     device = next(network.parameters()).device
     try:
@@ -91,6 +91,8 @@ def effect_on(network: nn.Module, image: Tensor, label: int, key: EncryptionKey 
     except RuntimeError as error:
         problem = str(error).splitlines()[0]
         raise NetworkError(f"the network does not take images {tuple(image.shape)}: {problem}") from None
+    if not logits.isfinite().all():
+        raise NetworkError("the network returns NaN or infinite values for an image; train it again")
     right = bool(logits.argmax() == label)
     if key is None:
         return ImageEffect(label, right)

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,42 @@ def cohen_agreement(first: Sequence[str], second: Sequence[str], classes: Sequen
     return Agreement(total, agreed, float(result.kappa), _interval(low, high))
 
 
+def pooled_cohen_agreement(pairs: Sequence[Sequence[tuple[str, str]]], classes: Sequence[str]) -> Agreement:
+    """Two readings of each case by each of several readers; interval by resampling cases, whose readings are alike.
+
+    Args:
+        pairs: For each case, the two readings of each reader who read it twice.
+        classes: All classes.
+    """
+    place = {name: number for number, name in enumerate(classes)}
+    tables = np.zeros((len(pairs), len(classes), len(classes)))
+    for case, both in enumerate(pairs):
+        for one, other in both:
+            tables[case, place[one], place[other]] += 1
+    said = [pair for case in pairs for pair in case]
+    flat = cohen_agreement([one for one, _ in said], [other for _, other in said], classes)
+    return Agreement(flat.cases, flat.agreed, flat.kappa, _resampled(flat.kappa, tables, _cohen))
+
+
+def _cohen(tables: NDArray[np.float64]) -> float | None:
+    shares = tables.sum(axis=0) / tables.sum()
+    chance = float(shares.sum(axis=0) @ shares.sum(axis=1))
+    return None if chance > 1 - _ROUNDING else float((np.trace(shares) - chance) / (1 - chance))
+
+
+def _resampled(
+    kappa: float | None, cases: NDArray[Any], kappa_of: Callable[[NDArray[Any]], float | None]
+) -> tuple[float, float] | None:
+    """The interval of a kappa by resampling cases; ``None``, if it is often not defined."""
+    generator = np.random.default_rng(0)
+    drawn = [kappa_of(cases[generator.integers(len(cases), size=len(cases))]) for _ in range(_RESAMPLES)]
+    defined = [value for value in drawn if value is not None]
+    if kappa is None or len(defined) < 0.9 * _RESAMPLES:
+        return None
+    low, high = np.percentile(defined, (2.5, 97.5))
+    return _interval(float(low), float(high))
+
+
 def fleiss_agreement(readings: Sequence[Sequence[str]], classes: Sequence[str]) -> Agreement:
     """Several readings of each case (Fleiss 1971); interval by resampling cases.
 
@@ -64,13 +101,7 @@ def fleiss_agreement(readings: Sequence[Sequence[str]], classes: Sequence[str]) 
     counts = aggregate_raters(codes, n_cat=len(classes))[0]
     agreed = float((counts.max(axis=1) == codes.shape[1]).mean())
     kappa = _fleiss(counts)
-    generator = np.random.default_rng(0)
-    drawn = [_fleiss(counts[generator.integers(len(counts), size=len(counts))]) for _ in range(_RESAMPLES)]
-    defined = [value for value in drawn if value is not None]
-    if kappa is None or len(defined) < 0.9 * _RESAMPLES:
-        return Agreement(len(codes), agreed, kappa, None)
-    low, high = np.percentile(defined, (2.5, 97.5))
-    return Agreement(len(codes), agreed, kappa, _interval(float(low), float(high)))
+    return Agreement(len(codes), agreed, kappa, _resampled(kappa, counts, _fleiss))
 
 
 def _interval(low: float, high: float) -> tuple[float, float] | None:

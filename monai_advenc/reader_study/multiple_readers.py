@@ -11,6 +11,7 @@ single reader, on as many readings as the pairs are worth, is the more cautious 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,6 +104,25 @@ def design_effect(right: NDArray[np.bool_]) -> float:
     if cases < 2 or independent <= _ROUNDING:
         return float(readers)
     clustered = float(np.var(changes.mean(axis=0), ddof=1)) / cases
+    return max(1.0, float(clustered / independent))
+
+
+def worth_of_readings(right: Sequence[int], read: Sequence[int]) -> float:
+    """How many readings are worth one independent reading, at least 1: those of one case are alike.
+
+    The variance of a share over cases, each of them a cluster, beside that of independent readings (Rao and Scott,
+    Biometrics 48, 1992, 577-585). Where all are right or all wrong, nothing tells; then a case counts once.
+
+    Args:
+        right: For each case, how many readings were right.
+        read: How many there were, one at least.
+    """
+    hits, counts = np.asarray(right, dtype=np.float64), np.asarray(read, dtype=np.float64)
+    share, cases = hits.sum() / counts.sum(), len(counts)
+    independent = share * (1 - share) / counts.sum()
+    if cases < 2 or independent <= _ROUNDING:
+        return float(counts.mean())
+    clustered = cases / (cases - 1) * ((hits - share * counts) ** 2).sum() / counts.sum() ** 2
     return max(1.0, float(clustered / independent))
 
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.stats import binomtest, norm
+from scipy.stats import norm
 from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.proportion import proportion_confint
 
 _EDGE = 1e-9
 
@@ -51,8 +52,8 @@ class FourCells:
 
     @property
     def difference(self) -> float:
-        """Accuracy on encrypted minus accuracy on original images."""
-        return (self.only_encrypted_right - self.only_original_right) / self.total
+        """Accuracy on encrypted minus accuracy on original images; NaN without readings."""
+        return (self.only_encrypted_right - self.only_original_right) / self.total if self.total else float("nan")
 
     def thinned(self, factor: float) -> FourCells:
         """The same shares of ``1 / factor`` as many readings."""
@@ -128,9 +129,12 @@ def mcnemar_exact_p(cells: FourCells) -> float:
     return min(1.0, float(mcnemar(table, exact=True).pvalue))
 
 
-def wilson_interval(right: int, total: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion; (0, 1) without observations."""
+def wilson_interval(right: float, total: float, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a proportion; (0, 1) without observations.
+
+    Whole numbers, but for counts thinned to the number of independent readings that they are worth.
+    """
     if not total:
         return 0.0, 1.0
-    interval = binomtest(right, total).proportion_ci(confidence_level=level, method="wilson")
-    return float(interval.low), float(interval.high)
+    low, high = proportion_confint(right, total, alpha=1 - level, method="wilson")
+    return max(0.0, float(low)), min(1.0, float(high))

@@ -17,7 +17,10 @@ ALL_READERS = "all readers"
 
 @dataclass(frozen=True)
 class Rate:
-    """How often one reader, or all, were right under one condition."""
+    """How often one reader, or all, were right under one condition.
+
+    The interval of all readers is for these readers and cases like these.
+    """
 
     reader: str
     condition: str

@@ -10,10 +10,10 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import binomtest, wilcoxon
 
-from monai_advenc.reader_study.agreement import cohen_agreement, fleiss_agreement
+from monai_advenc.reader_study.agreement import cohen_agreement, fleiss_agreement, pooled_cohen_agreement
 from monai_advenc.reader_study.caveats import caveats
 from monai_advenc.reader_study.design import READING_SESSIONS, Condition
-from monai_advenc.reader_study.multiple_readers import CautiousComparison, compare_cautiously
+from monai_advenc.reader_study.multiple_readers import CautiousComparison, compare_cautiously, worth_of_readings
 from monai_advenc.reader_study.opened_readings import Reading
 from monai_advenc.reader_study.paired_proportions import (
     FourCells,
@@ -76,9 +76,22 @@ def _rates(main: Sequence[Reading], names: Sequence[str]) -> list[Rate]:
     for reader in (*names, ALL_READERS) if len(names) > 1 else names:
         for condition in (ORIGINAL, ENCRYPTED):
             mine = [e for e in main if e.truth.condition is condition and reader in (e.truth.reader, ALL_READERS)]
-            right = sum(each.right for each in mine)
-            rates.append(Rate(reader, condition.value, right, len(mine), wilson_interval(right, len(mine))))
+            rates.append(_rate(reader, condition.value, mine))
     return rates
+
+
+def _rate(reader: str, what: str, readings: Sequence[Reading]) -> Rate:
+    """A share of right readings; of several readers, whose readings of a case are alike, with a wider interval."""
+    right, total = sum(each.right for each in readings), len(readings)
+    worth = _worth(readings) if reader == ALL_READERS else 1.0
+    return Rate(reader, what, right, total, wilson_interval(right / worth, total / worth))
+
+
+def _worth(readings: Sequence[Reading]) -> float:
+    by_case: dict[str, list[bool]] = {}
+    for each in readings:
+        by_case.setdefault(each.truth.case, []).append(each.right)
+    return worth_of_readings([*map(sum, by_case.values())], [*map(len, by_case.values())]) if readings else 1.0
 
 
 def _cells(pairs: Sequence[tuple[Reading, Reading]]) -> FourCells:
@@ -116,8 +129,10 @@ def _compare_all(study: Study, pairs: Pairs, each: Sequence[Comparison]) -> Comp
     else:
         found = CautiousComparison(float("nan"), (-1.0, 1.0), 1.0, "no case was read by all of them yet")
     name = study.class_question.name
-    both = [pair for reader in readers for pair in pairs[reader].values()]
-    first, second = ([str(pair[side].answers[name]) for pair in both] for side in (0, 1))
+    said: dict[str, list[tuple[str, str]]] = {}
+    for reader in readers:
+        for case, (original, encrypted) in pairs[reader].items():
+            said.setdefault(case, []).append((str(original.answers[name]), str(encrypted.answers[name])))
     return Comparison(
         ALL_READERS,
         sum((comparison.cells for comparison in each), FourCells(0, 0, 0, 0)),
@@ -128,7 +143,7 @@ def _compare_all(study: Study, pairs: Pairs, each: Sequence[Comparison]) -> Comp
         found.p < study.plan.alpha,
         None,
         found.method,
-        cohen_agreement(first, second, study.classes),
+        pooled_cohen_agreement(list(said.values()), study.classes),
     )
 
 
@@ -196,7 +211,8 @@ def _choices(choices: Sequence[Reading], names: Sequence[str]) -> list[tuple[Rat
     for reader in (*names, ALL_READERS) if len(names) > 1 else names:
         mine = [each for each in choices if reader in (each.truth.reader, ALL_READERS)]
         if mine:
-            right = sum(each.right for each in mine)
-            rate = Rate(reader, "side by side", right, len(mine), wilson_interval(right, len(mine)))
-            found.append((rate, float(binomtest(right, len(mine)).pvalue)))
+            rate = _rate(reader, "side by side", mine)
+            worth = _worth(mine) if reader == ALL_READERS else 1.0
+            test = binomtest(round(rate.right / worth), round(rate.total / worth))
+            found.append((rate, float(test.pvalue)))
     return found

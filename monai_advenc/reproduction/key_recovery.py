@@ -50,7 +50,7 @@ class Bench:
         self.versions = OwnVersions(
             simulator,
             laboratory.originals["test"],
-            laboratory.settings.perturbation.model_copy(update={"augmentation": None}),
+            laboratory.settings.perturbation,
             batch_size=preset.perturbation_batch,
             workers=laboratory.workers,
         )

@@ -23,7 +23,6 @@ from monai_advenc.attackers.recovery.separable import (
 )
 from monai_advenc.correspondence import ClassCorrespondence
 from monai_advenc.datasets.image_set import ImageSet
-from monai_advenc.errors import SettingsError
 from monai_advenc.perturbation import PerturbationSettings
 from monai_advenc.random_views import Augmentation
 
@@ -166,15 +165,12 @@ def test_without_the_ratio_targets_and_their_slots_are_found(own_images: ImageSe
     assert outcome.in_place == len(CLASSES)
 
 
-def test_the_attacker_cannot_take_augmentation_aware_steps(own_images: ImageSet) -> None:
-    settings = SETTINGS.model_copy(update={"augmentation": Augmentation()})
-    with pytest.raises(SettingsError, match="the views of augmentation-aware ones are secret"):
-        OwnVersions(PatternNetwork(torch.eye(5)).eval(), own_images, settings)
-
-
-def test_workers_give_the_same_versions_as_this_process(own_images: ImageSet) -> None:
-    network = PatternNetwork(torch.eye(5)).eval()
-    alone, shared = (OwnVersions(network, own_images, SETTINGS, workers=workers) for workers in (0, 2))
+@pytest.mark.parametrize("augmentation", [None, Augmentation()])
+def test_workers_give_the_same_versions_as_this_process(
+    own_images: ImageSet, augmentation: Augmentation | None
+) -> None:
+    network, settings = PatternNetwork(torch.eye(5)).eval(), SETTINGS.model_copy(update={"augmentation": augmentation})
+    alone, shared = (OwnVersions(network, own_images, settings, workers=workers) for workers in (0, 2))
     pairs = [(0, 1), (2, 3), (4, 0)]
     alone.make(pairs)
     shared.make(pairs)

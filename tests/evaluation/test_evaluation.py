@@ -63,6 +63,9 @@ def test_measurements_that_would_mean_nothing_are_refused() -> None:
     images = make_set()
     with pytest.raises(SanityError, match="training mode"):
         predict_logits(Constant().train(), images.images)
+    # NaN is largest in the first place: a broken network would look like a victim that names one class.
+    with pytest.raises(SanityError, match="NaN or infinite"):
+        require_logits(torch.tensor([[float("nan")] * 3]))
     with pytest.raises(SanityError, match="probabilities"):
         predict_logits(nn.Sequential(Constant(), nn.Softmax(dim=1)).eval(), images.images)
     with pytest.raises(SanityError, match="no images"):

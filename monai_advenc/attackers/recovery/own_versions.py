@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 
 import torch
@@ -12,7 +13,6 @@ from torch.utils.data import Dataset
 
 from monai_advenc.acceleration import prepare
 from monai_advenc.datasets.image_set import ImageSet
-from monai_advenc.errors import SettingsError
 from monai_advenc.perturbation import PerturbationSettings, perturb
 from monai_advenc.worker_processes import compute_items
 
@@ -26,12 +26,11 @@ class OwnVersions:
     Args:
         network: M2; the attacker's network, trained on original images.
         images: The attacker's labeled original images.
-        settings: How the attacker believes the owner perturbs.
+        settings: How the attacker believes the owner perturbs. Of augmentation-aware steps everyone knows what views
+            there are, and which of them the owner saw is of no use: the attacker draws own ones.
         batch_size: Images that go through the network together.
         workers: Worker processes; 0 works in this process (on a GPU always so).
-
-    Raises:
-        SettingsError: Augmentation-aware settings: their views are drawn under the key, which the attacker lacks.
+        seed: Decides the views of augmentation-aware steps.
     """
 
     def __init__(
@@ -42,13 +41,13 @@ class OwnVersions:
         *,
         batch_size: int = 64,
         workers: int = 0,
+        seed: int = 0,
     ) -> None:
-        if settings.augmentation is not None:
-            raise SettingsError("the attacker takes plain steps: the views of augmentation-aware ones are secret")
         channels, height, width = images.images.shape[1:]
         self._network = prepare(network, (channels, height, width), steps=settings.steps)
         self._settings = settings
         self._batch_size = batch_size
+        self._seed = seed
         self._device = next(network.parameters()).device
         self._workers = 0 if self._device.type != "cpu" else workers
         self._originals = [images.images[images.labels == label] for label in range(len(images.classes))]
@@ -87,9 +86,13 @@ class OwnVersions:
     def perturb_class(self, label: int, target: int) -> Tensor:
         """Perturb the images of a class toward a target, without keeping them."""
         parts = []
+        # For each image and target views of its own, however the work is shared out.
+        dice = random.Random(f"{self._seed} {label} {target}")
         for batch in self._originals[label].split(self._batch_size):
             targets = torch.full((len(batch),), target, device=self._device)
-            parts.append(perturb(self._network, batch.to(self._device), targets, self._settings).cpu())
+            seeds = [dice.getrandbits(63) for _ in batch] if self._settings.augmentation is not None else None
+            images = batch.to(self._device)
+            parts.append(perturb(self._network, images, targets, self._settings, seeds=seeds).cpu())
         return torch.cat(parts)
 
 
