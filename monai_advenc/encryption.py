@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from monai_advenc.acceleration import PreparedNetwork
 from monai_advenc.combiners import combine
 from monai_advenc.errors import DatasetError, NetworkError, UnchangedError
 from monai_advenc.key import EncryptionKey
@@ -51,11 +52,12 @@ def perturb_toward_targets(
 
     Raises:
         DatasetError: Not one label for each image, or one that the key has no class for.
-        NetworkError: The network is known to have other classes than the key.
+        NetworkError: The network is a prepared one of more or fewer classes than the key's.
     """
     _check_labels(key, images, labels)
-    known = getattr(network, "num_classes", None)
-    if isinstance(known, int) and known != len(key.classes):
+    # What other modules call so may be from before their last layer was replaced.
+    known = network.num_classes if isinstance(network, PreparedNetwork) else None
+    if known not in (None, len(key.classes)):
         raise NetworkError(f"the network has {known} classes, the key {len(key.classes)}; give a base of these classes")
     targets = key.correspondence.targets_of(labels)
     count, num_targets = targets.shape

@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TextIO
 
 from monai_advenc.errors import DatasetError
 
@@ -37,18 +38,26 @@ def read_table(table: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     """
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
-            header = file.readline()
-            file.seek(0)
-            reader = csv.DictReader(file, delimiter=";" if ";" in header and "," not in header else ",")
-            present = [name.strip().lower() for name in reader.fieldnames or ()]
+            names_by = {mark: _names(file, mark) for mark in ",;"}
+            separator = next((mark for mark, names in names_by.items() if set(columns) <= set(names)), ",")
+            present = names_by[separator]
+            reader = csv.DictReader(file, delimiter=separator)
             if not set(columns) <= set(present):
                 found = ", ".join(present) or "none"
                 raise DatasetError(f"{table} needs the columns {', '.join(columns)}; it has {found}")
+            next(reader.reader, None)
             reader.fieldnames = present
             rows = [{name: (row[name] or "").strip() for name in columns} for row in reader]
             return [row for row in rows if any(row.values())]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"cannot read the table {table} ({error}); expected CSV in UTF-8") from None
+
+
+def _names(file: TextIO, separator: str) -> list[str]:
+    """The names of the columns, if they are separated so; the file stays at its beginning."""
+    names = next(csv.reader(file, delimiter=separator), [])
+    file.seek(0)
+    return [name.strip().lower() for name in names]
 
 
 def require_file_name(kind: str, name: str, path: Path) -> None:

@@ -275,4 +275,4 @@ def require_pixels(images: Tensor) -> None:
         raise ImageError("expected pixels in [0, 1], got NaN or infinite ones; mend or leave out the image")
     if images.numel() and (images.min() < 0 or images.max() > 1):
         low, high = images.min().item(), images.max().item()
-        raise ImageError(f"expected pixels in [0, 1], got {low:.4g} to {high:.4g}; scale the intensities first")
+        raise ImageError(f"expected pixels in [0, 1], got {low:.8g} to {high:.8g}; scale the intensities first")

@@ -27,6 +27,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from monai_advenc.acceleration import prepare
+from monai_advenc.cli.keygen import FEW_CLASSES
 from monai_advenc.correspondence import count_correspondences
 from monai_advenc.datasets.image_folder import find_images, load_image_set
 from monai_advenc.datasets.image_set import ImageSet
@@ -192,7 +193,9 @@ def describe_keys(images: ImageSet, seeds: list[int], options: Any) -> str:
         steps = PerturbationSettings(radius=1, step_size=1, steps=1)
         keys = [EncryptionKey.draw(images.classes, steps, combiner=combiner, seed=seed) for seed in seeds]
         found = len({key.correspondence.targets for key in keys})
-        there = count_correspondences(len(images.classes), keys[0].correspondence.num_targets)
+        # Counted by listing them, which only few classes allow, and only there it matters.
+        few = len(images.classes) <= FEW_CLASSES
+        there = count_correspondences(len(images.classes), keys[0].correspondence.num_targets) if few else "many"
         told.append(f"{combiner}: {found} different correspondences of the {there} that there are")
     return "; ".join(told)
 

@@ -135,6 +135,7 @@ def recover(
         own_test,
         _believed(manifest, own_test, steps, augmentation_aware),
         workers=options.worker_count(workers),
+        seed=seed,
     )
     guesser = Guesser(learner, versions)
     pairs = [(label, target) for label in range(guesser.num_classes) for target in guesser.choices(label)]

@@ -146,7 +146,7 @@ def encrypt(
     encryption_key = EncryptionKey.load(key, insecure_permissions=insecure_key_permissions)
     checkpoint = load_checkpoint(base)
     folder = find_images(images, encryption_key.classes)
-    tell_passed_over(folder, output)
+    tell_passed_over(folder.passed_over, images, "images in class folders of a kind that is read", output)
     encryption_key.require_classes(checkpoint.classes)
     writes_dicom = options.FileFormat.dicom in (file_format or ())
     if not writes_dicom and identity is not None and identity != Identity.keep:

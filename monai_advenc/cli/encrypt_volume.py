@@ -19,11 +19,13 @@ from monai_advenc.cli.identity import (
     name_without_identity,
     warn_of_burned_in_text,
 )
+from monai_advenc.cli.passed_over import tell_passed_over
 from monai_advenc.cli.private_folder import (
     make_private,
     require_apart,
     require_outside,
     require_secrets_outside,
+    require_unshared,
 )
 from monai_advenc.cli.train_base import choose_device
 
@@ -93,7 +95,9 @@ def encrypt_volume(
 
     output = Output(json)
     require_secrets_outside(out, key, base)
+    require_unshared((private or options.private_folder_of(out)) / "case_names.csv", "--private")
     cases = find_cases(volumes, labels=labels)
+    tell_passed_over(cases.passed_over, volumes, "folders of cases", output)
     has_dicom = any(is_dicom(case) and case.problem is None for case in cases.cases)
     choice = choose_identity(identity, writes_dicom=has_dicom)
     encryption_key = EncryptionKey.load(key, insecure_permissions=insecure_key_permissions)

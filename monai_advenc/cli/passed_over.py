@@ -1,23 +1,27 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Saying which files of a folder of images are not read, so that nobody takes them for encrypted."""
+"""Saying which files and folders are not read, so that nobody takes them for encrypted."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
 
 from monai_advenc.cli.console import Output
-
-if TYPE_CHECKING:
-    from monai_advenc.datasets.image_folder import ImageFolder
 
 _MOST_NAMES = 5
 
 
-def tell_passed_over(folder: ImageFolder, output: Output) -> None:
-    """One line with the number of files and folders that are no images of a kind that is read, and the first names."""
-    passed = folder.passed_over
-    if passed:
-        names = ", ".join(path.relative_to(folder.root).as_posix() for path in passed[:_MOST_NAMES])
-        more = ", ..." if len(passed) > _MOST_NAMES else ""
-        output.say(f"Note: passed over {len(passed)}, which hold no image of a kind that is read here: {names}{more}.")
+def tell_passed_over(passed_over: Sequence[Path], root: Path, what: str, output: Output) -> None:
+    """One line with the number of files and folders that were passed over, and the first names.
+
+    Args:
+        passed_over: The files and folders.
+        root: The folder that they are in.
+        what: What they are not.
+        output: Where to say it.
+    """
+    if passed_over:
+        names = ", ".join(path.relative_to(root).as_posix() for path in passed_over[:_MOST_NAMES])
+        more = ", ..." if len(passed_over) > _MOST_NAMES else ""
+        output.say(f"Note: passed over {len(passed_over)} that are no {what}: {names}{more}.")

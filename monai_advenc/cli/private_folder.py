@@ -46,10 +46,19 @@ def require_unshared(path: Path, option: str) -> None:
     from monai_advenc.manifest import MANIFEST_NAME
 
     for folder in path.resolve().parents:
-        if any((folder / name).is_file() for name in (JOURNAL_NAME, MANIFEST_NAME)):
+        if (folder / JOURNAL_NAME).is_file() or _is_manifest(folder / MANIFEST_NAME):
             raise OutputError(
                 f"{path} lies in {folder}, an encrypted data set, which is shared; choose another {option}"
             )
+
+
+def _is_manifest(path: Path) -> bool:
+    """Whether a file is a manifest of this package: other programs have files of that name too."""
+    try:
+        with path.open("rb") as file:
+            return b"monai-advenc" in file.read(4096)
+    except OSError:
+        return False
 
 
 def make_private(folder: Path) -> None:

@@ -28,11 +28,13 @@ from monai_advenc.cli.identity import (
 )
 from monai_advenc.cli.key_and_base import own_base, own_key, require_base_for, require_same_settings
 from monai_advenc.cli.keygen import draw_key
+from monai_advenc.cli.passed_over import tell_passed_over
 from monai_advenc.cli.private_folder import (
     make_private,
     require_apart,
     require_outside,
     require_secrets_outside,
+    require_unshared,
 )
 from monai_advenc.cli.ray_options import Ray, RayAddress, ray_workers
 from monai_advenc.cli.train_base import NETWORK_HELP, choose_device, require_enough_images, require_known_networks
@@ -117,10 +119,12 @@ def slice_and_encrypt(
     private = private or options.private_folder_of(out)
     require_secrets_outside(out, key, base)
     _check_folders(out, private)
+    require_unshared(private / "key.json", "--private")
     if not are_listed(volumes):
         require_outside(out, volumes)
     require_known_networks([network] if network else [])
     cases = find_cases(volumes, labels=labels)
+    tell_passed_over(cases.passed_over, volumes, "folders of cases", output)
     writes_dicom = options.FileFormat.dicom in (file_format or ())
     choice = choose_identity(identity, writes_dicom=writes_dicom)
     if writes_dicom:

@@ -13,6 +13,7 @@ import typer
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
 from monai_advenc.cli.encrypt import raise_for_failures
+from monai_advenc.cli.passed_over import tell_passed_over
 from monai_advenc.errors import OutputError, SettingsError
 
 if TYPE_CHECKING:
@@ -168,6 +169,7 @@ def slice_volumes(
             f"{out} lies in {volumes}, where a next run would take slices for cases; choose another --out"
         )
     cases = find_cases(volumes, labels=labels)
+    tell_passed_over(cases.passed_over, volumes, "folders of cases", output)
     settings = slice_settings(plane, size, fit, tumor_labels, tumor_segment, isotropic_mm)
     if dry_run:
         output.table("Would slice", ("class", "cases"), cases.class_counts().items())

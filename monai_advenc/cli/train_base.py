@@ -144,7 +144,7 @@ def train_base(
     output = Output(json)
     require_unshared(out, "--out")
     folder = find_images(images)
-    tell_passed_over(folder, output)
+    tell_passed_over(folder.passed_over, images, "images in class folders of a kind that is read", output)
     require_enough_images(folder.class_counts())
     require_free(out)
     with progress("reading images", len(folder.files)) as advance:

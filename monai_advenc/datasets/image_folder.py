@@ -30,6 +30,9 @@ from monai_advenc.manifest import MANIFEST_NAME, Manifest
 
 PATIENT_TABLE = "patients.csv"
 
+_MADE_BY_MACHINES = ("@", "__")
+"""Begins the names of folders that file servers and archives leave beside images: @eaDir, __MACOSX."""
+
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
@@ -83,9 +86,9 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
         The images. Hidden files, tables and masks (``<id>.mask.png``) are no images.
 
     Raises:
-        DatasetError: No folder, no images, two images with one id, names that differ in capitals or blanks at most, a
-            name that cannot be a file name, a class that ``classes`` does not name, images in a folder within a class
-            folder, or an image that ``patients.csv`` leaves out.
+        DatasetError: No folder, no images, two images with one id, classes whose names differ in capitals or blanks
+            at most, a name that cannot be a file name, a class that ``classes`` does not name, images in a folder
+            within a class folder, or an image that ``patients.csv`` leaves out.
     """
     if not root.is_dir():
         raise DatasetError(f"{root} is no folder; give a folder with one subfolder of images for each class")
@@ -120,8 +123,8 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
             raise DatasetError(f"image {name!r} has no row in {root / PATIENT_TABLE}; add it, or remove the table")
         patient = patients.get(name)
         files.append(ImageFile(name, path, names.index(label), mask if is_file(mask) else None, patient))
-    require_distinct_names("images", paths)
-    require_distinct_names("classes", {label for label, _, _ in found})
+    if not (root / MANIFEST_NAME).is_file():
+        require_distinct_names("classes", {label for label, _, _ in found})
     return ImageFolder(root, tuple(files), names, passed_over)
 
 
@@ -147,13 +150,15 @@ def _unread_in_class_folders(root: Path) -> Iterable[Path]:
         if not inside:
             yield folder
         for path in inside:
-            if path.is_dir() and any(image_id(each) is not None for each in path.rglob("*")):
+            if image_id(path) is not None or path.name.endswith((MASK_SUFFIX, ".csv", ".json")):
+                continue
+            is_of_people = path.is_dir() and not path.name.startswith(_MADE_BY_MACHINES)
+            if is_of_people and any(image_id(each) is not None for each in path.rglob("*")):
                 raise DatasetError(
-                    f"{path} holds images in a folder within a class; expected {folder}/<image>: move them up, or list "
-                    f"them in {root / LABEL_TABLE} (file,label)"
+                    f"{path} holds images in a folder within a class; expected {folder}/<image>: move them up or away, "
+                    f"or list all images in {root / LABEL_TABLE} (file,label)"
                 )
-            if image_id(path) is None and not path.name.endswith((MASK_SUFFIX, ".csv", ".json")):
-                yield path
+            yield path
 
 
 def _read_table(table: Path) -> Iterable[tuple[str, str, Path]]:

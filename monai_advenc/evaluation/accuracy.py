@@ -89,6 +89,6 @@ def require_logits(outputs: Tensor) -> None:
     look like a victim that has failed.
     """
     if not outputs.isfinite().all():
-        raise SanityError("the network returns NaN or infinite values; train it again, with a lower learning rate")
+        raise SanityError("the network returns NaN or infinite values")
     if len(outputs) and (outputs >= 0).all() and torch.allclose(outputs.sum(dim=1), torch.ones(len(outputs))):
         raise SanityError("the outputs look like probabilities; the network must return logits: remove its softmax")

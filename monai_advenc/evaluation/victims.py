@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from monai_advenc.datasets.image_set import ImageSet
+from monai_advenc.errors import SanityError
 from monai_advenc.evaluation.accuracy import Accuracy, measure_accuracy
 from monai_advenc.networks import get_network
 from monai_advenc.training import TrainingSettings, train
@@ -76,7 +77,11 @@ def train_victim(job: VictimJob) -> VictimResult:
     last: dict[str, Accuracy] = {}
 
     def test(network: nn.Module) -> dict[str, float]:
-        last.update({name: measure_accuracy(network, test_set) for name, test_set in job.test_sets.items()})
+        try:
+            last.update({name: measure_accuracy(network, test_set) for name, test_set in job.test_sets.items()})
+        except SanityError as error:
+            told = f"{job.network} trained on {job.trained_on}, seed {job.settings.seed}"
+            raise SanityError(f"{told}: {error}; leave that victim out, or begin with another seed") from None
         return {name: accuracy.value for name, accuracy in last.items()}
 
     trained = train(built.to(job.device), job.train_set, None, job.settings, observe=test)
@@ -93,20 +98,30 @@ def train_victims(jobs: Sequence[VictimJob], *, workers: int = 0) -> Iterator[Vi
         jobs: What to train.
         workers: Processes of one thread each; 0 works in this process, as jobs on a GPU always do.
 
-    Returns:
-        Yields results in the order of the jobs.
+    Yields:
+        Results in the order of the jobs.
+
+    Raises:
+        SanityError: A victim cannot be measured; those before it have been yielded.
     """
     if any(torch.device(job.device).type != "cpu" for job in jobs):
-        return map(train_victim, jobs)
-    return compute_items(_Jobs(jobs), workers)
+        yield from map(train_victim, jobs)
+        return
+    for result in compute_items(_Jobs(jobs), workers):
+        if isinstance(result, SanityError):
+            raise result
+        yield result
 
 
-class _Jobs(Dataset[VictimResult]):
+class _Jobs(Dataset[VictimResult | SanityError]):
     def __init__(self, jobs: Sequence[VictimJob]) -> None:
         self.jobs = jobs
 
     def __len__(self) -> int:
         return len(self.jobs)
 
-    def __getitem__(self, index: int) -> VictimResult:
-        return train_victim(self.jobs[index])
+    def __getitem__(self, index: int) -> VictimResult | SanityError:
+        try:
+            return train_victim(self.jobs[index])
+        except SanityError as error:
+            return error

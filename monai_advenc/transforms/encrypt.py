@@ -44,7 +44,7 @@ def label_indices(
         raise DatasetError(f"expected a class by number or name, or several of them, got {labels!r}")
     if isinstance(labels, Tensor) or not any(isinstance(label, str) for label in labels):
         numbers = torch.as_tensor(labels).as_subclass(torch.Tensor).flatten().cpu()
-        if (numbers != numbers.long()).any():
+        if numbers.is_floating_point() and (numbers != numbers.long()).any():
             raise DatasetError(f"expected classes by their whole numbers, got {numbers.tolist()}")
         return numbers.long()
     unknown = sorted({str(label) for label in labels if label not in classes})

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends, convert_to_tensor
 from numpy.typing import NDArray
@@ -51,7 +52,7 @@ class LoadSlice(Transform):
 
 
 def _in_memory(image: Tensor | NDArray[np.generic]) -> Tensor:
-    found: Tensor = convert_to_tensor(image)
+    found: Tensor = convert_to_tensor(image, track_meta=isinstance(image, MetaTensor))
     if not found.is_floating_point():
         raise ImageError(
             f"expected an image in memory as floating-point numbers in [0, 1], got {found.dtype}; scale it"

@@ -27,6 +27,7 @@ from monai_advenc.volumes.volume_names import (
     names_beside,
     stem,
     subfolders,
+    volumes_in,
     without_modality,
 )
 
@@ -35,7 +36,7 @@ CASE_TABLE, DATASET_LIST = "cases.csv", "dataset.json"
 BRATS_MODALITIES = ("t1ce", "t1c", "t1gd")
 """Contrast-enhanced T1, where tumors stand out; the BraTS releases spell it in different ways."""
 
-OTHER_VOLUMES = (".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".hdr", *DICOM_SUFFIXES)
+OTHER_VOLUMES = (".nrrd", ".nhdr", ".mha", ".mhd", *DICOM_SUFFIXES)
 """Ends of the names of volumes that a class folder itself cannot hold."""
 
 Layout = Callable[[Path, Path], Iterable[Case]]
@@ -90,8 +91,10 @@ def _from_dataset_list(folder: Path, labels: Path) -> Iterable[Case]:
 
 def _from_class_folders(folder: Path, labels: Path) -> Iterable[Case]:
     cases = list(_in_class_folders(folder, labels))
-    # Where no folder has an image, the files are laid out in another way.
-    return [*cases, *_unreadable_in_class_folders(folder)] if cases else ()
+    if not cases:
+        return ()  # The files are laid out in another way.
+    # A folder without a readable case is a class only if it has cases of NIfTI; else it may hold anything.
+    return [*cases, *(unread for each in subfolders(folder) for unread in _unreadable_in(each, cases))]
 
 
 def _in_class_folders(folder: Path, labels: Path) -> Iterable[Case]:
@@ -102,46 +105,63 @@ def _in_class_folders(folder: Path, labels: Path) -> Iterable[Case]:
             elif not labels.is_file() and has_dicom(case_folder):
                 # With a table of classes, the folders are patients and what is below them their studies.
                 yield _dicom_case(case_folder.name, class_folder.name, case_folder)
-        names = [stem(path) for path in class_folder.iterdir()]
-        for path in sorted(class_folder.iterdir()):
-            name = stem(path)
-            if not path.is_file() or not name or name.lower() in IMAGE_NAMES or is_mask_name(name):
+        volumes = volumes_in(class_folder)
+        names = [stem(path) for path in volumes]
+        for path, name in zip(volumes, names, strict=True):
+            if name.lower() in IMAGE_NAMES or is_mask_name(name):
                 continue
             # By BraTS names, a folder that is called after its images is a case and no class.
             is_of_brats = has_other_modalities(name, names) or without_modality(name) == class_folder.name != name
             if not is_of_brats:
                 masks = files_named(class_folder, names_beside(name, MASK_NAMES))
                 masks = masks or files_named(class_folder, names_beside(without_modality(name), MASK_NAMES))
-                yield Case(name, class_folder.name, path, next(iter(masks), None), problem=_ambiguous(masks))
+                yield Case(
+                    name, class_folder.name, path, next(iter(masks), None), problem=_ambiguous(masks, of_one_name=True)
+                )
 
 
 def _nifti_case(name: str, label: str, folder: Path) -> Case:
     images, masks = files_named(folder, IMAGE_NAMES), files_named(folder, MASK_NAMES)
-    return Case(name, label, images[0], next(iter(masks), None), problem=_ambiguous(images) or _ambiguous(masks))
+    return Case(
+        name,
+        label,
+        images[0],
+        next(iter(masks), None),
+        problem=_ambiguous(images) or _ambiguous(masks, of_one_name=True),
+    )
 
 
-def _ambiguous(files: list[Path]) -> str | None:
-    if len(files) < 2:
+def _ambiguous(files: list[Path], *, of_one_name: bool = False) -> str | None:
+    """Why nobody knows which file is meant; with ``of_one_name``, the first name is, if one file has it."""
+    alike = [path for path in files if not of_one_name or stem(path).lower() == stem(files[0]).lower()]
+    if len(alike) < 2:
         return None
-    names = ", ".join(path.name for path in files)
-    return f"{files[0].parent} holds {names}, and nothing says which is meant; keep one, or name one in {CASE_TABLE}"
+    names = ", ".join(path.name for path in alike)
+    return f"{alike[0].parent} holds {names}, and nothing says which is meant; keep one, or name one in {CASE_TABLE}"
 
 
-def _unreadable_in_class_folders(folder: Path) -> Iterable[Case]:
+def _unreadable_in(class_folder: Path, cases: list[Case]) -> Iterable[Case]:
     """Case folders without an image, and volumes of other kinds: they fail, and are not passed over."""
-    for class_folder in subfolders(folder):
-        for case_folder in subfolders(class_folder):
-            problem = None if files_named(case_folder, IMAGE_NAMES) else _without_image(case_folder)
+    label, known = class_folder.name, {case.id for case in cases}
+    is_class = any(case.label == label for case in cases)
+    for case_folder in subfolders(class_folder):
+        is_nifti = any(map(stem, case_folder.iterdir()))
+        if (is_class or is_nifti) and not files_named(case_folder, IMAGE_NAMES):
+            problem = _without_image(case_folder)
             if problem is not None:
-                yield Case(case_folder.name, class_folder.name, case_folder, None, problem=problem)
-        names = [stem(path) for path in class_folder.iterdir()]
-        for path in sorted(class_folder.iterdir()):
-            if path.is_file() and path.name.lower().endswith(OTHER_VOLUMES) and not path.name.startswith("."):
-                problem = f"{path} is no NIfTI, and DICOM needs a folder for each case; convert it, or move it away"
-                yield Case(path.stem, class_folder.name, path, None, problem=problem)
-        for name in sorted({without_modality(name) for name in names if has_other_modalities(name, names)}):
-            problem = f"{class_folder} holds several images of {name}; keep one, or name one in {CASE_TABLE}"
-            yield Case(name, class_folder.name, class_folder, None, problem=problem)
+                yield Case(case_folder.name, label, case_folder, None, problem=problem)
+    if not is_class:
+        return
+    for path in sorted(class_folder.iterdir()):
+        is_other = path.name.lower().endswith(OTHER_VOLUMES) and not path.name.startswith(".") and path.is_file()
+        # The same image in two formats, or its mask in another.
+        if is_other and path.stem not in known and Path(path.stem).stem not in known:
+            problem = f"{path} is no NIfTI, and DICOM needs a folder for each case; convert it, or move it away"
+            yield Case(f"{label} {path.name}", label, path, None, problem=problem)
+    names = [stem(path) for path in volumes_in(class_folder)]
+    for name in sorted({without_modality(name) for name in names if has_other_modalities(name, names)}):
+        problem = f"{class_folder} holds several images of {name}; keep one, or name one in {CASE_TABLE}"
+        yield Case(name, label, class_folder, None, problem=problem)
 
 
 def _without_image(folder: Path) -> str | None:

@@ -28,14 +28,22 @@ from monai_advenc.errors import DatasetError
 from monai_advenc.label_table import LABEL_TABLE, require_distinct_names, require_file_name
 from monai_advenc.volumes.case import Case
 from monai_advenc.volumes.case_layouts import CASE_TABLE, DATASET_LIST, LAYOUTS
+from monai_advenc.volumes.volume_names import subfolders
 
 
 @dataclass(frozen=True)
 class CaseList:
-    """The cases found, sorted by class and id, and the names of their classes."""
+    """The cases found, sorted by class and id, and the names of their classes.
+
+    Attributes:
+        cases: The cases.
+        classes: The names of their classes, sorted.
+        passed_over: Folders beside those of the cases, in which there was none.
+    """
 
     cases: tuple[Case, ...]
     classes: tuple[str, ...]
+    passed_over: tuple[Path, ...] = ()
 
     def class_counts(self) -> dict[str, int]:
         """How many cases each class has."""
@@ -59,8 +67,8 @@ def find_cases(folder: Path, *, labels: Path | None = None) -> CaseList:
         The cases; always in the same order.
 
     Raises:
-        DatasetError: No folder, no cases, two cases or classes whose names differ in capitals or blanks at most, a
-            missing image, or a case without a class.
+        DatasetError: No folder, no cases, two cases with one id, two classes whose names differ in capitals or
+            blanks at most, a missing image, or a case without a class.
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder} is no folder; give the folder that holds the volumes")
@@ -76,7 +84,13 @@ def find_cases(folder: Path, *, labels: Path | None = None) -> CaseList:
             "labels.csv (case,label)"
         )
     _require_usable(cases)
-    return CaseList(tuple(cases), tuple(sorted({case.label for case in cases})))
+    classes = tuple(sorted({case.label for case in cases}))
+    return CaseList(tuple(cases), classes, () if are_listed(folder) else tuple(_folders_without_cases(folder, cases)))
+
+
+def _folders_without_cases(folder: Path, cases: Iterable[Case]) -> Iterable[Path]:
+    holding = {case.image.relative_to(folder).parts[0] for case in cases}
+    return (path for path in subfolders(folder) if path.name not in holding)
 
 
 def _require_usable(cases: Iterable[Case]) -> None:
@@ -89,5 +103,4 @@ def _require_usable(cases: Iterable[Case]) -> None:
         require_file_name("class", case.label, case.image)
         if not case.image.exists():
             raise DatasetError(f"case {case.id!r} names {case.image}, which does not exist; mend the table")
-    require_distinct_names("cases", seen)
     require_distinct_names("classes", {case.label for case in seen.values()})

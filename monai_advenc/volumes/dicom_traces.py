@@ -46,7 +46,8 @@ _ORDER_NUMBERS = (
     *("PlacerOrderNumberProcedure", "FillerOrderNumberProcedure"),
     *("PlacerOrderNumberImagingServiceRequestRetired", "FillerOrderNumberImagingServiceRequestRetired"),
 )
-"""Numbers of stays and orders, which lead to one patient. Without a digit they are names of kinds of examinations."""
+"""Numbers of stays and orders, which lead to one patient. Those of few digits number a study's steps, or name a kind of
+examination or a scanner."""
 
 _PLACE_WORDS = ("InstitutionName", "InstitutionAddress")
 
@@ -70,6 +71,9 @@ _SHORTEST_IN_TERM = 6
 
 _SHORTEST_NUMBER = 5
 """Shorter numbers equal a size or a time by chance."""
+
+_SHORTEST_ORDER_NUMBER = 6
+"""In digits."""
 
 _SHORTEST_STUDY_ID = 3
 """Shorter ones number the studies of a patient or a day."""
@@ -167,7 +171,8 @@ def _traces(dataset: Dataset, *, in_names: bool) -> Traces:
 
 
 def _is_of_one_patient(keyword: str, value: str) -> bool:
-    return keyword in _IDENTITY_WORDS or (keyword in _ORDER_NUMBERS and any(map(str.isdigit, value)))
+    digits = sum(map(str.isdigit, value))
+    return keyword in _IDENTITY_WORDS or (keyword in _ORDER_NUMBERS and digits >= _SHORTEST_ORDER_NUMBER)
 
 
 def _counts_anywhere(word: str) -> bool:

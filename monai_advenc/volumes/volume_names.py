@@ -44,10 +44,17 @@ def has_other_modalities(name: str, names: Sequence[str]) -> bool:
 
 
 def files_named(folder: Path, names: Sequence[str]) -> list[Path]:
-    """The NIfTI files with one of these names, in capitals or not, in the order of ``names``."""
+    """The NIfTI files with one of these names, in capitals or not, in the order of ``names``; a pair by its header."""
     wanted = [name.lower() for name in names]
-    found = [path for path in sorted(folder.iterdir()) if stem(path).lower() in wanted and path.is_file()]
+    found = [path for path in volumes_in(folder) if stem(path).lower() in wanted]
     return sorted(found, key=lambda path: wanted.index(stem(path).lower()))
+
+
+def volumes_in(folder: Path) -> list[Path]:
+    """The NIfTI files in a folder, sorted; of a pair (``x.hdr``, ``x.img``) the header stands for both."""
+    files = [path for path in sorted(folder.iterdir()) if stem(path) and path.is_file()]
+    headers = {path.with_suffix("").name for path in files if path.suffix.lower() == ".hdr"}
+    return [path for path in files if path.suffix.lower() != ".img" or path.with_suffix("").name not in headers]
 
 
 def subfolders(folder: Path) -> list[Path]:

@@ -227,3 +227,19 @@ def test_a_network_that_is_sure_of_the_right_class_has_gradients_to_others() -> 
     network = nn.Sequential(nn.Flatten(), sure)
     images = ImageSet(torch.full((4, 1, 8, 8), 0.5), torch.zeros(4, dtype=torch.int64), tuple("abcd"), ("x", "y"))
     require_gradients(network.eval(), images)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_victim_that_returns_nan_is_named_in_one_line(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(network: nn.Module, images: ImageSet) -> Accuracy:
+        raise SanityError("the network returns NaN or infinite values")
+
+    monkeypatch.setattr("monai_advenc.evaluation.victims.measure_accuracy", broken)
+    images = make_set()
+    settings = TrainingSettings(epochs=1, seed=7)
+    job = VictimJob(
+        network="vgg_small", trained_on="encrypted", train_set=images, test_sets={"orig": images}, settings=settings
+    )
+    with pytest.raises(SanityError, match="vgg_small trained on encrypted, seed 7: the network returns NaN") as error:
+        list(train_victims([job], workers=workers))
+    assert "Traceback" not in str(error.value)

@@ -434,12 +434,17 @@ def test_a_key_or_a_base_within_what_is_shared_is_refused(world: World, run: Run
 
 
 def test_secrets_are_not_made_within_an_encrypted_data_set(world: World, run: Run, tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text("{}")
+    (tmp_path / "manifest.json").write_text('{"name": "of another program"}')
+    assert run("keygen", tmp_path / "first.json", "--classes", "a,b,c").exit_code == 0
+    (tmp_path / "manifest.json").write_text('{"format": "monai-advenc manifest"}')
     key, base = tmp_path / "deep" / "key.json", tmp_path / "base.pt"
     assert "an encrypted data set, which is shared" in sole_error(run("keygen", key, "--classes", "a,b,c"))
     assert "an encrypted data set, which is shared" in sole_error(run("train-base", world.volumes, "--out", base))
+    private = ("--out", tmp_path.parent / f"{tmp_path.name}-out", "--private", tmp_path / "private")
+    assert "which is shared" in sole_error(run("slice-and-encrypt", world.volumes, *private))
     assert not key.exists()
     assert not base.exists()
+    assert not (tmp_path / "private").exists()
 
 
 def test_slices_are_not_cut_into_the_folder_of_volumes(world: World, run: Run, tmp_path: Path) -> None:
@@ -465,7 +470,7 @@ def test_what_is_not_read_in_a_folder_of_images_is_said_or_refused(world: World,
     (folder / "photo.bmp").touch()
     (slices / "loose.png").touch()
     said = run(*command, "--dry-run").stdout
-    assert f"passed over 2, which hold no image of a kind that is read here: {folder.name}/photo.bmp, loose.png" in said
+    assert f"passed over 2 that are no images in class folders of a kind that is read: {folder.name}/photo.bmp" in said
     told = json.loads(run(*command, "--json").stdout)
     assert told["passed_over"] == [str(folder / "photo.bmp"), str(slices / "loose.png")]
     (folder / "patient").mkdir()

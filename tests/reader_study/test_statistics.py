@@ -362,14 +362,22 @@ def test_the_level_is_that_of_a_loss_of_just_the_margin() -> None:
 
 def test_readings_that_are_copies_are_worth_as_much_as_one_reader() -> None:
     right = [1, 0, 1, 1, 0, 1, 1, 1]
-    # But for the cases' own degree of freedom: 8 / 7.
-    assert worth_of_readings([3 * each for each in right], [3] * 8) == pytest.approx(3 * 8 / 7)
-    assert worth_of_readings([3] * 8, [3] * 8) == 3
-    assert worth_of_readings([1], [1]) == 1
+    # But for the degree of freedom of ten cases, of which two are added: 10 / 9.
+    assert worth_of_readings([3 * each for each in right], [3] * 8) == pytest.approx(3 * 10 / 9)
+    assert worth_of_readings([3] * 8, [3] * 8) == pytest.approx(3 * 10 / 9)
 
 
 def test_readings_of_one_reader_are_nearly_independent_already() -> None:
-    assert worth_of_readings([1, 0, 1, 1, 0, 1, 1, 1], [1] * 8) == pytest.approx(8 / 7)
+    assert worth_of_readings([1, 0, 1, 1, 0, 1, 1, 1], [1] * 8) == pytest.approx(10 / 9)
+
+
+def test_one_wrong_reading_does_not_raise_what_readers_are_known_to_reach() -> None:
+    lows = []
+    for wrong in range(4):
+        right = [2] * wrong + [3] * (60 - wrong)
+        worth = worth_of_readings(right, [3] * 60)
+        lows.append(wilson_interval(sum(right) / worth, 180 / worth)[0])
+    assert lows == sorted(lows, reverse=True)
 
 
 def test_the_intervals_of_all_readers_hold_where_cases_decide_what_all_of_them_say() -> None:

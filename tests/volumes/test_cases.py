@@ -96,21 +96,41 @@ def test_a_case_without_its_image_is_a_case_that_fails_and_not_one_passed_over(t
 
 
 def test_volumes_of_other_kinds_and_empty_folders_are_cases_that_fail(tmp_path: Path) -> None:
-    touch(tmp_path, "a/1/image.nii", "a/1/seg.nii", "b/2/image.nrrd", "b/3/session/image.nii.gz", "b/5.mha", "b/6.dcm")
-    (tmp_path / "b" / "4").mkdir()
-    cases = find_cases(tmp_path)
-    assert [case.id for case in cases.cases] == ["1", "2", "3", "4", "5", "6"]
-    assert all(case.problem and str(case.image) in case.problem for case in cases.cases[1:])
+    touch(tmp_path, "a/1/image.nii", "a/1/seg.nii", "a/2/image.nrrd", "a/3/session/image.nii.gz", "a/5.mha", "a/6.dcm")
+    touch(tmp_path, "b/7.nii", "b/7.nrrd", "b/7.seg.nrrd", "b/6.dcm")
+    (tmp_path / "a" / "4").mkdir()
+    cases = find_cases(tmp_path).cases
+    assert [case.id for case in cases] == ["1", "2", "3", "4", "a 5.mha", "a 6.dcm", "7", "b 6.dcm"]
+    assert all(case.problem and str(case.image) in case.problem for case in cases if case.id not in "17")
+
+
+def test_folders_without_cases_are_no_classes_and_are_told(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1/image.nii", "derivatives/x/y/z.nii.gz", "c/1/image.nrrd")
+    (tmp_path / "scripts" / "tmp").mkdir(parents=True)
+    found = find_cases(tmp_path)
+    assert found.classes == ("a",)
+    assert [path.name for path in found.passed_over] == ["c", "derivatives", "scripts"]
 
 
 def test_files_of_which_nothing_says_which_is_meant_fail(tmp_path: Path) -> None:
-    touch(tmp_path, "a/1/image.nii", "a/1/image.nii.gz", "a/2/image.nii", "a/2/seg.nii", "a/2/mask.nii.gz")
-    touch(tmp_path, "a/3.nii", "a/3_seg.nii", "a/3-mask.nii", "a/4_t1ce.nii", "a/4_t2.nii", "a/4_seg.nii")
+    touch(tmp_path, "a/1/image.nii", "a/1/image.nii.gz", "a/2/image.nii", "a/2/seg.nii", "a/2/seg.nii.gz")
+    touch(tmp_path, "a/3.nii", "a/3_seg.nii", "a/3_seg.nii.gz", "a/4_t1ce.nii", "a/4_t2.nii", "a/4_seg.nii")
     problems = {case.id: case.problem for case in find_cases(tmp_path).cases}
     assert "image.nii, image.nii.gz, and nothing says which is meant" in str(problems["1"])
-    assert "seg.nii, mask.nii.gz" in str(problems["2"])
-    assert "3_seg.nii, 3-mask.nii" in str(problems["3"])
+    assert "seg.nii, seg.nii.gz" in str(problems["2"])
+    assert "3_seg.nii, 3_seg.nii.gz" in str(problems["3"])
     assert "several images of 4" in str(problems["4"])
+
+
+def test_pairs_are_one_file_and_a_segmentation_goes_before_other_masks(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1/image.hdr", "a/1/image.img", "a/1/seg.hdr", "a/1/seg.img", "a/1/mask.nii")
+    touch(tmp_path, "a/2.hdr", "a/2.img", "a/2_seg.nii", "a/3.mgz", "a/3_seg.mgz")
+    assert found(tmp_path) == [
+        ("a", "1", "a/1/image.hdr", "a/1/seg.hdr"),
+        ("a", "2", "a/2.hdr", "a/2_seg.nii"),
+        ("a", "3", "a/3.mgz", "a/3_seg.mgz"),
+    ]
+    assert not [case.problem for case in find_cases(tmp_path).cases if case.problem]
 
 
 @pytest.mark.parametrize("mask", ["BraTS_1_seg", "BraTS_1_t1ce_seg"])
@@ -129,18 +149,15 @@ def test_in_a_class_folder_a_modality_is_part_of_a_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [("Glioma", "glioma"), ("glioma", "glioma "), ("\u00fc", "u\u0308")])
-def test_classes_and_cases_that_look_like_one_are_refused(tmp_path: Path, names: tuple[str, str]) -> None:
+def test_classes_that_look_like_one_are_refused(tmp_path: Path, names: tuple[str, str]) -> None:
     touch(tmp_path, f"{names[0]}/1/image.nii", f"{names[1]}/2/image.nii")
     with pytest.raises(DatasetError, match=r"the classes .* look like one"):
-        find_cases(tmp_path)
-    touch(tmp_path, f"other/{names[0]}/image.nii", f"other/{names[1]}/image.nii")
-    with pytest.raises(DatasetError, match=r"the cases .* look like one"):
         find_cases(tmp_path)
 
 
 def test_tables_as_spreadsheets_write_them(tmp_path: Path) -> None:
     touch(tmp_path, "i1.nii", "i2.nii")
-    (tmp_path / "cases.csv").write_text("Case;Image;Mask;Label\n1;i1.nii;;a\n;;;\n2;i2.nii;;b\n")
+    (tmp_path / "cases.csv").write_text("Case;Image;Mask;Label;Note (a, b)\n1;i1.nii;;a;x, y\n;;;;\n2;i2.nii;;b;\n")
     assert found(tmp_path) == [("a", "1", "i1.nii", None), ("b", "2", "i2.nii", None)]
 
 

@@ -409,7 +409,7 @@ def test_an_innocent_file_name_is_left_alone(name: str, tmp_path: Path) -> None:
     assert not names_patient(name, known(tmp_path))
     assert not names_patient(name, known(tmp_path, PatientName="Bo^Li^^Mr=林^木", PatientID="A-1", StudyID="001"))
     # A kind of examination, which stands where its number should.
-    assert not names_patient(name, known(tmp_path, RequestedProcedureID="BRAIN", ScheduledProcedureStepID="1"))
+    assert not names_patient(name, known(tmp_path, RequestedProcedureID="70553", PerformedProcedureStepID="0001"))
 
 
 def test_numbers_in_uids_that_are_made_at_random_stand_there_by_chance(tmp_path: Path) -> None:
