@@ -83,22 +83,21 @@ def require_file_name(kind: str, name: str, path: Path) -> None:
         )
 
 
-def require_distinct_names(kind: str, names: Iterable[str]) -> None:
-    """Refuse names that people take for one: where they differ in capitals, blanks around them or forms of Unicode.
+def require_distinct_classes(names: Iterable[str]) -> None:
+    """Refuse classes that people take for one: where they differ in capitals, blanks around them or forms of Unicode.
 
     Args:
-        kind: What is named, for the message: "classes".
-        names: The names, each once.
+        names: Their names, each once.
 
     Raises:
-        DatasetError: There are two such names; many file systems, too, take them for one.
+        DatasetError: There are two such classes; many file systems, too, take their folders for one.
     """
     spelled: dict[str, str] = {}
     for name in sorted(names):
         other = spelled.setdefault(unicodedata.normalize("NFKC", name).strip().casefold(), name)
         if other != name:
             raise DatasetError(
-                f"the {kind} {other!r} and {name!r} look like one; give both one name, or different ones"
+                f"the classes {other!r} and {name!r} look like one; give both one name, or different ones"
             )
 
 

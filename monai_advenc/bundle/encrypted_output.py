@@ -27,7 +27,7 @@ from monai_advenc.datasets.encryption_options import EncryptionOptions, run_head
 from monai_advenc.datasets.image_folder import ImageFolder, find_images
 from monai_advenc.key import EncryptionKey
 from monai_advenc.records import ImageRecord
-from monai_advenc.training.checkpoint import load_checkpoint
+from monai_advenc.transforms.encrypt import load_base, load_key
 
 
 class EncryptedOutput:
@@ -62,9 +62,9 @@ class EncryptedOutput:
         gray: bool = False,
         base: str | None = None,
     ) -> None:
-        key = encryption_key if isinstance(encryption_key, EncryptionKey) else EncryptionKey.load(Path(encryption_key))
+        key = load_key(encryption_key)
         if base is not None and Path(base).exists():
-            key.require_classes(load_checkpoint(Path(base)).classes)
+            load_base(base, key)
         options = EncryptionOptions(formats=tuple(formats), size=size, gray=gray)
         self._source: ImageFolder = find_images(Path(source), key.classes)
         self._blocks = EncryptionBlocks(self._source.files, self._source, Path(folder), key, network, options)

@@ -25,7 +25,7 @@ from monai_advenc.datasets.image_file import (
 )
 from monai_advenc.datasets.image_set import ImageSet
 from monai_advenc.errors import DatasetError, ImageError
-from monai_advenc.label_table import LABEL_TABLE, is_file, read_table, require_distinct_names, require_file_name
+from monai_advenc.label_table import LABEL_TABLE, is_file, read_table, require_distinct_classes, require_file_name
 from monai_advenc.manifest import MANIFEST_NAME, Manifest
 
 PATIENT_TABLE = "patients.csv"
@@ -124,7 +124,7 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
         patient = patients.get(name)
         files.append(ImageFile(name, path, names.index(label), mask if is_file(mask) else None, patient))
     if not (root / MANIFEST_NAME).is_file():
-        require_distinct_names("classes", {label for label, _, _ in found})
+        require_distinct_classes({label for label, _, _ in found})
     return ImageFolder(root, tuple(files), names, passed_over)
 
 

@@ -22,6 +22,7 @@ from monai_advenc.volumes.volume_names import (
     IMAGE_NAMES,
     MASK_NAMES,
     files_named,
+    files_of_first_name,
     has_other_modalities,
     is_mask_name,
     names_beside,
@@ -113,31 +114,23 @@ def _in_class_folders(folder: Path, labels: Path) -> Iterable[Case]:
             # By BraTS names, a folder that is called after its images is a case and no class.
             is_of_brats = has_other_modalities(name, names) or without_modality(name) == class_folder.name != name
             if not is_of_brats:
-                masks = files_named(class_folder, names_beside(name, MASK_NAMES))
-                masks = masks or files_named(class_folder, names_beside(without_modality(name), MASK_NAMES))
-                yield Case(
-                    name, class_folder.name, path, next(iter(masks), None), problem=_ambiguous(masks, of_one_name=True)
-                )
+                masks = files_of_first_name(class_folder, names_beside(name, MASK_NAMES))
+                masks = masks or files_of_first_name(class_folder, names_beside(without_modality(name), MASK_NAMES))
+                yield Case(name, class_folder.name, path, next(iter(masks), None), problem=_ambiguous(masks))
 
 
 def _nifti_case(name: str, label: str, folder: Path) -> Case:
-    images, masks = files_named(folder, IMAGE_NAMES), files_named(folder, MASK_NAMES)
-    return Case(
-        name,
-        label,
-        images[0],
-        next(iter(masks), None),
-        problem=_ambiguous(images) or _ambiguous(masks, of_one_name=True),
-    )
+    images, masks = files_named(folder, IMAGE_NAMES), files_of_first_name(folder, MASK_NAMES)
+    problem = _ambiguous(images) or _ambiguous(masks)
+    return Case(name, label, images[0], next(iter(masks), None), problem=problem)
 
 
-def _ambiguous(files: list[Path], *, of_one_name: bool = False) -> str | None:
-    """Why nobody knows which file is meant; with ``of_one_name``, the first name is, if one file has it."""
-    alike = [path for path in files if not of_one_name or stem(path).lower() == stem(files[0]).lower()]
-    if len(alike) < 2:
+def _ambiguous(files: list[Path]) -> str | None:
+    """Why nobody knows which of several files is meant; ``None`` for one, or none."""
+    if len(files) < 2:
         return None
-    names = ", ".join(path.name for path in alike)
-    return f"{alike[0].parent} holds {names}, and nothing says which is meant; keep one, or name one in {CASE_TABLE}"
+    names = ", ".join(path.name for path in files)
+    return f"{files[0].parent} holds {names}, and nothing says which is meant; keep one, or name one in {CASE_TABLE}"
 
 
 def _unreadable_in(class_folder: Path, cases: list[Case]) -> Iterable[Case]:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monai_advenc.errors import DatasetError
-from monai_advenc.label_table import LABEL_TABLE, require_distinct_names, require_file_name
+from monai_advenc.label_table import LABEL_TABLE, require_distinct_classes, require_file_name
 from monai_advenc.volumes.case import Case
 from monai_advenc.volumes.case_layouts import CASE_TABLE, DATASET_LIST, LAYOUTS
 from monai_advenc.volumes.volume_names import subfolders
@@ -103,4 +103,4 @@ def _require_usable(cases: Iterable[Case]) -> None:
         require_file_name("class", case.label, case.image)
         if not case.image.exists():
             raise DatasetError(f"case {case.id!r} names {case.image}, which does not exist; mend the table")
-    require_distinct_names("classes", {case.label for case in seen.values()})
+    require_distinct_classes({case.label for case in seen.values()})

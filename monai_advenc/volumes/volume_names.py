@@ -50,6 +50,12 @@ def files_named(folder: Path, names: Sequence[str]) -> list[Path]:
     return sorted(found, key=lambda path: wanted.index(stem(path).lower()))
 
 
+def files_of_first_name(folder: Path, names: Sequence[str]) -> list[Path]:
+    """The NIfTI files with the first of these names that there is one for; several, if they differ in suffix alone."""
+    found = files_named(folder, names)
+    return [path for path in found if stem(path).lower() == stem(found[0]).lower()]
+
+
 def volumes_in(folder: Path) -> list[Path]:
     """The NIfTI files in a folder, sorted; of a pair (``x.hdr``, ``x.img``) the header stands for both."""
     files = [path for path in sorted(folder.iterdir()) if stem(path) and path.is_file()]
