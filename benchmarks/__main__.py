@@ -32,11 +32,10 @@ from benchmarks.growth import measure_growth, measure_pipeline, measure_training
 from benchmarks.page import draw_page
 from benchmarks.peers import installed_peers
 from benchmarks.recovery import measure_recovery
-from monai_advenc.acceleration import computes_in_bf16
-from monai_advenc.convolutions.columns import multiplies_tiles
-from monai_advenc.files import write_json
-from monai_advenc.reproduction.provenance import provenance_on
-from monai_advenc.software import software_versions
+from monai_advenc.acceleration.processor import computes_in_bf16, multiplies_tiles
+from monai_advenc.data.manifest import software_versions
+from monai_advenc.experiments.paper.provenance import provenance_on
+from monai_advenc.files.atomic import write_json
 
 BATCHES = {"cifar10": 64, "slices": 4}
 ADAPTIVE_BATCHES = {"cifar10": 16, "slices": 2}

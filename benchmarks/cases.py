@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from monai_advenc.datasets.cifar10 import read_cifar10
-from monai_advenc.datasets.image_folder import find_images, load_image_set
-from monai_advenc.datasets.image_set import ImageSet
+from monai_advenc.data.images.cifar10 import read_cifar10
+from monai_advenc.data.images.folder import find_images, load_image_set
+from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.evaluation.accuracy import measure_accuracy
 from monai_advenc.networks import get_network
-from monai_advenc.training import TrainingSettings, load_checkpoint, save_checkpoint, train
+from monai_advenc.networks.training import TrainingSettings, load_checkpoint, save_checkpoint, train
 
 
 @dataclass(frozen=True)

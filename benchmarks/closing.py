@@ -20,11 +20,11 @@ from typing import Any
 from benchmarks.cases import Case, build_case
 from benchmarks.comparison import STEP_SIZE, double_copy, judge
 from benchmarks.page import CLOSE
-from monai_advenc.acceleration import prepare
-from monai_advenc.json_lines import append_lines, read_lines
-from monai_advenc.perturbation import PerturbationSettings
-from monai_advenc.perturbation_stream import perturb_in_batches
-from monai_advenc.reproduction.provenance import provenance_on
+from monai_advenc.acceleration.prepare import prepare
+from monai_advenc.experiments.paper.provenance import provenance_on
+from monai_advenc.files.json_lines import append_lines, read_lines
+from monai_advenc.perturbation.batches import perturb_in_batches
+from monai_advenc.perturbation.settings import PerturbationSettings
 
 IMAGES = {"cifar10": slice(320, 512), "slices": slice(100, 196)}
 """Rows of the cases' images; the page about speed takes the first 320 and 20."""

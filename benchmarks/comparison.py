@@ -23,9 +23,10 @@ from torch.nn import functional
 
 from benchmarks.cases import Case
 from benchmarks.peers import PEERS, installed_peers, run_quietly
-from monai_advenc.acceleration import Precision, computes_in_bf16, prepare
-from monai_advenc.perturbation import ADAPTIVE_STEPS, PerturbationSettings
-from monai_advenc.perturbation_stream import perturb_in_batches
+from monai_advenc.acceleration.prepare import Precision, prepare
+from monai_advenc.acceleration.processor import computes_in_bf16
+from monai_advenc.perturbation.batches import perturb_in_batches
+from monai_advenc.perturbation.settings import ADAPTIVE_STEPS, PerturbationSettings
 
 STEP_SIZE = 0.1
 """The paper's step, at either radius."""

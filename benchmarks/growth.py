@@ -20,18 +20,20 @@ from torch import Tensor, nn
 
 from benchmarks.cases import untrained_case
 from benchmarks.memory import peak_rss
-from monai_advenc.acceleration import Precision, computes_in_bf16, prepare
-from monai_advenc.datasets.encrypt_folder import encrypt_folder
-from monai_advenc.datasets.encryption_options import EncryptionOptions
-from monai_advenc.datasets.image_folder import find_images
-from monai_advenc.datasets.image_set import ImageSet
-from monai_advenc.encryption import BATCH_SIZE, encrypt_batch
-from monai_advenc.key import EncryptionKey
+from monai_advenc.acceleration.prepare import Precision, prepare
+from monai_advenc.acceleration.processor import computes_in_bf16
+from monai_advenc.data.images.folder import find_images
+from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.data.images.writing import encode_image
+from monai_advenc.encryption.encrypt import encrypt_batch
+from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.networks import get_network
-from monai_advenc.perturbation import FAST_STEPS, PerturbationSettings
-from monai_advenc.training import TrainingSettings, train
-from monai_advenc.volumes.slice_writer import encode_image
-from monai_advenc.worker_processes import one_thread
+from monai_advenc.networks.training import TrainingSettings, train
+from monai_advenc.perturbation.batches import BATCH_SIZE
+from monai_advenc.perturbation.settings import FAST_STEPS, PerturbationSettings
+from monai_advenc.sharing.encrypt import encrypt_folder
+from monai_advenc.sharing.options import EncryptionOptions
+from monai_advenc.workers import one_thread
 
 STEPS = 3
 COMBINERS = {1: "basic", 2: "horizontal-concat", 4: "mixup-and-concat"}

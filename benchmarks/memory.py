@@ -24,10 +24,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from monai_advenc.key import EncryptionKey
+from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.networks import get_network
-from monai_advenc.perturbation import PerturbationSettings
-from monai_advenc.training import save_checkpoint
+from monai_advenc.networks.training import save_checkpoint
+from monai_advenc.perturbation.settings import PerturbationSettings
 
 CLASSES = ("glioma", "meningioma")
 SIDE = 32

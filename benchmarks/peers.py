@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 from torch import Tensor, nn
 
-from monai_advenc.perturbation import PerturbationSettings
+from monai_advenc.perturbation.settings import PerturbationSettings
 
 Attack = Callable[[nn.Module, Tensor, Tensor, PerturbationSettings], Tensor]
 

@@ -25,21 +25,22 @@ from typing import Any
 
 import torch
 
-from monai_advenc import encryption
-from monai_advenc.datasets import encrypted_folder, encryption_blocks
-from monai_advenc.datasets.encrypt_folder import encrypt_folder
-from monai_advenc.datasets.encryption_blocks import EncryptionBlocks, Outcome
-from monai_advenc.datasets.encryption_options import EncryptionOptions
-from monai_advenc.datasets.image_folder import find_images
-from monai_advenc.datasets.phantom import PHANTOM_CLASSES, write_phantoms
-from monai_advenc.key import EncryptionKey
+from monai_advenc.acceleration.kept_networks import PreparedNetworks
+from monai_advenc.data.images.folder import find_images
+from monai_advenc.data.phantoms.volume import PHANTOM_CLASSES, write_phantoms
+from monai_advenc.data.volumes.cases import find_cases
+from monai_advenc.data.volumes.cross_section import SliceSettings
+from monai_advenc.data.volumes.slicing import slice_cases
+from monai_advenc.encryption import encrypt as encryption
+from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.networks import get_network
-from monai_advenc.perturbation import PerturbationSettings
-from monai_advenc.prepared_networks import PreparedNetworks
-from monai_advenc.random_views import Augmentation
-from monai_advenc.volumes.cases import find_cases
-from monai_advenc.volumes.cross_section import SliceSettings
-from monai_advenc.volumes.slice_folder import slice_cases
+from monai_advenc.perturbation.settings import PerturbationSettings
+from monai_advenc.perturbation.views import Augmentation
+from monai_advenc.sharing import folder as encrypted_folder
+from monai_advenc.sharing import images as encryption_blocks
+from monai_advenc.sharing.encrypt import encrypt_folder
+from monai_advenc.sharing.images import EncryptionBlocks, Outcome
+from monai_advenc.sharing.options import EncryptionOptions
 
 SIDE = 320
 STAGES: dict[str, tuple[Callable[..., Any], ...]] = {

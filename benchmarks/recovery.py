@@ -18,8 +18,8 @@ from benchmarks.cases import untrained_case
 from monai_advenc.attackers.recovery.attack import RecoveryAttack
 from monai_advenc.attackers.recovery.guesser import Guesser
 from monai_advenc.attackers.recovery.own_versions import OwnVersions
-from monai_advenc.datasets.image_set import ImageSet
-from monai_advenc.perturbation import PerturbationSettings
+from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.perturbation.settings import PerturbationSettings
 
 ATTACKS = {
     "enumeration": RecoveryAttack(method="enumeration"),

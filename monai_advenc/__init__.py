@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from monai_advenc.errors import AdvencError
 
 if TYPE_CHECKING:
-    from monai_advenc.acceleration import prepare
-    from monai_advenc.correspondence import ClassCorrespondence
-    from monai_advenc.encryption import encrypt_batch
-    from monai_advenc.inferer import EncryptionInferer
-    from monai_advenc.key import EncryptionKey
-    from monai_advenc.perturbation import PerturbationSettings, perturb
-    from monai_advenc.random_views import Augmentation
+    from monai_advenc.acceleration.prepare import prepare
+    from monai_advenc.encryption.correspondence import ClassCorrespondence
+    from monai_advenc.encryption.encrypt import encrypt_batch
+    from monai_advenc.encryption.key import EncryptionKey
+    from monai_advenc.perturbation.pgd import perturb
+    from monai_advenc.perturbation.settings import PerturbationSettings
+    from monai_advenc.perturbation.views import Augmentation
     from monai_advenc.transforms import (
         AdversarialEncrypt,
         AdversarialEncryptD,
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         MixupConcatd,
         MixupConcatDict,
     )
+    from monai_advenc.transforms.inferer import EncryptionInferer
 
 __version__ = "0.1.0"
 
@@ -95,14 +96,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "prepare": "acceleration",
-    "encrypt_batch": "encryption",
-    "EncryptionInferer": "inferer",
-    "ClassCorrespondence": "correspondence",
-    "EncryptionKey": "key",
-    "Augmentation": "perturbation",
-    "PerturbationSettings": "perturbation",
-    "perturb": "perturbation",
+    "prepare": "acceleration.prepare",
+    "encrypt_batch": "encryption.encrypt",
+    "EncryptionInferer": "transforms.inferer",
+    "ClassCorrespondence": "encryption.correspondence",
+    "EncryptionKey": "encryption.key",
+    "Augmentation": "perturbation.views",
+    "PerturbationSettings": "perturbation.settings",
+    "perturb": "perturbation.pgd",
 }
 
 

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_advenc import __version__
-from monai_advenc.files import write_json
-from monai_advenc.reader_study.multiple_readers import compare_cautiously, design_effect, readers_difference
-from monai_advenc.reader_study.paired_proportions import FourCells, non_inferiority_p
+from monai_advenc.files.atomic import write_json
+from monai_advenc.reader_study.statistics.multiple_readers import compare_cautiously, design_effect, readers_difference
+from monai_advenc.reader_study.statistics.paired_proportions import FourCells, non_inferiority_p
 
 ALPHA = 0.025
 ACCURACY = 0.75

@@ -19,16 +19,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from monai_advenc.acceleration import Precision, computes_in_bf16, gradient_cosine, prepare
-from monai_advenc.convolutions.integer import computes_in_int8
-from monai_advenc.datasets.image_folder import find_images, load_image_set
-from monai_advenc.encryption import BATCH_SIZE
+from monai_advenc.acceleration.convolutions.integer import computes_in_int8
+from monai_advenc.acceleration.gradients import MIN_GRADIENT_COSINE, target_gradient
+from monai_advenc.acceleration.prepare import Precision, gradient_cosine, prepare
+from monai_advenc.acceleration.processor import computes_in_bf16
+from monai_advenc.data.images.folder import find_images, load_image_set
+from monai_advenc.data.manifest import software_versions
+from monai_advenc.networks.training import load_checkpoint
 from monai_advenc.paper import MRI_RADIUS, MRI_SIDE
-from monai_advenc.perturbation import PerturbationSettings
-from monai_advenc.perturbation_stream import perturb_in_batches
-from monai_advenc.software import software_versions
-from monai_advenc.step_gradients import MIN_GRADIENT_COSINE, target_gradient
-from monai_advenc.training import load_checkpoint
+from monai_advenc.perturbation.batches import BATCH_SIZE, perturb_in_batches
+from monai_advenc.perturbation.settings import PerturbationSettings
 
 COLUMNS = (
     "network",

@@ -24,18 +24,19 @@ from rounding_candidates import LEVELS, ROUNDINGS, Case
 from torch import Tensor
 from torch.nn import functional
 
-from monai_advenc.acceleration import prepare
-from monai_advenc.combiners import combine
-from monai_advenc.datasets.image_folder import find_images, load_image_set
-from monai_advenc.datasets.image_set import ImageSet
-from monai_advenc.encryption import encrypt_batch
-from monai_advenc.json_lines import append_lines, read_lines
-from monai_advenc.key import EncryptionKey
+from monai_advenc.acceleration.prepare import prepare
+from monai_advenc.data.images.folder import find_images, load_image_set
+from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.data.manifest import software_versions
+from monai_advenc.encryption.combiners import combine
+from monai_advenc.encryption.encrypt import encrypt_batch
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.files.json_lines import append_lines, read_lines
+from monai_advenc.networks.training import load_checkpoint
 from monai_advenc.paper import MRI_RADIUS, MRI_SIDE
-from monai_advenc.perturbation import PerturbationSettings, l2_length
-from monai_advenc.random_views import Augmentation
-from monai_advenc.software import software_versions
-from monai_advenc.training import load_checkpoint
+from monai_advenc.perturbation.pgd import l2_length
+from monai_advenc.perturbation.settings import PerturbationSettings
+from monai_advenc.perturbation.views import Augmentation
 
 KEYS = (("basic", False, 16), ("basic", False, 100), ("basic", True, 16), ("horizontal-concat", True, 16))
 """Combiner, augmentation-aware steps, number of steps."""
@@ -133,8 +134,8 @@ def contributions(key: EncryptionKey, images: Tensor, labels: Tensor) -> Tensor:
 
 def as_read(images: Tensor, kind: str, levels: int) -> Tensor:
     """Images through real files: PNG by the package's writer, or uncompressed DICOM, and back."""
-    from monai_advenc.datasets.image_file import read_image
-    from monai_advenc.volumes.slice_writer import encode_image
+    from monai_advenc.data.images.reading import read_image
+    from monai_advenc.data.images.writing import encode_image
 
     if kind == "12-bit DICOM":
         stored = [through_dicom((image[0].double() * levels).round().numpy().astype(np.uint16)) for image in images]

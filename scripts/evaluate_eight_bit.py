@@ -25,24 +25,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from monai_advenc.acceleration import prepare
-from monai_advenc.datasets.image_folder import find_images, load_image_set
-from monai_advenc.datasets.image_set import ImageSet
-from monai_advenc.encryption import encrypt_batch
+from monai_advenc.acceleration.prepare import prepare
+from monai_advenc.data.images.folder import find_images, load_image_set
+from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.data.images.writing import SLICE_FORMATS, encode_image
+from monai_advenc.data.manifest import software_versions
+from monai_advenc.encryption.encrypt import encrypt_batch
+from monai_advenc.encryption.fidelity import measure_fidelity
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.rounding import round_to_grid
 from monai_advenc.evaluation.accuracy import measure_accuracy
 from monai_advenc.evaluation.sanity import require_above_chance, require_same_images
 from monai_advenc.evaluation.victims import VictimJob, train_victim
-from monai_advenc.fidelity import measure_fidelity
-from monai_advenc.json_lines import append_lines, read_lines
-from monai_advenc.key import EncryptionKey
+from monai_advenc.files.json_lines import append_lines, read_lines
 from monai_advenc.networks import get_network
+from monai_advenc.networks.training import TrainingSettings, load_checkpoint, save_checkpoint, train
 from monai_advenc.paper import MRI_RADIUS, MRI_SIDE
-from monai_advenc.perturbation import PerturbationSettings
-from monai_advenc.quantization import round_to_grid
-from monai_advenc.random_views import Augmentation
-from monai_advenc.software import software_versions
-from monai_advenc.training import TrainingSettings, load_checkpoint, save_checkpoint, train
-from monai_advenc.volumes.slice_writer import SLICE_FORMATS, encode_image
+from monai_advenc.perturbation.settings import PerturbationSettings
+from monai_advenc.perturbation.views import Augmentation
 
 VICTIM_SEED_OFFSET = 100
 ARMS = {"float": ("nifti", None, "fit"), "8-bit": ("png8", 255, "fit"), "8-bit, naive": ("png8", 255, "naive")}

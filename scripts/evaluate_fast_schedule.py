@@ -31,20 +31,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from monai_advenc.acceleration import Precision, computes_in_bf16, prepare
-from monai_advenc.datasets.cifar10 import read_cifar10
-from monai_advenc.datasets.image_folder import find_images, load_image_set
-from monai_advenc.datasets.image_set import ImageSet
-from monai_advenc.encryption import encrypt_batch
+from monai_advenc.acceleration.prepare import Precision, prepare
+from monai_advenc.acceleration.processor import computes_in_bf16
+from monai_advenc.data.images.cifar10 import read_cifar10
+from monai_advenc.data.images.folder import find_images, load_image_set
+from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.data.manifest import software_versions
+from monai_advenc.encryption.encrypt import encrypt_batch
+from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.evaluation.accuracy import measure_accuracy
 from monai_advenc.evaluation.sanity import require_above_chance
 from monai_advenc.evaluation.victims import VictimJob, train_victim
-from monai_advenc.key import EncryptionKey
 from monai_advenc.networks import get_network
-from monai_advenc.perturbation import ADAPTIVE_STEPS, FAST_STEPS, PerturbationSettings
-from monai_advenc.random_views import Augmentation
-from monai_advenc.software import software_versions
-from monai_advenc.training import TrainingSettings, train
+from monai_advenc.networks.training import TrainingSettings, train
+from monai_advenc.perturbation.settings import ADAPTIVE_STEPS, FAST_STEPS, PerturbationSettings
+from monai_advenc.perturbation.views import Augmentation
 
 VICTIM_SEED_OFFSET = 100
 LEVELS = 65535

@@ -26,25 +26,25 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from monai_advenc.acceleration import prepare
+from monai_advenc.acceleration.prepare import prepare
 from monai_advenc.cli.keygen import FEW_CLASSES
-from monai_advenc.correspondence import count_correspondences
-from monai_advenc.datasets.image_folder import find_images, load_image_set
-from monai_advenc.datasets.image_set import ImageSet
-from monai_advenc.encryption import encrypt_batch
+from monai_advenc.data.images.folder import find_images, load_image_set
+from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.data.images.writing import encode_image
+from monai_advenc.data.manifest import software_versions
+from monai_advenc.encryption.correspondence import count_correspondences
+from monai_advenc.encryption.encrypt import encrypt_batch
+from monai_advenc.encryption.fidelity import measure_fidelity
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.rounding import round_to_grid
 from monai_advenc.evaluation.accuracy import measure_accuracy
 from monai_advenc.evaluation.sanity import require_above_chance, require_same_images
 from monai_advenc.evaluation.victims import VictimJob, train_victim
-from monai_advenc.fidelity import measure_fidelity
-from monai_advenc.key import EncryptionKey
 from monai_advenc.networks import get_network
-from monai_advenc.perturbation import PerturbationSettings
-from monai_advenc.quantization import round_to_grid
-from monai_advenc.random_views import Augmentation
-from monai_advenc.software import software_versions
-from monai_advenc.training import TrainingSettings, train
-from monai_advenc.volumes.slice_writer import encode_image
-from monai_advenc.worker_processes import compute_items
+from monai_advenc.networks.training import TrainingSettings, train
+from monai_advenc.perturbation.settings import PerturbationSettings
+from monai_advenc.perturbation.views import Augmentation
+from monai_advenc.workers import compute_items
 
 VICTIM_SEED_OFFSET = 100
 FORMATS = {16: ("png16", 65535), 8: ("png8", 255)}

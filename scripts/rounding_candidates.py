@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from monai_advenc.perturbation import l2_length, project_l2
-from monai_advenc.quantization import round_to_grid
-from monai_advenc.step_gradients import target_gradient
+from monai_advenc.acceleration.gradients import target_gradient
+from monai_advenc.encryption.rounding import round_to_grid
+from monai_advenc.perturbation.pgd import l2_length, project_l2
 
 LEVELS = {"8-bit PNG": 255, "12-bit DICOM": 4095}
 

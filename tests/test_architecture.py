@@ -20,39 +20,16 @@ PACKAGE = Path(monai_advenc.__file__).parent
 ROOT = PACKAGE.name
 
 LAYERS = (
-    ("errors",),
-    ("files", "json_lines", "label_table", "overlap", "paper", "settings", "software", "worker_processes"),
-    (
-        "adaptive_steps",
-        "combiners",
-        "correspondence",
-        "fidelity",
-        "haarpsi",
-        "key",
-        "manifest",
-        "perturbation",
-        "perturbation_stream",
-        "quantization",
-        "random_views",
-        "records",
-        "regions",
-        "step_gradients",
-        "tracing",
-    ),
-    (
-        "acceleration",
-        "batch_norm",
-        "batch_size",
-        "convolutions",
-        "encryption",
-        "networks",
-        "prepared_networks",
-        "volumes",
-    ),
-    ("datasets", "inferer", "training", "transforms"),
-    ("attackers", "evaluation", "reader_study"),
-    ("distributed", "report", "tracking"),
-    ("bundle", "demo", "reproduction"),
+    ("errors", "paper"),
+    ("files", "settings", "workers"),
+    ("acceleration", "data"),
+    ("perturbation",),
+    ("encryption", "networks"),
+    ("evaluation",),
+    ("sharing", "transforms"),
+    ("bundle",),
+    ("attackers", "reader_study"),
+    ("experiments",),
     ("__main__", "cli"),
 )
 """From the bottom up, the modules and folders directly below the package: each imports its own layer and those before
@@ -181,6 +158,26 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
+def test_no_packages_import_each_other_in_a_circle() -> None:
+    graph: dict[str, set[str]] = {}
+    for module in MODULES:
+        if module != ROOT:
+            above = module.split(".")[1]
+            graph.setdefault(above, set()).update(name.split(".")[1] for name in own_imports(module) - {ROOT})
+    try:
+        TopologicalSorter({place: imported - {place} for place, imported in graph.items()}).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+def test_the_listing_is_short() -> None:
+    """What a stranger sees first: the packages, and few modules beside them."""
+    modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert len(modules) <= 4
+    assert len(packages) <= 14
+
+
 def test_modules_take_public_names_from_where_they_live() -> None:
     detours = [
         f"{module} imports {name}; import it from its own module"
@@ -234,7 +231,7 @@ print(json.dumps([status, sorted(sys.modules)]))
 
 def test_only_networks_and_transforms_of_monai_wait_for_its_import() -> None:
     """It takes seconds, in each worker process again."""
-    commands = ("datasets.encrypt_folder", "datasets.encrypt_volumes", "evaluation.verification", "training")
+    commands = ("sharing.encrypt", "sharing.encrypt_volumes", "sharing.verify_images", "networks.training")
     imports = "; ".join(f"import {ROOT}.{name}" for name in commands)
     loaded = json.loads(run_python("-c", f"import json, sys; {imports}; print(json.dumps(sorted(sys.modules)))").stdout)
     assert f"{ROOT}.networks.resnet" in loaded

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from monai_advenc.overlap import READERS, WRITERS, overlapped
+from monai_advenc.workers import READERS, WRITERS, overlapped
 
 
 def slowly(step: Callable[[int], int], seconds: float) -> Callable[[int], int]:

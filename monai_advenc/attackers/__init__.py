@@ -1,3 +1,3 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Those who want to learn anyway: ``recovery`` goes for the key, ``domain_adaptation`` for accuracy on originals."""
+"""Attackers: ``recovery`` goes for the key, ``domain_adaptation`` for accuracy on originals."""

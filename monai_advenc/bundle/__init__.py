@@ -29,8 +29,8 @@ from monai_advenc.bundle.metrics import MetricsFrom
 from monai_advenc.bundle.private_files import PrivateFiles
 from monai_advenc.bundle.processes import BuffersOfFirstProcess, start_processes, stop_processes
 from monai_advenc.bundle.refusal import run_engine
-from monai_advenc.quantization import coarsest_levels
-from monai_advenc.training.schedule import one_cycle
+from monai_advenc.encryption.rounding import coarsest_levels
+from monai_advenc.networks.training.schedule import one_cycle
 
 __all__ = [
     "BuffersOfFirstProcess",

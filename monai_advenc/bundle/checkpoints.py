@@ -17,7 +17,7 @@ from monai_advenc.bundle.known_options import refuse_unknown_ids
 from monai_advenc.bundle.refusal import refuses_in_one_line
 from monai_advenc.errors import NetworkError, OutputError
 from monai_advenc.networks import get_network
-from monai_advenc.training.checkpoint import FORMAT, load_checkpoint, save_checkpoint
+from monai_advenc.networks.training.checkpoint import FORMAT, load_checkpoint, save_checkpoint
 
 
 @refuses_in_one_line

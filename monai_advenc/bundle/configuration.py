@@ -17,7 +17,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 from monai_advenc.bundle.processes import is_first_process
 from monai_advenc.bundle.refusal import refuses_in_one_line
-from monai_advenc.files import write_json
+from monai_advenc.files.atomic import write_json
 
 
 def _callers() -> Iterator[FrameType]:

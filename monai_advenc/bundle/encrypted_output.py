@@ -20,14 +20,14 @@ from torch import Tensor, nn
 from monai_advenc.bundle.items import Item
 from monai_advenc.bundle.processes import is_distributed, is_first_process
 from monai_advenc.bundle.refusal import refuses_in_one_line, run_engine
-from monai_advenc.datasets.encrypt_folder import find_missing
-from monai_advenc.datasets.encrypted_folder import EncryptedFolder
-from monai_advenc.datasets.encryption_blocks import EncryptionBlocks
-from monai_advenc.datasets.encryption_options import EncryptionOptions, run_header
-from monai_advenc.datasets.image_folder import ImageFolder, find_images
-from monai_advenc.key import EncryptionKey
-from monai_advenc.records import ImageRecord
-from monai_advenc.transforms.encrypt import load_base, load_key
+from monai_advenc.data.images.folder import ImageFolder, find_images
+from monai_advenc.data.records import ImageRecord
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.sharing.encrypt import find_missing
+from monai_advenc.sharing.folder import EncryptedFolder
+from monai_advenc.sharing.images import EncryptionBlocks
+from monai_advenc.sharing.options import EncryptionOptions, run_header
+from monai_advenc.transforms.inputs import load_base, load_key
 
 
 class EncryptedOutput:

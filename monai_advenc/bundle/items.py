@@ -14,14 +14,14 @@ from monai.data.utils import list_data_collate
 from torch import nn
 
 from monai_advenc.bundle.refusal import refuses_in_one_line
-from monai_advenc.datasets.cifar10 import read_cifar10
-from monai_advenc.datasets.image_folder import find_images, patients_of
-from monai_advenc.datasets.image_set import ImageSet
+from monai_advenc.data.images.cifar10 import read_cifar10
+from monai_advenc.data.images.folder import find_images, patients_of
+from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.data.images.writing import encode_image
 from monai_advenc.errors import DatasetError, ImageError, NetworkError, OutputError
-from monai_advenc.files import TEMPORARY_SUFFIX, write_atomically
+from monai_advenc.files.atomic import TEMPORARY_SUFFIX, write_atomically
 from monai_advenc.networks.normalize import SMALLEST_STD, Standardize
 from monai_advenc.transforms.load import LoadSlice
-from monai_advenc.volumes.slice_writer import encode_image
 
 Item = dict[str, Any]
 
@@ -88,7 +88,7 @@ def cifar10_items(path: str, split: str) -> list[Item]:
     """The images of CIFAR-10's ``"train"`` or ``"test"`` split, in memory.
 
     Args:
-        path: The archive or folder, see :func:`monai_advenc.datasets.cifar10.read_cifar10`.
+        path: The archive or folder, see :func:`monai_advenc.data.images.cifar10.read_cifar10`.
         split: Which.
     """
     train_set, test_set = read_cifar10(Path(path))
@@ -102,7 +102,7 @@ def unpack_cifar10(path: str, split: str, folder: str) -> None:
     """Write CIFAR-10's ``"train"`` or ``"test"`` split as class folders of PNG files; a folder that is there stays.
 
     Args:
-        path: The archive or folder, see :func:`monai_advenc.datasets.cifar10.read_cifar10`.
+        path: The archive or folder, see :func:`monai_advenc.data.images.cifar10.read_cifar10`.
         split: Which.
         folder: Where to write; it appears when all images are there.
 

@@ -12,18 +12,17 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
-from monai_advenc.cli.own_folder import require_own_folder
-from monai_advenc.cli.private_folder import make_private
-from monai_advenc.cli.tracking_options import NoTracking, TrackingUri, open_tracking
+from monai_advenc.cli.options.tracking import NoTracking, TrackingUri, open_tracking
 from monai_advenc.cli.train_base import choose_device, require_known_networks
+from monai_advenc.sharing.private_folder import make_private, require_own_folder
 
 if TYPE_CHECKING:
     from monai_advenc.attackers.recovery.guesser import Guesser, Targets
-    from monai_advenc.datasets.image_set import ImageSet
-    from monai_advenc.key import EncryptionKey
-    from monai_advenc.manifest import Manifest
-    from monai_advenc.perturbation import PerturbationSettings
-    from monai_advenc.training import TrainingSettings
+    from monai_advenc.data.images.image_set import ImageSet
+    from monai_advenc.data.manifest import Manifest
+    from monai_advenc.encryption.key import EncryptionKey
+    from monai_advenc.networks.training import TrainingSettings
+    from monai_advenc.perturbation.settings import PerturbationSettings
 
 MARKER_NAME = "recovery.json"
 """Says what the networks in the folder were trained on."""
@@ -107,10 +106,10 @@ def recover(
     from monai_advenc.attackers.recovery.attack import RecoveryAttack
     from monai_advenc.attackers.recovery.guesser import Guesser
     from monai_advenc.attackers.recovery.own_versions import OwnVersions
-    from monai_advenc.files import write_json
-    from monai_advenc.key import EncryptionKey
-    from monai_advenc.manifest import Manifest
-    from monai_advenc.training import TrainingSettings
+    from monai_advenc.data.manifest import Manifest
+    from monai_advenc.encryption.key import EncryptionKey
+    from monai_advenc.files.atomic import write_json
+    from monai_advenc.networks.training import TrainingSettings
 
     output = Output(json)
     place = choose_device(device)
@@ -171,9 +170,9 @@ def _require_key_of(key: EncryptionKey | None, manifest: Manifest) -> None:
 
 
 def _load(encrypted: Path, own: Path, manifest: Manifest, size: int | None, gray: bool) -> tuple[ImageSet, ImageSet]:
-    from monai_advenc.datasets.image_folder import find_images, load_image_set
+    from monai_advenc.data.images.folder import find_images, load_image_set
+    from monai_advenc.data.manifest import MANIFEST_NAME
     from monai_advenc.errors import SanityError
-    from monai_advenc.manifest import MANIFEST_NAME
 
     if (own / MANIFEST_NAME).exists():
         raise SanityError(f"{own} is an encrypted data set; an attacker needs original images of the same classes")
@@ -194,7 +193,7 @@ def _mark(
     """Say in the folder what its networks are of, so that a later run with other images does not take them up."""
     import hashlib
 
-    from monai_advenc.files import write_once
+    from monai_advenc.files.atomic import write_once
 
     pixels = [hashlib.sha256(images.images.numpy().tobytes()).hexdigest() for images in (learned, own)]
     described = {
@@ -209,7 +208,7 @@ def _mark(
 def _trained(path: Path, network: str, images: ImageSet, training: TrainingSettings, device: str) -> Any:
     """The network at ``path``; trained first where it is not there yet."""
     from monai_advenc.networks import get_network
-    from monai_advenc.training import load_checkpoint, save_checkpoint, train
+    from monai_advenc.networks.training import load_checkpoint, save_checkpoint, train
 
     if not path.exists():
         _, channels, height, width = images.images.shape
@@ -236,8 +235,8 @@ def _believed(manifest: Manifest, own_test: ImageSet, steps: int, augmentation_a
     """The budget that the manifest tells everyone, at the size of the attacker's images."""
     import math
 
-    from monai_advenc.perturbation import PerturbationSettings
-    from monai_advenc.random_views import Augmentation
+    from monai_advenc.perturbation.settings import PerturbationSettings
+    from monai_advenc.perturbation.views import Augmentation
 
     image, norm = manifest.images[0], manifest.header.norm
     pixels, shared_pixels = math.prod(own_test.images.shape[-2:]), math.prod(image.shape[1:])

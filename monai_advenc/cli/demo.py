@@ -25,7 +25,7 @@ def demo(
     Makes volumes with tumors of five classes, cuts them, trains a base network, encrypts, trains networks on the
     result, and writes one page with pictures and numbers: report.html.
     """
-    from monai_advenc.demo import DemoRecipe, run_demo
+    from monai_advenc.experiments.demo import DemoRecipe, run_demo
 
     output = Output(json)
     summary = run_demo(

@@ -12,27 +12,27 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
-from monai_advenc.cli.identity import (
+from monai_advenc.cli.options.identity import (
     Identity,
     IdentityOption,
     choose_identity,
     refuse_names_of_patients,
     warn_of_burned_in_text,
 )
+from monai_advenc.cli.options.ray import Ray, RayAddress, ray_workers
 from monai_advenc.cli.passed_over import tell_passed_over
-from monai_advenc.cli.private_folder import require_outside, require_secrets_outside
-from monai_advenc.cli.ray_options import Ray, RayAddress, ray_workers
 from monai_advenc.cli.train_base import choose_device
 from monai_advenc.errors import IncompleteError, SettingsError
+from monai_advenc.sharing.private_folder import require_outside, require_secrets_outside
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from monai_advenc.datasets.encrypt_folder import Compute, EncryptionResult
-    from monai_advenc.datasets.encryption_options import EncryptionOptions
-    from monai_advenc.datasets.image_folder import ImageFolder
-    from monai_advenc.key import EncryptionKey
-    from monai_advenc.training.checkpoint import Checkpoint
+    from monai_advenc.data.images.folder import ImageFolder
+    from monai_advenc.encryption.key import EncryptionKey
+    from monai_advenc.networks.training.checkpoint import Checkpoint
+    from monai_advenc.sharing.encrypt import Compute, EncryptionResult
+    from monai_advenc.sharing.options import EncryptionOptions
 
 DEFAULT_FORMATS = (options.FileFormat.nifti, options.FileFormat.png16)
 
@@ -50,7 +50,7 @@ def encrypt_and_report(
     compute: Compute | None = None,
 ) -> EncryptionResult:
     """Encrypt a folder with a progress bar and say what came of it."""
-    from monai_advenc.datasets.encrypt_folder import encrypt_folder
+    from monai_advenc.sharing.encrypt import encrypt_folder
 
     encryption_options = _with_batch_size(source, network, encryption_options)
     with progress("encrypting", len(source.files)) as advance:
@@ -69,8 +69,8 @@ def encrypt_and_report(
 
 def _with_batch_size(source: ImageFolder, network: nn.Module, given: EncryptionOptions) -> EncryptionOptions:
     """On a GPU, as many versions in a pass as its memory holds of images like the first."""
-    from monai_advenc.batch_size import versions_per_pass
-    from monai_advenc.datasets.image_file import read_image
+    from monai_advenc.data.images.reading import read_image
+    from monai_advenc.perturbation.batches import versions_per_pass
 
     if next(network.parameters()).device.type != "cuda":
         return given
@@ -135,10 +135,10 @@ def encrypt(
     Each image is perturbed toward the secret targets of its class and written with a manifest that verify checks.
     Killed half-way, the same command goes on, and the result is the same to the last byte.
     """
-    from monai_advenc.datasets.encryption_options import EncryptionOptions
-    from monai_advenc.datasets.image_folder import find_images
-    from monai_advenc.key import EncryptionKey
-    from monai_advenc.training import load_checkpoint
+    from monai_advenc.data.images.folder import find_images
+    from monai_advenc.encryption.key import EncryptionKey
+    from monai_advenc.networks.training import load_checkpoint
+    from monai_advenc.sharing.options import EncryptionOptions
 
     output = Output(json)
     require_outside(out, images)
@@ -213,10 +213,10 @@ def write_report(
     path: Path, folder: ImageFolder, out: Path, checkpoint: Checkpoint, key: EncryptionKey, output: Output
 ) -> Path:
     """One page with pictures of every class, the budget and what survives; it shows originals, so it stays private."""
+    from monai_advenc.data.manifest import Manifest
+    from monai_advenc.evaluation.report import encryption_report
     from monai_advenc.evaluation.survival import survival_of_folder
-    from monai_advenc.files import write_atomically
-    from monai_advenc.manifest import Manifest
-    from monai_advenc.report import encryption_report
+    from monai_advenc.files.atomic import write_atomically
 
     facts = {"base network": checkpoint.name, "images": str(len(folder.files))}
     if "validation_accuracy" in checkpoint.notes:

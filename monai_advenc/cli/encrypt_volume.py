@@ -13,25 +13,25 @@ import typer
 from monai_advenc.cli import options, slices
 from monai_advenc.cli.console import Output, progress
 from monai_advenc.cli.encrypt import raise_for_failures
-from monai_advenc.cli.identity import (
+from monai_advenc.cli.options.identity import (
     IdentityOption,
     choose_identity,
     name_without_identity,
     warn_of_burned_in_text,
 )
 from monai_advenc.cli.passed_over import tell_passed_over
-from monai_advenc.cli.private_folder import (
+from monai_advenc.cli.train_base import choose_device
+from monai_advenc.sharing.private_folder import (
     make_private,
     require_apart,
     require_outside,
     require_secrets_outside,
     require_unshared,
 )
-from monai_advenc.cli.train_base import choose_device
 
 if TYPE_CHECKING:
-    from monai_advenc.datasets.encrypt_volumes import VolumeResult
-    from monai_advenc.volumes.cases import CaseList
+    from monai_advenc.data.volumes.cases import CaseList
+    from monai_advenc.sharing.encrypt_volumes import VolumeResult
 
 
 class SliceChoice(str, Enum):
@@ -86,12 +86,12 @@ def encrypt_volume(
     of a slice (its 0.5th to 99.5th percentile) and padding keep their stored value; the others move by whole stored
     units. Killed half-way, the same command goes on, and the result is the same to the last byte.
     """
-    from monai_advenc.datasets.encrypt_volumes import encrypt_volumes
-    from monai_advenc.datasets.volume_options import VolumeOptions
-    from monai_advenc.datasets.volume_reading import is_dicom
-    from monai_advenc.key import EncryptionKey
-    from monai_advenc.training import load_checkpoint
-    from monai_advenc.volumes.cases import are_listed, find_cases
+    from monai_advenc.data.volumes.cases import are_listed, find_cases
+    from monai_advenc.data.volumes.volume_reading import is_dicom
+    from monai_advenc.encryption.key import EncryptionKey
+    from monai_advenc.networks.training import load_checkpoint
+    from monai_advenc.sharing.encrypt_volumes import encrypt_volumes
+    from monai_advenc.sharing.volume_options import VolumeOptions
 
     output = Output(json)
     require_secrets_outside(out, key, base)

@@ -12,14 +12,13 @@ import typer
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
 from monai_advenc.cli.evaluate_trained import evaluate_trained
-from monai_advenc.cli.own_folder import require_own_folder
-from monai_advenc.cli.private_folder import make_private
-from monai_advenc.cli.tracking_options import NoTracking, TrackingUri, open_tracking
+from monai_advenc.cli.options.tracking import NoTracking, TrackingUri, open_tracking
 from monai_advenc.cli.train_base import choose_device, require_known_networks
 from monai_advenc.errors import SettingsError
+from monai_advenc.sharing.private_folder import make_private, require_own_folder
 
 if TYPE_CHECKING:
-    from monai_advenc.datasets.image_set import ImageSet
+    from monai_advenc.data.images.image_set import ImageSet
     from monai_advenc.evaluation.measurement import Measurement
     from monai_advenc.evaluation.victims import VictimJob
 
@@ -79,12 +78,12 @@ def evaluate(
     in measurements.jsonl already are not trained again. The output folder stays with you: it shows originals, and
     what victims take real images for hints at the key.
     """
-    from monai_advenc.datasets.image_folder import find_images
+    from monai_advenc.data.images.folder import find_images
     from monai_advenc.evaluation.measurement import append_measurements, measurements_of, read_measurements, summarize
+    from monai_advenc.evaluation.report import encryption_report
     from monai_advenc.evaluation.sanity import require_above_chance
     from monai_advenc.evaluation.victims import train_victims
-    from monai_advenc.files import write_atomically, write_json, write_once
-    from monai_advenc.report import encryption_report
+    from monai_advenc.files.atomic import write_atomically, write_json, write_once
 
     output = Output(json)
     networks = [name.strip() for name in victims.split(",")]
@@ -157,9 +156,9 @@ def _load(
     test_share: float,
 ) -> dict[str, ImageSet]:
     """Training and test images, original and encrypted, the same cases in the same order."""
-    from monai_advenc.datasets.image_folder import find_images, load_image_set
+    from monai_advenc.data.images.folder import find_images, load_image_set
+    from monai_advenc.data.manifest import Manifest
     from monai_advenc.evaluation.sanity import require_disjoint, require_same_images
-    from monai_advenc.manifest import Manifest
 
     if (test_originals is None) != (test_encrypted is None):
         raise SettingsError("give both --test-originals and --test-encrypted, or neither")
@@ -189,7 +188,7 @@ def _load(
 
 def _jobs(sets: dict[str, ImageSet], networks: list[str], seeds: range, epochs: int, device: str) -> list[VictimJob]:
     from monai_advenc.evaluation.victims import VictimJob
-    from monai_advenc.training import TrainingSettings
+    from monai_advenc.networks.training import TrainingSettings
 
     tests = {
         "clean": {"orig": sets["test"]},
@@ -215,7 +214,7 @@ def _identity(sets: dict[str, ImageSet], encrypted: Path, epochs: int) -> dict[s
     """What measurements in one folder must have in common."""
     import hashlib
 
-    from monai_advenc.manifest import Manifest
+    from monai_advenc.data.manifest import Manifest
 
     header = Manifest.load(encrypted).header
     pixels = {

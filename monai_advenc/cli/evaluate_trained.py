@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from monai_advenc.cli.console import Output, progress
 
 if TYPE_CHECKING:
-    from monai_advenc.datasets.image_set import ImageSet
+    from monai_advenc.data.images.image_set import ImageSet
     from monai_advenc.evaluation.accuracy import Accuracy
 
 COLUMNS = {"orig": "Orig (real)", "enc": "Enc"}
@@ -35,7 +35,7 @@ def evaluate_trained(
         DatasetError: A folder has no images, or classes that the network does not know.
     """
     from monai_advenc.evaluation.accuracy import measure_accuracy
-    from monai_advenc.training import load_checkpoint
+    from monai_advenc.networks.training import load_checkpoint
 
     checkpoint = load_checkpoint(trained)
     side = size if size is not None else checkpoint.image_size
@@ -50,7 +50,7 @@ def evaluate_trained(
 
 
 def _load(folder: Path, classes: tuple[str, ...], size: int, gray: bool) -> ImageSet:
-    from monai_advenc.datasets.image_folder import find_images, load_image_set
+    from monai_advenc.data.images.folder import find_images, load_image_set
 
     found = find_images(folder, classes)
     with progress(f"reading {folder.name}", len(found.files)) as advance:

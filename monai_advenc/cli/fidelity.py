@@ -19,9 +19,9 @@ from monai_advenc.cli.console import Output, progress
 from monai_advenc.errors import OutputError
 
 if TYPE_CHECKING:
-    from monai_advenc.datasets.image_folder import ImageFolder
-    from monai_advenc.evaluation.model_observer import ObserverReading
+    from monai_advenc.data.images.folder import ImageFolder
     from monai_advenc.evaluation.region_fidelity import RegionFidelity
+    from monai_advenc.reader_study.model_observer import ObserverReading
 
 MARKER_NAME, TABLE_NAME = "fidelity.json", "fidelity.csv"
 QUANTITIES = ("rms_gray_levels", "psnr_db", "ssim", "haarpsi")
@@ -46,12 +46,11 @@ def fidelity(
     The tumor is the mask beside the original (<id>.mask.png), the body what stands out from the background. No number
     here replaces readers: see monai-advenc reader-study.
     """
-    from monai_advenc.cli.own_folder import require_own_folder
-    from monai_advenc.cli.private_folder import make_private
     from monai_advenc.cli.train_base import choose_device
-    from monai_advenc.datasets.image_folder import find_images
+    from monai_advenc.data.images.folder import find_images
     from monai_advenc.evaluation.region_fidelity import average_regions
-    from monai_advenc.files import write_atomically, write_json
+    from monai_advenc.files.atomic import write_atomically, write_json
+    from monai_advenc.sharing.private_folder import make_private, require_own_folder
 
     output = Output(json)
     require_own_folder(out, encrypted, MARKER_NAME, "measures of fidelity")
@@ -97,7 +96,7 @@ def _require_same_subject(marker: Path, subject: dict[str, str]) -> None:
 
 
 def _measure_all(before: ImageFolder, after: ImageFolder, advance: Any) -> dict[str, dict[str, RegionFidelity]]:
-    from monai_advenc.datasets.image_file import match_original, read_image, read_region, resize_image
+    from monai_advenc.data.images.reading import match_original, read_image, read_region, resize_image
     from monai_advenc.errors import DatasetError
     from monai_advenc.evaluation.region_fidelity import image_regions, measure_regions
 
@@ -118,9 +117,9 @@ def _measure_all(before: ImageFolder, after: ImageFolder, advance: Any) -> dict[
 
 
 def _observe(path: Path, before: ImageFolder, after: ImageFolder, device: str) -> ObserverReading:
-    from monai_advenc.datasets.image_folder import find_images, load_image_set
-    from monai_advenc.evaluation.model_observer import read_both
-    from monai_advenc.training import load_checkpoint
+    from monai_advenc.data.images.folder import find_images, load_image_set
+    from monai_advenc.networks.training import load_checkpoint
+    from monai_advenc.reader_study.model_observer import read_both
 
     checkpoint = load_checkpoint(path)
     gray = checkpoint.in_channels == 1

@@ -14,9 +14,9 @@ from monai_advenc.cli.train_base import require_enough_images, train_base_networ
 from monai_advenc.errors import SettingsError
 
 if TYPE_CHECKING:
-    from monai_advenc.datasets.image_folder import ImageFolder
-    from monai_advenc.key import EncryptionKey
-    from monai_advenc.training import Checkpoint
+    from monai_advenc.data.images.folder import ImageFolder
+    from monai_advenc.encryption.key import EncryptionKey
+    from monai_advenc.networks.training import Checkpoint
 
 
 def own_key(
@@ -28,7 +28,7 @@ def own_key(
     output: Output,
 ) -> EncryptionKey:
     """The given key, the one an earlier run drew, or a fresh one."""
-    from monai_advenc.key import EncryptionKey
+    from monai_advenc.encryption.key import EncryptionKey
 
     if given is not None or kept.exists():
         key = EncryptionKey.load(given or kept, insecure_permissions=insecure_permissions)
@@ -49,7 +49,7 @@ def require_same_settings(given: Path | None, kept: Path, asked: dict[str, Any],
         asked: Options that a person named, not defaults, by their names in :func:`draw_key`.
         insecure_permissions: Accept a key file that others can read.
     """
-    from monai_advenc.key import EncryptionKey
+    from monai_advenc.encryption.key import EncryptionKey
 
     path = given or kept
     if not asked or (given is None and not kept.exists()):
@@ -65,7 +65,7 @@ def require_same_settings(given: Path | None, kept: Path, asked: dict[str, Any],
 
 
 def _has_setting(key: EncryptionKey, name: str, value: Any) -> bool:
-    from monai_advenc.key import EncryptionKey
+    from monai_advenc.encryption.key import EncryptionKey
 
     steps = key.perturbation
     if name == "profile":
@@ -98,7 +98,7 @@ def require_base_for(key: EncryptionKey, base: Path, asked: dict[str, Any]) -> N
         NetworkError: It knows other classes.
         SettingsError: It is another network or was trained otherwise, where that was noted.
     """
-    from monai_advenc.training import load_checkpoint
+    from monai_advenc.networks.training import load_checkpoint
 
     if not base.exists():
         return
@@ -124,9 +124,9 @@ def own_base(
     output: Output,
 ) -> Checkpoint:
     """The given base network, the one an earlier run trained, or one trained now."""
-    from monai_advenc.datasets.image_folder import load_image_set
-    from monai_advenc.tracking import NO_TRACKING
-    from monai_advenc.training import load_checkpoint
+    from monai_advenc.data.images.folder import load_image_set
+    from monai_advenc.experiments.tracking import NO_TRACKING
+    from monai_advenc.networks.training import load_checkpoint
 
     if given is None and not kept.exists():
         require_enough_images(folder.class_counts())

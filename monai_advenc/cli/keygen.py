@@ -12,12 +12,12 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
-from monai_advenc.cli.private_folder import require_unshared
 from monai_advenc.errors import DatasetError
+from monai_advenc.sharing.private_folder import require_unshared
 
 if TYPE_CHECKING:
-    from monai_advenc.key import EncryptionKey
-    from monai_advenc.perturbation import Schedule
+    from monai_advenc.encryption.key import EncryptionKey
+    from monai_advenc.perturbation.settings import Schedule
 
 
 FEW_CLASSES = 4
@@ -46,10 +46,10 @@ def draw_key(
     seed: int | None = None,
 ) -> EncryptionKey:
     """Draw a key from a profile and the options that refine it."""
-    from monai_advenc.correspondence import ClassCorrespondence
-    from monai_advenc.key import EncryptionKey
-    from monai_advenc.perturbation import PerturbationSettings
-    from monai_advenc.random_views import Augmentation
+    from monai_advenc.encryption.correspondence import ClassCorrespondence
+    from monai_advenc.encryption.key import EncryptionKey
+    from monai_advenc.perturbation.settings import PerturbationSettings
+    from monai_advenc.perturbation.views import Augmentation
 
     perturbation = PerturbationSettings(
         radius=radius,
@@ -69,7 +69,7 @@ def draw_key(
 
 def say_drawn(key: EncryptionKey, path: Path, output: Output) -> None:
     """Where a new key is, and how little there is to guess, if so."""
-    from monai_advenc.correspondence import count_correspondences
+    from monai_advenc.encryption.correspondence import count_correspondences
 
     output.say(f"Drew key {key.key_id} for {len(key.classes)} classes and wrote it to {path}. Never share it.")
     if len(key.classes) <= FEW_CLASSES:
@@ -86,7 +86,7 @@ def _step_settings(
 ) -> dict[str, Any]:
     """Number, length and schedule of the steps: what was asked for, else what the schedule takes."""
     from monai_advenc.paper import MRI_RADIUS, STEP_SIZE, STEPS
-    from monai_advenc.perturbation import ADAPTIVE_STEPS, FAST_STEPS
+    from monai_advenc.perturbation.settings import ADAPTIVE_STEPS, FAST_STEPS
 
     if schedule is options.StepSchedule.fast:
         default_steps, default_size = FAST_STEPS, 2 * radius
@@ -146,7 +146,7 @@ def keygen(
     if (classes is None) == (images is None):
         raise DatasetError("expected either --classes or --images; give one of them")
     if images is not None:
-        from monai_advenc.datasets.image_folder import find_images
+        from monai_advenc.data.images.folder import find_images
 
         names: Sequence[str] = find_images(images).classes
     else:

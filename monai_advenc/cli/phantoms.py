@@ -23,7 +23,7 @@ def phantoms(
 
     They lie in <class>/<case>/image.nii.gz and seg.nii.gz, as slice and slice-and-encrypt take them.
     """
-    from monai_advenc.datasets.phantom import PHANTOM_CLASSES, write_phantoms
+    from monai_advenc.data.phantoms.volume import PHANTOM_CLASSES, write_phantoms
 
     output = Output(json)
     total = count * len(PHANTOM_CLASSES)

@@ -12,7 +12,7 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
-from monai_advenc.cli.tracking_options import NoTracking, TrackingUri, open_tracking
+from monai_advenc.cli.options.tracking import NoTracking, TrackingUri, open_tracking
 from monai_advenc.cli.train_base import choose_device
 from monai_advenc.errors import DatasetError, SettingsError
 
@@ -65,8 +65,8 @@ def reproduce(
     Networks and encrypted sets are kept in the output folder and serve all tables; a run that was stopped goes on
     with what is missing.
     """
-    from monai_advenc.reproduction.preset import choose_preset
-    from monai_advenc.reproduction.run_table import TableRun, draw_figure, require_table, run_table
+    from monai_advenc.experiments.paper.preset import choose_preset
+    from monai_advenc.experiments.paper.run_table import TableRun, draw_figure, require_table, run_table
 
     output = Output(json)
     is_figure, number = _parse_number(what)

@@ -19,31 +19,31 @@ from monai_advenc.cli.encrypt import (
     summary_of,
     write_report,
 )
-from monai_advenc.cli.identity import (
+from monai_advenc.cli.key_and_base import own_base, own_key, require_base_for, require_same_settings
+from monai_advenc.cli.keygen import draw_key
+from monai_advenc.cli.options.identity import (
     IdentityOption,
     choose_identity,
     name_without_identity,
     refuse_names_of_patients,
     warn_of_burned_in_text,
 )
-from monai_advenc.cli.key_and_base import own_base, own_key, require_base_for, require_same_settings
-from monai_advenc.cli.keygen import draw_key
+from monai_advenc.cli.options.ray import Ray, RayAddress, ray_workers
 from monai_advenc.cli.passed_over import tell_passed_over
-from monai_advenc.cli.private_folder import (
+from monai_advenc.cli.train_base import NETWORK_HELP, choose_device, require_enough_images, require_known_networks
+from monai_advenc.errors import DatasetError
+from monai_advenc.sharing.private_folder import (
     make_private,
     require_apart,
     require_outside,
     require_secrets_outside,
     require_unshared,
 )
-from monai_advenc.cli.ray_options import Ray, RayAddress, ray_workers
-from monai_advenc.cli.train_base import NETWORK_HELP, choose_device, require_enough_images, require_known_networks
-from monai_advenc.errors import DatasetError
 
 if TYPE_CHECKING:
-    from monai_advenc.datasets.image_folder import ImageFolder
-    from monai_advenc.key import EncryptionKey
-    from monai_advenc.volumes.cases import CaseList
+    from monai_advenc.data.images.folder import ImageFolder
+    from monai_advenc.data.volumes.cases import CaseList
+    from monai_advenc.encryption.key import EncryptionKey
 
 
 REPORT_NAME = "report.html"
@@ -113,7 +113,7 @@ def slice_and_encrypt(
     slices, the report - goes to a private folder beside the output. Killed at any moment, the same command goes on, and
     the result is the same to the last byte. Nothing is overwritten.
     """
-    from monai_advenc.volumes.cases import are_listed, find_cases
+    from monai_advenc.data.volumes.cases import are_listed, find_cases
 
     output = Output(json)
     private = private or options.private_folder_of(out)
@@ -190,7 +190,7 @@ def slice_and_encrypt(
     folder = _encryptable(private_slices, {case.id for case in cases.cases}, encryption_key)
     checkpoint = own_base(base, private / "base.pt", folder, network, epochs, seed, place, output)
     encryption_key.require_classes(checkpoint.classes)
-    from monai_advenc.datasets.encryption_options import EncryptionOptions
+    from monai_advenc.sharing.options import EncryptionOptions
 
     encryption_options = EncryptionOptions(
         formats=tuple(each.value for each in file_format or DEFAULT_FORMATS),
@@ -217,7 +217,7 @@ def _is_named(context: typer.Context, name: str) -> bool:
 
 def _require_dicom(cases: CaseList) -> None:
     """DICOM is derived from DICOM: raise :class:`DatasetError` if there is a case of another kind."""
-    from monai_advenc.datasets.volume_reading import is_dicom
+    from monai_advenc.data.volumes.volume_reading import is_dicom
 
     other = next((case for case in cases.cases if not is_dicom(case)), None)
     if other is not None:
@@ -226,10 +226,10 @@ def _require_dicom(cases: CaseList) -> None:
 
 def _check_folders(out: Path, private: Path) -> None:
     """Before any work: the private folder must not be shared, and neither folder may hold something else."""
-    from monai_advenc.datasets.encrypted_folder import JOURNAL_NAME
+    from monai_advenc.data.manifest import MANIFEST_NAME
     from monai_advenc.errors import OutputError
-    from monai_advenc.files import LOCK_NAME
-    from monai_advenc.manifest import MANIFEST_NAME
+    from monai_advenc.files.folder_lock import LOCK_NAME
+    from monai_advenc.sharing.folder import JOURNAL_NAME
 
     require_apart(out, private)
     is_ours = any((out / name).exists() for name in (JOURNAL_NAME, MANIFEST_NAME))
@@ -241,7 +241,7 @@ def _check_folders(out: Path, private: Path) -> None:
 
 def _encryptable(private_slices: Path, cases: set[str], key: EncryptionKey) -> ImageFolder:
     """The slices of the cases that are there now; of those that were taken away slices may lie there still."""
-    from monai_advenc.datasets.image_folder import find_images
+    from monai_advenc.data.images.folder import find_images
 
     # Every case of a class may have failed; the key still has that class.
     folder = find_images(private_slices, key.classes)

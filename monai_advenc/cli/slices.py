@@ -17,9 +17,9 @@ from monai_advenc.cli.passed_over import tell_passed_over
 from monai_advenc.errors import OutputError, SettingsError
 
 if TYPE_CHECKING:
-    from monai_advenc.volumes.cases import CaseList
-    from monai_advenc.volumes.cross_section import SliceSettings
-    from monai_advenc.volumes.slice_folder import SliceFailure
+    from monai_advenc.data.volumes.cases import CaseList
+    from monai_advenc.data.volumes.cross_section import SliceSettings
+    from monai_advenc.data.volumes.slicing import SliceFailure
 
 _PANEL = "Slicing"
 
@@ -96,7 +96,7 @@ def slice_settings(
     isotropic_mm: float | None,
 ) -> SliceSettings:
     """The settings that the options say."""
-    from monai_advenc.volumes.cross_section import SliceSettings
+    from monai_advenc.data.volumes.cross_section import SliceSettings
 
     try:
         labels = None if tumor_labels is None else tuple(int(label) for label in tumor_labels.split(","))
@@ -122,7 +122,7 @@ def cut_and_report(
     file_format: str,
 ) -> tuple[SliceFailure, ...]:
     """Cut all cases with a progress bar and say what came of it."""
-    from monai_advenc.volumes.slice_folder import slice_cases
+    from monai_advenc.data.volumes.slicing import slice_cases
 
     with progress("slicing", len(cases.cases)) as advance:
         failures = slice_cases(
@@ -161,7 +161,7 @@ def slice_volumes(
     Beside each slice lies its tumor mask (<case>.mask.png); slices.csv says which slice was taken, its tumor area in
     mm2, and which intensities became black and white.
     """
-    from monai_advenc.volumes.cases import are_listed, find_cases
+    from monai_advenc.data.volumes.cases import are_listed, find_cases
 
     output = Output(json)
     if not are_listed(volumes) and volumes.resolve() in (out.resolve(), *out.resolve().parents):

@@ -12,13 +12,13 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
+from monai_advenc.cli.options.tracking import NoTracking, TrackingUri, open_tracking
 from monai_advenc.cli.passed_over import tell_passed_over
-from monai_advenc.cli.private_folder import require_unshared
-from monai_advenc.cli.tracking_options import NoTracking, TrackingUri, open_tracking
 from monai_advenc.errors import DatasetError, SettingsError
+from monai_advenc.sharing.private_folder import require_unshared
 
 if TYPE_CHECKING:
-    from monai_advenc.datasets.image_set import ImageSet
+    from monai_advenc.data.images.image_set import ImageSet
 
 MIN_IMAGES_PER_CLASS = 20
 """Fewer teach no network a class; its gradients would be noise."""
@@ -65,7 +65,7 @@ def train_base_network(
 ) -> dict[str, Any]:
     """Train a base network on a share of ``images``, keep the epoch that is best on the rest, and save it."""
     from monai_advenc.networks import get_network
-    from monai_advenc.training import TrainingSettings, save_checkpoint, train
+    from monai_advenc.networks.training import TrainingSettings, save_checkpoint, train
 
     place = choose_device(device)
     name = network or ("resnet_small" if place == "cpu" else "resnet18")
@@ -139,7 +139,7 @@ def train_base(
 
     It must see the originals, so it stays with you, like the key: whoever has it perturbs as well as you do.
     """
-    from monai_advenc.datasets.image_folder import find_images, load_image_set
+    from monai_advenc.data.images.folder import find_images, load_image_set
 
     output = Output(json)
     require_unshared(out, "--out")
@@ -162,7 +162,7 @@ def train_base(
             output=output,
         )
         if test is not None:
-            from monai_advenc.training import accuracy_of, load_checkpoint
+            from monai_advenc.networks.training import accuracy_of, load_checkpoint
 
             test_set = load_image_set(find_images(test, folder.classes), size, gray=gray)
             result["test_accuracy"] = accuracy_of(load_checkpoint(out).network, test_set.images, test_set.labels)

@@ -18,10 +18,10 @@ from monai_advenc.errors import DatasetError, SettingsError, VerificationError
 if TYPE_CHECKING:
     from torch import nn
 
-    from monai_advenc.datasets.image_folder import ImageFolder
+    from monai_advenc.data.images.folder import ImageFolder
+    from monai_advenc.encryption.key import EncryptionKey
     from monai_advenc.evaluation.survival import Survival
-    from monai_advenc.evaluation.verification import Verification
-    from monai_advenc.key import EncryptionKey
+    from monai_advenc.sharing.verify_images import Verification
 
 
 def verify(
@@ -62,9 +62,9 @@ def verify(
     it for one of its secret targets. Of what encrypt-volume wrote, the encrypted slices count as images, and the others
     are compared to the last stored value.
     """
-    from monai_advenc.datasets.image_folder import find_images
-    from monai_advenc.evaluation.verification import verify_folder
-    from monai_advenc.manifest import Manifest, VolumeManifest, holds_volumes
+    from monai_advenc.data.images.folder import find_images
+    from monai_advenc.data.manifest import Manifest, VolumeManifest, holds_volumes
+    from monai_advenc.sharing.verify_images import verify_folder
 
     has_volumes = holds_volumes(folder)
     if key is not None and base is None and not (has_volumes and originals):
@@ -103,7 +103,7 @@ def verify(
 
 
 def _load_key(path: Path | None, insecure_permissions: bool) -> EncryptionKey | None:
-    from monai_advenc.key import EncryptionKey
+    from monai_advenc.encryption.key import EncryptionKey
 
     return None if path is None else EncryptionKey.load(path, insecure_permissions=insecure_permissions)
 
@@ -111,7 +111,7 @@ def _load_key(path: Path | None, insecure_permissions: bool) -> EncryptionKey | 
 def _load_base(path: Path | None, classes: tuple[str, ...], device: str | None) -> nn.Module | None:
     from monai_advenc.cli.train_base import choose_device
     from monai_advenc.errors import NetworkError
-    from monai_advenc.training import load_checkpoint
+    from monai_advenc.networks.training import load_checkpoint
 
     if path is None:
         return None

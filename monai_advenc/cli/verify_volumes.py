@@ -15,9 +15,9 @@ from monai_advenc.errors import VerificationError
 if TYPE_CHECKING:
     from torch import nn
 
-    from monai_advenc.key import EncryptionKey
-    from monai_advenc.manifest import VolumeManifest
-    from monai_advenc.volumes.case import Case
+    from monai_advenc.data.manifest import VolumeManifest
+    from monai_advenc.data.volumes.case import Case
+    from monai_advenc.encryption.key import EncryptionKey
 
 
 def verify_and_report_volumes(
@@ -36,9 +36,9 @@ def verify_and_report_volumes(
         NetworkError: The base network does not take the slices.
         VerificationError: Something does not hold.
     """
-    from monai_advenc.evaluation.volume_verification import verify_volumes
-    from monai_advenc.manifest import VolumeManifest
-    from monai_advenc.volumes.cases import find_cases
+    from monai_advenc.data.manifest import VolumeManifest
+    from monai_advenc.data.volumes.cases import find_cases
+    from monai_advenc.sharing.verify_volumes import verify_volumes
 
     manifest = VolumeManifest.load(folder)
     cases = None if originals is None else _as_named_in(manifest, find_cases(originals).cases, key)
@@ -73,8 +73,8 @@ def verify_and_report_volumes(
 
 def _as_named_in(manifest: VolumeManifest, cases: tuple[Case, ...], key: EncryptionKey | None) -> list[Case]:
     """The cases under the names of the data set, which only the key can tell where they are not the cases' own."""
+    from monai_advenc.data.dicom.identity.rule import IdentityRule
     from monai_advenc.evaluation.effect import require_own_key
-    from monai_advenc.volumes.dicom_identity import IdentityRule
 
     if key is None:
         return list(cases)

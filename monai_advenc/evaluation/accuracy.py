@@ -10,7 +10,7 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor, nn
 
-from monai_advenc.datasets.image_set import ImageSet
+from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.errors import SanityError
 
 _BATCH = 256

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import NetworkError, VerificationError
-from monai_advenc.key import EncryptionKey
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from monai_advenc.errors import OutputError, SettingsError
 from monai_advenc.evaluation.victims import VictimResult
-from monai_advenc.json_lines import append_lines, read_lines
+from monai_advenc.files.json_lines import append_lines, read_lines
 from monai_advenc.settings import Settings
 
 

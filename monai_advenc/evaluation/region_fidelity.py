@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from monai_advenc.datasets.image_file import to_gray
+from monai_advenc.data.images.reading import to_gray
+from monai_advenc.encryption.fidelity import GRAY_LEVELS, IDENTICAL_PSNR_DB, SMALLEST_SIDE
+from monai_advenc.encryption.regions import body
 from monai_advenc.errors import ImageError
-from monai_advenc.fidelity import GRAY_LEVELS, IDENTICAL_PSNR_DB, SMALLEST_SIDE
-from monai_advenc.haarpsi import similarity_maps
-from monai_advenc.regions import body
+from monai_advenc.evaluation.haarpsi import similarity_maps
 
 WHOLE, TUMOR, BODY, BACKGROUND = "image", "tumor", "body", "background"
 REGION_NAMES = (WHOLE, TUMOR, BODY, BACKGROUND)

@@ -7,10 +7,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from monai_advenc.datasets.image_set import ImageSet
+from monai_advenc.acceleration.gradients import target_gradient
+from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.errors import SanityError
 from monai_advenc.evaluation.accuracy import Accuracy
-from monai_advenc.step_gradients import target_gradient
 
 LEAST_MOVED = 0.5
 """Share of images that must have a gradient."""

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from monai_advenc.datasets.image_folder import ImageFolder
+from monai_advenc.data.images.exports import EXPORTS
+from monai_advenc.data.images.folder import ImageFolder
+from monai_advenc.data.images.reading import read_original
+from monai_advenc.data.images.written_file import read_record
+from monai_advenc.data.manifest import Manifest
+from monai_advenc.encryption.fidelity import IDENTICAL_PSNR_DB
+from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.evaluation.effect import Effect, ImageEffect, effect_on, require_own_key
-from monai_advenc.evaluation.exports import EXPORTS
-from monai_advenc.evaluation.verification import read_original, read_record
-from monai_advenc.fidelity import IDENTICAL_PSNR_DB
-from monai_advenc.key import EncryptionKey
-from monai_advenc.manifest import Manifest
 
 MOST_IMAGES = 200
 """Images that are asked about, spread evenly over a larger data set."""
@@ -33,7 +34,7 @@ class Survival:
     """The effect after one export.
 
     Attributes:
-        export: Its name in :data:`monai_advenc.evaluation.exports.EXPORTS`.
+        export: Its name in :data:`monai_advenc.data.images.exports.EXPORTS`.
         effect: What the base network makes of the exported encrypted images.
         originals: What it makes of the exported originals; ``None`` where none were at hand.
         psnr_db: Mean over the images, against the original exported in the same way; ``None`` without originals.
@@ -74,7 +75,7 @@ def measure_survival(
         progress: Called with 1 after each image.
 
     Returns:
-        One row an export, in the order of :data:`~monai_advenc.evaluation.exports.EXPORTS`.
+        One row an export, in the order of :data:`~monai_advenc.data.images.exports.EXPORTS`.
 
     Raises:
         NetworkError: The network does not take such images.

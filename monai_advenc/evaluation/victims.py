@@ -16,12 +16,12 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from monai_advenc.datasets.image_set import ImageSet
+from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.errors import SanityError
 from monai_advenc.evaluation.accuracy import Accuracy, measure_accuracy
 from monai_advenc.networks import get_network
-from monai_advenc.training import TrainingSettings, train
-from monai_advenc.worker_processes import compute_items
+from monai_advenc.networks.training import TrainingSettings, train
+from monai_advenc.workers import compute_items
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,8 @@ from typing import Literal, TypeVar
 from pydantic import Field, ValidationError, field_validator
 
 from monai_advenc.errors import DatasetError, SettingsError
-from monai_advenc.files import sha256_of
-from monai_advenc.reader_study.design import Condition, Design
+from monai_advenc.files.atomic import sha256_of
+from monai_advenc.reader_study.building.design import Condition, Design
 from monai_advenc.reader_study.questions import FORCED_CHOICE, Question
 from monai_advenc.settings import Settings, first_problem
 

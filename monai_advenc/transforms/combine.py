@@ -14,11 +14,12 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends
 from torch import Tensor
 
-from monai_advenc.encryption import combine_versions
+from monai_advenc.encryption.encrypt import combine_versions
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.rounding import require_levels
 from monai_advenc.errors import SettingsError
-from monai_advenc.key import EncryptionKey
-from monai_advenc.quantization import require_levels
-from monai_advenc.transforms.encrypt import ORIGINAL_POSTFIX, label_indices, like, load_key, plain_batch
+from monai_advenc.transforms.encrypt import ORIGINAL_POSTFIX
+from monai_advenc.transforms.inputs import label_indices, like, load_key, plain_batch
 
 
 class CombineVersions(Transform):

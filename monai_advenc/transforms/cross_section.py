@@ -15,15 +15,15 @@ from monai.transforms import MapTransform, Orientation, Transform
 from monai.utils import MetaKeys, TransformBackends, convert_to_tensor
 from torch import Tensor
 
+from monai_advenc.data.volumes.cross_section import PLANES, Plane, largest_cross_section
 from monai_advenc.errors import MaskError, SettingsError
-from monai_advenc.volumes.cross_section import PLANES, Plane, largest_cross_section
 
 
 class LargestCrossSection(Transform):
     """From a volume to its slice with the largest tumor area (section 5), whatever axes the volume is stored with.
 
-    Choosing and orienting follow :func:`monai_advenc.volumes.cross_section.cut_cross_section`; intensities are left
-    alone.
+    Choosing and orienting follow :func:`monai_advenc.data.volumes.cross_section.cut_cross_section`; intensities are
+    left alone.
 
     Args:
         plane: ``"axial"``, ``"coronal"`` or ``"sagittal"``.

@@ -5,66 +5,39 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
-from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tensor
-from numpy.typing import NDArray
+from monai.utils import TransformBackends
 from torch import Tensor, nn
 
-from monai_advenc.acceleration import Precision, device_of
-from monai_advenc.encryption import BATCH_SIZE, perturb_toward_targets
-from monai_advenc.errors import DatasetError, SettingsError
-from monai_advenc.key import EncryptionKey
-from monai_advenc.prepared_networks import PreparedNetworks
-from monai_advenc.training.checkpoint import load_checkpoint
+from monai_advenc.acceleration.kept_networks import PreparedNetworks
+from monai_advenc.acceleration.prepare import Precision
+from monai_advenc.acceleration.processor import device_of
+from monai_advenc.encryption.encrypt import perturb_toward_targets
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.perturbation.batches import BATCH_SIZE
+from monai_advenc.transforms.inputs import label_indices, like, load_base, load_key, plain_batch, require_batch_size
 
 ORIGINAL_POSTFIX = "original"
 """``image`` keeps its original under ``image_original``: combining needs it to stay within the radius of it."""
-
-
-def label_indices(
-    labels: int | str | Tensor | Sequence[int | str] | NDArray[np.generic], classes: Sequence[str]
-) -> Tensor:
-    """Labels, as numbers or class names, one or a batch of them, as int64 ``(N,)``.
-
-    Raises:
-        DatasetError: A class name that the key does not know, a number between two classes, or no label at all.
-    """
-    if isinstance(labels, str | Integral):
-        labels = [labels]
-    if isinstance(labels, np.ndarray):
-        labels = np.atleast_1d(labels).tolist()
-    if not isinstance(labels, Tensor | Sequence):
-        raise DatasetError(f"expected a class by number or name, or several of them, got {labels!r}")
-    if isinstance(labels, Tensor) or not any(isinstance(label, str) for label in labels):
-        numbers = torch.as_tensor(labels).as_subclass(torch.Tensor).flatten().cpu()
-        if numbers.is_floating_point() and (numbers != numbers.long()).any():
-            raise DatasetError(f"expected classes by their whole numbers, got {numbers.tolist()}")
-        return numbers.long()
-    unknown = sorted({str(label) for label in labels if label not in classes})
-    if unknown:
-        raise DatasetError(f"unknown class {unknown[0]!r}; the key is for {', '.join(classes)}")
-    return torch.tensor([classes.index(str(label)) for label in labels])
 
 
 class AdversarialEncrypt(Transform):
     """Perturb an image toward each target of its class (sections 3.1 and 4.1): one image in, its versions out.
 
     Deterministic for an image, label and key, so MONAI may cache it. The same bytes as
-    :func:`monai_advenc.encryption.perturb_toward_targets`, alone or in a batch.
+    :func:`monai_advenc.encryption.encrypt.perturb_toward_targets`, alone or in a batch.
 
     Args:
         network: The base network, taking images in [0, 1] and returning logits, which stays where it is; or the path
             of a checkpoint that ``monai-advenc train-base`` wrote, whose network goes where the images are.
         encryption_key: The key, or the path of its file.
         batched: Whether images come collated, ``(N, C, H, W)`` with N labels, instead of one by one.
-        precision: ``"auto"``, ``"fp32"``, ``"bf16"`` or ``"int8"``; see :func:`monai_advenc.acceleration.prepare`.
+        precision: ``"auto"``, ``"fp32"``, ``"bf16"`` or ``"int8"``; see
+            :func:`monai_advenc.acceleration.prepare.prepare`.
         batch_size: Versions that go through the network together.
 
     Raises:
@@ -164,47 +137,6 @@ class AdversarialEncryptd(MapTransform):
             result[f"{key}_{ORIGINAL_POSTFIX}"] = result[key]
             result[key] = self.encrypt(result[key], result[self.label_key], region)
         return result
-
-
-def load_key(encryption_key: EncryptionKey | str | Path) -> EncryptionKey:
-    """The key itself, or the one in the file at that path."""
-    return encryption_key if isinstance(encryption_key, EncryptionKey) else EncryptionKey.load(Path(encryption_key))
-
-
-def load_base(path: str | Path, key: EncryptionKey) -> nn.Module:
-    """The base network in a file; :class:`NetworkError` if it is not for the classes of the key."""
-    checkpoint = load_checkpoint(Path(path))
-    key.require_classes(checkpoint.classes)
-    return checkpoint.network
-
-
-def require_batch_size(batch_size: int) -> int:
-    """The number of versions per pass; :class:`SettingsError` unless it is 1 or more."""
-    if batch_size < 1:
-        raise SettingsError(f"expected a batch_size of 1 or more, got {batch_size}")
-    return batch_size
-
-
-def plain_batch(image: Any, batched: bool, axes: str = "C, H, W") -> Tensor:
-    """A float32 batch without metadata: ``(C, H, W)`` gets a batch axis.
-
-    Raises:
-        SettingsError: An image of other axes, such as a volume, or a batch of them where one was expected.
-    """
-    tensor: Tensor = convert_to_tensor(image, dtype=torch.float32, track_meta=False).detach().as_subclass(torch.Tensor)
-    expected = f"N, {axes}" if batched else axes
-    if tensor.ndim != len(expected.split(", ")):
-        raise SettingsError(
-            f"expected ({expected}), got {tuple(tensor.shape)}; batched=True is for collated images, and of a volume "
-            "LargestCrossSectiond takes a slice"
-        )
-    return tensor if batched else tensor[None]
-
-
-def like(result: Tensor, image: Any) -> Tensor:
-    """``result`` as the type of ``image``, with its metadata; always float32."""
-    converted: Tensor = convert_to_dst_type(result, dst=image, dtype=torch.float32)[0]
-    return converted
 
 
 AdversarialEncryptD = AdversarialEncryptDict = AdversarialEncryptd

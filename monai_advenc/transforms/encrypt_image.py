@@ -13,8 +13,8 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends
 from torch import Tensor, nn
 
-from monai_advenc.acceleration import Precision
-from monai_advenc.key import EncryptionKey
+from monai_advenc.acceleration.prepare import Precision
+from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.transforms.combine import CombineVersions
 from monai_advenc.transforms.encrypt import AdversarialEncrypt
 

@@ -16,9 +16,9 @@ from monai.utils import TransformBackends, convert_to_tensor
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monai_advenc.datasets.image_file import read_image, resize_image, to_gray
+from monai_advenc.data.images.reading import read_image, resize_image, to_gray
 from monai_advenc.errors import ImageError
-from monai_advenc.perturbation import require_pixels
+from monai_advenc.perturbation.pgd import require_pixels
 
 
 class LoadSlice(Transform):

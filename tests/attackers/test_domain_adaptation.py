@@ -21,9 +21,9 @@ from monai_advenc.attackers.domain_adaptation.image_gan import Discriminator, Ge
 from monai_advenc.attackers.domain_adaptation.paired_training import PairedBatch, train_on_pairs
 from monai_advenc.attackers.domain_adaptation.pseudo_labels import ROUNDS
 from monai_advenc.attackers.domain_adaptation.task import untrained_network
-from monai_advenc.datasets.image_set import ImageSet
+from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.errors import DatasetError, ImageError, NetworkError
-from monai_advenc.training import TrainingSettings, accuracy_of
+from monai_advenc.networks.training import TrainingSettings, accuracy_of
 
 CLASSES = ("horizontal", "vertical", "checkered")
 SETTINGS = TrainingSettings(epochs=8, batch_size=24, seed=1, precision="fp32")

@@ -21,10 +21,10 @@ from monai_advenc.attackers.recovery.separable import (
     recover_without_layout,
     refine,
 )
-from monai_advenc.correspondence import ClassCorrespondence
-from monai_advenc.datasets.image_set import ImageSet
-from monai_advenc.perturbation import PerturbationSettings
-from monai_advenc.random_views import Augmentation
+from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.encryption.correspondence import ClassCorrespondence
+from monai_advenc.perturbation.settings import PerturbationSettings
+from monai_advenc.perturbation.views import Augmentation
 
 CLASSES = ("a", "b", "c", "d", "e")
 SIDE = 16

@@ -13,14 +13,14 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
-from monai_advenc.datasets.phantom import PHANTOM_CLASSES, write_phantoms
-from monai_advenc.key import EncryptionKey
+from monai_advenc.data.phantoms.volume import PHANTOM_CLASSES, write_phantoms
+from monai_advenc.data.volumes.cases import find_cases
+from monai_advenc.data.volumes.cross_section import SliceSettings
+from monai_advenc.data.volumes.slicing import slice_cases
+from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.networks import get_network
-from monai_advenc.perturbation import PerturbationSettings
-from monai_advenc.training import load_checkpoint, save_checkpoint
-from monai_advenc.volumes.cases import find_cases
-from monai_advenc.volumes.cross_section import SliceSettings
-from monai_advenc.volumes.slice_folder import slice_cases
+from monai_advenc.networks.training import load_checkpoint, save_checkpoint
+from monai_advenc.perturbation.settings import PerturbationSettings
 from tests.conftest import REPOSITORY
 
 BUNDLES = REPOSITORY / "bundles"

@@ -19,9 +19,9 @@ from monai.bundle import ckpt_export, verify_metadata, verify_net_in_out
 from monai.bundle.properties import InferProperties, TrainProperties
 from monai.data import load_net_with_metadata
 
+from monai_advenc.data.images.writing import encode_image
 from monai_advenc.errors import SettingsError
-from monai_advenc.training import load_checkpoint
-from monai_advenc.volumes.slice_writer import encode_image
+from monai_advenc.networks.training import load_checkpoint
 from tests.bundles.conftest import BUNDLES, SMALL, World, config, save_weights, workflow
 
 ALL = ("brain_tumor_base", "brain_tumor_victim", "adversarial_encryption")

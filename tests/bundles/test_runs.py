@@ -21,13 +21,13 @@ from typer.testing import CliRunner
 
 from monai_advenc.bundle import image_items, split_items
 from monai_advenc.cli import app
-from monai_advenc.datasets.image_file import read_image
-from monai_advenc.datasets.image_folder import find_images, load_image_set
+from monai_advenc.data.images.folder import find_images, load_image_set
+from monai_advenc.data.images.reading import read_image
+from monai_advenc.data.images.writing import encode_image
+from monai_advenc.encryption.key import EncryptionKey, secret_encodings
 from monai_advenc.evaluation.accuracy import measure_accuracy
-from monai_advenc.key import EncryptionKey, secret_encodings
-from monai_advenc.training import load_checkpoint, save_checkpoint
+from monai_advenc.networks.training import load_checkpoint, save_checkpoint
 from monai_advenc.transforms.load import LoadSlice
-from monai_advenc.volumes.slice_writer import encode_image
 from tests.bundles.conftest import SMALL, World, config, run, save_weights, workflow
 from tests.conftest import REPOSITORY
 

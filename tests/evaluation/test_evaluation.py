@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from monai_advenc.datasets.image_set import ImageSet
+from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.encryption.fidelity import measure_fidelity
 from monai_advenc.errors import ImageError, OutputError, SanityError
 from monai_advenc.evaluation.accuracy import Accuracy, measure_accuracy, predict_logits, require_logits
 from monai_advenc.evaluation.measurement import append_measurements, measurements_of, read_measurements, summarize
@@ -18,8 +19,7 @@ from monai_advenc.evaluation.sanity import (
     require_same_images,
 )
 from monai_advenc.evaluation.victims import VictimJob, VictimResult, train_victims
-from monai_advenc.fidelity import measure_fidelity
-from monai_advenc.training import TrainingSettings
+from monai_advenc.networks.training import TrainingSettings
 from tests.conftest import tiny_network
 
 

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from monai_advenc.cli import app
-from monai_advenc.datasets.image_set import ImageSet
+from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.encryption.fidelity import measure_fidelity
 from monai_advenc.errors import DatasetError, ImageError
-from monai_advenc.evaluation.model_observer import read_both
 from monai_advenc.evaluation.region_fidelity import average_regions, image_regions, measure_regions
-from monai_advenc.fidelity import measure_fidelity
 from monai_advenc.networks import get_network
-from monai_advenc.reader_study.paired_proportions import FourCells
-from monai_advenc.training import save_checkpoint
+from monai_advenc.networks.training import save_checkpoint
+from monai_advenc.reader_study.model_observer import read_both
+from monai_advenc.reader_study.statistics.paired_proportions import FourCells
 
 
 def head() -> tuple[Tensor, Tensor]:

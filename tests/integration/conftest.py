@@ -12,11 +12,11 @@ import torch
 from typer.testing import CliRunner
 
 from monai_advenc.cli import app
-from monai_advenc.datasets.phantom import PHANTOM_CLASSES, write_phantoms
-from monai_advenc.key import EncryptionKey
+from monai_advenc.data.phantoms.volume import PHANTOM_CLASSES, write_phantoms
+from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.networks import get_network
-from monai_advenc.perturbation import PerturbationSettings
-from monai_advenc.training import save_checkpoint
+from monai_advenc.networks.training import save_checkpoint
+from monai_advenc.perturbation.settings import PerturbationSettings
 
 
 @dataclass(frozen=True)

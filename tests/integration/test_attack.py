@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from monai_advenc.key import EncryptionKey, secret_encodings
-from monai_advenc.volumes.slice_writer import encode_image
+from monai_advenc.data.images.writing import encode_image
+from monai_advenc.encryption.key import EncryptionKey, secret_encodings
 
 CLASSES = "abcde"
 FAST = ("--epochs", 6, "--workers", 0, "--no-tracking")

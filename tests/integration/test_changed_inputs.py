@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from monai_advenc.datasets.image_folder import find_images
+from monai_advenc.data.images.folder import find_images
+from monai_advenc.data.images.writing import encode_image
+from monai_advenc.data.manifest import Manifest
 from monai_advenc.evaluation.measurement import read_measurements
-from monai_advenc.manifest import Manifest
-from monai_advenc.volumes.slice_writer import encode_image
 from tests.integration.conftest import World
 
 Run = Callable[..., Any]
@@ -188,7 +188,7 @@ def test_a_tumor_smaller_than_the_new_pixels_keeps_one(world: World, run: Run, t
         assert result.exit_code == 0, result.stderr
         (file,) = find_images(tmp_path / name).files
         assert file.mask_path is not None
-        from monai_advenc.datasets.image_file import read_region
+        from monai_advenc.data.images.reading import read_region
 
         assert read_region(file.mask_path).sum() >= 1
 

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import torch
 
-from monai_advenc.datasets.image_folder import find_images
-from monai_advenc.datasets.phantom import PHANTOM_CLASSES
-from monai_advenc.evaluation.verification import verify_folder
-from monai_advenc.key import EncryptionKey
-from monai_advenc.perturbation import ADAPTIVE_STEPS, FAST_STEPS
-from monai_advenc.volumes.slice_writer import encode_image
+from monai_advenc.data.images.folder import find_images
+from monai_advenc.data.images.writing import encode_image
+from monai_advenc.data.phantoms.volume import PHANTOM_CLASSES
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.perturbation.settings import ADAPTIVE_STEPS, FAST_STEPS
+from monai_advenc.sharing.verify_images import verify_folder
 from tests.integration.conftest import World
 
 Run = Callable[..., Any]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from monai_advenc.cli.console import progress
-from monai_advenc.demo import DemoRecipe, run_demo
 from monai_advenc.errors import OutputError
-from monai_advenc.evaluation.verification import verify_folder
+from monai_advenc.experiments.demo import DemoRecipe, run_demo
+from monai_advenc.sharing.verify_images import verify_folder
 
 TINY = DemoRecipe(volumes=100, base_epochs=1, victim_epochs=1, steps=2)
 
@@ -19,7 +19,7 @@ def test_the_demo_writes_its_page_its_summary_and_data_sets_that_verify(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A hundred volumes teach no network anything, which the demo would rightly refuse to report.
-    monkeypatch.setattr("monai_advenc.demo.run.require_above_chance", lambda accuracy, what: None)
+    monkeypatch.setattr("monai_advenc.experiments.demo.run.require_above_chance", lambda accuracy, what: None)
     out = tmp_path / "demo"
     summary = run_demo(out, seed=3, recipe=TINY, workers=2, stage=progress)
     assert json.loads((out / "summary.json").read_text()) == summary

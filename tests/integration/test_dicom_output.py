@@ -19,18 +19,18 @@ from monai.transforms import LoadImage
 from PIL import Image
 from pydicom.dataset import Dataset
 
-from monai_advenc.datasets.encrypted_folder import EncryptedFolder
-from monai_advenc.datasets.image_file import read_image
-from monai_advenc.datasets.image_folder import find_images
-from monai_advenc.key import EncryptionKey
-from monai_advenc.manifest import Manifest
-from monai_advenc.perturbation import PerturbationSettings
-from monai_advenc.volumes.dicom_series import read_dicom_series
+from monai_advenc.data.dicom.series import read_dicom_series
+from monai_advenc.data.images.folder import find_images
+from monai_advenc.data.images.reading import read_image
+from monai_advenc.data.manifest import Manifest
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.perturbation.settings import PerturbationSettings
+from monai_advenc.sharing.folder import EncryptedFolder
+from tests.data.dicom.dicom_conformance import broken_meta, broken_values, missing_attributes
+from tests.data.dicom.dicom_phantom import write_seg, write_series
 from tests.integration.test_dicom_volumes import CLASSES, PATIENTS, SIDE, base, head
 from tests.integration.test_kill_and_resume import content_of
 from tests.integration.test_secrecy import everything_in, require_no_secret
-from tests.volumes.dicom_conformance import broken_meta, broken_values, missing_attributes
-from tests.volumes.dicom_phantom import write_seg, write_series
 
 Run = Callable[..., Any]
 

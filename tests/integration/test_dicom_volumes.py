@@ -15,12 +15,12 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 
-from monai_advenc.datasets.image_folder import find_images, load_image_set
-from monai_advenc.manifest import Manifest
+from monai_advenc.data.dicom.series import read_dicom_series
+from monai_advenc.data.images.folder import find_images, load_image_set
+from monai_advenc.data.manifest import Manifest
 from monai_advenc.networks import get_network
-from monai_advenc.training import save_checkpoint
-from monai_advenc.volumes.dicom_series import read_dicom_series
-from tests.volumes.dicom_phantom import square, write_rtstruct, write_seg, write_series
+from monai_advenc.networks.training import save_checkpoint
+from tests.data.dicom.dicom_phantom import square, write_rtstruct, write_seg, write_series
 
 Run = Callable[..., Any]
 SIDE = 32

@@ -24,20 +24,20 @@ import pytest
 from typer.testing import CliRunner
 
 from monai_advenc.cli import app
-from monai_advenc.datasets.encrypt_folder import encrypt_folder
-from monai_advenc.datasets.encryption_blocks import EncryptionBlocks, Failure
-from monai_advenc.datasets.encryption_options import EncryptionOptions
-from monai_advenc.datasets.image_folder import ImageFolder, find_images
-from monai_advenc.distributed import RayWorkers
-from monai_advenc.distributed.crew import Crew
-from monai_advenc.distributed.ray_workers import connection
-from monai_advenc.distributed.worker import EncryptionWorker
+from monai_advenc.data.images.folder import ImageFolder, find_images
+from monai_advenc.data.volumes.cases import find_cases
+from monai_advenc.data.volumes.cross_section import SliceSettings
+from monai_advenc.data.volumes.slicing import slice_cases
+from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import OutputError, SettingsError
-from monai_advenc.key import EncryptionKey
-from monai_advenc.training import load_checkpoint
-from monai_advenc.volumes.cases import find_cases
-from monai_advenc.volumes.cross_section import SliceSettings
-from monai_advenc.volumes.slice_folder import slice_cases
+from monai_advenc.networks.training import load_checkpoint
+from monai_advenc.sharing.encrypt import encrypt_folder
+from monai_advenc.sharing.images import EncryptionBlocks, Failure
+from monai_advenc.sharing.options import EncryptionOptions
+from monai_advenc.sharing.ray import RayWorkers
+from monai_advenc.sharing.ray.crew import Crew
+from monai_advenc.sharing.ray.ray_workers import connection
+from monai_advenc.sharing.ray.worker import EncryptionWorker
 from tests.conftest import REPOSITORY
 from tests.integration.conftest import World
 from tests.integration.test_kill_and_resume import PROGRAM, content_of
@@ -136,7 +136,7 @@ def test_workers_that_are_killed_twice_leave_the_bytes_of_one_process(
 def test_a_worker_that_finds_another_key_base_or_software_says_so_in_one_line(
     world: World, originals: ImageFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monai_advenc.distributed.worker.use_one_thread", lambda: None)  # This process goes on.
+    monkeypatch.setattr("monai_advenc.sharing.ray.worker.use_one_thread", lambda: None)  # This process goes on.
     key = EncryptionKey.load(world.key)
     EncryptionKey.draw(key.classes, key.perturbation, seed=9).save(tmp_path / "other.json")
     network = load_checkpoint(world.base).network

@@ -22,26 +22,26 @@ from typer.testing import CliRunner
 
 from monai_advenc.cli import app
 from monai_advenc.cli.console import Output
-from monai_advenc.cli.identity import name_without_identity
-from monai_advenc.datasets.encrypted_folder import EncryptedVolumeFolder
-from monai_advenc.datasets.volume_encryption import VolumeEncryption
-from monai_advenc.datasets.volume_options import VolumeOptions
-from monai_advenc.datasets.volume_reading import read_stored_volume
+from monai_advenc.cli.options.identity import name_without_identity
+from monai_advenc.data.dicom.series import read_dicom_series
+from monai_advenc.data.manifest import VolumeManifest
+from monai_advenc.data.records import VolumeRecord
+from monai_advenc.data.volumes.case import Case
+from monai_advenc.data.volumes.cases import CaseList, find_cases
+from monai_advenc.data.volumes.volume_reading import read_stored_volume
+from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import AdvencError, OutputError
 from monai_advenc.evaluation.effect import effect_on
-from monai_advenc.key import EncryptionKey
-from monai_advenc.manifest import VolumeManifest
 from monai_advenc.networks import get_network
-from monai_advenc.perturbation import PerturbationSettings
-from monai_advenc.records import VolumeRecord
-from monai_advenc.training import load_checkpoint, save_checkpoint
-from monai_advenc.volumes.case import Case
-from monai_advenc.volumes.cases import CaseList, find_cases
-from monai_advenc.volumes.dicom_series import read_dicom_series
+from monai_advenc.networks.training import load_checkpoint, save_checkpoint
+from monai_advenc.perturbation.settings import PerturbationSettings
+from monai_advenc.sharing.folder import EncryptedVolumeFolder
+from monai_advenc.sharing.volume_options import VolumeOptions
+from monai_advenc.sharing.volumes import VolumeEncryption
+from tests.data.dicom.dicom_phantom import write_enhanced, write_seg, write_series
 from tests.integration.test_dicom_volumes import head
 from tests.integration.test_kill_and_resume import check_that_kills_leave_no_trace, content_of
 from tests.integration.test_secrecy import everything_in, require_no_secret
-from tests.volumes.dicom_phantom import write_enhanced, write_seg, write_series
 
 Run = Callable[..., Any]
 CLASSES = ["glioma", "meningioma", "pituitary"]

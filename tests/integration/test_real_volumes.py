@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from monai_advenc.datasets.image_folder import find_images, load_image_set
-from monai_advenc.manifest import Manifest
+from monai_advenc.data.images.folder import find_images, load_image_set
+from monai_advenc.data.manifest import Manifest
 from monai_advenc.networks import get_network
-from monai_advenc.training import save_checkpoint
+from monai_advenc.networks.training import save_checkpoint
 
 SIDE = 64
 LABELS = {

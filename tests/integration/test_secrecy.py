@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from monai_advenc.datasets.image_folder import find_images
-from monai_advenc.key import EncryptionKey, secret_encodings
-from monai_advenc.tracking import SecretInTrackingError, track
-from monai_advenc.volumes.slice_writer import encode_image
+from monai_advenc.data.images.folder import find_images
+from monai_advenc.data.images.writing import encode_image
+from monai_advenc.encryption.key import EncryptionKey, secret_encodings
+from monai_advenc.experiments.tracking import SecretInTrackingError, track
 from tests.integration.conftest import World
 
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from monai_advenc.datasets.image_folder import ImageFolder, find_images
-from monai_advenc.reader_study.build import BuiltStudy, StudyOptions, build_study
+from monai_advenc.data.images.folder import ImageFolder, find_images
+from monai_advenc.reader_study.building.build import BuiltStudy, StudyOptions, build_study
 from monai_advenc.reader_study.study import AnswerSheet
 
 CLASSES = ("glioma", "healthy", "meningioma")

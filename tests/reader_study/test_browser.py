@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monai_advenc.datasets.image_folder import find_images
-from monai_advenc.datasets.phantom import PHANTOM_CLASSES, Difficulty, write_phantoms
-from monai_advenc.reader_study.answers import read_answers
-from monai_advenc.reader_study.opened_readings import open_readings
-from monai_advenc.reader_study.score_report import render_score_report
-from monai_advenc.reader_study.scoring import score_study
-from monai_advenc.reader_study.simulated_reader import Habits, simulated_answers
+from monai_advenc.data.images.folder import find_images
+from monai_advenc.data.phantoms.volume import PHANTOM_CLASSES, Difficulty, write_phantoms
+from monai_advenc.reader_study.scoring.opened_readings import open_readings
+from monai_advenc.reader_study.scoring.score_report import render_score_report
+from monai_advenc.reader_study.scoring.scoring import score_study
+from monai_advenc.reader_study.scoring.simulated_reader import Habits, simulated_answers
+from monai_advenc.reader_study.serving.answers import read_answers
 from monai_advenc.reader_study.study import ANSWERS_NAME
 from tests.conftest import REPOSITORY
 from tests.reader_study.conftest import Folders, StudyOnDisk, build, write_images

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monai_advenc.datasets.image_folder import find_images
+from monai_advenc.data.images.folder import find_images
+from monai_advenc.data.manifest import MANIFEST_NAME
 from monai_advenc.errors import DatasetError, ImageError, OutputError, SettingsError
-from monai_advenc.manifest import MANIFEST_NAME
-from monai_advenc.reader_study.blinded_images import pair_cases
-from monai_advenc.reader_study.build import UNFINISHED_NAME, StudyOptions, build_study
-from monai_advenc.reader_study.design import Condition
-from monai_advenc.reader_study.links import read_links
+from monai_advenc.reader_study.building.blinded_images import pair_cases
+from monai_advenc.reader_study.building.build import UNFINISHED_NAME, StudyOptions, build_study
+from monai_advenc.reader_study.building.design import Condition
+from monai_advenc.reader_study.building.links import read_links
 from monai_advenc.reader_study.questions import Question, accept_answers, load_questions, with_classes
 from monai_advenc.reader_study.study import STUDY_NAME, AnalysisPlan, AnswerSheet, Study
 from tests.reader_study.conftest import CLASSES, Folders, StudyOnDisk, build, write_images

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monai_advenc.errors import SettingsError
-from monai_advenc.reader_study.design import Case, Condition, Design, draw_cases, draw_side_pairs, draw_viewings
+from monai_advenc.reader_study.building.design import (
+    Case,
+    Condition,
+    Design,
+    draw_cases,
+    draw_side_pairs,
+    draw_viewings,
+)
 
 CASE_LISTS = st.lists(st.sampled_from("abc"), min_size=1, max_size=40).map(
     lambda labels: [Case(f"case-{number}", label) for number, label in enumerate(labels)]

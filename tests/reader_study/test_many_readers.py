@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from monai_advenc.reader_study.answers import read_answers
+from monai_advenc.reader_study.serving.answers import read_answers
 from monai_advenc.reader_study.study import ANSWERS_NAME
 from tests.reader_study.conftest import CLASSES, Folders, build
 from tests.reader_study.served_process import ServedProcess

@@ -11,15 +11,15 @@ from typer.testing import CliRunner
 
 from monai_advenc.cli import app
 from monai_advenc.errors import SettingsError
-from monai_advenc.reader_study.answers import Answer, AnswerDatabase
-from monai_advenc.reader_study.design import Condition
-from monai_advenc.reader_study.opened_readings import open_readings
-from monai_advenc.reader_study.paired_proportions import FourCells
-from monai_advenc.reader_study.score_report import render_score_report
-from monai_advenc.reader_study.score_tables import readings_table, statistics_table
-from monai_advenc.reader_study.scores import Scores
-from monai_advenc.reader_study.scoring import score_study
-from monai_advenc.reader_study.simulated_reader import Habits, simulate_readers, simulated_answers
+from monai_advenc.reader_study.building.design import Condition
+from monai_advenc.reader_study.scoring.opened_readings import open_readings
+from monai_advenc.reader_study.scoring.score_report import render_score_report
+from monai_advenc.reader_study.scoring.score_tables import readings_table, statistics_table
+from monai_advenc.reader_study.scoring.scores import Scores
+from monai_advenc.reader_study.scoring.scoring import score_study
+from monai_advenc.reader_study.scoring.simulated_reader import Habits, simulate_readers, simulated_answers
+from monai_advenc.reader_study.serving.answers import Answer, AnswerDatabase
+from monai_advenc.reader_study.statistics.paired_proportions import FourCells
 from monai_advenc.reader_study.study import ANSWERS_NAME
 from tests.reader_study.conftest import CLASSES, Folders, StudyOnDisk, build, write_images
 

@@ -6,7 +6,7 @@ import subprocess
 import httpx
 import pytest
 
-from monai_advenc.reader_study.server import is_this_machine_only, shown_host
+from monai_advenc.reader_study.serving.server import is_this_machine_only, shown_host
 from tests.reader_study.conftest import StudyOnDisk
 from tests.reader_study.served_process import COMMAND, ServedProcess
 

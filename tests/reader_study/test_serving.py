@@ -18,11 +18,11 @@ import uvicorn
 from httpx import Response
 
 from monai_advenc.errors import DatasetError
-from monai_advenc.reader_study.answers import Answer, AnswerDatabase, Event, EventKind, Outcome, read_answers
-from monai_advenc.reader_study.reading_desk import ReadingDesk
-from monai_advenc.reader_study.reading_session import seconds_in_view
+from monai_advenc.reader_study.serving.answers import Answer, AnswerDatabase, Event, EventKind, Outcome, read_answers
+from monai_advenc.reader_study.serving.reading_desk import ReadingDesk
+from monai_advenc.reader_study.serving.reading_session import seconds_in_view
+from monai_advenc.reader_study.serving.web import LARGEST_BODY, SECURITY_HEADERS, create_app
 from monai_advenc.reader_study.study import ANSWERS_NAME
-from monai_advenc.reader_study.web import LARGEST_BODY, SECURITY_HEADERS, create_app
 from tests.reader_study.conftest import Folders, StudyOnDisk, build
 
 DAY = 86400.0

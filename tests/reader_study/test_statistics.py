@@ -9,21 +9,21 @@ from hypothesis import strategies as st
 from scipy.stats import chi2, multinomial, norm
 
 from monai_advenc.errors import SettingsError
-from monai_advenc.reader_study.agreement import (
+from monai_advenc.reader_study.statistics.agreement import (
     _cohen,
     _fleiss,
     cohen_agreement,
     fleiss_agreement,
     pooled_cohen_agreement,
 )
-from monai_advenc.reader_study.multiple_readers import (
+from monai_advenc.reader_study.statistics.multiple_readers import (
     ReadersDifference,
     compare_cautiously,
     design_effect,
     readers_difference,
     worth_of_readings,
 )
-from monai_advenc.reader_study.paired_proportions import (
+from monai_advenc.reader_study.statistics.paired_proportions import (
     FourCells,
     best_possible_bound,
     difference_interval,
@@ -32,7 +32,7 @@ from monai_advenc.reader_study.paired_proportions import (
     score_statistic,
     wilson_interval,
 )
-from monai_advenc.reader_study.sample_size import cases_needed, power_of
+from monai_advenc.reader_study.statistics.sample_size import cases_needed, power_of
 
 # Fagerland, Lydersen and Laake, Statistical Analysis of Contingency Tables (2017), chapter 8: complete response before
 # and after consolidation (Cavo et al. 2012), airway hyper-responsiveness before and after transplantation (Bentur et

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from monai_advenc.reader_study.viewing_image import FINE, GrayScale, encode_pixels, gray_scale_of, shared_scale
+from monai_advenc.reader_study.building.viewing_image import FINE, GrayScale, encode_pixels, gray_scale_of, shared_scale
 
 
 def shown(image: torch.Tensor, scale: GrayScale) -> NDArray[np.uint16]:

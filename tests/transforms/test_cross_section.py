@@ -9,11 +9,11 @@ import torch
 from monai.data import CacheDataset, DataLoader, Dataset, MetaTensor
 from monai.transforms import Compose
 
+from monai_advenc.data.intensity import IntensityScale
+from monai_advenc.data.volume import Volume
+from monai_advenc.data.volumes.cross_section import SliceSettings, cut_cross_section
 from monai_advenc.errors import MaskError, SettingsError
 from monai_advenc.transforms import LargestCrossSection, LargestCrossSectiond
-from monai_advenc.volumes.cross_section import SliceSettings, cut_cross_section
-from monai_advenc.volumes.intensity import IntensityScale
-from monai_advenc.volumes.volume import Volume
 
 
 def sample(axcodes: str = "LPS", seed: int = 0) -> tuple[dict[str, Any], Volume, Volume]:

@@ -11,18 +11,18 @@ from monai.data import CacheDataset, DataLoader, Dataset, MetaTensor
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, ScaleIntensityRanged
 from torch import Tensor, nn
 
-from monai_advenc.datasets.encrypt_folder import encrypt_folder
-from monai_advenc.datasets.encryption_options import EncryptionOptions
-from monai_advenc.datasets.image_file import read_image
-from monai_advenc.datasets.image_folder import find_images, load_image_set
-from monai_advenc.encryption import encrypt_batch
+from monai_advenc.data.images.folder import find_images, load_image_set
+from monai_advenc.data.images.reading import read_image
+from monai_advenc.data.images.writing import encode_image
+from monai_advenc.encryption.encrypt import encrypt_batch
+from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import DatasetError, ImageError, NetworkError, SettingsError
-from monai_advenc.inferer import EncryptionInferer
-from monai_advenc.key import EncryptionKey
 from monai_advenc.networks import get_network
-from monai_advenc.perturbation import PerturbationSettings
-from monai_advenc.random_views import Augmentation
-from monai_advenc.training import save_checkpoint
+from monai_advenc.networks.training import save_checkpoint
+from monai_advenc.perturbation.settings import PerturbationSettings
+from monai_advenc.perturbation.views import Augmentation
+from monai_advenc.sharing.encrypt import encrypt_folder
+from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.transforms import (
     AdversarialEncrypt,
     AdversarialEncryptd,
@@ -36,8 +36,8 @@ from monai_advenc.transforms import (
     MixupConcat,
     MixupConcatd,
 )
-from monai_advenc.transforms.encrypt import label_indices
-from monai_advenc.volumes.slice_writer import encode_image
+from monai_advenc.transforms.inferer import EncryptionInferer
+from monai_advenc.transforms.inputs import label_indices
 from tests.conftest import tiny_network
 
 CLASSES = ("a", "b", "c", "d", "e")
@@ -65,7 +65,7 @@ def test_transforms_give_the_bytes_of_encrypt_batch(
     base: nn.Module, images: Tensor, labels: Tensor, combiner: str
 ) -> None:
     key = make_key(combiner)
-    from monai_advenc.acceleration import prepare
+    from monai_advenc.acceleration.prepare import prepare
 
     expected = encrypt_batch(key, prepare(base, (1, 32, 32)), images, labels, levels=65535)
     single = Compose(pipeline(base, key))
@@ -78,7 +78,7 @@ def test_transforms_give_the_bytes_of_encrypt_batch(
 def test_files_on_their_own_grid_get_the_bytes_of_encrypt_batch(
     base: nn.Module, images: Tensor, labels: Tensor
 ) -> None:
-    from monai_advenc.acceleration import prepare
+    from monai_advenc.acceleration.prepare import prepare
 
     key = make_key()
     units = torch.tensor([1 / 4095, 1 / 1000] * 4, dtype=torch.float64)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from monai_advenc.attackers.domain_adaptation.task import AdaptationTask, untrained_network
-from monai_advenc.training import train
-from monai_advenc.training.train import VALIDATION_BATCH
+from monai_advenc.networks.training import train
+from monai_advenc.networks.training.train import VALIDATION_BATCH
 
 
 def batch_statistics(task: AdaptationTask) -> nn.Module:

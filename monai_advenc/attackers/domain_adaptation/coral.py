@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from monai_advenc.attackers.domain_adaptation.paired_training import Descent, PairedBatch, train_on_pairs
 from monai_advenc.attackers.domain_adaptation.task import AdaptationTask, autocast, untrained_network
 from monai_advenc.networks.features import features_and_logits
-from monai_advenc.training.reproducibility import reproducible
+from monai_advenc.networks.training.reproducibility import reproducible
 
 WEIGHT = 100.0
 """Of the distance beside the classification loss. The paper's rule is that both come out alike; its 1 is for logits,

@@ -13,7 +13,7 @@ from torch.nn import functional
 from monai_advenc.attackers.domain_adaptation.paired_training import Descent, PairedBatch, train_on_pairs
 from monai_advenc.attackers.domain_adaptation.task import AdaptationTask, autocast, untrained_network
 from monai_advenc.networks.features import features_and_logits, last_linear
-from monai_advenc.training.reproducibility import reproducible
+from monai_advenc.networks.training.reproducibility import reproducible
 
 RAMP = 10.0
 """How fast the reversed gradient grows to its full strength (section 5.2.2, gamma)."""

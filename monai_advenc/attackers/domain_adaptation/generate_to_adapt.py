@@ -18,7 +18,7 @@ from monai_advenc.attackers.domain_adaptation.paired_training import Descent, Pa
 from monai_advenc.attackers.domain_adaptation.task import AdaptationTask, autocast, untrained_network
 from monai_advenc.errors import DatasetError
 from monai_advenc.networks.features import features_and_logits, last_linear
-from monai_advenc.training.reproducibility import reproducible
+from monai_advenc.networks.training.reproducibility import reproducible
 
 # Values of the authors' code for digits.
 NOISE = 512

@@ -14,10 +14,10 @@ from torch.nn import functional
 
 from monai_advenc.attackers.domain_adaptation.task import AdaptationTask
 from monai_advenc.errors import NetworkError
-from monai_advenc.training import TrainingSettings
-from monai_advenc.training.augmentation import shift_and_flip
-from monai_advenc.training.class_weights import class_weights
-from monai_advenc.training.schedule import one_cycle
+from monai_advenc.networks.training import TrainingSettings
+from monai_advenc.networks.training.augmentation import shift_and_flip
+from monai_advenc.networks.training.class_weights import class_weights
+from monai_advenc.networks.training.schedule import one_cycle
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class PairedBatch:
 
 
 class Descent:
-    """SGD with Nesterov momentum and one learning rate cycle, as :func:`monai_advenc.training.train` has it.
+    """SGD with Nesterov momentum and one learning rate cycle, as :func:`monai_advenc.networks.training.train` has it.
 
     Args:
         parameters: What is trained.

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from monai_advenc.attackers.domain_adaptation.task import AdaptationTask, untrained_network
-from monai_advenc.datasets.image_set import ImageSet
-from monai_advenc.training import train
-from monai_advenc.training.train import VALIDATION_BATCH
+from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.networks.training import train
+from monai_advenc.networks.training.train import VALIDATION_BATCH
 
 ROUNDS = 3
 """Trainings: the first on the source alone, each later one also on what the one before is sure of."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 from torch import nn
 
 from monai_advenc.attackers.domain_adaptation.task import AdaptationTask, untrained_network
-from monai_advenc.training import train
+from monai_advenc.networks.training import train
 
 
 def source_only(task: AdaptationTask) -> nn.Module:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from monai_advenc.datasets.image_set import ImageSet
+from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.errors import DatasetError
 from monai_advenc.networks import get_network, with_standardization
-from monai_advenc.perturbation import require_pixels
-from monai_advenc.training import TrainingSettings
-from monai_advenc.training.checks import check_sets
+from monai_advenc.networks.training import TrainingSettings
+from monai_advenc.networks.training.checks import check_sets
+from monai_advenc.perturbation.pgd import require_pixels
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from monai_advenc.attackers.recovery.own_versions import OwnVersions
-from monai_advenc.combiners import choose_combiner
+from monai_advenc.encryption.combiners import choose_combiner
 from monai_advenc.evaluation.accuracy import predict_logits
 
 Targets = tuple[int | None, ...]

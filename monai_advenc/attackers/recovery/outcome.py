@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from monai_advenc.attackers.recovery.guesser import Guesser, Targets
-from monai_advenc.correspondence import ClassCorrespondence
+from monai_advenc.encryption.correspondence import ClassCorrespondence
 from monai_advenc.settings import Settings
 
 

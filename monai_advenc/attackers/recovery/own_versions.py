@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from monai_advenc.acceleration import prepare
-from monai_advenc.datasets.image_set import ImageSet
-from monai_advenc.perturbation import PerturbationSettings, perturb
-from monai_advenc.worker_processes import compute_items
+from monai_advenc.acceleration.prepare import prepare
+from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.perturbation.pgd import perturb
+from monai_advenc.perturbation.settings import PerturbationSettings
+from monai_advenc.workers import compute_items
 
 
 class OwnVersions:

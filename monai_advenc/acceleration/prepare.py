@@ -1,0 +1,261 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""A network made ready for PGD: a frozen evaluation copy, batch norm folded, channels-last, fast convolutions.
+
+Perturbing an image costs one forward and one backward pass a step and nothing else, so this is where the time goes.
+The caller's network is never touched. Pixels, steps and projections stay float32; only the network's own arithmetic
+changes precision, to bf16 or 8-bit integers, and only where its gradients agree with float32.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+from torch.nn import functional
+
+from monai_advenc.acceleration.convolutions.frozen import FEWEST_PACKED_WEIGHTS, freeze_convolutions, is_watched
+from monai_advenc.acceleration.convolutions.fusion import fuse_activations
+from monai_advenc.acceleration.convolutions.integer import computes_in_int8
+from monai_advenc.acceleration.convolutions.integer_search import FEWEST_WEIGHTS, compute_on_integers
+from monai_advenc.acceleration.folding import fold_batch_norm
+from monai_advenc.acceleration.gradients import (
+    FEWEST_STEPS_CLOSED_EXACTLY,
+    MIN_GRADIENT_COSINE,
+    cosines,
+    target_gradient,
+)
+from monai_advenc.acceleration.processor import computes_in_bf16, device_of, multiplies_tiles
+from monai_advenc.errors import NetworkError, SettingsError
+from monai_advenc.workers import one_thread
+
+Precision = Literal["auto", "fp32", "bf16", "int8"]
+
+PROBE_IMAGES = 4
+
+FEWEST_STEPS_ON_INTEGERS = 13
+"""Four gradients of each image are float32's and take twice as long; in fewer steps bf16 is faster."""
+
+GRAINS = (8, 2)
+"""Pixels from one value to the next in images of smooth noise: coarse ones make activations at least as large as real
+images do in one network, fine ones in another."""
+
+
+class PreparedNetwork(nn.Module):
+    """Takes float32 images and returns float32 logits; computes in the chosen precision in between.
+
+    Args:
+        network: Frozen and in evaluation mode; changed in place.
+        dtype: What it computes in.
+        compiled: Leave its convolutions to ``torch.compile``.
+        fewest_weights: Kernels from this size on are frozen.
+
+    Attributes:
+        stateless: Whether nothing is kept from one call to the next, so that several threads may call it at once.
+        exact_network: What a network on 8-bit integers is checked by, and what goes the last steps; see
+            :class:`monai_advenc.acceleration.gradients.StepGradients`. ``None``: this one does.
+        closing_network: What goes the last of many steps for a network in bf16. ``None``: this one does.
+        num_classes: Number of logits of an image, where :func:`prepare` counted them.
+    """
+
+    exact_network: PreparedNetwork | None
+    closing_network: PreparedNetwork | None
+
+    def __init__(
+        self,
+        network: nn.Module,
+        dtype: torch.dtype,
+        *,
+        compiled: bool = False,
+        fewest_weights: int = FEWEST_PACKED_WEIGHTS,
+    ) -> None:
+        super().__init__()
+        # Of other networks than graphs without hooks nobody knows what they note down in between.
+        watched = any(is_watched(module) for module in network.modules())
+        self.stateless = isinstance(network, GraphModule) and not watched and not compiled
+        # The suppression: torch's annotations know no memory format here.
+        network = network.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: Any = network
+        if compiled:
+            self.network = torch.compile(network, dynamic=False)
+        else:
+            freeze_convolutions(network, fewest_weights)
+            if isinstance(network, GraphModule):
+                fuse_activations(network)
+        self.dtype, self.exact_network, self.closing_network = dtype, None, None
+        self.num_classes: int | None = None
+        self.eval()
+
+    @property
+    def precision(self) -> Precision:
+        """``"int8"``, ``"bf16"`` or ``"fp32"``."""
+        if self.exact_network is not None:
+            return "int8"
+        return "bf16" if self.dtype == torch.bfloat16 else "fp32"
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(N, K)`` of images ``(N, C, H, W)``."""
+        logits: Tensor = self.network(images.to(dtype=self.dtype, memory_format=torch.channels_last))
+        return logits.float()
+
+
+def prepare(
+    network: nn.Module,
+    image_shape: tuple[int, int, int],
+    *,
+    precision: Precision = "auto",
+    steps: int | None = None,
+    compiled: bool = False,
+) -> PreparedNetwork:
+    """Make a network ready for perturbing images of one shape.
+
+    Args:
+        network: Maps images ``(N, C, H, W)`` in [0, 1] to logits; left as it is. One that is prepared already is
+            returned unchanged.
+        image_shape: ``(C, H, W)`` of the images to come.
+        precision: ``"fp32"``, ``"bf16"`` (and fp32 in the last of many steps), ``"int8"`` (convolutions on 8-bit
+            integers, the rest in bf16 or fp32, and fp32 wherever
+            :class:`monai_advenc.acceleration.gradients.StepGradients` asks for it), or ``"auto"``: the faster
+            of int8 and bf16 that the device computes in natively and whose gradients agree with float32 on a probe;
+            bf16 is the faster one where the processor multiplies tiles of it (AMX).
+            The probe depends on nothing but the network and the shape, so every worker, resumed run and pipeline comes
+            to the same choice, on one kind of processor.
+        steps: How many steps each image will go; with fewer than :data:`FEWEST_STEPS_ON_INTEGERS`, ``"auto"`` leaves
+            out int8, and with few no float32 network is kept beside one in bf16.
+        compiled: Leave the rest to ``torch.compile``. Takes up to a minute before the first step, and in bf16 again
+            before the last ones, which are float32's; on a CPU it gains nothing over the default. Another way to the
+            same result, up to rounding.
+
+    Raises:
+        NetworkError: The network does not take images of that shape, or scales for integers were to be found and its
+            logits are NaN.
+        SettingsError: Unknown precision, or integers were asked for where nothing can be computed on them.
+    """
+    if isinstance(network, PreparedNetwork):
+        return network
+    require_precision(precision)
+    if isinstance(network, torch.jit.ScriptModule):
+        raise NetworkError("expected a network as a module of torch, got its TorchScript form; give the module itself")
+    # The caller's modes must decide neither about precision nor about what is kept for later calls.
+    without = torch.autocast("cpu", enabled=False), torch.autocast(device_of(network).type, enabled=False)
+    with torch.inference_mode(False), without[0], without[1]:
+        folded = fold_batch_norm(network)
+        num_classes = _count_logits(folded, image_shape)
+        exact = PreparedNetwork(copy.deepcopy(folded), torch.float32, compiled=compiled)
+        if precision == "fp32":
+            prepared = exact
+        elif precision == "bf16":
+            prepared = _in_bf16(folded, exact, steps, compiled=compiled)
+        elif precision == "int8":
+            prepared = _require_integers(None if compiled else _on_integers(folded, exact, image_shape))
+        else:
+            prepared = _fastest(folded, exact, image_shape, steps, compiled=compiled)
+    prepared.num_classes = num_classes
+    return prepared
+
+
+def require_precision(precision: Precision) -> Precision:
+    """The precision as it is; :class:`SettingsError` if there is none of that name."""
+    if precision not in get_args(Precision):
+        raise SettingsError(f"unknown precision {precision!r}; choose auto, fp32, bf16 or int8")
+    return precision
+
+
+def _fastest(
+    folded: nn.Module,
+    exact: PreparedNetwork,
+    image_shape: tuple[int, int, int],
+    steps: int | None,
+    *,
+    compiled: bool,
+) -> PreparedNetwork:
+    """The first of the faster ways whose gradients agree; the exact network, if none do."""
+    integers = not compiled and (steps is None or steps >= FEWEST_STEPS_ON_INTEGERS)
+    for precision in ("bf16", "int8") if multiplies_tiles() else ("int8", "bf16"):
+        fast = None
+        if precision == "bf16" and computes_in_bf16(device_of(exact)):
+            fast = _in_bf16(folded, exact, steps, compiled=compiled)
+        elif precision == "int8" and integers:
+            fast = _on_integers(folded, exact, image_shape)
+        if fast is not None and _agrees(fast, exact, image_shape):
+            return fast
+    return exact
+
+
+def _in_bf16(folded: nn.Module, exact: PreparedNetwork, steps: int | None, *, compiled: bool) -> PreparedNetwork:
+    prepared = PreparedNetwork(copy.deepcopy(folded), torch.bfloat16, compiled=compiled)
+    if steps is None or steps >= FEWEST_STEPS_CLOSED_EXACTLY:
+        prepared.closing_network = exact
+    return prepared
+
+
+def _require_integers(prepared: PreparedNetwork | None) -> PreparedNetwork:
+    if prepared is None:
+        raise SettingsError(
+            "int8 takes a CPU that adds products of bytes (VNNI or AMX), and a network that torch.fx can trace, not "
+            "compiled, with wide convolutions after ReLU; use auto"
+        )
+    return prepared
+
+
+def _agrees(fast: PreparedNetwork, exact: PreparedNetwork, image_shape: tuple[int, int, int]) -> bool:
+    try:
+        return gradient_cosine(exact, fast, image_shape) >= MIN_GRADIENT_COSINE
+    except RuntimeError:  # A network may insist on a type of numbers.
+        return False
+
+
+def _on_integers(
+    folded: nn.Module, exact: PreparedNetwork, image_shape: tuple[int, int, int]
+) -> PreparedNetwork | None:
+    """The network with chains of convolutions on integers; ``None`` where the processor or the network has none."""
+    device = device_of(exact)
+    if device.type != "cpu" or not isinstance(folded, GraphModule) or not exact.stateless or not computes_in_int8():
+        return None
+    dtype = torch.bfloat16 if computes_in_bf16(device) else torch.float32
+    prepared = PreparedNetwork(copy.deepcopy(folded), dtype, fewest_weights=FEWEST_WEIGHTS)
+    images = torch.cat([_smooth_images(image_shape, grain, PROBE_IMAGES // 2, seed=1) for grain in GRAINS])
+    # One thread, as workers have: the number of threads may decide about last bits, and those about scales.
+    with one_thread():
+        with torch.no_grad():
+            logits = exact(images)
+        if logits.isnan().any():
+            raise NetworkError("the network's logits are not numbers; check its weights")
+        images = images.to(dtype=dtype, memory_format=torch.channels_last)
+        try:
+            chains = compute_on_integers(prepared.network, images, logits.argmin(dim=1))
+        except RuntimeError:  # A network may insist on a type of numbers.
+            return None
+    prepared.exact_network = exact
+    return prepared if chains else None
+
+
+def gradient_cosine(one: nn.Module, other: nn.Module, image_shape: tuple[int, int, int]) -> float:
+    """Smallest cosine between two networks' target gradients over a few smooth random images of one shape."""
+    images = _smooth_images(image_shape, GRAINS[0], PROBE_IMAGES, seed=0).to(device_of(one))
+    with torch.no_grad():
+        targets = one(images).argmin(dim=1)
+    first, second = (target_gradient(network, images, targets) for network in (one, other))
+    return cosines(first, second).nan_to_num(nan=-1.0).min().item()
+
+
+def _smooth_images(image_shape: tuple[int, int, int], grain: int, count: int, *, seed: int) -> Tensor:
+    """Images ``(count, C, H, W)`` in [0, 1] of noise that changes every ``grain`` pixels."""
+    channels, height, width = image_shape
+    sides = max(1, height // grain), max(1, width // grain)
+    coarse = torch.rand(count, channels, *sides, generator=torch.Generator().manual_seed(seed))
+    return functional.interpolate(coarse, size=(height, width), mode="bilinear")
+
+
+@torch.no_grad()
+def _count_logits(network: nn.Module, image_shape: tuple[int, int, int]) -> int | None:
+    """Logits of an image; ``None``, if what the network returns is none of a classifier's."""
+    try:
+        logits = network(torch.zeros(1, *image_shape, device=device_of(network)))
+    except RuntimeError as error:
+        problem = str(error).splitlines()[0]
+        raise NetworkError(f"the network does not take images of shape {image_shape}: {problem}") from None
+    return int(logits.shape[1]) if isinstance(logits, Tensor) and logits.ndim == 2 else None

@@ -1,0 +1,81 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""``monai-advenc reader-study sample-size`` and ``simulate``: what a study needs, what will come of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from monai_advenc.cli import options
+from monai_advenc.cli.console import Output, progress
+from monai_advenc.cli.reader_study.folders import Sealed, StudyFolder, sealed_folder_of
+
+
+def sample_size(
+    margin: Annotated[float, typer.Option(min=0.001, max=0.5, help="Loss of accuracy that would matter.")] = 0.05,
+    power: Annotated[float, typer.Option(min=0.5, max=0.999, help="Chance of showing it, if all is well.")] = 0.8,
+    alpha: Annotated[float, typer.Option(min=0.0001, max=0.25, help="Level of the one-sided test.")] = 0.025,
+    discordant: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share of cases right on one reading alone; the paper's doctors had 0.05."),
+    ] = 0.05,
+    difference: Annotated[
+        float, typer.Option(min=-0.5, max=0.5, help="True accuracy on encrypted minus on original images.")
+    ] = 0.0,
+    json: options.Json = False,
+) -> None:
+    """How many cases a study needs to show that readers do no worse, for one reader: exact power of the very test.
+
+    Readers disagree with themselves on the same image too, so plan with more discordant cases rather than fewer.
+    """
+    from monai_advenc.reader_study.statistics.sample_size import cases_needed
+
+    output = Output(json)
+    found = cases_needed(margin, power, alpha, discordant, difference)
+    output.say(
+        f"{found.cases} cases: with {discordant:.1%} discordant and a difference of {difference:+.1%}, a loss of "
+        f"{margin:.1%} is ruled out with a chance of {found.power:.1%}; were the loss just that, it would wrongly be "
+        f"ruled out with {found.false_positive_rate:.1%} (level {alpha:.1%}). The usual formula says "
+        f"{found.approximate_cases}."
+    )
+    output.result(
+        {
+            "cases": found.cases,
+            "power": found.power,
+            "false_positive_rate": found.false_positive_rate,
+            "approximate_cases": found.approximate_cases,
+        }
+    )
+
+
+def simulate(
+    study: StudyFolder,
+    sealed: Sealed = None,
+    accuracy: Annotated[float, typer.Option(min=0, max=1, help="Right on originals.")] = 0.75,
+    discordant: Annotated[float, typer.Option(min=0, max=1, help="Right on one of the two alone.")] = 0.05,
+    loss: Annotated[float, typer.Option(min=-0.5, max=0.5, help="Less right on encrypted images by this.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Decides the answers.")] = 0,
+    json: options.Json = False,
+) -> None:
+    """Let simulated readers answer a trial study (build --simulated), to see what a report will look like."""
+    from monai_advenc.files.folder_lock import FolderLock
+    from monai_advenc.reader_study.scoring.simulated_reader import Habits, require_trial, simulate_readers
+    from monai_advenc.reader_study.serving.answers import AnswerDatabase
+    from monai_advenc.reader_study.study import ANSWERS_NAME, SHEET_NAME, AnswerSheet, Study
+
+    output = Output(json)
+    habits = Habits(accuracy, discordant, loss)
+    loaded = Study.load(study)
+    require_trial(loaded)
+    sheet = AnswerSheet.load((sealed or sealed_folder_of(study)) / SHEET_NAME, loaded)
+    total = sum(len(reader.readings) for reader in loaded.readers)
+    with (
+        FolderLock(study),
+        AnswerDatabase(study / ANSWERS_NAME) as database,
+        progress("simulated answers", total) as advance,
+    ):
+        count = simulate_readers(loaded, sheet, database, habits, seed, progress=advance)
+    output.say(f"{count} answers by simulated readers, who are no people. Now: monai-advenc reader-study score {study}")
+    output.result({"answers": count, "simulated": True})

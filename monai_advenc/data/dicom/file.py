@@ -1,0 +1,136 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""One DICOM file: whether it is one, reading it with pydicom, and what kind of object it holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import pydicom
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from monai_advenc.data.quiet_parsers import quiet_parsers
+from monai_advenc.errors import AdvencError, VolumeError
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+
+Kind = Literal["image", "segmentation", "contours", "other", "damaged"]
+
+SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+"""SOP classes of Segmentation Storage and Label Map Segmentation Storage (DICOM PS3.4, annex B)."""
+
+CONTOUR_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
+"""SOP class of RT Structure Set Storage."""
+
+DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
+"""SOP class of a DICOMDIR, the table of contents of a disk."""
+
+NO_IMAGES = ("RTDOSE", "RTIMAGE", "RTPLAN", "PR", "KO", "SR", "REG", "DOC", "AU", "ECG")
+"""Modalities whose objects are no pictures of a body, even where they have pixels."""
+
+
+def looks_like_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM files do: with the prefix of PS3.10, or, without it, with group 2 or 8.
+
+    Files without the prefix have been written by old software and by hand; their first tag is low.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(132)
+    except OSError:
+        return False
+    return start[128:] == b"DICM" or (
+        start[:1] in (b"\x02", b"\x08") and start[1:2] == b"\x00" and start[3:4] == b"\x00"
+    )
+
+
+def read_dicom(path: Path, *, pixels: bool) -> FileDataset:
+    """Read a file, with or without its file meta information.
+
+    Args:
+        path: The file.
+        pixels: Whether the pixels are needed; without them only the header is read.
+
+    Returns:
+        The data set; its transfer syntax is always set.
+
+    Raises:
+        VolumeError: Missing, damaged, or no DICOM.
+    """
+    if not path.is_file():
+        raise VolumeError(f"{path} does not exist; check the path")
+    if not looks_like_dicom(path):
+        raise VolumeError(f"{path} is no DICOM file: it begins neither with a preamble nor with a first tag")
+
+    with reading(path):
+        dataset = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
+        if "SOPClassUID" not in dataset and "Rows" not in dataset:
+            raise VolumeError(f"{path} is no DICOM image: neither SOP Class UID nor Rows; get the file again")
+        _set_transfer_syntax(dataset)
+        return dataset
+
+
+def _set_transfer_syntax(dataset: FileDataset) -> None:
+    """Where the file does not name its transfer syntax, the one that its first tags were read with."""
+    if getattr(dataset, "file_meta", None) is None:
+        dataset.file_meta = FileMetaDataset()
+    if not dataset.file_meta.get("TransferSyntaxUID"):
+        implicit, little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Around everything that looks into a data set, which pydicom parses only when asked for each element.
+
+    Raises:
+        VolumeError: Whatever a damaged byte of ``path`` made the parsers raise, in one line.
+    """
+    try:
+        with quiet_parsers():
+            yield
+    except AdvencError as error:
+        # What a message quotes from a file may hold line breaks.
+        raise type(error)(_CONTROL.sub(" ", str(error))) from None
+    except Exception as error:  # noqa: BLE001 - Parsers raise whatever the damaged byte led them to.
+        problem = " ".join(str(error).split())[:160] or type(error).__name__
+        raise VolumeError(f"cannot read {path}: damaged or not supported ({problem}); get the file again") from None
+
+
+def kind_of(dataset: pydicom.Dataset) -> Kind:
+    """What a data set holds, from its SOP class, modality and size; damaged if it is an image without a size."""
+    meta = getattr(dataset, "file_meta", None) or pydicom.Dataset()
+    sop_class = str(dataset.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
+    modality = str(dataset.get("Modality") or "")
+    if sop_class in SEGMENTATION_CLASSES or modality == "SEG":
+        return "segmentation"
+    if sop_class == CONTOUR_CLASS or modality == "RTSTRUCT":
+        return "contours"
+    if modality in NO_IMAGES or sop_class == DIRECTORY_CLASS:
+        return "other"
+    if "Rows" in dataset and "Columns" in dataset:
+        return "image"
+    # Every object of a study has a series; a file that ends before it says so was cut off.
+    is_whole = sop_class and dataset.get("SeriesInstanceUID") and "Image Storage" not in UID(sop_class).name
+    return "other" if is_whole else "damaged"
+
+
+def numbers(dataset: pydicom.Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """The ``count`` numbers of an element; ``None`` where it is missing or empty, as often in real files.
+
+    Raises:
+        VolumeError: Another number of values, or one that is not finite.
+    """
+    value: Any = dataset.get(keyword)
+    if value is None or value == "" or (count > 1 and len(value) == 0):
+        return None
+    found = tuple(float(each) for each in (value if count > 1 else (value,)))
+    if len(found) != count or not all(abs(each) < 1e30 for each in found):
+        raise VolumeError(f"{keyword} has the values {found[:8]}; expected {count} finite numbers")
+    return found

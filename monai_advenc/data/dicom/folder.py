@@ -1,0 +1,105 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The DICOM objects below a folder, told by their content: images, segmentations, contours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import Dataset
+
+from monai_advenc.data.dicom.file import Kind, kind_of, looks_like_dicom
+from monai_advenc.data.quiet_parsers import quiet_parsers
+from monai_advenc.errors import VolumeError
+
+_TAGS = [
+    "SOPClassUID",
+    "Modality",
+    "SeriesInstanceUID",
+    "Rows",
+    "Columns",
+    "ReferencedSeriesSequence",
+    "ReferencedFrameOfReferenceSequence",
+]
+
+
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+"""Files of these names should be DICOM, even if nothing in them looks like it any more."""
+
+
+@dataclass(frozen=True)
+class DicomObject:
+    """A DICOM file by its header.
+
+    Attributes:
+        path: The file.
+        kind: What it holds.
+        modality: Modality.
+        series_uid: Series Instance UID.
+        refers_to: Series Instance UIDs of the images that a segmentation or contours were drawn on.
+    """
+
+    path: Path
+    kind: Kind
+    modality: str
+    series_uid: str
+    refers_to: frozenset[str]
+
+
+def dicom_objects(place: Path) -> tuple[DicomObject, ...]:
+    """The DICOM files in and below a folder (hidden ones left out), or the file itself; sorted by path.
+
+    Damaged ones are among them, so that no volume silently lacks a slice.
+    """
+    return tuple(
+        _object(path) for path in _files(place) if looks_like_dicom(path) or path.suffix.lower() in DICOM_SUFFIXES
+    )
+
+
+def has_dicom(folder: Path) -> bool:
+    """Whether there is a DICOM file in or below a folder."""
+    return any(looks_like_dicom(path) for path in _files(folder))
+
+
+def _files(place: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    if place.is_file():
+        yield place
+    real = place.resolve()
+    # A link may lead to a folder that it lies in.
+    if not place.is_dir() or real in above:
+        return
+    try:
+        inside = sorted(place.iterdir())
+    except OSError as error:
+        raise VolumeError(f"cannot read the folder {place} ({error.strerror}); check its permissions") from None
+    for path in inside:
+        if not path.name.startswith("."):
+            yield from _files(path, above | {real})
+
+
+def _object(path: Path) -> DicomObject:
+    try:
+        with quiet_parsers():
+            header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(_TAGS))
+            return DicomObject(
+                path=path,
+                kind=kind_of(header),
+                modality=" ".join(str(header.get("Modality") or "").split()),
+                series_uid=str(header.get("SeriesInstanceUID") or ""),
+                refers_to=frozenset(_referenced_series(header)),
+            )
+    except Exception:  # noqa: BLE001 - Parsers raise whatever the damaged byte led them to; reading it will say what.
+        return DicomObject(path, "damaged", "", "", frozenset())
+
+
+def _referenced_series(header: Dataset) -> Iterator[str]:
+    """Of a segmentation (PS3.3, C.8.20.2) or of a structure set (PS3.3, C.8.8.5)."""
+    for series in header.get("ReferencedSeriesSequence") or []:
+        yield str(series.get("SeriesInstanceUID") or "")
+    for frame in header.get("ReferencedFrameOfReferenceSequence") or []:
+        for study in frame.get("RTReferencedStudySequence") or []:
+            for series in study.get("RTReferencedSeriesSequence") or []:
+                yield str(series.get("SeriesInstanceUID") or "")

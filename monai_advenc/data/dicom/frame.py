@@ -1,0 +1,231 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The frames of one DICOM file: where each lies, what its stored values mean, and their decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_modality_lut
+
+from monai_advenc.data.dicom.file import kind_of, numbers, reading
+from monai_advenc.data.dicom.plane import FramePlane, functional_group, functional_groups, pixel_spacing, plane_of
+from monai_advenc.errors import VolumeError
+
+Pixels = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class DicomFrame:
+    """One frame of a DICOM file, and what is needed to write it back.
+
+    Attributes:
+        path: The file.
+        index: 0-based index in a multi-frame file; ``None`` in a single-frame file.
+        sop_instance_uid: SOP Instance UID of the file.
+        shape: Rows and columns.
+        plane: Where the frame lies; ``None`` if the file does not say, as for projections.
+        unplaced_spacing: Distance of neighboring rows and columns in mm where there is no plane; 1 if the file does not
+            say.
+        thickness: Distance to the next slice by the header, in mm; ``None`` if the file does not say.
+        slope: Rescale slope of the modality LUT; 1 where the file has none.
+        intercept: Rescale intercept; 0 where the file has none.
+        linear: Whether a voxel is ``slope * stored + intercept`` of a stored whole number. ``False`` for a modality LUT
+            sequence, which is a table, and for float pixels.
+        bits_stored: Bits that hold the value: stored values lie in this range.
+        inverted: Whether viewers show low values bright (MONOCHROME1).
+        signed: Whether stored values are signed (Pixel Representation 1).
+        transfer_syntax: Transfer Syntax UID of the file.
+    """
+
+    path: Path
+    index: int | None
+    sop_instance_uid: str
+    shape: tuple[int, int]
+    plane: FramePlane | None
+    unplaced_spacing: tuple[float, float]
+    thickness: float | None
+    slope: float
+    intercept: float
+    linear: bool
+    bits_stored: int
+    inverted: bool
+    signed: bool
+    transfer_syntax: str
+
+
+def frames_of(dataset: FileDataset, path: Path) -> tuple[DicomFrame, ...]:
+    """The frames of a file, from its header.
+
+    Raises:
+        VolumeError: No gray image that a volume could be made of; or the header is damaged.
+    """
+    with reading(path):
+        return _frames_of(dataset, path)
+
+
+def _frames_of(dataset: FileDataset, path: Path) -> tuple[DicomFrame, ...]:
+    _require_gray_image(dataset, path)
+    count = int(dataset.get("NumberOfFrames") or 1)
+    groups, shared = functional_groups(dataset, path)
+    if count > 1 and not groups:
+        return tuple(_frame(dataset, path, index, (dataset,), placed=False) for index in range(count))
+    return tuple(
+        _frame(dataset, path, index if count > 1 else None, (group, shared, dataset))
+        for index, group in enumerate(groups or [Dataset()])
+    )
+
+
+def _frame(
+    dataset: FileDataset,
+    path: Path,
+    index: int | None,
+    places: tuple[Dataset, ...],
+    *,
+    placed: bool = True,
+) -> DicomFrame:
+    transformation = functional_group(places, "PixelValueTransformationSequence")
+    measures = functional_group(places, "PixelMeasuresSequence")
+    slope = _number(transformation, "RescaleSlope", 1.0)
+    if slope == 0:
+        raise VolumeError(f"{path} has rescale slope 0, which makes every pixel the same; get the file again")
+    is_float = _has_float_pixels(dataset)
+    return DicomFrame(
+        path=path,
+        index=index,
+        sop_instance_uid=str(dataset.get("SOPInstanceUID") or ""),
+        shape=(int(dataset.Rows), int(dataset.Columns)),
+        plane=plane_of(places, path) if placed else None,
+        unplaced_spacing=pixel_spacing(measures) or (1.0, 1.0),
+        thickness=abs(_number(measures, "SpacingBetweenSlices", 0) or _number(measures, "SliceThickness", 0)) or None,
+        slope=slope,
+        intercept=_number(transformation, "RescaleIntercept", 0.0),
+        linear=not is_float and not dataset.get("ModalityLUTSequence"),
+        bits_stored=int(dataset.BitsAllocated if is_float else dataset.BitsStored),
+        inverted=str(dataset.PhotometricInterpretation) == "MONOCHROME1",
+        signed=is_float or int(dataset.get("PixelRepresentation") or 0) == 1,
+        transfer_syntax=str(dataset.file_meta.TransferSyntaxUID),
+    )
+
+
+def _number(dataset: Dataset, keyword: str, default: float) -> float:
+    found = numbers(dataset, keyword, 1)
+    return default if found is None else found[0]
+
+
+def _has_float_pixels(dataset: Dataset) -> bool:
+    """Whether the pixels are floats: those images have no bits stored (parametric maps, PS3.3, C.7.6.24)."""
+    return "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset or "BitsStored" not in dataset
+
+
+def _require_gray_image(dataset: FileDataset, path: Path) -> None:
+    if kind_of(dataset) != "image":
+        what = str(dataset.get("Modality") or "an object without pixels")
+        raise VolumeError(f"{path} is no image ({what}); a segmentation or contours go in as the mask")
+    color = str(dataset.get("PhotometricInterpretation") or "")
+    if int(dataset.get("SamplesPerPixel") or 1) != 1 or not color.startswith("MONOCHROME"):
+        raise VolumeError(f"{path} is no gray image ({color or 'no photometric interpretation'}): expected MONOCHROME")
+    if "MOSAIC" in [str(each).upper() for each in _values(dataset, "ImageType")]:
+        raise VolumeError(f"{path} is a Siemens mosaic (many slices tiled into one picture); convert it with dcm2niix")
+    if min(int(dataset.Rows), int(dataset.Columns)) < 1:
+        raise VolumeError(f"{path} has {dataset.Rows} rows and {dataset.Columns} columns; get the file again")
+    allocated = int(dataset.get("BitsAllocated") or 0)
+    if not _has_float_pixels(dataset) and (allocated not in (8, 16) or not 1 <= int(dataset.BitsStored) <= allocated):
+        raise VolumeError(f"{path} has pixels of {dataset.BitsStored} in {allocated} bits; expected 8 to 16 bits")
+    require_low_bits(dataset, path)
+
+
+def require_low_bits(dataset: Dataset, path: Path) -> None:
+    """Raise :class:`VolumeError` unless the values are in the low bits of each pixel (PS3.5, 8.1.1).
+
+    Decoders do not shift them, so values in high bits would be read as multiples of what they are, with what old files
+    keep below them.
+    """
+    if _has_float_pixels(dataset) or dataset.get("HighBit") is None:
+        return
+    high, expected = int(dataset.HighBit), int(dataset.BitsStored) - 1
+    if high != expected:
+        raise VolumeError(
+            f"{path} has High Bit {high} with {expected + 1} bits stored; expected {expected}, as DICOM requires: "
+            "shift the pixels to their low bits first"
+        )
+
+
+def _values(dataset: Dataset, keyword: str) -> list[Any]:
+    value = dataset.get(keyword) or []
+    return [value] if isinstance(value, str) else list(value)
+
+
+def decode_frames(dataset: FileDataset, frames: Sequence[DicomFrame]) -> tuple[Pixels, NDArray[np.bool_] | None]:
+    """Decode frames of one file.
+
+    Args:
+        dataset: The file, read with its pixels.
+        frames: Which frames of it.
+
+    Returns:
+        The values after the modality LUT (PS3.3, C.11.1), ``(N, rows, columns)``, float32; and where the file says
+        that there is only padding (PS3.3, C.7.5.1.1.2), or ``None`` if it does not say.
+
+    Raises:
+        VolumeError: Damaged, of a transfer syntax without decoder, or not finite.
+    """
+    path = frames[0].path
+    with reading(path):
+        return _decode_frames(dataset, frames, path)
+
+
+def _decode_frames(
+    dataset: FileDataset, frames: Sequence[DicomFrame], path: Path
+) -> tuple[Pixels, NDArray[np.bool_] | None]:
+    require_decoder(dataset, path)
+    stored = dataset.pixel_array
+    if stored.ndim == 2:
+        stored = stored[None]
+    stored = stored[[frame.index or 0 for frame in frames]]
+    if dataset.get("ModalityLUTSequence"):
+        values = apply_modality_lut(stored, dataset).astype(np.float32)
+    else:
+        slopes, intercepts = (
+            np.array([getattr(frame, name) for frame in frames])[:, None, None] for name in ("slope", "intercept")
+        )
+        # In double precision, as pydicom does it; a slope of 1 and an intercept of 0 change nothing.
+        values = (stored.astype(np.float64) * slopes + intercepts).astype(np.float32)
+    if not np.isfinite(values).all():
+        raise VolumeError(f"{path} holds NaN or infinite pixels; mend or leave out the case")
+    return values, _padding(dataset, stored)
+
+
+def require_decoder(dataset: FileDataset, path: Path) -> None:
+    """Raise :class:`VolumeError` for pixels that cannot be decoded here, saying what would help."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    try:
+        is_available = get_decoder(syntax).is_available
+    except NotImplementedError:
+        raise VolumeError(f"{path} has the transfer syntax {syntax.name}; write it uncompressed first") from None
+    if not is_available:
+        raise VolumeError(f"{path} is compressed with {syntax.name}: pip install 'monai-advenc[jpeg]' to read it")
+
+
+def _padding(dataset: FileDataset, stored: NDArray[Any]) -> NDArray[np.bool_] | None:
+    value = numbers(dataset, "PixelPaddingValue", 1)
+    if value is None or not np.issubdtype(stored.dtype, np.integer):
+        return None
+    limit = numbers(dataset, "PixelPaddingRangeLimit", 1) or value
+    first, last = sorted(_in_range(each[0], stored.dtype) for each in (value, limit))
+    padding: NDArray[np.bool_] = (stored >= first) & (stored <= last)
+    return padding
+
+
+def _in_range(value: float, dtype: np.dtype[Any]) -> float:
+    """A padding value that was written with the other signedness, as the pixels have it."""
+    limits = np.iinfo(dtype)
+    span = 2.0**limits.bits
+    return value - span if value > limits.max else value + span if value < limits.min else value

@@ -1,0 +1,248 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Patient identity in DICOM headers: kept, removed, or replaced by a pseudonym (DICOM PS3.15, annex E).
+
+Removal follows the Basic Application Level Confidentiality Profile without options. The engine is ours, because it must
+reach into every sequence, give the same result on every run, and tie the new UIDs and pseudonyms to a key. Beyond the
+table, all that is unknown is removed: private elements, tags outside the dictionary, dates, person names, prose and
+addresses that the table does not list, and text and typed numbers in which a name, number, day or UID of the patient
+stands. So is binary data other than pixels and tables of gray levels, which could hold text, sound or a header under
+encryption. Pixels are not looked at.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol, get_args
+
+import pydicom
+from pydicom.datadict import dictionary_has_tag, repeater_has_tag
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
+from pydicom.sr.codedict import codes
+
+from monai_advenc import __version__
+from monai_advenc.data.dicom.file import looks_like_dicom
+from monai_advenc.data.dicom.identity.profile import Actions, is_prose, table_actions
+from monai_advenc.data.dicom.identity.traces import Traces, is_well_known, traces_of
+from monai_advenc.data.quiet_parsers import quiet_parsers
+from monai_advenc.errors import SettingsError
+
+IdentityChoice = Literal["keep", "remove", "pseudonym"]
+
+IDENTITY_CHOICES: Final = get_args(IdentityChoice)
+
+_NUMBER = ("DS", "IS", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV")
+_BINARY = ("OB", "OD", "OF", "OL", "OV", "OW", "UN")
+_MOMENT = {"DA": "19000101", "DT": "19000101000000", "TM": "000000"}
+_FREE_TEXT = ("AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT")
+_DUMMY_TEXT = "REMOVED"
+
+_SHOWN_BINARY = ("PixelData", "LUTData")
+"""Binary data that show an image, and hold nothing else."""
+
+_TYPED_NUMBER = ("DS", "IS")
+"""Numbers that are text, into which a patient's number can be typed; binary ones are written by machines alone."""
+
+_TERMS = ("RescaleType",)
+"""Text whose values are terms of the standard, as those of kind CS are."""
+
+_HOW_TO_READ = (
+    *("SpecificCharacterSet", "PhotometricInterpretation", "NumberOfFrames", "PixelAspectRatio"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "SliceLocation", "SliceThickness", "SpacingBetweenSlices"),
+    *("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "RescaleSlope", "RescaleIntercept"),
+    *("WindowCenter", "WindowWidth"),
+)
+"""What decides how text and pixels are read and where they lie: never changed, whatever number equals it by chance."""
+
+
+class KeyedTags(Protocol):
+    """What this module needs of a key: checksums that only its owner can make. It never sees the secret itself."""
+
+    @property
+    def key_id(self) -> str:
+        """The public name of the key."""
+
+    def tag(self, purpose: str, content: bytes) -> str:
+        """A keyed checksum of ``content``, at least 32 hexadecimal digits, separate for each purpose."""
+
+
+def keyed_uid(key: KeyedTags, purpose: str, *parts: str) -> str:
+    """A UID that the owner of the key can make again and nobody else can trace back (PS3.5, B.2: ``2.25.`` and a UUID).
+
+    Args:
+        key: Makes the checksum that the UID is taken from.
+        purpose: Separates UIDs of different kinds.
+        parts: What the UID is a function of.
+    """
+    return uid_of_digest(key.tag(f"dicom {purpose}", "\0".join(parts).encode()))
+
+
+def uid_of_digest(digest: str) -> str:
+    """The UID made of the first 128 bits of a digest in hexadecimal digits."""
+    return f"2.25.{uuid.UUID(hex=digest[:32], version=4).int}"
+
+
+def require_identity_choice(choice: str | None) -> IdentityChoice:
+    """The choice, which has no default.
+
+    Raises:
+        SettingsError: None was made, or an unknown one.
+    """
+    if choice not in IDENTITY_CHOICES:
+        what = "DICOM is written and nothing was chosen" if choice is None else f"{choice!r} is no choice"
+        raise SettingsError(
+            f"{what}: give --identity keep (patient and institution stay), remove (PS3.15 basic profile), or "
+            "pseudonym (the same, with a keyed pseudonym for each patient)"
+        )
+    return choice  # type: ignore[return-value]  # Just compared with all choices.
+
+
+@dataclass(frozen=True)
+class IdentityRule:
+    """What happens to the identity in the headers of one run.
+
+    Attributes:
+        choice: ``"keep"`` changes nothing, ``"remove"`` follows PS3.15, ``"pseudonym"`` does so and sets Patient Name
+            and Patient ID to a pseudonym that is the same for the same patient and key.
+        key: What UIDs and pseudonyms are tied to.
+    """
+
+    choice: IdentityChoice
+    key: KeyedTags
+
+    def uid(self, uid: str) -> str:
+        """The UID that stands for ``uid`` in the output: itself if identity is kept, else a new one."""
+        if self.choice == "keep" or not uid or is_well_known(uid):
+            return uid
+        return keyed_uid(self.key, "uid", uid)
+
+    def case_name(self, name: str) -> str:
+        """The name of a case in paths and manifests: itself if identity is kept, else one that tells nothing."""
+        return name if self.choice == "keep" else f"case-{self.key.tag('case name', name.encode())[:12]}"
+
+    def apply(self, dataset: Dataset) -> None:
+        """Remove the identity from ``dataset`` in place, unless it is kept."""
+        if self.choice == "keep":
+            return
+        pseudonym = self._pseudonym(dataset)
+        actions = table_actions("PerFrameFunctionalGroupsSequence" in dataset)
+        self._clean(dataset, actions, traces_of(dataset))
+        if self.choice == "pseudonym":
+            dataset.PatientName = pseudonym
+            dataset.PatientID = pseudonym
+        dataset.PatientIdentityRemoved = "YES"
+        dataset.LongitudinalTemporalInformationModified = "REMOVED"
+        dataset.DeidentificationMethod = f"PS3.15 Basic Profile, monai-advenc {__version__}"
+        dataset.DeidentificationMethodCodeSequence = Sequence([coded(codes.DCM.BasicApplicationConfidentialityProfile)])
+
+    def _pseudonym(self, dataset: Dataset) -> str:
+        own = str(dataset.get("PatientID") or "").strip()
+        parts = [own, str(dataset.get("IssuerOfPatientID") or "")]
+        if not own:
+            # Without a number, name and birth date tell patients apart; without those, at least studies.
+            parts = [str(dataset.get("PatientName") or ""), str(dataset.get("PatientBirthDate") or "")]
+        if not any(parts):
+            parts = [str(dataset.get("StudyInstanceUID") or "")]
+        return "P-" + self.key.tag("patient", "\0".join(parts).encode())[:16].upper()
+
+    def _clean(self, dataset: Dataset, actions: Actions, traces: Traces) -> None:
+        for tag in list(dataset.keys()):
+            if tag.is_private or not (dictionary_has_tag(tag) or repeater_has_tag(tag)) or tag.group >> 8 == 0x60:
+                del dataset[tag]
+                continue
+            try:
+                element = dataset[tag]
+                self._clean_element(dataset, element, actions, traces)
+            except Exception:  # noqa: BLE001  # A value that cannot be read cannot be known to be harmless.
+                del dataset[tag]
+
+    def _clean_element(self, dataset: Dataset, element: DataElement, actions: Actions, traces: Traces) -> None:
+        action = actions.get(element.tag) or ("X" if element.tag.group >> 8 == 0x50 else "")
+        # Of what is UN, of whatever tag, nobody knows what it holds: long elements stay so when a file is read.
+        is_unlisted = not action and (element.VR in _MOMENT or _is_opaque(element))
+        if action == "X" or is_unlisted or element.VR == "UN":
+            del dataset[element.tag]
+            return
+        if element.VR == "UI":
+            if "SOPClass" not in element.keyword:  # Private classes too are kinds of objects, no patient's.
+                _replace(element, self.uid)
+        elif action == "U" and element.VR != "SQ":
+            # A UID in an element of another kind.
+            element.value = None
+        elif action == "D":
+            self._replace_by_dummy(element)
+        elif action == "Z" or (is_prose(element) and not action):
+            element.value = Sequence() if element.VR == "SQ" else None
+        elif _holds_trace(element, traces):
+            # Text is not emptied: a code needs its meaning, and each window its explanation.
+            text = [_DUMMY_TEXT] * element.VM if element.VM > 1 else _DUMMY_TEXT
+            element.value = None if element.VR in _TYPED_NUMBER else text
+        if element.VR == "SQ":
+            for item in element.value:
+                self._clean(item, actions, traces)
+
+    def _replace_by_dummy(self, element: DataElement) -> None:
+        """A value that says nothing where the image would be incomplete without one."""
+        if element.VR == "SQ":
+            for item in element.value:
+                for inner in item:
+                    self._replace_by_dummy(inner)
+        elif element.VR in _NUMBER:
+            element.value = 0
+        elif element.VR in _BINARY:
+            element.value = b"\0\0"
+        elif element.VR == "AS":
+            element.value = "000Y"
+        elif element.VR != "UI":
+            element.value = _MOMENT.get(element.VR, _DUMMY_TEXT)
+
+
+def _is_opaque(element: DataElement) -> bool:
+    """Whether nothing can be told of what an element holds."""
+    return element.VR in _BINARY and element.keyword not in _SHOWN_BINARY
+
+
+def _holds_trace(element: DataElement, traces: Traces) -> bool:
+    """Whether a patient stands in an element that is kept, other than in what tells how to read the image."""
+    if element.VR not in (*_FREE_TEXT, *_TYPED_NUMBER, "CS") or element.keyword in _HOW_TO_READ or element.is_empty:
+        return False
+    values = [str(each) for each in (element.value if element.VM > 1 else [element.value])]
+    if element.VR in _TYPED_NUMBER:
+        return any(map(traces.include_number, values))
+    if element.VR == "CS" or element.keyword in _TERMS:
+        return traces.stand_in_term("\\".join(values))
+    return traces.stand_in("\\".join(values))
+
+
+def says_burned_in(path: Path) -> bool:
+    """Whether a DICOM file states that text is burned into its pixels (Burned In Annotation, PS3.3, C.7.6.1)."""
+    if not looks_like_dicom(path):
+        return False
+    try:
+        with quiet_parsers():
+            header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=["BurnedInAnnotation"])
+            return str(header.get("BurnedInAnnotation") or "").upper() == "YES"
+    except Exception:  # noqa: BLE001  # Whoever reads it next says what is wrong with it.
+        return False
+
+
+def coded(code: Any) -> Dataset:
+    """A code as the item of a code sequence (PS3.3, 8.8)."""
+    item = Dataset()
+    item.CodeValue = code.value
+    item.CodingSchemeDesignator = code.scheme_designator
+    item.CodeMeaning = code.meaning
+    return item
+
+
+def _replace(element: DataElement, replacement: Callable[[str], str]) -> None:
+    if isinstance(element.value, MultiValue | list):
+        element.value = [replacement(str(value)) for value in element.value]
+    elif element.value:
+        element.value = replacement(str(element.value))

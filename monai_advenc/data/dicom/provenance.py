@@ -1,0 +1,224 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What a derived DICOM object says of where it comes from and how it was made (PS3.3, C.7.6.1 and C.12.4)."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.sequence import Sequence
+from pydicom.sr.codedict import codes
+from pydicom.uid import HTJ2K, JPEG2000, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
+
+from monai_advenc import __version__
+from monai_advenc.data.dicom.functional_groups import PER_FRAME, functional_groups
+from monai_advenc.data.dicom.identity.rule import IdentityRule, coded, keyed_uid, uid_of_digest
+
+SOFTWARE: Final = "monai-advenc"
+
+LOSSY_METHODS: Final = {
+    JPEGBaseline8Bit: "ISO_10918_1",
+    JPEGExtended12Bit: "ISO_10918_1",
+    JPEGLSNearLossless: "ISO_14495_1",
+    JPEG2000: "ISO_15444_1",
+    HTJ2K: "ISO_15444_15",
+}
+"""Lossy compression method (PS3.3, C.7.6.1.1.5.1) of the transfer syntaxes that may lose something."""
+
+SLICED: Final = "Cross-section cut by monai-advenc"
+"""Begins the derivation description of slices that were cut and not encrypted: working copies of their owner."""
+
+PERTURBED: Final = "Perturbed against unauthorized training"
+
+NOTICE: Final = "Adversarial data encryption (Hu et al. 2020). Not cryptography; not for training or primary diagnosis."
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """How an image was derived.
+
+    Attributes:
+        title: Short words for the series description.
+        description: One sentence.
+        code: Code of the derivation (PS3.16, CID 7203).
+        new_uid: From a kind of object and what it is a function of to its UID.
+        identity: What happens to the identity in the header; ``None``: it stays.
+    """
+
+    title: str
+    description: str
+    code: Any
+    new_uid: Callable[..., str]
+    identity: IdentityRule | None = None
+
+    @classmethod
+    def cutting(cls, plane: str, origin: str, *, reformatted: bool, interpolated: bool) -> Derivation:
+        """The derivation of a slice that was cut and not changed, which stays with its owner.
+
+        Args:
+            plane: Direction of the cut.
+            reformatted: Whether it runs across frames.
+            interpolated: Whether its pixels lie between those of the source.
+            origin: What tells this cut from others of the same series: its place and settings.
+        """
+        code = codes.DCM.SpatiallyRelatedFramesExtractedFromTheVolume
+        if reformatted or interpolated:
+            code = codes.DCM.MultiplanarReformatting if reformatted else codes.DCM.SpatialResampling
+
+        def new_uid(*parts: str) -> str:
+            return uid_of_digest(hashlib.sha256("\0".join((SLICED, origin, *parts)).encode()).hexdigest())
+
+        return cls(
+            title="cross-section",
+            description=f"{SLICED}: {plane}, not changed otherwise. A working copy; not for distribution.",
+            code=code,
+            new_uid=new_uid,
+        )
+
+    @classmethod
+    def perturbation(cls, identity: IdentityRule, run_tag: str, of: str = "") -> Derivation:
+        """The derivation of an encrypted image: of UIDs that key, run and source decide.
+
+        Args:
+            identity: What happens to the identity; its key is the encryption key.
+            run_tag: Keyed checksum of base network and options: other pixels get other UIDs.
+            of: What tells this series from others that are made of the same source in the same run.
+        """
+        return cls(
+            title=PERTURBED,
+            description=f"{PERTURBED} (key {identity.key.key_id}). {NOTICE}",
+            code=codes.DCM.PixelByPixelAddition,
+            new_uid=lambda kind, *parts: keyed_uid(identity.key, kind, run_tag, identity.choice, of, *parts),
+            identity=identity,
+        )
+
+    def public(self, uid: str) -> str:
+        """The UID by which the derived object refers to another."""
+        return uid if self.identity is None else self.identity.uid(uid)
+
+
+def _own_derivation(source: Dataset) -> Dataset | None:
+    """Where a working copy that this package cut says so; ``None`` for other images."""
+    places = [source]
+    for item in source.get(PER_FRAME) or []:
+        places += item.get("DerivationImageSequence") or []
+    own = (place for place in places if str(place.get("DerivationDescription") or "").startswith(SLICED))
+    return next(own, None)
+
+
+def earlier_codes(source: Dataset) -> list[Dataset]:
+    """How a working copy of ours was made, which is part of how its derivatives were."""
+    own = _own_derivation(source)
+    return [] if own is None else copy.deepcopy(list(own.get("DerivationCodeSequence") or []))
+
+
+def source_references(source: Dataset, frame: int | None) -> list[Dataset]:
+    """What goes into Source Image Sequence: the source, or, for a working copy of ours, what that was cut from."""
+    own = _own_derivation(source)
+    if own is not None:
+        return copy.deepcopy(list(own.get("SourceImageSequence") or []))
+    if not source.get("SOPInstanceUID"):
+        return []
+    item = Dataset()
+    item.ReferencedSOPClassUID = source.SOPClassUID
+    item.ReferencedSOPInstanceUID = source.SOPInstanceUID
+    if frame is not None:
+        item.ReferencedFrameNumber = frame + 1
+    item.PurposeOfReferenceCodeSequence = Sequence([coded(codes.DCM.SourceImageForImageProcessingOperation)])
+    return [item]
+
+
+def lossy_compression(source: FileDataset) -> dict[str, Any]:
+    """What is true of the source is true of what was made from it (PS3.3, C.7.6.1.1.5)."""
+    if source.get("LossyImageCompression") == "01":
+        return {}
+    syntax: Any = source.file_meta.get("TransferSyntaxUID")
+    # JPEG 2000 may be lossless in its general form; a file that says so is believed.
+    says_lossless = syntax in (JPEG2000, HTJ2K) and source.get("LossyImageCompression") == "00"
+    is_lossy = syntax in LOSSY_METHODS and not says_lossless
+    if not is_lossy:
+        return {"LossyImageCompression": "00"}
+    return {"LossyImageCompression": "01", "LossyImageCompressionMethod": LOSSY_METHODS[syntax]}
+
+
+def set_image_type(derived: Dataset, *, reformatted: bool) -> None:
+    """Value 1 and 2 become DERIVED and SECONDARY (PS3.3, C.7.6.1.1.2); what follows is kept."""
+    for home, keyword in [(derived, "ImageType"), *_frame_types(derived)]:
+        values = home.get(keyword) or []
+        rest = [str(value) for value in ([values] if isinstance(values, str) else values)][2:]
+        if reformatted and rest and rest[0] in ("AXIAL", "CORONAL", "SAGITTAL", "OBLIQUE"):
+            rest[0] = "REFORMATTED"
+        setattr(home, keyword, ["DERIVED", "SECONDARY", *rest])
+
+
+def _frame_types(derived: Dataset) -> list[tuple[Dataset, str]]:
+    return [
+        (item, "FrameType")
+        for group in functional_groups(derived)
+        for element in group
+        if element.VR == "SQ"
+        for item in element.value
+        if "FrameType" in item
+    ]
+
+
+def set_derivation(
+    derived: Dataset, derivation: Derivation, origin: list[Dataset], how: list[Dataset], series: str
+) -> None:
+    """Say what the object comes from and how it was made, where its class says such things.
+
+    Args:
+        derived: The object.
+        derivation: How it was made.
+        origin: Items of its Source Image Sequence, with the UIDs of the sources.
+        how: Items of its Derivation Code Sequence.
+        series: Series Instance UID of the sources; empty if the object tells already what series they are of.
+    """
+    for item in origin:
+        item.ReferencedSOPInstanceUID = derivation.public(str(item.ReferencedSOPInstanceUID))
+    homes = [derived]
+    if derived.get(PER_FRAME):
+        # Enhanced objects say it of the frame (PS3.3, C.7.6.16.2.6), and list at the top what they refer to.
+        said = Dataset()
+        derived.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence = Sequence([said])
+        homes = [said]
+        if origin and series:
+            derived.SourceImageEvidenceSequence = Sequence([_evidence(derived, derivation.public(series), origin)])
+    for home in homes:
+        home.DerivationDescription = derivation.description
+        home.DerivationCodeSequence = Sequence(copy.deepcopy(how))
+        if origin:
+            home.SourceImageSequence = Sequence(copy.deepcopy(origin))
+    name = str(derived.get("SeriesDescription") or "")
+    # 64 characters are allowed, but some readers count the blank that pads an odd number of bytes.
+    name = name[: 63 - len(f", {derivation.title}")]
+    derived.SeriesDescription = f"{name}, {derivation.title}" if name else derivation.title
+    equipment = Dataset()
+    equipment.Manufacturer = SOFTWARE
+    equipment.ManufacturerModelName = SOFTWARE
+    equipment.SoftwareVersions = __version__
+    equipment.ContributionDescription = derivation.title
+    equipment.PurposeOfReferenceCodeSequence = Sequence([coded(codes.DCM.ModifyingEquipment)])
+    derived.ContributingEquipmentSequence = Sequence([*(derived.get("ContributingEquipmentSequence") or []), equipment])
+
+
+def _evidence(derived: Dataset, series_uid: str, origin: list[Dataset]) -> Dataset:
+    """Study and series of the sources (PS3.3, table 10-9)."""
+    series = Dataset()
+    series.SeriesInstanceUID = series_uid
+    references = []
+    for item in origin:
+        reference = Dataset()
+        reference.ReferencedSOPClassUID = item.ReferencedSOPClassUID
+        reference.ReferencedSOPInstanceUID = item.ReferencedSOPInstanceUID
+        references.append(reference)
+    series.ReferencedSOPSequence = Sequence(references)
+    study = Dataset()
+    study.StudyInstanceUID = derived.StudyInstanceUID
+    study.ReferencedSeriesSequence = Sequence([series])
+    return study

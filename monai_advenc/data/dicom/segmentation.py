@@ -1,0 +1,133 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""DICOM segmentations (PS3.3, A.51) as masks on the grid of their images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from highdicom.seg import Segmentation
+from numpy.typing import NDArray
+
+from monai_advenc.data.dicom.file import kind_of, read_dicom, reading
+from monai_advenc.data.dicom.frame import require_low_bits
+from monai_advenc.data.dicom.plane import FramePlane, frame_planes
+from monai_advenc.data.dicom.segment_choice import choose_segments
+from monai_advenc.data.dicom.series import DicomSeries
+from monai_advenc.data.volume import Volume
+from monai_advenc.errors import MaskError
+
+OFF_GRID = 0.1
+"""How far, in voxels, the corner of a frame may lie from the image's grid: no pixel could belong to a neighbor."""
+
+TUMOR_FRACTION = 0.5
+"""From this part of Maximum Fractional Value on, a pixel of a fractional segmentation counts as tumor."""
+
+
+def read_dicom_seg(
+    path: Path,
+    image: DicomSeries,
+    *,
+    segments: tuple[str, ...] | None = None,
+    numbers: tuple[int, ...] | None = None,
+) -> Volume:
+    """Read a binary, fractional or label map segmentation.
+
+    Frames are placed by where they lie, not by what they refer to; where frames are missing, there is no tumor.
+    Overlapping segments are joined.
+
+    Args:
+        path: The segmentation.
+        image: The series that it was drawn on.
+        segments: Segment Labels that count as tumor, ``*`` standing for any characters.
+        numbers: Segment Numbers that count as tumor. With neither, there must be only one segment.
+
+    Returns:
+        Voxels ``(X, Y, Z)``, int32, 1 inside the chosen segments, on the image's grid.
+
+    Raises:
+        MaskError: A segment is not there, or the segmentation lies elsewhere than the image.
+        VolumeError: Damaged, or no segmentation.
+    """
+    dataset = read_dicom(path, pixels=True)
+    with reading(path):
+        if kind_of(dataset) != "segmentation":
+            raise MaskError(f"{path} is no DICOM segmentation ({dataset.get('Modality') or 'no modality'}); check it")
+        require_low_bits(dataset, path)
+        image.require_frame_of_reference(str(dataset.get("FrameOfReferenceUID") or ""), path)
+        return _read(Segmentation.from_dataset(dataset, copy=False), path, image, segments, numbers)
+
+
+def _read(
+    seg: Segmentation,
+    path: Path,
+    image: DicomSeries,
+    segments: tuple[str, ...] | None,
+    numbers: tuple[int, ...] | None,
+) -> Volume:
+    names = {int(n): str(seg.get_segment_description(n).segment_label) for n in seg.segment_numbers if n}
+    chosen = choose_segments(names, segments, numbers, str(path))
+    voxels = np.zeros(image.volume.voxels.shape, dtype=np.int32)
+    for plane, tumor in _tumor_frames(seg, path, chosen):
+        if tumor.any():
+            _paint(voxels, tumor, _index_map(plane, image.volume, path), path)
+    return Volume(voxels, image.volume.affine, str(path))
+
+
+def _tumor_frames(
+    seg: Segmentation, path: Path, chosen: tuple[int, ...]
+) -> Iterator[tuple[FramePlane, NDArray[np.bool_]]]:
+    """The frames of the chosen segments: where each lies, and its tumor ``(rows, columns)``."""
+    stored: NDArray[Any] = seg.pixel_array
+    stored = stored[None] if stored.ndim == 2 else stored
+    planes = frame_planes(seg, path)
+    kind = str(seg.SegmentationType)
+    level = TUMOR_FRACTION * int(seg.get("MaximumFractionalValue") or 1)
+    for plane, number, pixels in zip(planes, _segment_numbers(seg, kind), stored, strict=True):
+        if kind == "LABELMAP":
+            tumor = np.isin(pixels, chosen)
+        elif number in chosen:
+            tumor = pixels >= level if kind == "FRACTIONAL" else pixels > 0
+        else:
+            continue
+        if plane is None:
+            raise MaskError(f"the mask {path} does not say where its frames lie; give one with plane positions")
+        yield plane, tumor
+
+
+def _segment_numbers(seg: Segmentation, kind: str) -> list[int]:
+    """For each frame, the segment that it shows; a label map's frames show all."""
+    groups = seg.PerFrameFunctionalGroupsSequence
+    if kind == "LABELMAP":
+        return [0] * len(groups)
+    shared = seg.SharedFunctionalGroupsSequence[0]
+    places = [group if "SegmentIdentificationSequence" in group else shared for group in groups]
+    return [int(place.SegmentIdentificationSequence[0].ReferencedSegmentNumber) for place in places]
+
+
+def _index_map(plane: FramePlane, grid: Volume, path: Path) -> NDArray[np.int64]:
+    """Integer 3x3, from (column, row, 1) of a frame to voxel indices of the grid."""
+    exact = (np.linalg.inv(grid.affine) @ plane.affine(plane.normal))[:3, [0, 1, 3]]
+    rounded: NDArray[np.int64] = np.rint(exact).astype(np.int64)
+    axes = np.abs(rounded[:, :2])
+    is_aligned = (axes.sum(axis=0) == 1).all() and (axes.sum(axis=1) <= 1).all()
+    farthest = max(grid.voxels.shape) - 1
+    corners = np.array([[x, y, 1] for x in (0, farthest) for y in (0, farthest)])
+    apart = float(np.abs(corners @ (exact - rounded).T).max())
+    if not is_aligned or apart > OFF_GRID:
+        raise MaskError(
+            f"the mask {path} does not lie on the grid of its image {grid.source} (up to {apart:.3g} voxels off); "
+            "give the segmentation of this series, or resample it onto the image"
+        )
+    return rounded
+
+
+def _paint(voxels: NDArray[np.int32], tumor: NDArray[np.bool_], index_map: NDArray[np.int64], path: Path) -> None:
+    rows, columns = np.nonzero(tumor)
+    places = np.stack([columns, rows, np.ones_like(rows)], axis=1) @ index_map.T
+    if (places < 0).any() or (places >= voxels.shape).any():
+        raise MaskError(f"the mask {path} marks tumor outside its image; give the segmentation of this series")
+    voxels[tuple(places.T)] = 1

@@ -1,0 +1,170 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""A DICOM series as a volume: its frames sorted along the normal of the slices, on one regular grid.
+
+What cannot be such a volume is refused in one line rather than guessed: several images at one position (time points,
+echoes), missing slices, slices of different size or direction, several frames without positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_advenc.data.dicom.file import read_dicom, reading
+from monai_advenc.data.dicom.folder import DicomObject, dicom_objects
+from monai_advenc.data.dicom.frame import DicomFrame, decode_frames, frames_of
+from monai_advenc.data.dicom.stack import stack_frames
+from monai_advenc.data.volume import Volume, is_usable_affine
+from monai_advenc.errors import MaskError, VolumeError
+
+
+@dataclass(frozen=True)
+class DicomSeries:
+    """The images of one series.
+
+    Attributes:
+        volume: ``voxels[:, :, k]`` holds the values of ``frames[k]`` after the modality LUT, float32, transposed: X
+            counts columns, Y rows. ``affine`` leads to RAS+ mm. ``padding`` says where the files have only padding,
+            ``inverted`` whether they are MONOCHROME1.
+        frames: The frames, sorted along the normal of the slices.
+        modality: Modality (CT, MR, ...).
+        description: Series Description, for messages; it may name a patient, so it goes into no output.
+        series_uid: Series Instance UID.
+        frame_of_reference_uid: Frame of Reference UID; empty if the files have none.
+    """
+
+    volume: Volume
+    frames: tuple[DicomFrame, ...]
+    modality: str
+    description: str
+    series_uid: str
+    frame_of_reference_uid: str
+
+    @property
+    def inverted(self) -> bool:
+        """Whether viewers show low values bright (MONOCHROME1)."""
+        return self.volume.inverted
+
+    @property
+    def padding(self) -> NDArray[np.bool_] | None:
+        """``(X, Y, Z)``, bool: padding; ``None`` if the files have no padding value."""
+        return self.volume.padding
+
+    def require_frame_of_reference(self, uid: str, mask: Path) -> None:
+        """Raise :class:`MaskError` if a mask's Frame of Reference UID is known and is not the series' own."""
+        if uid and self.frame_of_reference_uid not in ("", uid):
+            raise MaskError(
+                f"the mask {mask} has another frame of reference than its image {self.volume.source}: it was drawn on "
+                "another acquisition; give the one that belongs to it"
+            )
+
+
+@dataclass(frozen=True)
+class SeriesFiles:
+    """The image files of one series, found but not read.
+
+    Attributes:
+        series_uid: Series Instance UID.
+        modality: Modality.
+        paths: The files, sorted.
+    """
+
+    series_uid: str
+    modality: str
+    paths: tuple[Path, ...]
+
+
+def find_dicom_series(folder: Path) -> tuple[SeriesFiles, ...]:
+    """Find every image series in and below a folder, or in one file.
+
+    Files are told by their content, whatever their names; what is no DICOM image, or damaged, is left out.
+
+    Args:
+        folder: A folder, a tree of patients, studies and series, or a file.
+
+    Returns:
+        The series, sorted by the paths of their first files.
+    """
+    return series_of(dicom_objects(folder))
+
+
+def series_of(objects: Iterable[DicomObject]) -> tuple[SeriesFiles, ...]:
+    """The image series among objects that were found."""
+    images = sorted((each for each in objects if each.kind == "image"), key=lambda each: (each.series_uid, each.path))
+    found = []
+    for uid, members in groupby(images, key=lambda each: each.series_uid):
+        files = list(members)
+        found.append(SeriesFiles(uid, files[0].modality, tuple(each.path for each in files)))
+    return tuple(sorted(found, key=lambda each: each.paths))
+
+
+def read_dicom_series(source: Path | Sequence[Path], *, series_uid: str | None = None) -> DicomSeries:
+    """Read the one image series of a folder, or of the given files.
+
+    Args:
+        source: A folder (and what lies below it), a file, or the files of the series.
+        series_uid: Which series; ``None``: there must be only one.
+
+    Returns:
+        The series.
+
+    Raises:
+        VolumeError: No series or several, or one that is no regular volume of gray slices.
+    """
+    paths = [source] if isinstance(source, Path) else list(source)
+    for path in paths:
+        if not path.exists():
+            raise VolumeError(f"{path} does not exist; check the path")
+    place = paths[0] if len(paths) == 1 else paths[0].parent
+    if len(paths) == 1 and paths[0].is_file():
+        return _read_files(paths, str(paths[0]))
+    objects = [each for path in paths for each in dicom_objects(path)]
+    damaged = next((each.path for each in objects if each.kind == "damaged"), None)
+    if damaged is not None:
+        raise VolumeError(f"{damaged} is a damaged DICOM file: a slice may be lost; get it again or take it away")
+    found = series_of(objects)
+    chosen = [each for each in found if series_uid in (None, each.series_uid)]
+    if not chosen:
+        raise VolumeError(f"no DICOM image{' of the series' if found else ''} in {place}; check the folder")
+    if len(chosen) > 1:
+        where = ", ".join(f"{each.modality} in {each.paths[0].parent}" for each in chosen[:4])
+        raise VolumeError(f"{place} holds {len(chosen)} series ({where}); give each its own folder")
+    return _read_files(chosen[0].paths, str(place))
+
+
+def _read_files(paths: Sequence[Path], source: str) -> DicomSeries:
+    headers = {path: read_dicom(path, pixels=False) for path in paths}
+    by_uid: dict[str, tuple[DicomFrame, ...]] = {}
+    for path, header in headers.items():
+        frames = frames_of(header, path)
+        # Two files with one SOP Instance UID are copies of one object; files without any are told by their path.
+        by_uid.setdefault(frames[0].sop_instance_uid or str(path), frames)
+    ordered, affine = stack_frames([frame for frames in by_uid.values() for frame in frames], source)
+    if not is_usable_affine(affine):
+        raise VolumeError(f"{source} has spacings or positions that make no grid; get the series again")
+    rows, columns = ordered[0].shape
+    voxels = np.empty((columns, rows, len(ordered)), dtype=np.float32)
+    padding = np.zeros(voxels.shape, dtype=bool)
+    places = {frame: k for k, frame in enumerate(ordered)}
+    for frames in by_uid.values():
+        pixels, padded = decode_frames(read_dicom(frames[0].path, pixels=True), frames)
+        slices = [places[frame] for frame in frames]
+        voxels[:, :, slices] = pixels.transpose(2, 1, 0)
+        if padded is not None:
+            padding[:, :, slices] = padded.transpose(2, 1, 0)
+    header = headers[ordered[0].path]
+    with reading(ordered[0].path):
+        return DicomSeries(
+            volume=Volume(voxels, affine, source, padding if padding.any() else None, ordered[0].inverted),
+            frames=ordered,
+            modality=str(header.get("Modality") or ""),
+            description=str(header.get("SeriesDescription") or ""),
+            series_uid=str(header.get("SeriesInstanceUID") or ""),
+            frame_of_reference_uid=str(header.get("FrameOfReferenceUID") or ""),
+        )

@@ -1,0 +1,239 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Folders of labeled images: finding them and loading all.
+
+A class is a subfolder, or a row in ``labels.csv``. An encrypted data set is read through its manifest. Where several
+images are of one patient, ``patients.csv`` (image, patient) says so, and they are never split apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.data.images.reading import (
+    IMAGE_SUFFIXES,
+    MASK_SUFFIX,
+    image_id,
+    read_image,
+    read_region,
+    resize_image,
+    to_gray,
+)
+from monai_advenc.data.manifest import MANIFEST_NAME, Manifest
+from monai_advenc.errors import DatasetError, ImageError
+from monai_advenc.files.tables import LABEL_TABLE, is_file, read_table, require_distinct_classes, require_file_name
+
+PATIENT_TABLE = "patients.csv"
+
+_MADE_BY_MACHINES = ("@", "__")
+"""Begins the names of folders that file servers and archives leave beside images: @eaDir, __MACOSX."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """One image file.
+
+    Attributes:
+        id: Unique name.
+        path: The file.
+        label: Index into the folder's classes.
+        mask_path: Its region mask, if there is one.
+        patient: Who it is of, where that is known.
+    """
+
+    id: str
+    path: Path
+    label: int
+    mask_path: Path | None = None
+    patient: str | None = None
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """The images found below ``root``, sorted by class and name.
+
+    Attributes:
+        root: The folder.
+        files: The images.
+        classes: Class names in the order of the labels.
+        passed_over: Files beside the images that are no images of a kind that is read, images beside the class
+            folders, and class folders without images.
+    """
+
+    root: Path
+    files: tuple[ImageFile, ...]
+    classes: tuple[str, ...]
+    passed_over: tuple[Path, ...] = ()
+
+    def class_counts(self) -> dict[str, int]:
+        """How many images each class has."""
+        return {name: sum(file.label == label for file in self.files) for label, name in enumerate(self.classes)}
+
+
+def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder:
+    """Find the labeled images below a folder: by class subfolders, a ``labels.csv``, or the manifest.
+
+    Args:
+        root: The folder.
+        classes: Class names in the order wanted; ``None``: as found, sorted.
+
+    Returns:
+        The images. Hidden files, tables and masks (``<id>.mask.png``) are no images.
+
+    Raises:
+        DatasetError: No folder, no images, two images with one id, classes whose names differ in capitals or blanks
+            at most, a name that cannot be a file name, a class that ``classes`` does not name, images in a folder
+            within a class folder, or an image that ``patients.csv`` leaves out.
+    """
+    if not root.is_dir():
+        raise DatasetError(f"{root} is no folder; give a folder with one subfolder of images for each class")
+    passed_over: tuple[Path, ...] = ()
+    if (root / MANIFEST_NAME).is_file():
+        records = Manifest.load(root).images
+        found = [(record.label, record.id, root / record.files[0].path) for record in records]
+    elif (root / LABEL_TABLE).is_file():
+        found = list(_read_table(root / LABEL_TABLE))
+    else:
+        found = list(_walk_class_folders(root))
+        passed_over = tuple(_unread_in_class_folders(root)) if found else ()
+    if not found:
+        raise DatasetError(
+            f"no images in {root}; expected {root.name}/<class>/<image> with files {', '.join(IMAGE_SUFFIXES)} "
+            "(volumes are cut to such images by: monai-advenc slice)"
+        )
+    names = tuple(classes) if classes is not None else tuple(sorted({label for label, _, _ in found}))
+    patients = _read_patients(root / PATIENT_TABLE)
+    paths: dict[str, Path] = {}
+    files = []
+    for label, name, path in sorted(found):
+        require_file_name("image", name, path)
+        require_file_name("class", label, path)
+        if label not in names:
+            raise DatasetError(f"unknown class {label!r} ({path}); expected one of {', '.join(names)}")
+        if name in paths:
+            raise DatasetError(f"two images with one id {name!r}: {paths[name]} and {path}; rename one")
+        paths[name] = path
+        mask = path.with_name(name + MASK_SUFFIX)
+        if patients and name not in patients:
+            raise DatasetError(f"image {name!r} has no row in {root / PATIENT_TABLE}; add it, or remove the table")
+        patient = patients.get(name)
+        files.append(ImageFile(name, path, names.index(label), mask if is_file(mask) else None, patient))
+    if not (root / MANIFEST_NAME).is_file():
+        require_distinct_classes({label for label, _, _ in found})
+    return ImageFolder(root, tuple(files), names, passed_over)
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _walk_class_folders(root: Path) -> Iterable[tuple[str, str, Path]]:
+    for folder in _visible(root):
+        for path in _visible(folder) if folder.is_dir() else ():
+            name = image_id(path)
+            if name is not None:
+                yield folder.name, name, path
+
+
+def _unread_in_class_folders(root: Path) -> Iterable[Path]:
+    for folder in _visible(root):
+        if not folder.is_dir():
+            if image_id(folder) is not None:
+                yield folder
+            continue
+        inside = _visible(folder)
+        if not inside:
+            yield folder
+        for path in inside:
+            if image_id(path) is not None or path.name.endswith((MASK_SUFFIX, ".csv", ".json")):
+                continue
+            is_of_people = path.is_dir() and not path.name.startswith(_MADE_BY_MACHINES)
+            if is_of_people and any(image_id(each) is not None for each in path.rglob("*")):
+                raise DatasetError(
+                    f"{path} holds images in a folder within a class; expected {folder}/<image>: move them up or away, "
+                    f"or list all images in {root / LABEL_TABLE} (file,label)"
+                )
+            yield path
+
+
+def _read_table(table: Path) -> Iterable[tuple[str, str, Path]]:
+    for row in read_table(table, ("file", "label")):
+        path = table.parent / row["file"]
+        name = image_id(path)
+        if name is None or not is_file(path):
+            raise DatasetError(f"{table} names {row['file'][:100]!r}, which is no image file beside it; mend the table")
+        yield row["label"], name, path
+
+
+def _read_patients(table: Path) -> dict[str, str]:
+    """Who each image is of; empty without a table."""
+    if not table.is_file():
+        return {}
+    patient_of: dict[str, str] = {}
+    for row in read_table(table, ("image", "patient")):
+        if not row["patient"] or patient_of.setdefault(row["image"], row["patient"]) != row["patient"]:
+            raise DatasetError(f"image {row['image']!r} has no patient or two in {table}; keep the right row")
+    return patient_of
+
+
+def load_image_set(
+    folder: ImageFolder,
+    size: int | None = None,
+    *,
+    gray: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> ImageSet:
+    """Read all images of a folder into memory.
+
+    Args:
+        folder: What :func:`find_images` found.
+        size: Resize every image to this side; ``None``: they must all have one shape already.
+        gray: Turn colors to gray.
+        progress: Called with 1 for each image.
+
+    Returns:
+        The images; with masks where every image has one.
+
+    Raises:
+        ImageError: An image cannot be read, or differs in shape from the first.
+    """
+    images = masks = torch.empty(0)
+    with_mask = 0
+    for row, file in enumerate(folder.files):
+        image = read_image(file.path)
+        image = to_gray(image) if gray else image
+        image = image if size is None else resize_image(image, size)
+        if row == 0:
+            # Filled one by one: a list to be stacked at the end would take the memory twice.
+            images = image.new_empty(len(folder.files), *image.shape)
+            masks = torch.empty(len(folder.files), 1, *image.shape[1:], dtype=torch.bool)
+        if image.shape != images.shape[1:]:
+            raise ImageError(
+                f"{file.path} has shape {tuple(image.shape)}, {folder.files[0].path} has {tuple(images.shape[1:])}; "
+                "give --size to resize all, and --gray if some have colors"
+            )
+        images[row] = image
+        if file.mask_path is not None:
+            mask = read_region(file.mask_path)
+            masks[row] = mask if size is None else resize_image(mask.float(), size) > 0
+            with_mask += 1
+        progress(1)
+    return ImageSet(
+        images,
+        torch.tensor([file.label for file in folder.files]),
+        tuple(file.id for file in folder.files),
+        folder.classes,
+        masks if with_mask == len(images) else None,
+        patients_of(folder.files),
+    )
+
+
+def patients_of(files: Iterable[ImageFile]) -> tuple[str, ...] | None:
+    """Who each image is of; ``None`` where that is not known."""
+    patients = tuple(file.patient for file in files if file.patient is not None)
+    return patients or None

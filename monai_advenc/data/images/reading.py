@@ -1,0 +1,241 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""One image file: PNG, JPEG, TIFF, two-dimensional NIfTI, npy or DICOM, as ``(C, H, W)``, float32 in [0, 1].
+
+Integer files are divided by the largest value of their type. DICOM images have their own window, from the 0.5th to the
+99.5th percentile; see :mod:`monai_advenc.data.stored_slice`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import png
+import torch
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps
+from torch import Tensor
+from torch.nn import functional
+
+from monai_advenc.data.dicom.slice import read_dicom_affine, read_dicom_slice
+from monai_advenc.data.images.writing import DICOM_SUFFIX
+from monai_advenc.data.nifti import read_slice_affine
+from monai_advenc.data.volume import Affine
+from monai_advenc.errors import ImageError, VerificationError
+
+MASK_SUFFIX = ".mask.png"
+"""``<id>.mask.png`` beside an image is its region mask."""
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".nii.gz", ".nii", ".npy", DICOM_SUFFIX)
+
+_LUMA = (0.299, 0.587, 0.114)
+
+
+def image_id(path: Path) -> str | None:
+    """The id of an image file, its name without the suffix; ``None`` when it is no image (or a mask)."""
+    if path.name.startswith(".") or path.name.endswith(MASK_SUFFIX):
+        return None
+    lower = path.name.lower()
+    suffix = next((suffix for suffix in IMAGE_SUFFIXES if lower.endswith(suffix)), None)
+    return None if suffix is None else path.name[: -len(suffix)]
+
+
+def read_image(path: Path) -> Tensor:
+    """Read one image file.
+
+    Args:
+        path: PNG (8 or 16 bit, gray or RGB), JPEG, TIFF, a two-dimensional NIfTI, npy, or gray DICOM.
+
+    Returns:
+        ``(C, H, W)``, float32 in [0, 1]; C is 1 or 3.
+
+    Raises:
+        ImageError: The file cannot be read, or holds no such image.
+    """
+    try:
+        values = _READERS[next(suffix for suffix in IMAGE_SUFFIXES if path.name.lower().endswith(suffix))](path)
+    except StopIteration:
+        raise ImageError(f"{path} is no image of a kind this reads: {', '.join(IMAGE_SUFFIXES)}") from None
+    except ImageError:
+        raise
+    except FileNotFoundError:
+        raise ImageError(f"{path} does not exist; check the folder") from None
+    except Exception as error:  # noqa: BLE001  # Parsers raise whatever the damaged byte led them to.
+        problem = " ".join(str(error).split())[:200]
+        raise ImageError(f"cannot read {path}: damaged or no image ({problem}); replace or remove it") from None
+    return _to_unit(values, path)
+
+
+def read_affine(path: Path) -> Affine | None:
+    """The 4x4 affine of an image stored as NIfTI or DICOM, from ``(h, w, 0)`` to RAS+ mm; ``None`` for other files."""
+    return read_dicom_affine(path) if path.name.lower().endswith(DICOM_SUFFIX) else read_slice_affine(path)
+
+
+def _read_png(path: Path) -> NDArray[np.generic]:
+    with Image.open(path) as image:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        if image.mode in ("L", "RGB", "I;16"):
+            deep_color = image.mode == "RGB" and _png_bit_depth(path) == 16
+            if not deep_color:
+                return _upright(np.asarray(image), orientation)
+    # Pillow would silently keep only the upper byte of 16-bit colors.
+    with path.open("rb") as file:
+        width, height, rows, info = png.Reader(file=file).asDirect()
+        if info["planes"] not in (1, 3):
+            raise ImageError(f"{path} has an alpha channel; save it as plain gray or RGB")
+        dtype = np.uint16 if info["bitdepth"] > 8 else np.uint8
+        pixels = np.vstack([np.asarray(row, dtype=dtype) for row in rows]).reshape(height, width, info["planes"])
+    if info["bitdepth"] not in (8, 16):
+        pixels = (pixels.astype(np.float32) / (2 ** info["bitdepth"] - 1)).astype(np.float32)
+    return _upright(pixels, orientation)
+
+
+def _upright(pixels: NDArray[np.generic], orientation: object) -> NDArray[np.generic]:
+    """Stored pixels ``(H, W)`` or ``(H, W, C)`` as people see them, by the orientation of their EXIF tag.
+
+    The files written carry no such tag, so they must hold what is seen.
+    """
+    turns: dict[object, NDArray[np.generic]] = {
+        2: pixels[:, ::-1],
+        3: pixels[::-1, ::-1],
+        4: pixels[::-1],
+        5: pixels.swapaxes(0, 1),
+        6: np.rot90(pixels, -1),
+        7: pixels[::-1, ::-1].swapaxes(0, 1),
+        8: np.rot90(pixels),
+    }
+    return turns.get(orientation, pixels)
+
+
+def _png_bit_depth(path: Path) -> int:
+    with path.open("rb") as file:
+        return file.read(25)[24]
+
+
+def _read_pillow(path: Path) -> NDArray[np.generic]:
+    # Not by its name: Pillow 13 maps a turned, uncompressed TIFF into memory with sides exchanged, and shears its rows.
+    with path.open("rb") as file, Image.open(file) as image:
+        if getattr(image, "n_frames", 1) != 1:
+            # Only the formats with frames declare it.
+            raise ImageError(f"{path} holds {image.n_frames} images; expected one: save them separately")  # type: ignore[attr-defined]
+        if image.mode not in ("L", "RGB", "I;16", "F"):
+            raise ImageError(f"{path} has color mode {image.mode}; save it as plain gray or RGB")
+        # As in _upright; only Pillow knows whether it has turned a TIFF already while reading it.
+        return np.asarray(ImageOps.exif_transpose(image))
+
+
+def _read_nifti(path: Path) -> NDArray[np.generic]:
+    try:
+        values = np.asarray(nibabel.load(path).dataobj)  # type: ignore[attr-defined]  # not in nibabel's stubs
+    except nibabel.filebasedimages.ImageFileError as error:
+        raise ImageError(f"cannot read {path}: {' '.join(str(error).split())[:200]}; replace it") from None
+    if values.dtype.names:
+        raise ImageError(f"{path} holds RGB voxels; expected a gray slice with values in [0, 1]")
+    # Slices are volumes of one slice; colors lie on the fifth axis, where NIfTI keeps vectors.
+    values = values.reshape([length for axis, length in enumerate(values.shape) if axis < 2 or length != 1])
+    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] != 3):
+        raise ImageError(f"{path} has shape {values.shape}; expected one slice: cut volumes with monai-advenc slice")
+    return values.astype(np.float32)
+
+
+def _read_npy(path: Path) -> NDArray[np.generic]:
+    values: NDArray[np.generic] = np.load(path, allow_pickle=False)
+    if values.ndim == 3 and values.shape[0] in (1, 3) and values.shape[2] not in (1, 3):
+        values = np.moveaxis(values, 0, 2)
+    return values
+
+
+def _read_dicom(path: Path) -> NDArray[np.generic]:
+    pixels: NDArray[np.generic] = read_dicom_slice(path)[0].image()[0].numpy()
+    return pixels
+
+
+_READERS: dict[str, Callable[[Path], NDArray[np.generic]]] = {
+    ".png": _read_png,
+    **dict.fromkeys((".jpg", ".jpeg", ".tif", ".tiff"), _read_pillow),
+    **dict.fromkeys((".nii", ".nii.gz"), _read_nifti),
+    ".npy": _read_npy,
+    DICOM_SUFFIX: _read_dicom,
+}
+
+
+def _to_unit(values: NDArray[np.generic], path: Path) -> Tensor:
+    if values.ndim == 2:
+        values = values[:, :, None]
+    if values.ndim != 3 or values.shape[2] not in (1, 3) or 0 in values.shape:
+        raise ImageError(f"{path} has shape {values.shape}; expected one gray or RGB image")
+    if np.issubdtype(values.dtype, np.unsignedinteger):
+        # In float64 first: the same float32 as k / levels computed anywhere else.
+        pixels = (values.astype(np.float64) / (2 ** (8 * values.dtype.itemsize) - 1)).astype(np.float32)
+    elif np.issubdtype(values.dtype, np.floating):
+        pixels = values.astype(np.float32)
+    else:
+        raise ImageError(f"{path} holds {values.dtype} values; expected unsigned integers, or floats in [0, 1]")
+    if not np.isfinite(pixels).all():
+        raise ImageError(f"{path} holds NaN or infinite pixels; mend or remove it")
+    if pixels.min() < 0 or pixels.max() > 1:
+        raise ImageError(f"{path} holds values from {pixels.min():.4g} to {pixels.max():.4g}; expected [0, 1]: rescale")
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+def read_region(path: Path) -> Tensor:
+    """Read a region mask as ``(1, H, W)``, bool: every nonzero pixel belongs to the region."""
+    return (read_image(path) > 0).any(dim=0, keepdim=True)
+
+
+def resize_image(image: Tensor, size: int) -> Tensor:
+    """Resize ``(C, H, W)`` to ``size`` x ``size``: bilinear, low-pass filtered when shrinking, still in [0, 1]."""
+    if image.shape[-2:] == (size, size):
+        return image
+    resized = functional.interpolate(image[None], size=(size, size), mode="bilinear", antialias=True)[0]
+    return resized.clamp(0, 1)
+
+
+def to_gray(image: Tensor) -> Tensor:
+    """``(C, H, W)`` to ``(1, H, W)``: the one channel of images that are gray already, else luma (ITU-R BT.601)."""
+    if len(image) == 1 or (torch.equal(image[0], image[1]) and torch.equal(image[0], image[2])):
+        return image[:1]
+    return (image * torch.tensor(_LUMA)[:, None, None]).sum(dim=0, keepdim=True).clamp(0, 1)
+
+
+def match_original(original: Tensor, encrypted: Tensor, case: str) -> Tensor:
+    """The original as it went into the encryption: gray if that was, and on its grid.
+
+    Raises:
+        ImageError: The two cannot be of one image.
+    """
+    if len(encrypted) == 1:
+        original = to_gray(original)
+    height, width = encrypted.shape[-2:]
+    if original.shape != encrypted.shape and height == width and len(original) == len(encrypted):
+        original = resize_image(original, height)
+    if original.shape != encrypted.shape:
+        raise ImageError(
+            f"case {case}: the original has shape {tuple(original.shape)}, the encrypted image "
+            f"{tuple(encrypted.shape)}; give the originals that it was made from"
+        )
+    return original
+
+
+def read_original(source: Path, shape: tuple[int, ...]) -> Tensor:
+    """An original as it was encrypted: turned to gray and resized where the encrypted image, ``(C, H, W)``, is so.
+
+    Raises:
+        ImageError: The file cannot be read.
+        VerificationError: It has another shape all the same.
+    """
+    original = read_image(source)
+    original = to_gray(original) if shape[0] == 1 else original
+    if original.shape != shape:
+        original = resize_image(original, shape[-1])
+    if original.shape != shape:
+        raise VerificationError(f"its original has shape {tuple(original.shape)}, expected {tuple(shape)}")
+    return original
+
+
+def is_dicom_image(path: Path) -> bool:
+    """Whether a file of an image folder is DICOM, by its name."""
+    return path.name.lower().endswith(DICOM_SUFFIX)

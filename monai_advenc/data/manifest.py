@@ -1,0 +1,182 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What an encrypted data set says of itself: budget, versions, checksums; never the secret.
+
+A manifest holds no time and no absolute path, so an interrupted and resumed run ends with the very bytes of an
+uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field, ValidationError
+from typing_extensions import Self
+
+from monai_advenc.data.records import ImageRecord, Record, SliceRecord, VolumeRecord
+from monai_advenc.errors import SettingsError, VerificationError
+from monai_advenc.files.atomic import write_atomically
+from monai_advenc.settings import Settings, first_problem
+
+MANIFEST_NAME = "manifest.json"
+
+NOTICE = (
+    "Images perturbed against unauthorized training (adversarial data encryption, Hu et al. 2020). Not cryptography, "
+    "not de-identified, not for primary diagnosis."
+)
+
+
+class Distribution(Settings):
+    """Minimum, mean, median, 95th percentile and maximum of one quantity over the images."""
+
+    min: float
+    mean: float
+    median: float
+    p95: float
+    max: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Distribution:
+        """Summarize ``values``, rounded to six digits after the point."""
+        numbers = np.asarray(values, dtype=np.float64)
+        summary = {
+            "min": numbers.min(),
+            "mean": numbers.mean(),
+            "median": np.median(numbers),
+            "p95": np.percentile(numbers, 95),
+            "max": numbers.max(),
+        }
+        return cls(**{name: round(float(value), 6) for name, value in summary.items()})
+
+
+class Budget(Settings):
+    """How far the images of a data set are from their originals."""
+
+    norm: str
+    l2: Distribution
+    rms_gray_levels: Distribution
+    psnr_db: Distribution
+    ssim: Distribution
+
+    @classmethod
+    def of(cls, norm: str, images: Sequence[ImageRecord | SliceRecord]) -> Budget:
+        """Summarize the records of all images or slices."""
+        quantities = ("l2", "rms_gray_levels", "psnr_db", "ssim")
+        return cls(norm=norm, **{name: Distribution.of([getattr(i, name) for i in images]) for name in quantities})
+
+
+class RunHeader(Settings):
+    """What must be equal for two runs to write into one folder.
+
+    Attributes:
+        key_id: Id of the key.
+        recipient: Public label in the key.
+        run_tag: Keyed checksum of the base network and the options that change pixels.
+        classes: Class names.
+        norm: Geometry of the ball.
+        schedule: How the lengths of the steps go, as in
+            :class:`monai_advenc.perturbation.settings.PerturbationSettings`; it says nothing of where they led.
+        formats: File formats.
+        software: Versions of the packages that decide the bytes.
+    """
+
+    key_id: str
+    recipient: str | None
+    run_tag: str
+    classes: tuple[str, ...]
+    norm: str
+    schedule: str = "fixed"
+    formats: tuple[str, ...]
+    software: dict[str, str]
+
+
+class _Saved(Settings):
+    """What both kinds of manifest have in common: a file of their folder."""
+
+    _records_field: ClassVar[str]
+    """Name of the field that holds the records, the last one."""
+
+    def save(self, folder: Path) -> None:
+        """Write ``manifest.json`` into ``folder``, replacing an earlier one."""
+        write_atomically(folder / MANIFEST_NAME, self._json_parts(), overwrite=True)
+
+    def _json_parts(self) -> Iterator[bytes]:
+        """Readable JSON, record by record: all of it at once would take several times the memory of the records."""
+        records: tuple[Record, ...] = getattr(self, self._records_field)
+        frame = self.model_copy(update={self._records_field: ()}).model_dump(mode="json")
+        before, after = json.dumps(frame, indent=2, ensure_ascii=False).rsplit("[]", 1)
+        yield before.encode()
+        for index, record in enumerate(records):
+            text = json.dumps(record.to_values(), indent=2, ensure_ascii=False)
+            yield (("," if index else "[") + ("\n" + text).replace("\n", "\n    ")).encode()
+        yield (("\n  ]" if records else "[]") + after + "\n").encode()
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read ``manifest.json`` in ``folder``.
+
+        Raises:
+            VerificationError: There is none, or it is damaged.
+        """
+        path = folder / MANIFEST_NAME
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            if not folder.exists():
+                raise VerificationError(f"there is no {folder}; give a folder that encrypt finished") from None
+            raise VerificationError(f"{folder} has no {MANIFEST_NAME}; give a folder that encrypt finished") from None
+        except (OSError, ValidationError, SettingsError) as error:
+            problem = first_problem(error) if isinstance(error, ValidationError) else str(error)
+            raise VerificationError(f"{path} is damaged ({problem}); get the data set again") from None
+
+
+class Manifest(_Saved):
+    """The content of ``manifest.json`` of encrypted images."""
+
+    _records_field = "images"
+
+    format: Literal["monai-advenc manifest"] = "monai-advenc manifest"
+    format_version: Literal[1] = 1
+    notice: str = NOTICE
+    header: RunHeader
+    budget: Budget
+    images: Annotated[tuple[ImageRecord, ...], Field(min_length=1)]
+
+
+class VolumeManifest(_Saved):
+    """The content of ``manifest.json`` of encrypted volumes; the budget is over the encrypted slices."""
+
+    _records_field = "volumes"
+
+    format: Literal["monai-advenc volume manifest"] = "monai-advenc volume manifest"
+    format_version: Literal[1] = 1
+    notice: str = NOTICE
+    header: RunHeader
+    budget: Budget
+    volumes: Annotated[tuple[VolumeRecord, ...], Field(min_length=1)]
+
+
+def holds_volumes(folder: Path) -> bool:
+    """Whether the manifest in ``folder``, if there is one, is of volumes."""
+    try:
+        content = json.loads((folder / MANIFEST_NAME).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False  # Whoever loads it says what is wrong.
+    return isinstance(content, dict) and content.get("format") == "monai-advenc volume manifest"
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide the bytes of an encrypted image."""
+    versions = {"python": platform.python_version()}
+    for package in ("monai-advenc", "torch", "monai", "numpy", "pillow", "nibabel", "pydicom"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions

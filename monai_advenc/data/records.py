@@ -1,0 +1,149 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What a manifest says of each encrypted image or volume: files, checksums, distances."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter, field_validator
+from pydantic.dataclasses import dataclass
+from typing_extensions import Self
+
+_RECORD_CONFIG = ConfigDict(extra="forbid")
+
+_LONGEST_NAME, _LONGEST_PATH = 255, 1000
+"""In bytes; beyond it file systems answer with an error instead of "no such file"."""
+
+
+class Record:
+    """What a manifest holds for each image or volume, as dataclasses with slots: models take three times the memory."""
+
+    __slots__ = ()
+
+    def to_json(self) -> str:
+        """The record as one line of JSON."""
+        return _adapter(type(self)).dump_json(self).decode()
+
+    @classmethod
+    def from_json(cls, line: str) -> Self:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            pydantic.ValidationError: It is no such record.
+        """
+        record: Self = _adapter(cls).validate_json(line)
+        return record
+
+    def to_values(self) -> dict[str, Any]:
+        """The record as JSON has it."""
+        values: dict[str, Any] = _adapter(type(self)).dump_python(self, mode="json")
+        return values
+
+
+_ADAPTERS: dict[type[Record], TypeAdapter[Any]] = {}
+"""Slow to make, so made once."""
+
+
+def _adapter(kind: type[Record]) -> TypeAdapter[Any]:
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_RECORD_CONFIG)
+class FileRecord:
+    """One written file: path below the data set's folder, format name, SHA-256."""
+
+    path: str
+    format: str
+    sha256: str
+
+    @field_validator("path")
+    @classmethod
+    def _stays_below_the_folder(cls, path: str) -> str:
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            raise ValueError("a path must stay below the data set's folder")
+        if any(character < " " for character in path):
+            raise ValueError("a path must hold no control characters")
+        if len(path.encode()) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_NAME for part in path.split("/")):
+            raise ValueError("a path must not be longer than file systems take")
+        return path
+
+
+Files = Annotated[tuple[FileRecord, ...], Field(min_length=1)]
+"""What was written for one image or volume, never nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_RECORD_CONFIG)
+class ImageRecord(Record):
+    """One encrypted image and how far it is from its original, measured on the written pixels.
+
+    Attributes:
+        id: Unique within the data set.
+        label: Class name.
+        files: What was written; several formats hold the same pixel values.
+        shape: ``(C, H, W)``.
+        radius: Radius of the ball at this size.
+        l2: Euclidean distance on the [0, 1] scale.
+        linf: Largest change of a pixel on the [0, 1] scale.
+        rms_gray_levels: Root mean square change in gray levels of 255.
+        psnr_db: Peak signal-to-noise ratio.
+        ssim: Structural similarity.
+        source_tag: Keyed checksum of the original: pixels, region, place in space, DICOM header. Only the key's owner
+            can make or compare it.
+        precision: What the base network was prepared for, as
+            :class:`monai_advenc.acceleration.prepare.PreparedNetwork` says; ``None`` where that was not noted.
+    """
+
+    id: str
+    label: str
+    files: Files
+    shape: tuple[int, int, int]
+    radius: float
+    l2: float
+    linf: float
+    rms_gray_levels: float
+    psnr_db: float
+    ssim: float
+    source_tag: str
+    precision: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_RECORD_CONFIG)
+class SliceRecord(Record):
+    """One encrypted slice of a volume: its index along the RAS axis, and the distances of :class:`ImageRecord`."""
+
+    index: int
+    radius: float
+    l2: float
+    linf: float
+    rms_gray_levels: float
+    psnr_db: float
+    ssim: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_RECORD_CONFIG)
+class VolumeRecord(Record):
+    """One volume of which slices were encrypted.
+
+    Attributes:
+        id: Unique within the data set.
+        label: Class name.
+        files: What was written: one NIfTI file, or one DICOM file for each slice, encrypted or not.
+        plane: Direction of the slices.
+        slices: The encrypted slices, measured on the written files.
+        left_alone: How many slices are as they were, to the last stored value.
+        source_tag: Keyed checksum of the original's files and of what was to be encrypted.
+        precision: As in :class:`ImageRecord`.
+    """
+
+    id: str
+    label: str
+    files: Files
+    plane: str
+    slices: Annotated[tuple[SliceRecord, ...], Field(min_length=1)]
+    left_alone: int
+    source_tag: str
+    precision: str | None = None

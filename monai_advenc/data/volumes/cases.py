@@ -1,0 +1,106 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Finding cases: an image volume, its tumor mask and its class, in the layouts that people have.
+
+Tried in this order:
+
+``cases.csv``
+    A table with the columns case, image, mask, label; paths relative to the table.
+``dataset.json``
+    The MONAI / Medical Segmentation Decathlon list; classes come from ``labels.csv`` (case, label).
+Class folders
+    ``<class>/<case>/image.nii.gz`` with ``seg``, ``mask`` or ``label`` beside it, or ``<class>/<case>.nii.gz`` with
+    ``<case>_seg.nii.gz`` and the like; or ``<class>/<case>/`` with a DICOM series and its mask somewhere below.
+BraTS names
+    ``<case>/<case>_t1ce.nii.gz`` (or ``-t1c``) with ``<case>_seg.nii.gz``; classes come from ``labels.csv``.
+DICOM patients
+    ``<patient>/<study>/<series>/`` or any other tree below each patient; classes come from ``labels.csv``, whose cases
+    are the names of the patients' folders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from monai_advenc.data.volumes.case import Case
+from monai_advenc.data.volumes.layouts import CASE_TABLE, DATASET_LIST, LAYOUTS
+from monai_advenc.data.volumes.names import subfolders
+from monai_advenc.errors import DatasetError
+from monai_advenc.files.tables import LABEL_TABLE, require_distinct_classes, require_file_name
+
+
+@dataclass(frozen=True)
+class CaseList:
+    """The cases found, sorted by class and id, and the names of their classes.
+
+    Attributes:
+        cases: The cases.
+        classes: The names of their classes, sorted.
+        passed_over: Folders beside those of the cases, in which there was none.
+    """
+
+    cases: tuple[Case, ...]
+    classes: tuple[str, ...]
+    passed_over: tuple[Path, ...] = ()
+
+    def class_counts(self) -> dict[str, int]:
+        """How many cases each class has."""
+        return {name: sum(case.label == name for case in self.cases) for name in self.classes}
+
+
+def are_listed(folder: Path) -> bool:
+    """Whether a table in the folder lists the files of the cases; else every folder below it is looked at."""
+    return any((folder / name).is_file() for name in (CASE_TABLE, DATASET_LIST))
+
+
+def find_cases(folder: Path, *, labels: Path | None = None) -> CaseList:
+    """Find the cases below a folder, whichever of the layouts above it has.
+
+    Args:
+        folder: The folder.
+        labels: Table (case, label) of the classes, for layouts that do not name them; ``None``: ``labels.csv`` in
+            ``folder``.
+
+    Returns:
+        The cases; always in the same order.
+
+    Raises:
+        DatasetError: No folder, no cases, two cases with one id, two classes whose names differ in capitals or
+            blanks at most, a missing image, or a case without a class.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder} is no folder; give the folder that holds the volumes")
+    cases: list[Case] = []
+    for layout in LAYOUTS:
+        cases = sorted(layout(folder, labels or folder / LABEL_TABLE), key=lambda case: (case.label, case.id))
+        if cases:
+            break
+    if not cases:
+        raise DatasetError(
+            f"no cases in {folder}; expected <class>/<case>/ with image.nii.gz and seg.nii.gz or with DICOM files, a "
+            "cases.csv (case,image,mask,label), a dataset.json, or BraTS names or folders of DICOM patients with a "
+            "labels.csv (case,label)"
+        )
+    _require_usable(cases)
+    classes = tuple(sorted({case.label for case in cases}))
+    return CaseList(tuple(cases), classes, () if are_listed(folder) else tuple(_folders_without_cases(folder, cases)))
+
+
+def _folders_without_cases(folder: Path, cases: Iterable[Case]) -> Iterable[Path]:
+    holding = {case.image.relative_to(folder).parts[0] for case in cases}
+    return (path for path in subfolders(folder) if path.name not in holding)
+
+
+def _require_usable(cases: Iterable[Case]) -> None:
+    seen: dict[str, Case] = {}
+    for case in cases:
+        if case.id in seen:
+            raise DatasetError(f"two cases with one id {case.id!r}: {seen[case.id].image} and {case.image}; rename one")
+        seen[case.id] = case
+        require_file_name("case id", case.id, case.image)
+        require_file_name("class", case.label, case.image)
+        if not case.image.exists():
+            raise DatasetError(f"case {case.id!r} names {case.image}, which does not exist; mend the table")
+    require_distinct_classes({case.label for case in seen.values()})

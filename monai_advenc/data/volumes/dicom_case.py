@@ -1,0 +1,78 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""One patient's DICOM folder: which of its series is the image, and which file its mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from monai_advenc.data.dicom.folder import DicomObject, dicom_objects
+from monai_advenc.data.dicom.series import SeriesFiles, series_of
+from monai_advenc.data.volumes.names import is_mask_name, stem
+from monai_advenc.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class DicomCase:
+    """Image and mask of one patient.
+
+    Attributes:
+        image: Folder or file that holds the image series.
+        series_uid: Which series it is.
+        mask: A DICOM segmentation or structure set, or a NIfTI file; ``None`` if there is none.
+    """
+
+    image: Path
+    series_uid: str
+    mask: Path | None
+
+
+def find_dicom_case(image: Path, mask: Path | None = None) -> DicomCase:
+    """Find the image series and the mask of a patient.
+
+    Args:
+        image: A folder with one or more series in or below it, or one file.
+        mask: Its mask, or a folder with it; ``None``: the segmentation, structure set or NIfTI file below ``image``.
+
+    Returns:
+        The case. Where there are several series, the one that the mask refers to.
+
+    Raises:
+        DatasetError: No series, or more than one series or mask to choose from.
+    """
+    objects = dicom_objects(image)
+    series = series_of(objects)
+    if not series:
+        raise DatasetError(f"no DICOM images in {image}; check the folder")
+    masks = _masks(mask, dicom_objects(mask)) if mask is not None else _masks(image, objects)
+    if len(masks) > 1:
+        names = ", ".join(path.name for path in list(masks)[:4])
+        raise DatasetError(f"{image} has {len(masks)} masks ({names}); keep one, or name one in cases.csv")
+    path, refers_to = next(iter(masks.items()), (None, frozenset[str]()))
+    if mask is not None and path is None:
+        raise DatasetError(f"{mask} is no mask: expected a DICOM segmentation, a structure set or NIfTI")
+    return DicomCase(image, _image_series(image, series, refers_to).series_uid, path)
+
+
+def _image_series(image: Path, series: tuple[SeriesFiles, ...], refers_to: frozenset[str]) -> SeriesFiles:
+    referred = [each for each in series if each.series_uid in refers_to]
+    if len(series) == 1:
+        return series[0]
+    if len(referred) != 1:
+        kinds = ", ".join(f"{each.modality} {each.paths[0].relative_to(image)}" for each in series[:4])
+        raise DatasetError(
+            f"{image} holds {len(series)} series ({kinds}) and its mask does not say which is meant; "
+            "name the folder of one in cases.csv"
+        )
+    return referred[0]
+
+
+def _masks(place: Path, objects: tuple[DicomObject, ...]) -> dict[Path, frozenset[str]]:
+    """Mask files in and below a place, with the series that they refer to."""
+    found = {each.path: each.refers_to for each in objects if each.kind in ("segmentation", "contours")}
+    volumes = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
+    nifti = [path for path in volumes if stem(path)]
+    # One NIfTI file beside DICOM images without another mask can only be theirs; else the name must say so.
+    named = nifti if len(nifti) == 1 and not found else [path for path in nifti if is_mask_name(stem(path))]
+    return {**found, **dict.fromkeys(named, frozenset())}

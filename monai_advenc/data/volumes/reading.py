@@ -1,0 +1,68 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Reading a case's image and tumor, whichever format each is in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel.orientations
+import numpy as np
+
+from monai_advenc.data.dicom.file import kind_of, read_dicom, reading
+from monai_advenc.data.dicom.segmentation import read_dicom_seg
+from monai_advenc.data.dicom.series import DicomSeries, read_dicom_series
+from monai_advenc.data.dicom.structure_set import read_rtstruct
+from monai_advenc.data.nifti import read_mask, read_volume
+from monai_advenc.data.volume import Volume
+from monai_advenc.data.volumes.case import Case
+from monai_advenc.data.volumes.cross_section import SliceSettings, tumor_of
+from monai_advenc.data.volumes.names import stem
+from monai_advenc.errors import DatasetError, MaskError
+
+
+def read_case(case: Case, settings: SliceSettings) -> tuple[Volume, Volume]:
+    """Read one case.
+
+    Args:
+        case: NIfTI or DICOM.
+        settings: Which labels or segments of the mask are tumor.
+
+    Returns:
+        The image, ``(X, Y, Z)`` float32, and its tumor, int32, 1 inside.
+
+    Raises:
+        DatasetError: The patient's folder holds several series or masks to choose from.
+        VolumeError: The image cannot be read; as :class:`MaskError` when the mask is missing, empty, elsewhere, or has
+            no such segment.
+    """
+    if case.problem is not None:
+        raise DatasetError(case.problem)
+    if case.mask is None:
+        raise MaskError(
+            f"no mask beside {case.image}: expected seg.nii.gz, mask.nii.gz or label.nii.gz, or with DICOM images a "
+            "segmentation (SEG) or structure set (RTSTRUCT); add it"
+        )
+    series = None if stem(case.image) else read_dicom_series(case.image, series_uid=case.series_uid)
+    image = read_volume(case.image) if series is None else series.volume
+    if stem(case.mask):
+        return image, _nifti_tumor(case.mask, image, settings)
+    if series is None:
+        raise MaskError(f"the mask {case.mask} is DICOM, its image {case.image} NIfTI; give both in one format")
+    return image, _dicom_tumor(case.mask, series, settings)
+
+
+def _nifti_tumor(path: Path, image: Volume, settings: SliceSettings) -> Volume:
+    if settings.segments is not None:
+        raise MaskError(f"the mask {path} is NIfTI and names no segments; choose by number with --tumor-labels")
+    # Converters flip axes; the same voxels in another order are still on the image's grid.
+    mask = read_mask(path).oriented("".join(nibabel.orientations.aff2axcodes(image.affine)))
+    return Volume(tumor_of(mask, settings.labels).astype(np.int32), mask.affine, mask.source)
+
+
+def _dicom_tumor(path: Path, series: DicomSeries, settings: SliceSettings) -> Volume:
+    header = read_dicom(path, pixels=False)
+    with reading(path):
+        read = read_rtstruct if kind_of(header) == "contours" else read_dicom_seg
+    mask = read(path, series, segments=settings.segments, numbers=settings.labels)
+    return Volume(tumor_of(mask, None).astype(np.int32), mask.affine, mask.source)

@@ -1,0 +1,205 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Cutting many cases into a folder of slices: resumable, with a table of where each slice came from."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from monai_advenc.data.dicom.series import read_dicom_series
+from monai_advenc.data.images.writing import SLICE_FORMATS, encode_image, encode_mask
+from monai_advenc.data.volumes.case import Case
+from monai_advenc.data.volumes.cross_section import CrossSection, SliceSettings, cut_cross_section
+from monai_advenc.data.volumes.dicom_cross_section import encode_cross_section
+from monai_advenc.data.volumes.reading import read_case
+from monai_advenc.errors import AdvencError, DatasetError, OutputError
+from monai_advenc.files.atomic import remove_temporaries, write_atomically, write_json
+from monai_advenc.files.folder_lock import LOCK_NAME, FolderLock
+from monai_advenc.workers import compute_items
+
+TABLE_NAME = "slices.csv"
+RECORD_FOLDER = ".slices"
+"""One small JSON file for each finished slice; written last, so that its presence says the slice is whole."""
+
+
+@dataclass(frozen=True)
+class SliceFailure:
+    """A case that could not be cut, and why, in one line."""
+
+    id: str
+    message: str
+
+
+def slice_case(case: Case, settings: SliceSettings) -> CrossSection:
+    """Read one case and cut it at its largest tumor cross-section.
+
+    Raises:
+        DatasetError: The patient's folder holds several series or masks to choose from.
+        VolumeError: Image or mask cannot be read; as :class:`MaskError` when the mask is missing, empty or elsewhere.
+        ImageError: The slice is constant.
+    """
+    image, tumor = read_case(case, settings)
+    return cut_cross_section(image, tumor, settings.model_copy(update={"labels": None}))
+
+
+def slice_cases(
+    cases: Sequence[Case],
+    settings: SliceSettings,
+    out: Path,
+    *,
+    file_format: str = "nifti",
+    workers: int = 0,
+    keep_going: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> tuple[SliceFailure, ...]:
+    """Cut every case that is not cut yet and write ``<class>/<id>``, its mask and the table.
+
+    Args:
+        cases: What to cut.
+        settings: Plane, labels, size.
+        out: Folder to write into; a killed run is resumed.
+        file_format: A name in :data:`SLICE_FORMATS`.
+        workers: Worker processes.
+        keep_going: Go on after a case that cannot be cut.
+        progress: Called with the number of cases done.
+
+    Returns:
+        The cases that failed; empty unless ``keep_going``.
+
+    Raises:
+        OutputError: The folder holds something else, was cut with other settings, or cannot be written.
+        AdvencError: A case failed and ``keep_going`` is off; those done so far stay.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FolderLock(out)
+    except OSError as error:
+        raise OutputError(f"cannot use {out} ({error.strerror}); choose another folder") from None
+    with lock:
+        return _slice_missing(cases, settings, out, file_format, workers, keep_going, progress)
+
+
+def _slice_missing(
+    cases: Sequence[Case],
+    settings: SliceSettings,
+    out: Path,
+    file_format: str,
+    workers: int,
+    keep_going: bool,
+    progress: Callable[[int], None],
+) -> tuple[SliceFailure, ...]:
+    records = out / RECORD_FOLDER
+    _begin(out, {"settings": settings.model_dump(mode="json"), "format": file_format})
+    missing = [case for case in cases if not _is_cut(out, case)]
+    progress(len(cases) - len(missing))
+    failures = []
+    for failure in compute_items(_Slices(missing, settings, out, file_format), workers):
+        if failure is not None:
+            if not keep_going or failure.message.startswith("cannot write"):
+                raise AdvencError(f"{failure.id}: {failure.message}")
+            failures.append(failure)
+        progress(1)
+    rows = [json.loads((records / f"{c.id}.json").read_text()) for c in cases if (records / f"{c.id}.json").is_file()]
+    if not rows:
+        raise AdvencError(f"no case could be cut into {out}; see the messages above")
+    write_atomically(out / TABLE_NAME, _table(rows), overwrite=True)
+    return tuple(failures)
+
+
+def _is_cut(out: Path, case: Case) -> bool:
+    """Whether a case was cut by an earlier run, from the files and for the class that it has now."""
+    record = out / RECORD_FOLDER / f"{case.id}.json"
+    if not record.is_file():
+        return False
+    cut = json.loads(record.read_text(encoding="utf-8"))
+    if not (out / cut["file"]).is_file() or not (out / cut["label"] / f"{case.id}.mask.png").is_file():
+        return False
+    if (cut["label"], cut["sources"]) != (case.label, _fingerprints(case)):
+        raise DatasetError(
+            f"case {case.id!r} has changed since it was cut; delete {out / cut['file']} to cut it again, or choose "
+            "another --out if that folder is of other volumes"
+        )
+    return True
+
+
+def _fingerprints(case: Case) -> list[list[int]]:
+    """Size and time of change of the case's files: enough to notice that one was replaced."""
+    states = [path.stat() for path in case.files()]
+    return [[state.st_size, state.st_mtime_ns] for state in states]
+
+
+def _begin(out: Path, options: dict[str, Any]) -> None:
+    path = out / RECORD_FOLDER / "options"
+    try:
+        if path.is_file():
+            if json.loads(path.read_text()) != options:
+                raise OutputError(f"{out} was cut with other options; run it as before, or choose another folder")
+            remove_temporaries(out)
+            return
+        if any(path.name != LOCK_NAME for path in out.iterdir()):
+            raise OutputError(f"{out} is not empty and holds no unfinished slices; choose another folder")
+    except (OSError, ValueError) as error:
+        raise OutputError(f"cannot use {out} ({error}); choose another folder") from None
+    write_json(path, options)
+
+
+class _Slices(Dataset["SliceFailure | None"]):
+    """Cases, each cut and written when it is taken."""
+
+    def __init__(self, cases: Sequence[Case], settings: SliceSettings, out: Path, file_format: str) -> None:
+        self.cases = cases
+        self.settings = settings
+        self.out = out
+        self.file_format = file_format
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, index: int) -> SliceFailure | None:
+        case = self.cases[index]
+        try:
+            self._write(case, slice_case(case, self.settings))
+        except AdvencError as error:
+            return SliceFailure(case.id, str(error))
+        return None
+
+    def _write(self, case: Case, section: CrossSection) -> None:
+        path = Path(case.label) / f"{case.id}{SLICE_FORMATS[self.file_format]}"
+        if self.file_format == "dicom":
+            content = encode_cross_section(read_dicom_series(case.image, series_uid=case.series_uid), section)
+        else:
+            content = encode_image(torch.from_numpy(section.image)[None], self.file_format, section.affine)
+        write_atomically(self.out / path, content, overwrite=True)
+        write_atomically(self.out / case.label / f"{case.id}.mask.png", encode_mask(section.mask), overwrite=True)
+        record = {
+            "case": case.id,
+            "label": case.label,
+            "file": path.as_posix(),
+            "plane": section.plane,
+            "index": section.index,
+            "area_mm2": round(section.area_mm2, 4),
+            "row_spacing_mm": round(section.spacing[0], 6),
+            "column_spacing_mm": round(section.spacing[1], 6),
+            "intensity_low": section.intensity.low,
+            "intensity_high": section.intensity.high,
+            "sources": _fingerprints(case),
+        }
+        write_json(self.out / RECORD_FOLDER / f"{case.id}.json", record, overwrite=True)
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> bytes:
+    buffer = io.StringIO()
+    columns = [name for name in rows[0] if name != "sources"]
+    writer = csv.DictWriter(buffer, fieldnames=columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue().encode()

@@ -1,0 +1,137 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""A volume as its slices in one plane, on the numbers that its files store, and its files with other slices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import nibabel.orientations
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_advenc.data.dicom.derivation import derive, encode_dicom
+from monai_advenc.data.dicom.file import read_dicom
+from monai_advenc.data.dicom.frame import DicomFrame
+from monai_advenc.data.dicom.provenance import Derivation
+from monai_advenc.data.dicom.slice import stored_slices
+from monai_advenc.data.nifti_file import NiftiFile
+from monai_advenc.data.stored_slice import StoredSlice
+from monai_advenc.data.volume import Volume
+from monai_advenc.data.volumes.cross_section import PLANES
+from monai_advenc.errors import ImageError
+
+Changes = Mapping[int, NDArray[Any]]
+"""New stored values ``(H, W)`` of some slices, by index."""
+
+Written = tuple[str, bytes]
+"""What follows the name of the volume in the name of a file, and the file's content."""
+
+
+@dataclass(frozen=True)
+class StoredVolume:
+    """The slices of a volume.
+
+    Attributes:
+        grid: The stored values on the file's own grid; what a mask must lie on.
+        plane: Direction of the slices.
+        slices: The slices as radiologists read them, in the order of the RAS axis.
+        encode: From changed slices and a derivation to the files: every slice, changed or not.
+        sources: The files that were read.
+        header: A DICOM file of the volume; ``None`` for NIfTI.
+    """
+
+    grid: Volume
+    plane: str
+    slices: tuple[StoredSlice, ...]
+    encode: Callable[[Changes, Derivation], list[Written]]
+    sources: tuple[Path, ...]
+    header: Path | None = None
+
+    def slices_of(self, voxels: NDArray[Any]) -> NDArray[Any]:
+        """An array on the same grid as ``(N, H, W)``: the slices in the same order."""
+        oriented = replace(self.grid, voxels=voxels, padding=None).oriented(PLANES[self.plane])
+        return oriented.voxels.transpose(2, 0, 1)
+
+
+def nifti_slices(file: NiftiFile, plane: str | None = None) -> StoredVolume:
+    """The slices of a NIfTI file; ``plane`` ``None``: axial."""
+    plane = plane or "axial"
+    grid = Volume(file.stored, file.affine, str(file.path))
+    oriented = grid.oriented(PLANES[plane]).voxels
+    suffix = ".nii.gz" if file.path.name.lower().endswith(".gz") else ".nii"
+
+    def encode(changes: Changes, derivation: Derivation) -> list[Written]:
+        keep_text = derivation.identity is None or derivation.identity.choice == "keep"
+        return [(suffix, file.encode(_put_back(grid, plane, changes), keep_text=keep_text))]
+
+    slices = tuple(
+        StoredSlice(oriented[:, :, k], f"slice {k} of {file.path}", rising=file.slope > 0)
+        for k in range(oriented.shape[2])
+    )
+    return StoredVolume(grid, plane, slices, encode, (file.path,))
+
+
+def dicom_slices(frames: tuple[DicomFrame, ...], affine: NDArray[np.float64], plane: str | None = None) -> StoredVolume:
+    """The slices of a DICOM series, which are its frames.
+
+    Args:
+        frames: The frames, sorted along the normal of the slices.
+        affine: 4x4, from (column, row, frame) to RAS+ mm.
+        plane: The plane that the frames must have; ``None``: whichever they have.
+
+    Raises:
+        ImageError: The frames are of another plane, or cannot be written.
+        VolumeError: A file cannot be decoded.
+    """
+    by_path: dict[Path, list[DicomFrame]] = {}
+    for frame in frames:
+        by_path.setdefault(frame.path, []).append(frame)
+    as_stored: dict[DicomFrame, StoredSlice] = {}
+    for path, members in by_path.items():
+        as_stored |= zip(members, stored_slices(read_dicom(path, pixels=True), members), strict=True)
+    in_order = [as_stored[frame] for frame in frames]
+    name = str(frames[0].path.parent)
+    grid = Volume(np.stack([each.stored.T for each in in_order], axis=2), affine, name)
+    own, is_flipped = _plane_of(affine)
+    if plane not in (None, own):
+        raise ImageError(f"{name} has {own} slices, which are files of their own; give --plane {own}, or none")
+    places = range(len(frames))[::-1] if is_flipped else range(len(frames))
+    oriented = grid.oriented(PLANES[own]).voxels
+    slices = tuple(replace(in_order[place], stored=oriented[:, :, k]) for k, place in enumerate(places))
+
+    def encode(changes: Changes, derivation: Derivation) -> list[Written]:
+        voxels = _put_back(grid, own, changes)
+        written: dict[DicomFrame, bytes] = {}
+        for path, members in by_path.items():
+            dataset = read_dicom(path, pixels=True)
+            for frame in members:
+                pixels = voxels[:, :, frames.index(frame)].T
+                written[frame] = encode_dicom(derive(dataset, pixels, derivation, frame=frame.index))
+        return [(f"/{k:04d}.dcm", written[frames[place]]) for k, place in enumerate(places)]
+
+    return StoredVolume(grid, own, slices, encode, tuple(by_path), header=frames[0].path)
+
+
+def _plane_of(affine: NDArray[np.float64]) -> tuple[str, bool]:
+    """The plane nearest to that of the first two axes, and whether its slices run against the third axis."""
+    stored = nibabel.orientations.io_orientation(affine)
+    for plane, axes in PLANES.items():
+        wanted = nibabel.orientations.axcodes2ornt(tuple(axes))
+        new_axis, direction = nibabel.orientations.ornt_transform(stored, wanted)[2]
+        if new_axis == 2:
+            return plane, direction < 0
+    raise AssertionError("one of the three planes has the third axis as its normal")
+
+
+def _put_back(grid: Volume, plane: str, changes: Changes) -> NDArray[Any]:
+    """The stored values ``(X, Y, Z)`` with the changed slices in their places."""
+    oriented = grid.oriented(PLANES[plane])
+    voxels = oriented.voxels.copy()
+    for k, values in changes.items():
+        voxels[:, :, k] = values
+    axes = "".join(nibabel.orientations.aff2axcodes(grid.affine))
+    return replace(oriented, voxels=voxels).oriented(axes).voxels

@@ -1,0 +1,224 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The encryption key: everything about an encryption that must stay secret, and its file.
+
+This is the one module that reads and writes the secret. A key's ``repr`` shows its id, which reveals nothing about it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+import stat
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import Field, ValidationError, model_validator
+from torch import Tensor
+
+from monai_advenc.encryption.combiners import CombinerSettings
+from monai_advenc.encryption.correspondence import ClassCorrespondence
+from monai_advenc.errors import KeyFileError, NetworkError, SettingsError
+from monai_advenc.files.atomic import write_atomically
+from monai_advenc.perturbation.settings import PerturbationSettings
+from monai_advenc.settings import Settings, first_problem
+
+FORMAT_VERSION: Final = 1
+"""Version of the key file that this package writes and reads."""
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+class EncryptionKey(Settings):
+    """All that an attacker must not know, valid by construction.
+
+    Attributes:
+        format_version: Version of the file format.
+        created: When the key was drawn, UTC.
+        classes: Class names, in the order of the labels.
+        correspondence: Targets of each class.
+        combiner: Combiner and its ratios for each class.
+        perturbation: Norm, radius and steps.
+        layout_secret: 256 bits, 64 hexadecimal digits; seeds everything that is placed at random in an image.
+        recipient: Public label of the recipient whose copy this key makes; two recipients get two keys.
+    """
+
+    format_version: Literal[1] = FORMAT_VERSION
+    created: datetime
+    classes: tuple[str, ...] = Field(min_length=2)
+    correspondence: ClassCorrespondence
+    combiner: CombinerSettings
+    perturbation: PerturbationSettings
+    layout_secret: str = Field(pattern=r"^[0-9a-f]{64}$", repr=False)
+    recipient: str | None = None
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> EncryptionKey:
+        if len(set(self.classes)) != len(self.classes) or not all(self.classes):
+            raise ValueError("class names must be different and not empty")
+        if self.recipient is not None and not self.recipient.isprintable():
+            raise ValueError("the recipient's label must be plain text")
+        rows = {self.correspondence.num_classes, len(self.combiner.ratios)}
+        if rows != {len(self.classes)}:
+            found = " and ".join(map(str, sorted(rows)))
+            raise ValueError(
+                f"correspondence and combiner must have one row for each class; got {found} for {len(self.classes)}"
+            )
+        if self.combiner.num_targets != self.correspondence.num_targets:
+            raise ValueError("the combiner needs another number of targets than the correspondence has")
+        return self
+
+    @classmethod
+    def draw(
+        cls,
+        classes: Sequence[str],
+        perturbation: PerturbationSettings,
+        *,
+        combiner: CombinerSettings | str = "horizontal-concat",
+        correspondence: ClassCorrespondence | None = None,
+        recipient: str | None = None,
+        seed: int | None = None,
+    ) -> EncryptionKey:
+        """Draw a fresh key for these classes.
+
+        Args:
+            classes: Class names, in the order of the labels.
+            perturbation: Norm, radius and steps.
+            combiner: Its settings, or its name for the paper's ratios.
+            correspondence: Use this one, for reproduction; ``None`` draws one.
+            recipient: Public label of who gets the copy made with this key.
+            seed: For reproducible experiments only: with it, everything in the key is a function of the seed.
+
+        Raises:
+            CorrespondenceError: Too few classes for the combiner.
+            SettingsError: Class names or ratios that do not fit.
+        """
+        if isinstance(combiner, str):
+            combiner = CombinerSettings.default(combiner, len(classes))
+        layout = secrets.token_bytes(32) if seed is None else hashlib.sha256(f"layout {seed}".encode()).digest()
+        # A seeded key must be the same on any day.
+        moment = datetime.now(timezone.utc).replace(microsecond=0) if seed is None else _EPOCH
+        return cls(
+            created=moment,
+            classes=tuple(classes),
+            correspondence=correspondence or ClassCorrespondence.draw(len(classes), combiner.num_targets, seed=seed),
+            combiner=combiner,
+            perturbation=perturbation,
+            layout_secret=layout.hex(),
+            recipient=recipient,
+        )
+
+    def require_classes(self, classes: Sequence[str]) -> None:
+        """Raise :class:`NetworkError` unless a base network for ``classes`` is one for the key's, in their order."""
+        if tuple(classes) != self.classes:
+            raise NetworkError(
+                f"the base network knows the classes {', '.join(classes)}, the key {', '.join(self.classes)}; "
+                "give a base trained on this data set"
+            )
+
+    @property
+    def key_id(self) -> str:
+        """16 hexadecimal digits that name the key in public.
+
+        Keyed by 256 secret bits they reveal nothing about it. A key that was drawn from a seed has no more secret bits
+        than the seed, and its id is enough to find out which seed it was.
+        """
+        return self.tag("key id", self._canonical())[:16]
+
+    def tag(self, purpose: str, content: bytes) -> str:
+        """HMAC-SHA-256 of ``content`` under the layout secret, as hexadecimal digits, separate for each purpose."""
+        secret = bytes.fromhex(self.layout_secret)
+        return hmac.new(secret, purpose.encode() + b"\0" + content, hashlib.sha256).hexdigest()
+
+    def image_seeds(self, purpose: str, images: Tensor) -> list[int]:
+        """One seed of 63 bits for each image ``(N, ...)``, drawn from its pixels and the layout secret alone.
+
+        Not from its name or position: the same image gets the same seed in any batch, shard, folder or pipeline.
+        """
+        rows = images.detach().cpu().contiguous()
+        return [int(self.tag(purpose, row.numpy().tobytes())[:16], 16) >> 1 for row in rows]
+
+    def _canonical(self) -> bytes:
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(key_id={self.key_id!r})"
+
+    __str__ = __repr__
+
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        # What pydantic hands to pretty printers and rich tracebacks.
+        yield "key_id", self.key_id
+
+    def save(self, path: Path) -> None:
+        """Write the key as JSON that only its owner can read (mode 0600); an existing file is never overwritten."""
+        content = json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+        write_atomically(path, content.encode(), mode=stat.S_IRUSR | stat.S_IWUSR)
+
+    @classmethod
+    def load(cls, path: Path, *, insecure_permissions: bool = False) -> EncryptionKey:
+        """Read a key file.
+
+        Args:
+            path: The file.
+            insecure_permissions: Accept a file that others than its owner can read.
+
+        Raises:
+            KeyFileError: The file is missing, readable by others, no key, of another version, or invalid.
+        """
+        try:
+            mode = path.stat().st_mode
+            content = path.read_bytes()
+        except OSError as error:
+            raise KeyFileError(f"cannot read the key {path}: {error.strerror}; give the file keygen wrote") from None
+        if mode & (stat.S_IRWXG | stat.S_IRWXO) and not insecure_permissions:
+            raise KeyFileError(
+                f"others can read the key {path} (mode {stat.S_IMODE(mode):04o}); "
+                "run chmod 600 on it, or pass --insecure-key-permissions"
+            )
+        try:
+            values = json.loads(content)
+        except (ValueError, RecursionError):
+            raise KeyFileError(f"{path} is damaged or no key: expected JSON; restore it from a backup") from None
+        if not isinstance(values, dict) or "format_version" not in values:
+            raise KeyFileError(f"{path} is no encryption key: it has no format_version; give the file keygen wrote")
+        if values["format_version"] != FORMAT_VERSION:
+            raise KeyFileError(
+                f"{path} has an unknown key format; this version reads {FORMAT_VERSION}: update monai-advenc"
+            )
+        try:
+            return cls.model_validate_json(content)
+        except (ValidationError, SettingsError) as error:
+            problem = first_problem(error) if isinstance(error, ValidationError) else str(error)
+            raise KeyFileError(f"{path} is not a valid key ({problem}); restore it from a backup") from None
+
+
+def secret_encodings(key: EncryptionKey) -> set[bytes]:
+    """The forms in which the secret parts of ``key`` could leak into a file: for guards and tests that search.
+
+    Tables so short that they could stand anywhere by chance (under 12 characters) are left out.
+    """
+    secret = bytes.fromhex(key.layout_secret)
+    forms: set[str] = {key.layout_secret, key.layout_secret.upper()}
+    forms |= {base64.b64encode(secret).decode(), base64.urlsafe_b64encode(secret).decode(), str(list(secret))}
+    rows = [list(row) for row in key.correspondence.targets]
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    names = {name: [key.classes[target] for target in row] for name, row in zip(key.classes, rows, strict=True)}
+    by_name: list[object] = [names, {name: row[0] for name, row in names.items()}]
+    by_number: list[object] = [dict(enumerate(rows)), {str(label): row[0] for label, row in enumerate(rows)}]
+    for table in [rows, *columns, columns, *by_name, *by_number]:
+        spaced = json.dumps(table)
+        forms |= {
+            spaced,
+            json.dumps(table, separators=(",", ":")),
+            repr(table),
+            spaced.replace("[", "(").replace("]", ")"),
+        }
+        forms.add(json.dumps(table, indent=2))
+    return {secret} | {form.encode() for form in forms if len(form) >= 12}

@@ -1,0 +1,10 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The page that shows what an encryption looks like and what it does."""
+
+from __future__ import annotations
+
+from monai_advenc.evaluation.report.encryption_report import encryption_report, examples_of
+from monai_advenc.evaluation.report.html import Example, Note, ReportContent, Table, render_report
+
+__all__ = ["Example", "Note", "ReportContent", "Table", "encryption_report", "examples_of", "render_report"]

@@ -1,0 +1,10 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The whole story on phantom volumes in a few minutes."""
+
+from __future__ import annotations
+
+from monai_advenc.experiments.demo.recipe import DemoRecipe
+from monai_advenc.experiments.demo.run import run_demo
+
+__all__ = ["DemoRecipe", "run_demo"]

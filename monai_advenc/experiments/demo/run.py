@@ -1,0 +1,232 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The whole story on phantom volumes in a few minutes: slice, train a base, encrypt, train victims, report.
+
+Two encryptions of the same images stand side by side: the paper's plain steps and the augmentation-aware ones, with
+equal radius and equal number of steps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from monai_advenc.data.images.folder import find_images, load_image_set
+from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.data.manifest import Manifest
+from monai_advenc.data.phantoms.volume import PHANTOM_CLASSES, write_phantom
+from monai_advenc.data.volumes.cases import find_cases
+from monai_advenc.data.volumes.cross_section import SliceSettings
+from monai_advenc.data.volumes.slicing import slice_cases
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.errors import OutputError
+from monai_advenc.evaluation.accuracy import measure_accuracy
+from monai_advenc.evaluation.measurement import measurements_of
+from monai_advenc.evaluation.report import encryption_report, examples_of
+from monai_advenc.evaluation.report.figures import overview
+from monai_advenc.evaluation.sanity import require_above_chance, require_same_images
+from monai_advenc.evaluation.victims import VictimJob, VictimResult, train_victim, train_victims
+from monai_advenc.experiments.demo.page import ARM_NAMES, PHANTOM_NOTE, REAL_NOTE, facts_of, readable, summarize_demo
+from monai_advenc.experiments.demo.recipe import AUGMENTATION_AWARE, CLEAN, PAPER, DemoRecipe
+from monai_advenc.files.atomic import write_atomically, write_json
+from monai_advenc.networks import get_network
+from monai_advenc.networks.training import TrainingResult, TrainingSettings, load_checkpoint, save_checkpoint, train
+from monai_advenc.perturbation.settings import PerturbationSettings
+from monai_advenc.perturbation.views import Augmentation
+from monai_advenc.sharing.encrypt import encrypt_folder
+from monai_advenc.sharing.options import EncryptionOptions
+from monai_advenc.workers import compute_items
+
+Stage = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""Opens a progress bar: from a description and a total to a context that yields the function to advance it."""
+
+
+@dataclass
+class _Clock:
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = round(self.seconds.get(stage, 0) + time.perf_counter() - start, 1)
+
+
+def run_demo(out: Path, *, seed: int, recipe: DemoRecipe, workers: int, stage: Stage) -> dict[str, Any]:
+    """Run the demo and write everything below ``out``.
+
+    Args:
+        out: ``report.html``, ``summary.json``, ``shared/`` and ``private/`` go here. An interrupted demo with the
+            same seed goes on.
+        seed: Decides volumes, networks and keys.
+        recipe: Sizes.
+        workers: Processes of one thread each.
+        stage: Opens a progress bar.
+
+    Returns:
+        What ``summary.json`` holds.
+
+    Raises:
+        OutputError: ``out`` holds something else.
+        SanityError: A network learned nothing, so the comparison would mean nothing.
+    """
+    _begin(out, seed, recipe)
+    clock = _Clock()
+    private = out / "private"
+    with clock.time("volumes"), stage("phantom volumes", recipe.volumes) as advance:
+        for done in compute_items(_Phantoms(private / "volumes", seed, recipe.volumes), workers):
+            advance(done)
+    cases = find_cases(private / "volumes")
+    with clock.time("slices"), stage("slicing", recipe.volumes) as advance:
+        settings = SliceSettings(size=recipe.size, fit="pad-or-crop")
+        slice_cases(cases.cases, settings, private / "slices", workers=workers, progress=advance)
+    slices = find_images(private / "slices")
+    originals = load_image_set(slices)
+    train_set, test_set = originals.split(recipe.test_share, seed)
+    clean_jobs = _victim_jobs(CLEAN, train_set, {"orig": test_set}, seed, recipe)
+    with clock.time("base"), stage("training base and clean victims", 1 + len(clean_jobs)) as advance:
+        clean_victims = _train_base_and(clean_jobs, train_set, private / "base.pt", seed, recipe, workers, advance)
+    base = load_checkpoint(private / "base.pt").network
+    base_accuracy = measure_accuracy(base, test_set)
+    require_above_chance(base_accuracy, "the base network")
+    folders = {PAPER: out / "shared-paper", AUGMENTATION_AWARE: out / "shared"}
+    for arm, folder in folders.items():
+        key = _key(private / f"key-{arm}.json", seed, recipe, augmentation_aware=arm == AUGMENTATION_AWARE)
+        with clock.time(f"encrypt_{arm}"), stage(f"encrypting, {arm.replace('_', '-')}", len(slices.files)) as advance:
+            encrypt_folder(slices, folder, key, base, EncryptionOptions(workers=workers), progress=advance)
+    encrypted = {arm: load_image_set(find_images(folder)) for arm, folder in folders.items()}
+    with clock.time("victims"):
+        jobs = _encrypted_jobs(train_set, test_set, encrypted, seed, recipe)
+        with stage("training victims", len(jobs)) as advance:
+            measurements = [each for result in clean_victims for each in measurements_of(result)]
+            for result in train_victims(jobs, workers=workers):
+                measurements += measurements_of(result)
+                advance(1)
+    manifest = Manifest.load(folders[AUGMENTATION_AWARE])
+    summary = summarize_demo(seed, base_accuracy.value, manifest, measurements, clock.seconds)
+    write_json(out / "summary.json", summary, overwrite=True)
+    examples = examples_of(slices, folders[AUGMENTATION_AWARE], manifest)
+    columns = [(example.title, example.original, example.encrypted) for example in examples]
+    write_atomically(out / "overview.png", overview(columns), overwrite=True)
+    page = encryption_report(
+        slices,
+        folders[AUGMENTATION_AWARE],
+        title="Images that people can read and networks cannot learn from",
+        measurements=[readable(each) for each in measurements],
+        headline=ARM_NAMES[AUGMENTATION_AWARE],
+        notes=[PHANTOM_NOTE, REAL_NOTE],
+        facts=facts_of(summary, recipe),
+    )
+    write_atomically(out / "report.html", page.encode(), overwrite=True)
+    return summary
+
+
+def _begin(out: Path, seed: int, recipe: DemoRecipe) -> None:
+    marker, content = out / "private" / "demo", f"seed {seed}, {recipe}\n"
+    if marker.is_file():
+        if marker.read_text(encoding="utf-8") != content:
+            raise OutputError(f"{out} holds a demo with another seed or other sizes; choose another --out")
+        return
+    if out.is_dir() and any(out.iterdir()):
+        raise OutputError(f"{out} is not empty and holds no demo; choose another --out")
+    write_atomically(marker, content.encode())
+    (out / "private").chmod(0o700)
+
+
+class _Phantoms(Dataset[int]):
+    """Volumes, each drawn and written when it is taken; every item says that one more is done."""
+
+    def __init__(self, folder: Path, seed: int, count: int) -> None:
+        self.folder = folder
+        self.seed = seed
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> int:
+        write_phantom(self.folder, self.seed, index)
+        return 1
+
+
+class _Trainings(Dataset["TrainingResult | VictimResult"]):
+    """The base network and the clean-trained victims, each trained when it is taken: none needs another."""
+
+    def __init__(self, trainings: Sequence[Callable[[], TrainingResult | VictimResult]]) -> None:
+        self.trainings = trainings
+
+    def __len__(self) -> int:
+        return len(self.trainings)
+
+    def __getitem__(self, index: int) -> TrainingResult | VictimResult:
+        return self.trainings[index]()
+
+
+def _train_base_and(
+    victims: Sequence[VictimJob],
+    train_set: ImageSet,
+    path: Path,
+    seed: int,
+    recipe: DemoRecipe,
+    workers: int,
+    advance: Callable[[int], None],
+) -> list[VictimResult]:
+    """Train the base network, unless it is there, and beside it the victims, which are returned."""
+    trainings: list[Callable[[], TrainingResult | VictimResult]] = [partial(train_victim, job) for job in victims]
+    if not path.exists():
+        network = get_network(recipe.base, len(train_set.classes), 1, recipe.size, seed=seed)
+        # The last epoch: the test set must not choose.
+        settings = TrainingSettings(epochs=recipe.base_epochs, seed=seed)
+        # Second, as of two workers the first takes the first and the third.
+        trainings.insert(1, partial(train, network, train_set, None, settings))
+    trained: list[VictimResult] = []
+    for result in compute_items(_Trainings(trainings), workers):
+        if isinstance(result, VictimResult):
+            require_above_chance(result.last["orig"], f"the clean-trained {result.network}")
+            trained.append(result)
+        else:
+            save_checkpoint(path, result.network, recipe.base, train_set.classes, 1, recipe.size)
+        advance(1)
+    return trained
+
+
+def _key(path: Path, seed: int, recipe: DemoRecipe, *, augmentation_aware: bool) -> EncryptionKey:
+    if not path.exists():
+        perturbation = PerturbationSettings(
+            radius=recipe.radius,
+            step_size=2.5 * recipe.radius / recipe.steps,
+            steps=recipe.steps,
+            augmentation=Augmentation() if augmentation_aware else None,
+        )
+        # From a seed, so that the figures can be reproduced; it protects nothing but phantoms.
+        EncryptionKey.draw(sorted(PHANTOM_CLASSES), perturbation, combiner="basic", seed=seed).save(path)
+    return EncryptionKey.load(path)
+
+
+def _encrypted_jobs(
+    train_set: ImageSet, test_set: ImageSet, encrypted: dict[str, ImageSet], seed: int, recipe: DemoRecipe
+) -> list[VictimJob]:
+    jobs = []
+    for arm, images in encrypted.items():
+        train_images, test_images = images.with_ids(train_set.ids), images.with_ids(test_set.ids)
+        require_same_images(train_images, train_set, "training images")
+        jobs += _victim_jobs(arm, train_images, {"orig": test_set, "enc": test_images}, seed, recipe)
+    return jobs
+
+
+def _victim_jobs(
+    arm: str, images: ImageSet, test_sets: dict[str, ImageSet], seed: int, recipe: DemoRecipe
+) -> list[VictimJob]:
+    # Another seed than the base's: a recipient does not start from the owner's weights.
+    settings = TrainingSettings(epochs=recipe.victim_epochs, seed=1000 + seed)
+    return [
+        VictimJob(network=network, trained_on=arm, train_set=images, test_sets=test_sets, settings=settings)
+        for network in recipe.victims
+    ]

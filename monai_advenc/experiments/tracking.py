@@ -1,0 +1,211 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""MLflow at the edge: parameters, metrics and files of a run, which the secret cannot pass.
+
+The default store is a local SQLite file. Everything that is logged goes through one object that takes only plain
+numbers and names, and refuses whatever contains a secret of the keys that it was given.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from monai_advenc import __version__
+from monai_advenc.encryption.correspondence import ClassCorrespondence
+from monai_advenc.encryption.key import EncryptionKey, secret_encodings
+from monai_advenc.errors import OutputError
+
+EXPERIMENT = "monai-advenc"
+STORE_NAME = "mlruns.db"
+SQLITE = "sqlite:///"
+
+Value = str | int | float | bool | None
+
+
+class Tracker(Protocol):
+    """What commands log to."""
+
+    def log_params(self, params: Mapping[str, Value]) -> None:
+        """Note settings, once a run."""
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
+        """Note measurements."""
+
+    def log_file(self, path: Path) -> None:
+        """Keep a copy of a file."""
+
+    def child(self, run_name: str) -> AbstractContextManager[Tracker]:
+        """A run of its own below this one."""
+
+
+class _NoTracker:
+    def log_params(self, params: Mapping[str, Value]) -> None:
+        pass
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
+        pass
+
+    def log_file(self, path: Path) -> None:
+        pass
+
+    def child(self, run_name: str) -> AbstractContextManager[Tracker]:
+        return nullcontext(self)
+
+
+NO_TRACKING: Tracker = _NoTracker()
+"""Takes everything and keeps nothing."""
+
+
+class SecretInTrackingError(RuntimeError):
+    """A defect of the program: something secret was about to be logged. Never shows what."""
+
+
+def _cannot_track(uri: str, error: Exception) -> OutputError:
+    """In one line, without the password that an address may hold."""
+    line = f"cannot track to {uri}: {' '.join(str(error).split())[:200]}; mend --tracking-uri or use --no-tracking"
+    return OutputError(re.sub(r"//[^/@\s]*@", "//", line))
+
+
+class MlflowTracker:
+    """One MLflow run.
+
+    Args:
+        uri: Tracking URI: ``sqlite:///...`` or ``http(s)://...``.
+        run_name: Name of the run, made unique.
+        artifacts: Folder for files when the store is local.
+        keys: Keys whose secrets must not pass.
+
+    Raises:
+        OutputError: The store cannot be reached or written.
+    """
+
+    def __init__(
+        self, uri: str, run_name: str, *, artifacts: Path | None = None, keys: Sequence[EncryptionKey] = ()
+    ) -> None:
+        import mlflow
+
+        self._secrets = frozenset(form for key in keys for form in secret_encodings(key))
+        self._uri = uri
+        with self._reaching_the_store():
+            self._client = mlflow.MlflowClient(tracking_uri=uri)
+            experiment = self._client.get_experiment_by_name(EXPERIMENT)
+            self._experiment_id = (
+                experiment.experiment_id
+                if experiment
+                else self._client.create_experiment(
+                    EXPERIMENT, artifact_location=artifacts.absolute().as_uri() if artifacts else None
+                )
+            )
+            self._run_id = self._start(run_name)
+
+    @contextmanager
+    def _reaching_the_store(self) -> Iterator[None]:
+        """A full disk or a server that went away, in one line."""
+        import mlflow
+
+        try:
+            yield
+        except (mlflow.exceptions.MlflowException, OSError) as error:
+            raise _cannot_track(self._uri, error) from None
+
+    def _start(self, run_name: str, parent: str | None = None) -> str:
+        moment = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+        # Two runs of one name would be merged by readers that group by name.
+        name = f"{run_name}-{moment}-{secrets.token_hex(2)}"
+        tags = {"monai-advenc": __version__} | ({"mlflow.parentRunId": parent} if parent else {})
+        run_id: str = self._client.create_run(self._experiment_id, run_name=name, tags=tags).info.run_id
+        return run_id
+
+    @contextmanager
+    def child(self, run_name: str) -> Iterator[MlflowTracker]:
+        """A run of its own below this one, ended with the context."""
+        child = copy.copy(self)
+        with self._reaching_the_store():
+            child._run_id = self._start(run_name, parent=self._run_id)
+        with child:
+            yield child
+
+    def log_params(self, params: Mapping[str, Value]) -> None:
+        """Note settings, once a run."""
+        self._refuse_secrets(params)
+        with self._reaching_the_store():
+            for name, value in params.items():
+                self._client.log_param(self._run_id, name, value)
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
+        """Note measurements."""
+        self._refuse_secrets(metrics)
+        with self._reaching_the_store():
+            for name, value in metrics.items():
+                self._client.log_metric(self._run_id, name, value, step=step)
+
+    def log_file(self, path: Path) -> None:
+        """Keep a copy of a file."""
+        self._refuse_bytes(path.read_bytes())
+        with self._reaching_the_store():
+            self._client.log_artifact(self._run_id, str(path))
+
+    def close(self, status: str) -> None:
+        """End the run as ``FINISHED`` or ``FAILED``; an open one would be taken up by whoever comes next."""
+        with self._reaching_the_store():
+            self._client.set_terminated(self._run_id, status=status)
+
+    def __enter__(self) -> MlflowTracker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close("FINISHED" if kind is None else "FAILED")
+        except OutputError:
+            if kind is None:  # Else the first error says more.
+                raise
+
+    def _refuse_secrets(self, values: Mapping[str, Any]) -> None:
+        for value in values.values():
+            if isinstance(value, EncryptionKey | ClassCorrespondence) or not isinstance(value, Value):
+                raise SecretInTrackingError(f"a {type(value).__name__} must not be logged; log plain numbers and names")
+        self._refuse_bytes(json.dumps(dict(values)).encode())
+        self._refuse_bytes(" ".join(str(value) for value in values.values()).encode())
+
+    def _refuse_bytes(self, content: bytes) -> None:
+        if any(secret in content for secret in self._secrets):
+            raise SecretInTrackingError("part of an encryption key was about to be logged; nothing was")
+
+
+@contextmanager
+def track(
+    uri: str | None, run_name: str, folder: Path, *, keys: Sequence[EncryptionKey] = ()
+) -> Iterator[MlflowTracker]:
+    """Open a run in the store at ``uri``, or in a local SQLite store below ``folder``.
+
+    Args:
+        uri: Tracking URI; ``None``: ``folder/mlruns.db``. Beside a new SQLite store, files go to ``mlruns``.
+        run_name: Name of the run.
+        folder: Where the local store lies.
+        keys: Keys whose secrets must not pass.
+
+    Raises:
+        OutputError: The store cannot be reached or written.
+    """
+    artifacts = None
+    if uri is not None and uri.startswith(SQLITE):
+        artifacts = Path(uri.removeprefix(SQLITE)).parent / "mlruns"
+    if uri is None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot make {folder}: {error.strerror}; choose another folder") from None
+        uri, artifacts = f"{SQLITE}{(folder / STORE_NAME).absolute()}", folder / "mlruns"
+    with MlflowTracker(uri, run_name, artifacts=artifacts, keys=keys) as tracker:
+        yield tracker

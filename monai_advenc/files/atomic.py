@@ -1,0 +1,117 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Writing files so that a reader sees the old content, the new content, or nothing, but never half of it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from monai_advenc.errors import OutputError
+
+TEMPORARY_SUFFIX = ".advenc-part"
+"""Ends the name of every file that is still being written; whatever bears it after a crash may be deleted."""
+
+
+def write_atomically(path: Path, data: bytes | Iterable[bytes], *, overwrite: bool = False, mode: int = 0o644) -> None:
+    """Write ``data`` to a temporary neighbor, sync it to disk, and give it its name in one step.
+
+    Args:
+        path: Where to write. Missing parent folders are created.
+        data: The whole content, at once or in parts.
+        overwrite: Replace an existing file. Without it an existing file is an error and stays as it is.
+        mode: Permission bits of the new file.
+
+    Raises:
+        OutputError: The file exists (without ``overwrite``), or the disk refuses: full, read-only, no permission.
+    """
+    # File systems count bytes, not characters.
+    start = path.name.encode()[:100].decode(errors="ignore")
+    temporary = path.with_name(f".{start}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.writelines([data] if isinstance(data, bytes) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        if overwrite:
+            temporary.replace(path)
+        else:
+            _rename_to_free_name(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, FileExistsError):
+            raise OutputError(f"{path} exists already and is never overwritten; choose another name") from None
+        raise OutputError(f"cannot write {path}: {error.strerror}; free some space or choose another place") from None
+    except BaseException:  # From whoever makes the parts.
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _rename_to_free_name(temporary: Path, path: Path) -> None:
+    try:
+        os.link(temporary, path)  # Unlike a rename, fails when the name is taken.
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+            raise
+        # Some file systems (FAT, some network shares) know no hard links: check, then rename.
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        temporary.rename(path)
+    else:
+        temporary.unlink()
+
+
+def write_json(path: Path, content: Any, *, overwrite: bool = False, mode: int = 0o644) -> None:
+    """Write ``content`` as readable JSON (UTF-8, two spaces, final newline); see :func:`write_atomically`."""
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(path, text.encode(), overwrite=overwrite, mode=mode)
+
+
+def remove_temporaries(folder: Path) -> int:
+    """Delete what killed runs left half-written anywhere under ``folder``; return how many files that were."""
+    leftovers = list(folder.rglob(f".*{TEMPORARY_SUFFIX}"))
+    for leftover in leftovers:
+        leftover.unlink(missing_ok=True)
+    return len(leftovers)
+
+
+def write_once(path: Path, content: Any, refusal: str) -> None:
+    """Write JSON that says what a folder is for; if it is there already, it must say the same.
+
+    Raises:
+        OutputError: It says something else (the message is ``refusal``), or the disk refuses.
+    """
+    if path.exists():
+        try:
+            same = json.loads(path.read_bytes()) == json.loads(json.dumps(content))
+        except (OSError, ValueError):
+            same = False
+        if not same:
+            raise OutputError(refusal)
+    else:
+        write_json(path, content)
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, or the folder itself in the nearest one that exists."""
+    nearest = next((place for place in (folder, *folder.absolute().parents) if place.exists()), folder)
+    return nearest.is_dir() and os.access(nearest, os.W_OK)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

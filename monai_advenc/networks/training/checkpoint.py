@@ -1,0 +1,146 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""A trained network as a file that holds weights and plain values only, and runs no code when it is read."""
+
+from __future__ import annotations
+
+import io
+import stat
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from monai_advenc.errors import AdvencError, NetworkError
+from monai_advenc.files.atomic import write_atomically
+from monai_advenc.networks import NETWORKS, get_network
+
+FORMAT = "monai-advenc network"
+FORMAT_VERSION = 1
+
+Notes = Mapping[str, str | int | float | bool]
+"""What else is worth keeping with a network: plain values by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A network read back, and what it was built and trained for.
+
+    Attributes:
+        network: In evaluation mode, on the CPU; takes images in [0, 1].
+        name: Its name in :data:`monai_advenc.networks.NETWORKS`.
+        classes: Class names in the order of the logits.
+        in_channels: Channels of its images.
+        image_size: Side in pixels of the images that it was built for.
+        notes: Whatever was saved with it (accuracy, seed, ...).
+    """
+
+    network: nn.Module
+    name: str
+    classes: tuple[str, ...]
+    in_channels: int
+    image_size: int
+    notes: Notes = field(default_factory=dict)
+
+
+def save_checkpoint(
+    path: Path,
+    network: nn.Module,
+    name: str,
+    classes: Sequence[str],
+    in_channels: int,
+    image_size: int,
+    *,
+    notes: Notes | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a network from :func:`monai_advenc.networks.get_network`, mode 0600; the same network gives the same bytes.
+
+    Args:
+        path: Where to write.
+        network: With the weights to keep.
+        name: Its name in :data:`monai_advenc.networks.NETWORKS`.
+        classes: Class names in the order of the logits.
+        in_channels: Channels of its images.
+        image_size: Side in pixels that it was built for.
+        notes: Plain values to keep with it.
+        overwrite: Replace an existing file.
+
+    Raises:
+        NetworkError: The network is not what ``name`` and the numbers say, so it could not be read back.
+        OutputError: The file exists (without ``overwrite``), or the disk refuses.
+    """
+    # One memory layout whatever the training used, so that equal weights are equal bytes.
+    state = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "name": name,
+        "classes": list(classes),
+        "in_channels": in_channels,
+        "image_size": image_size,
+        "notes": dict(notes or {}),
+        "state": state,
+    }
+    _rebuild(content, f"the network to save as {path}")
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    # Readable by its owner alone: with the base network a recipient could look for the perturbations.
+    write_atomically(path, buffer.getvalue(), overwrite=overwrite, mode=stat.S_IRUSR | stat.S_IWUSR)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read what :func:`save_checkpoint` wrote.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The network in evaluation mode on the CPU, and what it is for.
+
+    Raises:
+        NetworkError: There is no such file, or it is damaged, foreign, or of a later version.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # About unusual pickles; the error below says it better.
+            content = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise NetworkError(f"cannot read network {path}: {error.strerror}; check the path") from None
+    except Exception:  # noqa: BLE001  # torch raises whatever the damaged byte led to: RuntimeError, KeyError, EOFError...
+        raise NetworkError(f"{path} is damaged or no network file; give one that train-base wrote") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise NetworkError(f"{path} is no network file of monai-advenc; give one that train-base wrote")
+    if content.get("version") != FORMAT_VERSION:
+        raise NetworkError(
+            f"expected network file version {FORMAT_VERSION}, got {content.get('version')} in {path}; "
+            "use the monai-advenc release that wrote it"
+        )
+    network = _rebuild(content, str(path))
+    return Checkpoint(
+        network=network.eval(),
+        name=content["name"],
+        classes=tuple(content["classes"]),
+        in_channels=content["in_channels"],
+        image_size=content["image_size"],
+        notes=content.get("notes", {}),
+    )
+
+
+def _rebuild(content: Mapping[str, Any], what: str) -> nn.Module:
+    try:
+        classes, name = content["classes"], content["name"]
+        if not all(isinstance(each, str) for each in classes):
+            raise TypeError
+        network = get_network(name, len(classes), content["in_channels"], content["image_size"])
+        network.load_state_dict(content["state"])
+    except (AdvencError, KeyError, TypeError, AttributeError, RuntimeError):
+        raise NetworkError(
+            f"{what} does not hold the weights of the network that it names; expected one of {', '.join(NETWORKS)}, "
+            "from get_network"
+        ) from None
+    return network

@@ -1,0 +1,88 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The epochs of a training: every image once, in a random order, by SGD with Nesterov momentum."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from monai_advenc.errors import NetworkError
+from monai_advenc.networks.training.augmentation import shift_and_flip
+from monai_advenc.networks.training.schedule import SCHEDULES
+from monai_advenc.networks.training.settings import TrainingSettings
+
+
+class Epochs:
+    """What the epochs of a run share: data on the device, optimizer, random state and the place in the schedule."""
+
+    def __init__(
+        self, network: nn.Module, images: Tensor, labels: Tensor, weight: Tensor, settings: TrainingSettings
+    ) -> None:
+        self.network, self.images, self.labels, self.weight, self.settings = network, images, labels, weight, settings
+        self.autocast = settings.in_bf16_on(images.device)
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.batches = -(-len(images) // settings.batch_size)
+        self.step = 0
+        self.optimizer = torch.optim.SGD(
+            network.parameters(),
+            lr=settings.peak_learning_rate,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            nesterov=True,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Where the run is: weights, optimizer, order of images to come, step."""
+        return {
+            "network": dict(self.network.state_dict()),
+            "optimizer": self.optimizer.state_dict(),
+            "draws": self.generator.get_state(),
+            "step": self.step,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["draws"])
+        self.step = state["step"]
+
+    def run_next(self) -> tuple[float, float]:
+        """Train on every image once; return mean loss and accuracy over the epoch."""
+        self.network.train()
+        order = torch.randperm(len(self.images), generator=self.generator)
+        total_loss, right = 0.0, 0
+        for indices in order.tensor_split(self.batches):
+            labels = self.labels[indices.to(self.labels.device)]
+            logits, loss = self._learn(indices, labels)
+            total_loss += loss.item() * len(indices)
+            right += int((logits.argmax(dim=1) == labels).sum())
+        if not math.isfinite(total_loss):
+            raise NetworkError(
+                f"training came apart: the loss is {total_loss} after {self.step} steps; lower the learning rate "
+                f"(now {self.settings.peak_learning_rate})"
+            )
+        return total_loss / len(self.images), right / len(self.images)
+
+    def _learn(self, indices: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        settings = self.settings
+        batch = self.images[indices.to(self.images.device)]
+        if settings.augmentation is not None:
+            batch = shift_and_flip(batch, settings.augmentation, self.generator)
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        rate = SCHEDULES[settings.schedule](self.step, self.batches * settings.epochs, settings.peak_learning_rate)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.autocast):
+            logits = self.network(batch)
+        loss = functional.cross_entropy(logits.float(), labels, weight=self.weight)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.step += 1
+        return logits.detach(), loss.detach()

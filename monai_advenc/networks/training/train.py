@@ -1,0 +1,160 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Training a classifier, on CPU or GPU: the base network, and the victims that show what encryption does."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.networks.normalize import with_standardization
+from monai_advenc.networks.training.checks import check_sets, require_fit
+from monai_advenc.networks.training.class_weights import class_weights
+from monai_advenc.networks.training.epochs import Epochs
+from monai_advenc.networks.training.reproducibility import reproducible
+from monai_advenc.networks.training.settings import TrainingSettings
+from monai_advenc.networks.training.unfinished import UnfinishedTraining
+
+VALIDATION_BATCH = 256
+"""Images per forward pass when no gradient is needed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """What one epoch came to; accuracies as fractions, on augmented images for training; and what was observed."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    validation_accuracy: float | None
+    observed: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """A trained network and how it came about.
+
+    Attributes:
+        network: In evaluation mode; that of the best epoch by validation (the later on ties), else of the last.
+        history: One record an epoch.
+        best_epoch: The epoch that ``network`` comes from, counted from 1.
+    """
+
+    network: nn.Module
+    history: list[EpochRecord]
+    best_epoch: int
+
+
+def train(
+    network: nn.Module,
+    train_set: ImageSet,
+    validation_set: ImageSet | None,
+    settings: TrainingSettings,
+    *,
+    progress: Callable[[EpochRecord], None] | None = None,
+    observe: Callable[[nn.Module], Mapping[str, float] | None] | None = None,
+    unfinished: Path | None = None,
+) -> TrainingResult:
+    """Train a copy of ``network`` by SGD with Nesterov momentum, one learning rate cycle and cross entropy.
+
+    The same arguments give the same weights, bit for bit, on the same kind of processor with the same thread count.
+
+    Args:
+        network: Takes images in [0, 1], gives logits; it stays as it is. Training happens on its device.
+        train_set: At least two images a class.
+        validation_set: Decides which epoch's network is kept; ``None`` keeps the last.
+        settings: How to train.
+        progress: Called after each epoch.
+        observe: Called after each epoch with the network in evaluation mode, which it must leave as it is; what it
+            returns is kept in the epoch's record.
+        unfinished: A file for the state after each epoch: a training that was stopped goes on from there and ends with
+            the same weights. It is gone when the training is done.
+
+    Returns:
+        The trained network in evaluation mode, and the record of each epoch.
+
+    Raises:
+        DatasetError: Too few images in a class, or sets that do not fit together.
+        ImageError: Images hold NaN or values outside [0, 1].
+        NetworkError: The network does not fit the images, or the loss became NaN.
+        OutputError: ``unfinished`` is of another training, or the disk refuses.
+        SettingsError: As many class weights as classes are needed.
+    """
+    check_sets(train_set, validation_set)
+    sets = [train_set] if validation_set is None else [train_set, validation_set]
+    kept = UnfinishedTraining(unfinished, network, sets, settings)
+    network = with_standardization(network, train_set.images) if settings.standardize else copy.deepcopy(network)
+    device = next(network.parameters()).device
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's annotations
+    require_fit(network, train_set, device)
+    weight = class_weights(train_set, settings.class_weights)
+    epochs = Epochs(network, train_set.images.to(device), train_set.labels.to(device), weight.to(device), settings)
+    best = _Best(network)
+    history: list[EpochRecord] = []
+    with reproducible(settings.seed):
+        if kept.state is not None:
+            history = [EpochRecord(**record) for record in kept.state["history"]]
+            epochs.load(kept.state["epochs"])
+            best.load(kept.state["best"])
+            kept.restore_draws()
+        for epoch in range(len(history) + 1, settings.epochs + 1):
+            loss, train_accuracy = epochs.run_next()
+            accuracy = None
+            if validation_set is not None:
+                accuracy = accuracy_of(network, validation_set.images, validation_set.labels, autocast=epochs.autocast)
+            best.consider(network, epoch, accuracy)
+            record = EpochRecord(
+                epoch=epoch,
+                train_loss=loss,
+                train_accuracy=train_accuracy,
+                validation_accuracy=accuracy,
+                observed=dict(observe(network.eval()) or {}) if observe is not None else {},
+            )
+            history.append(record)
+            if progress is not None:
+                progress(record)
+            kept.save({"history": [asdict(each) for each in history], "epochs": epochs.state(), "best": best.state()})
+    network.load_state_dict(best.weights)
+    kept.remove()
+    return TrainingResult(network=network.eval(), history=history, best_epoch=best.epoch)
+
+
+class _Best:
+    """The weights of the best epoch by validation, the later on ties; without validation those of the last."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.weights, self.epoch, self.accuracy = network.state_dict(), 0, -1.0
+
+    def consider(self, network: nn.Module, epoch: int, accuracy: float | None) -> None:
+        """Keep an epoch's weights if none was better."""
+        if accuracy is None or accuracy >= self.accuracy:
+            self.weights, self.epoch, self.accuracy = copy.deepcopy(network.state_dict()), epoch, accuracy or 0.0
+
+    def state(self) -> dict[str, Any]:
+        """As plain values and tensors."""
+        return {"weights": dict(self.weights), "epoch": self.epoch, "accuracy": self.accuracy}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.weights, self.epoch, self.accuracy = state["weights"], state["epoch"], state["accuracy"]
+
+
+@torch.no_grad()
+def accuracy_of(network: nn.Module, images: Tensor, labels: Tensor, *, autocast: bool = False) -> float:
+    """Share of images ``(N, C, H, W)`` whose largest logit is their label's; the network is left in evaluation mode."""
+    network.eval()
+    device = next(network.parameters()).device
+    right = 0
+    for start in range(0, len(images), VALIDATION_BATCH):
+        batch, truth = images[start : start + VALIDATION_BATCH], labels[start : start + VALIDATION_BATCH]
+        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+            logits = network(batch.to(device))
+        right += int((logits.argmax(dim=1) == truth.to(device)).sum())
+    return right / len(images)

@@ -1,0 +1,95 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The state of a training after its last whole epoch, so that one that was stopped goes on from there."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import stat
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.errors import OutputError
+from monai_advenc.files.atomic import write_atomically
+from monai_advenc.networks.training.settings import TrainingSettings
+
+
+class UnfinishedTraining:
+    """A file beside the network to come, written after each epoch and removed at the end.
+
+    Args:
+        path: The file; ``None`` keeps nothing.
+        network: The network before training.
+        images: The sets that it is trained and validated on.
+        settings: How it is trained.
+
+    Raises:
+        OutputError: The file is of another training, or damaged.
+    """
+
+    def __init__(
+        self, path: Path | None, network: nn.Module, images: list[ImageSet], settings: TrainingSettings
+    ) -> None:
+        self._path = path
+        self._fingerprint = "" if path is None else _fingerprint(network, images, settings)
+        self.state: dict[str, Any] | None = None
+        if path is not None and path.exists():
+            self.state = self._load(path)
+
+    def _load(self, path: Path) -> dict[str, Any]:
+        try:
+            state = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+        except OSError as error:
+            raise OutputError(f"cannot read {path}: {error.strerror}; check its permissions") from None
+        except Exception:  # noqa: BLE001  # torch raises whatever the damaged byte led to.
+            state = None
+        if not isinstance(state, dict) or state.get("fingerprint") != self._fingerprint:
+            raise OutputError(
+                f"{path} holds another training that was stopped (other images, settings or network), or is damaged; "
+                "finish that one, or delete the file to start anew"
+            )
+        return state
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Keep the state after an epoch: plain values and tensors; readable by its owner alone, as networks are."""
+        if self._path is None:
+            return
+        # Global draws (dropout, on whichever device) go on where they were.
+        content = {**state, "fingerprint": self._fingerprint, "cpu_draws": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            content["gpu_draws"] = torch.cuda.get_rng_state()
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        write_atomically(self._path, buffer.getvalue(), overwrite=True, mode=stat.S_IRUSR | stat.S_IWUSR)
+
+    def restore_draws(self) -> None:
+        """Set the global random state to what it was after the last epoch."""
+        if self.state is not None:
+            torch.set_rng_state(self.state["cpu_draws"])
+            if "gpu_draws" in self.state and torch.cuda.is_available():
+                torch.cuda.set_rng_state(self.state["gpu_draws"])
+
+    def remove(self) -> None:
+        """Forget the state: the training is finished."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+
+def _fingerprint(network: nn.Module, images: list[ImageSet], settings: TrainingSettings) -> str:
+    digest = hashlib.sha256(settings.model_dump_json().encode())
+    for each in images:
+        digest.update("\0".join(each.classes).encode())
+        for values in (each.images, each.labels):
+            digest.update(_bytes_of(values))
+    for name, values in network.state_dict().items():
+        digest.update(name.encode() + _bytes_of(values))
+    return digest.hexdigest()
+
+
+def _bytes_of(values: Tensor) -> bytes:
+    return values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()

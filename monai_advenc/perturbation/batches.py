@@ -1,0 +1,161 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Perturbing many images: in batches of one size, several batches at a time on a processor with several cores.
+
+Cores that share a batch wait for each other after every layer; cores that each have a batch of their own do not. And
+while there is a batch for every core, the result does not depend on how many cores there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from monai_advenc.acceleration.gradients import target_gradient
+from monai_advenc.acceleration.processor import device_of
+from monai_advenc.errors import NetworkError, SettingsError
+from monai_advenc.perturbation.pgd import check_inputs, perturb
+from monai_advenc.perturbation.settings import PerturbationSettings
+
+MOST_BATCHES_AT_A_TIME = 8
+"""Each needs memory of its own; with more cores than that, several share a batch."""
+
+MOST_BATCHES_TOGETHER = 32
+"""Batches' worth of images that adaptive steps have at a time; more would fill up batches hardly better."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def perturb_in_batches(
+    network: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    settings: PerturbationSettings,
+    *,
+    batch_size: int,
+    seeds: Sequence[int] | None = None,
+    regions: Tensor | None = None,
+) -> Tensor:
+    """:func:`monai_advenc.perturbation.pgd.perturb` for any number of images.
+
+    Args:
+        network: In evaluation mode. Several threads use it at once if it says that it is ``stateless``, as networks
+            from :func:`monai_advenc.acceleration.prepare.prepare` do where their graph is known.
+        images: ``(N, C, H, W)``, float32 in [0, 1].
+        targets: Target classes ``(N,)``, int64.
+        settings: Radius, steps and norm.
+        batch_size: Images per pass through the network. The last batch is padded to it, as a processor may choose
+            another summation order for another size. Adaptive steps fill up batches from all images that are still
+            on their way, so they take a fraction of the passes only where there are many more images than that.
+        seeds: One seed per image, for augmentation-aware steps.
+        regions: Binary masks ``(N, 1, H, W)`` of the pixels that may change.
+
+    Returns:
+        Perturbed images, the shape of ``images``.
+
+    Raises:
+        ImageError, NetworkError, SettingsError: As :func:`monai_advenc.perturbation.pgd.perturb`.
+    """
+    check_inputs(network, images, targets, settings, seeds, regions)
+    if batch_size < 1:
+        raise SettingsError(f"expected batches of at least one image, got {batch_size}")
+
+    shared = images.device.type == "cpu" and getattr(network, "stateless", False)
+    size = _rows_together(len(images), batch_size, settings, shared=shared)
+
+    def perturb_rows(rows: range) -> Tensor:
+        # Adaptive steps pad their batches themselves.
+        missing = 0 if settings.schedule == "adaptive" else batch_size - len(rows)
+        padded = [*rows, *[rows[-1]] * missing]
+        # Where a caller is in inference mode, what is taken out there could not serve for gradients.
+        with torch.inference_mode(False):
+            return perturb(
+                network,
+                images[padded],
+                targets[padded],
+                settings,
+                seeds=None if seeds is None else [seeds[row] for row in padded],
+                regions=None if regions is None else regions[padded],
+                batch_size=batch_size,
+            )[: len(rows)]
+
+    batches = [range(start, min(start + size, len(images))) for start in range(0, len(images), size)]
+    parts = _map_on_threads(perturb_rows, batches) if shared else [perturb_rows(rows) for rows in batches]
+    return torch.cat(parts) if parts else images.clone()
+
+
+def _rows_together(count: int, batch_size: int, settings: PerturbationSettings, *, shared: bool) -> int:
+    """How many images are perturbed together: one batch; of adaptive steps a thread's share, if it is not too large."""
+    if settings.schedule != "adaptive":
+        return batch_size
+    threads = min(torch.get_num_threads(), MOST_BATCHES_AT_A_TIME) if shared else 1
+    share = -(-count // (threads * batch_size))
+    return batch_size * min(max(1, share), MOST_BATCHES_TOGETHER)
+
+
+def _map_on_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Results in order; each thread has its share of PyTorch's threads."""
+    cores = torch.get_num_threads()
+    at_a_time = min(cores, len(items), MOST_BATCHES_AT_A_TIME)
+    if at_a_time < 2:
+        return [function(item) for item in items]
+    pool = ThreadPoolExecutor(at_a_time, initializer=torch.set_num_threads, initargs=(cores // at_a_time,))
+    try:
+        results = list(pool.map(function, items))
+        pool.shutdown()
+        return results
+    finally:
+        # A thread cannot be stopped: after Ctrl-C those that run go on to the end of their images, but nobody waits.
+        pool.shutdown(wait=False, cancel_futures=True)
+        torch.set_num_threads(cores)  # PyTorch gives threads to come what any thread asked for last.
+
+
+BATCH_SIZE = 8
+"""Versions that go through the network together. Fixed, because a processor may add up in another order for another
+batch size, and PGD amplifies the last bit; the last batch is padded to it. Larger is hardly faster on a CPU."""
+
+
+LARGEST_BATCH = 256
+"""Beyond it a GPU gains little; and while memory allows it, every run takes the same batch, hence the same bytes."""
+
+
+SHARE_OF_FREE_MEMORY = 0.7
+
+
+def versions_per_pass(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
+    """How many images should go through a network together, for encryption's ``batch_size``.
+
+    Returns:
+        On a CPU :data:`monai_advenc.perturbation.batches.BATCH_SIZE`. On a GPU the largest power of two up to
+        :data:`LARGEST_BATCH` whose gradients fit into the free memory.
+
+    Raises:
+        NetworkError: Not even :data:`monai_advenc.perturbation.batches.BATCH_SIZE` images fit.
+    """
+    device = device_of(network)
+    if device.type != "cuda":
+        return BATCH_SIZE
+    images = torch.zeros(BATCH_SIZE, *image_shape, device=device)
+    targets = torch.zeros(BATCH_SIZE, dtype=torch.int64, device=device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    try:
+        target_gradient(network, images, targets)
+    except torch.cuda.OutOfMemoryError:
+        raise NetworkError(
+            f"{BATCH_SIZE} images of shape {image_shape} do not fit into the GPU; free memory, or use --device cpu"
+        ) from None
+    used = torch.cuda.max_memory_allocated(device) - before
+    reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return largest_batch(torch.cuda.mem_get_info(device)[0] + reserved, used / BATCH_SIZE)
+
+
+def largest_batch(free: float, per_image: float) -> int:
+    """The largest power of two of images that fit into memory, both in bytes, within what is sensible."""
+    fitting = int(SHARE_OF_FREE_MEMORY * free / max(per_image, 1))
+    return min(LARGEST_BATCH, max(BATCH_SIZE, 1 << max(0, fitting.bit_length() - 1)))

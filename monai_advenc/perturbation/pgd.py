@@ -1,0 +1,189 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Perturbing one image toward one target class: targeted projected gradient descent (sections 3.1 and 3.3).
+
+Pure functions over batches. The network takes images in [0, 1] and returns logits, so a radius means the same for
+every network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from monai_advenc.acceleration.gradients import StepGradients
+from monai_advenc.errors import ImageError, NetworkError, SettingsError
+from monai_advenc.perturbation.adaptive_steps import AdaptiveSteps
+from monai_advenc.perturbation.settings import VIEWS_HIDE_THE_LOSS, PerturbationSettings
+from monai_advenc.perturbation.views import RandomViews
+
+
+class Geometry(NamedTuple):
+    """What a norm means for PGD; every function maps batches ``(N, C, H, W)`` image by image."""
+
+    direction: Callable[[Tensor], Tensor]
+    project: Callable[[Tensor, float], Tensor]
+    length: Callable[[Tensor], Tensor]
+
+
+def l2_length(change: Tensor) -> Tensor:
+    """Euclidean length of each image's change; ``(N, ...)`` to ``(N,)``."""
+    length: Tensor = torch.linalg.vector_norm(change.flatten(1), dim=1)
+    return length
+
+
+def _per_image(values: Tensor, like: Tensor) -> Tensor:
+    return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def _l2_direction(gradient: Tensor) -> Tensor:
+    # A zero gradient stays zero: there is no direction to go, and the image waits for the next view.
+    length = l2_length(gradient).clamp_min(torch.finfo(gradient.dtype).tiny)
+    return gradient / _per_image(length, gradient)
+
+
+def project_l2(change: Tensor, radius: float) -> Tensor:
+    """The nearest change of Euclidean length at most ``radius``, image by image."""
+    length = l2_length(change)
+    # The margin of one part in a million keeps the rounded result inside for whoever measures it in float64.
+    shrink = (radius * (1 - 1e-6) / length.clamp_min(torch.finfo(change.dtype).tiny)).clamp_max(1)
+    return change * _per_image(shrink, change)
+
+
+GEOMETRIES: dict[str, Geometry] = {
+    "l2": Geometry(direction=_l2_direction, project=project_l2, length=l2_length),
+    "linf": Geometry(
+        direction=torch.sign,
+        project=lambda change, radius: change.clamp(-radius * (1 - 1e-6), radius * (1 - 1e-6)),
+        length=lambda change: change.flatten(1).abs().amax(dim=1),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One step of PGD from wherever a batch has come."""
+
+    original: Tensor
+    inside: Tensor
+    geometry: Geometry
+    radius: float
+
+    def __call__(
+        self, perturbed: Tensor, gradient: Tensor, length: float | Tensor, rows: Tensor | slice = slice(None)
+    ) -> Tensor:
+        """Where ``rows`` of the batch are after a step of a length, one for all or ``(N, 1, 1, 1)``."""
+        original, inside = self.original[rows], self.inside[rows]
+        ahead = perturbed - length * self.geometry.direction(gradient * inside)
+        # Cannot leave the ball by clamping: the original lies in the box, and the box is convex.
+        moved = (original + self.geometry.project(ahead - original, self.radius)).clamp(0, 1)
+        return torch.where(inside, moved, original)
+
+
+def perturb(
+    network: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    settings: PerturbationSettings,
+    *,
+    seeds: Sequence[int] | None = None,
+    regions: Tensor | None = None,
+    batch_size: int | None = None,
+) -> Tensor:
+    """Move each image toward its target class by targeted PGD inside a small ball (section 3.1).
+
+    Each step goes its length along the normalized gradient, is projected onto the ball around the original, and
+    clamped to [0, 1]. The start is the original itself; the paper names none.
+
+    Args:
+        network: Maps images ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``; in evaluation mode. Autocast has no effect
+            here; :func:`monai_advenc.acceleration.prepare.prepare` computes in bf16 and on integers.
+        images: Original images ``(N, C, H, W)``, float32 in [0, 1].
+        targets: Target classes ``(N,)``, int64.
+        settings: Radius, steps and norm; a ``reference_side`` is applied to the size of ``images``.
+        seeds: One seed per image for the random views of augmentation-aware steps; needed only for those.
+        regions: Binary masks ``(N, 1, H, W)`` or ``(N, C, H, W)``: pixels outside stay bit for bit what they were.
+        batch_size: Images per pass of adaptive steps, from which images leave one by one; ``None``: all.
+
+    Returns:
+        Perturbed images, float32, the shape and device of ``images``. A row does not depend on the other rows, as
+        long as the batch keeps its size (a processor may choose another summation order for another size).
+
+    Raises:
+        NetworkError: The network is in training mode, or its gradient is not finite.
+        ImageError: ``images`` hold NaN or values outside [0, 1].
+        SettingsError: Shapes, seeds or targets do not fit ``images``.
+    """
+    check_inputs(network, images, targets, settings, seeds, regions)
+    if not len(images):
+        return images.detach().clone()
+    settings = settings.at_size(*images.shape[-2:])
+    geometry = GEOMETRIES[settings.norm]
+    views = (
+        RandomViews(settings.augmentation, seeds, settings.steps, images)
+        if settings.augmentation is not None and seeds is not None
+        else None
+    )
+    # The caller's modes belong to the caller's thread, and must not decide about pixels.
+    with torch.inference_mode(False), torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+        original = images.detach().clone()
+        inside = torch.ones_like(original[:, :1, :1, :1], dtype=torch.bool) if regions is None else regions.bool()
+        step_from = _Step(original, inside, geometry, settings.radius)
+        if settings.schedule == "adaptive":
+            size = len(images) if batch_size is None else batch_size
+            walk = AdaptiveSteps(network, targets, step_from, settings.step_size, settings.steps, size, inside)
+            perturbed = walk.from_originals(original)
+        else:
+            perturbed = original
+            # What a view shows lies elsewhere than in the image.
+            gradients = StepGradients(network, targets, settings.steps, inside if views is None else None)
+            for step in range(settings.steps):
+                if views is None:
+                    gradient = gradients.at(step, perturbed)
+                else:
+                    gradient = views.look_back(gradients.at(step, views.look(perturbed, step)), step)
+                perturbed = step_from(perturbed, gradient, settings.length_of(step))
+    if not perturbed.isfinite().all():
+        raise NetworkError("the network's gradient is not finite; check its weights, or use fp32")
+    return perturbed
+
+
+def check_inputs(
+    network: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    settings: PerturbationSettings,
+    seeds: Sequence[int] | None,
+    regions: Tensor | None,
+) -> None:
+    """Raise what :func:`perturb` says that it raises, before it begins."""
+    if network.training:
+        raise NetworkError("the network is in training mode, where images in a batch influence each other; call eval()")
+    if images.ndim != 4 or images.dtype != torch.float32:
+        raise SettingsError(f"expected float32 images (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
+    require_pixels(images)
+    if targets.shape != images.shape[:1]:
+        raise SettingsError(f"expected one target for each of {len(images)} images, got {tuple(targets.shape)}")
+    if settings.augmentation is not None and settings.schedule == "adaptive":
+        raise SettingsError(VIEWS_HIDE_THE_LOSS)
+    if settings.augmentation is not None and seeds is None:
+        raise SettingsError(f"augmentation-aware steps need one seed for each of the {len(images)} images")
+    if seeds is not None and len(seeds) != len(images):
+        raise SettingsError(f"expected one seed for each of the {len(images)} images, got {len(seeds)}")
+    if regions is not None and (
+        regions.ndim != 4 or regions.shape[-2:] != images.shape[-2:] or len(regions) != len(images)
+    ):
+        raise SettingsError(f"expected regions (N, 1, H, W) on the images' grid, got {tuple(regions.shape)}")
+
+
+def require_pixels(images: Tensor) -> None:
+    """Raise :class:`ImageError` unless every value is a number in [0, 1]."""
+    if not images.isfinite().all():
+        raise ImageError("expected pixels in [0, 1], got NaN or infinite ones; mend or leave out the image")
+    if images.numel() and (images.min() < 0 or images.max() > 1):
+        low, high = images.min().item(), images.max().item()
+        raise ImageError(f"expected pixels in [0, 1], got {low:.8g} to {high:.8g}; scale the intensities first")

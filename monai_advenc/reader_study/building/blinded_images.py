@@ -1,0 +1,119 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""From two folders of images to the files of a study: nothing about a file tells its case or its condition."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monai_advenc.data.images.folder import ImageFolder
+from monai_advenc.data.images.reading import match_original, read_image
+from monai_advenc.data.manifest import MANIFEST_NAME
+from monai_advenc.errors import DatasetError
+from monai_advenc.files.atomic import write_atomically
+from monai_advenc.reader_study.building.design import Case, Condition
+from monai_advenc.reader_study.building.viewing_image import encode_pixels, shared_scale
+
+_NAME_BYTES = 8
+
+_MUCH_BLACK = 0.05
+"""Share of an image: black in the original and not in the encrypted image."""
+
+
+@dataclass(frozen=True)
+class BlindedImages:
+    """The files of a study.
+
+    Attributes:
+        shapes: ``(C, H, W)`` of each file, sorted by name.
+        names: By ``image_key``.
+        speckled: Cases whose black background is black no more when encrypted: whoever brightens it, knows.
+    """
+
+    shapes: dict[str, tuple[int, int, int]]
+    names: dict[str, str]
+    speckled: int
+
+
+def pair_cases(originals: ImageFolder, encrypted: ImageFolder) -> tuple[Case, ...]:
+    """The cases that both folders have.
+
+    Raises:
+        DatasetError: The folders are one, or the wrong way round; an encrypted image has no original, or the two
+            disagree about its class.
+    """
+    if originals.root.resolve() == encrypted.root.resolve():
+        raise DatasetError(f"{originals.root} was given twice; give the originals, then their encrypted versions")
+    if (originals.root / MANIFEST_NAME).is_file():
+        raise DatasetError(
+            f"{originals.root} holds encrypted images, by its {MANIFEST_NAME}; give the originals first, then these"
+        )
+    known = {file.id: originals.classes[file.label] for file in originals.files}
+    cases = []
+    for file in encrypted.files:
+        label = encrypted.classes[file.label]
+        if file.id not in known:
+            raise DatasetError(f"encrypted image {file.id!r} has no original of that name in {originals.root}")
+        if known[file.id] != label:
+            raise DatasetError(f"case {file.id!r} is {known[file.id]!r} by the originals, {label!r} by the encrypted")
+        cases.append(Case(file.id, label))
+    return tuple(cases)
+
+
+def image_key(condition: Condition, case: str) -> str:
+    """What an image is called while the study is drawn, before it has a name that says nothing."""
+    return f"{condition.value}:{case}"
+
+
+def write_blinded(
+    originals: ImageFolder, encrypted: ImageFolder, cases: Sequence[Case], folder: Path, progress: Callable[[int], None]
+) -> BlindedImages:
+    """Write all images under random names.
+
+    Args:
+        originals: The originals.
+        encrypted: Their encrypted versions.
+        cases: Which of them.
+        folder: Where to write.
+        progress: Called with 1 for each case.
+
+    Raises:
+        ImageError: An image cannot be read, or two do not belong together.
+    """
+    sources = [{file.id: file.path for file in found.files} for found in (originals, encrypted)]
+
+    def images_of(case: Case) -> tuple[Any, Any]:
+        original, perturbed = (read_image(paths[case.id]) for paths in sources)
+        return match_original(original, perturbed, case.id), perturbed
+
+    shapes: dict[str, tuple[int, int, int]] = {}
+    names: dict[str, str] = {}
+    speckled = 0
+    order = list(cases)
+    # Not in the order of the cases: the file system remembers in which order files were made.
+    secrets.SystemRandom().shuffle(order)
+    for case in order:
+        images = images_of(case)
+        scale = shared_scale(*images)
+        black, black_still = (scale.nearest(image) == 0 for image in images)
+        speckled += bool((black & ~black_still).mean() > _MUCH_BLACK)
+        both = list(zip((Condition.original, Condition.encrypted), images, strict=True))
+        secrets.SystemRandom().shuffle(both)
+        for condition, image in both:
+            name = f"{secrets.token_hex(_NAME_BYTES)}.raw"
+            write_atomically(folder / name, encode_pixels(image, scale))
+            channels, height, width = image.shape
+            shapes[name] = (channels, height, width)
+            names[image_key(condition, case.id)] = name
+        progress(1)
+    # Nor does it tell when: neighbors in time would be the two images of one case.
+    written = time.time()
+    for name in shapes:
+        os.utime(folder / name, (written, written))
+    return BlindedImages(dict(sorted(shapes.items())), names, speckled)

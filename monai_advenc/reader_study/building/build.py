@@ -1,0 +1,231 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""From originals and encrypted images to a study: blinded images, a schedule for each reader, and the sealed sheet."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from monai_advenc.data.images.folder import ImageFolder
+from monai_advenc.errors import OutputError
+from monai_advenc.files.atomic import sha256_of, write_atomically, write_json
+from monai_advenc.reader_study.building.blinded_images import image_key, pair_cases, write_blinded
+from monai_advenc.reader_study.building.design import (
+    READING_SESSIONS,
+    Case,
+    Condition,
+    Design,
+    draw_cases,
+    draw_side_pairs,
+    draw_viewings,
+)
+from monai_advenc.reader_study.building.links import LINKS_NAME, Links, write_links
+from monai_advenc.reader_study.questions import DEFAULT_QUESTIONS, Question, with_classes
+from monai_advenc.reader_study.study import (
+    IMAGES_NAME,
+    SHEET_NAME,
+    STUDY_NAME,
+    AnalysisPlan,
+    AnswerSheet,
+    PlannedReading,
+    SealedReading,
+    Study,
+    StudyReader,
+    side_of,
+    token_digest,
+)
+from monai_advenc.settings import Settings
+
+UNFINISHED_NAME = ".unfinished"
+"""Marks a folder that a build was stopped in; the next build starts it over."""
+
+_OWNER_ONLY = 0o600
+_TOKEN_BYTES = 24
+_ID_BYTES = 8
+_LONGEST_WASHOUT_DAYS = 3650
+
+
+class StudyOptions(Settings):
+    """What the study lead decides.
+
+    Attributes:
+        title: Shown to readers.
+        readers: Number of readers.
+        design: Crossover or sequential.
+        seed: Of the randomization; whoever knows it can work out the conditions.
+        cases: Cases to draw at random, each class in its share; ``None``: all.
+        washout_days: Between sessions.
+        repeats: Images that each reader reads once more in a third session.
+        pairs: Pairs for "which of the two is encrypted?", after everything else.
+        plan: Margin and level of the analysis.
+        simulated: A trial run without doctors.
+    """
+
+    title: str = Field(default="Reader study", min_length=1, max_length=120)
+    readers: int = Field(default=3, ge=1, le=1000)
+    design: Design = Design.crossover
+    seed: int = Field(ge=0)
+    cases: int | None = Field(default=None, ge=1)
+    washout_days: float = Field(default=28, ge=0, le=_LONGEST_WASHOUT_DAYS)
+    repeats: int = Field(default=0, ge=0)
+    pairs: int = Field(default=0, ge=0)
+    plan: AnalysisPlan = AnalysisPlan()
+    simulated: bool = False
+
+
+@dataclass(frozen=True)
+class BuiltStudy:
+    """What was built.
+
+    Attributes:
+        study: The study.
+        sheet_path: The sealed sheet.
+        links: Each reader's link, as a path that holds their token.
+        speckled: Cases whose black background is black no more when encrypted.
+    """
+
+    study: Study
+    sheet_path: Path
+    links: Links
+    speckled: int
+
+
+def build_study(
+    originals: ImageFolder,
+    encrypted: ImageFolder,
+    out: Path,
+    sealed: Path,
+    options: StudyOptions,
+    questions: Sequence[Question] = DEFAULT_QUESTIONS,
+    progress: Callable[[int], None] = lambda _: None,
+) -> BuiltStudy:
+    """Write a study to serve and its sealed answer sheet.
+
+    Args:
+        originals: The originals.
+        encrypted: Their encrypted versions, with the same ids.
+        out: Folder to serve; new or empty.
+        sealed: Folder for the answer sheet and the links; new or empty, not inside ``out``.
+        options: Design and size.
+        questions: What readers are asked.
+        progress: Called with 1 for each case.
+
+    Raises:
+        OutputError: A folder is taken.
+        DatasetError: The folders do not fit together.
+        ImageError: An image cannot be read.
+        SettingsError: More cases, repeats or pairs than there are.
+    """
+    questions = with_classes(questions, originals.classes)
+    cases = pair_cases(originals, encrypted)
+    if options.cases is not None:
+        cases = draw_cases(cases, options.cases, options.seed)
+    # Drawn before anything is written: impossible numbers leave no folder behind.
+    readers, sealed_readings, links = _draw(cases, options)
+    _prepare_folders(out, sealed)
+    images = write_blinded(originals, encrypted, cases, out / IMAGES_NAME, progress)
+    study = Study(
+        title=options.title,
+        design=options.design,
+        classes=originals.classes,
+        questions=questions,
+        **_sessions(options),
+        plan=options.plan,
+        simulated=options.simulated,
+        shapes=images.shapes,
+        readers=tuple(_with_image_names(reader, images.names) for reader in readers),
+        sheet_sha256="",
+    )
+    sheet = AnswerSheet(
+        nonce=secrets.token_hex(16),
+        study_sha256=study.digest(),
+        seed=options.seed,
+        originals=str(originals.root),
+        encrypted=str(encrypted.root),
+        readings=sealed_readings,
+    )
+    write_json(sealed / SHEET_NAME, sheet.model_dump(mode="json"), mode=_OWNER_ONLY)
+    write_links(sealed, links)
+    study = study.model_copy(update={"sheet_sha256": sha256_of(sealed / SHEET_NAME)})
+    # Before the study is there: no moment at which a later build could take the sheet of a study for a leftover.
+    (sealed / UNFINISHED_NAME).unlink()
+    write_json(out / STUDY_NAME, study.model_dump(mode="json"))
+    (out / UNFINISHED_NAME).unlink()
+    return BuiltStudy(study, sealed / SHEET_NAME, links, images.speckled)
+
+
+def _prepare_folders(out: Path, sealed: Path) -> None:
+    if out.resolve() in (sealed.resolve(), *sealed.resolve().parents):
+        raise OutputError(f"{sealed} lies in {out}, which is served; seal the answer sheet somewhere else")
+    for folder, what in ((out, "a study"), (sealed, "an answer sheet")):
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder} is a file; give a folder for {what}")
+        # Each has its own mark: a build that was stopped says nothing of the answer sheet of another study.
+        unfinished = (folder / UNFINISHED_NAME).is_file() and not (folder / STUDY_NAME).exists()
+        if folder.is_dir() and any(folder.iterdir()) and not unfinished:
+            raise OutputError(f"{folder} is not empty, and {what} is never overwritten; give another folder")
+    for leftover in (*(out / IMAGES_NAME).glob("*"), sealed / SHEET_NAME, sealed / LINKS_NAME):
+        leftover.unlink(missing_ok=True)
+    try:
+        sealed.mkdir(parents=True, exist_ok=True, mode=0o700)
+        sealed.chmod(0o700)
+    except OSError as error:
+        raise OutputError(f"cannot make {sealed}: {error.strerror}; choose another place") from None
+    for folder in (sealed, out):
+        write_atomically(folder / UNFINISHED_NAME, b"", overwrite=True)
+
+
+def _sessions(options: StudyOptions) -> dict[str, Any]:
+    names, washouts = ["Session 1", "Session 2"], [0.0, options.washout_days]
+    if options.repeats:
+        names.append("Session 3")
+        washouts.append(options.washout_days)
+    if options.pairs:
+        names.append("Side by side")
+        washouts.append(0.0)
+    return {"session_names": tuple(names), "washout_days": tuple(washouts)}
+
+
+def _draw(cases: Sequence[Case], options: StudyOptions) -> tuple[list[StudyReader], dict[str, SealedReading], Links]:
+    """Readers whose images are still named ``<condition>:<case>``, what their readings really are, and their links."""
+    readers, sealed, links = [], {}, []
+    pair_session = READING_SESSIONS + (options.repeats > 0)
+    for number in range(options.readers):
+        name = f"Reader {number + 1}"
+        token = secrets.token_urlsafe(_TOKEN_BYTES)
+        planned: list[PlannedReading] = []
+        positions: dict[int, int] = {}
+
+        def add(session: int, images: tuple[str, ...], case: Case, name: str = name, **truth: Any) -> None:
+            reading = PlannedReading(id=secrets.token_hex(_ID_BYTES), session=session, images=images)
+            planned.append(reading)  # noqa: B023  # Called within this turn of the loop alone.
+            position = positions.setdefault(session, 0)  # noqa: B023  # As above.
+            positions[session] += 1  # noqa: B023  # As above.
+            sealed[reading.id] = SealedReading(
+                reader=name, session=session, position=position, case=case.id, label=case.label, **truth
+            )
+
+        for viewing in draw_viewings(cases, options.design, number, options.seed, options.repeats):
+            image = image_key(viewing.condition, viewing.case.id)
+            add(viewing.session, (image,), viewing.case, condition=viewing.condition)
+        for pair in draw_side_pairs(cases, number, options.seed, options.pairs):
+            images = (image_key(Condition.encrypted, pair.case.id), image_key(Condition.original, pair.case.id))
+            images = images if pair.encrypted_left else images[::-1]
+            add(pair_session, images, pair.case, encrypted_side=side_of(pair.encrypted_left))
+        readers.append(StudyReader(name=name, token_sha256=token_digest(token), readings=tuple(planned)))
+        links.append((name, f"/r/{token}"))
+    return readers, sealed, tuple(links)
+
+
+def _with_image_names(reader: StudyReader, names: dict[str, str]) -> StudyReader:
+    readings = tuple(
+        reading.model_copy(update={"images": tuple(names[image] for image in reading.images)})
+        for reading in reader.readings
+    )
+    return reader.model_copy(update={"readings": readings})

@@ -1,0 +1,42 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Each reader's link, which is their only key to the study: kept with the sealed sheet, sent to nobody else."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from monai_advenc.errors import DatasetError
+from monai_advenc.files.atomic import write_atomically
+
+LINKS_NAME = "links.csv"
+
+Links = tuple[tuple[str, str], ...]
+"""Name of each reader, and the path that holds their token."""
+
+_OWNER_ONLY = 0o600
+
+
+def write_links(sealed: Path, links: Links) -> None:
+    """Write ``links.csv``, readable by its owner alone."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(("reader", "path"))
+    writer.writerows(links)
+    write_atomically(sealed / LINKS_NAME, buffer.getvalue().encode(), mode=_OWNER_ONLY)
+
+
+def read_links(sealed: Path) -> Links:
+    """Read ``links.csv``.
+
+    Raises:
+        DatasetError: There is none.
+    """
+    path = sealed / LINKS_NAME
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return tuple((row["reader"], row["path"]) for row in csv.DictReader(file))
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error):
+        raise DatasetError(f"cannot read the readers' links in {path}; give the folder that build sealed") from None

@@ -1,0 +1,159 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The result as one page that needs nothing else, with the paper's figure beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from monai_advenc import __version__
+from monai_advenc.reader_study.scoring.scores import Comparison, Scores
+from monai_advenc.reader_study.statistics.agreement import Agreement
+from monai_advenc.reader_study.statistics.paired_proportions import FourCells
+from monai_advenc.reader_study.study import Study
+
+PAPER_CELLS = FourCells(both_right=72, both_wrong=23, only_original_right=2, only_encrypted_right=3)
+"""Figure 6 of the paper, in percent; it states no number of cases."""
+
+_PLOT_WIDTH, _ROW_HEIGHT, _LABEL_WIDTH, _VALUE_WIDTH = 960, 40, 120, 270
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of figure 6: its name, share, count, and the paper's share."""
+
+    key: str
+    name: str
+    share: float
+    count: float
+    paper: float
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One row of the plot of differences, in plot units."""
+
+    name: str
+    y: float
+    low: float
+    middle: float
+    high: float
+    text: str
+
+
+def render_score_report(study: Study, scores: Scores) -> str:
+    """The page, as HTML."""
+    environment = Environment(
+        loader=PackageLoader("monai_advenc.reader_study", "scoring"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    environment.filters.update(
+        percent=_percent, points=_points, signed=_signed, p=_p_value, kappa=_kappa, spaced=_spaced
+    )
+    return environment.get_template("score_report.html.jinja").render(
+        study=study,
+        scores=scores,
+        overall=scores.overall,
+        verdict=_verdict(study, scores.overall, "Simulated readers" if scores.simulated else "Readers"),
+        cells=_figure_six(scores.overall) if scores.overall else [],
+        plot=_difference_plot(study, scores.comparisons) if scores.comparisons else None,
+        level=1 - 2 * study.plan.alpha,
+        version=__version__,
+    )
+
+
+def _verdict(study: Study, overall: Comparison | None, readers: str) -> dict[str, str]:
+    if overall is None:
+        return {"kind": "open", "title": "Nothing to compare yet", "text": "No case was read under both conditions."}
+    margin = _percent(study.plan.margin)
+    bound = _points(overall.interval[0])
+    if overall.non_inferior:
+        text = f"A loss of accuracy of {margin} or more is ruled out; the lower limit is {bound}."
+        return {"kind": "good", "title": f"{readers} do no worse on encrypted images", "text": text}
+    if overall.interval[1] < 0:
+        text = f"The whole interval lies below zero, from {bound} to {_points(overall.interval[1])}."
+        return {"kind": "bad", "title": f"{readers} do worse on encrypted images", "text": text}
+    text = f"A loss of {margin} or more is not ruled out; the lower limit is {bound}. That is no proof of a loss."
+    return {"kind": "open", "title": f"Not shown that {readers.lower()} do no worse", "text": text}
+
+
+def _figure_six(overall: Comparison) -> list[Cell]:
+    names = {
+        "right": "right on both",
+        "wrong": "wrong on both",
+        "lost": "right on the original alone",
+        "gained": "right on the encrypted alone",
+    }
+    cells, paper = overall.cells, PAPER_CELLS.shares
+    counts = (cells.both_right, cells.both_wrong, cells.only_original_right, cells.only_encrypted_right)
+    return [
+        Cell(key, names[key], share, count, reported)
+        for key, share, count, reported in zip(names, cells.shares, counts, paper, strict=True)
+    ]
+
+
+def _difference_plot(study: Study, comparisons: Sequence[Comparison]) -> dict[str, object]:
+    limits = [abs(limit) for each in comparisons for limit in each.interval]
+    reach = max(study.plan.margin * 1.6, *limits)
+    reach = min(1.0, reach * 1.08)
+    width = _PLOT_WIDTH - _LABEL_WIDTH - _VALUE_WIDTH
+
+    def place(difference: float) -> float:
+        return round(_LABEL_WIDTH + (difference / reach + 1) / 2 * width, 1)
+
+    marks = [
+        Mark(
+            each.reader,
+            30 + _ROW_HEIGHT * row,
+            place(max(-reach, each.interval[0])),
+            place(each.difference) if each.difference == each.difference else place(0),
+            place(min(reach, each.interval[1])),
+            f"{_points(each.difference)} ({_signed(each.interval[0])} to {_signed(each.interval[1])})",
+        )
+        for row, each in enumerate(comparisons)
+    ]
+    step = next(step for step in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if reach / step <= 4)
+    ticks = [number * step for number in range(-int(reach / step), int(reach / step) + 1)]
+    return {
+        "width": _PLOT_WIDTH,
+        "height": 30 + _ROW_HEIGHT * len(marks) + 26,
+        "left": _LABEL_WIDTH,
+        "marks": marks,
+        "zero": place(0),
+        "margin": place(-study.plan.margin),
+        "ticks": [(place(tick), f"{100 * tick:+.0f}".replace("-", "−") if tick else "0") for tick in ticks],
+    }
+
+
+def _percent(value: float) -> str:
+    return "–" if value != value else f"{100 * value:.1f}".removesuffix(".0") + " %"
+
+
+def _signed(value: float) -> str:
+    return "–" if value != value else f"{100 * value:+.1f}".replace("-", "−")
+
+
+def _points(value: float) -> str:
+    return f"{_signed(value)} points"
+
+
+def _p_value(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _kappa(agreement: Agreement) -> str:
+    if agreement.kappa is None:
+        return "not defined: one class throughout"
+    interval = " to ".join(f"{limit:.2f}" for limit in agreement.interval) if agreement.interval else ""
+    return (f"{agreement.kappa:.2f}" + (f" ({interval})" if interval else "")).replace("-", "−")
+
+
+def _spaced(text: str) -> str:
+    return text.replace("_", " ")

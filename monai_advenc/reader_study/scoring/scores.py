@@ -1,0 +1,120 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The result of a study as values."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from monai_advenc.reader_study.statistics.agreement import Agreement
+from monai_advenc.reader_study.statistics.paired_proportions import FourCells
+
+ALL_READERS = "all readers"
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How often one reader, or all, were right under one condition.
+
+    The interval of all readers is for these readers and cases like these.
+    """
+
+    reader: str
+    condition: str
+    right: int
+    total: int
+    interval: tuple[float, float]
+
+    @property
+    def value(self) -> float:
+        """As a fraction; NaN without readings."""
+        return self.right / self.total if self.total else float("nan")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Encrypted against original images, for one reader or all.
+
+    Attributes:
+        reader: Name, or "all readers".
+        cells: The paper's figure 6.
+        wrong_differently: Of the cases both wrong, those that got two different wrong answers.
+        difference: Accuracy on encrypted minus accuracy on original images.
+        interval: Of the level that was fixed beforehand.
+        non_inferiority_p: One-sided.
+        non_inferior: Whether it is below the level.
+        mcnemar_p: Exact, two-sided; of one reader only, for several are not independent.
+        method: How interval and p-value were computed.
+        agreement: Of the two readings of each case.
+    """
+
+    reader: str
+    cells: FourCells
+    wrong_differently: int
+    difference: float
+    interval: tuple[float, float]
+    non_inferiority_p: float
+    non_inferior: bool
+    mcnemar_p: float | None
+    method: str
+    agreement: Agreement
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds a case in view, under both conditions; p by Wilcoxon's signed-rank test on the cases' differences."""
+
+    reader: str
+    original_median: float
+    encrypted_median: float
+    p: float | None
+
+
+@dataclass(frozen=True)
+class NamedAgreement:
+    """An agreement and between whom."""
+
+    who: str
+    what: str
+    agreement: Agreement
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The whole result."""
+
+    simulated: bool
+    planned: int
+    answered: int
+    cases: int
+    readers: tuple[str, ...]
+    rates: tuple[Rate, ...]
+    comparisons: tuple[Comparison, ...]
+    agreements: tuple[NamedAgreement, ...]
+    repeats: tuple[NamedAgreement, ...]
+    times: tuple[Times, ...]
+    choices: tuple[tuple[Rate, float], ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def overall(self) -> Comparison | None:
+        """The comparison that decides: over all readers, or of the only one."""
+        return self.comparisons[-1] if self.comparisons else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; what is not defined is ``null``."""
+        plain: dict[str, Any] = _without_nan(asdict(self))
+        return plain
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(each) for each in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,127 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What one reader may do next: see the image whose turn it is, answer it once, pause. Nothing else is handed out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from monai_advenc.errors import SettingsError
+from monai_advenc.reader_study.questions import accept_answers
+from monai_advenc.reader_study.serving.answers import Answer, AnswerDatabase, Event, EventKind, Outcome
+from monai_advenc.reader_study.serving.reading_session import Place, is_paused, place_of
+from monai_advenc.reader_study.study import IMAGES_NAME, PlannedReading, Study, StudyReader
+
+NOT_THERE, ELSEWHERE, NO_ANSWER = 404, 409, 422
+
+
+class Refused(Exception):  # noqa: N818  # Not a mistake of the owner's: a request that gets no more than this.
+    """A request that is not granted.
+
+    Args:
+        status: HTTP status.
+        reason: What the reader is told.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class ReadingDesk:
+    """Hands out a study, reading by reading.
+
+    Args:
+        folder: The study.
+        database: Where answers go.
+        clock: Seconds since 1970.
+
+    Raises:
+        DatasetError: There is no study, or it lacks images.
+    """
+
+    def __init__(self, folder: Path, database: AnswerDatabase, clock: Callable[[], float] = time.time) -> None:
+        self.study = Study.load(folder)
+        self.study.require_images(folder)
+        self._images = folder / IMAGES_NAME
+        self._database = database
+        self._clock = clock
+
+    def state(self, reader: StudyReader) -> dict[str, Any]:
+        """What the page is told: never a case, a condition, or anything of another reader."""
+        place = self._place(reader)
+        described: dict[str, Any] = {
+            "title": self.study.title,
+            "reader": reader.name,
+            "simulated": self.study.simulated,
+            "session": self.study.session_names[place.session],
+            "done": place.done,
+            "total": place.total,
+            "opens_at": place.opens_at,
+            "paused": False,
+            "reading": None,
+        }
+        if place.reading is not None:
+            described["paused"] = is_paused(self._database.events_of(reader.name, place.reading.id))
+            described["reading"] = {
+                "id": place.reading.id,
+                "shapes": [self.study.shapes[image] for image in place.reading.images],
+                "questions": [each.model_dump(mode="json") for each in self.study.questions_of(place.reading)],
+            }
+        return described
+
+    def image(self, reader: StudyReader, reading: str, index: int) -> bytes:
+        """Pixels of the image whose turn it is.
+
+        Raises:
+            Refused: It is another image's turn, or the reader pauses.
+        """
+        now = self._place(reader).reading
+        if now is None or now.id != reading or not 0 <= index < len(now.images):
+            raise Refused(NOT_THERE, "this is not the image to read now")
+        if is_paused(self._database.events_of(reader.name, now.id)):
+            raise Refused(ELSEWHERE, "the image is hidden while you pause")
+        pixels = (self._images / now.images[index]).read_bytes()
+        if index == 0:
+            self._note(reader, now, EventKind.shown)
+        return pixels
+
+    def answer(
+        self, reader: StudyReader, reading: str, answer_id: str, answers: Mapping[str, Any], seconds: float
+    ) -> None:
+        """Store an answer; it is on disk when this returns, and there once, however often it is sent.
+
+        Raises:
+            Refused: It is another image's turn, this one was answered otherwise, or the answer is none.
+            OutputError: The disk refuses.
+        """
+        planned = next((each for each in reader.readings if each.id == reading), None)
+        if planned is None:
+            raise Refused(NOT_THERE, "this image is not yours to read")
+        now = self._place(reader).reading
+        its_turn = now is not None and now.id == planned.id
+        if not its_turn and planned.id not in self._database.answered(reader.name):
+            raise Refused(ELSEWHERE, "this is not the image to read now")
+        try:
+            accepted = accept_answers(self.study.questions_of(planned), answers)
+        except SettingsError as error:
+            raise Refused(NO_ANSWER, str(error)) from None
+        given = Answer(planned.id, answer_id, reader.name, accepted, seconds, self._clock(), self.study.simulated)
+        if self._database.record(given) is Outcome.refused:
+            raise Refused(ELSEWHERE, "this image was answered before; the first answer stays")
+
+    def pause(self, reader: StudyReader, paused: bool) -> None:
+        """Stop or start the time of the image whose turn it is."""
+        now = self._place(reader).reading
+        if now is not None and paused != is_paused(self._database.events_of(reader.name, now.id)):
+            self._note(reader, now, EventKind.paused if paused else EventKind.resumed)
+
+    def _place(self, reader: StudyReader) -> Place:
+        return place_of(self.study, reader, self._database.answered(reader.name), self._clock())
+
+    def _note(self, reader: StudyReader, reading: PlannedReading, kind: EventKind) -> None:
+        self._database.note(Event(reader.name, reading.id, kind, self._clock()))

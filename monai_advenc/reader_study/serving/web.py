@@ -1,0 +1,175 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The web application: what a reader's browser may ask, and nothing else.
+
+Each link holds a random token that stands for one reader. There is no listing, no way back to an answered image, and no
+way to an image that is not the reader's next. Every page forbids the browser to load anything from elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import cache
+from importlib.resources import files
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi import Path as PathParameter
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+
+from monai_advenc.errors import OutputError
+from monai_advenc.reader_study.serving.reading_desk import ReadingDesk, Refused
+from monai_advenc.reader_study.study import StudyReader
+
+SECURITY_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), microphone=(), geolocation=()",
+    "cache-control": "no-store",
+}
+
+LARGEST_BODY = 64 * 1024
+
+_STATIC = {
+    "reading.js": "text/javascript",
+    "viewer.js": "text/javascript",
+    "reading.css": "text/css",
+    "icon.svg": "image/svg+xml",
+}
+
+Token = Annotated[str, PathParameter(max_length=100)]
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class SentAnswer(BaseModel):
+    """What the page sends; the same ``answer_id`` again is the same answer again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    answer_id: str = Field(pattern=r"^[0-9a-f]{32}$")
+    reading: str = Field(max_length=64)
+    answers: dict[str, StrictStr | StrictInt | None]
+    seconds: float = Field(ge=0, le=1e7)
+
+
+class SentPause(BaseModel):
+    """Whether the reader pauses or goes on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    paused: bool
+
+
+class SecurityHeaders:
+    """Adds the headers to every answer, errors too, and refuses bodies that no page sends."""
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
+        self._app = app
+        self._headers = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *self._headers]
+            await send(message)
+
+        length = dict(scope["headers"]).get(b"content-length", b"")
+        chunked = b"transfer-encoding" in dict(scope["headers"])
+        if chunked or (length and (not length.isdigit() or int(length) > LARGEST_BODY)):
+            await Response("too long", status_code=413)(scope, receive, send_with_headers)
+            return
+        await self._app(scope, receive, send_with_headers)
+
+
+@cache
+def _page(name: str) -> str:
+    return files("monai_advenc.reader_study").joinpath("pages", name).read_text(encoding="utf-8")
+
+
+def create_app(desk: ReadingDesk) -> FastAPI:
+    """The application that serves one study."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(SecurityHeaders)
+    _add_refusals(app)
+    _add_pages(app, desk)
+    _add_readings(app, desk)
+    return app
+
+
+def _add_refusals(app: FastAPI) -> None:
+    @app.exception_handler(Refused)
+    async def refused(request: Request, error: Refused) -> JSONResponse:
+        return JSONResponse({"detail": error.reason}, status_code=error.status)
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
+        # FastAPI's own answer repeats what was sent.
+        return JSONResponse({"detail": "not what this page sends; reload it"}, status_code=422)
+
+    @app.exception_handler(OutputError)
+    async def not_stored(request: Request, error: OutputError) -> JSONResponse:
+        # The page tries again until the disk takes it.
+        return JSONResponse({"detail": "the server cannot store answers now"}, status_code=503)
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> JSONResponse:
+        # Answered outside of the middleware that adds the headers elsewhere.
+        return JSONResponse({"detail": "the server failed"}, status_code=500, headers=SECURITY_HEADERS)
+
+
+def _add_pages(app: FastAPI, desk: ReadingDesk) -> None:
+    @app.get("/r/{token}")
+    def page(token: Token) -> HTMLResponse:
+        if desk.study.reader_of(token) is None:
+            return HTMLResponse(_page("no_reader.html"), status_code=404)
+        return HTMLResponse(_page("reading.html"))
+
+    @app.get("/static/{name}")
+    def static(name: str) -> Response:
+        if name not in _STATIC:
+            raise Refused(404, "there is no such page")
+        return Response(_page(name), media_type=_STATIC[name])
+
+
+def _add_readings(app: FastAPI, desk: ReadingDesk) -> None:
+    def reader_of(token: str) -> StudyReader:
+        reader = desk.study.reader_of(token)
+        if reader is None:
+            raise Refused(404, "this link belongs to no reader of this study")
+        return reader
+
+    @app.get("/r/{token}/state")
+    def state(token: Token) -> dict[str, Any]:
+        return desk.state(reader_of(token))
+
+    @app.get("/r/{token}/image/{reading}/{index}")
+    def image(token: Token, reading: str, index: int) -> Response:
+        return Response(desk.image(reader_of(token), reading, index), media_type="application/octet-stream")
+
+    @app.post("/r/{token}/answer")
+    def answer(token: Token, sent: SentAnswer) -> dict[str, Any]:
+        reader = reader_of(token)
+        desk.answer(reader, sent.reading, sent.answer_id, sent.answers, sent.seconds)
+        return desk.state(reader)
+
+    @app.post("/r/{token}/pause")
+    def pause(token: Token, sent: SentPause) -> dict[str, Any]:
+        reader = reader_of(token)
+        desk.pause(reader, sent.paused)
+        return desk.state(reader)

@@ -1,0 +1,232 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""A folder that an encrypted data set is written into: resumable, and true to one key and one set of options.
+
+While images are being written, a hidden journal holds one line for each finished image. A killed run leaves finished
+images, their lines and perhaps temporary files; the next run with the same key and options removes the temporaries
+and goes on. When all is done the manifest takes the place of the journal.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from pydantic import ValidationError
+
+from monai_advenc.data.manifest import MANIFEST_NAME, Budget, Manifest, RunHeader, VolumeManifest
+from monai_advenc.data.records import ImageRecord, VolumeRecord
+from monai_advenc.errors import OutputError, SettingsError
+from monai_advenc.files.atomic import is_writable, remove_temporaries, sha256_of, write_atomically
+from monai_advenc.files.folder_lock import LOCK_NAME, FolderLock
+from monai_advenc.files.json_lines import append_lines, each_line
+
+JOURNAL_NAME = ".journal.jsonl"
+
+Owns = Callable[[str], bool]
+"""Whether a path in the folder is one that some original given is written to."""
+
+Record = TypeVar("Record", bound=ImageRecord | VolumeRecord)
+ManifestOf = TypeVar("ManifestOf", bound=Manifest | VolumeManifest)
+
+
+class EncryptionFolder(ABC, Generic[Record, ManifestOf]):
+    """The output folder of one encryption.
+
+    Args:
+        folder: Where images or volumes go; made if it does not exist.
+        header: Key id and options of this run.
+
+    Attributes:
+        records: What is finished by id, from this and earlier runs.
+
+    Raises:
+        OutputError: The folder holds something else, or was begun with another key, network, or other options.
+    """
+
+    def __init__(self, folder: Path, header: RunHeader) -> None:
+        self.folder = folder
+        self.header = header
+        self.records: dict[str, Record] = {}
+        self._damaged: set[str] = set()
+        self._interrupted = False
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder} is a file; choose a folder for --out")
+        if not is_writable(folder):
+            raise OutputError(f"{folder} is read-only; choose another --out")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # Before anything is looked at: what another run changes meanwhile would not be seen.
+            self._lock = FolderLock(folder)
+            try:
+                self._open()
+            except BaseException:
+                self._lock.release()
+                raise
+        except OSError as error:
+            raise OutputError(f"cannot write into {folder}: {error.strerror}; choose another --out") from None
+
+    def _open(self) -> None:
+        journal, manifest = self.folder / JOURNAL_NAME, self.folder / MANIFEST_NAME
+        if manifest.exists():
+            finished = self._load_manifest()
+            # A later software version may add images to a finished data set, though not to a half-finished one.
+            self._require_same_run(finished.header.model_copy(update={"software": self.header.software}))
+            self.records = {record.id: record for record in self._records_in(finished)}
+        if journal.exists():
+            self._read_journal(journal)
+        elif not manifest.exists():
+            self._require_empty()
+        remove_temporaries(self.folder)
+        self._interrupted = journal.exists()
+        if not journal.exists():
+            write_atomically(journal, (self.header.model_dump_json() + "\n").encode())
+        for damaged in [id_ for id_, record in self.records.items() if not self._is_intact(record)]:
+            self._damaged |= {file.path for file in self.records.pop(damaged).files}
+
+    def _read_journal(self, journal: Path) -> None:
+        # A killed run may leave half a line at the end; its image counts as not done.
+        try:
+            lines = each_line(journal)
+            self._require_same_run(RunHeader.model_validate_json(next(lines, "")))
+            for record in map(self._read_record, lines):
+                self.records[record.id] = record
+        except (ValueError, ValidationError, SettingsError):
+            raise OutputError(f"{journal} is damaged; move {self.folder} away and start again") from None
+
+    def _require_same_run(self, found: RunHeader) -> None:
+        if found.key_id != self.header.key_id:
+            raise OutputError(
+                f"{self.folder} was begun with another key ({found.key_id}, not {self.header.key_id}); "
+                "give that key with --key, or choose another --out"
+            )
+        if found != self.header:
+            raise OutputError(
+                f"{self.folder} was begun with another base network, other options, or other software versions; "
+                "run it as before, or choose another --out"
+            )
+
+    def _require_empty(self) -> None:
+        if any(path.name != LOCK_NAME for path in self.folder.iterdir()):
+            raise OutputError(f"{self.folder} is not empty and not an unfinished encryption; choose another --out")
+
+    def _is_intact(self, record: Record) -> bool:
+        paths = [(self.folder / file.path, file.sha256) for file in record.files]
+        return all(path.is_file() and sha256_of(path) == checksum for path, checksum in paths)
+
+    def require_known_files(self, owns: Owns) -> None:
+        """Raise if class folders are links, or hold files that no run into this folder wrote for an original given.
+
+        A killed run leaves files without noting them. Those of originals that are there still are written again; others
+        may have been withdrawn meanwhile, and would stay among what is shared.
+
+        Raises:
+            OutputError: There are such files; nothing is changed.
+        """
+        for name in self.header.classes:
+            if (self.folder / name).is_symlink():
+                raise OutputError(
+                    f"{self.folder / name} is a link; expected a folder: remove it or choose another --out"
+                )
+        intact = {file.path for record in self.records.values() for file in record.files}
+        strangers = [
+            path
+            for path in self._present()
+            if path not in intact and not (owns(path) and (self._interrupted or path in self._damaged))
+        ]
+        if strangers:
+            raise OutputError(
+                f"{self.folder} holds {len(strangers)} file(s) of none of the originals given, among them "
+                f"{strangers[0]}; delete or move them (a killed run may have left them), or give all originals"
+            )
+
+    def _present(self) -> Iterator[str]:
+        """The files in the class folders, as the records name them; hidden ones are the system's."""
+        for name in self.header.classes:
+            for path in sorted((self.folder / name).rglob("*")):
+                if path.is_file() and not path.name.startswith("."):
+                    yield path.relative_to(self.folder).as_posix()
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Note what is finished; the files must be in place.
+
+        Raises:
+            OutputError: The disk refuses.
+        """
+        records = list(records)
+        self.records |= {record.id: record for record in records}
+        # The images are on disk; a line lost in a power cut costs making its image again, waiting costs a GPU's time.
+        lines = [record.to_json() for record in records]
+        append_lines(self.folder / JOURNAL_NAME, lines, wait_for_disk=False)
+
+    def finish(self, ids: Iterable[str], owns: Owns) -> ManifestOf:
+        """Write the manifest of the images or volumes ``ids``, in this order, and drop the journal.
+
+        What lies there of those that failed, from this run or a killed one, is deleted.
+        """
+        records = tuple(self.records[id_] for id_ in ids if id_ in self.records)
+        if not records:
+            raise OutputError(f"nothing was encrypted into {self.folder}; see the messages above")
+        kept = {file.path for record in records for file in record.files}
+        for path in [path for path in self._present() if path not in kept and owns(path)]:
+            (self.folder / path).unlink()
+        manifest = self._make_manifest(records)
+        manifest.save(self.folder)
+        (self.folder / JOURNAL_NAME).unlink(missing_ok=True)
+        remove_temporaries(self.folder)
+        return manifest
+
+    def close(self) -> None:
+        """Give the folder free."""
+        self._lock.release()
+
+    @abstractmethod
+    def _load_manifest(self) -> ManifestOf:
+        """The manifest of an earlier run."""
+
+    @abstractmethod
+    def _records_in(self, manifest: ManifestOf) -> tuple[Record, ...]:
+        """What an earlier run finished."""
+
+    @abstractmethod
+    def _read_record(self, line: str) -> Record:
+        """A line of the journal."""
+
+    @abstractmethod
+    def _make_manifest(self, records: tuple[Record, ...]) -> ManifestOf:
+        """The manifest of all that is finished."""
+
+
+class EncryptedFolder(EncryptionFolder[ImageRecord, Manifest]):
+    """The output folder of an encryption of images."""
+
+    def _load_manifest(self) -> Manifest:
+        return Manifest.load(self.folder)
+
+    def _records_in(self, manifest: Manifest) -> tuple[ImageRecord, ...]:
+        return manifest.images
+
+    def _read_record(self, line: str) -> ImageRecord:
+        return ImageRecord.from_json(line)
+
+    def _make_manifest(self, records: tuple[ImageRecord, ...]) -> Manifest:
+        return Manifest(header=self.header, budget=Budget.of(self.header.norm, records), images=records)
+
+
+class EncryptedVolumeFolder(EncryptionFolder[VolumeRecord, VolumeManifest]):
+    """The output folder of an encryption of volumes; its budget is over the encrypted slices."""
+
+    def _load_manifest(self) -> VolumeManifest:
+        return VolumeManifest.load(self.folder)
+
+    def _records_in(self, manifest: VolumeManifest) -> tuple[VolumeRecord, ...]:
+        return manifest.volumes
+
+    def _read_record(self, line: str) -> VolumeRecord:
+        return VolumeRecord.from_json(line)
+
+    def _make_manifest(self, records: tuple[VolumeRecord, ...]) -> VolumeManifest:
+        slices = [each for record in records for each in record.slices]
+        return VolumeManifest(header=self.header, budget=Budget.of(self.header.norm, slices), volumes=records)

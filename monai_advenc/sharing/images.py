@@ -1,0 +1,266 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Blocks of images, each read, encrypted, written and measured when it is taken."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from monai_advenc.acceleration.kept_networks import PreparedNetworks
+from monai_advenc.acceleration.prepare import Precision
+from monai_advenc.data.dicom.identity.rule import IdentityRule, require_identity_choice
+from monai_advenc.data.images.folder import ImageFile, ImageFolder
+from monai_advenc.data.images.reading import read_affine, read_image, read_region, resize_image, to_gray
+from monai_advenc.data.images.writing import SLICE_FORMATS, encode_image
+from monai_advenc.data.images.written_file import read_written
+from monai_advenc.data.records import FileRecord, ImageRecord
+from monai_advenc.data.volume import Affine
+from monai_advenc.encryption.encrypt import encrypt_batch
+from monai_advenc.encryption.fidelity import SMALLEST_SIDE, measure_fidelity
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.regions import REGIONS
+from monai_advenc.encryption.rounding import coarsest_levels
+from monai_advenc.errors import AdvencError, ImageError, OutputError
+from monai_advenc.files.atomic import sha256_of, write_atomically
+from monai_advenc.sharing.dicom_output import DicomOutput
+from monai_advenc.sharing.folder import Owns
+from monai_advenc.sharing.options import EncryptionOptions, images_per_block, run_header
+from monai_advenc.workers import overlapped
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be encrypted, and why, in one line."""
+
+    id: str
+    message: str
+    fatal: bool = False
+
+
+@dataclass(frozen=True)
+class Original:
+    """An image as it is encrypted, ``(C, H, W)``, and the region ``(1, H, W)`` that may change; ``None``: all of it."""
+
+    file: ImageFile
+    image: Tensor
+    region: Tensor | None
+
+    @property
+    def id(self) -> str:
+        """The image's id."""
+        return self.file.id
+
+
+@dataclass(frozen=True)
+class Encrypted:
+    """An image, its encrypted pixels ``(C, H, W)`` and what the base network computed in; not written yet."""
+
+    original: Original
+    encrypted: Tensor
+    precision: Precision
+
+    @property
+    def id(self) -> str:
+        """The image's id."""
+        return self.original.id
+
+
+Outcome = ImageRecord | Failure
+
+
+class EncryptionBlocks(Dataset[list[Outcome]]):
+    """Blocks of images, each encrypted and written when it is taken."""
+
+    def __init__(
+        self,
+        files: Sequence[ImageFile],
+        source: ImageFolder,
+        out: Path,
+        key: EncryptionKey,
+        network: nn.Module,
+        options: EncryptionOptions,
+    ) -> None:
+        self.files = files
+        self.source = source
+        self.out = out
+        self.key = key
+        self.network = network
+        self.options = options
+        self._prepared = PreparedNetworks(options.precision, key.perturbation.steps)
+        self._dicom: DicomOutput | None = None
+        if "dicom" in options.formats:
+            identity = IdentityRule(require_identity_choice(options.identity), key)
+            self._dicom = DicomOutput(key, identity, run_header(key, network, options).run_tag)
+        self.block_size = self.block_size_for(self.workers)
+
+    def block_size_for(self, workers: int) -> int:
+        """Images of a block where so many workers share the files, and none shall be left without."""
+        filling = images_per_block(self.key, self.options.batch_size, None)
+        if self.key.perturbation.schedule != "adaptive" or not self.files:
+            return filling
+        first = self._read_or_fail(self.files[0])
+        shape = first.image.shape if isinstance(first, Original) else None
+        fair_share = -(-len(self.files) // max(1, workers))
+        return max(filling, min(fair_share, images_per_block(self.key, self.options.batch_size, shape)))
+
+    @property
+    def workers(self) -> int:
+        """Worker processes to use: as many as the options say, and none where the network is on a GPU."""
+        on_gpu = any(parameter.is_cuda for parameter in self.network.parameters())
+        return 0 if on_gpu else self.options.workers
+
+    def ownership(self) -> Owns:
+        """Tells of a path in the output folder whether some image of the source is written to it."""
+        labels = {file.id: self.source.classes[file.label] for file in self.source.files}
+        suffixes = [SLICE_FORMATS[name] for name in self.options.formats]
+
+        def owns(path: str) -> bool:
+            label, _, name = path.partition("/")
+            return any(name.endswith(each) and labels.get(name[: -len(each)]) == label for each in suffixes)
+
+        return owns
+
+    def _path_of(self, file: ImageFile, file_format: str) -> Path:
+        return Path(self.source.classes[file.label]) / f"{file.id}{SLICE_FORMATS[file_format]}"
+
+    def of(self, files: Sequence[ImageFile]) -> EncryptionBlocks:
+        """Blocks of other images, otherwise the same, with networks that are prepared already."""
+        other = copy.copy(self)
+        other.files = files
+        other.block_size = other.block_size_for(other.workers)
+        return other
+
+    def __len__(self) -> int:
+        return (len(self.files) + self.block_size - 1) // self.block_size
+
+    def __getitem__(self, block: int) -> list[Outcome]:
+        return self.write_block(self.perturb_block(self.read_block(block)))
+
+    def overlapped(self) -> Iterator[list[Outcome]]:
+        """All blocks in order, the files of some read and written while others are perturbed: the same outcomes."""
+        return overlapped(range(len(self)), self.read_block, self.perturb_block, self.write_block)
+
+    def read_block(self, block: int) -> list[Original | Failure]:
+        """Read the images of one block."""
+        return [
+            self._read_or_fail(file) for file in self.files[block * self.block_size : (block + 1) * self.block_size]
+        ]
+
+    def _read_or_fail(self, file: ImageFile) -> Original | Failure:
+        try:
+            return Original(file, *self.read(file))
+        except AdvencError as error:
+            return Failure(file.id, str(error))
+
+    def perturb_block(self, block: Sequence[Original | Failure]) -> list[Encrypted | Failure]:
+        """Encrypt what was read, images of one shape together."""
+        done: dict[str, Encrypted | Failure] = {each.id: each for each in block if isinstance(each, Failure)}
+        by_shape: dict[tuple[int, ...], list[Original]] = {}
+        for each in block:
+            if isinstance(each, Original):
+                by_shape.setdefault(tuple(each.image.shape), []).append(each)
+        for shape, group in by_shape.items():
+            done |= {each.id: each for each in self._encrypt(shape, group)}
+        return [done[each.id] for each in block]
+
+    def write_block(self, block: Sequence[Encrypted | Failure]) -> list[Outcome]:
+        """Write what was encrypted."""
+        return [each if isinstance(each, Failure) else self._write_or_fail(each) for each in block]
+
+    def _write_or_fail(self, done: Encrypted) -> Outcome:
+        original = done.original
+        try:
+            tag = self.tag_of(original.file, original.image, original.region)
+            return self.write(original.file, original.image, done.encrypted, tag, done.precision)
+        except AdvencError as error:
+            return Failure(done.id, str(error), fatal=isinstance(error, OutputError))
+
+    def read(self, file: ImageFile) -> tuple[Tensor, Tensor | None]:
+        """The image as it is encrypted, ``(C, H, W)``, and the region that may change."""
+        image = to_gray(read_image(file.path)) if self.options.gray else read_image(file.path)
+        mask = read_region(file.mask_path) if file.mask_path and self.options.region == "mask" else None
+        if self.options.size is not None:
+            image = resize_image(image, self.options.size)
+            mask = None if mask is None else resize_image(mask.float(), self.options.size) > 0
+        if min(image.shape[-2:]) < SMALLEST_SIDE:
+            raise ImageError(
+                f"{file.path} has {image.shape[-1]}x{image.shape[-2]} pixels; expected {SMALLEST_SIDE} or more a side"
+            )
+        region = REGIONS[self.options.region](image, mask)
+        if self._dicom is not None:
+            free = self._dicom.region_of(file.path, file.id, self.source.classes[file.label])
+            region = free if region is None else region & free
+        return image, region
+
+    def tag_of(self, file: ImageFile, image: Tensor, region: Tensor | None) -> str:
+        """Keyed checksum of all of an original that its files tell: pixels, region, place in space, DICOM header."""
+        digest = hashlib.sha256(repr(tuple(image.shape)).encode() + image.cpu().numpy().tobytes())
+        digest.update(b"" if region is None else region.cpu().numpy().tobytes())
+        affine = self._affine_of(file)
+        digest.update(b"" if affine is None else affine.tobytes())
+        digest.update(b"" if self._dicom is None else sha256_of(file.path).encode())
+        return self.key.tag("source", digest.digest())[:16]
+
+    def _affine_of(self, file: ImageFile) -> Affine | None:
+        return read_affine(file.path) if self.options.size is None else None
+
+    def _encrypt(self, shape: tuple[int, ...], group: Sequence[Original]) -> list[Encrypted | Failure]:
+        device = next(self.network.parameters()).device
+        regions = [each.region for each in group if each.region is not None]
+        try:
+            prepared = self._prepared.get(self.network, shape)
+            encrypted = encrypt_batch(
+                self.key,
+                prepared,
+                torch.stack([each.image for each in group]).to(device),
+                torch.tensor([each.file.label for each in group], device=device),
+                regions=torch.stack(regions).to(device) if regions else None,
+                levels=coarsest_levels(self.options.formats),
+                unit=None if self._dicom is None else self._dicom.units_of([each.file.path for each in group]),
+                batch_size=self.options.batch_size,
+            )
+        except AdvencError as error:
+            if len(group) > 1:  # One image's defect must not cost its neighbors.
+                half = len(group) // 2
+                return [*self._encrypt(shape, group[:half]), *self._encrypt(shape, group[half:])]
+            return [Failure(group[0].id, str(error))]
+        return [Encrypted(*row, prepared.precision) for row in zip(group, encrypted.cpu(), strict=True)]
+
+    def write(
+        self, file: ImageFile, original: Tensor, encrypted: Tensor, source_tag: str, precision: Precision | None
+    ) -> ImageRecord:
+        """Write the files of one encrypted image and measure them against its original, both ``(C, H, W)``."""
+        written = []
+        for name, content in zip(self.options.formats, self._encode(file, encrypted), strict=True):
+            path = self._path_of(file, name)
+            # A killed run may have written this very file without noting it.
+            write_atomically(self.out / path, content, overwrite=True)
+            written.append(FileRecord(path=path.as_posix(), format=name, sha256=hashlib.sha256(content).hexdigest()))
+        channels, height, width = encrypted.shape
+        # Measured on what a reader of the file gets, not on the tensor before writing.
+        stored = read_written(self.out / written[0].path, written[0].format)
+        fidelity = measure_fidelity(stored[None], original[None])[0]
+        return ImageRecord(
+            id=file.id,
+            label=self.source.classes[file.label],
+            files=tuple(written),
+            shape=(channels, height, width),
+            radius=self.key.perturbation.at_size(height, width).radius,
+            **fidelity.as_dict(),
+            source_tag=source_tag,
+            precision=precision,
+        )
+
+    def _encode(self, file: ImageFile, encrypted: Tensor) -> list[bytes]:
+        affine = self._affine_of(file)
+        if self._dicom is not None:
+            return self._dicom.encode(file.path, encrypted, self.options.formats, affine)
+        return [encode_image(encrypted, name, affine=affine) for name in self.options.formats]

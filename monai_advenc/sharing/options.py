@@ -1,0 +1,115 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""How to encrypt a folder, and the header by which a run knows that it goes on with its own work."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from monai_advenc.acceleration.prepare import Precision
+from monai_advenc.data.dicom.identity.rule import IdentityChoice, require_identity_choice
+from monai_advenc.data.images.writing import SLICE_FORMATS
+from monai_advenc.data.manifest import RunHeader, software_versions
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.regions import REGIONS
+from monai_advenc.errors import DatasetError
+from monai_advenc.perturbation.batches import BATCH_SIZE
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncryptionOptions:
+    """How to encrypt a folder; none of it is secret.
+
+    Attributes:
+        formats: Files to write for each image, names in :data:`SLICE_FORMATS`. All hold the same pixel values, on the
+            grid of the coarsest.
+        size: Side in pixels that images are resized to first; ``None`` keeps each image's own size.
+        gray: Turn colors to gray first.
+        region: Which pixels may change, a name in :data:`monai_advenc.encryption.regions.REGIONS`.
+        precision: Precision of the base network.
+        batch_size: Versions that go through the network together.
+        identity: What happens to the identity in DICOM headers; must be chosen if DICOM is written.
+        workers: Worker processes; 0 works in this process (on a GPU always so).
+        keep_going: Go on after an image that cannot be encrypted.
+    """
+
+    formats: tuple[str, ...] = ("png16",)
+    size: int | None = None
+    gray: bool = False
+    region: str = "all"
+    precision: Precision = "auto"
+    batch_size: int = BATCH_SIZE
+    identity: IdentityChoice | None = None
+    workers: int = 0
+    keep_going: bool = False
+
+    def __post_init__(self) -> None:
+        for names, known, kind in ((self.formats, SLICE_FORMATS, "format"), ((self.region,), REGIONS, "region")):
+            unknown = [name for name in names if name not in known]
+            if unknown or not names:
+                raise DatasetError(f"unknown {kind} {unknown[0] if unknown else ''}; choose from {', '.join(known)}")
+        if len({SLICE_FORMATS[name] for name in self.formats}) != len(self.formats):
+            raise DatasetError("png8 and png16 would write the same file; choose one of them")
+        if "dicom" in self.formats:
+            require_identity_choice(self.identity)
+            if {"png8", "png16"} & set(self.formats):
+                raise DatasetError("DICOM and PNG store different numbers; write one of them, or dicom with nifti")
+            if self.size is not None:
+                raise DatasetError("DICOM is written on the grid of its source; leave --size out, or write nifti")
+
+
+def network_checksum(network: nn.Module) -> str:
+    """SHA-256 over the names and values of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, values in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(values.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def run_header(key: EncryptionKey, network: nn.Module, options: EncryptionOptions) -> RunHeader:
+    """What two runs into one folder must have in common."""
+    deciding = (
+        network_checksum(network),
+        options.size,
+        options.gray,
+        options.region,
+        options.precision,
+        options.batch_size,
+        *([options.identity] if "dicom" in options.formats else []),
+    )
+    return RunHeader(
+        key_id=key.key_id,
+        recipient=key.recipient,
+        run_tag=key.tag("run", repr(deciding).encode())[:32],
+        classes=key.classes,
+        norm=key.perturbation.norm,
+        schedule=key.perturbation.schedule,
+        formats=options.formats,
+        software=software_versions(),
+    )
+
+
+ADAPTIVE_BATCHES, ADAPTIVE_BYTES = 16, 128 * 2**20
+"""Batches of versions that adaptive steps have together at most, to fill up one that images have left with others; and
+bytes of their pixels: they are in memory several times over."""
+
+
+def images_per_block(key: EncryptionKey, batch_size: int, image_shape: Sequence[int] | None) -> int:
+    """So many images that their versions fill one batch, and several with adaptive steps.
+
+    Args:
+        key: Tells the number of targets and the schedule of the steps.
+        batch_size: Versions per pass.
+        image_shape: Of the images; ``None``: unknown, as where the first one cannot be read.
+    """
+    versions = batch_size
+    if key.perturbation.schedule == "adaptive" and image_shape is not None:
+        versions = max(versions, min(ADAPTIVE_BATCHES * batch_size, ADAPTIVE_BYTES // (4 * math.prod(image_shape))))
+    return max(1, versions // key.correspondence.num_targets)

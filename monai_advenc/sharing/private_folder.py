@@ -1,0 +1,94 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The folder beside an output folder for all that must not be shared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from monai_advenc.errors import DatasetError, OutputError
+
+
+def require_apart(out: Path, private: Path) -> None:
+    """Raise :class:`DatasetError` if the private folder would be shared with the output."""
+    if out.resolve() in (private.resolve(), *private.resolve().parents):
+        raise DatasetError(f"the private folder {private} lies in the output {out}; choose another --private")
+
+
+def require_outside(out: Path, originals: Path) -> None:
+    """Raise :class:`DatasetError` if the output, which is to be shared, would lie among the originals."""
+    if originals.resolve() in (out.resolve(), *out.resolve().parents):
+        raise DatasetError(
+            f"{out} lies in the folder of originals {originals}, which stays with you; choose another --out"
+        )
+
+
+def require_secrets_outside(out: Path, *secrets: Path | None) -> None:
+    """Raise :class:`OutputError` if a key or a base network would be shared with the output.
+
+    Args:
+        out: The folder to be shared.
+        secrets: Files that must not be; ``None`` where none was named.
+    """
+    for path in secrets:
+        if path is not None and out.resolve() in path.resolve().parents:
+            raise OutputError(f"{path} lies in {out}, which is to be shared; move it out of there, and name it again")
+
+
+def require_unshared(path: Path, option: str) -> None:
+    """Raise :class:`OutputError` if a secret would be written into an encrypted data set, finished or not.
+
+    Args:
+        path: Where it is to be written.
+        option: What names the place, for the message.
+    """
+    from monai_advenc.data.manifest import MANIFEST_NAME
+    from monai_advenc.sharing.folder import JOURNAL_NAME
+
+    for folder in path.resolve().parents:
+        if (folder / JOURNAL_NAME).is_file() or _is_manifest(folder / MANIFEST_NAME):
+            raise OutputError(
+                f"{path} lies in {folder}, an encrypted data set, which is shared; choose another {option}"
+            )
+
+
+def _is_manifest(path: Path) -> bool:
+    """Whether a file is a manifest of this package: other programs have files of that name too."""
+    try:
+        with path.open("rb") as file:
+            return b"monai-advenc" in file.read(4096)
+    except OSError:
+        return False
+
+
+def make_private(folder: Path) -> None:
+    """A folder that only its owner can enter; one that exists stays as its owner made it.
+
+    Raises:
+        OutputError: The disk refuses.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise OutputError(f"cannot make {folder}: {error.strerror}; choose another place") from None
+
+
+def require_own_folder(out: Path, shared: Path, marker: str, what: str) -> None:
+    """Raise unless a folder is new, empty or ours, and lies outside the data set that is shared.
+
+    It is not made yet: whoever writes into it makes it private first.
+
+    Args:
+        out: Where results are to go.
+        shared: The encrypted data set.
+        marker: Name of the file that says a folder is ours.
+        what: What such a folder holds, for messages.
+
+    Raises:
+        OutputError: It is none of these.
+    """
+    if shared.resolve() in (out.resolve(), *out.resolve().parents):
+        raise OutputError(f"{out} lies in the data set that is shared, which must not hold {what}; give another --out")
+    if out.is_dir() and any(out.iterdir()) and not (out / marker).is_file():
+        raise OutputError(f"{out} is not empty and holds no {what}; give another --out")

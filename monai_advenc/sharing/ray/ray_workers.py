@@ -1,0 +1,181 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Ray as the one who computes: its workers, and the connection to it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from monai_advenc.data.images.folder import ImageFolder
+from monai_advenc.data.manifest import software_versions
+from monai_advenc.errors import MissingExtraError, OutputError, SettingsError
+from monai_advenc.sharing.images import EncryptionBlocks, Outcome
+from monai_advenc.sharing.options import network_checksum
+from monai_advenc.sharing.ray.crew import Crew
+from monai_advenc.sharing.ray.worker import Assignment, EncryptionWorker
+from monai_advenc.workers import available_cores
+
+BLOCKS_PER_CALL = {"cpu": 1, "cuda": 16}
+"""On a GPU many, so that within a call files are read and written while others are perturbed."""
+
+_OBJECT_STORE_BYTES = 80 * 2**20
+"""The least that Ray takes; nothing large goes there."""
+
+_LONGEST_FOLDER = 35
+"""Ray makes sockets in a folder; the system allows 107 bytes for their path."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayWorkers:
+    """Workers of Ray, to be given to :func:`monai_advenc.sharing.encrypt.encrypt_folder` as ``compute``.
+
+    Attributes:
+        key: File of the encryption key; in a cluster every machine must see it at this path, as the images, the output
+            and the base network.
+        base: File of the base network.
+        address: Of a running cluster, ``"auto"`` for the one that this machine belongs to; ``None`` starts Ray on this
+            machine alone and ends it afterwards.
+        workers: How many; ``None`` is one for each core, or for each GPU. A cluster that is smaller gives fewer.
+        device: ``"cpu"`` or ``"cuda"``, of which each worker gets a GPU of its own; ``None``: GPUs where there are any.
+        insecure_key_permissions: Accept a key file that others can read.
+
+    Raises:
+        SettingsError: ``device`` names a certain GPU.
+    """
+
+    key: Path
+    base: Path
+    address: str | None = None
+    workers: int | None = None
+    device: str | None = None
+    insecure_key_permissions: bool = False
+
+    def __post_init__(self) -> None:
+        if self.device not in (None, *BLOCKS_PER_CALL):
+            raise SettingsError(f"expected cpu or cuda for Ray, which chooses the GPU itself, got {self.device!r}")
+
+    def __call__(self, blocks: EncryptionBlocks) -> Generator[list[Outcome], None, None]:
+        """Compute all blocks, in any order; the images of a lost worker are given to another one.
+
+        Raises:
+            MissingExtraError: Ray is not installed.
+            OutputError: There is no such cluster, it gives no worker, or workers are lost again and again.
+        """
+        ray = self.require_ray()
+        if not blocks.files:
+            return
+        with connection(ray, self.address, *self._resources()):
+            device, count = self._available(ray)
+            block = blocks.block_size_for(count)
+            fair_share = -(-len(blocks.files) // (block * count))
+            size = block * min(BLOCKS_PER_CALL[device], fair_share)
+            calls = [blocks.files[start : start + size] for start in range(0, len(blocks.files), size)]
+            worker = ray.remote(EncryptionWorker).options(num_cpus=1, num_gpus=int(device == "cuda"))
+            assignment = self.assignment(blocks, device)
+            crew = Crew(ray, lambda: worker.remote(assignment))
+            try:
+                yield from crew.outcomes(min(count, len(calls)), calls)
+            finally:
+                crew.dismiss()
+
+    def require_ray(self) -> Any:
+        """The package ``ray``.
+
+        Raises:
+            MissingExtraError: It is not installed.
+        """
+        if self.address is None and "ray" not in sys.modules:
+            # Ray listens on all network interfaces, and who talks to it can run programs: let nobody without a token.
+            # Read when it is imported; a caller who has done so has chosen already.
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        try:
+            import ray
+        except ImportError:
+            raise MissingExtraError("Ray is not installed; run: pip install 'monai-advenc[ray]'") from None
+        return ray
+
+    def _resources(self) -> tuple[int, int]:
+        """Cores and GPUs that Ray on this machine shall count with: as many as workers are wanted."""
+        gpus = 0 if self.device == "cpu" else torch.cuda.device_count()
+        if self.device == "cuda" and not gpus and self.address is None:
+            raise SettingsError("there is no GPU for PyTorch on this machine; leave --device out")
+        wanted = self.workers or gpus or available_cores()
+        return wanted, min(wanted, gpus)
+
+    def _available(self, ray: Any) -> tuple[str, int]:
+        """The device to use, and how many workers it allows."""
+        resources = ray.cluster_resources()
+        device = self.device or ("cuda" if resources.get("GPU") else "cpu")
+        most = int(resources.get("GPU" if device == "cuda" else "CPU", 0))
+        if not most:
+            raise OutputError(f"Ray has no {device} to compute on; add machines that have, or choose another --device")
+        return device, min(self.workers or most, most)
+
+    def assignment(self, blocks: EncryptionBlocks, device: str) -> Assignment:
+        """What the workers are told about these blocks."""
+        return Assignment(
+            key=self.key.absolute(),
+            insecure_key_permissions=self.insecure_key_permissions,
+            key_id=blocks.key.key_id,
+            base=self.base.absolute(),
+            base_checksum=network_checksum(blocks.network),
+            source=ImageFolder(blocks.source.root.absolute(), (), blocks.source.classes),
+            out=blocks.out.absolute(),
+            options=replace(blocks.options, workers=0),
+            device=device,
+            software=software_versions(),
+        )
+
+
+@contextmanager
+def connection(ray: Any, address: str | None, cores: int, gpus: int) -> Iterator[None]:
+    """A connection to Ray; one that the caller has made already is used and stays."""
+    if ray.is_initialized():
+        yield
+        return
+    with nullcontext() if address else _local_settings() as settings:
+        try:
+            if settings is None:
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            else:
+                ray.init(address="local", num_cpus=cores, num_gpus=gpus, **settings)
+        except (OSError, ValueError, RuntimeError) as error:
+            problem = " ".join(str(error).split())[:200]
+            raise OutputError(f"cannot {'reach' if address else 'start'} Ray ({problem}); see ray status") from None
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _local_settings() -> Iterator[dict[str, Any]]:
+    """How to start Ray on this machine: quietly, for nobody else, and in a folder that is gone afterwards."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    with ExitStack() as stack:
+        folder = os.environ.get("RAY_TMPDIR")
+        if folder is None:
+            place = None if len(tempfile.gettempdir()) <= _LONGEST_FOLDER else "/tmp"
+            folder = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="advenc-", dir=place, ignore_cleanup_errors=True)
+            )
+        yield {
+            "include_dashboard": False,
+            "log_to_driver": False,
+            "logging_level": logging.ERROR,
+            "object_store_memory": _OBJECT_STORE_BYTES,
+            "_temp_dir": folder,
+            "_node_ip_address": "127.0.0.1",
+        }

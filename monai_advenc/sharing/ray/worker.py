@@ -1,0 +1,86 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""One worker of a distributed encryption, and what it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from monai_advenc.data.images.folder import ImageFile, ImageFolder
+from monai_advenc.data.manifest import software_versions
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.errors import AdvencError, OutputError
+from monai_advenc.networks.training import load_checkpoint
+from monai_advenc.sharing.images import EncryptionBlocks, Failure, Outcome
+from monai_advenc.sharing.options import EncryptionOptions, network_checksum
+from monai_advenc.workers import use_one_thread
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """All that a worker is told, besides the images; none of it is secret.
+
+    Attributes:
+        key: File of the key.
+        insecure_key_permissions: Accept a key file that others can read.
+        key_id: Id of the key that must be in that file.
+        base: File of the base network.
+        base_checksum: Checksum of the network that must be in that file.
+        source: Where the images are from; without the list of them.
+        out: Where to write.
+        options: How to encrypt.
+        device: ``"cpu"`` or ``"cuda"``.
+        software: Versions that the worker must have.
+    """
+
+    key: Path
+    insecure_key_permissions: bool
+    key_id: str
+    base: Path
+    base_checksum: str
+    source: ImageFolder
+    out: Path
+    options: EncryptionOptions
+    device: str
+    software: dict[str, str]
+
+
+class EncryptionWorker:
+    """One worker: reads key and network once, then encrypts and writes the images that it is given.
+
+    Problems come back as :class:`Failure`: an exception would travel through Ray's logs.
+
+    Args:
+        assignment: What to do.
+    """
+
+    def __init__(self, assignment: Assignment) -> None:
+        use_one_thread()
+        self._assignment = assignment
+        self._blocks: EncryptionBlocks | None = None
+
+    def encrypt(self, files: Sequence[ImageFile]) -> list[Outcome]:
+        """Encrypt and write images; none is a way to ask whether the worker is fit."""
+        try:
+            # Not in __init__, which could not return what is wrong.
+            self._blocks = self._blocks or self._load()
+        except AdvencError as error:
+            return [Failure("", str(error), fatal=True)]
+        return [outcome for block in self._blocks.of(files).overlapped() for outcome in block]
+
+    def _load(self) -> EncryptionBlocks:
+        told = self._assignment
+        found = software_versions()
+        other = [f"{name} {found.get(name)}" for name, version in told.software.items() if found.get(name) != version]
+        if other:
+            raise OutputError(f"a worker has other software than this machine ({', '.join(other)}); install the same")
+        key = EncryptionKey.load(told.key, insecure_permissions=told.insecure_key_permissions)
+        network = load_checkpoint(told.base).network
+        if (key.key_id, network_checksum(network)) != (told.key_id, told.base_checksum):
+            raise OutputError(
+                f"a worker finds another key or base network in {told.key} and {told.base} than this machine; "
+                "put both where all machines see the same files"
+            )
+        return EncryptionBlocks((), told.source, told.out, key, network.to(told.device), told.options)

@@ -1,0 +1,252 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Volumes, each read, encrypted slice by slice, written whole and measured when it is taken."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from monai_advenc.acceleration.kept_networks import PreparedNetworks
+from monai_advenc.data.dicom.file import read_dicom
+from monai_advenc.data.dicom.identity.rule import IdentityRule
+from monai_advenc.data.dicom.identity.traces import names_patient
+from monai_advenc.data.dicom.provenance import Derivation
+from monai_advenc.data.images.writing import DICOM_SUFFIX
+from monai_advenc.data.records import FileRecord, SliceRecord, VolumeRecord
+from monai_advenc.data.stored_slice import StoredSlice
+from monai_advenc.data.volumes.case import Case
+from monai_advenc.data.volumes.volume_reading import StoredCase, is_dicom, read_stored_case, read_stored_volume
+from monai_advenc.encryption.encrypt import UNCHANGED, encrypt_batch
+from monai_advenc.encryption.fidelity import SMALLEST_SIDE, measure_fidelity
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.regions import REGIONS
+from monai_advenc.errors import AdvencError, DatasetError, ImageError, OutputError, UnchangedError
+from monai_advenc.files.atomic import sha256_of, write_atomically
+from monai_advenc.perturbation.pgd import GEOMETRIES
+from monai_advenc.sharing.images import Failure
+from monai_advenc.sharing.options import images_per_block
+from monai_advenc.sharing.volume_options import VolumeOptions
+
+VolumeOutcome = VolumeRecord | Failure
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """A slice that is to be encrypted: index, values as stored, image and region ``(1, H, W)``."""
+
+    index: int
+    stored: StoredSlice
+    image: Tensor
+    region: Tensor
+
+
+class VolumeEncryption(Dataset[VolumeOutcome]):
+    """Cases, each encrypted and written when it is taken.
+
+    Args:
+        cases: The cases, under the names that they have in the output.
+        out: Folder to write into.
+        key: The encryption key.
+        network: The base network.
+        options: Which slices, which pixels, what happens to identities.
+        run_tag: Keyed checksum of network and options.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        out: Path,
+        key: EncryptionKey,
+        network: nn.Module,
+        options: VolumeOptions,
+        run_tag: str,
+    ) -> None:
+        self.cases = cases
+        self.out = out
+        self.key = key
+        self.network = network
+        self.options = options
+        self.run_tag = run_tag
+        self._prepared = PreparedNetworks(options.precision, key.perturbation.steps)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, index: int) -> VolumeOutcome:
+        case = self.cases[index]
+        try:
+            return self._encrypt(case, self.read(case))
+        except OutputError as error:
+            return Failure(case.id, str(error), fatal=True)
+        except AdvencError as error:
+            return Failure(case.id, str(error))
+
+    def read(self, case: Case) -> StoredCase:
+        """The case as it is encrypted; without its mask where all slices may change and the mask decides nothing."""
+        needs_mask = self.options.slices == "tumor" or self.options.region == "mask"
+        if needs_mask and case.problem is not None:
+            raise DatasetError(case.problem)
+        case = case if needs_mask else replace(case, mask=None)
+        return read_stored_case(case, self.options.plane, self.options.tumor)
+
+    def tag_of(self, case: Case, stored: StoredCase) -> str:
+        """Keyed checksum of a case: of its files, whose headers the output has too, and of its tumor."""
+        digest = hashlib.sha256(b"" if stored.tumor is None else np.packbits(stored.tumor).tobytes())
+        for path in stored.volume.sources:
+            digest.update(sha256_of(path).encode())
+        return self.key.tag("source", digest.digest())[:16]
+
+    def _encrypt(self, case: Case, stored: StoredCase) -> VolumeRecord:
+        self._require_nameless_class(case, stored)
+        chosen = stored.slices_to_encrypt(self.options.slices, str(case.image))
+        prepared = [each for each in (self._prepare(stored, k) for k in chosen) if each is not None]
+        if not prepared:
+            raise ImageError(f"no slice of {case.image} can be encrypted; leave out the case")
+        changes: dict[int, NDArray[np.generic]] = {}
+        together = images_per_block(self.key, self.options.batch_size, prepared[0].image.shape)
+        for start in range(0, len(prepared), together):
+            changes |= self._encrypt_block(case, prepared[start : start + together])
+        if not changes:
+            raise UnchangedError(f"no slice of {case.image} was changed: {UNCHANGED}")
+        files = self._write(case, stored, changes)
+        try:
+            slices = self._measure(case, stored, list(changes), files)
+        except AdvencError:
+            # What does not read back must not lie among what is shared.
+            for file in files:
+                (self.out / file.path).unlink(missing_ok=True)
+            raise
+        return VolumeRecord(
+            id=case.id,
+            label=case.label,
+            files=files,
+            plane=stored.volume.plane,
+            slices=slices,
+            left_alone=len(stored.volume.slices) - len(changes),
+            source_tag=self.tag_of(case, stored),
+            precision=self._prepared.get(self.network, tuple(prepared[0].image.shape)).precision,
+        )
+
+    def _require_nameless_class(self, case: Case, stored: StoredCase) -> None:
+        """Raise :class:`DatasetError` where identity goes and the class, a folder of the output, is called after it."""
+        header = stored.volume.header
+        if self.options.identity == "keep" or header is None:
+            return
+        if names_patient(case.label, read_dicom(header, pixels=False)):
+            raise DatasetError(
+                f"the class {case.label!r} of {case.image} names the patient, and would in the output; give the "
+                "classes with a labels.csv, or rename the folder"
+            )
+
+    def _prepare(self, stored: StoredCase, index: int) -> _Slice | None:
+        """A slice made ready; ``None`` for one that shows nothing, unless its tumor was asked for."""
+        each = stored.volume.slices[index]
+        try:
+            if min(each.stored.shape) < SMALLEST_SIDE:
+                raise ImageError(f"{each.source} is smaller than {SMALLEST_SIDE} pixels; leave out the case")
+            image, region = each.image(), each.free()
+            mask = None if stored.tumor is None else torch.from_numpy(stored.tumor[index])[None]
+            wanted = REGIONS[self.options.region](image, mask)
+            region = region if wanted is None else region & wanted
+            radius = self.key.perturbation.at_size(*image.shape[-2:]).radius
+            if not region.any() or (each.unit or 0) > radius:
+                raise ImageError(f"{each.source} has no pixel that could change within the radius; leave out the case")
+        except AdvencError:
+            if self.options.slices == "tumor":
+                raise
+            return None
+        return _Slice(index, each, image, region)
+
+    def _encrypt_block(self, case: Case, block: Sequence[_Slice]) -> dict[int, NDArray[np.generic]]:
+        device = next(self.network.parameters()).device
+        images = torch.stack([each.image for each in block]).to(device)
+        units = [each.stored.unit for each in block]
+        try:
+            encrypted = encrypt_batch(
+                self.key,
+                self._prepared.get(self.network, tuple(images.shape[1:])),
+                images,
+                torch.full((len(block),), self.key.classes.index(case.label), device=device),
+                regions=torch.stack([each.region for each in block]).to(device),
+                unit=torch.tensor(units, dtype=torch.float64) if None not in units else None,
+                batch_size=self.options.batch_size,
+            ).cpu()
+        except UnchangedError:
+            if len(block) > 1:
+                half = len(block) // 2
+                return self._encrypt_block(case, block[:half]) | self._encrypt_block(case, block[half:])
+            if self.options.slices == "tumor":
+                raise
+            return {}  # A slice that shows nothing to the base network stays as it is.
+        settings = self.key.perturbation.at_size(*images.shape[-2:])
+        length = GEOMETRIES[settings.norm].length
+        return {
+            each.index: each.stored.changed(pixels, settings.radius, length)
+            for each, pixels in zip(block, encrypted, strict=True)
+        }
+
+    def _write(self, case: Case, stored: StoredCase, changes: dict[int, NDArray[np.generic]]) -> tuple[FileRecord, ...]:
+        identity = IdentityRule(self.options.identity, self.key)
+        # Two cases may be two tumors of one series: both are series of their own.
+        derivation = Derivation.perturbation(identity, self.run_tag, f"{case.label} {self.tag_of(case, stored)}")
+        written = []
+        for ending, content in stored.volume.encode(changes, derivation):
+            path = f"{case.label}/{case.id}{ending}"
+            # A killed run may have written this very file without noting it.
+            write_atomically(self.out / path, content, overwrite=True)
+            kind = "dicom" if is_dicom(case) else "nifti"
+            written.append(FileRecord(path=path, format=kind, sha256=hashlib.sha256(content).hexdigest()))
+        if is_dicom(case):
+            # Slices of an earlier, longer series that the case had when it was encrypted before.
+            folder = (self.out / written[0].path).parent
+            for stale in set(folder.glob(f"*{DICOM_SUFFIX}")) - {self.out / file.path for file in written}:
+                stale.unlink()
+        return tuple(written)
+
+    def _measure(
+        self, case: Case, stored: StoredCase, encrypted: Sequence[int], files: Sequence[FileRecord]
+    ) -> tuple[SliceRecord, ...]:
+        """Distances of the encrypted slices from their originals, of what a reader of the files gets."""
+        place = self.out / files[0].path
+        read_back = read_stored_volume(place.parent if is_dicom(case) else place, plane=stored.volume.plane)
+        return measure_slices(read_back.slices, stored.volume.slices, encrypted, self.key)
+
+
+def measure_slices(
+    written: Sequence[StoredSlice], originals: Sequence[StoredSlice], indices: Sequence[int], key: EncryptionKey
+) -> tuple[SliceRecord, ...]:
+    """Measure slices against their originals, on the window of the original."""
+    records = []
+    for index in indices:
+        original = originals[index]
+        image = original.image()
+        fidelity = measure_fidelity(original.on_same_window(written[index].stored)[None], image[None])[0]
+        radius = key.perturbation.at_size(*image.shape[-2:]).radius
+        records.append(SliceRecord(index=index, radius=radius, **fidelity.as_dict()))
+    return tuple(records)
+
+
+class VolumeTags(Dataset[str | None]):
+    """Checksums of cases that are encrypted already; ``None`` where one can no longer be read."""
+
+    def __init__(self, encryption: VolumeEncryption) -> None:
+        self.encryption = encryption
+
+    def __len__(self) -> int:
+        return len(self.encryption.cases)
+
+    def __getitem__(self, index: int) -> str | None:
+        case = self.encryption.cases[index]
+        try:
+            return self.encryption.tag_of(case, self.encryption.read(case))
+        except AdvencError:
+            return None

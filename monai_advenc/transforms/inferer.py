@@ -1,0 +1,101 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Encryption inside MONAI's engines and bundles: an inferer that returns encrypted images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.inferers import Inferer
+from torch import Tensor, nn
+
+from monai_advenc.acceleration.kept_networks import PreparedNetworks
+from monai_advenc.acceleration.prepare import Precision
+from monai_advenc.encryption.encrypt import encrypt_batch
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.rounding import require_levels
+from monai_advenc.errors import SettingsError
+from monai_advenc.perturbation.batches import BATCH_SIZE
+from monai_advenc.transforms.combine import units
+from monai_advenc.transforms.inputs import label_indices, like, load_key, plain_batch, require_batch_size
+
+
+class EncryptionInferer(Inferer):
+    """Encrypt a batch of images with the evaluator's network as base network.
+
+    Inside a :class:`monai.engines.SupervisedEvaluator` the labels arrive through
+    ``PrepareBatchExtraInput(extra_keys={"target": "label"})``. It opens its own gradient scope, so the evaluator's
+    ``no_grad`` is no obstacle. Keep the evaluator's ``amp`` off: precision is chosen here.
+
+    Args:
+        encryption_key: The key, or the path of its file.
+        levels: Steps of the output file's grid (65535 for 16-bit); ``None`` keeps float32.
+        precision: ``"auto"``, ``"fp32"``, ``"bf16"`` or ``"int8"``; see
+            :func:`monai_advenc.acceleration.prepare.prepare`.
+        batch_size: Versions per pass.
+
+    Raises:
+        KeyFileError: The key file cannot be used.
+        SettingsError: An unknown precision, a grid without steps, or no images to a batch.
+    """
+
+    def __init__(
+        self,
+        encryption_key: EncryptionKey | str | Path,
+        levels: int | None = None,
+        precision: Precision = "auto",
+        batch_size: int = BATCH_SIZE,
+    ) -> None:
+        super().__init__()
+        self.encryption_key = load_key(encryption_key)
+        self.levels = require_levels(levels)
+        self.batch_size = require_batch_size(batch_size)
+        self._prepared = PreparedNetworks(precision, self.encryption_key.perturbation.steps)
+
+    def precision_for(self, network: nn.Module, image_shape: tuple[int, ...]) -> Precision:
+        """What ``network`` computes in for images ``(C, H, W)``."""
+        return self._prepared.get(network, image_shape).precision
+
+    def __call__(  # type: ignore[override]  # A base network is a module, not any callable: it is copied and folded.
+        self,
+        inputs: Tensor,
+        network: nn.Module,
+        *args: Any,
+        target: Tensor | Sequence[int | str] | None = None,
+        unit: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Encrypt.
+
+        Args:
+            inputs: Originals ``(N, C, H, W)`` in [0, 1].
+            network: The base network.
+            args: Not used.
+            target: True classes ``(N,)``, by number or name.
+            unit: Size of one stored unit of each image ``(N,)``, instead of ``levels``, for originals on their files'
+                own grid; see :func:`monai_advenc.encrypt_batch`.
+            kwargs: Not used.
+
+        Returns:
+            Encrypted images, the shape of ``inputs``, float32, with their metadata.
+
+        Raises:
+            SettingsError: No labels were given, or ``inputs`` have other axes.
+        """
+        if target is None:
+            raise SettingsError(
+                "encryption needs the true labels; use PrepareBatchExtraInput with extra_keys {'target': 'label'}"
+            )
+        images = plain_batch(inputs, batched=True)
+        encrypted = encrypt_batch(
+            self.encryption_key,
+            self._prepared.get(network, tuple(images.shape[1:])),
+            images,
+            label_indices(target, self.encryption_key.classes).to(images.device),
+            levels=self.levels,
+            unit=units(unit),
+            batch_size=self.batch_size,
+        )
+        return like(encrypted, inputs) if len(inputs) else encrypted

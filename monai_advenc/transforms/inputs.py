@@ -1,0 +1,86 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Inputs of the transforms: keys, base networks, labels and images, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.utils import convert_to_dst_type, convert_to_tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.errors import DatasetError, SettingsError
+from monai_advenc.networks.training.checkpoint import load_checkpoint
+
+
+def label_indices(
+    labels: int | str | Tensor | Sequence[int | str] | NDArray[np.generic], classes: Sequence[str]
+) -> Tensor:
+    """Labels, as numbers or class names, one or a batch of them, as int64 ``(N,)``.
+
+    Raises:
+        DatasetError: A class name that the key does not know, a number between two classes, or no label at all.
+    """
+    if isinstance(labels, str | Integral):
+        labels = [labels]
+    if isinstance(labels, np.ndarray):
+        labels = np.atleast_1d(labels).tolist()
+    if not isinstance(labels, Tensor | Sequence):
+        raise DatasetError(f"expected a class by number or name, or several of them, got {labels!r}")
+    if isinstance(labels, Tensor) or not any(isinstance(label, str) for label in labels):
+        numbers = torch.as_tensor(labels).as_subclass(torch.Tensor).flatten().cpu()
+        if numbers.is_floating_point() and (numbers != numbers.long()).any():
+            raise DatasetError(f"expected classes by their whole numbers, got {numbers.tolist()}")
+        return numbers.long()
+    unknown = sorted({str(label) for label in labels if label not in classes})
+    if unknown:
+        raise DatasetError(f"unknown class {unknown[0]!r}; the key is for {', '.join(classes)}")
+    return torch.tensor([classes.index(str(label)) for label in labels])
+
+
+def load_key(encryption_key: EncryptionKey | str | Path) -> EncryptionKey:
+    """The key itself, or the one in the file at that path."""
+    return encryption_key if isinstance(encryption_key, EncryptionKey) else EncryptionKey.load(Path(encryption_key))
+
+
+def load_base(path: str | Path, key: EncryptionKey) -> nn.Module:
+    """The base network in a file; :class:`NetworkError` if it is not for the classes of the key."""
+    checkpoint = load_checkpoint(Path(path))
+    key.require_classes(checkpoint.classes)
+    return checkpoint.network
+
+
+def require_batch_size(batch_size: int) -> int:
+    """The number of versions per pass; :class:`SettingsError` unless it is 1 or more."""
+    if batch_size < 1:
+        raise SettingsError(f"expected a batch_size of 1 or more, got {batch_size}")
+    return batch_size
+
+
+def plain_batch(image: Any, batched: bool, axes: str = "C, H, W") -> Tensor:
+    """A float32 batch without metadata: ``(C, H, W)`` gets a batch axis.
+
+    Raises:
+        SettingsError: An image of other axes, such as a volume, or a batch of them where one was expected.
+    """
+    tensor: Tensor = convert_to_tensor(image, dtype=torch.float32, track_meta=False).detach().as_subclass(torch.Tensor)
+    expected = f"N, {axes}" if batched else axes
+    if tensor.ndim != len(expected.split(", ")):
+        raise SettingsError(
+            f"expected ({expected}), got {tuple(tensor.shape)}; batched=True is for collated images, and of a volume "
+            "LargestCrossSectiond takes a slice"
+        )
+    return tensor if batched else tensor[None]
+
+
+def like(result: Tensor, image: Any) -> Tensor:
+    """``result`` as the type of ``image``, with its metadata; always float32."""
+    converted: Tensor = convert_to_dst_type(result, dst=image, dtype=torch.float32)[0]
+    return converted

@@ -1,0 +1,149 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Worker processes: the items of a data set, computed by processes of one thread each, in order.
+
+One thread each, because the number of threads may decide the last bit of a sum, and because libraries that each start
+a thread for every core stand in each other's way.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from itertools import islice
+from typing import TypeVar
+
+import torch
+from threadpoolctl import threadpool_limits
+from torch.utils.data import DataLoader, Dataset
+
+from monai_advenc.errors import OutputError
+
+Item = TypeVar("Item")
+
+
+def compute_items(items: Dataset[Item], workers: int) -> Iterator[Item]:
+    """Yield every item of a data set, computed when it is taken.
+
+    Args:
+        items: Its ``__getitem__`` does the work; it must return failures as values, not raise them.
+        workers: Processes; 0 computes in this process, with one thread as well.
+
+    Yields:
+        The items in order, whoever computed them.
+
+    Raises:
+        OutputError: A worker was killed.
+    """
+    count = len(items)  # type: ignore[arg-type]  # Dataset declares no length; all of ours have one.
+    # PyTorch's loader brings what a pool needs: order, prefetching, signals, and an end when the parent dies.
+    with warnings.catch_warnings():
+        # More workers than cores are the caller's choice.
+        warnings.filterwarnings("ignore", "This DataLoader will create")
+        loader: DataLoader[Item] = DataLoader(
+            items, batch_size=None, num_workers=min(workers, count), worker_init_fn=use_one_thread
+        )
+        computed = iter(loader)
+    try:
+        with nullcontext() if loader.num_workers else one_thread():
+            yield from computed
+    except RuntimeError as error:
+        # An exception that a worker raised says "Caught ... in DataLoader worker process" instead.
+        if not str(error).startswith("DataLoader worker (pid"):
+            raise
+        raise OutputError(
+            "a worker process was killed (out of memory?); run the same command again to go on, with fewer --workers"
+        ) from None
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let PyTorch use one thread, as in a worker, and as many as before afterwards."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def use_one_thread(worker: int = 0) -> None:
+    """Let this process use one thread from now on.
+
+    Args:
+        worker: Its number, which makes no difference.
+    """
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+Read = TypeVar("Read")
+
+
+Computed = TypeVar("Computed")
+
+
+Written = TypeVar("Written")
+
+
+READERS = 2
+"""Threads that read, and as many items as they may be ahead."""
+
+
+WRITERS = max(2, min(8, available_cores()))
+"""Threads that write, and as many items as may wait for them. Writing is the slower side: it compresses and waits for
+the disk, and lets other threads run meanwhile."""
+
+
+def overlapped(
+    items: Sequence[Item],
+    read: Callable[[Item], Read],
+    compute: Callable[[Read], Computed],
+    write: Callable[[Computed], Written],
+    *,
+    ahead: int = READERS,
+    behind: int = WRITERS,
+) -> Iterator[Written]:
+    """Yield ``write(compute(read(item)))`` for every item, in order, the three steps of different items at once.
+
+    Args:
+        items: What to work on.
+        read: Runs in other threads.
+        compute: Runs in the thread that takes the results, one item after the other.
+        write: Runs in other threads.
+        ahead: Items that may be read ahead.
+        behind: Items that may wait to be written; then computing waits, so that memory does not grow.
+
+    Yields:
+        What ``write`` returned.
+
+    Raises:
+        Exception: Whatever a step raised, when its item's turn comes; no thread is left then.
+    """
+    reading = ThreadPoolExecutor(READERS, thread_name_prefix="read-ahead")
+    writing = ThreadPoolExecutor(WRITERS, thread_name_prefix="write-behind")
+    read_ahead: deque[Future[Read]] = deque()
+    written_behind: deque[Future[Written]] = deque()
+    remaining = iter(items)
+    try:
+        while True:
+            read_ahead.extend(reading.submit(read, item) for item in islice(remaining, ahead + 1 - len(read_ahead)))
+            if not read_ahead:
+                break
+            written_behind.append(writing.submit(write, compute(read_ahead.popleft().result())))
+            while written_behind and (len(written_behind) > behind or written_behind[0].done()):
+                yield written_behind.popleft().result()
+        while written_behind:
+            yield written_behind.popleft().result()
+    finally:
+        reading.shutdown(cancel_futures=True)
+        writing.shutdown(cancel_futures=True)

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import png
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps
+
+from monai_advenc.data.images.folder import find_images, load_image_set
+from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.data.images.reading import read_image, to_gray
+from monai_advenc.data.images.writing import encode_image, encode_mask
+from monai_advenc.errors import DatasetError, ImageError
+
+
+def gray_png(path: Path, value: int = 7, size: int = 16) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((size, size), value, np.uint8)).save(path)
+
+
+def test_class_folders_are_found_sorted_whatever_lies_about(tmp_path: Path) -> None:
+    for name in ("b/2.png", "b/10.PNG", "a/ü 1.png", "a/.hidden.png", ".git/x.png"):
+        gray_png(tmp_path / name)
+    (tmp_path / "a" / "notes.txt").write_text("no image")
+    (tmp_path / "a" / "ü 1.mask.png").write_bytes(encode_mask(np.ones((16, 16), bool)))
+    folder = find_images(tmp_path)
+    assert [(folder.classes[file.label], file.id) for file in folder.files] == [("a", "ü 1"), ("b", "10"), ("b", "2")]
+    assert folder.files[0].mask_path == tmp_path / "a" / "ü 1.mask.png"
+    assert folder.class_counts() == {"a": 1, "b": 2}
+
+
+def test_a_flat_folder_with_a_table(tmp_path: Path) -> None:
+    gray_png(tmp_path / "x.png")
+    gray_png(tmp_path / "sub" / "y.png")
+    (tmp_path / "labels.csv").write_text("file,label\nx.png,two\nsub/y.png,one\n")
+    folder = find_images(tmp_path)
+    assert [(folder.classes[file.label], file.id) for file in folder.files] == [("one", "y"), ("two", "x")]
+    (tmp_path / "labels.csv").write_text("file,label\nz.png,two\n")
+    with pytest.raises(DatasetError, match=r"names 'z\.png'"):
+        find_images(tmp_path)
+
+
+def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no images"):
+        find_images(tmp_path)
+    gray_png(tmp_path / "a/1.png")
+    gray_png(tmp_path / "b/1.png")
+    with pytest.raises(DatasetError, match=r"two images with one id '1'.*a/1.png and .*b/1.png"):
+        find_images(tmp_path)
+    (tmp_path / "b/1.png").rename(tmp_path / "b/2.png")
+    with pytest.raises(DatasetError, match="unknown class 'b'"):
+        find_images(tmp_path, ("a", "c"))
+    with pytest.raises(DatasetError, match="is no folder"):
+        find_images(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("planes", [1, 3])
+def test_png_of_either_depth_gray_and_color(tmp_path: Path, bits: int, planes: int) -> None:
+    levels = np.random.default_rng(0).integers(0, 2**bits, (6, 5, planes))
+    writer = png.Writer(5, 6, greyscale=planes == 1, bitdepth=bits)
+    with (tmp_path / "x.png").open("wb") as file:
+        writer.write(file, levels.reshape(6, -1).tolist())
+    image = read_image(tmp_path / "x.png")
+    expected = torch.from_numpy((levels / (2**bits - 1)).astype(np.float32).transpose(2, 0, 1))
+    assert torch.equal(image, expected)
+
+
+def test_other_kinds_of_files(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.tif")
+    Image.fromarray((pixels / 255).astype(np.float32)).save(tmp_path / "f.tiff")
+    Image.fromarray(pixels).save(tmp_path / "x.jpg", quality=100)
+    np.save(tmp_path / "u.npy", pixels)
+    np.save(tmp_path / "c.npy", np.random.default_rng(1).random((3, 8, 8)))
+    expected = torch.from_numpy((pixels / 255).astype(np.float32))[None]
+    assert torch.equal(read_image(tmp_path / "x.tif"), expected)
+    assert torch.equal(read_image(tmp_path / "f.tiff"), expected)
+    assert torch.equal(read_image(tmp_path / "u.npy"), expected)
+    assert read_image(tmp_path / "c.npy").shape == (3, 8, 8)
+    assert (read_image(tmp_path / "x.jpg") - expected).abs().max() < 0.03
+
+
+def save_turned(path: Path, pixels: NDArray[np.generic], orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    if pixels.ndim == 2:
+        Image.fromarray(pixels).save(path, exif=exif)
+        return
+    # Pillow writes no 16-bit colors: the tag is put into a file that has them.
+    height, width = pixels.shape[:2]
+    buffer = io.BytesIO()
+    png.Writer(width, height, greyscale=False, bitdepth=16).write(buffer, pixels.reshape(height, -1).tolist())
+    chunks = list(png.Reader(bytes=buffer.getvalue()).chunks())
+    with path.open("wb") as file:
+        png.write_chunks(file, [chunks[0], (b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")), *chunks[1:]])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("name", ["x.png", "deep.png", "color.png", "x.tif"])
+def test_an_image_is_read_as_people_see_it_whatever_its_orientation_tag(
+    tmp_path: Path, name: str, orientation: int
+) -> None:
+    draw = np.random.default_rng(0)
+    pixels = draw.integers(0, 2**16, (5, 7, 3) if name == "color.png" else (5, 7), dtype=np.uint16)
+    pixels = pixels.astype(np.uint8) if name.startswith("x") else pixels
+    save_turned(tmp_path / name, pixels, orientation)
+    planes = []
+    for plane in np.moveaxis(pixels, -1, 0) if pixels.ndim == 3 else [pixels]:
+        image = Image.fromarray(np.ascontiguousarray(plane))
+        image.getexif()[ExifTags.Base.Orientation] = orientation
+        planes.append(np.asarray(ImageOps.exif_transpose(image)))
+    expected = torch.from_numpy((np.stack(planes) / np.iinfo(pixels.dtype).max).astype(np.float32))
+    assert torch.equal(read_image(tmp_path / name), expected)
+
+
+def broken(path: Path) -> list[tuple[str, bytes]]:
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)).save(buffer, "PNG")
+    alpha = io.BytesIO()
+    Image.new("RGBA", (4, 4)).save(alpha, "PNG")
+    arrays = {"nan.npy": np.full((4, 4), np.nan), "wide.npy": np.full((4, 4), 2.0), "deep.npy": np.zeros((2, 4, 4, 4))}
+    arrays |= {"signed.npy": np.zeros((4, 4), np.int16)}
+    files = [
+        ("cut.png", buffer.getvalue()[:-900]),
+        ("text.png", b"hello"),
+        ("empty.jpg", b""),
+        ("rgba.png", alpha.getvalue()),
+    ]
+    for name, array in arrays.items():
+        stream = io.BytesIO()
+        np.save(stream, array)
+        files.append((name, stream.getvalue()))
+    files.append(("volume.nii.gz", b"not gzip"))
+    return files
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["cut.png", "text.png", "empty.jpg", "rgba.png", "nan.npy", "wide.npy", "deep.npy", "signed.npy", "volume.nii.gz"],
+)
+def test_a_bad_file_is_named_in_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(dict(broken(tmp_path))[name])
+    with pytest.raises(ImageError) as error:
+        read_image(tmp_path / name)
+    assert name in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_images_of_one_shape_are_loaded_and_others_ask_for_a_size(tmp_path: Path) -> None:
+    gray_png(tmp_path / "a/1.png", size=16)
+    gray_png(tmp_path / "b/2.png", size=20)
+    with pytest.raises(ImageError, match="--size"):
+        load_image_set(find_images(tmp_path))
+    images = load_image_set(find_images(tmp_path), 16)
+    assert images.images.shape == (2, 1, 16, 16)
+    assert images.ids == ("1", "2")
+    assert images.labels.tolist() == [0, 1]
+
+
+def test_mixed_gray_and_color_files_become_gray(tmp_path: Path) -> None:
+    gray_png(tmp_path / "a/1.png", 100)
+    Image.fromarray(np.full((16, 16, 3), 100, np.uint8)).save(tmp_path / "a/2.png")
+    with pytest.raises(ImageError, match="--gray"):
+        load_image_set(find_images(tmp_path))
+    images = load_image_set(find_images(tmp_path), gray=True)
+    assert torch.equal(images.images[0], images.images[1])
+    color = torch.stack([torch.ones(2, 2), torch.zeros(2, 2), torch.zeros(2, 2)])
+    torch.testing.assert_close(to_gray(color), torch.full((1, 2, 2), 0.299))
+
+
+def make_set(counts: tuple[int, ...]) -> ImageSet:
+    labels = torch.tensor([label for label, count in enumerate(counts) for _ in range(count)])
+    ids = tuple(f"i{number}" for number in range(len(labels)))
+    return ImageSet(torch.rand(len(labels), 1, 4, 4), labels, ids, tuple("abc"[: len(counts)]))
+
+
+def test_a_split_keeps_the_proportions_and_loses_nothing() -> None:
+    images = make_set((20, 10, 5))
+    large, small = images.split(0.2, seed=3)
+    assert small.labels.bincount().tolist() == [4, 2, 1]
+    assert sorted(large.ids + small.ids) == sorted(images.ids)
+    assert images.split(0.2, seed=3)[1].ids == small.ids
+    assert images.split(0.2, seed=4)[1].ids != small.ids
+    with pytest.raises(DatasetError, match="too few"):
+        make_set((5, 1)).split(0.5)
+
+
+def test_images_are_picked_by_id_in_the_order_asked_for() -> None:
+    images = make_set((3, 3))
+    picked = images.with_ids(("i4", "i0"))
+    assert torch.equal(picked.images, images.images[[4, 0]])
+    with pytest.raises(DatasetError, match="'nobody'"):
+        images.with_ids(("i1", "nobody"))
+
+
+def test_an_encrypted_folder_is_read_through_its_manifest(tmp_path: Path) -> None:
+    gray_png(tmp_path / "a/1.png")
+    (tmp_path / "a/1.nii.gz").write_bytes(encode_image(torch.rand(1, 16, 16), "nifti"))
+    with pytest.raises(DatasetError, match="two images with one id"):
+        find_images(tmp_path)
+
+
+@pytest.mark.parametrize("label", ["../elsewhere", "a/b", "", ".hidden"])
+def test_a_class_that_cannot_be_a_folder_name_is_refused(tmp_path: Path, label: str) -> None:
+    gray_png(tmp_path / "x.png")
+    (tmp_path / "labels.csv").write_text(f"file,label\nx.png,{label}\n")
+    with pytest.raises(DatasetError, match="cannot be a file name; rename it"):
+        find_images(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a" * 251, "ü" * 124])
+def test_a_name_without_room_for_the_endings_of_files_is_refused(tmp_path: Path, name: str) -> None:
+    gray_png(tmp_path / "a" / f"{name}.png")
+    with pytest.raises(DatasetError, match=r"expected 246 at most, to leave room .*; rename it"):
+        find_images(tmp_path)
+    (tmp_path / "a" / f"{name}.png").rename(tmp_path / "a" / f"{'a' * 246}.png")
+    assert [file.mask_path for file in find_images(tmp_path).files] == [None]
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a/" * 3000])
+def test_a_table_with_a_name_longer_than_any_file_s_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "labels.csv").write_text(f"file,label\n{name}x.png,a\n")
+    with pytest.raises(DatasetError, match="which is no image file beside it; mend the table"):
+        find_images(tmp_path)
+
+
+def test_a_table_that_is_no_table_is_refused(tmp_path: Path) -> None:
+    gray_png(tmp_path / "x.png")
+    (tmp_path / "labels.csv").write_bytes(b"file,label\n\xff\xfe.png,a\n")
+    with pytest.raises(DatasetError, match="expected CSV in UTF-8"):
+        find_images(tmp_path)

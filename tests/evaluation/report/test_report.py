@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from monai_advenc.data.images.folder import find_images
+from monai_advenc.data.images.writing import encode_image, encode_mask
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.evaluation.measurement import Measurement
+from monai_advenc.evaluation.report import Note, Table, encryption_report
+from monai_advenc.evaluation.report.figures import difference, overview
+from monai_advenc.perturbation.settings import PerturbationSettings
+from monai_advenc.sharing.encrypt import encrypt_folder
+from monai_advenc.sharing.options import EncryptionOptions
+from tests.conftest import tiny_network
+
+CLASSES = ("a<b>", "c&d", "e")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    root = tmp_path_factory.mktemp("report")
+    for name in CLASSES:
+        (root / "in" / name).mkdir(parents=True)
+        (root / "in" / name / f"{name}1.png").write_bytes(encode_image(torch.rand(1, 32, 32), "png16"))
+        mask = torch.zeros(32, 32, dtype=torch.bool)
+        mask[8:20, 8:20] = True
+        (root / "in" / name / f"{name}1.mask.png").write_bytes(encode_mask(mask.numpy()))
+    key = EncryptionKey.draw(CLASSES, PerturbationSettings(radius=1, step_size=0.3, steps=3), seed=1)
+    encrypt_folder(find_images(root / "in"), root / "out", key, tiny_network(3), EncryptionOptions())
+    return root / "in", root / "out"
+
+
+def measurement(network: str, trained_on: str, test_set: str, last: float) -> Measurement:
+    return Measurement(
+        network=network,
+        trained_on=trained_on,
+        test_set=test_set,
+        seed=0,
+        last=last,
+        peak=min(1, last + 0.05),
+        low=max(0, last - 0.1),
+        high=min(1, last + 0.1),
+        per_class=(last, None, last),
+        confusion=((5, 3, 2), (0, 0, 0), (1, 1, 8)),
+        history=(last,),
+    )
+
+
+MEASURED = [
+    measurement(network, trained_on, test_set, value)
+    for network in ("vgg_small", "preresnet_small")
+    for trained_on, test_set, value in (("clean", "orig", 0.9), ("encrypted", "enc", 0.98), ("encrypted", "orig", 0.31))
+]
+
+
+def test_a_page_needs_nothing_from_outside(folders: tuple[Path, Path]) -> None:
+    originals, encrypted = folders
+    table = Table(caption="note table", columns=("x",), rows=(("<script>",),))
+    page = encryption_report(
+        find_images(originals),
+        encrypted,
+        measurements=MEASURED,
+        headline="encrypted",
+        notes=[Note(heading="A & B", text="<b>bold</b>", table=table)],
+        facts={"seed": "0"},
+    )
+    addresses = set(re.findall(r'(?:src|href|url)\s*[=(]\s*["\']?([^"\')\s>]+)', page))
+    assert {address for address in addresses if not address.startswith(("data:image/png", "#"))} == set()
+    assert "<script" not in page
+    assert "<b>bold" not in page
+    assert "a&lt;b&gt;" in page
+    assert "default-src 'none'" in page
+
+
+def test_a_page_shows_the_numbers_and_says_what_it_is_not(folders: tuple[Path, Path]) -> None:
+    originals, encrypted = folders
+    page = encryption_report(find_images(originals), encrypted, measurements=MEASURED, headline="encrypted")
+    for text in ("98%", "31%", "90%", "no cryptography", "no de-identification", "PSNR", "difference"):
+        assert text in page
+    assert page.count('<img src="data:image/png;base64,') == 9
+    assert all(alt.strip() for alt in re.findall(r'alt="([^"]*)"', page))
+
+
+def test_a_page_without_victims_has_pictures_and_budget_alone(folders: tuple[Path, Path]) -> None:
+    page = encryption_report(find_images(folders[0]), folders[1])
+    assert "What networks learn" not in page
+    assert "How much was changed" in page
+
+
+def test_the_same_numbers_give_the_same_page(folders: tuple[Path, Path]) -> None:
+    pages = {
+        encryption_report(find_images(folders[0]), folders[1], measurements=MEASURED, headline="encrypted")
+        for _ in range(2)
+    }
+    assert len(pages) == 1
+
+
+def test_differences_are_amplified_around_middle_gray() -> None:
+    original = torch.tensor([[[0.5, 0.5, 0.5]]])
+    encrypted = torch.tensor([[[0.5, 0.51, 0.4]]])
+    assert difference(encrypted, original)[0, 0].tolist() == pytest.approx([0.5, 0.7, 0.0], abs=1e-5)
+
+
+def test_the_overview_is_a_picture() -> None:
+    image = torch.rand(1, 16, 16)
+    assert overview([("x", image, image)]).startswith(b"\x89PNG")

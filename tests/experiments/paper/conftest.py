@@ -1,0 +1,70 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""A CIFAR-10 in miniature, a preset to match, and the lines to run a table on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+
+from monai_advenc.experiments.paper import preset as presets
+from monai_advenc.experiments.paper.preset import Preset
+from monai_advenc.experiments.paper.run_table import TableRun, run_table
+from monai_advenc.experiments.tracking import NO_TRACKING, Tracker
+
+TINY = Preset(
+    base="resnet_small",
+    victims=("vgg_small", "preresnet_small"),
+    learner="vgg_small",
+    simulator="resnet_small",
+    brain_base="resnet_small",
+    brain_victims=("vgg_small",),
+    epochs=3,
+    batch_size=20,
+    steps=2,
+    step_size=1.0,
+    radius=2.0,
+    brain_size=32,
+    perturbation_batch=8,
+)
+
+
+@pytest.fixture
+def miniature_cifar10(tmp_path: Path) -> Path:
+    """Binary batches whose classes are colors: learned in a few steps, so that every measurement means something."""
+    draw = np.random.default_rng(0)
+    colors = draw.integers(40, 216, (10, 3))
+    root = tmp_path / "cifar-10-batches-bin"
+    root.mkdir()
+    for name in [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]:
+        labels = draw.permutation(np.arange(40) % 10)
+        pixels = (colors[labels][:, :, None, None] + draw.normal(0, 12, (40, 3, 32, 32))).clip(0, 255)
+        rows = np.concatenate([labels[:, None], pixels.reshape(40, -1)], axis=1)
+        (root / f"{name}.bin").write_bytes(rows.astype(np.uint8).tobytes())
+    return root
+
+
+@pytest.fixture
+def reproduce(
+    miniature_cifar10: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[str, list[str]]]:
+    """Runs a table on the miniature; returns the table and the lines said."""
+    monkeypatch.setattr(presets, "PRESETS", MappingProxyType({"tiny": TINY}))
+
+    @contextmanager
+    def silent(description: str, total: int) -> Iterator[Callable[[int], None]]:
+        yield lambda done: None
+
+    def run(
+        number: int, *, data: Path = miniature_cifar10, seeds: tuple[int, ...] = (0,), tracker: Tracker = NO_TRACKING
+    ) -> tuple[str, list[str]]:
+        said: list[str] = []
+        asked = TableRun(number=number, data=data, preset="tiny", out=tmp_path / "out", seeds=seeds)
+        return run_table(asked, tracker=tracker, stage=silent, say=said.append), said
+
+    return run

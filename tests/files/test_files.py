@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+
+from monai_advenc.errors import OutputError
+from monai_advenc.files.atomic import (
+    TEMPORARY_SUFFIX,
+    is_writable,
+    remove_temporaries,
+    sha256_of,
+    write_atomically,
+    write_json,
+    write_once,
+)
+from monai_advenc.files.folder_lock import _LOCKED, LOCK_NAME, FolderLock
+from monai_advenc.files.json_lines import append_lines, read_lines
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        write_atomically(tmp_path / "sub" / "x", b"content")
+    assert not list((tmp_path / "sub").iterdir())
+
+
+def test_what_is_synced_is_the_whole_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: sizes.append(os.fstat(descriptor).st_size))
+    write_atomically(tmp_path / "a" / "b" / "x", b"content")
+    assert sizes == [7]
+
+
+def test_who_reads_the_old_content_is_not_disturbed_by_the_new(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "x", b"first")
+    with (tmp_path / "x").open("rb") as reader:
+        write_atomically(tmp_path / "x", b"second", overwrite=True)
+        assert reader.read() == b"first"
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    def parts() -> Iterator[bytes]:
+        write_atomically(tmp_path / "x", b"inner", overwrite=True)
+        yield b"outer"
+
+    write_atomically(tmp_path / "x", parts(), overwrite=True)
+    assert (tmp_path / "x").read_bytes() == b"outer"
+
+
+def test_a_link_in_place_of_the_temporary_file_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "token_hex", lambda count: "00" * count)
+    (tmp_path / "precious").write_bytes(b"precious")
+    (tmp_path / f".x.00000000{TEMPORARY_SUFFIX}").symlink_to(tmp_path / "precious")
+    with pytest.raises(OutputError):
+        write_atomically(tmp_path / "x", b"content")
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permission bits are POSIX")
+def test_a_file_has_the_permissions_asked_for(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        write_atomically(tmp_path / "bytes", b"", mode=0o640)
+        write_json(tmp_path / "json", {}, mode=0o600)
+        write_atomically(tmp_path / "default", b"")
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {"bytes": 0o640, "json": 0o600, "default": 0o644}
+
+
+def test_nothing_is_overwritten_unless_asked(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    write_atomically(path, b"first")
+    with pytest.raises(OutputError, match="never overwritten"):
+        write_atomically(path, b"second")
+    assert path.read_bytes() == b"first"
+    write_atomically(path, b"third", overwrite=True)
+    assert path.read_bytes() == b"third"
+    assert [each.name for each in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK])
+def test_file_systems_without_hard_links_work_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def unsupported(source: Path, target: Path) -> None:
+        raise OSError(number, "no links here")
+
+    monkeypatch.setattr(os, "link", unsupported)
+    write_atomically(tmp_path / "x", b"content")
+    assert (tmp_path / "x").read_bytes() == b"content"
+    with pytest.raises(OutputError, match="never overwritten"):
+        write_atomically(tmp_path / "x", b"other")
+    assert [each.name for each in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize(("letter", "count"), [("ü", 120), ("漢", 80)])
+def test_long_names_fit(tmp_path: Path, letter: str, count: int) -> None:
+    write_atomically(tmp_path / f"{letter * count}.png", b"content")
+
+
+def test_what_killed_runs_leave_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / ".x.png.1a2b3c4d.advenc-part").write_bytes(b"half")
+    (tmp_path / "a" / "x.png").write_bytes(b"whole")
+    assert remove_temporaries(tmp_path) == 1
+    assert [each.name for each in (tmp_path / "a").iterdir()] == ["x.png"]
+
+
+def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:
+    lock = FolderLock(tmp_path)
+    child = os.fork() if hasattr(os, "fork") else None
+    if child == 0:
+        _LOCKED.clear()  # What the parent knows of its own locks; the system must refuse by itself.
+        try:
+            FolderLock(tmp_path)
+        except OutputError:
+            os._exit(2)
+        os._exit(0)
+    if child is not None:
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+    lock.release()
+    FolderLock(tmp_path).release()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="workers are forked on POSIX only")
+def test_a_worker_does_not_keep_the_lock_of_a_killed_run(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys, time; from pathlib import Path\n"
+        "from monai_advenc.files.folder_lock import FolderLock\n"
+        "lock, worker = FolderLock(Path(sys.argv[1])), os.fork()\n"
+        "if not worker: time.sleep(60)\n"
+        "else: print(worker, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    # Into a file: the worker would hold the other end of a pipe.
+    with (tmp_path / "worker").open("w+") as output:
+        (tmp_path / "folder").mkdir()
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / "folder")], stdout=output, check=False)
+        worker = int((tmp_path / "worker").read_text())
+    try:
+        FolderLock(tmp_path / "folder").release()
+    finally:
+        os.kill(worker, signal.SIGKILL)
+
+
+def test_a_lock_on_a_file_that_its_holder_removed_meanwhile_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="no record locks here")
+    lock, calls = fcntl.lockf, 0
+
+    def remove_first(file: TextIO, kind: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            (tmp_path / LOCK_NAME).unlink()
+        if calls == 2:  # Or another run made a new one.
+            (tmp_path / LOCK_NAME).unlink()
+            (tmp_path / LOCK_NAME).touch()
+        lock(file, kind)
+
+    monkeypatch.setattr(fcntl, "lockf", remove_first)
+    with FolderLock(tmp_path) as held:
+        assert calls == 3
+        assert os.path.samestat(os.fstat(held._file.fileno()), (tmp_path / LOCK_NAME).stat())
+
+
+def test_a_lock_is_held_until_its_file_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given free first, it could be another run's file that is removed.
+    unlink, closed = Path.unlink, []
+    lock = FolderLock(tmp_path)
+
+    def note(path: Path, missing_ok: bool = False) -> None:
+        closed.append(lock._file.closed)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", note)
+    lock.release()
+    assert closed == [False]
+
+
+def test_one_process_does_not_get_a_lock_twice(tmp_path: Path) -> None:
+    with FolderLock(tmp_path), pytest.raises(OutputError, match="another run is writing"):
+        FolderLock(tmp_path / ".." / tmp_path.name)
+    with FolderLock(tmp_path):
+        pass
+
+
+def test_a_lock_harms_no_file_that_a_link_in_its_place_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / LOCK_NAME).symlink_to(tmp_path / "precious")
+    with pytest.raises(OutputError, match="symbolic links"):
+        FolderLock(tmp_path / "folder")
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_of_two_threads_one_gets_the_lock(tmp_path: Path) -> None:
+    def attempt(start: threading.Barrier) -> FolderLock | None:
+        start.wait()
+        try:
+            return FolderLock(tmp_path)
+        except OutputError:
+            return None
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            for _ in range(200):
+                start = threading.Barrier(2)
+                held = [lock for lock in pool.map(attempt, (start, start)) if lock is not None]
+                assert len(held) == 1
+                held[0].release()
+    finally:
+        sys.setswitchinterval(before)
+
+
+def test_what_a_folder_is_for_is_written_once(tmp_path: Path) -> None:
+    for content in ((1, 2), (1, 2), [1, 2]):
+        write_once(tmp_path / "x.json", {"a": content}, "other")
+    with pytest.raises(OutputError, match="other"):
+        write_once(tmp_path / "x.json", {"a": [1, 3]}, "other")
+    (tmp_path / "x.json").write_text("no json")
+    with pytest.raises(OutputError, match="other"):
+        write_once(tmp_path / "x.json", {"a": [1, 2]}, "other")
+
+
+def test_lines_are_added_after_whole_lines_only(tmp_path: Path) -> None:
+    path = tmp_path / "sub" / "lines"
+    append_lines(path, ["one\u2028", "two\x85"])
+    with path.open("ab") as file:
+        file.write(b"half a li")
+    assert read_lines(path) == ["one\u2028", "two\x85"]
+    append_lines(path, ["three"])
+    assert read_lines(path) == ["one\u2028", "two\x85", "three"]
+    assert read_lines(tmp_path / "none") == []
+
+
+def test_checksums(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abc")
+    assert sha256_of(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    content = bytes(range(256)) * 10_000  # More than is read at a time.
+    (tmp_path / "x").write_bytes(content)
+    assert sha256_of(tmp_path / "x") == hashlib.sha256(content).hexdigest()
+
+
+def test_json_is_text_that_people_can_read(tmp_path: Path) -> None:
+    write_json(tmp_path / "x", {"city": "Köln"})
+    assert (tmp_path / "x").read_text(encoding="utf-8") == '{\n  "city": "Köln"\n}\n'
+
+
+def test_a_folder_is_writable_where_the_nearest_one_that_exists_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    assert is_writable(tmp_path / "a" / "b")
+    assert not is_writable(tmp_path / "file")
+    assert not is_writable(tmp_path / "file" / "a")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert not is_writable(tmp_path / "a")
+
+
+@pytest.mark.parametrize("length", [1, 65535, 65536, 65537, 200000])
+def test_half_a_line_of_any_length_is_cut_off(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "lines.jsonl"
+    append_lines(path, ["one", "two" * 50000])
+    with path.open("ab") as file:
+        file.write(b"x" * length)
+    append_lines(path, ["three"])
+    assert read_lines(path) == ["one", "two" * 50000, "three"]
+    path.write_bytes(b"x" * length)
+    append_lines(path, ["first"])
+    assert read_lines(path) == ["first"]
+
+
+def test_content_in_parts_is_one_file(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "file", (bytes([digit]) * 1000 for digit in range(3)))
+    assert (tmp_path / "file").read_bytes() == b"\0" * 1000 + b"\1" * 1000 + b"\2" * 1000
+    with pytest.raises(ZeroDivisionError):
+        write_atomically(tmp_path / "other", (bytes([1 // digit]) for digit in (1, 0)))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
