@@ -31,9 +31,9 @@ from monai_advenc.data.manifest import software_versions
 from monai_advenc.encryption.combiners import combine
 from monai_advenc.encryption.encrypt import encrypt_batch
 from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.paper import MRI_RADIUS, MRI_SIDE
 from monai_advenc.files.json_lines import append_lines, read_lines
 from monai_advenc.networks.training import load_checkpoint
-from monai_advenc.paper import MRI_RADIUS, MRI_SIDE
 from monai_advenc.perturbation.pgd import l2_length
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation

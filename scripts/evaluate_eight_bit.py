@@ -33,6 +33,7 @@ from monai_advenc.data.manifest import software_versions
 from monai_advenc.encryption.encrypt import encrypt_batch
 from monai_advenc.encryption.fidelity import measure_fidelity
 from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.paper import MRI_RADIUS, MRI_SIDE
 from monai_advenc.encryption.rounding import round_to_grid
 from monai_advenc.evaluation.accuracy import measure_accuracy
 from monai_advenc.evaluation.sanity import require_above_chance, require_same_images
@@ -40,7 +41,6 @@ from monai_advenc.evaluation.victims import VictimJob, train_victim
 from monai_advenc.files.json_lines import append_lines, read_lines
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training import TrainingSettings, load_checkpoint, save_checkpoint, train
-from monai_advenc.paper import MRI_RADIUS, MRI_SIDE
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
 

@@ -20,7 +20,7 @@ PACKAGE = Path(monai_advenc.__file__).parent
 ROOT = PACKAGE.name
 
 LAYERS = (
-    ("errors", "paper"),
+    ("errors", "progress"),
     ("files", "settings", "workers"),
     ("acceleration", "data"),
     ("perturbation",),

@@ -14,7 +14,7 @@ from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
 from monai_advenc.cli.options.tracking import NoTracking, TrackingUri, open_tracking
 from monai_advenc.cli.train_base import choose_device, require_known_networks
-from monai_advenc.sharing.private_folder import make_private, require_own_folder
+from monai_advenc.data.private_folder import make_private, require_own_folder
 
 if TYPE_CHECKING:
     from monai_advenc.attackers.recovery.guesser import Guesser, Targets

@@ -9,26 +9,15 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
-from rich.text import Text
 
 from monai_advenc.errors import EXIT_BAD_INPUT
+from monai_advenc.progress import Advance, ConsoleProgress
 
 EXIT_READER_LEFT = 1
 
@@ -96,7 +85,7 @@ def _end_without_stdout(problem: OSError) -> NoReturn:
     sys.exit(EXIT_BAD_INPUT)
 
 
-class Output:
+class Output(ConsoleProgress):
     """Where a command's results go.
 
     Args:
@@ -104,18 +93,8 @@ class Output:
     """
 
     def __init__(self, as_json: bool) -> None:
+        super().__init__(errors if as_json else console)
         self.as_json = as_json
-
-    def say(self, line: str) -> None:
-        """A line for people."""
-        (errors if self.as_json else console).print(escape(line), soft_wrap=True)
-
-    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """A table for people."""
-        table = Table(*columns, title=title, title_justify="left")
-        for row in rows:
-            table.add_row(*(escape(str(cell)) for cell in row))
-        (errors if self.as_json else console).print(table)
 
     def result(self, values: dict[str, Any]) -> None:
         """The result for machines."""
@@ -123,28 +102,6 @@ class Output:
             print(json.dumps(values, ensure_ascii=False))
 
 
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f}/s" if speed else "")
-
-
-@contextmanager
-def progress(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
+def progress(description: str, total: int | None) -> AbstractContextManager[Advance]:
     """A progress bar with rate and time left, on stderr; yields a function that takes the number of things done."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=errors) as bar:
-        task = bar.add_task(description, total=total)
-        try:
-            yield lambda done: bar.advance(task, done)
-        except BaseException:
-            # Where stderr is a file, the bar is only written now, and would come before the line that says what failed.
-            bar.update(task, visible=errors.is_terminal)
-            raise
+    return ConsoleProgress().stage(description, total)

@@ -22,8 +22,8 @@ from monai_advenc.cli.options.identity import (
 from monai_advenc.cli.options.ray import Ray, RayAddress, ray_workers
 from monai_advenc.cli.passed_over import tell_passed_over
 from monai_advenc.cli.train_base import choose_device
+from monai_advenc.data.private_folder import require_outside, require_secrets_outside
 from monai_advenc.errors import IncompleteError, SettingsError
-from monai_advenc.sharing.private_folder import require_outside, require_secrets_outside
 
 if TYPE_CHECKING:
     from torch import nn

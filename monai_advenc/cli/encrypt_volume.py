@@ -21,7 +21,7 @@ from monai_advenc.cli.options.identity import (
 )
 from monai_advenc.cli.passed_over import tell_passed_over
 from monai_advenc.cli.train_base import choose_device
-from monai_advenc.sharing.private_folder import (
+from monai_advenc.data.private_folder import (
     make_private,
     require_apart,
     require_outside,

@@ -48,9 +48,9 @@ def fidelity(
     """
     from monai_advenc.cli.train_base import choose_device
     from monai_advenc.data.images.folder import find_images
+    from monai_advenc.data.private_folder import make_private, require_own_folder
     from monai_advenc.evaluation.region_fidelity import average_regions
     from monai_advenc.files.atomic import write_atomically, write_json
-    from monai_advenc.sharing.private_folder import make_private, require_own_folder
 
     output = Output(json)
     require_own_folder(out, encrypted, MARKER_NAME, "measures of fidelity")

@@ -125,8 +125,8 @@ def own_base(
 ) -> Checkpoint:
     """The given base network, the one an earlier run trained, or one trained now."""
     from monai_advenc.data.images.folder import load_image_set
-    from monai_advenc.experiments.tracking import NO_TRACKING
     from monai_advenc.networks.training import load_checkpoint
+    from monai_advenc.progress import NO_TRACKING
 
     if given is None and not kept.exists():
         require_enough_images(folder.class_counts())

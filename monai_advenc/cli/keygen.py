@@ -12,8 +12,8 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
+from monai_advenc.data.private_folder import require_unshared
 from monai_advenc.errors import DatasetError
-from monai_advenc.sharing.private_folder import require_unshared
 
 if TYPE_CHECKING:
     from monai_advenc.encryption.key import EncryptionKey
@@ -85,7 +85,7 @@ def _step_settings(
     schedule: options.StepSchedule, radius: float, steps: int | None, step_size: float | None
 ) -> dict[str, Any]:
     """Number, length and schedule of the steps: what was asked for, else what the schedule takes."""
-    from monai_advenc.paper import MRI_RADIUS, STEP_SIZE, STEPS
+    from monai_advenc.encryption.paper import MRI_RADIUS, STEP_SIZE, STEPS
     from monai_advenc.perturbation.settings import ADAPTIVE_STEPS, FAST_STEPS
 
     if schedule is options.StepSchedule.fast:

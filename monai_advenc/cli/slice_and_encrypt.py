@@ -31,14 +31,14 @@ from monai_advenc.cli.options.identity import (
 from monai_advenc.cli.options.ray import Ray, RayAddress, ray_workers
 from monai_advenc.cli.passed_over import tell_passed_over
 from monai_advenc.cli.train_base import NETWORK_HELP, choose_device, require_enough_images, require_known_networks
-from monai_advenc.errors import DatasetError
-from monai_advenc.sharing.private_folder import (
+from monai_advenc.data.private_folder import (
     make_private,
     require_apart,
     require_outside,
     require_secrets_outside,
     require_unshared,
 )
+from monai_advenc.errors import DatasetError
 
 if TYPE_CHECKING:
     from monai_advenc.data.images.folder import ImageFolder
@@ -226,10 +226,9 @@ def _require_dicom(cases: CaseList) -> None:
 
 def _check_folders(out: Path, private: Path) -> None:
     """Before any work: the private folder must not be shared, and neither folder may hold something else."""
-    from monai_advenc.data.manifest import MANIFEST_NAME
+    from monai_advenc.data.manifest import JOURNAL_NAME, MANIFEST_NAME
     from monai_advenc.errors import OutputError
     from monai_advenc.files.folder_lock import LOCK_NAME
-    from monai_advenc.sharing.folder import JOURNAL_NAME
 
     require_apart(out, private)
     is_ours = any((out / name).exists() for name in (JOURNAL_NAME, MANIFEST_NAME))

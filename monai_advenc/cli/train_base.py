@@ -14,8 +14,8 @@ from monai_advenc.cli import options
 from monai_advenc.cli.console import Output, progress
 from monai_advenc.cli.options.tracking import NoTracking, TrackingUri, open_tracking
 from monai_advenc.cli.passed_over import tell_passed_over
+from monai_advenc.data.private_folder import require_unshared
 from monai_advenc.errors import DatasetError, SettingsError
-from monai_advenc.sharing.private_folder import require_unshared
 
 if TYPE_CHECKING:
     from monai_advenc.data.images.image_set import ImageSet

@@ -26,6 +26,9 @@ from monai_advenc.settings import Settings, first_problem
 
 MANIFEST_NAME = "manifest.json"
 
+JOURNAL_NAME = ".journal.jsonl"
+"""What an unfinished data set has instead: a line for each finished image."""
+
 NOTICE = (
     "Images perturbed against unauthorized training (adversarial data encryption, Hu et al. 2020). Not cryptography, "
     "not de-identified, not for primary diagnosis."

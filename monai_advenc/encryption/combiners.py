@@ -25,8 +25,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from monai_advenc.encryption.paper import CONCAT_SHARES, MIXUP_AND_CONCAT_RATIOS
 from monai_advenc.errors import SettingsError
-from monai_advenc.paper import CONCAT_SHARES, MIXUP_AND_CONCAT_RATIOS
 from monai_advenc.perturbation.pgd import GEOMETRIES
 from monai_advenc.settings import Settings
 

@@ -12,8 +12,8 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
+from monai_advenc.encryption.paper import CORRESPONDENCES
 from monai_advenc.errors import CorrespondenceError, SettingsError
-from monai_advenc.paper import CORRESPONDENCES
 from monai_advenc.settings import Settings
 
 MAX_TARGETS = 4
@@ -25,7 +25,7 @@ class ClassCorrespondence(Settings):
 
     Each column (the first targets of all classes, the second, ...) is a permutation without fixed points, and the
     targets of one class are pairwise different. The tables that the paper printed are accepted as printed, although
-    two of them break these rules (see :mod:`monai_advenc.paper`).
+    two of them break these rules (see :mod:`monai_advenc.encryption.paper`).
 
     Attributes:
         targets: For each class its one or more target classes.
@@ -84,7 +84,7 @@ class ClassCorrespondence(Settings):
 
     @classmethod
     def from_paper(cls, name: str) -> ClassCorrespondence:
-        """A correspondence that the paper printed, by place: a name in :data:`monai_advenc.paper.CORRESPONDENCES`."""
+        """A correspondence that the paper printed: a name in :data:`monai_advenc.encryption.paper.CORRESPONDENCES`."""
         if name not in CORRESPONDENCES:
             raise SettingsError(f"unknown correspondence {name!r}; choose one of {', '.join(CORRESPONDENCES)}")
         return cls(targets=CORRESPONDENCES[name])

@@ -13,56 +13,21 @@ import json
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from monai_advenc import __version__
 from monai_advenc.encryption.correspondence import ClassCorrespondence
 from monai_advenc.encryption.key import EncryptionKey, secret_encodings
 from monai_advenc.errors import OutputError
+from monai_advenc.progress import Value
 
 EXPERIMENT = "monai-advenc"
 STORE_NAME = "mlruns.db"
 SQLITE = "sqlite:///"
-
-Value = str | int | float | bool | None
-
-
-class Tracker(Protocol):
-    """What commands log to."""
-
-    def log_params(self, params: Mapping[str, Value]) -> None:
-        """Note settings, once a run."""
-
-    def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
-        """Note measurements."""
-
-    def log_file(self, path: Path) -> None:
-        """Keep a copy of a file."""
-
-    def child(self, run_name: str) -> AbstractContextManager[Tracker]:
-        """A run of its own below this one."""
-
-
-class _NoTracker:
-    def log_params(self, params: Mapping[str, Value]) -> None:
-        pass
-
-    def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
-        pass
-
-    def log_file(self, path: Path) -> None:
-        pass
-
-    def child(self, run_name: str) -> AbstractContextManager[Tracker]:
-        return nullcontext(self)
-
-
-NO_TRACKING: Tracker = _NoTracker()
-"""Takes everything and keeps nothing."""
 
 
 class SecretInTrackingError(RuntimeError):

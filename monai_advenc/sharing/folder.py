@@ -16,14 +16,12 @@ from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
-from monai_advenc.data.manifest import MANIFEST_NAME, Budget, Manifest, RunHeader, VolumeManifest
+from monai_advenc.data.manifest import JOURNAL_NAME, MANIFEST_NAME, Budget, Manifest, RunHeader, VolumeManifest
 from monai_advenc.data.records import ImageRecord, VolumeRecord
 from monai_advenc.errors import OutputError, SettingsError
 from monai_advenc.files.atomic import is_writable, remove_temporaries, sha256_of, write_atomically
 from monai_advenc.files.folder_lock import LOCK_NAME, FolderLock
 from monai_advenc.files.json_lines import append_lines, each_line
-
-JOURNAL_NAME = ".journal.jsonl"
 
 Owns = Callable[[str], bool]
 """Whether a path in the folder is one that some original given is written to."""

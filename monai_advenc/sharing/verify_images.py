@@ -15,14 +15,13 @@ from torch import Tensor, nn
 from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.data.images.reading import read_original
 from monai_advenc.data.images.written_file import _read_files
-from monai_advenc.data.manifest import MANIFEST_NAME, Budget, Manifest
+from monai_advenc.data.manifest import JOURNAL_NAME, MANIFEST_NAME, Budget, Manifest
 from monai_advenc.data.records import ImageRecord
 from monai_advenc.encryption.fidelity import measure_fidelity
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import AdvencError
 from monai_advenc.evaluation.effect import Effect, ImageEffect, effect_on, require_own_key
 from monai_advenc.files.folder_lock import LOCK_NAME
-from monai_advenc.sharing.folder import JOURNAL_NAME
 
 TOLERANCE = 1e-4
 """How far a remeasured distance may be from the recorded one, relatively: another processor adds up differently."""

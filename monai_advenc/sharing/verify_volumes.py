@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from monai_advenc.data.images.written_file import intact_file
-from monai_advenc.data.manifest import MANIFEST_NAME, Budget, RunHeader, VolumeManifest
+from monai_advenc.data.manifest import JOURNAL_NAME, MANIFEST_NAME, Budget, RunHeader, VolumeManifest
 from monai_advenc.data.records import FileRecord, SliceRecord, VolumeRecord
 from monai_advenc.data.stored_slice import StoredSlice
 from monai_advenc.data.volumes.case import Case
@@ -23,7 +23,6 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import AdvencError, VerificationError
 from monai_advenc.evaluation.effect import Effect, ImageEffect, effect_on, require_own_key
 from monai_advenc.files.folder_lock import LOCK_NAME
-from monai_advenc.sharing.folder import JOURNAL_NAME
 from monai_advenc.sharing.verify_images import TOLERANCE, Problem
 
 

@@ -17,8 +17,8 @@ from rich.pretty import pretty_repr
 from monai_advenc.encryption.combiners import COMBINERS, CombinerSettings
 from monai_advenc.encryption.correspondence import ClassCorrespondence, count_correspondences
 from monai_advenc.encryption.key import EncryptionKey, secret_encodings
+from monai_advenc.encryption.paper import CORRESPONDENCES
 from monai_advenc.errors import CorrespondenceError, KeyFileError, OutputError, SettingsError
-from monai_advenc.paper import CORRESPONDENCES
 from monai_advenc.perturbation.settings import PerturbationSettings
 
 CLASSES = ("meningioma", "chordoma", "schwannoma", "pituitary", "craniopharyngioma")

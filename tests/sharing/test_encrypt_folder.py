@@ -19,13 +19,12 @@ from monai_advenc.acceleration.prepare import prepare
 from monai_advenc.data.images.folder import find_images, load_image_set
 from monai_advenc.data.images.reading import read_image
 from monai_advenc.data.images.writing import encode_image
-from monai_advenc.data.manifest import Manifest
+from monai_advenc.data.manifest import JOURNAL_NAME, Manifest
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import AdvencError, DatasetError, OutputError
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
 from monai_advenc.sharing.encrypt import encrypt_folder
-from monai_advenc.sharing.folder import JOURNAL_NAME
 from monai_advenc.sharing.images import EncryptionBlocks
 from monai_advenc.sharing.options import EncryptionOptions, network_checksum
 from monai_advenc.sharing.verify_images import verify_folder

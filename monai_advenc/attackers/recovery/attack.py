@@ -18,8 +18,8 @@ from monai_advenc.attackers.recovery.separable import (
     recover_without_ratio,
     refine,
 )
+from monai_advenc.encryption.paper import MIXUP_AND_CONCAT_RATIOS
 from monai_advenc.errors import SettingsError
-from monai_advenc.paper import MIXUP_AND_CONCAT_RATIOS
 from monai_advenc.settings import Settings
 
 LAYOUTS: Mapping[str, tuple[Layout, int]] = MappingProxyType(

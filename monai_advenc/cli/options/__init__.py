@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from monai_advenc import paper
+from monai_advenc.encryption import paper
 
 
 class Profile(str, Enum):

@@ -13,7 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from monai_advenc.encryption.key import EncryptionKey
-    from monai_advenc.experiments.tracking import Tracker
+    from monai_advenc.progress import Tracker
 
 _PANEL = "Tracking (MLflow)"
 
@@ -29,7 +29,8 @@ def open_tracking(
     uri: str | None, off: bool, run_name: str, folder: Path, keys: Sequence[EncryptionKey] = ()
 ) -> Iterator[Tracker]:
     """The tracker that the options ask for; it refuses the secrets of ``keys``."""
-    from monai_advenc.experiments.tracking import NO_TRACKING, track
+    from monai_advenc.experiments.tracking import track
+    from monai_advenc.progress import NO_TRACKING
 
     if off:
         yield NO_TRACKING

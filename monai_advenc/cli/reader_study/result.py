@@ -60,6 +60,7 @@ def score(
 
     The margin and the level were fixed by build. Scoring an unfinished study says so.
     """
+    from monai_advenc.data.private_folder import make_private, require_own_folder
     from monai_advenc.files.atomic import write_atomically, write_json
     from monai_advenc.reader_study.scoring.opened_readings import open_readings
     from monai_advenc.reader_study.scoring.score_report import render_score_report
@@ -67,7 +68,6 @@ def score(
     from monai_advenc.reader_study.scoring.scoring import score_study
     from monai_advenc.reader_study.serving.answers import read_answers
     from monai_advenc.reader_study.study import ANSWERS_NAME, SHEET_NAME, AnswerSheet, Study
-    from monai_advenc.sharing.private_folder import make_private, require_own_folder
 
     output = Output(json)
     target = out or study.absolute().parent / f"{study.absolute().name}-result"

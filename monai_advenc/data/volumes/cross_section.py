@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from scipy import ndimage
 from monai_advenc.data.intensity import IntensityScale
 from monai_advenc.data.volume import Affine, Volume
 from monai_advenc.errors import MaskError, VolumeError
-from monai_advenc.paper import MRI_SIDE
 from monai_advenc.settings import Settings
 
 Plane = Literal["axial", "coronal", "sagittal"]
@@ -29,6 +28,9 @@ like the RAS axis, so that an index is the same in both.
 
 GRID_TOLERANCE_MM = 1e-2
 """How far corresponding corners of image and mask may lie apart; headers round their numbers."""
+
+SIDE: Final = 320
+"""Side in pixels of the paper's slices (section 5)."""
 
 MOST_LABELS = 16
 """Masks of parts of tumors have fewer values, images more."""
@@ -53,7 +55,7 @@ class SliceSettings(Settings):
     plane: Plane = "axial"
     labels: tuple[int, ...] | None = None
     segments: tuple[str, ...] | None = None
-    size: int | None = Field(default=MRI_SIDE, ge=16)
+    size: int | None = Field(default=SIDE, ge=16)
     fit: Literal["pad-or-crop", "resize"] = "pad-or-crop"
     isotropic_mm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 

@@ -24,11 +24,11 @@ from monai_advenc.attackers.recovery.separable import (
     recover_without_ratio,
     refine,
 )
+from monai_advenc.encryption.paper import MIXUP_AND_CONCAT_RATIOS
 from monai_advenc.experiments.paper.experiment import Experiment, Found, simulator_of
 from monai_advenc.experiments.paper.laboratory import Laboratory, Wanted
 from monai_advenc.experiments.paper.preset import Preset
 from monai_advenc.experiments.paper.victims import BASIC, COMBINED, STUDIED_CLASS
-from monai_advenc.paper import MIXUP_AND_CONCAT_RATIOS
 
 CONCAT, MIXUP_AND_CONCAT = COMBINED
 RATIOS = (0.5, 0.4, 0.3, 0.2, 0.1, 0.0)

@@ -11,12 +11,12 @@ from monai_advenc.data.images.cifar10 import read_cifar10
 from monai_advenc.data.images.folder import find_images, load_image_set
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.encryption.correspondence import ClassCorrespondence
+from monai_advenc.encryption.paper import MRI_SIDE
 from monai_advenc.errors import DatasetError
 from monai_advenc.experiments.paper import key_recovery, victims
 from monai_advenc.experiments.paper.laboratory import Laboratory, LaboratorySettings
 from monai_advenc.experiments.paper.preset import Preset
 from monai_advenc.networks.training import TrainingAugmentation, TrainingSettings
-from monai_advenc.paper import MRI_SIDE
 from monai_advenc.perturbation.settings import PerturbationSettings
 
 CIFAR10, BRAIN_TUMORS = "cifar10", "brain-tumors"

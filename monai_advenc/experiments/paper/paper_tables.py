@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables that the paper prints (Hu et al. 2020, arXiv 2002.03793), as data: accuracies in percent.
 
-Tables 4 and 6, the correspondences, are in :mod:`monai_advenc.paper`. Cells are named as our measurements are, so that
-a row of ours finds the row of theirs.
+Tables 4 and 6, the correspondences, are in :mod:`monai_advenc.encryption.paper`. Cells are named as our measurements
+are, so that a row of ours finds the row of theirs.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ from types import MappingProxyType
 
 from pydantic import Field
 
+from monai_advenc.encryption.paper import MRI_RADIUS, STEP_SIZE, STEPS
 from monai_advenc.errors import SettingsError
-from monai_advenc.paper import MRI_RADIUS, STEP_SIZE, STEPS
 from monai_advenc.settings import Settings
 
 CIFAR10_RADIUS = 0.5

@@ -21,9 +21,9 @@ from monai_advenc.experiments.paper.pictures import FIGURES
 from monai_advenc.experiments.paper.preset import Preset, choose_preset
 from monai_advenc.experiments.paper.provenance import provenance_on
 from monai_advenc.experiments.paper.results import Result, append_result, draw_table, read_results
-from monai_advenc.experiments.tracking import Tracker
 from monai_advenc.files.atomic import write_atomically
 from monai_advenc.files.folder_lock import FolderLock
+from monai_advenc.progress import Tracker
 
 EXPERIMENTS: Mapping[int, Experiment] = MappingProxyType(
     {

@@ -15,7 +15,7 @@ import pytest
 from monai_advenc.experiments.paper import preset as presets
 from monai_advenc.experiments.paper.preset import Preset
 from monai_advenc.experiments.paper.run_table import TableRun, run_table
-from monai_advenc.experiments.tracking import NO_TRACKING, Tracker
+from monai_advenc.progress import NO_TRACKING, Tracker
 
 TINY = Preset(
     base="resnet_small",

@@ -42,8 +42,7 @@ def require_unshared(path: Path, option: str) -> None:
         path: Where it is to be written.
         option: What names the place, for the message.
     """
-    from monai_advenc.data.manifest import MANIFEST_NAME
-    from monai_advenc.sharing.folder import JOURNAL_NAME
+    from monai_advenc.data.manifest import JOURNAL_NAME, MANIFEST_NAME
 
     for folder in path.resolve().parents:
         if (folder / JOURNAL_NAME).is_file() or _is_manifest(folder / MANIFEST_NAME):
