@@ -60,7 +60,7 @@ def measure(case: Case, rows: slice, out: Path) -> None:
     alone = copy.deepcopy(closed)
     alone.closing_network = None
     paper = PerturbationSettings(radius=case.radius, step_size=STEP_SIZE, steps=100)
-    cosine = paper.model_copy(update={"step_size": 2 * case.radius, "steps": 60, "schedule": "cosine"})
+    cosine = paper.model_copy(update={"step_size": 2 * case.radius, "steps": 60, "schedule": "fast"})
     runs = {
         REFERENCE: (exact, paper),
         "bf16, 100 steps": (alone, paper),

@@ -54,7 +54,7 @@ def methods_of(
         network = prepare(case.network, shape, precision=precision)
         found[f"ours {precision}"] = (_ours(network, paper), paper)
     for count in fast_steps:
-        fast = PerturbationSettings(radius=case.radius, step_size=2 * case.radius, steps=count, schedule="cosine")
+        fast = PerturbationSettings(radius=case.radius, step_size=2 * case.radius, steps=count, schedule="fast")
         found[f"ours {precision} fast-{count}"] = (_ours(network, fast), fast)
     if fast_steps:
         adaptive = PerturbationSettings(

@@ -122,7 +122,7 @@ def measure_pipeline(quick: bool, rounds: int, say: Callable[[str], None]) -> di
     schedules = {
         "paper": PerturbationSettings(radius=2, step_size=0.1, steps=5 if quick else 100, reference_side=320),
         "fast": PerturbationSettings(
-            radius=2, step_size=4, steps=2 if quick else FAST_STEPS, schedule="cosine", reference_side=320
+            radius=2, step_size=4, steps=2 if quick else FAST_STEPS, schedule="fast", reference_side=320
         ),
     }
     case = untrained_case("slices", network_name, side=side, count=count)

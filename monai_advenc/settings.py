@@ -1,14 +1,24 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The base of all settings: frozen values, checked once, whose errors say what is wrong without repeating the value."""
+"""Base of all settings: frozen values, checked once, whose errors never repeat the value that was given."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from monai_advenc.errors import SettingsError
+
+ScheduleName = Literal["paper", "fast", "adaptive"]
+"""How the lengths of PGD steps go; see :class:`monai_advenc.perturbation.settings.PerturbationSettings`."""
+
+_EARLIER_SCHEDULES: dict[object, ScheduleName] = {"fixed": "paper", "cosine": "fast"}
+
+Schedule = Annotated[
+    ScheduleName, BeforeValidator(lambda word: _EARLIER_SCHEDULES.get(word, word) if isinstance(word, str) else word)
+]
+"""The same, read from keys and manifests that version 0.1 wrote, too: it said ``fixed`` and ``cosine``."""
 
 
 class Settings(BaseModel):

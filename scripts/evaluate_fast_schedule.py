@@ -77,7 +77,7 @@ def augmentation_aware_plans(radius: float, fast_steps: str) -> dict[str, Plan]:
     views = {"radius": radius, "augmentation": Augmentation()}
     fast = {
         f"fast {steps}": Plan(
-            PerturbationSettings(**views, step_size=2 * radius, steps=int(steps), schedule="cosine"),
+            PerturbationSettings(**views, step_size=2 * radius, steps=int(steps), schedule="fast"),
         )
         for steps in fast_steps.split(",")
     }

@@ -17,15 +17,15 @@ from monai_advenc.errors import DatasetError
 
 if TYPE_CHECKING:
     from monai_advenc.encryption.key import EncryptionKey
-    from monai_advenc.perturbation.settings import Schedule
+    from monai_advenc.settings import ScheduleName
 
 
 FEW_CLASSES = 4
 """Up to so many classes there are so few correspondences that whoever has the data can try them all."""
 
-SCHEDULE_NAMES: dict[options.StepSchedule, Schedule] = {
-    options.StepSchedule.paper: "fixed",
-    options.StepSchedule.fast: "cosine",
+SCHEDULE_NAMES: dict[options.StepSchedule, ScheduleName] = {
+    options.StepSchedule.paper: "paper",
+    options.StepSchedule.fast: "fast",
     options.StepSchedule.adaptive: "adaptive",
 }
 """What a schedule is called in a key."""

@@ -22,7 +22,7 @@ from typing_extensions import Self
 from monai_advenc.data.records import ImageRecord, Record, SliceRecord, VolumeRecord
 from monai_advenc.errors import SettingsError, VerificationError
 from monai_advenc.files.atomic import write_atomically
-from monai_advenc.settings import Settings, first_problem
+from monai_advenc.settings import Schedule, Settings, first_problem
 
 MANIFEST_NAME = "manifest.json"
 
@@ -94,7 +94,7 @@ class RunHeader(Settings):
     run_tag: str
     classes: tuple[str, ...]
     norm: str
-    schedule: str = "fixed"
+    schedule: Schedule = "paper"
     formats: tuple[str, ...]
     software: dict[str, str]
 

@@ -145,7 +145,10 @@ class EncryptionKey(Settings):
         return [int(self.tag(purpose, row.numpy().tobytes())[:16], 16) >> 1 for row in rows]
 
     def _canonical(self) -> bytes:
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()
+        values = self.model_dump(mode="json")
+        if values["perturbation"].get("schedule") == "fast":
+            values["perturbation"]["schedule"] = "cosine"  # As version 0.1 wrote it: its keys keep their id.
+        return json.dumps(values, sort_keys=True).encode()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(key_id={self.key_id!r})"

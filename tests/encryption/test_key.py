@@ -111,15 +111,29 @@ def test_a_key_of_before_there_were_schedules_loads_and_keeps_its_id(tmp_path: P
     path.write_text(json.dumps(written))
     path.chmod(0o600)
     key = EncryptionKey.load(path)
-    assert key.perturbation.schedule == "fixed"
+    assert key.perturbation.schedule == "paper"
     assert key.key_id == "b97fb4c8d76c4428"
     assert json.loads(json.dumps(key.model_dump(mode="json"))) == written
 
 
+def test_a_key_in_the_words_of_version_0_1_loads_in_todays_and_keeps_its_id(tmp_path: Path) -> None:
+    """The id of the fast schedule's key was computed by version 0.1, which called that schedule ``cosine``."""
+    plan = PerturbationSettings(radius=2, step_size=4, steps=25, schedule="fast", reference_side=320)
+    key = EncryptionKey.draw(("a", "b", "c"), plan, seed=5)
+    assert key.key_id == "0f7d879bbb31fd17"
+    written = key.model_dump(mode="json")
+    assert written["perturbation"]["schedule"] == "fast"
+    written["perturbation"]["schedule"] = "cosine"
+    path = tmp_path / "key.json"
+    path.write_text(json.dumps(written))
+    path.chmod(0o600)
+    assert EncryptionKey.load(path) == key
+
+
 def test_the_schedule_is_part_of_what_the_id_names(tmp_path: Path) -> None:
-    fixed = draw(seed=7)
-    fast = EncryptionKey.draw(CLASSES, PERTURBATION.model_copy(update={"schedule": "cosine"}), seed=7)
-    assert fixed.key_id != fast.key_id
+    paper = draw(seed=7)
+    fast = EncryptionKey.draw(CLASSES, PERTURBATION.model_copy(update={"schedule": "fast"}), seed=7)
+    assert paper.key_id != fast.key_id
     fast.save(tmp_path / "key.json")
     assert EncryptionKey.load(tmp_path / "key.json") == fast
 

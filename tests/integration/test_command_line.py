@@ -171,10 +171,10 @@ def test_the_schedule_decides_steps_that_are_not_given(run: Run, tmp_path: Path)
         settings = EncryptionKey.load(tmp_path / name).perturbation
         return settings.schedule, settings.steps, settings.step_size
 
-    assert drawn("paper.json") == ("fixed", 100, pytest.approx(0.15))
-    assert drawn("shorter.json", "--steps", 10) == ("fixed", 10, pytest.approx(0.75))
-    assert drawn("fast.json", "--schedule", "fast") == ("cosine", FAST_STEPS, 6)
-    assert drawn("own.json", "--schedule", "fast", "--steps", 8, "--step-size", 2) == ("cosine", 8, 2)
+    assert drawn("paper.json") == ("paper", 100, pytest.approx(0.15))
+    assert drawn("shorter.json", "--steps", 10) == ("paper", 10, pytest.approx(0.75))
+    assert drawn("fast.json", "--schedule", "fast") == ("fast", FAST_STEPS, 6)
+    assert drawn("own.json", "--schedule", "fast", "--steps", 8, "--step-size", 2) == ("fast", 8, 2)
     plain = "--schedule", "adaptive", "--profile", "paper-concat"
     assert drawn("adaptive.json", *plain) == ("adaptive", ADAPTIVE_STEPS, 6)
 

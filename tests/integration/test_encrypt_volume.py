@@ -413,7 +413,7 @@ def test_the_manifest_of_volumes_says_which_schedule_was_used(hospital: Hospital
     shutil.copytree(hospital.volumes / "pituitary", tmp_path / "v" / "pituitary")
     mine = Hospital(tmp_path / "v", hospital.base, tmp_path / "key.json")
     assert run(*mine.common(tmp_path / "out")).exit_code == 0
-    assert VolumeManifest.load(tmp_path / "out").header.schedule == "cosine"
+    assert VolumeManifest.load(tmp_path / "out").header.schedule == "fast"
 
 
 def test_runs_that_share_a_private_folder_lose_no_name_of_a_case(tmp_path: Path) -> None:

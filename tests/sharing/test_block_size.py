@@ -12,7 +12,7 @@ def make_key(schedule: str, combiner: str = "horizontal-concat") -> EncryptionKe
     return EncryptionKey.draw(("a", "b", "c"), plan, combiner=combiner, seed=1)
 
 
-@pytest.mark.parametrize("schedule", ["fixed", "cosine"])
+@pytest.mark.parametrize("schedule", ["paper", "fast"])
 @pytest.mark.parametrize(("combiner", "images"), [("basic", 8), ("horizontal-concat", 4)])
 def test_steps_in_common_fill_one_batch(schedule: str, combiner: str, images: int) -> None:
     assert images_per_block(make_key(schedule, combiner), 8, (1, 320, 320)) == images

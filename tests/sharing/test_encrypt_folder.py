@@ -67,14 +67,14 @@ def content_of(folder: Path) -> dict[str, str]:
 
 def test_the_manifest_says_which_schedule_was_used(originals: Path, base: nn.Module, tmp_path: Path) -> None:
     folder = find_images(originals)
-    for name in ("fixed", "cosine"):
+    for name in ("paper", "fast"):
         # One of two literals.
         perturbation = PerturbationSettings(radius=1, step_size=0.3, steps=2, schedule=name)  # type: ignore[arg-type]
         key = EncryptionKey.draw(sorted(CLASSES), perturbation, seed=1)
         assert encrypt_folder(folder, tmp_path / name, key, base, OPTIONS).manifest.header.schedule == name
-    content = json.loads((tmp_path / "fixed" / "manifest.json").read_text())
+    content = json.loads((tmp_path / "paper" / "manifest.json").read_text())
     del content["header"]["schedule"]  # As manifests were before there were schedules.
-    assert Manifest.model_validate(content).header.schedule == "fixed"
+    assert Manifest.model_validate(content).header.schedule == "paper"
 
 
 def test_the_manifest_says_what_the_base_network_computed_in(originals: Path, base: nn.Module, tmp_path: Path) -> None:

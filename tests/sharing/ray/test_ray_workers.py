@@ -40,13 +40,13 @@ class CountedCrew:
 @pytest.mark.parametrize(
     ("schedule", "resources", "images", "calls"),
     [
-        ("fixed", {"CPU": 4}, 40, [4] * 10),
+        ("paper", {"CPU": 4}, 40, [4] * 10),
         ("adaptive", {"CPU": 4}, 40, [10] * 4),
         ("adaptive", {"CPU": 2}, 160, [64, 64, 32]),
         ("adaptive", {"CPU": 64}, 20, [4] * 5),
-        ("fixed", {"CPU": 4, "GPU": 2}, 40, [20, 20]),
+        ("paper", {"CPU": 4, "GPU": 2}, 40, [20, 20]),
         ("adaptive", {"CPU": 4, "GPU": 2}, 40, [20, 20]),
-        ("fixed", {"CPU": 4, "GPU": 2}, 200, [64, 64, 64, 8]),
+        ("paper", {"CPU": 4, "GPU": 2}, 200, [64, 64, 64, 8]),
     ],
 )
 def test_every_worker_gets_its_share_before_any_gets_more(
