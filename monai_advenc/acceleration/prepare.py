@@ -25,7 +25,9 @@ from monai_advenc.acceleration.folding import fold_batch_norm
 from monai_advenc.acceleration.gradients import (
     FEWEST_STEPS_CLOSED_EXACTLY,
     MIN_GRADIENT_COSINE,
+    Answer,
     cosines,
+    logits_and_features,
     target_gradient,
 )
 from monai_advenc.acceleration.processor import computes_in_bf16, device_of, multiplies_tiles
@@ -96,10 +98,11 @@ class PreparedNetwork(nn.Module):
             return "int8"
         return "bf16" if self.dtype == torch.bfloat16 else "fp32"
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits ``(N, K)`` of images ``(N, C, H, W)``."""
-        logits: Tensor = self.network(images.to(dtype=self.dtype, memory_format=torch.channels_last))
-        return logits.float()
+    def forward(self, images: Tensor) -> Answer:
+        """Logits ``(N, K)`` of images ``(N, C, H, W)``, and features of a network that answers with them too."""
+        answer = self.network(images.to(dtype=self.dtype, memory_format=torch.channels_last))
+        logits, features = logits_and_features(answer)
+        return logits.float() if features is None else (logits.float(), features.float())
 
 
 def prepare(
@@ -237,7 +240,7 @@ def gradient_cosine(one: nn.Module, other: nn.Module, image_shape: tuple[int, in
     """Smallest cosine between two networks' target gradients over a few smooth random images of one shape."""
     images = _smooth_images(image_shape, GRAINS[0], PROBE_IMAGES, seed=0).to(device_of(one))
     with torch.no_grad():
-        targets = one(images).argmin(dim=1)
+        targets = logits_and_features(one(images))[0].argmin(dim=1)
     first, second = (target_gradient(network, images, targets) for network in (one, other))
     return cosines(first, second).nan_to_num(nan=-1.0).min().item()
 
@@ -254,7 +257,7 @@ def _smooth_images(image_shape: tuple[int, int, int], grain: int, count: int, *,
 def _count_logits(network: nn.Module, image_shape: tuple[int, int, int]) -> int | None:
     """Logits of an image; ``None``, if what the network returns is none of a classifier's."""
     try:
-        logits = network(torch.zeros(1, *image_shape, device=device_of(network)))
+        logits, _ = logits_and_features(network(torch.zeros(1, *image_shape, device=device_of(network))))
     except RuntimeError as error:
         problem = str(error).splitlines()[0]
         raise NetworkError(f"the network does not take images of shape {image_shape}: {problem}") from None

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from monai_advenc.acceleration.gradients import EXACT_STEPS, agree, target_gradient_and_loss
+from monai_advenc.acceleration.gradients import EXACT_STEPS, agree, loss_gradient
+from monai_advenc.perturbation.objectives import Objective
 
 STRETCH = 6
 """Steps from one look at the losses to the next. The first stretch takes what is over: three of 69 steps."""
@@ -54,7 +55,7 @@ class AdaptiveSteps:
     Attributes:
         network: In evaluation mode. If it has an ``exact_network``, that one goes the last steps, and all steps with
             images whose first gradients disagree (see :class:`monai_advenc.acceleration.gradients.StepGradients`).
-        targets: Target classes ``(N,)``.
+        objective: What is to fall, image by image.
         move: One step.
         first_length: Length of the first step.
         steps: The most that an image may take.
@@ -63,7 +64,7 @@ class AdaptiveSteps:
     """
 
     network: nn.Module
-    targets: Tensor
+    objective: Objective
     move: Move
     first_length: float
     steps: int
@@ -73,7 +74,7 @@ class AdaptiveSteps:
     def __post_init__(self) -> None:
         self.exact_network: nn.Module = getattr(self.network, "exact_network", None) or self.network
         # On the processor, where it is decided who goes next.
-        count = (len(self.targets),)
+        count = (len(self.objective),)
         self.left = torch.full(count, self.steps, device="cpu")
         self.length = torch.full(count, self.first_length, dtype=torch.float32, device="cpu")
         self.arriving, self.exactly = torch.zeros(2, *count, dtype=torch.bool, device="cpu")
@@ -132,7 +133,7 @@ class AdaptiveSteps:
         there = padded.to(images.device)
         softness = (self.length[padded] / self.first_length - SOFT_UNTIL) / (1 - SOFT_UNTIL)
         temperature = (1 + (SOFTEST - 1) * softness.clamp_min(0)).to(images.device)
-        gradients, losses = target_gradient_and_loss(network, images[there], self.targets[there], temperature)
+        gradients, losses = loss_gradient(network, images[there], self.objective.of(there), temperature)
         return gradients[: len(rows)], losses[: len(rows)]
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from monai_advenc.acceleration.gradients import target_gradient
 from monai_advenc.acceleration.processor import device_of
 from monai_advenc.errors import NetworkError, SettingsError
+from monai_advenc.perturbation.objectives import Objective, as_objective
 from monai_advenc.perturbation.pgd import check_inputs, perturb
 from monai_advenc.perturbation.settings import PerturbationSettings
 
@@ -34,7 +35,7 @@ Result = TypeVar("Result")
 def perturb_in_batches(
     network: nn.Module,
     images: Tensor,
-    targets: Tensor,
+    targets: Tensor | Objective,
     settings: PerturbationSettings,
     *,
     batch_size: int,
@@ -47,7 +48,7 @@ def perturb_in_batches(
         network: In evaluation mode. Several threads use it at once if it says that it is ``stateless``, as networks
             from :func:`monai_advenc.acceleration.prepare.prepare` do where their graph is known.
         images: ``(N, C, H, W)``, float32 in [0, 1].
-        targets: Target classes ``(N,)``, int64.
+        targets: Target classes ``(N,)``, int64; or any other objective for these images.
         settings: Radius, steps and norm.
         batch_size: Images per pass through the network. The last batch is padded to it, as a processor may choose
             another summation order for another size. Adaptive steps fill up batches from all images that are still
@@ -61,7 +62,8 @@ def perturb_in_batches(
     Raises:
         ImageError, NetworkError, SettingsError: As :func:`monai_advenc.perturbation.pgd.perturb`.
     """
-    check_inputs(network, images, targets, settings, seeds, regions)
+    objective = as_objective(targets)
+    check_inputs(network, images, objective, settings, seeds, regions)
     if batch_size < 1:
         raise SettingsError(f"expected batches of at least one image, got {batch_size}")
 
@@ -77,7 +79,7 @@ def perturb_in_batches(
             return perturb(
                 network,
                 images[padded],
-                targets[padded],
+                objective.of(padded),
                 settings,
                 seeds=None if seeds is None else [seeds[row] for row in padded],
                 regions=None if regions is None else regions[padded],

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -18,8 +19,9 @@ from torch import Tensor, nn
 from monai_advenc.acceleration.gradients import StepGradients
 from monai_advenc.errors import ImageError, NetworkError, SettingsError
 from monai_advenc.perturbation.adaptive_steps import AdaptiveSteps
+from monai_advenc.perturbation.objectives import Objective, as_objective
 from monai_advenc.perturbation.settings import VIEWS_HIDE_THE_LOSS, PerturbationSettings
-from monai_advenc.perturbation.views import RandomViews
+from monai_advenc.perturbation.views import draw_views
 
 
 class Geometry(NamedTuple):
@@ -87,7 +89,7 @@ class _Step:
 def perturb(
     network: nn.Module,
     images: Tensor,
-    targets: Tensor,
+    targets: Tensor | Objective,
     settings: PerturbationSettings,
     *,
     seeds: Sequence[int] | None = None,
@@ -103,7 +105,7 @@ def perturb(
         network: Maps images ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``; in evaluation mode. Autocast has no effect
             here; :func:`monai_advenc.acceleration.prepare.prepare` computes in bf16 and on integers.
         images: Original images ``(N, C, H, W)``, float32 in [0, 1].
-        targets: Target classes ``(N,)``, int64.
+        targets: Target classes ``(N,)``, int64; or any other objective for these images.
         settings: Radius, steps and norm; a ``reference_side`` is applied to the size of ``images``.
         seeds: One seed per image for the random views of augmentation-aware steps; needed only for those.
         regions: Binary masks ``(N, 1, H, W)`` or ``(N, C, H, W)``: pixels outside stay bit for bit what they were.
@@ -118,16 +120,13 @@ def perturb(
         ImageError: ``images`` hold NaN or values outside [0, 1].
         SettingsError: Shapes, seeds or targets do not fit ``images``.
     """
-    check_inputs(network, images, targets, settings, seeds, regions)
+    objective = as_objective(targets)
+    check_inputs(network, images, objective, settings, seeds, regions)
     if not len(images):
         return images.detach().clone()
     settings = settings.at_size(*images.shape[-2:])
     geometry = GEOMETRIES[settings.norm]
-    views = (
-        RandomViews(settings.augmentation, seeds, settings.steps, images)
-        if settings.augmentation is not None and seeds is not None
-        else None
-    )
+    views = draw_views(settings.augmentation, seeds, settings.steps, images)
     # The caller's modes belong to the caller's thread, and must not decide about pixels.
     with torch.inference_mode(False), torch.no_grad(), torch.autocast(images.device.type, enabled=False):
         original = images.detach().clone()
@@ -135,17 +134,13 @@ def perturb(
         step_from = _Step(original, inside, geometry, settings.radius)
         if settings.schedule == "adaptive":
             size = len(images) if batch_size is None else batch_size
-            walk = AdaptiveSteps(network, targets, step_from, settings.step_size, settings.steps, size, inside)
+            walk = AdaptiveSteps(network, objective, step_from, settings.step_size, settings.steps, size, inside)
             perturbed = walk.from_originals(original)
         else:
             perturbed = original
-            # What a view shows lies elsewhere than in the image.
-            gradients = StepGradients(network, targets, settings.steps, inside if views is None else None)
+            gradients = StepGradients(network, objective, settings.steps, views.seen_inside(inside))
             for step in range(settings.steps):
-                if views is None:
-                    gradient = gradients.at(step, perturbed)
-                else:
-                    gradient = views.look_back(gradients.at(step, views.look(perturbed, step)), step)
+                gradient = views.gradient(partial(gradients.at, step), perturbed, step)
                 perturbed = step_from(perturbed, gradient, settings.length_of(step))
     if not perturbed.isfinite().all():
         raise NetworkError("the network's gradient is not finite; check its weights, or use fp32")
@@ -155,7 +150,7 @@ def perturb(
 def check_inputs(
     network: nn.Module,
     images: Tensor,
-    targets: Tensor,
+    objective: Objective,
     settings: PerturbationSettings,
     seeds: Sequence[int] | None,
     regions: Tensor | None,
@@ -166,8 +161,8 @@ def check_inputs(
     if images.ndim != 4 or images.dtype != torch.float32:
         raise SettingsError(f"expected float32 images (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
     require_pixels(images)
-    if targets.shape != images.shape[:1]:
-        raise SettingsError(f"expected one target for each of {len(images)} images, got {tuple(targets.shape)}")
+    if len(objective) != len(images):
+        raise SettingsError(f"expected one target for each of {len(images)} images, got {len(objective)}")
     if settings.augmentation is not None and settings.schedule == "adaptive":
         raise SettingsError(VIEWS_HIDE_THE_LOSS)
     if settings.augmentation is not None and seeds is None:

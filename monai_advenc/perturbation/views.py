@@ -1,14 +1,16 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Random views of images, through which augmentation-aware steps take their gradients; not part of the paper."""
+"""Views: maps of the images through which augmentation-aware steps take their gradients; not part of the paper."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 
 import torch
 from pydantic import Field
 from torch import Tensor
+from typing_extensions import override
 
 from monai_advenc.settings import Settings
 
@@ -28,10 +30,52 @@ class Augmentation(Settings):
     flip: bool = True
 
 
-class RandomViews:
-    """Shifts and flips drawn once for every image and step, from the image's own seed.
+class Views(ABC):
+    """Differentiable maps of the images of a batch, one for each image and step, drawn from the image's own seed."""
 
-    A view is a permutation of the pixels, so the gradient through it is the view's gradient permuted back.
+    @abstractmethod
+    def look(self, images: Tensor, step: int) -> Tensor:
+        """``images`` ``(N, C, H, W)`` as seen in this step, counted from 0."""
+
+    def gradient(self, gradient_at: Callable[[Tensor], Tensor], images: Tensor, step: int) -> Tensor:
+        """Gradient with respect to ``images`` of a loss of what is seen in this step.
+
+        Args:
+            gradient_at: From seen images to the gradient of their losses.
+            images: ``(N, C, H, W)``.
+            step: Counted from 0.
+        """
+        with torch.enable_grad():
+            images = images.detach().requires_grad_(True)
+            seen = self.look(images, step)
+            (gradient,) = torch.autograd.grad(seen, images, gradient_at(seen.detach()))
+        return gradient
+
+    def seen_inside(self, inside: Tensor) -> Tensor | None:
+        """Where the pixels of a mask are seen; ``None`` if that is not known, as of pixels that move."""
+        return None
+
+
+class SameView(Views):
+    """Images as they are: the paper's plain steps."""
+
+    @override
+    def look(self, images: Tensor, step: int) -> Tensor:
+        return images
+
+    @override
+    def gradient(self, gradient_at: Callable[[Tensor], Tensor], images: Tensor, step: int) -> Tensor:
+        return gradient_at(images)
+
+    @override
+    def seen_inside(self, inside: Tensor) -> Tensor | None:
+        return inside
+
+
+class RandomViews(Views):
+    """Shifts and flips.
+
+    A shift or flip permutes the pixels, so its gradient is the gradient of what is seen, permuted back.
     """
 
     def __init__(self, augmentation: Augmentation, seeds: Sequence[int], steps: int, images: Tensor) -> None:
@@ -48,10 +92,14 @@ class RandomViews:
         self._height = torch.arange(height, device=images.device)
         self._width = torch.arange(width, device=images.device)
 
+    @override
     def look(self, images: Tensor, step: int) -> Tensor:
-        """``images`` as seen in this step's view."""
         rows, columns = self._indices(step)
         return _take_pixels(images, rows, columns)
+
+    @override
+    def gradient(self, gradient_at: Callable[[Tensor], Tensor], images: Tensor, step: int) -> Tensor:
+        return self.look_back(gradient_at(self.look(images, step)), step)
 
     def look_back(self, views: Tensor, step: int) -> Tensor:
         """The inverse of :meth:`look`."""
@@ -68,3 +116,10 @@ class RandomViews:
 def _take_pixels(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     by_row = images.gather(2, rows[:, None, :, None].expand_as(images))
     return by_row.gather(3, columns[:, None, None, :].expand_as(images))
+
+
+def draw_views(augmentation: Augmentation | None, seeds: Sequence[int] | None, steps: int, images: Tensor) -> Views:
+    """Views for each of ``images`` ``(N, C, H, W)`` and each step; without an augmentation, the images as they are."""
+    if augmentation is None or seeds is None:
+        return SameView()
+    return RandomViews(augmentation, seeds, steps, images)

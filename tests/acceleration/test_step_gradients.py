@@ -14,6 +14,7 @@ from monai_advenc.acceleration.gradients import (
 )
 from monai_advenc.acceleration.prepare import prepare
 from monai_advenc.perturbation.batches import perturb_in_batches
+from monai_advenc.perturbation.objectives import TargetClass
 from monai_advenc.perturbation.pgd import perturb
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.workers import one_thread
@@ -135,7 +136,7 @@ def test_gradients_are_compared_where_pixels_may_move(images: Tensor) -> None:
 
 def test_a_network_without_an_exact_one_is_asked_in_every_step(images: Tensor) -> None:
     network = tiny_network()
-    gradients = StepGradients(network, TARGETS, 5)
+    gradients = StepGradients(network, TargetClass(TARGETS), 5)
     for step in range(5):
         assert torch.equal(gradients.at(step, images), target_gradient(network, images, TARGETS))
 

@@ -18,6 +18,7 @@ from monai_advenc.perturbation.adaptive_steps import (
     steps_worth_while,
 )
 from monai_advenc.perturbation.batches import perturb_in_batches
+from monai_advenc.perturbation.objectives import TargetClass
 from monai_advenc.perturbation.pgd import perturb
 from monai_advenc.perturbation.settings import ADAPTIVE_STEPS, PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
@@ -135,10 +136,12 @@ def test_lengths_fall_in_a_straight_line_whatever_the_image(network: nn.Module, 
 
     inside = torch.ones(1, 1, 1, 1)
     unsure = Counted(network, scale=0.01).eval()
-    AdaptiveSteps(unsure, TARGETS[:1], note, 2.0, 9, 1, inside).from_originals(images[:1])
+    AdaptiveSteps(unsure, TargetClass(TARGETS[:1]), note, 2.0, 9, 1, inside).from_originals(images[:1])
     assert lengths == pytest.approx(torch.linspace(2.0, LAST_LENGTH * 2.0, 9).tolist())
     lengths.clear()
-    AdaptiveSteps(OneClass(network).eval(), torch.tensor([0]), note, 2.0, 45, 1, inside).from_originals(images[:1])
+    AdaptiveSteps(OneClass(network).eval(), TargetClass(torch.tensor([0])), note, 2.0, 45, 1, inside).from_originals(
+        images[:1]
+    )
     fall = (2.0 - LAST_LENGTH * 2.0) / 44
     assert lengths[:4] == pytest.approx([2.0 - fall * step for step in range(4)])
     assert lengths[3:] == pytest.approx(torch.linspace(lengths[3], LAST_LENGTH * 2.0, STRETCH).tolist())
@@ -159,7 +162,7 @@ def test_where_steps_are_long_the_loss_is_softer(network: nn.Module, images: Ten
         return images
 
     sure = Counted(network, scale=20.0).eval()
-    AdaptiveSteps(sure, TARGETS, note, 2.0, 45, 8, torch.ones(8, 1, 1, 1)).from_originals(images)
+    AdaptiveSteps(sure, TargetClass(TARGETS), note, 2.0, 45, 8, torch.ones(8, 1, 1, 1)).from_originals(images)
     softened = Counted(network, scale=20.0 / SOFTEST).eval()
     torch.testing.assert_close(gradients[0], target_gradient(softened, images, TARGETS))
     plain = target_gradient(sure, images, TARGETS)

@@ -1,0 +1,78 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Objectives: what the steps of a perturbation lower, one loss for each image."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from typing_extensions import override
+
+from monai_advenc.errors import SettingsError
+
+Rows = Tensor | Sequence[int]
+"""Numbers of images in a batch; one may come more than once."""
+
+
+class Objective(ABC):
+    """A loss for each image of a batch; :func:`monai_advenc.perturbation.pgd.perturb` lowers any of them.
+
+    An image's loss depends on no other image of the batch.
+    """
+
+    @abstractmethod
+    def __call__(self, logits: Tensor, features: Tensor | None) -> Tensor:
+        """Compute the losses ``(N,)``.
+
+        Args:
+            logits: What the network answered, ``(N, K)``, or ``(N, K, H, W)`` for a loss of every pixel.
+            features: ``(N, D)`` of a network that answers with ``(logits, features)``; else ``None``.
+        """
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of images."""
+
+    @abstractmethod
+    def of(self, rows: Rows) -> Objective:
+        """The objective of some images of the batch, in that order."""
+
+
+@dataclass(frozen=True)
+class TargetClass(Objective):
+    """Cross entropy toward a target class (section 3.1).
+
+    Attributes:
+        targets: ``(N,)``, int64.
+    """
+
+    targets: Tensor
+
+    @override
+    def __call__(self, logits: Tensor, features: Tensor | None) -> Tensor:
+        return cross_entropy(logits, self.targets, reduction="none")
+
+    @override
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @override
+    def of(self, rows: Rows) -> TargetClass:
+        return TargetClass(self.targets[rows])
+
+
+def as_objective(targets: Tensor | Objective) -> Objective:
+    """An objective as it is; target classes ``(N,)`` as the paper's objective.
+
+    Raises:
+        SettingsError: ``targets`` is a tensor of another shape.
+    """
+    if isinstance(targets, Objective):
+        return targets
+    if targets.ndim != 1:
+        raise SettingsError(f"expected one target for each image, (N,), got {tuple(targets.shape)}")
+    return TargetClass(targets)
