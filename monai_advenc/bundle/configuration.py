@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration that is being run: where its bundle lies, what it is called, and the copy that is kept of it."""
+"""The configuration that MONAI is running: its parser, its files, where its bundle lies, and the copy that is kept."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from monai_advenc.bundle.processes import is_first_process
 from monai_advenc.bundle.refusal import refuses_in_one_line
 from monai_advenc.files.atomic import write_json
+
+T = TypeVar("T")
 
 
 def _callers() -> Iterator[FrameType]:
@@ -28,20 +30,31 @@ def _callers() -> Iterator[FrameType]:
         frame = frame.f_back
 
 
+def is_run_by_monai() -> bool:
+    """Whether the caller is an expression of a configuration, rather than a caller from Python."""
+    return any(str(frame.f_globals.get("__name__")).startswith("monai.bundle") for frame in _callers())
+
+
 def running_parser() -> ConfigParser | None:
     """The configuration that the caller is an expression of; ``None`` for a caller from Python."""
-    selves = (frame.f_locals.get("self") for frame in _callers())
-    return next((each for each in selves if isinstance(each, ConfigParser)), None)
+    return _running(ConfigParser)
 
 
 def running_workflow() -> ConfigWorkflow | None:
     """The workflow that is being run; ``None`` where MONAI only exports or checks a network."""
+    return _running(ConfigWorkflow)
+
+
+def _running(kind: type[T]) -> T | None:
     selves = (frame.f_locals.get("self") for frame in _callers())
-    return next((each for each in selves if isinstance(each, ConfigWorkflow)), None)
+    return next((each for each in selves if isinstance(each, kind)), None)
 
 
 def configuration_files() -> list[Path]:
-    """The files that make up the configuration, as far as MONAI still knows them: else all of the bundle."""
+    """The files that make up the configuration, as far as MONAI still knows them: else all of the bundle.
+
+    Empty where MONAI keeps them in another place than MONAI 1.6 does.
+    """
     for frame in _callers():
         if frame.f_globals.get("__name__") == "monai.bundle.scripts":
             given = frame.f_locals.get("config_file_") or frame.f_locals.get("config_file")

@@ -1,22 +1,35 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a configuration knows every option that it was given: MONAI itself ignores those that it does not know."""
+"""Refuse options that a configuration does not know: MONAI itself ignores them.
+
+MONAI has no public way from an expression to its configuration, so the check looks where MONAI 1.6 keeps it. Where
+another version keeps it elsewhere, the check says once that it cannot be made, and the bundle runs.
+"""
 
 from __future__ import annotations
 
 import difflib
 import inspect
+import logging
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
 from pydoc import locate
 from typing import Any
 
+import monai
 from monai.bundle import ConfigParser
 from monai.bundle.config_item import ConfigComponent
 from monai.bundle.properties import InferProperties, TrainProperties
 from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 
-from monai_advenc.bundle.configuration import configuration_files, running_parser, running_workflow
+from monai_advenc.bundle.configuration import (
+    configuration_files,
+    is_run_by_monai,
+    running_parser,
+    running_workflow,
+)
 from monai_advenc.bundle.refusal import refuses_in_one_line
 from monai_advenc.errors import SettingsError
 
@@ -48,16 +61,35 @@ def refuse_unknown_ids() -> None:
         SettingsError: There is such an option.
     """
     parser = running_parser()
-    if parser is None:
-        return
+    if parser is not None:
+        _refuse_unknown(parser)
+    elif is_run_by_monai():
+        _say_that_options_are_not_checked()
+
+
+@cache
+def _say_that_options_are_not_checked() -> None:
+    """Say so, once."""
+    logging.getLogger(__name__).warning(
+        "options of this bundle are not checked: MONAI %s keeps its configuration elsewhere than 1.6; look out for "
+        "misspelled options, which have no effect",
+        monai.__version__,
+    )
+
+
+def _refuse_unknown(parser: ConfigParser) -> None:
     config = {name: value for name, value in parser.get().items() if name != "_meta_"}
     _refuse_unknown_arguments(parser, config)
     referred = _references(config)
     useful = referred | {parent for name in referred for parent in _parents(name)}
     known = useful | _ids_of_monai()
     unknown = [(name, value) for name, value in _leaves(config, known=referred | _ids_of_monai()) if name not in known]
-    # An overlay may replace whatever referred to a value of another file.
-    written = _written() if unknown else []
+    # An overlay may replace the one expression that referred to a value of another file.
+    files = configuration_files() if unknown else []
+    if unknown and not files:
+        _say_that_options_are_not_checked()
+        return
+    written = _written(files)
     for name, value in unknown:
         if (name, value) not in written:
             raise SettingsError(f"unknown option {name!r} of this bundle; {_hint(name, useful, config)}")
@@ -74,9 +106,9 @@ def _ids_of_monai() -> set[str]:
     return _MONAI_IDS if workflow is None else _MONAI_IDS | {workflow.init_id, workflow.run_id, workflow.final_id}
 
 
-def _written() -> list[tuple[str, Any]]:
+def _written(files: Iterable[Path]) -> list[tuple[str, Any]]:
     """Every value that a file of the configuration gives, by its id."""
-    return [leaf for path in configuration_files() for leaf in _leaves(ConfigParser.load_config_file(path))]
+    return [leaf for path in files for leaf in _leaves(ConfigParser.load_config_file(path))]
 
 
 def _leaves(config: Config, prefix: str = "", known: Iterable[str] = ()) -> Iterator[tuple[str, Any]]:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -19,6 +20,8 @@ from monai.bundle import ckpt_export, verify_metadata, verify_net_in_out
 from monai.bundle.properties import InferProperties, TrainProperties
 from monai.data import load_net_with_metadata
 
+from monai_advenc.bundle import configuration, known_options
+from monai_advenc.bundle.known_options import _say_that_options_are_not_checked
 from monai_advenc.data.images.writing import encode_image
 from monai_advenc.errors import SettingsError
 from monai_advenc.networks.training import load_checkpoint
@@ -189,6 +192,31 @@ def test_an_overlay_may_leave_a_value_of_the_bundle_without_use_but_an_option_ma
     with pytest.raises(RuntimeError) as error:
         unused.initialize()
     assert "unknown option 'validation_share'" in str(error.value.__cause__)
+
+
+class OtherLocals:
+    """A frame of a MONAI that calls its local variables something else."""
+
+    def __init__(self, frame: FrameType) -> None:
+        self.f_globals = frame.f_globals
+        self.f_locals = {f"its_{name}": value for name, value in frame.f_locals.items()}
+
+
+@pytest.mark.parametrize("lost", ["parser", "files"])
+def test_options_are_not_checked_where_monai_keeps_its_configuration_elsewhere(
+    lost: str, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _say_that_options_are_not_checked.cache_clear()
+    if lost == "parser":
+        frames = configuration._callers
+        monkeypatch.setattr(configuration, "_callers", lambda: map(OtherLocals, frames()))
+    else:
+        monkeypatch.setattr(known_options, "configuration_files", list)
+    folders = {"dataset_dir": world.train, "output_dir": tmp_path / "out", "bundle_root": BUNDLES / "brain_tumor_base"}
+    made = workflow("brain_tumor_base", "train", epohcs=3, **folders, **SMALL)
+    made.initialize()
+    made.initialize()
+    assert "".join(capsys.readouterr()).count("options of this bundle are not checked") == 1
 
 
 BASE, VICTIM = (str(BUNDLES / bundle / "configs") for bundle in TRAINED)
