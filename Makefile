@@ -29,6 +29,7 @@ check: $(INSTALLED)  ## Format, lint, types, architecture
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
+	$(BIN)/python scripts/check_commit_subjects.py
 
 # Two processes, with the tests of a file in one: most tests keep one core busy, and files share what they set up. Each
 # computes with one thread, or four threads would wait for each other on two cores. Files come in the order of their
