@@ -1,9 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A network in the doctor's place: does one that never saw an encrypted image read both versions alike?
+"""Compare how a network trained on originals reads both versions: a first check before asking doctors.
 
-It stands in before doctors are asked, and says less than they do. It must be trained on originals, independently of
-the encryption: the base network's own reading is what the perturbation was made to change.
+It says less than doctors do. The network must be independent of the encryption: the perturbation was made to change
+the base network's own reading.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class ObserverReading:
     """How a network read originals and encrypted images.
 
     Attributes:
-        cells: The paper's figure 6, with a network for the doctors.
+        cells: The paper's figure 6, with a network instead of doctors.
         interval: 95 % interval of its accuracy on encrypted minus on original images (Tango).
-        agreement: Of its two readings of each image.
+        agreement: Agreement of its two readings of each image.
     """
 
     cells: FourCells
@@ -43,7 +43,7 @@ def read_both(network: nn.Module, originals: ImageSet, encrypted: ImageSet) -> O
         encrypted: The same images, encrypted, in the same order.
 
     Raises:
-        DatasetError: The two are not of the same images.
+        DatasetError: The two sets are not of the same images.
         SanityError: The network cannot be measured.
     """
     if originals.ids != encrypted.ids or not len(originals):

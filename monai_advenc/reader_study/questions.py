@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What readers are asked about each image, and which answers are answers."""
+"""Questions to readers about each image, and which answers are valid."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from monai_advenc.errors import SettingsError
 from monai_advenc.settings import Settings
 
 LONGEST_TEXT = 2000
-"""Characters of a free text."""
+"""Maximum length of a free text, in characters."""
 
 ENCRYPTED_SIDE = "encrypted_side"
 LEFT, RIGHT = "left", "right"
 
 READING_COLUMNS = ("reader", "session", "position", "case", "label", "condition", ENCRYPTED_SIDE)
 SCORED_COLUMNS = (f"said_{ENCRYPTED_SIDE}", "right", "seconds", "seconds_by_server", "answered_at", "simulated")
-"""Columns of the table of readings, before and after the answers: no question may be called so."""
+"""Columns of the table of readings, before and after the answers; no question may have one of these names."""
 
 
 class Question(Settings):
@@ -32,12 +32,12 @@ class Question(Settings):
         name: Column in the results: lower-case letters, digits and underscores.
         text: What the reader sees.
         kind: ``class`` (the study's classes), ``scale`` (whole numbers), ``choice`` (the given choices), ``text``.
-        choices: Of a ``choice``; of a ``class``, filled in when the study is built.
-        lowest: Of a ``scale``.
-        highest: Of a ``scale``.
+        choices: Choices of a ``choice``; those of a ``class`` are filled in when the study is built.
+        lowest: Lowest number of a ``scale``.
+        highest: Highest number of a ``scale``.
         lowest_label: What the lowest number means.
         highest_label: What the highest number means.
-        required: Whether the reader may go on without an answer.
+        required: Whether the reader must answer before going on.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")
@@ -59,10 +59,10 @@ class Question(Settings):
         return self
 
     def accept(self, answer: Any) -> str | int | None:
-        """The answer as it is stored; ``None`` for none.
+        """Return the answer as it is stored; ``None`` for none.
 
         Raises:
-            SettingsError: It is no answer to this question.
+            SettingsError: It is no valid answer to this question.
         """
         if answer is None or answer == "":
             if self.required:
@@ -77,7 +77,7 @@ class Question(Settings):
         if len(answer) > LONGEST_TEXT:
             raise SettingsError(f"{self.name}: expected at most {LONGEST_TEXT} characters")
         if any("\ud800" <= character <= "\udfff" for character in answer):
-            raise SettingsError(f"{self.name}: expected whole characters, got half of one")
+            raise SettingsError(f"{self.name}: expected valid Unicode text, got half of a surrogate pair")
         return answer
 
 
@@ -91,14 +91,14 @@ DEFAULT_QUESTIONS = (DIAGNOSIS, CONFIDENCE, COMMENT)
 FORCED_CHOICE = Question(
     name=ENCRYPTED_SIDE, text="Which of the two images is encrypted?", kind="choice", choices=(LEFT, RIGHT)
 )
-"""Asked about an original and its encrypted version side by side; guessing is right on half."""
+"""Question about an original and its encrypted version side by side; guessing reaches 50 %."""
 
 
 def accept_answers(questions: Sequence[Question], answers: Mapping[str, Any]) -> dict[str, str | int | None]:
-    """Every question's answer.
+    """Check the answers to all questions and return them as they are stored.
 
     Raises:
-        SettingsError: One is missing or none, or answers something that was not asked.
+        SettingsError: An answer is missing or invalid, or belongs to no question.
     """
     unknown = set(answers) - {question.name for question in questions}
     if unknown:
@@ -107,23 +107,23 @@ def accept_answers(questions: Sequence[Question], answers: Mapping[str, Any]) ->
 
 
 def with_classes(questions: Sequence[Question], classes: Sequence[str]) -> tuple[Question, ...]:
-    """The questions with the study's classes filled in.
+    """Fill in the study's classes.
 
     Raises:
-        SettingsError: There is not exactly one question for the class, it may be left out, a name occurs twice, or is
-            a column of the results.
+        SettingsError: There is not exactly one question for the class, it is optional, a name occurs twice, or a name
+            is a column of the results.
     """
     names = [question.name for question in questions]
     asked = [question for question in questions if question.kind == "class"]
     if len(asked) != 1:
-        raise SettingsError("expected exactly one question of kind class: its answer is what is right or wrong")
+        raise SettingsError("expected exactly one question of kind class; its answer is scored as right or wrong")
     if not asked[0].required:
-        raise SettingsError(f"question {asked[0].name} is what is right or wrong: it cannot be left out; drop required")
+        raise SettingsError(f"question {asked[0].name} is scored and cannot be optional; remove its required: false")
     if len(set(names)) != len(names):
         raise SettingsError("expected questions of different names")
     taken = sorted({*READING_COLUMNS, *SCORED_COLUMNS} & set(names))
     if taken:
-        raise SettingsError(f"{', '.join(taken)}: the table of results has a column of that name; take another")
+        raise SettingsError(f"the table of results already has a column {', '.join(taken)}; rename the question")
     return tuple(
         question.model_copy(update={"choices": tuple(classes)}) if question.kind == "class" else question
         for question in questions
@@ -134,7 +134,7 @@ def load_questions(path: Path) -> tuple[Question, ...]:
     """Read a list of questions from YAML or JSON.
 
     Raises:
-        SettingsError: The file cannot be read, or one of them is no question.
+        SettingsError: The file cannot be read, or an entry is no valid question.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -1,10 +1,11 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The two halves of a study on disk: what the server may know, and the sealed answer sheet that it may not.
+"""The two halves of a study on disk: the part that the server reads, and the sealed answer sheet that it must not read.
 
 ``study.json`` and ``images/`` are served. ``answer_sheet.json`` says which image is which; it lies in another folder,
-readable by its owner alone. The sheet holds the checksum of the study, plan and order, and the study that of the sheet:
-neither can be changed alone, and whoever was told the latter before the first answer notices if both were.
+readable by its owner only. The sheet holds the checksum of the study with plan and order, and the study holds the
+checksum of the sheet, so neither can be changed alone. A person who noted the latter before the first answer can detect
+a change of both.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ ANSWERS_NAME = "answers.sqlite"
 SHEET_NAME = "answer_sheet.json"
 
 BYTES_PER_PIXEL = 2
-"""And channel, in the files of images."""
+"""Bytes per pixel and channel in the image files."""
 
 
 class PlannedReading(Settings):
-    """One thing a reader is asked about: one image, or an original beside its encrypted version.
+    """One item that a reader answers: one image, or an original next to its encrypted version.
 
     Attributes:
-        id: Random; says nothing about the case or the condition.
+        id: Random; reveals neither the case nor the condition.
         session: From 0.
         images: Names of one or two files below ``images/``.
     """
@@ -60,7 +61,7 @@ class PlannedReading(Settings):
 
 
 class StudyReader(Settings):
-    """A reader: public name, checksum of the token in their link, and all they read, in order."""
+    """A reader: public name, checksum of the token in their link, and all their readings in order."""
 
     name: str
     token_sha256: str
@@ -68,11 +69,11 @@ class StudyReader(Settings):
 
 
 class AnalysisPlan(Settings):
-    """What was fixed before the first answer.
+    """The part of the analysis that is fixed before the first answer.
 
     Attributes:
-        margin: By how much the accuracy on encrypted images may be lower and still count as as good.
-        alpha: Error allowed to the one-sided non-inferiority test; intervals have the level ``1 - 2 alpha``.
+        margin: Non-inferiority margin: the accuracy on encrypted images must be lower by less than this.
+        alpha: Level of the one-sided non-inferiority test; intervals have the level ``1 - 2 alpha``.
     """
 
     margin: float = Field(default=0.05, gt=0, lt=1)
@@ -80,20 +81,20 @@ class AnalysisPlan(Settings):
 
 
 class Study(Settings):
-    """The content of ``study.json``: everything the server needs, nothing that unblinds.
+    """The content of ``study.json``: everything that the server needs, nothing that unblinds.
 
     Attributes:
         title: Shown to readers.
         design: Crossover or sequential.
         classes: The classes to choose from.
-        questions: Asked about each image.
+        questions: Questions about each image.
         session_names: One for each session.
-        washout_days: Days between the last answer of the session before and the first of this one.
+        washout_days: Days between the last answer of the previous session and the first of this one.
         plan: The analysis that was fixed beforehand.
-        simulated: No doctors: answers may come from simulated readers, and every output says so.
+        simulated: Whether simulated readers may answer; every output then says so.
         shapes: ``(C, H, W)`` of each image file.
         readers: The readers.
-        sheet_sha256: Checksum of the sealed answer sheet, which holds that of all the above: the study's fingerprint.
+        sheet_sha256: The study's fingerprint: checksum of the sealed answer sheet, which holds that of all the above.
     """
 
     format: Literal["monai-advenc reader study"] = "monai-advenc reader study"
@@ -111,11 +112,11 @@ class Study(Settings):
     sheet_sha256: str
 
     def questions_of(self, reading: PlannedReading) -> tuple[Question, ...]:
-        """What is asked about a reading."""
+        """Questions about a reading."""
         return (FORCED_CHOICE,) if reading.is_pair else self.questions
 
     def digest(self) -> str:
-        """SHA-256 of all but the checksum of the sheet, which holds this one."""
+        """SHA-256 of everything but the checksum of the sheet, which holds this digest."""
         content = self.model_dump(mode="json", exclude={"sheet_sha256"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -125,7 +126,7 @@ class Study(Settings):
         return next(question for question in self.questions if question.kind == "class")
 
     def reader_of(self, token: str) -> StudyReader | None:
-        """The reader whose link holds a token; compared without giving away how much of it was right."""
+        """The reader whose link holds a token; compared in constant time."""
         digest = token_digest(token)
         found = None
         for reader in self.readers:
@@ -134,15 +135,15 @@ class Study(Settings):
         return found
 
     def require_images(self, folder: Path) -> None:
-        """Make sure that a folder holds all images, so that no reader meets a missing one.
+        """Check that a folder holds all images of the study.
 
         Raises:
-            DatasetError: One is missing or cut off.
+            DatasetError: An image is missing or truncated.
         """
         for name, shape in self.shapes.items():
             path = folder / IMAGES_NAME / name
             if not path.is_file() or path.stat().st_size != BYTES_PER_PIXEL * math.prod(shape):
-                raise DatasetError(f"{path} is missing or cut off; copy the whole study, with its {IMAGES_NAME}/")
+                raise DatasetError(f"{path} is missing or truncated; copy the whole study with its {IMAGES_NAME}/")
 
     @classmethod
     def load(cls, folder: Path) -> Study:
@@ -156,7 +157,7 @@ class Study(Settings):
 
 
 class SealedReading(Settings):
-    """What a reading really was.
+    """The truth about one reading.
 
     Attributes:
         reader: Name of the reader.
@@ -164,8 +165,8 @@ class SealedReading(Settings):
         position: From 0, in the session.
         case: Id of the case.
         label: Its true class.
-        condition: Of a single image.
-        encrypted_side: Of a pair.
+        condition: Condition of a single image.
+        encrypted_side: Side of the encrypted image in a pair.
     """
 
     reader: str
@@ -178,14 +179,14 @@ class SealedReading(Settings):
 
 
 class AnswerSheet(Settings):
-    """The content of ``answer_sheet.json``; whoever reads a case must not see it.
+    """The content of ``answer_sheet.json``; readers must not see it.
 
     Attributes:
-        nonce: Random; without it, a reader could try conditions against the checksum.
+        nonce: Random; without it, a reader could test guessed conditions against the checksum.
         study_sha256: ``Study.digest``: the plan, the questions and the order, as they were built.
-        seed: What the randomization was drawn from.
-        originals: Where the images came from, for the owner.
-        encrypted: The same.
+        seed: Seed of the randomization.
+        originals: Folder of the originals, for the owner.
+        encrypted: Folder of the encrypted images, for the owner.
         readings: By the id of the reading.
     """
 
@@ -203,15 +204,15 @@ class AnswerSheet(Settings):
         """Read the answer sheet of a study.
 
         Raises:
-            DatasetError: It is missing, damaged, or not the one that the study was built with, or the study changed.
+            DatasetError: It is missing, damaged, or of another study, or the study was changed.
         """
-        sheet = _load(cls, path, f"there is no answer sheet {path}; give the file that build sealed")
+        sheet = _load(cls, path, f"there is no answer sheet {path}; give the one in the study's sealed folder")
         if sha256_of(path) != study.sheet_sha256:
             raise DatasetError(f"{path} is not the answer sheet this study was built with, or was changed since")
         if sheet.study_sha256 != study.digest():
             raise DatasetError(
-                f"{STUDY_NAME} was changed since it was built; margin, level, questions and order are fixed: put "
-                "back a copy of it"
+                f"{STUDY_NAME} was changed after it was built, but margin, level, questions and order are fixed; "
+                "restore it from a copy"
             )
         return sheet
 
@@ -230,7 +231,7 @@ def _load(model: type[_Content], path: Path, absence: str) -> _Content:
 
 
 def token_digest(token: str) -> str:
-    """SHA-256 of a token: what the study stores instead of it."""
+    """SHA-256 of a token; the study stores this instead of the token."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 

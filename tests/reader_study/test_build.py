@@ -177,7 +177,7 @@ def test_one_folder_given_twice_and_folders_the_wrong_way_round_are_refused(tmp_
 
 
 def test_the_sheet_cannot_be_sealed_into_what_is_served(folders: Folders, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="seal the answer sheet somewhere else"):
+    with pytest.raises(OutputError, match="choose a folder outside for the answer sheet"):
         build_study(folders.originals, folders.encrypted, tmp_path, tmp_path / "sealed", StudyOptions(seed=1))
     assert not list(tmp_path.iterdir())
 
@@ -225,11 +225,11 @@ def test_questions_come_from_yaml_and_need_exactly_one_for_the_class(tmp_path: P
 
 def test_the_class_must_be_answered_and_no_question_is_called_like_a_column_of_the_results() -> None:
     optional = Question(name="diagnosis", text="Diagnosis?", kind="class", required=False)
-    with pytest.raises(SettingsError, match="cannot be left out"):
+    with pytest.raises(SettingsError, match="cannot be optional"):
         with_classes([optional], CLASSES)
     diagnosis = Question(name="diagnosis", text="Diagnosis?", kind="class")
     for name in ("case", "right", "encrypted_side"):
-        with pytest.raises(SettingsError, match=f"{name}: the table of results"):
+        with pytest.raises(SettingsError, match=f"already has a column {name};"):
             with_classes([diagnosis, Question(name=name, text="What?", kind="text")], CLASSES)
 
 

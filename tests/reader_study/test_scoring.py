@@ -99,7 +99,7 @@ def test_every_number_of_a_small_study_is_that_by_hand(study: StudyOnDisk) -> No
     assert [each.p for each in scores.times] == [pytest.approx(2 / 4096, abs=5e-5)] * 2
     assert not scores.simulated
     assert any("12 cases are a pilot" in warning for warning in scores.warnings)
-    assert any("Two readers say next to nothing" in warning for warning in scores.warnings)
+    assert any("Two readers say little" in warning for warning in scores.warnings)
     # Alone, reader 1 rules out more than both together, who differ: one degree of freedom.
     assert overall.interval[0] < second.interval[0] < first.interval[0]
     # 1.96^2 / (24 + 1.96^2).
@@ -234,7 +234,7 @@ def test_from_two_folders_to_the_report_by_commands_alone(folders: Folders, tmp_
     assert all(link["url"].startswith("http://127.0.0.1:8765/r/") for link in summary["links"])
     assert len(summary["fingerprint"]) == 64
     told = run.invoke(app, [*map(str, arguments[:4]), "--readers", "2", "--out", str(tmp_path / "other")]).output
-    assert "Two readers say next to nothing" in told
+    assert "Two readers say little" in told
     real = ["reader-study", "build", str(originals), str(encrypted), "--out", str(tmp_path / "real")]
     assert run.invoke(app, real).exit_code == 0
     assert run.invoke(app, ["reader-study", "simulate", str(tmp_path / "real")]).exit_code == 2

@@ -17,7 +17,7 @@ def test_a_study_has_one_server_which_ctrl_c_ends_and_the_same_command_starts_ag
     try:
         second = subprocess.run([*COMMAND, str(study.folder)], capture_output=True, text=True, check=False, timeout=60)
         assert second.returncode == 2
-        assert "is served already" in second.stderr
+        assert "another server serves" in second.stderr
         assert "Traceback" not in second.stderr
         assert server.stop() == 130
         server.start()

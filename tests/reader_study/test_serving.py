@@ -211,7 +211,7 @@ def test_a_study_without_all_its_images_is_not_served(study: StudyOnDisk) -> Non
     image.write_bytes(image.read_bytes()[:-1])
     with (
         AnswerDatabase(study.folder / ANSWERS_NAME) as database,
-        pytest.raises(DatasetError, match=f"{image.name} is missing or cut off"),
+        pytest.raises(DatasetError, match=f"{image.name} is missing or truncated"),
     ):
         ReadingDesk(study.folder, database)
 

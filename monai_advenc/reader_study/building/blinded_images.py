@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""From two folders of images to the files of a study: nothing about a file tells its case or its condition."""
+"""Write the image files of a study so that no file reveals its case or its condition."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from monai_advenc.reader_study.building.viewing_image import encode_pixels, shar
 _NAME_BYTES = 8
 
 _MUCH_BLACK = 0.05
-"""Share of an image: black in the original and not in the encrypted image."""
+"""Share of pixels that are black in the original but not in the encrypted image."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class BlindedImages:
     Attributes:
         shapes: ``(C, H, W)`` of each file, sorted by name.
         names: By ``image_key``.
-        speckled: Cases whose black background is black no more when encrypted: whoever brightens it, knows.
+        speckled: Cases whose black background is no longer black when encrypted; brightening reveals the condition.
     """
 
     shapes: dict[str, tuple[int, int, int]]
@@ -42,17 +42,17 @@ class BlindedImages:
 
 
 def pair_cases(originals: ImageFolder, encrypted: ImageFolder) -> tuple[Case, ...]:
-    """The cases that both folders have.
+    """Match each encrypted image with its original.
 
     Raises:
-        DatasetError: The folders are one, or the wrong way round; an encrypted image has no original, or the two
-            disagree about its class.
+        DatasetError: Both folders are the same or swapped, an encrypted image has no original, or the two disagree
+            about its class.
     """
     if originals.root.resolve() == encrypted.root.resolve():
         raise DatasetError(f"{originals.root} was given twice; give the originals, then their encrypted versions")
     if (originals.root / MANIFEST_NAME).is_file():
         raise DatasetError(
-            f"{originals.root} holds encrypted images, by its {MANIFEST_NAME}; give the originals first, then these"
+            f"{originals.root} holds encrypted images, because it has a {MANIFEST_NAME}; give the originals first"
         )
     known = {file.id: originals.classes[file.label] for file in originals.files}
     cases = []
@@ -61,13 +61,13 @@ def pair_cases(originals: ImageFolder, encrypted: ImageFolder) -> tuple[Case, ..
         if file.id not in known:
             raise DatasetError(f"encrypted image {file.id!r} has no original of that name in {originals.root}")
         if known[file.id] != label:
-            raise DatasetError(f"case {file.id!r} is {known[file.id]!r} by the originals, {label!r} by the encrypted")
+            raise DatasetError(f"case {file.id!r} is {known[file.id]!r} in the originals but {label!r} when encrypted")
         cases.append(Case(file.id, label))
     return tuple(cases)
 
 
 def image_key(condition: Condition, case: str) -> str:
-    """What an image is called while the study is drawn, before it has a name that says nothing."""
+    """Internal name of an image until it gets a random one."""
     return f"{condition.value}:{case}"
 
 
@@ -79,12 +79,12 @@ def write_blinded(
     Args:
         originals: The originals.
         encrypted: Their encrypted versions.
-        cases: Which of them.
+        cases: The cases to write.
         folder: Where to write.
         progress: Called with 1 for each case.
 
     Raises:
-        ImageError: An image cannot be read, or two do not belong together.
+        ImageError: An image cannot be read, or an encrypted image does not match its original.
     """
     sources = [{file.id: file.path for file in found.files} for found in (originals, encrypted)]
 
@@ -96,7 +96,7 @@ def write_blinded(
     names: dict[str, str] = {}
     speckled = 0
     order = list(cases)
-    # Not in the order of the cases: the file system remembers in which order files were made.
+    # In random order: the file system remembers the order in which files were created.
     secrets.SystemRandom().shuffle(order)
     for case in order:
         images = images_of(case)
@@ -112,7 +112,7 @@ def write_blinded(
             shapes[name] = (channels, height, width)
             names[image_key(condition, case.id)] = name
         progress(1)
-    # Nor does it tell when: neighbors in time would be the two images of one case.
+    # One time for all files: the two images of one case are written one after the other.
     written = time.time()
     for name in shapes:
         os.utime(folder / name, (written, written))

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""From originals and encrypted images to a study: blinded images, a schedule for each reader, and the sealed sheet."""
+"""Build a study from originals and encrypted images: blinded images, a schedule per reader, the sealed answer sheet."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from monai_advenc.reader_study.study import (
 from monai_advenc.settings import Settings
 
 UNFINISHED_NAME = ".unfinished"
-"""Marks a folder that a build was stopped in; the next build starts it over."""
+"""File that marks an interrupted build; the next build starts over."""
 
 _OWNER_ONLY = 0o600
 _TOKEN_BYTES = 24
@@ -52,19 +52,19 @@ _LONGEST_WASHOUT_DAYS = 3650
 
 
 class StudyOptions(Settings):
-    """What the study lead decides.
+    """Options of the study lead.
 
     Attributes:
         title: Shown to readers.
         readers: Number of readers.
         design: Crossover or sequential.
-        seed: Of the randomization; whoever knows it can work out the conditions.
-        cases: Cases to draw at random, each class in its share; ``None``: all.
-        washout_days: Between sessions.
+        seed: Seed of the randomization; keep it secret, because it reveals the conditions.
+        cases: Cases to draw at random, stratified by class; ``None``: all.
+        washout_days: Days between sessions.
         repeats: Images that each reader reads once more in a third session.
         pairs: Pairs for "which of the two is encrypted?", after everything else.
         plan: Margin and level of the analysis.
-        simulated: A trial run without doctors.
+        simulated: Whether this is a trial run without doctors.
     """
 
     title: str = Field(default="Reader study", min_length=1, max_length=120)
@@ -81,13 +81,13 @@ class StudyOptions(Settings):
 
 @dataclass(frozen=True)
 class BuiltStudy:
-    """What was built.
+    """A study as built.
 
     Attributes:
         study: The study.
         sheet_path: The sealed sheet.
         links: Each reader's link, as a path that holds their token.
-        speckled: Cases whose black background is black no more when encrypted.
+        speckled: Cases whose black background is no longer black when encrypted.
     """
 
     study: Study
@@ -113,14 +113,14 @@ def build_study(
         out: Folder to serve; new or empty.
         sealed: Folder for the answer sheet and the links; new or empty, not inside ``out``.
         options: Design and size.
-        questions: What readers are asked.
+        questions: Questions about each image.
         progress: Called with 1 for each case.
 
     Raises:
-        OutputError: A folder is taken.
+        OutputError: A folder is not empty.
         DatasetError: The folders do not fit together.
         ImageError: An image cannot be read.
-        SettingsError: More cases, repeats or pairs than there are.
+        SettingsError: The options ask for more cases, repeats or pairs than there are.
     """
     questions = with_classes(questions, originals.classes)
     cases = pair_cases(originals, encrypted)
@@ -153,7 +153,7 @@ def build_study(
     write_json(sealed / SHEET_NAME, sheet.model_dump(mode="json"), mode=_OWNER_ONLY)
     write_links(sealed, links)
     study = study.model_copy(update={"sheet_sha256": sha256_of(sealed / SHEET_NAME)})
-    # Before the study is there: no moment at which a later build could take the sheet of a study for a leftover.
+    # Before study.json is written, so that a later build never takes the sheet of a finished study for a leftover.
     (sealed / UNFINISHED_NAME).unlink()
     write_json(out / STUDY_NAME, study.model_dump(mode="json"))
     (out / UNFINISHED_NAME).unlink()
@@ -162,11 +162,11 @@ def build_study(
 
 def _prepare_folders(out: Path, sealed: Path) -> None:
     if out.resolve() in (sealed.resolve(), *sealed.resolve().parents):
-        raise OutputError(f"{sealed} lies in {out}, which is served; seal the answer sheet somewhere else")
+        raise OutputError(f"{sealed} lies in {out}, which is served; choose a folder outside for the answer sheet")
     for folder, what in ((out, "a study"), (sealed, "an answer sheet")):
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder} is a file; give a folder for {what}")
-        # Each has its own mark: a build that was stopped says nothing of the answer sheet of another study.
+        # Each folder has its own mark: an interrupted build must not delete the answer sheet of another study.
         unfinished = (folder / UNFINISHED_NAME).is_file() and not (folder / STUDY_NAME).exists()
         if folder.is_dir() and any(folder.iterdir()) and not unfinished:
             raise OutputError(f"{folder} is not empty, and {what} is never overwritten; give another folder")
@@ -193,7 +193,7 @@ def _sessions(options: StudyOptions) -> dict[str, Any]:
 
 
 def _draw(cases: Sequence[Case], options: StudyOptions) -> tuple[list[StudyReader], dict[str, SealedReading], Links]:
-    """Readers whose images are still named ``<condition>:<case>``, what their readings really are, and their links."""
+    """Readers whose images are still named ``<condition>:<case>``, the truth about their readings, and their links."""
     readers, sealed, links = [], {}, []
     pair_session = READING_SESSIONS + (options.repeats > 0)
     for number in range(options.readers):

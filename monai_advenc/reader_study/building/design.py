@@ -1,13 +1,13 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Who sees which case in which session, original or encrypted, in which order.
+"""Randomize which reader sees which case in which session, original or encrypted, in which order.
 
-*Crossover*: in session one a reader sees each case once, half of them encrypted; after a washout, in session two, each
-case again in the other condition. Which half comes encrypted first is drawn class by class, and two successive readers
-get opposite halves, so that neither a class, a session nor a reader favors a condition.
+*Crossover*: in session one a reader sees each case once, half of them encrypted. In session two, after a washout, the
+reader sees each case again in the other condition. The half that comes encrypted first is drawn class by class, and two
+successive readers get opposite halves, so that no class, session or reader favors a condition.
 
-*Sequential*: all originals in session one and all encrypted images in session two, each shuffled: the paper's design
-(section 5, figure 5), for comparability. Whatever a reader remembers or learns there counts for the encrypted images.
+*Sequential*: all originals in session one and all encrypted images in session two, each shuffled. This is the paper's
+design (section 5, figure 5), for comparability. Memory and practice favor the encrypted images in it.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from monai_advenc.errors import SettingsError
 
 
 class Condition(str, Enum):
-    """What a reader looks at."""
+    """Version of an image: original or encrypted."""
 
     original = "original"
     encrypted = "encrypted"
 
     @property
     def other(self) -> Condition:
-        """The other one."""
+        """The other condition."""
         return Condition.encrypted if self is Condition.original else Condition.original
 
 
 class Design(str, Enum):
-    """In which order a reader meets the two conditions."""
+    """Order in which a reader sees the two conditions."""
 
     crossover = "crossover"
     sequential = "sequential"
@@ -50,7 +50,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Viewing:
-    """One image that a reader is to read."""
+    """One image for a reader to read."""
 
     session: int
     case: Case
@@ -59,7 +59,7 @@ class Viewing:
 
 @dataclass(frozen=True)
 class SidePair:
-    """One original beside its encrypted version."""
+    """One original next to its encrypted version."""
 
     case: Case
     encrypted_left: bool
@@ -72,24 +72,24 @@ READING_SESSIONS = 2
 def draw_viewings(
     cases: Sequence[Case], design: Design, reader: int, seed: int, repeats: int = 0
 ) -> tuple[Viewing, ...]:
-    """All that one reader reads, in order.
+    """Draw all viewings of one reader, in order.
 
     Args:
         cases: The cases, in any order.
         design: Crossover or sequential.
         reader: Number of the reader, from 0.
         seed: The study's seed.
-        repeats: Images that the reader reads once more in session three, half of them encrypted, for the agreement of
-            a reader with themselves.
+        repeats: Images that the reader reads once more in session three, half of them encrypted, for intra-reader
+            agreement.
 
     Returns:
-        Session after session, each in a random order of its own.
+        The viewings session by session, each session in its own random order.
 
     Raises:
         SettingsError: There are more repeats than cases.
     """
     if not 0 <= repeats <= len(cases):
-        raise SettingsError(f"expected 0 to {len(cases)} repeats, as many as there are cases, got {repeats}")
+        raise SettingsError(f"expected 0 to {len(cases)} repeats (the number of cases), got {repeats}")
     first = (
         _crossover(cases, reader, seed)
         if design is Design.crossover
@@ -114,7 +114,7 @@ def _generator(*stream: int) -> np.random.Generator:
 
 def _crossover(cases: Sequence[Case], reader: int, seed: int) -> dict[str, Condition]:
     """Which condition each case has in session one."""
-    # Readers 0 and 1 share a draw, and reader 1 gets its complement; so do 2 and 3.
+    # Readers 0 and 1 share a draw, and reader 1 gets its complement; the same holds for 2 and 3.
     generator = _generator(seed, reader // 2, 1)
     first: dict[str, Condition] = {}
     condition = Condition.encrypted
@@ -122,7 +122,7 @@ def _crossover(cases: Sequence[Case], reader: int, seed: int) -> dict[str, Condi
         members = sorted(case.id for case in cases if case.label == label)
         for place in generator.permutation(len(members)):
             first[members[place]] = condition
-            # Going on from class to class keeps the whole session balanced too when classes have odd numbers.
+            # Alternating on across classes keeps the whole session balanced even if classes have odd numbers of cases.
             condition = condition.other
     if reader % 2:
         first = {case: condition.other for case, condition in first.items()}
@@ -136,13 +136,13 @@ def _repeats(cases: Sequence[Case], count: int, generator: np.random.Generator) 
 
 
 def draw_side_pairs(cases: Sequence[Case], reader: int, seed: int, count: int) -> tuple[SidePair, ...]:
-    """Which cases one reader sees as a pair, and on which side the encrypted image is.
+    """Draw the cases that one reader sees as pairs, and the side of each encrypted image.
 
     Raises:
         SettingsError: There are more pairs than cases.
     """
     if not 0 <= count <= len(cases):
-        raise SettingsError(f"expected 0 to {len(cases)} pairs, as many as there are cases, got {count}")
+        raise SettingsError(f"expected 0 to {len(cases)} pairs (the number of cases), got {count}")
     generator = _generator(seed, reader, 20)
     by_id = sorted(cases, key=lambda case: case.id)
     chosen = generator.permutation(len(by_id))[:count]
@@ -151,16 +151,16 @@ def draw_side_pairs(cases: Sequence[Case], reader: int, seed: int, count: int) -
 
 
 def draw_cases(cases: Sequence[Case], count: int, seed: int) -> tuple[Case, ...]:
-    """A random part of the cases, each class in its share.
+    """Draw a random subset of the cases, stratified by class.
 
     Raises:
         SettingsError: ``count`` is not between 1 and their number.
     """
     if not 1 <= count <= len(cases):
-        raise SettingsError(f"expected 1 to {len(cases)} cases, as many as there are pairs, got {count}")
+        raise SettingsError(f"expected 1 to {len(cases)} cases (the number of image pairs), got {count}")
     generator = _generator(seed, 30)
     shuffled = [sorted(cases, key=lambda case: case.id)[place] for place in generator.permutation(len(cases))]
-    # Ordered by how far into their class they are, the first ones have every class in its share.
+    # Sorted by their relative position in their class, the first ``count`` cases hold each class in proportion.
     ranks: dict[str, int] = {}
     totals = {label: sum(case.label == label for case in cases) for label in {case.label for case in cases}}
     placed = []

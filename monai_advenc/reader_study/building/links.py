@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Each reader's link, which is their only key to the study: kept with the sealed sheet, sent to nobody else."""
+"""Write and read the readers' personal links, which are kept with the sealed sheet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OWNER_ONLY = 0o600
 
 
 def write_links(sealed: Path, links: Links) -> None:
-    """Write ``links.csv``, readable by its owner alone."""
+    """Write ``links.csv``, readable by its owner only."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(("reader", "path"))
@@ -32,11 +32,11 @@ def read_links(sealed: Path) -> Links:
     """Read ``links.csv``.
 
     Raises:
-        DatasetError: There is none.
+        DatasetError: There is none, or it cannot be read.
     """
     path = sealed / LINKS_NAME
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return tuple((row["reader"], row["path"]) for row in csv.DictReader(file))
     except (OSError, KeyError, UnicodeDecodeError, csv.Error):
-        raise DatasetError(f"cannot read the readers' links in {path}; give the folder that build sealed") from None
+        raise DatasetError(f"cannot read the readers' links in {path}; give the sealed folder of the study") from None

@@ -1,11 +1,12 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Images as readers get them: bare gray levels, so that nothing but what is seen tells one from another.
+"""Encode images for readers as bare gray levels, so that only what is visible tells the two conditions apart.
 
-A file would: its name, its metadata, its bit depth, and its size, because perturbed pixels compress worse. What is
-served is ``(H, W, C)`` unsigned 16-bit integers, little-endian, without a header: the same number of bytes for an
-original and its encrypted version, and the same gray levels. Scanners write whole numbers, of which a window leaves a
-few hundred or thousand levels, while perturbed pixels take every value: the gaps would give the original away.
+An image file would reveal its condition by its name, its metadata, its bit depth and its size, because perturbed pixels
+compress worse. The server sends ``(H, W, C)`` unsigned 16-bit integers, little-endian, without a header: the same
+number of bytes for an original and its encrypted version, and the same gray levels. Scanners write whole numbers, and a
+window leaves a few hundred or thousand levels of them, while perturbed pixels take every value: the gaps would reveal
+the original.
 """
 
 from __future__ import annotations
@@ -20,27 +21,27 @@ COARSE_STEP, FINE_STEP = 1 / 255, 1 / 65535
 """Distance of two gray levels of 8 and of 16 bits."""
 
 _SAME = 1e-6
-"""Values closer than this are one level: float32 pixels that were whole numbers once."""
+"""Values closer than this count as one level, because float32 pixels are rounded whole numbers."""
 
 _COARSEST_STEP = 2 * COARSE_STEP
-"""A drawing of a dozen gray levels would leave nothing of what was planted into it."""
+"""Limit of the step: a scale of a dozen gray levels would remove the perturbation."""
 
 _SMALLEST_GAP = 4 * FINE_STEP
-"""Finer gaps than this are the rounding of 16 bits, and nobody can tell."""
+"""Gaps finer than this are the rounding of 16 bits and invisible."""
 
 
 @dataclass(frozen=True)
 class GrayScale:
-    """Equally spaced gray levels, ``offset + k step`` in [0, 1], besides black and white."""
+    """Equally spaced gray levels ``offset + k step`` in [0, 1], plus black and white."""
 
     offset: float
     step: float
 
     def nearest(self, image: Tensor) -> NDArray[np.float64]:
-        """An image in [0, 1] on these levels."""
+        """Round an image in [0, 1] to these levels."""
         pixels: NDArray[np.float64] = image.double().numpy()
         levels = self.offset + self.step * np.rint((pixels - self.offset) / self.step)
-        # Windows clip between two levels.
+        # A window may clip between two levels.
         for end in (0.0, 1.0):
             levels = np.where(np.abs(pixels - end) <= np.abs(pixels - levels), end, levels)
         return levels.clip(0, 1)
@@ -50,7 +51,7 @@ FINE = GrayScale(0, FINE_STEP)
 
 
 def gray_scale_of(image: Tensor) -> GrayScale:
-    """The scale that an image's pixels lie on: never coarser than 7 bits, and 16 bits where there is no other."""
+    """Find the scale of an image's pixels: never coarser than 7 bits, and 16 bits where there is no other."""
     pixels = np.unique(image.double().numpy())
     if (np.abs(pixels / COARSE_STEP - np.rint(pixels / COARSE_STEP)) * COARSE_STEP).max() < _SAME:
         return GrayScale(0, COARSE_STEP)
@@ -68,11 +69,11 @@ def gray_scale_of(image: Tensor) -> GrayScale:
 
 
 def shared_scale(original: Tensor, encrypted: Tensor) -> GrayScale:
-    """The scale on which both images of a case are shown: the coarser of theirs."""
+    """The scale for both images of a case: the coarser of the two."""
     return max(gray_scale_of(original), gray_scale_of(encrypted), key=lambda scale: scale.step)
 
 
 def encode_pixels(image: Tensor, scale: GrayScale) -> bytes:
-    """An image ``(C, H, W)`` in [0, 1], on a gray scale, as ``(H, W, C)`` 16-bit integers."""
+    """Encode an image ``(C, H, W)`` in [0, 1] on a gray scale as ``(H, W, C)`` 16-bit integers."""
     grid = np.rint(scale.nearest(image) / FINE_STEP)
     return bytes(grid.transpose(1, 2, 0).astype(np.dtype("<u2")).tobytes())

@@ -1,4 +1,4 @@
-// A reading session: shows what the server says is next, sends the answer until it is acknowledged, then goes on.
+// A reading session: shows the next image from the server, sends the answer until it is acknowledged, then goes on.
 
 import { AS_AT_FIRST, bounded, Viewer } from "/static/viewer.js";
 
@@ -44,7 +44,7 @@ const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, mill
 
 class Refusal extends Error {}
 
-/** Asks until there is an answer: a lost connection or a server that restarts only delays it. */
+/** Retries until the server answers: a lost connection or a restart of the server only delays it. */
 async function ask(path, options = {}, read = (response) => response.json()) {
   for (let delay = 250; ; delay = Math.min(2 * delay, LONGEST_WAIT_MS)) {
     try {
@@ -62,8 +62,8 @@ async function ask(path, options = {}, read = (response) => response.json()) {
       if (error instanceof Refusal) throw error;
     }
     element("connection").textContent = options.method
-      ? "No connection. Your answer is kept here and sent again by itself."
-      : "No connection. Trying again by itself.";
+      ? "No connection. Your answer is kept here and will be sent again automatically."
+      : "No connection. Retrying automatically.";
     element("connection").hidden = false;
     await wait(delay);
   }
@@ -76,7 +76,7 @@ function freshId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Sends an answer that was written down first, so that neither a reload nor a lost connection loses or doubles it. */
+/** Stores an answer locally before sending it, so that a reload or a lost connection neither loses nor doubles it. */
 async function deliver(answer) {
   localStorage.setItem(UNSENT, JSON.stringify(answer));
   try {

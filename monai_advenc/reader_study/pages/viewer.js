@@ -1,11 +1,11 @@
-// One image on a canvas: gray levels windowed, zoomed and moved. Knows nothing of studies.
+// One image on a canvas: gray levels windowed, zoomed and moved. Independent of the study.
 
 const LEVELS = 65536;
 const LARGEST_ZOOM = 32;
 
 export const AS_AT_FIRST = Object.freeze({ center: 0.5, width: 1, zoom: 1, x: 0, y: 0 });
 
-/** Keeps a view within sense: center and width as fractions of the gray scale, x and y as fractions of the image. */
+/** Limits a view: center and width as fractions of the gray scale, x and y as fractions of the image. */
 export function bounded(view) {
   const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
   return {
@@ -22,7 +22,7 @@ export class Viewer {
   constructor(canvas, shape, bytes) {
     [this.channels, this.height, this.width] = shape;
     if (bytes.byteLength !== 2 * this.channels * this.height * this.width) {
-      throw new Error("the image came in part only");
+      throw new Error("the image is incomplete");
     }
     this.canvas = canvas;
     this.pixels = littleEndian(bytes);
@@ -40,7 +40,7 @@ export class Viewer {
     this.draw();
   }
 
-  /** Screen pixels for one pixel of the image, at zoom 1 as large as fits. */
+  /** Screen pixels per pixel of the image; at zoom 1 the image fits the canvas. */
   get scale() {
     const { width, height } = this.canvas.getBoundingClientRect();
     return Math.min(width / this.width, height / this.height) * this.view.zoom;
@@ -53,7 +53,7 @@ export class Viewer {
     this.windowed = key;
     const low = (center - width / 2) * (LEVELS - 1);
     const gain = 255 / (width * (LEVELS - 1));
-    // A clamped array rounds and clips by itself.
+    // A clamped array rounds and clips.
     const table = new Uint8ClampedArray(LEVELS);
     for (let level = 0; level < LEVELS; level += 1) table[level] = (level - low) * gain;
     const context = this.picture.getContext("2d");
@@ -91,7 +91,7 @@ export class Viewer {
     context.drawImage(this.picture, 0, 0);
   }
 
-  /** Forgets the image: the next one must not show a trace of it. */
+  /** Clears the image, so that the next one shows no trace of it. */
   close() {
     this.observer.disconnect();
     this.pixels = new Uint16Array(0);

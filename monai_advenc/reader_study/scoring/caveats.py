@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What a study cannot say, in plain words: too small, too few readers, unfinished, a design that favors one side."""
+"""Warn about the limits of a study: too small, too few readers, unfinished, a design that favors one side."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from monai_advenc.reader_study.statistics.paired_proportions import best_possibl
 from monai_advenc.reader_study.study import Study
 
 FEW_CASES = 30
-"""Below this many cases the result is called a pilot."""
+"""With fewer cases than this, a study is a pilot."""
 
 TWO_READERS = 2
 TWO_READERS_WARNING = (
-    "Two readers say next to nothing about readers in general: how much readers differ is guessed from one difference, "
-    "and the interval of both together is far wider than that of each. Take three or more."
+    "Two readers say little about readers in general: the variation between readers is estimated from one difference, "
+    "and the interval of both together is far wider than that of each. Use three or more."
 )
 
 
 def caveats(study: Study, planned: int, answered: int, cases: int) -> tuple[str, ...]:
-    """Sentences to set beside a result.
+    """Return the warnings to show with a result.
 
     Args:
         study: The study.
         planned: Readings planned.
         answered: Readings answered.
-        cases: Cases that anybody read.
+        cases: Cases that were read at all.
     """
     warnings = []
     if answered < planned:
         warnings.append(
-            f"Not finished: {answered} of {planned} readings are answered. What follows is of these alone, and looking "
-            "at it before the study is done spoils its error rates."
+            f"Not finished: {answered} of {planned} readings are answered. These results use only those, and looking "
+            "at them before the study ends makes its error rates invalid."
         )
     if not cases:
         return tuple(warnings)
     warnings += _size_warnings(study, cases)
     if cases < FEW_CASES:
-        warnings.append(f"{cases} cases are a pilot: intervals are wide, and a class may stand on one or two cases.")
+        warnings.append(f"{cases} cases are a pilot: intervals are wide, and a class may have only one or two cases.")
     if len(study.readers) == 1:
         warnings.append("One reader says nothing about readers in general.")
     if len(study.readers) == TWO_READERS:
@@ -45,7 +45,7 @@ def caveats(study: Study, planned: int, answered: int, cases: int) -> tuple[str,
     if study.design is Design.sequential:
         warnings.append(
             "Sequential design, as in the paper: every original was read before every encrypted image, so practice and "
-            "memory count in favor of the encrypted ones."
+            "memory favor the encrypted ones."
         )
     return tuple(warnings)
 
@@ -59,6 +59,6 @@ def _size_warnings(study: Study, cases: int) -> list[str]:
         size = f"{cases} cases read by {by} could at best rule out a loss of {100 * together:.1f} %"
         return [f"Too small for its margin: {size}; {margin}."]
     if alone >= plan.margin:
-        each = f"one of them alone could at best rule out a loss of {100 * alone:.1f} %"
+        each = f"one reader alone could at best rule out a loss of {100 * alone:.1f} %"
         return [f"Rests on all readers together: {each}; {margin}."]
     return []

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Every answer beside what was really shown: what the opened answer sheet makes of them."""
+"""Join every answer with the truth from the opened answer sheet."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from monai_advenc.reader_study.study import AnswerSheet, SealedReading, Study
 
 @dataclass(frozen=True)
 class Reading:
-    """One answered reading with what it really was.
+    """One answered reading with its truth.
 
     Attributes:
         truth: From the answer sheet.
         answers: What the reader said.
         right: Whether the class (or the side) was right.
-        client_seconds: Time the image was in view, by the page.
-        server_seconds: From the image's delivery to the answer, pauses left out, by the server.
+        client_seconds: Time that the image was in view, measured by the page.
+        server_seconds: Time from the image's delivery to the answer without pauses, measured by the server.
         answered_at: Seconds since 1970.
-        simulated: Whether no person gave it.
+        simulated: Whether a simulated reader gave it.
     """
 
     truth: SealedReading
@@ -40,7 +40,7 @@ class Reading:
 def open_readings(
     study: Study, sheet: AnswerSheet, answers: Sequence[Answer], events: Sequence[Event]
 ) -> tuple[Reading, ...]:
-    """Every answer beside what was really shown, in the order of the study."""
+    """Join every answer with its truth, in the order of the study."""
     given = {answer.reading: answer for answer in answers}
     happened: dict[str, list[Event]] = {}
     for event in events:

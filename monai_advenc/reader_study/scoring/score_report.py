@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The result as one page that needs nothing else, with the paper's figure beside ours."""
+"""Render the result as one self-contained HTML page, compared with the paper's figure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from monai_advenc.reader_study.statistics.paired_proportions import FourCells
 from monai_advenc.reader_study.study import Study
 
 PAPER_CELLS = FourCells(both_right=72, both_wrong=23, only_original_right=2, only_encrypted_right=3)
-"""Figure 6 of the paper, in percent; it states no number of cases."""
+"""Figure 6 of the paper, in percent; the paper states no number of cases."""
 
 _PLOT_WIDTH, _ROW_HEIGHT, _LABEL_WIDTH, _VALUE_WIDTH = 960, 40, 120, 270
 
@@ -45,7 +45,7 @@ class Mark:
 
 
 def render_score_report(study: Study, scores: Scores) -> str:
-    """The page, as HTML."""
+    """Return the page as HTML."""
     environment = Environment(
         loader=PackageLoader("monai_advenc.reader_study", "scoring"),
         autoescape=True,
@@ -78,7 +78,7 @@ def _verdict(study: Study, overall: Comparison | None, readers: str) -> dict[str
     if overall.interval[1] < 0:
         text = f"The whole interval lies below zero, from {bound} to {_points(overall.interval[1])}."
         return {"kind": "bad", "title": f"{readers} do worse on encrypted images", "text": text}
-    text = f"A loss of {margin} or more is not ruled out; the lower limit is {bound}. That is no proof of a loss."
+    text = f"A loss of {margin} or more is not ruled out; the lower limit is {bound}. This does not prove a loss."
     return {"kind": "open", "title": f"Not shown that {readers.lower()} do no worse", "text": text}
 
 
@@ -86,8 +86,8 @@ def _figure_six(overall: Comparison) -> list[Cell]:
     names = {
         "right": "right on both",
         "wrong": "wrong on both",
-        "lost": "right on the original alone",
-        "gained": "right on the encrypted alone",
+        "lost": "right on the original only",
+        "gained": "right on the encrypted only",
     }
     cells, paper = overall.cells, PAPER_CELLS.shares
     counts = (cells.both_right, cells.both_wrong, cells.only_original_right, cells.only_encrypted_right)

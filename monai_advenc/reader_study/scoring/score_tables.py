@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The result as tables for other programs: every reading opened, every statistic with its interval."""
+"""Write the result as CSV tables: every reading with its truth, every statistic with its interval."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Row = Sequence[object]
 
 
 def readings_table(study: Study, readings: Sequence[Reading]) -> str:
-    """One row for each reading: what it really was, what was said, how long it took. CSV."""
+    """CSV with one row per reading: truth, answers, time."""
     asked = [question.name for question in study.questions]
     columns = (
         *READING_COLUMNS,
@@ -52,14 +52,14 @@ def readings_table(study: Study, readings: Sequence[Reading]) -> str:
 
 
 def _plain_text(answer: object) -> object:
-    # A spreadsheet would take a free text that begins like a formula for one.
+    # A spreadsheet would run a free text that begins like a formula.
     if isinstance(answer, str) and answer[:1] in ("=", "+", "-", "@", "\t"):
         return f"'{answer}"
     return "" if answer is None else answer
 
 
 def statistics_table(scores: Scores) -> str:
-    """One row for each statistic: name, reader, what of, value, interval, p, number, whether simulated. CSV."""
+    """CSV with one row per statistic: name, reader, subject, value, interval, p, number, whether simulated."""
     simulated = int(scores.simulated)
     rows: list[Row] = [
         ("accuracy", rate.reader, rate.condition, *_rate(rate), "", rate.total, simulated) for rate in scores.rates

@@ -17,9 +17,9 @@ ALL_READERS = "all readers"
 
 @dataclass(frozen=True)
 class Rate:
-    """How often one reader, or all, were right under one condition.
+    """Accuracy of one reader, or of all, under one condition.
 
-    The interval of all readers is for these readers and cases like these.
+    The interval of all readers holds for these readers and for cases like these.
     """
 
     reader: str
@@ -30,7 +30,7 @@ class Rate:
 
     @property
     def value(self) -> float:
-        """As a fraction; NaN without readings."""
+        """Accuracy as a fraction; NaN without readings."""
         return self.right / self.total if self.total else float("nan")
 
 
@@ -41,14 +41,14 @@ class Comparison:
     Attributes:
         reader: Name, or "all readers".
         cells: The paper's figure 6.
-        wrong_differently: Of the cases both wrong, those that got two different wrong answers.
+        wrong_differently: Number of cases with two different wrong answers.
         difference: Accuracy on encrypted minus accuracy on original images.
-        interval: Of the level that was fixed beforehand.
-        non_inferiority_p: One-sided.
-        non_inferior: Whether it is below the level.
-        mcnemar_p: Exact, two-sided; of one reader only, for several are not independent.
+        interval: Its interval of the level that was fixed beforehand.
+        non_inferiority_p: One-sided p-value.
+        non_inferior: Whether that p-value is below the level.
+        mcnemar_p: Exact, two-sided; for one reader only, because readings of several are not independent.
         method: How interval and p-value were computed.
-        agreement: Of the two readings of each case.
+        agreement: Agreement of the two readings of each case.
     """
 
     reader: str
@@ -65,7 +65,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds a case in view, under both conditions; p by Wilcoxon's signed-rank test on the cases' differences."""
+    """Viewing time per case in seconds under both conditions; p of Wilcoxon's signed-rank test on the differences."""
 
     reader: str
     original_median: float
@@ -75,7 +75,7 @@ class Times:
 
 @dataclass(frozen=True)
 class NamedAgreement:
-    """An agreement and between whom."""
+    """An agreement with the names of its readers."""
 
     who: str
     what: str
@@ -101,11 +101,11 @@ class Scores:
 
     @property
     def overall(self) -> Comparison | None:
-        """The comparison that decides: over all readers, or of the only one."""
+        """The decisive comparison: over all readers, or of the only reader."""
         return self.comparisons[-1] if self.comparisons else None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; what is not defined is ``null``."""
+        """Plain values for JSON; undefined values are ``null``."""
         plain: dict[str, Any] = _without_nan(asdict(self))
         return plain
 

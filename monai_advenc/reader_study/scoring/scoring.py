@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""From answers and the opened answer sheet to the study's result."""
+"""Compute the study's result from the answers and the opened answer sheet."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Pairs = dict[str, dict[str, tuple[Reading, Reading]]]
 
 
 def score_study(study: Study, readings: Sequence[Reading]) -> Scores:
-    """All statistics of a study, complete or not."""
+    """Compute all statistics of a study, complete or not."""
     name = study.class_question.name
     names = tuple(reader.name for reader in study.readers)
     single = [each for each in readings if each.truth.condition is not None]
@@ -85,7 +85,7 @@ def _rates(main: Sequence[Reading], names: Sequence[str]) -> list[Rate]:
 
 
 def _rate(reader: str, what: str, readings: Sequence[Reading]) -> Rate:
-    """A share of right readings; of several readers, whose readings of a case are alike, with a wider interval."""
+    """Accuracy; for several readers with a wider interval, because their readings of a case are correlated."""
     right, total = sum(each.right for each in readings), len(readings)
     worth = _worth(readings) if reader == ALL_READERS else 1.0
     return Rate(reader, what, right, total, wilson_interval(right / worth, total / worth))
@@ -131,7 +131,7 @@ def _compare_all(study: Study, pairs: Pairs, each: Sequence[Comparison]) -> Comp
         right = np.array([[[pairs[r][case][side].right for case in common] for r in readers] for side in (0, 1)])
         found = compare_cautiously(right, study.plan.margin, study.plan.alpha)
     else:
-        found = CautiousComparison(float("nan"), (-1.0, 1.0), 1.0, "no case was read by all of them yet")
+        found = CautiousComparison(float("nan"), (-1.0, 1.0), 1.0, "no case was read by all readers yet")
     name = study.class_question.name
     said: dict[str, list[tuple[str, str]]] = {}
     for reader in readers:

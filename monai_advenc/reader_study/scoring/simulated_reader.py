@@ -1,8 +1,8 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Readers that nobody is: for tests and for trying a study out, never for a result.
+"""Simulated readers, for tests and trial runs only.
 
-They answer only studies that were built as trial runs, and every answer, table and page that comes of them says so.
+They answer only studies that were built as trial runs. Every answer, table and page made with them says so.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _BEGUN_BEFORE_S = 100 * _SECONDS_A_DAY
 
 @dataclass(frozen=True)
 class Habits:
-    """What simulated readers are like.
+    """How simulated readers answer.
 
     Attributes:
-        accuracy: Share of original images that they get right.
-        discordant: Share of cases of which one reading alone is right.
-        loss: By how much the accuracy on encrypted images is lower.
+        accuracy: Accuracy on original images.
+        discordant: Share of cases with exactly one right reading.
+        loss: Accuracy on original minus accuracy on encrypted images.
         sees_encryption: Share of pairs whose encrypted image they find.
 
     Raises:
-        SettingsError: The shares cannot be.
+        SettingsError: The shares contradict each other.
     """
 
     accuracy: float = 0.75
@@ -47,35 +47,37 @@ class Habits:
     def __post_init__(self) -> None:
         gained = self.gained
         if not (gained >= 0 and 0 <= self.lost <= self.accuracy <= 1 - gained and 0 <= self.sees_encryption <= 1):
-            raise SettingsError("these shares cannot be: lower the loss or the share of discordant cases")
+            raise SettingsError(
+                "accuracy, loss and discordant share contradict; lower the loss or the discordant share"
+            )
 
     @property
     def lost(self) -> float:
-        """Share of cases right as original alone."""
+        """Share of cases that are right as original only."""
         return (self.discordant + self.loss) / 2
 
     @property
     def gained(self) -> float:
-        """Share of cases right when encrypted alone."""
+        """Share of cases that are right when encrypted only."""
         return (self.discordant - self.loss) / 2
 
 
 def require_trial(study: Study) -> None:
     """Raise :class:`SettingsError` unless a study was built for simulated readers."""
     if not study.simulated:
-        raise SettingsError("only a study built with --simulated may be answered by simulated readers")
+        raise SettingsError("simulated readers answer trial studies only; build the study with --simulated")
 
 
 def simulated_answers(
     study: Study, sheet: AnswerSheet, habits: Habits, seed: int = 0
 ) -> Iterator[tuple[Event, Answer]]:
-    """Every reading of a trial study: when it was shown, and what a simulated reader answered.
+    """Simulate every reading of a trial study: when it was shown, and the answer.
 
     Args:
         study: The study, built as simulated.
         sheet: Its answer sheet.
-        habits: What the readers are like.
-        seed: Decides their answers.
+        habits: How the readers answer.
+        seed: Seed of their answers.
 
     Raises:
         SettingsError: The study is not a trial run.
@@ -83,7 +85,7 @@ def simulated_answers(
     require_trial(study)
     generator = np.random.default_rng(seed)
     for reader in study.readers:
-        # One draw a case decides both readings, so that a case is as hard when it comes again.
+        # One draw per case decides both readings, so that a case is equally hard both times.
         luck: dict[str, float] = {}
         clock, session = time.time() - _BEGUN_BEFORE_S, 0
         for planned in reader.readings:
@@ -106,11 +108,11 @@ def simulate_readers(
     seed: int = 0,
     progress: Callable[[int], None] = lambda _: None,
 ) -> int:
-    """Answer everything in a trial study that is not answered yet; return the number of answers.
+    """Answer all open readings of a trial study; return the number of answers.
 
     Raises:
         SettingsError: The study is not a trial run.
-        OutputError: The disk refuses.
+        OutputError: The answers cannot be written.
     """
     answered = {reading for reader in study.readers for reading in database.answered(reader.name)}
     count = 0

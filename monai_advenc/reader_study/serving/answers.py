@@ -1,9 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The answers of all readers in one SQLite file: acknowledged only when on disk, counted only once.
+"""Store the answers of all readers in one SQLite file: acknowledge an answer only when it is on disk, count it once.
 
-The journal is a write-ahead log and every commit waits for the disk (``synchronous=FULL``), so an answer that a reader
-saw accepted survives the server, the process and the machine being switched off.
+The database uses a write-ahead log, and every commit waits for the disk (``synchronous=FULL``). An answer that the page
+showed as accepted survives a crash of the process and a power failure.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CREATE INDEX IF NOT EXISTS events_by_reader ON events (reader);
 
 
 class EventKind(str, Enum):
-    """What happens to a reading before its answer."""
+    """Kind of an event before the answer to a reading."""
 
     shown = "shown"
     paused = "paused"
@@ -51,13 +51,13 @@ class EventKind(str, Enum):
 
 
 class Outcome(str, Enum):
-    """What came of an answer."""
+    """Result of recording an answer."""
 
     stored = "stored"
     known = "known"
-    """The same answer came before; it is there once."""
+    """The same answer was stored before; it counts once."""
     refused = "refused"
-    """Another answer is there already; it stays."""
+    """Another answer is stored already and stays."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class Answer:
     """One answer.
 
     Attributes:
-        reading: Which reading it answers.
-        answer_id: Drawn by the page: the same answer sent twice counts once.
+        reading: Id of the answered reading.
+        answer_id: Random id from the page, so that an answer sent twice counts once.
         reader: Name of the reader.
         answers: By the name of the question.
         client_seconds: How long the image was in view, by the page's clock.
         answered_at: Seconds since 1970, by the server's clock.
-        simulated: Whether no person gave it.
+        simulated: Whether a simulated reader gave it.
     """
 
     reading: str
@@ -85,7 +85,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a reading, and when."""
+    """An event of a reading, with its time."""
 
     reader: str
     reading: str
@@ -94,13 +94,13 @@ class Event:
 
 
 class AnswerDatabase:
-    """The file; safe to use from several threads.
+    """Database of answers; safe to use from several threads.
 
     Args:
-        path: Made if missing, readable by its owner alone.
+        path: The file; created if missing, readable by its owner only.
 
     Raises:
-        OutputError: It cannot be opened or is no such database.
+        OutputError: The file cannot be opened or is no such database.
     """
 
     def __init__(self, path: Path) -> None:
@@ -113,7 +113,7 @@ class AnswerDatabase:
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.executescript(_SCHEMA)
         except (OSError, sqlite3.Error) as error:
-            raise OutputError(f"cannot open {path} ({error}); free some space or mend the file") from None
+            raise OutputError(f"cannot open {path} ({error}); free disk space or restore it from a copy") from None
 
     def close(self) -> None:
         """Close the file."""
@@ -143,7 +143,7 @@ class AnswerDatabase:
         """Store an answer; it is on disk when this returns.
 
         Raises:
-            OutputError: The disk refuses.
+            OutputError: It cannot be written.
         """
         with self._transaction() as connection:
             row = connection.execute(
@@ -176,13 +176,13 @@ class AnswerDatabase:
             )
 
     def answered(self, reader: str) -> dict[str, float]:
-        """When each of a reader's readings was answered."""
+        """Return the time of each of a reader's answers, by reading."""
         with self._lock:
             rows = self._connection.execute("SELECT reading, answered_at FROM answers WHERE reader = ?", (reader,))
             return dict(rows.fetchall())
 
     def events_of(self, reader: str, reading: str) -> list[Event]:
-        """What happened to a reading, in order."""
+        """Return the events of a reading in order."""
         with self._lock:
             rows = self._connection.execute(
                 "SELECT reader, reading, kind, at FROM events WHERE reader = ? AND reading = ? ORDER BY rowid",
@@ -192,13 +192,13 @@ class AnswerDatabase:
 
 
 def read_answers(path: Path) -> tuple[list[Answer], list[Event]]:
-    """All answers and events of a study, also while it is served.
+    """Read all answers and events of a study, also while it is served.
 
     Raises:
         DatasetError: There is no such database.
     """
     if not path.is_file():
-        raise DatasetError(f"there are no answers yet: {path} does not exist; serve the study first")
+        raise DatasetError(f"{path} does not exist, so there are no answers yet; serve the study first")
     try:
         connection = sqlite3.connect(path, timeout=30)
         try:

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What one reader may do next: see the image whose turn it is, answer it once, pause. Nothing else is handed out."""
+"""Control what a reader may do: see the current image, answer it once, pause, and nothing else."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from monai_advenc.reader_study.study import IMAGES_NAME, PlannedReading, Study, 
 NOT_THERE, ELSEWHERE, NO_ANSWER = 404, 409, 422
 
 
-class Refused(Exception):  # noqa: N818  # Not a mistake of the owner's: a request that gets no more than this.
-    """A request that is not granted.
+class Refused(Exception):  # noqa: N818  # Not an error of the owner but an HTTP response.
+    """A request that the server rejects.
 
     Args:
         status: HTTP status.
-        reason: What the reader is told.
+        reason: Message for the reader.
     """
 
     def __init__(self, status: int, reason: str) -> None:
@@ -33,12 +33,12 @@ class Refused(Exception):  # noqa: N818  # Not a mistake of the owner's: a reque
 
 
 class ReadingDesk:
-    """Hands out a study, reading by reading.
+    """Serve a study reading by reading.
 
     Args:
         folder: The study.
-        database: Where answers go.
-        clock: Seconds since 1970.
+        database: Database for the answers.
+        clock: Returns seconds since 1970.
 
     Raises:
         DatasetError: There is no study, or it lacks images.
@@ -52,7 +52,7 @@ class ReadingDesk:
         self._clock = clock
 
     def state(self, reader: StudyReader) -> dict[str, Any]:
-        """What the page is told: never a case, a condition, or anything of another reader."""
+        """State for the page; it contains no case, no condition, and nothing about other readers."""
         place = self._place(reader)
         described: dict[str, Any] = {
             "title": self.study.title,
@@ -75,10 +75,10 @@ class ReadingDesk:
         return described
 
     def image(self, reader: StudyReader, reading: str, index: int) -> bytes:
-        """Pixels of the image whose turn it is.
+        """Pixels of the current image.
 
         Raises:
-            Refused: It is another image's turn, or the reader pauses.
+            Refused: Another image is current, or the reader pauses.
         """
         now = self._place(reader).reading
         if now is None or now.id != reading or not 0 <= index < len(now.images):
@@ -93,11 +93,11 @@ class ReadingDesk:
     def answer(
         self, reader: StudyReader, reading: str, answer_id: str, answers: Mapping[str, Any], seconds: float
     ) -> None:
-        """Store an answer; it is on disk when this returns, and there once, however often it is sent.
+        """Store an answer; it is on disk when this returns, and counts once even if it is sent several times.
 
         Raises:
-            Refused: It is another image's turn, this one was answered otherwise, or the answer is none.
-            OutputError: The disk refuses.
+            Refused: Another image is current, this one has another answer already, or the answer is invalid.
+            OutputError: The answer cannot be written.
         """
         planned = next((each for each in reader.readings if each.id == reading), None)
         if planned is None:
@@ -115,7 +115,7 @@ class ReadingDesk:
             raise Refused(ELSEWHERE, "this image was answered before; the first answer stays")
 
     def pause(self, reader: StudyReader, paused: bool) -> None:
-        """Stop or start the time of the image whose turn it is."""
+        """Stop or restart the time of the current image."""
         now = self._place(reader).reading
         if now is not None and paused != is_paused(self._database.events_of(reader.name, now.id)):
             self._note(reader, now, EventKind.paused if paused else EventKind.resumed)

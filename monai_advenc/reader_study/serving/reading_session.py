@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Where a reader stands: which reading is next, whether it may be read yet, and how long it took."""
+"""Track a reader's progress: which reading is next, whether its session is open, and how long each reading took."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _SECONDS_A_DAY = 86400.0
 
 @dataclass(frozen=True)
 class Place:
-    """Where a reader stands.
+    """A reader's position in the study.
 
     Attributes:
-        reading: What to read now; ``None`` when all is done or a washout is on.
-        session: Index of the session that is on or next.
-        done: Readings answered in it.
-        total: Readings in it.
-        opens_at: When it opens, in seconds since 1970, while a washout is on.
+        reading: What to read now; ``None`` when all is done or during a washout.
+        session: Index of the current or next session.
+        done: Answered readings of this session.
+        total: All readings of this session.
+        opens_at: When the session opens, in seconds since 1970, during a washout.
     """
 
     reading: PlannedReading | None
@@ -33,13 +33,13 @@ class Place:
 
 
 def place_of(study: Study, reader: StudyReader, answered: Mapping[str, float], now: float) -> Place:
-    """Where a reader stands, from what they have answered and when.
+    """Find a reader's position from the times of their answers.
 
     Args:
         study: The study.
         reader: The reader.
         answered: When each reading was answered, in seconds since 1970.
-        now: The time, in the same seconds.
+        now: Current time, in seconds since 1970.
     """
     waiting = [reading for reading in reader.readings if reading.id not in answered]
     if not waiting:
@@ -51,20 +51,20 @@ def place_of(study: Study, reader: StudyReader, answered: Mapping[str, float], n
     done = sum(each.id in answered for each in members)
     before = [answered[each.id] for each in reader.readings if each.session == reading.session - 1]
     opens_at = max(before) + study.washout_days[reading.session] * _SECONDS_A_DAY if before else 0.0
-    # Once begun, a session is open, whatever the clock was set to since.
+    # A session that has begun stays open, even if the clock was changed.
     if not done and now < opens_at:
         return Place(None, reading.session, done, len(members), opens_at)
     return Place(reading, reading.session, done, len(members))
 
 
 def is_paused(events: Sequence[Event]) -> bool:
-    """Whether the last thing that happened to a reading is a pause."""
+    """Whether the last event of a reading is a pause."""
     stops = [event.kind for event in events if event.kind is not EventKind.shown]
     return bool(stops) and stops[-1] is EventKind.paused
 
 
 def seconds_in_view(events: Sequence[Event], answered_at: float) -> float | None:
-    """Seconds from first showing a reading to its answer, pauses left out; ``None`` if it was never shown."""
+    """Seconds from first showing a reading to its answer, without pauses; ``None`` if it was never shown."""
     shown = [event.at for event in events if event.kind is EventKind.shown]
     if not shown:
         return None
@@ -82,7 +82,7 @@ def seconds_in_view(events: Sequence[Event], answered_at: float) -> float | None
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a reader is.
+    """A reader's progress.
 
     Attributes:
         reader: Name.
@@ -96,7 +96,7 @@ class Progress:
 
 
 def progress_of(study: Study, reader: StudyReader, answered: Mapping[str, float]) -> Progress:
-    """How far a reader is, from when readings were answered; looks at no answer."""
+    """Compute a reader's progress from the times of the answers, without reading an answer."""
     done = [0] * len(study.session_names)
     planned = [0] * len(study.session_names)
     for reading in reader.readings:

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Serving a study: one process, one address, one database; stopped at any moment, it goes on where it was."""
+"""Serve a study from one process, address and database; it can be stopped and restarted at any moment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SECONDS_FOR_OPEN_REQUESTS = 5
 
 
 def is_this_machine_only(host: str) -> bool:
-    """Whether an address can be reached from this machine alone."""
+    """Whether an address can be reached from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -33,7 +33,7 @@ def is_this_machine_only(host: str) -> bool:
 
 
 def shown_host(host: str) -> str:
-    """An address as it stands in a link: where all of this machine's are meant, its name."""
+    """Format an address for a link; a wildcard address becomes the machine's name."""
     if host in ("0.0.0.0", "::"):
         return socket.gethostname()
     return f"[{host}]" if ":" in host else host
@@ -43,20 +43,20 @@ def serve_study(folder: Path, host: str = DEFAULT_HOST, port: int = DEFAULT_PORT
     """Serve a study until interrupted.
 
     Args:
-        folder: What ``build`` wrote; the answers go there too.
+        folder: The built study; the answers go there too.
         host: Address to listen on.
         port: Port to listen on.
 
     Raises:
         DatasetError: There is no study.
-        KeyboardInterrupt: It was asked to stop.
-        OutputError: Another server serves it, or the answers cannot be stored.
-        SettingsError: The address is taken or is none of this machine.
+        KeyboardInterrupt: The server was asked to stop.
+        OutputError: Another server serves the study, or the answers cannot be stored.
+        SettingsError: The address is in use or does not belong to this machine.
     """
     with _only_server_of(folder), AnswerDatabase(folder / ANSWERS_NAME) as database, _listen(host, port) as listener:
         config = uvicorn.Config(
             create_app(ReadingDesk(folder, database)),
-            # Addresses hold the readers' tokens: they are written down nowhere.
+            # URLs hold the readers' tokens and must not be logged.
             access_log=False,
             log_level="warning",
             server_header=False,
@@ -64,7 +64,7 @@ def serve_study(folder: Path, host: str = DEFAULT_HOST, port: int = DEFAULT_PORT
             lifespan="off",
         )
         uvicorn.Server(config).run(sockets=[listener])
-    # It returns when it was asked to stop; that this was Ctrl-C, uvicorn says on most occasions, but not on all.
+    # uvicorn returns when it was asked to stop, and does not always raise KeyboardInterrupt after Ctrl-C.
     raise KeyboardInterrupt
 
 
@@ -72,7 +72,7 @@ def _only_server_of(folder: Path) -> FolderLock:
     try:
         return FolderLock(folder)
     except OutputError:
-        raise OutputError(f"{folder} is served already; stop that server first") from None
+        raise OutputError(f"another server serves {folder} already; stop that server first") from None
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,9 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The web application: what a reader's browser may ask, and nothing else.
+"""Web application of a reader study.
 
-Each link holds a random token that stands for one reader. There is no listing, no way back to an answered image, and no
-way to an image that is not the reader's next. Every page forbids the browser to load anything from elsewhere.
+Each link holds a random token that identifies one reader. There is no listing, no way back to an answered image, and no
+access to an image other than the reader's next. Every page forbids the browser to load anything from another server.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class SentAnswer(BaseModel):
-    """What the page sends; the same ``answer_id`` again is the same answer again."""
+    """An answer as the page sends it; a repeated ``answer_id`` marks a repeated answer."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -72,14 +72,14 @@ class SentPause(BaseModel):
 
 
 class SecurityHeaders:
-    """Adds the headers to every answer, errors too, and refuses bodies that no page sends."""
+    """Add the security headers to every response, errors included, and reject bodies that are too long."""
 
     def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
         self._app = app
         self._headers = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -103,7 +103,7 @@ def _page(name: str) -> str:
 
 
 def create_app(desk: ReadingDesk) -> FastAPI:
-    """The application that serves one study."""
+    """Create the application that serves one study."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(SecurityHeaders)
     _add_refusals(app)
@@ -119,17 +119,17 @@ def _add_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
-        # FastAPI's own answer repeats what was sent.
-        return JSONResponse({"detail": "not what this page sends; reload it"}, status_code=422)
+        # FastAPI's own response repeats the input.
+        return JSONResponse({"detail": "the page sent an invalid request; reload it"}, status_code=422)
 
     @app.exception_handler(OutputError)
     async def not_stored(request: Request, error: OutputError) -> JSONResponse:
-        # The page tries again until the disk takes it.
+        # The page retries until the answer can be written.
         return JSONResponse({"detail": "the server cannot store answers now"}, status_code=503)
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:
-        # Answered outside of the middleware that adds the headers elsewhere.
+        # This response does not pass through the middleware that adds the headers.
         return JSONResponse({"detail": "the server failed"}, status_code=500, headers=SECURITY_HEADERS)
 
 

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""How far readings agree beyond chance: Cohen's kappa for two, Fleiss' for several readers."""
+"""Agreement of readings beyond chance: Cohen's kappa for two readings, Fleiss' kappa for several readers."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Agreement:
 
     Attributes:
         cases: Number of cases.
-        agreed: Share of cases on which all said the same.
-        kappa: Beyond chance: 1 for always, 0 for as often as chance; ``None`` if all named one class throughout.
-        interval: 95 %, or ``None``; also where no case departs from the rest, which says nothing of others.
+        agreed: Share of cases with the same answer in all readings.
+        kappa: Agreement beyond chance: 1 is full, 0 is chance level; ``None`` if all readings named one class.
+        interval: 95 % interval; ``None`` if it is undefined or all cases are alike, which says nothing about others.
     """
 
     cases: int
@@ -34,7 +34,7 @@ class Agreement:
 
 
 def cohen_agreement(first: Sequence[str], second: Sequence[str], classes: Sequence[str]) -> Agreement:
-    """Two readings of each case (Cohen 1960); interval by the variance of Fleiss, Cohen and Everitt (1969)."""
+    """Cohen's kappa of two readings of each case (1960); interval by Fleiss, Cohen and Everitt (1969)."""
     place = {name: number for number, name in enumerate(classes)}
     table = np.zeros((len(classes), len(classes)))
     for one, other in zip(first, second, strict=True):
@@ -44,7 +44,7 @@ def cohen_agreement(first: Sequence[str], second: Sequence[str], classes: Sequen
     chance = float((table.sum(axis=0) * table.sum(axis=1)).sum() / total**2) if total else 1.0
     if chance == 1.0:
         return Agreement(total, agreed, None, None)
-    # Where the variance is zero but for rounding, its root may not exist; there is no interval then.
+    # Rounding can make a variance of zero negative; there is no interval then.
     with np.errstate(invalid="ignore"):
         result = cohens_kappa(table)
         low, high = float(result.kappa_low), float(result.kappa_upp)
@@ -52,7 +52,7 @@ def cohen_agreement(first: Sequence[str], second: Sequence[str], classes: Sequen
 
 
 def pooled_cohen_agreement(pairs: Sequence[Sequence[tuple[str, str]]], classes: Sequence[str]) -> Agreement:
-    """Two readings of each case by each of several readers; interval by resampling cases, whose readings are alike.
+    """Cohen's kappa over several readers with two readings of each case; interval by resampling cases.
 
     Args:
         pairs: For each case, the two readings of each reader who read it twice.
@@ -77,7 +77,7 @@ def _cohen(tables: NDArray[np.float64]) -> float | None:
 def _resampled(
     kappa: float | None, cases: NDArray[Any], kappa_of: Callable[[NDArray[Any]], float | None]
 ) -> tuple[float, float] | None:
-    """The interval of a kappa by resampling cases; ``None``, if it is often not defined."""
+    """Interval of a kappa by resampling cases; ``None`` if kappa is undefined in many samples."""
     generator = np.random.default_rng(0)
     drawn = [kappa_of(cases[generator.integers(len(cases), size=len(cases))]) for _ in range(_RESAMPLES)]
     defined = [value for value in drawn if value is not None]
@@ -88,10 +88,10 @@ def _resampled(
 
 
 def fleiss_agreement(readings: Sequence[Sequence[str]], classes: Sequence[str]) -> Agreement:
-    """Several readings of each case (Fleiss 1971); interval by resampling cases.
+    """Fleiss' kappa of several readings of each case (1971); interval by resampling cases.
 
     Args:
-        readings: For each case, what each reader said; as many for every case.
+        readings: For each case, the answer of each reader; the same number for every case.
         classes: All classes.
     """
     place = {name: number for number, name in enumerate(classes)}
@@ -105,7 +105,7 @@ def fleiss_agreement(readings: Sequence[Sequence[str]], classes: Sequence[str]) 
 
 
 def _interval(low: float, high: float) -> tuple[float, float] | None:
-    # A perfect agreement has no spread: "1 to 1" of four cases would promise what nobody knows.
+    # Perfect agreement has no spread, but an interval of "1 to 1" from four cases would be too confident.
     if not (np.isfinite(low) and np.isfinite(high) and high - low > _ROUNDING):
         return None
     return max(-1.0, low), min(1.0, high)

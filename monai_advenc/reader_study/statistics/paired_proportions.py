@@ -1,9 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Two accuracies on the same cases: their difference, its interval, and whether one is no worse than the other.
+"""Compare two accuracies on the same cases: their difference, its interval, and a non-inferiority test.
 
-The score method of Tango (Statistics in Medicine 17, 1998, 891-908): test and interval agree with each other, hold for
-small samples and for empty cells, and at a margin of zero the test is McNemar's.
+The score method of Tango (Statistics in Medicine 17, 1998, 891-908) is used: its test and interval agree, both hold for
+small samples and empty cells, and at a margin of zero the test is McNemar's.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _EDGE = 1e-9
 
 @dataclass(frozen=True)
 class FourCells:
-    """The paper's figure 6: how often both readings of a case were right, neither, or one alone.
+    """The paper's figure 6: number of cases with both readings right, both wrong, or exactly one right.
 
     Attributes:
         both_right: Original and encrypted right.
-        both_wrong: Neither.
+        both_wrong: Original and encrypted wrong.
         only_original_right: Original right, encrypted wrong.
         only_encrypted_right: Encrypted right, original wrong.
 
-    Whole numbers, but for cells thinned to the number of independent readings that they are worth.
+    The counts are whole numbers unless they are thinned to the effective number of independent readings.
     """
 
     both_right: float
@@ -47,7 +47,7 @@ class FourCells:
     def shares(self) -> tuple[float, float, float, float]:
         """Both right, both wrong, only original, only encrypted, as fractions; NaN without readings."""
         counts = (self.both_right, self.both_wrong, self.only_original_right, self.only_encrypted_right)
-        # As many as there are counts, which mypy does not see.
+        # Four counts, which mypy does not see.
         return tuple(count / self.total if self.total else float("nan") for count in counts)  # type: ignore[return-value]
 
     @property
@@ -56,7 +56,7 @@ class FourCells:
         return (self.only_encrypted_right - self.only_original_right) / self.total if self.total else float("nan")
 
     def thinned(self, factor: float) -> FourCells:
-        """The same shares of ``1 / factor`` as many readings."""
+        """Keep the shares and divide the number of readings by ``factor``."""
         return FourCells(
             self.both_right / factor,
             self.both_wrong / factor,
@@ -79,13 +79,13 @@ def score_statistic(
     """Tango's statistic, standard normal if the true difference of the proportions is ``difference``.
 
     Args:
-        gains: Pairs in which the second alone is a success.
-        losses: Pairs in which the first alone is one.
+        gains: Pairs in which only the second is a success.
+        losses: Pairs in which only the first is a success.
         total: All pairs.
         difference: Second proportion minus first, in (-1, 1).
     """
     gains, losses = np.asarray(gains, dtype=float), np.asarray(losses, dtype=float)
-    # The likelihood's maximum under the null hypothesis: the larger root of a quadratic equation.
+    # The maximum likelihood estimate under the null hypothesis is the larger root of a quadratic equation.
     linear = (2 * total - gains + losses) * difference - gains - losses
     constant = -losses * difference * (1 - difference)
     root = np.sqrt(np.maximum(linear**2 - 8 * total * constant, 0))
@@ -112,19 +112,19 @@ def difference_interval(cells: FourCells, alpha: float = 0.025) -> tuple[float, 
 
 
 def non_inferiority_p(cells: FourCells, margin: float) -> float:
-    """One-sided p-value of "encrypted images cost the margin or more"; below alpha, they are non-inferior."""
+    """One-sided p-value of the hypothesis "encrypted images cost the margin or more"; below alpha: non-inferior."""
     statistic = score_statistic(cells.only_encrypted_right, cells.only_original_right, cells.total, -margin)
     return float(norm.sf(statistic))
 
 
 def best_possible_bound(total: int, alpha: float) -> float:
-    """The largest loss that ``total`` cases cannot rule out even if not one reading differed."""
+    """Largest loss that ``total`` cases cannot rule out even if no reading differs."""
     square = float(norm.isf(alpha)) ** 2
     return square / (total + square)
 
 
 def mcnemar_exact_p(cells: FourCells) -> float:
-    """McNemar's exact (conditional binomial) two-sided p-value for any difference at all."""
+    """McNemar's exact (conditional binomial) two-sided p-value for any difference."""
     table = [[cells.both_right, cells.only_original_right], [cells.only_encrypted_right, cells.both_wrong]]
     return min(1.0, float(mcnemar(table, exact=True).pvalue))
 
@@ -132,7 +132,7 @@ def mcnemar_exact_p(cells: FourCells) -> float:
 def wilson_interval(right: float, total: float, level: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a proportion; (0, 1) without observations.
 
-    Whole numbers, but for counts thinned to the number of independent readings that they are worth.
+    The counts are whole numbers unless they are thinned to the effective number of independent readings.
     """
     if not total:
         return 0.0, 1.0
