@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""How often a network is right: accuracy with its interval, by class, and the confusion matrix."""
+"""Accuracy of a network with its interval, overall and by class, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How right a network is on a set of images.
+    """Accuracy of a network on a set of images.
 
     Attributes:
-        confusion: ``confusion[y][p]`` images of class y were taken for class p.
+        confusion: ``confusion[y][p]`` images of class y were classified as p.
     """
 
     confusion: tuple[tuple[int, ...], ...]
@@ -33,35 +33,35 @@ class Accuracy:
 
     @property
     def right(self) -> int:
-        """Number of images whose class was recognized."""
+        """Number of correctly classified images."""
         return sum(row[label] for label, row in enumerate(self.confusion))
 
     @property
     def value(self) -> float:
-        """Share of images whose class was recognized."""
+        """Share of correctly classified images."""
         return self.right / self.total
 
     @property
     def per_class(self) -> tuple[float, ...]:
-        """The same for the images of each class; NaN for a class without images."""
+        """Accuracy on the images of each class; NaN for a class without images."""
         return tuple(row[y] / sum(row) if sum(row) else float("nan") for y, row in enumerate(self.confusion))
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % Wilson score interval: sampling of test images only, not of seeds."""
+        """95 % Wilson score interval; it covers the sampling of test images, not of seeds."""
         interval = binomtest(self.right, self.total).proportion_ci(method="wilson")
         return float(interval.low), float(interval.high)
 
 
 @torch.no_grad()
 def predict_logits(network: nn.Module, images: Tensor) -> Tensor:
-    """Logits ``(N, K)`` of images ``(N, C, H, W)``, on the CPU.
+    """Compute logits ``(N, K)`` of images ``(N, C, H, W)``; the result lies on the CPU.
 
     Raises:
         SanityError: The network is in training mode, or returns probabilities, NaN or infinite values.
     """
     if network.training:
-        raise SanityError("the network is in training mode, so its answers depend on the batch; call eval()")
+        raise SanityError("the network is in training mode, so its outputs depend on the batch; call eval()")
     device = next(network.parameters()).device
     logits = torch.cat([network(batch.to(device)).float().cpu() for batch in images.split(_BATCH)])
     require_logits(logits)
@@ -69,13 +69,13 @@ def predict_logits(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def measure_accuracy(network: nn.Module, images: ImageSet) -> Accuracy:
-    """The confusion matrix of a network on labeled images.
+    """Measure the confusion matrix of a network on labeled images.
 
     Raises:
-        SanityError: No images, or a network that cannot be measured.
+        SanityError: There are no images, or the network cannot be measured.
     """
     if not len(images):
-        raise SanityError("there are no images to measure on; check the folder")
+        raise SanityError("there are no images to test on; check the folder")
     predicted = predict_logits(network, images.images).argmax(dim=1)
     count = len(images.classes)
     cells = (images.labels * count + predicted).bincount(minlength=count * count).reshape(count, count)
@@ -85,8 +85,8 @@ def measure_accuracy(network: nn.Module, images: ImageSet) -> Accuracy:
 def require_logits(outputs: Tensor) -> None:
     """Raise :class:`SanityError` unless outputs ``(N, K)`` can be logits.
 
-    Probabilities saturate and hide the gradient; NaN would count as the first class, so that a broken network would
-    look like a victim that has failed.
+    Probabilities saturate and hide the gradient. NaN would count as the first class, and a broken network would look
+    like a misled victim.
     """
     if not outputs.isfinite().all():
         raise SanityError("the network returns NaN or infinite values")

@@ -1,8 +1,8 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What the base network makes of encrypted images: how far the perturbation reached its secret targets.
+"""Effect of the perturbation on the base network: how many encrypted images reach their secret targets.
 
-Shares and means over a class or over all images are told, never which class a target is.
+It reports shares and means over a class or over all images, never the class of a target.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from monai_advenc.errors import NetworkError, VerificationError
 
 @dataclass(frozen=True)
 class ImageEffect:
-    """The base network's answer to one image.
+    """The base network's prediction for one image.
 
     Attributes:
         label: The image's class, by number.
-        right: Whether the network takes it for that class.
-        taken_for_target: Whether it takes it for one of its targets; ``None`` without the key.
-        target_loss: Cross entropy toward the targets, their mean; ``None`` without the key.
+        right: Whether the network predicts that class.
+        taken_for_target: Whether it predicts one of the image's targets; ``None`` without the key.
+        target_loss: Mean cross entropy toward the targets; ``None`` without the key.
         margin: Largest logit of a target minus the largest other; ``None`` without the key.
     """
 
@@ -42,9 +42,9 @@ class Effect:
     """Shares and means over several images.
 
     Attributes:
-        images: How many.
-        right: Share that the base network takes for their own class.
-        taken_for_target: Share taken for one of their targets; ``None`` without the key.
+        images: Number of images.
+        right: Share that the base network classifies correctly.
+        taken_for_target: Share that it classifies as one of their targets; ``None`` without the key.
         target_loss: Mean cross entropy toward the targets; ``None`` without the key.
         margin: Mean of the largest logit of a target minus the largest other; ``None`` without the key.
     """
@@ -57,7 +57,7 @@ class Effect:
 
     @classmethod
     def of(cls, effects: Sequence[ImageEffect]) -> Effect:
-        """Summarize at least one image; all of them with the key or all without."""
+        """Summarize at least one image; all measured with the key, or all without."""
         return cls(
             images=len(effects),
             right=sum(each.right for each in effects) / len(effects),
@@ -74,25 +74,25 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 @torch.no_grad()
 def effect_on(network: nn.Module, image: Tensor, label: int, key: EncryptionKey | None = None) -> ImageEffect:
-    """Ask the base network about one image.
+    """Measure the base network's prediction for one image.
 
     Args:
         network: The base network, in evaluation mode.
         image: ``(C, H, W)``, float32 in [0, 1].
         label: Its true class.
-        key: The key, for what concerns the targets.
+        key: The key, to measure what depends on the targets.
 
     Raises:
-        NetworkError: The network does not take such images, or returns NaN.
+        NetworkError: The network does not accept such images, or returns NaN.
     """
     device = next(network.parameters()).device
     try:
         logits = network(image[None].to(device))[0].float().cpu()
     except RuntimeError as error:
         problem = str(error).splitlines()[0]
-        raise NetworkError(f"the network does not take images {tuple(image.shape)}: {problem}") from None
+        raise NetworkError(f"the network does not accept images {tuple(image.shape)}: {problem}") from None
     if not logits.isfinite().all():
-        raise NetworkError("the network returns NaN or infinite values for an image; train it again")
+        raise NetworkError("the network returns NaN or infinite values for an image; train another one")
     right = bool(logits.argmax() == label)
     if key is None:
         return ImageEffect(label, right)
@@ -108,5 +108,5 @@ def require_own_key(key: EncryptionKey, key_id: str) -> None:
     """Raise :class:`VerificationError` unless a data set was encrypted with this key."""
     if key.key_id != key_id:
         raise VerificationError(
-            f"the key is {key.key_id}, the data set was made with {key_id}; give the key of that id"
+            f"expected key {key_id}, which the data set was made with, got {key.key_id}; give that key"
         )

@@ -1,13 +1,13 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""HaarPSI: how alike two images look, from Haar wavelets; in the setting that agrees with radiologists.
+"""HaarPSI, a similarity index from Haar wavelets, with the constants for medical images.
 
 Reisenhofer, Bosse, Kutyniok and Wiegand, "A Haar wavelet-based perceptual similarity index for image quality
 assessment" (Signal Processing: Image Communication 61, 2018, 33-43), with the two constants that Karner et al.
 ("Parameter choices in HaarPSI for IQA with medical images", arXiv 2410.24098) found for medical images.
 
-PSNR and SSIM agree poorly with radiologists' ratings; this agrees better (Karner et al.; Breger et al., arXiv
-2405.19224). Perturbations made to be seen by networks were not among the rated images.
+PSNR and SSIM agree poorly with radiologists' ratings; HaarPSI agrees better (Karner et al.; Breger et al., arXiv
+2405.19224). Adversarial perturbations were not among the rated images.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from monai_advenc.errors import ImageError
 _PEAK = 255
 _SCALES = 3
 SMALLEST_SIDE = 16
-"""Halved once, an image must hold the widest wavelet, 8 pixels."""
+"""Smallest side in pixels: half of it must hold the widest wavelet, 8 pixels."""
 
 Map = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class HaarPsiSetting:
-    """The two constants.
+    """The two constants of HaarPSI.
 
     Attributes:
-        stability: ``C``, on gray levels of 255: differences of coefficients far below its root do not count.
+        stability: ``C``, for gray levels up to 255; it suppresses differences far below its square root.
         steepness: ``alpha`` of the logistic function.
     """
 
@@ -61,7 +61,7 @@ class SimilarityMaps:
             region: ``(H, W)``; ``None``: the whole image.
 
         Returns:
-            In [0, 1], 1 for identical images; 1 too where neither image has any edge to compare.
+            In [0, 1]; 1 for identical images, and where neither image has an edge.
         """
         weight = self.weight if region is None else self.weight * _touched(region)
         total = weight.sum()
@@ -100,7 +100,7 @@ def haarpsi(image: Map, original: Map, setting: HaarPsiSetting = MEDICAL) -> flo
 
 
 def _touched(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which places of the halved image a region has any pixel in."""
+    """Pixels of the halved image in which the region has any pixel."""
     even = np.pad(region, [(0, length % 2) for length in region.shape])
     return even[::2, ::2] | even[1::2, ::2] | even[::2, 1::2] | even[1::2, 1::2]
 
@@ -110,7 +110,7 @@ def _alike(first: Map, second: Map, stability: float) -> Map:
 
 
 def _halved(pixels: Map) -> Map:
-    # The paper's allowance for the distance from which images are looked at.
+    # The paper halves the image to account for the viewing distance.
     smoothed: Map = convolve2d(pixels, np.full((2, 2), 0.25), mode="full")[1:, 1:]
     return smoothed[::2, ::2]
 
@@ -127,7 +127,7 @@ def _coefficients(pixels: Map) -> Map:
 
 
 def _same(pixels: Map, wavelet: Map) -> Map:
-    # The middle of the full convolution as MATLAB takes it, which the published values come from.
+    # MATLAB's "same" part of the full convolution, because the published values come from MATLAB.
     full: Map = convolve2d(pixels, wavelet, mode="full")
     start = wavelet.shape[0] // 2
     return full[start : start + pixels.shape[0], start : start + pixels.shape[1]]

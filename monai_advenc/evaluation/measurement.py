@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Measurements as JSON lines: runs append, tables and plots read, so that redrawing needs no training."""
+"""Read and write measurements as JSON lines, so that tables and plots can be redrawn without training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Measurement(Settings):
         low: Lower end of the 95 % interval of ``last`` (sampling of test images).
         high: Upper end.
         per_class: ``last`` for each class.
-        confusion: ``confusion[y][p]`` images of class y were taken for p.
+        confusion: ``confusion[y][p]`` images of class y were classified as p.
         history: After each epoch.
     """
 
@@ -49,7 +49,7 @@ class Measurement(Settings):
 
 
 def measurements_of(result: VictimResult) -> list[Measurement]:
-    """One measurement for each test set of a victim."""
+    """Return one measurement for each test set of a victim."""
     found = []
     for test_set, accuracy in result.last.items():
         low, high = accuracy.interval
@@ -72,29 +72,29 @@ def measurements_of(result: VictimResult) -> list[Measurement]:
 
 
 def append_measurements(path: Path, measurements: Sequence[Measurement]) -> None:
-    """Add lines to a file of measurements.
+    """Append measurements to a file.
 
     Raises:
-        OutputError: The disk refuses.
+        OutputError: The file cannot be written.
     """
     append_lines(path, [each.model_dump_json() for each in measurements])
 
 
 def read_measurements(path: Path) -> list[Measurement]:
-    """Read a file of measurements; a line cut short by a kill is left out, and of two of one victim the later counts.
+    """Read a file of measurements; skip a truncated last line, and keep the later of two measurements of one victim.
 
     Raises:
-        OutputError: The file is damaged elsewhere than at its end.
+        OutputError: The file is damaged before its end.
     """
     try:
         found = [Measurement(**json.loads(line)) for line in read_lines(path)]
     except (ValueError, TypeError, ValidationError, SettingsError):
-        raise OutputError(f"{path} holds lines that are no measurements; move it away") from None
+        raise OutputError(f"{path} holds lines that are no measurements; move it to another place") from None
     return list({(each.network, each.trained_on, each.test_set, each.seed): each for each in found}.values())
 
 
 def summarize(measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
-    """Mean and standard deviation over seeds, for each network, training set and test set, in order of appearance."""
+    """Mean and standard deviation over seeds per network, training set and test set, in order of appearance."""
     groups: dict[tuple[str, str, str], list[Measurement]] = {}
     for each in measurements:
         groups.setdefault((each.network, each.trained_on, each.test_set), []).append(each)

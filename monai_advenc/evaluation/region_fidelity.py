@@ -1,9 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""How far encrypted images are from their originals, part by part: where the doctor looks, and where nobody does.
+"""Distance of encrypted images from their originals, by region: tumor, body and background.
 
-The averages over an image hide that: most of its pixels are background, in which a perturbation is easiest to see and
-matters least.
+An average over the whole image hides the difference: most of its pixels are background, in which a perturbation is
+easiest to see and matters least.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ class RegionFidelity:
 
 
 def image_regions(original: Tensor, mask: Tensor | None) -> dict[str, Region]:
-    """The regions of an image: all of it, its tumor if a mask is given, the body around that, and the background.
+    """Find the regions of an image: the whole image, its tumor if a mask is given, the body around it, the background.
 
     Args:
         original: ``(C, H, W)`` in [0, 1].
         mask: ``(1, H, W)``, or ``None``.
 
     Returns:
-        ``(H, W)`` by name; regions that the image does not have are left out.
+        ``(H, W)`` by name; empty regions are left out.
     """
     everything: Region = np.ones(tuple(original.shape[-2:]), dtype=bool)
     tumor: Region = np.zeros_like(everything) if mask is None else mask[0].numpy().astype(bool)
@@ -64,7 +64,7 @@ def image_regions(original: Tensor, mask: Tensor | None) -> dict[str, Region]:
         found = body(original, None)
         inside: Region = everything if found is None else found[0].numpy().astype(bool)
     except ImageError:
-        # A constant image has no body that stands out.
+        # A constant image has no visible body.
         inside = np.zeros_like(everything)
     regions = {WHOLE: everything, TUMOR: tumor, BODY: inside & ~tumor, BACKGROUND: ~inside & ~tumor}
     return {name: region for name, region in regions.items() if region.any()}
@@ -79,7 +79,7 @@ def measure_regions(image: Tensor, original: Tensor, regions: Mapping[str, Regio
         regions: ``(H, W)`` by name.
 
     Raises:
-        ImageError: The shapes differ, or are too small.
+        ImageError: The shapes differ or are too small.
     """
     if image.shape != original.shape or image.ndim != 3:
         raise ImageError(
@@ -107,11 +107,11 @@ def measure_regions(image: Tensor, original: Tensor, regions: Mapping[str, Regio
 def average_regions(
     images: Sequence[Mapping[str, RegionFidelity]], average: Callable[[Sequence[float]], float]
 ) -> dict[str, dict[str, float]]:
-    """An average of each quantity over all images that have the region.
+    """Average each quantity over all images that have the region.
 
     Args:
-        images: What :func:`measure_regions` returned for each.
-        average: From values to one, such as ``statistics.fmean`` or ``min``.
+        images: Results of :func:`measure_regions`.
+        average: Function that reduces values to one, such as ``statistics.fmean`` or ``min``.
     """
     averages: dict[str, dict[str, float]] = {}
     for name in REGION_NAMES:

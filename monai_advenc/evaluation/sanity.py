@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Refusing measurements that would mean nothing."""
+"""Reject measurements that would be meaningless."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from monai_advenc.errors import SanityError
 from monai_advenc.evaluation.accuracy import Accuracy
 
 LEAST_MOVED = 0.5
-"""Share of images that must have a gradient."""
+"""Minimum share of images with a gradient."""
 
 
 def require_above_chance(accuracy: Accuracy, what: str) -> None:
-    """Raise unless a network is clearly better than always naming the most frequent class.
+    """Raise :class:`SanityError` unless a network is clearly better than always predicting the most frequent class.
 
-    A clean-trained network that has learned nothing makes every encryption look perfect.
+    A network trained on originals that has learned nothing makes every encryption look perfect.
     """
     commonest = max(sum(row) for row in accuracy.confusion) / accuracy.total
     if accuracy.interval[0] <= commonest:
         raise SanityError(
-            f"{what} is right on {accuracy.value:.1%} of {accuracy.total} images, where naming the commonest class is "
-            f"right on {commonest:.1%}: it has learned nothing to lose; train longer, into another folder, or give "
-            "more images"
+            f"{what} has learned nothing: its accuracy on {accuracy.total} images is {accuracy.value:.1%}, and always "
+            f"predicting the commonest class gives {commonest:.1%}; train longer, into another folder, or give more "
+            "images"
         )
 
 
 def require_gradients(network: nn.Module, images: ImageSet, *, probe: int = 64) -> None:
-    """Raise unless a base network's gradients show the way to other classes for most images.
+    """Raise :class:`SanityError` unless a base network has a gradient toward other classes for most images.
 
-    Where logits are saturated or an activation is dead the gradient is zero, perturbing changes nothing, and the
+    If logits are saturated or activations are dead, the gradient is zero, perturbing changes nothing, and the
     "encrypted" images are the originals.
 
     Args:
         network: The base network in evaluation mode.
-        images: Originals; the first of each class are tried.
-        probe: About how many.
+        images: Originals; the first of each class are tested.
+        probe: Approximate number of images to test.
     """
     tried = images.first_of_each_class(probe)
     device = next(network.parameters()).device
@@ -49,23 +49,23 @@ def require_gradients(network: nn.Module, images: ImageSet, *, probe: int = 64) 
     if not moved > LEAST_MOVED:
         raise SanityError(
             f"the base network's gradient is zero or undefined for {1 - moved:.0%} of {len(tried)} images, so they "
-            "cannot be perturbed; train it anew with a lower learning rate, or take another architecture"
+            "cannot be perturbed; retrain it with a lower learning rate, or use another architecture"
         )
 
 
 def require_same_images(encrypted: ImageSet, originals: ImageSet, what: str) -> None:
-    """Raise unless two sets hold the same cases with the same labels, but not the same pixels."""
+    """Raise :class:`SanityError` unless two sets hold the same cases and labels, but different pixels."""
     if encrypted.ids != originals.ids or not torch.equal(encrypted.labels, originals.labels):
         raise SanityError(f"the encrypted and the original {what} are not the same images in the same classes")
     if encrypted.images.shape != originals.images.shape:
         shapes = f"{tuple(encrypted.images.shape[1:])} and {tuple(originals.images.shape[1:])}"
-        raise SanityError(f"encrypted and original {what} have shapes {shapes}; give --size to bring them to one")
+        raise SanityError(f"encrypted and original {what} have shapes {shapes}; give --size to resize them")
     if torch.equal(encrypted.images, originals.images):
         raise SanityError(f"the encrypted {what} equal the originals: nothing was encrypted; check the folders")
 
 
 def require_disjoint(train: ImageSet, test: ImageSet) -> None:
-    """Raise if a case is both trained and tested on."""
+    """Raise :class:`SanityError` if a case is in both the training and the test set."""
     both = sorted(set(train.ids) & set(test.ids))
     if both:
         raise SanityError(f"{len(both)} cases are in both training and test set, among them {both[0]!r}; split them")

@@ -1,9 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What is left of the effect after files are exported, windowed, compressed or resized on their way to a recipient.
+"""Measure the effect on the base network after files are exported, windowed, compressed or resized.
 
-Each export is applied to encrypted images in memory, and the base network is asked about the result. Where originals
-are at hand they are exported in the same way: what the base network makes of them is what the export alone does.
+Each export is applied to encrypted images in memory, and the base network classifies the result. If originals are
+given, they are exported in the same way; the base network's predictions for them show the effect of the export alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.evaluation.effect import Effect, ImageEffect, effect_on, require_own_key
 
 MOST_IMAGES = 200
-"""Images that are asked about, spread evenly over a larger data set."""
+"""Number of images to measure, spread evenly over a larger data set."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Survival:
 
     Attributes:
         export: Its name in :data:`monai_advenc.data.images.exports.EXPORTS`.
-        effect: What the base network makes of the exported encrypted images.
-        originals: What it makes of the exported originals; ``None`` where none were at hand.
-        psnr_db: Mean over the images, against the original exported in the same way; ``None`` without originals.
+        effect: Effect of the exported encrypted images on the base network.
+        originals: Effect of the exported originals; ``None`` without originals.
+        psnr_db: Mean PSNR over the images, against the original exported in the same way; ``None`` without originals.
     """
 
     export: str
@@ -46,13 +46,13 @@ class Survival:
     psnr_db: float | None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Plain values for JSON."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class SurvivalImage:
-    """One encrypted image as read from its file, ``(C, H, W)``, its class, and its original if at hand."""
+    """One encrypted image ``(C, H, W)`` as read from its file, its class, and its original if given."""
 
     encrypted: Tensor
     label: int
@@ -66,19 +66,19 @@ def measure_survival(
     *,
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[Survival]:
-    """Export each image in every way and ask the base network about it.
+    """Apply every export to each image and measure the effect on the base network.
 
     Args:
         network: The base network, in evaluation mode.
-        key: The key: the targets come from it, and only shares and means over all images leave.
+        key: The key with the targets; only shares and means over all images are returned.
         images: At least one; shapes may differ.
         progress: Called with 1 after each image.
 
     Returns:
-        One row an export, in the order of :data:`~monai_advenc.data.images.exports.EXPORTS`.
+        One row per export, in the order of :data:`~monai_advenc.data.images.exports.EXPORTS`.
 
     Raises:
-        NetworkError: The network does not take such images.
+        NetworkError: The network does not accept such images.
     """
     effects: dict[str, list[ImageEffect]] = {name: [] for name in EXPORTS}
     controls: dict[str, list[ImageEffect]] = {name: [] for name in EXPORTS}
@@ -112,19 +112,19 @@ def survival_of_folder(
     most: int = MOST_IMAGES,
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[Survival]:
-    """:func:`measure_survival` on the files of an encrypted data set.
+    """Apply :func:`measure_survival` to the files of an encrypted data set.
 
     Args:
         folder: The data set.
         network: The base network, in evaluation mode.
         key: Its key.
-        originals: The images it was made from, for comparison.
-        most: Images to ask about, evenly spread over the data set.
+        originals: The original images, for comparison.
+        most: Maximum number of images to measure, evenly spread over the data set.
         progress: Called with 1 after each image.
 
     Raises:
-        AdvencError: A file cannot be read or has changed: the data set does not verify.
-        NetworkError: The network does not take the images.
+        AdvencError: A file cannot be read or was changed, so the data set does not verify.
+        NetworkError: The network does not accept the images.
         VerificationError: There is no readable manifest, or the key is not of this data set.
     """
     manifest = Manifest.load(folder)
@@ -149,17 +149,17 @@ def _psnr_db(image: Tensor, original: Tensor) -> float:
 
 
 SURVIVAL_CAPTION = (
-    "The base network on encrypted images after each export. As a target: share that it takes for one of their secret "
-    "targets; originals: the same share of the originals exported in this way, which is what the export does by "
-    "itself. Target loss: mean cross entropy toward the targets, lower is stronger. Margin: largest output of a target "
-    "minus the largest other. PSNR: against the original exported in the same way."
+    "The base network on encrypted images after each export. As a target: share of images classified as one of their "
+    "secret targets. Originals: the same share of the originals exported in this way, the effect of the export alone. "
+    "Target loss: mean cross entropy toward the targets, lower is stronger. Margin: largest output of a target minus "
+    "the largest other. PSNR: against the original exported in the same way."
 )
 
 SURVIVAL_COLUMNS = ("after", "as a target", "originals", "target loss", "margin", "PSNR dB")
 
 
 def survival_rows(survivals: Sequence[Survival]) -> list[tuple[str, ...]]:
-    """The table for people, row by row under :data:`SURVIVAL_COLUMNS`."""
+    """Format the rows of the table under :data:`SURVIVAL_COLUMNS`."""
     return [
         (
             each.export,

@@ -1,10 +1,10 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Victims: networks that an unauthorized recipient trains, on originals for comparison and on encrypted images.
+"""Train victims, the networks of an unauthorized recipient, on encrypted images and on originals for comparison.
 
-What the owner wants to know is the accuracy on real images (Orig). A recipient who also has clean images to watch
-would stop at the best epoch, so the best epoch on Orig is reported beside the last. The accuracy on encrypted test
-images (Enc) is of no use to anyone: encrypting takes the true label. It shows that training itself went well.
+The owner wants to know the accuracy on real images (Orig). A recipient with labeled real images could stop at the best
+epoch, so the best epoch on Orig is reported together with the last. The accuracy on encrypted test images (Enc) only
+shows that training succeeded; it has no practical use, because encrypting an image takes its true label.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class VictimJob:
     Attributes:
         network: A name in :data:`monai_advenc.networks.NETWORKS`.
         trained_on: Name of the training set, for tables.
-        train_set: What it is trained on.
-        test_sets: What it is tested on after each epoch: ``"orig"`` and, for encrypted training sets, ``"enc"``.
-        settings: How it is trained; the seed also decides its initial weights.
-        device: Where.
+        train_set: Training images.
+        test_sets: Test images for each epoch: ``"orig"`` and, for encrypted training sets, ``"enc"``.
+        settings: Training settings; the seed also decides the initial weights.
+        device: Device to train on.
     """
 
     network: str
@@ -47,13 +47,13 @@ class VictimJob:
 
 @dataclass(frozen=True, kw_only=True)
 class VictimResult:
-    """How right a victim was.
+    """Accuracy of a victim.
 
     Attributes:
         network: Its architecture.
         trained_on: Name of its training set.
         seed: Its seed.
-        last: After the last epoch, by test set.
+        last: Accuracy after the last epoch, by test set.
         history: Accuracy after each epoch, by test set.
     """
 
@@ -81,7 +81,7 @@ def train_victim(job: VictimJob) -> VictimResult:
             last.update({name: measure_accuracy(network, test_set) for name, test_set in job.test_sets.items()})
         except SanityError as error:
             told = f"{job.network} trained on {job.trained_on}, seed {job.settings.seed}"
-            raise SanityError(f"{told}: {error}; leave that victim out, or begin with another seed") from None
+            raise SanityError(f"{told}: {error}; leave this victim out, or use another seed") from None
         return {name: accuracy.value for name, accuracy in last.items()}
 
     trained = train(built.to(job.device), job.train_set, None, job.settings, observe=test)
@@ -95,14 +95,14 @@ def train_victims(jobs: Sequence[VictimJob], *, workers: int = 0) -> Iterator[Vi
     """Train victims, several at a time on a CPU.
 
     Args:
-        jobs: What to train.
-        workers: Processes of one thread each; 0 works in this process, as jobs on a GPU always do.
+        jobs: Victims to train.
+        workers: Number of processes with one thread each; 0 trains in this process, as jobs on a GPU always do.
 
     Yields:
         Results in the order of the jobs.
 
     Raises:
-        SanityError: A victim cannot be measured; those before it have been yielded.
+        SanityError: A victim cannot be measured; the results before it have been yielded.
     """
     if any(torch.device(job.device).type != "cpu" for job in jobs):
         yield from map(train_victim, jobs)

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The page that shows what an encryption looks like and what it does."""
+"""Render the HTML report: what the encrypted images look like, and the accuracy of victims."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The page about one encrypted folder and its originals."""
+"""Report on one encrypted folder and its originals."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from monai_advenc.evaluation.report.html import Example, Note, ReportContent, Ta
 from monai_advenc.evaluation.survival import SURVIVAL_CAPTION, SURVIVAL_COLUMNS, Survival, survival_rows
 
 LEAD = (
-    "Every image was perturbed toward secret classes of its own class. People read it as before; a network trained on "
-    "these images learns the planted pattern instead of the tumor."
+    "Every image was perturbed toward secret target classes of its class. The aim: people read the images as before, "
+    "and networks trained on them are misled on real images."
 )
 
 
 def examples_of(originals: ImageFolder, encrypted: Path, manifest: Manifest, per_class: int = 1) -> list[Example]:
-    """The first images of each class, before and after, as written in the files; DICOM in the original's window."""
+    """Read the first images of each class, original and encrypted, from the files; DICOM in the original's window."""
     sources = {file.id: file for file in originals.files}
     shown: dict[str, list[Example]] = {}
     for record in manifest.images:
@@ -33,7 +33,7 @@ def examples_of(originals: ImageFolder, encrypted: Path, manifest: Manifest, per
             continue
         source = sources[record.id]
         written = encrypted / record.files[0].path
-        # What a viewer would show, if the file asks for a window: the original's, for both.
+        # If the file sets a window, show both images in the original's window, as a viewer would.
         window = viewer_window(source.path) if is_dicom_image(source.path) and is_dicom_image(written) else None
         original, after = (
             read_image(path) if window is None else shown_in(path, window) for path in (source.path, written)
@@ -54,7 +54,7 @@ def examples_of(originals: ImageFolder, encrypted: Path, manifest: Manifest, per
 
 
 def _at_size(image: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """The image on the grid of the encrypted one, which is another only after resizing to a square."""
+    """Resize an image to the encrypted one's grid, which differs only after resizing to a square."""
     return image if image.shape[-2:] == shape[-2:] else resize_image(image, shape[-1])
 
 
@@ -70,21 +70,21 @@ def encryption_report(
     survivals: Sequence[Survival] = (),
     facts: Mapping[str, str] | None = None,
 ) -> str:
-    """The page, as HTML, about an encrypted folder, its originals, and the victims trained on it.
+    """Render the HTML report about an encrypted folder, its originals, and the victims trained on it.
 
     Args:
-        originals: The images it was made from.
+        originals: The original images.
         encrypted: The folder with the manifest.
         title: Heading.
         lead: Sentence under it.
         measurements: Victims' accuracies, if any.
-        headline: Training set whose accuracies are the big numbers.
+        headline: Training set of the accuracies in large type.
         notes: Further paragraphs.
-        survivals: What is left of the effect after exports, if it was measured.
+        survivals: Effect after exports, if it was measured.
         facts: Short rows about the run.
 
     Returns:
-        A self-contained page. It shows originals: it belongs with them, not with what is shared.
+        A self-contained page. It shows originals, so keep it with them and do not share it.
     """
     manifest = Manifest.load(encrypted)
     content = ReportContent(
@@ -102,11 +102,11 @@ def encryption_report(
 
 
 def survival_note(survivals: Sequence[Survival]) -> Note:
-    """The paragraph and the table about exports."""
+    """Paragraph and table about exports."""
     return Note(
-        heading="What survives on the way to a recipient",
-        text=f"Viewers window, archives compress. {survivals[0].effect.images} encrypted images, as written and after "
-        "each export, shown to the base network. It is the network that the perturbation was made for; how others "
-        "learn from such images, only victims tell.",
+        heading="Effect after export",
+        text="Viewers window images, and archives compress them. The base network classified "
+        f"{survivals[0].effect.images} encrypted images as written and after each export. The perturbation was made "
+        "for this network; only victims show how other networks learn from such images.",
         table=Table(caption=SURVIVAL_CAPTION, columns=SURVIVAL_COLUMNS, rows=survival_rows(survivals)),
     )

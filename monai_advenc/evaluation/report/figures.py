@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures and plots as text that can stand inside a page: PNG as data URIs, SVG as markup."""
+"""Draw pictures and plots for embedding in HTML: PNG as data URIs, SVG as markup."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from skimage.segmentation import find_boundaries
 from torch import Tensor
 
 DIFFERENCE_GAIN = 20
-"""How much differences are amplified, around middle gray, so that they can be seen at all."""
+"""Amplification of differences around middle gray, to make them visible."""
 
 _PICTURE_SIDE = 320
 _OUTLINE = (255, 196, 0)
@@ -30,7 +30,7 @@ SERIES_COLORS = ("#2a6f97", "#d1495b", "#e9a23b", "#6a8d3a", "#7a5195")
 
 
 def picture(image: Tensor, mask: Tensor | None = None) -> str:
-    """An image ``(C, H, W)`` in [0, 1] as a PNG data URI, enlarged without smoothing, its mask outlined."""
+    """Encode an image ``(C, H, W)`` in [0, 1] as a PNG data URI, enlarged without smoothing, its mask outlined."""
     pixels = np.rint(image.detach().cpu().numpy().transpose(1, 2, 0) * 255).astype(np.uint8)
     pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
     factor = max(1, _PICTURE_SIDE // max(pixels.shape[:2]))
@@ -46,12 +46,12 @@ def picture(image: Tensor, mask: Tensor | None = None) -> str:
 
 
 def difference(encrypted: Tensor, original: Tensor) -> Tensor:
-    """The change of each pixel, amplified around middle gray and clipped to [0, 1]."""
+    """Change of each pixel, amplified around middle gray and clipped to [0, 1]."""
     return ((encrypted - original) * DIFFERENCE_GAIN + 0.5).clamp(0, 1)
 
 
 def overview(rows: Sequence[tuple[str, Tensor, Tensor]]) -> bytes:
-    """One PNG with a column for each image: original above encrypted above their difference.
+    """Draw one PNG with a column per image: original above encrypted above their difference.
 
     Args:
         rows: Title, original and encrypted ``(C, H, W)`` of each image.
@@ -82,10 +82,10 @@ class Panel:
 
 
 def picture_grid(rows: Sequence[tuple[str, Sequence[Panel]]]) -> bytes:
-    """One PNG with a titled picture in each place.
+    """Draw a grid of titled pictures as one PNG.
 
     Args:
-        rows: Label and pictures of each row; shorter rows leave places empty.
+        rows: Label and pictures of each row; shorter rows leave cells empty.
     """
     width = max(len(panels) for _, panels in rows)
     figure = Figure(figsize=(2.1 * width + 0.3, 2.35 * len(rows)), layout="constrained", dpi=130)
@@ -110,10 +110,10 @@ def picture_grid(rows: Sequence[tuple[str, Sequence[Panel]]]) -> bytes:
 
 
 def accuracy_bars(rows: Sequence[Mapping[str, Any]], chance: float) -> str:
-    """Accuracy on original images for each victim and training set, chance as a line; SVG.
+    """Draw each victim's accuracy on original images by training set, chance as a line; SVG.
 
     Args:
-        rows: What :func:`monai_advenc.evaluation.measurement.summarize` returned.
+        rows: Result of :func:`monai_advenc.evaluation.measurement.summarize`.
         chance: Accuracy of guessing.
     """
     shown = [row for row in rows if row["test_set"] == "orig"]
@@ -133,13 +133,13 @@ def accuracy_bars(rows: Sequence[Mapping[str, Any]], chance: float) -> str:
     axes.set_yticks(range(len(networks)), networks)
     axes.invert_yaxis()
     axes.set_xlim(0, 108)
-    axes.set_xlabel("right on real images, % (trained on ...)")
+    axes.set_xlabel("accuracy on real images, % (trained on ...)")
     axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.28), ncol=2, frameon=False, fontsize=9)
-    return _svg(figure, "Accuracy on original images of each network by what it was trained on")
+    return _svg(figure, "Accuracy of each network on original images, by training set")
 
 
 def confusion_plot(confusion: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> str:
-    """A confusion matrix, rows in percent of the true class; SVG."""
+    """Draw a confusion matrix, rows in percent of the true class; SVG."""
     counts = np.asarray(confusion, dtype=float)
     shares = 100 * counts / counts.sum(axis=1, keepdims=True).clip(1)
     side = 1.5 + 0.5 * len(classes)
@@ -161,11 +161,11 @@ def confusion_plot(confusion: Sequence[Sequence[int]], classes: Sequence[str], t
 
 
 def budget_histogram(values: Sequence[float], label: str, limit: float | None = None) -> str:
-    """How a quantity is distributed over the images, its limit as a line; SVG."""
+    """Draw the distribution of a quantity over the images, its limit as a line; SVG."""
     figure, axes = _figure(width=3.6, height=2.1)
     numbers: NDArray[np.float64] = np.asarray(values, dtype=float)
     spread = max(float(np.ptp(numbers)), 1e-3 * max(abs(float(numbers.mean())), 1e-6))
-    # The limit is an edge: what stands left of its line is within it.
+    # The limit is a bin edge: bars left of the line are within it.
     width, edge = spread / 12, float(numbers.mean()) if limit is None else limit
     last = np.ceil((numbers.max() - edge) / width)
     first = min(np.floor((numbers.min() - edge) / width), last - 1)
@@ -173,7 +173,7 @@ def budget_histogram(values: Sequence[float], label: str, limit: float | None = 
     axes.set_xlim(float(numbers.mean()) - spread, float(numbers.mean()) + spread)
     if limit is not None:
         axes.axvline(limit, color=SERIES_COLORS[1], linewidth=1.2, label=f"limit {limit:.4g}")
-        # Not where it fits best: looking for that place warns when it takes long, as on a busy machine.
+        # Not loc="best": matplotlib warns when its search takes long, as on a busy machine.
         axes.legend(loc="upper left", frameon=False, fontsize=8)
     axes.set_xlabel(label)
     axes.set_ylabel("images")
@@ -181,7 +181,7 @@ def budget_histogram(values: Sequence[float], label: str, limit: float | None = 
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    # Built without pyplot: no global state, no window, safe in any thread.
+    # Without pyplot: no global state, no window, safe in any thread.
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
@@ -194,7 +194,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 
 def _svg(figure: Figure, description: str) -> str:
     buffer = io.StringIO()
-    # A fixed salt and no date: the same numbers give the same page.
+    # A fixed salt and no date, so that the same numbers give the same page.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "monai-advenc", "font.family": "sans-serif"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Title": description})
     markup = buffer.getvalue()

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""One self-contained page about one encryption: what it looks like, what it does, what it does not do."""
+"""Render one self-contained page about one encryption: its look, its effect and its limits."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from monai_advenc.evaluation.report import figures
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One image before and after.
+    """One image before and after encryption.
 
     Attributes:
-        title: Class name, or whatever stands under the pictures.
+        title: Class name or other title.
         original: ``(C, H, W)`` in [0, 1].
         encrypted: The same shape.
         mask: Tumor to outline, ``(1, H, W)``, or ``None``.
@@ -46,7 +46,7 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """A paragraph with a heading, perhaps with a table."""
+    """A paragraph with a heading and an optional table."""
 
     heading: str
     text: str
@@ -55,16 +55,16 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportContent:
-    """What a page shows.
+    """Content of a report.
 
     Attributes:
         title: Heading of the page.
         lead: One or two sentences under it.
         classes: Class names.
-        examples: Pictures, at best one a class.
-        manifest: The encrypted data set's own words: budget and versions.
+        examples: Pictures, preferably one per class.
+        manifest: Manifest of the encrypted data set, with budget and versions.
         measurements: Victims' accuracies; empty if none were trained.
-        headline: Training set whose victims' accuracies are the two big numbers.
+        headline: Training set of the victims' accuracies in large type.
         notes: Further paragraphs.
         facts: Short rows about the run (seed, networks, times); nothing secret.
     """
@@ -81,7 +81,7 @@ class ReportContent:
 
 
 def render_report(content: ReportContent) -> str:
-    """The page as HTML, with everything inside: it needs no network and no other file."""
+    """Render the page as HTML; it needs no network access and no other file."""
     environment = Environment(
         loader=PackageLoader("monai_advenc.evaluation", "report"),
         autoescape=True,
@@ -160,7 +160,7 @@ def _accuracy_table(measurements: Sequence[Measurement]) -> Table | None:
         for (trained_on, network), sets in cells.items()
     ]
     return Table(
-        caption="Right on encrypted (Enc) and on real (Orig) test images, after the last epoch; and on real images "
+        caption="Accuracy on encrypted (Enc) and on real (Orig) test images after the last epoch, and on real images "
         "after the epoch that was best for the recipient.",
         columns=("trained on", "network", "Enc", "Orig", "Orig, best epoch"),
         rows=rows,

@@ -85,9 +85,9 @@ def test_a_page_shows_the_numbers_and_says_what_it_is_not(folders: tuple[Path, P
     assert all(alt.strip() for alt in re.findall(r'alt="([^"]*)"', page))
 
 
-def test_a_page_without_victims_has_pictures_and_budget_alone(folders: tuple[Path, Path]) -> None:
+def test_a_page_without_victims_has_only_pictures_and_budget(folders: tuple[Path, Path]) -> None:
     page = encryption_report(find_images(folders[0]), folders[1])
-    assert "What networks learn" not in page
+    assert "Accuracy of trained networks" not in page
     assert "How much was changed" in page
 
 
