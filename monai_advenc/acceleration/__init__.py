@@ -1,3 +1,3 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Make a frozen network fast: ``prepare(network)`` is the one door."""
+"""Make a frozen network fast: call ``prepare(network)``."""

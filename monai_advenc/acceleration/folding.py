@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Batch norm of a network that learns no more is part of the convolution before it."""
+"""Fold batch norm of a frozen network into the preceding convolution."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from monai_advenc.acceleration.graphs import trace
 
 
 def fold_batch_norm(network: nn.Module) -> nn.Module:
-    """A frozen evaluation copy with batch norm folded into the convolutions before it, where tracing allows."""
+    """Return a frozen evaluation copy, with batch norm folded into the preceding convolutions if tracing works."""
     frozen = copy.deepcopy(network).eval().requires_grad_(False)
     try:
         with warnings.catch_warnings():
@@ -25,13 +25,13 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
             _give_each_call_its_module(traced)
             _reshape_instead_of_viewing(traced)
             folded: nn.Module = fuse(traced, no_trace=True)
-    except Exception:  # noqa: BLE001  # Tracing fails in as many ways as there are networks; unfolded is only slower.
+    except Exception:  # noqa: BLE001  # Tracing can raise any exception; unfolded is only slower.
         return frozen
     return folded.eval().requires_grad_(False)
 
 
 def _give_each_call_its_module(network: GraphModule) -> None:
-    """Copy what is called more than once: what is folded into it after one call must not be there in another."""
+    """Copy modules that are called several times, so that folding into one call does not change another."""
     called: set[str] = set()
     for number, node in enumerate(network.graph.nodes):
         if node.op != "call_module":
@@ -45,7 +45,7 @@ def _give_each_call_its_module(network: GraphModule) -> None:
 
 
 def _reshape_instead_of_viewing(network: GraphModule) -> None:
-    """Where features are channels-last, a view of them as rows is not possible."""
+    """Replace views by reshapes, because channels-last features cannot be viewed as rows."""
     for node in network.graph.nodes:
         if (
             node.op == "call_method"

@@ -1,10 +1,10 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tracing a network while other threads compute with theirs.
+"""Trace a network safely while other threads run their networks.
 
-While it traces, torch.fx puts its own functions in the place of those of all modules of the process. A network that
-another thread calls meanwhile would be recorded too, and of two threads that trace, the second would take the functions
-of the first for torch's own and leave them there for good.
+While tracing, torch.fx replaces functions of all modules of the process. It would also record a network that another
+thread calls meanwhile. If two threads traced at once, the second would keep the replacements of the first as torch's
+own and leave them in place for good.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from torch import nn
 from torch.fx import GraphModule, Tracer
 
 ONE_AT_A_TIME = RLock()
-"""Held by the thread that traces, or that makes a network ready at all: another one that needs the same can wait."""
+"""Lock of the thread that traces or prepares a network; others that need the same network wait."""
 
 if hasattr(os, "register_at_fork"):
-    # A process that is forked meanwhile would wait forever for a thread that it does not have.
+    # A process forked meanwhile would wait forever for a thread that it does not have.
     os.register_at_fork(
         before=ONE_AT_A_TIME.acquire,
         after_in_parent=ONE_AT_A_TIME.release,
@@ -30,17 +30,17 @@ if hasattr(os, "register_at_fork"):
 
 
 def trace(network: nn.Module) -> GraphModule:
-    """The network as a graph, as :func:`torch.fx.symbolic_trace` records it.
+    """Record the network as a graph, like :func:`torch.fx.symbolic_trace`.
 
     Raises:
-        Exception: Of any kind: tracing fails in as many ways as there are networks.
+        Exception: Tracing failed; the type depends on the network.
     """
     with ONE_AT_A_TIME:
         return GraphModule(network, _OneThread().trace(network), type(network).__name__)
 
 
 class _OneThread(Tracer):
-    """Records what its own thread calls, and lets all others compute."""
+    """Tracer that records only the calls of its own thread."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,10 +1,10 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A network made ready for PGD: a frozen evaluation copy, batch norm folded, channels-last, fast convolutions.
+"""Prepare a network for PGD: a frozen evaluation copy, batch norm folded, channels-last, fast convolutions.
 
-Perturbing an image costs one forward and one backward pass a step and nothing else, so this is where the time goes.
-The caller's network is never touched. Pixels, steps and projections stay float32; only the network's own arithmetic
-changes precision, to bf16 or 8-bit integers, and only where its gradients agree with float32.
+One forward and one backward pass per step take almost all the time of perturbing. The caller's network is never
+changed. Pixels, steps and projections stay float32; only the network's arithmetic changes precision, to bf16 or int8,
+and only if its gradients agree with float32.
 """
 
 from __future__ import annotations
@@ -39,28 +39,29 @@ Precision = Literal["auto", "fp32", "bf16", "int8"]
 PROBE_IMAGES = 4
 
 FEWEST_STEPS_ON_INTEGERS = 13
-"""Four gradients of each image are float32's and take twice as long; in fewer steps bf16 is faster."""
+"""Fewest steps for int8: four gradients of each image are computed in float32 and take twice as long, so with fewer
+steps bf16 is faster."""
 
 GRAINS = (8, 2)
-"""Pixels from one value to the next in images of smooth noise: coarse ones make activations at least as large as real
-images do in one network, fine ones in another."""
+"""Grain sizes of the smooth noise images, in pixels: in some networks the coarse ones, in others the fine ones make
+activations at least as large as real images."""
 
 
 class PreparedNetwork(nn.Module):
-    """Takes float32 images and returns float32 logits; computes in the chosen precision in between.
+    """Maps float32 images to float32 logits, and computes in the chosen precision in between.
 
     Args:
         network: Frozen and in evaluation mode; changed in place.
-        dtype: What it computes in.
-        compiled: Leave its convolutions to ``torch.compile``.
-        fewest_weights: Kernels from this size on are frozen.
+        dtype: Data type of its arithmetic.
+        compiled: Whether to leave its convolutions to ``torch.compile``.
+        fewest_weights: Kernels with at least this many weights are frozen.
 
     Attributes:
-        stateless: Whether nothing is kept from one call to the next, so that several threads may call it at once.
-        exact_network: What a network on 8-bit integers is checked by, and what goes the last steps; see
-            :class:`monai_advenc.acceleration.gradients.StepGradients`. ``None``: this one does.
-        closing_network: What goes the last of many steps for a network in bf16. ``None``: this one does.
-        num_classes: Number of logits of an image, where :func:`prepare` counted them.
+        stateless: Whether calls share no state, so that several threads may call it at once.
+        exact_network: Network that checks an int8 network and computes its last steps; see
+            :class:`monai_advenc.acceleration.gradients.StepGradients`. ``None``: this network.
+        closing_network: Network that computes the last of many steps for a bf16 network. ``None``: this network.
+        num_classes: Number of logits, if :func:`prepare` counted them.
     """
 
     exact_network: PreparedNetwork | None
@@ -75,7 +76,7 @@ class PreparedNetwork(nn.Module):
         fewest_weights: int = FEWEST_PACKED_WEIGHTS,
     ) -> None:
         super().__init__()
-        # Of other networks than graphs without hooks nobody knows what they note down in between.
+        # Only graphs without hooks are known to keep no state.
         watched = any(is_watched(module) for module in network.modules())
         self.stateless = isinstance(network, GraphModule) and not watched and not compiled
         # The suppression: torch's annotations know no memory format here.
@@ -113,36 +114,33 @@ def prepare(
     steps: int | None = None,
     compiled: bool = False,
 ) -> PreparedNetwork:
-    """Make a network ready for perturbing images of one shape.
+    """Prepare a network for perturbing images of one shape.
 
     Args:
-        network: Maps images ``(N, C, H, W)`` in [0, 1] to logits; left as it is. One that is prepared already is
-            returned unchanged.
-        image_shape: ``(C, H, W)`` of the images to come.
-        precision: ``"fp32"``, ``"bf16"`` (and fp32 in the last of many steps), ``"int8"`` (convolutions on 8-bit
-            integers, the rest in bf16 or fp32, and fp32 wherever
-            :class:`monai_advenc.acceleration.gradients.StepGradients` asks for it), or ``"auto"``: the faster
-            of int8 and bf16 that the device computes in natively and whose gradients agree with float32 on a probe;
-            bf16 is the faster one where the processor multiplies tiles of it (AMX).
-            The probe depends on nothing but the network and the shape, so every worker, resumed run and pipeline comes
-            to the same choice, on one kind of processor.
-        steps: How many steps each image will go; with fewer than :data:`FEWEST_STEPS_ON_INTEGERS`, ``"auto"`` leaves
-            out int8, and with few no float32 network is kept beside one in bf16.
-        compiled: Leave the rest to ``torch.compile``. Takes up to a minute before the first step, and in bf16 again
-            before the last ones, which are float32's; on a CPU it gains nothing over the default. Another way to the
-            same result, up to rounding.
+        network: Maps images ``(N, C, H, W)`` in [0, 1] to logits; not changed. A prepared network is returned as it is.
+        image_shape: ``(C, H, W)`` of the images.
+        precision: ``"fp32"``, ``"bf16"`` (with fp32 in the last of many steps), ``"int8"`` (convolutions in int8, the
+            rest in bf16 or fp32, and fp32 where :class:`monai_advenc.acceleration.gradients.StepGradients` needs it),
+            or ``"auto"``: the faster of int8 and bf16 that the device supports natively and whose gradients agree with
+            float32 on a probe; bf16 is the faster one on CPUs with AMX. The probe depends only on the network and the
+            shape, so every worker, resumed run and pipeline makes the same choice on one kind of processor.
+        steps: Number of steps per image. With fewer than :data:`FEWEST_STEPS_ON_INTEGERS`, ``"auto"`` excludes int8,
+            and with few steps a bf16 network has no float32 network for its last steps.
+        compiled: Whether to use ``torch.compile``. It takes up to a minute before the first step, and in bf16 again
+            before the last steps in float32; on a CPU it gains nothing over the default. The result is the same up to
+            rounding.
 
     Raises:
-        NetworkError: The network does not take images of that shape, or scales for integers were to be found and its
-            logits are NaN.
-        SettingsError: Unknown precision, or integers were asked for where nothing can be computed on them.
+        NetworkError: The network does not accept images of that shape, or its logits are NaN in the search for int8
+            scales.
+        SettingsError: The precision is unknown, or int8 is not possible here.
     """
     if isinstance(network, PreparedNetwork):
         return network
     require_precision(precision)
     if isinstance(network, torch.jit.ScriptModule):
-        raise NetworkError("expected a network as a module of torch, got its TorchScript form; give the module itself")
-    # The caller's modes must decide neither about precision nor about what is kept for later calls.
+        raise NetworkError("expected a torch.nn.Module as network, got a TorchScript module; give the original module")
+    # The caller's autograd and autocast modes must not affect the precision or the kept networks.
     without = torch.autocast("cpu", enabled=False), torch.autocast(device_of(network).type, enabled=False)
     with torch.inference_mode(False), without[0], without[1]:
         folded = fold_batch_norm(network)
@@ -161,7 +159,7 @@ def prepare(
 
 
 def require_precision(precision: Precision) -> Precision:
-    """The precision as it is; :class:`SettingsError` if there is none of that name."""
+    """Return the precision; raise :class:`SettingsError` if it is unknown."""
     if precision not in get_args(Precision):
         raise SettingsError(f"unknown precision {precision!r}; choose auto, fp32, bf16 or int8")
     return precision
@@ -175,7 +173,7 @@ def _fastest(
     *,
     compiled: bool,
 ) -> PreparedNetwork:
-    """The first of the faster ways whose gradients agree; the exact network, if none do."""
+    """Return the first faster network whose gradients agree; if there is none, the exact network."""
     integers = not compiled and (steps is None or steps >= FEWEST_STEPS_ON_INTEGERS)
     for precision in ("bf16", "int8") if multiplies_tiles() else ("int8", "bf16"):
         fast = None
@@ -198,8 +196,8 @@ def _in_bf16(folded: nn.Module, exact: PreparedNetwork, steps: int | None, *, co
 def _require_integers(prepared: PreparedNetwork | None) -> PreparedNetwork:
     if prepared is None:
         raise SettingsError(
-            "int8 takes a CPU that adds products of bytes (VNNI or AMX), and a network that torch.fx can trace, not "
-            "compiled, with wide convolutions after ReLU; use auto"
+            "int8 needs a CPU with VNNI or AMX and a network that is not compiled, that torch.fx can trace, and that "
+            "has wide convolutions after ReLU; set precision to auto"
         )
     return prepared
 
@@ -207,37 +205,37 @@ def _require_integers(prepared: PreparedNetwork | None) -> PreparedNetwork:
 def _agrees(fast: PreparedNetwork, exact: PreparedNetwork, image_shape: tuple[int, int, int]) -> bool:
     try:
         return gradient_cosine(exact, fast, image_shape) >= MIN_GRADIENT_COSINE
-    except RuntimeError:  # A network may insist on a type of numbers.
+    except RuntimeError:  # The network may require another dtype.
         return False
 
 
 def _on_integers(
     folded: nn.Module, exact: PreparedNetwork, image_shape: tuple[int, int, int]
 ) -> PreparedNetwork | None:
-    """The network with chains of convolutions on integers; ``None`` where the processor or the network has none."""
+    """The network with chains of int8 convolutions; ``None`` if the processor or the network does not allow them."""
     device = device_of(exact)
     if device.type != "cpu" or not isinstance(folded, GraphModule) or not exact.stateless or not computes_in_int8():
         return None
     dtype = torch.bfloat16 if computes_in_bf16(device) else torch.float32
     prepared = PreparedNetwork(copy.deepcopy(folded), dtype, fewest_weights=FEWEST_WEIGHTS)
     images = torch.cat([_smooth_images(image_shape, grain, PROBE_IMAGES // 2, seed=1) for grain in GRAINS])
-    # One thread, as workers have: the number of threads may decide about last bits, and those about scales.
+    # One thread, as in workers: the number of threads may change the last bits and thereby the scales.
     with one_thread():
         with torch.no_grad():
             logits = exact(images)
         if logits.isnan().any():
-            raise NetworkError("the network's logits are not numbers; check its weights")
+            raise NetworkError("the network's logits are NaN; check its weights")
         images = images.to(dtype=dtype, memory_format=torch.channels_last)
         try:
             chains = compute_on_integers(prepared.network, images, logits.argmin(dim=1))
-        except RuntimeError:  # A network may insist on a type of numbers.
+        except RuntimeError:  # The network may require another dtype.
             return None
     prepared.exact_network = exact
     return prepared if chains else None
 
 
 def gradient_cosine(one: nn.Module, other: nn.Module, image_shape: tuple[int, int, int]) -> float:
-    """Smallest cosine between two networks' target gradients over a few smooth random images of one shape."""
+    """Smallest cosine between two networks' target gradients on a few smooth random images of one shape."""
     images = _smooth_images(image_shape, GRAINS[0], PROBE_IMAGES, seed=0).to(device_of(one))
     with torch.no_grad():
         targets = logits_and_features(one(images))[0].argmin(dim=1)
@@ -246,7 +244,7 @@ def gradient_cosine(one: nn.Module, other: nn.Module, image_shape: tuple[int, in
 
 
 def _smooth_images(image_shape: tuple[int, int, int], grain: int, count: int, *, seed: int) -> Tensor:
-    """Images ``(count, C, H, W)`` in [0, 1] of noise that changes every ``grain`` pixels."""
+    """Images ``(count, C, H, W)`` in [0, 1] of smooth noise with a grain of ``grain`` pixels."""
     channels, height, width = image_shape
     sides = max(1, height // grain), max(1, width // grain)
     coarse = torch.rand(count, channels, *sides, generator=torch.Generator().manual_seed(seed))
@@ -255,10 +253,10 @@ def _smooth_images(image_shape: tuple[int, int, int], grain: int, count: int, *,
 
 @torch.no_grad()
 def _count_logits(network: nn.Module, image_shape: tuple[int, int, int]) -> int | None:
-    """Logits of an image; ``None``, if what the network returns is none of a classifier's."""
+    """Number of logits; ``None`` if the network's output is not that of a classifier."""
     try:
         logits, _ = logits_and_features(network(torch.zeros(1, *image_shape, device=device_of(network))))
     except RuntimeError as error:
         problem = str(error).splitlines()[0]
-        raise NetworkError(f"the network does not take images of shape {image_shape}: {problem}") from None
+        raise NetworkError(f"the network does not accept images of shape {image_shape}: {problem}") from None
     return int(logits.shape[1]) if isinstance(logits, Tensor) and logits.ndim == 2 else None

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What the processor or GPU can compute: bf16, tiles of AMX, and on which device a network lies."""
+"""Detect what the processor or GPU supports (bf16, AMX), and the device of a network."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def computes_in_bf16(device: torch.device) -> bool:
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """Where a network's weights are; the CPU, if it has none."""
+    """Device of a network's weights; the CPU if it has none."""
     value = next(chain(network.parameters(), network.buffers()), None)
     return torch.device("cpu") if value is None else value.device
 
 
 @cache
 def multiplies_tiles() -> bool:
-    """Whether the processor multiplies tiles of bf16 (AMX), and torch's convolutions make use of it."""
-    # What oneDNN may use of the processor can be limited by the environment, under either of its names.
+    """Whether the processor has AMX for bf16, and torch's convolutions use it."""
+    # An environment variable, under either of two names, can limit the instructions that oneDNN uses.
     limits = (os.environ.get(f"{name}_MAX_CPU_ISA", "ALL").upper() for name in ("ONEDNN", "DNNL"))
     allowed = all(limit in {"ALL", "DEFAULT"} or "AMX" in limit for limit in limits)
     return allowed and torch.cpu._is_amx_tile_supported() and torch.cpu._init_amx()

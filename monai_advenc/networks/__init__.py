@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The networks, by name: base networks that shape the perturbation, and victims that train on encrypted data."""
+"""Networks by name: base networks that shape the perturbation, and victims that train on encrypted data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from monai_advenc.networks.vgg import vgg11, vgg19, vgg_small
 __all__ = ["NETWORKS", "NetworkBuilder", "Standardize", "get_network", "with_standardization"]
 
 NetworkBuilder = Callable[[int, int, int], nn.Module]
-"""From the numbers of classes and channels and the image side to a network on standardized images."""
+"""Builds a network on standardized images from the number of classes, the number of channels and the image side."""
 
 NETWORKS: Mapping[str, NetworkBuilder] = MappingProxyType(
     {
@@ -39,18 +39,18 @@ NETWORKS: Mapping[str, NetworkBuilder] = MappingProxyType(
 )
 
 SMALLEST_IMAGE_SIZE = 16
-"""Below this side the deepest stage would see a single pixel."""
+"""Smallest side: below it the deepest stage would have a single pixel."""
 
 
 def get_network(name: str, num_classes: int, in_channels: int, image_size: int, *, seed: int = 0) -> nn.Module:
-    """Build a network with fresh weights that takes images in [0, 1].
+    """Build a network with new random weights for images in [0, 1].
 
     Args:
         name: A name in :data:`NETWORKS`.
         num_classes: Number of logits, at least 2.
         in_channels: Channels of the images.
-        image_size: Side of the (about) square images in pixels; decides about the stem only, other sizes still work.
-        seed: Decides the initial weights; the global random state is neither used nor changed.
+        image_size: Side of the (about) square images in pixels; decides only the stem, other sizes still work.
+        seed: Seed of the initial weights; the global random state is neither used nor changed.
 
     Returns:
         A network from images ``(N, in_channels, H, W)`` to logits ``(N, num_classes)``, in training mode. Its first

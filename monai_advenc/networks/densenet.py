@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Densely connected networks (Huang et al., 2017), among the paper's victims."""
+"""Densely connected networks (Huang et al., 2017), used as victims in the paper."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class DenseLayer(nn.Module):
         return torch.cat([features, self.grow(features)], dim=1)
 
     def grow(self, features: Tensor) -> Tensor:
-        """Only the new channels, ``(N, growth, H, W)``."""
+        """Return only the new channels, ``(N, growth, H, W)``."""
         new: Tensor = self.conv(self.relu(self.norm(features)))
         return new
 
 
 class BottleneckLayer(nn.Module):
-    """A dense layer that first brings the channels down to four times the growth by a 1x1 convolution."""
+    """A dense layer after a 1x1 convolution that reduces the channels to four times the growth."""
 
     def __init__(self, in_channels: int, growth: int) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class BottleneckLayer(nn.Module):
 
 
 class Transition(nn.Sequential):
-    """Between two dense blocks: batch norm, ReLU, 1x1 convolution to fewer channels, half the grid."""
+    """Layer between two dense blocks: batch norm, ReLU, 1x1 convolution to fewer channels, half the grid."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(

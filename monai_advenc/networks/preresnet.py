@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Pre-activation residual networks (He et al., 2016b), among the paper's victims."""
+"""Pre-activation residual networks (He et al., 2016b), used as victims in the paper."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monai_advenc.networks.stem import stem
 
 
 class PreactivationBlock(nn.Module):
-    """Batch norm and ReLU before each of two 3x3 convolutions; the sum is left as it is."""
+    """Batch norm and ReLU before each of two 3x3 convolutions; no activation after the sum."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class PreactivationBlock(nn.Module):
         """Map ``(N, in_channels, H, W)`` to ``(N, out_channels, H / stride, W / stride)``."""
         activated = self.relu(self.norm1(features))
         residual = self.conv2(self.relu(self.norm2(self.conv1(activated))))
-        # An identity shortcut carries the input untouched; only a projection reads the activated one.
+        # An identity shortcut passes the raw input on; only a projection uses the activated input.
         carried = features if isinstance(self.shortcut, nn.Identity) else self.shortcut(activated)
         total: Tensor = residual + carried
         return total

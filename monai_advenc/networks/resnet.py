@@ -13,7 +13,7 @@ from monai_advenc.networks.stages import residual_stages
 from monai_advenc.networks.stem import stem
 
 LARGEST_CIFAR_STEM_SIDE = 64
-"""Up to this side ResNet-18 and -50 get the CIFAR stem; above it, the 7x7 one of stride 2 with max pooling."""
+"""Up to this side ResNet-18 and -50 get the CIFAR stem; above it, the 7x7 stem of stride 2 with max pooling."""
 
 
 def resnet18(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
@@ -27,7 +27,7 @@ def resnet18(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
     Returns:
         A network from standardized images ``(N, C, H, W)`` to logits ``(N, num_classes)``.
     """
-    from monai.networks.nets import resnet  # Takes seconds, which whoever uses another network need not wait.
+    from monai.networks.nets import resnet  # Imported here because it takes seconds, which other networks do not need.
 
     return _monai_resnet(resnet.resnet18, num_classes, in_channels, image_size)
 
@@ -60,7 +60,7 @@ def _monai_resnet(build: Callable[..., nn.Module], num_classes: int, in_channels
     )
     for module in network.modules():
         if isinstance(module, nn.ReLU):
-            module.inplace = False  # In-place activations would overwrite what feature hooks hold.
+            module.inplace = False  # In-place activations would overwrite the features that hooks hold.
     return network
 
 
@@ -114,5 +114,5 @@ class ResNet(nn.Sequential):
 
 
 def resnet_small(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
-    """The base network of the demo and of CPU users: three stages of one block, width 32, 307 thousand parameters."""
+    """Base network of the demo and for CPUs: three stages of one block, width 32, 307 thousand parameters."""
     return ResNet(num_classes, in_channels, image_size, width=32, blocks=(1, 1, 1))

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The stages of residual networks: each doubles the width and halves the grid of the one before."""
+"""Stages of residual networks: each stage doubles the width and halves the grid of the previous one."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Callable, Sequence
 from torch import nn
 
 Block = Callable[[int, int, int], nn.Module]
-"""Builds a residual block from the channels that come in, those that go out, and the stride."""
+"""Builds a residual block from the number of input channels, of output channels, and the stride."""
 
 
 def residual_stages(block: Block, width: int, blocks: Sequence[int]) -> tuple[list[nn.Module], int]:
-    """The blocks of all stages, in order, and the channels that come out of the last.
+    """Build the blocks of all stages, in order, and return them with the channels of the last.
 
     Args:
         block: Builds a block.
-        width: Channels of the first stage, and of what comes in.
+        width: Channels of the input and of the first stage.
         blocks: Blocks of each stage.
     """
     stages: list[nn.Module] = []

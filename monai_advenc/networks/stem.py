@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The first convolution: it brings an image to a grid that the later layers can afford."""
+"""First convolution of a network, which reduces large images to a smaller grid."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ LARGEST_HALVED_SIDE = 160
 
 
 def stem(in_channels: int, width: int, image_size: int, *, bias: bool = False) -> nn.Sequential:
-    """A 3x3 convolution without activation, reducing the grid by 1, 2 or 4 according to the image size.
+    """Build a 3x3 convolution without activation that reduces the grid by 1, 2 or 4, depending on the image size.
 
     Args:
         in_channels: Channels of the images.
         width: Channels of the result.
         image_size: Side of the images, in pixels.
-        bias: Whether the convolution has one.
+        bias: Whether the convolution has a bias.
 
     Returns:
         A module from ``(N, in_channels, H, W)`` to ``(N, width, H / reduction, W / reduction)``.

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Plain stacks of 3x3 convolutions with batch norm (Simonyan and Zisserman, 2014), among the paper's victims."""
+"""Plain stacks of 3x3 convolutions with batch norm (Simonyan and Zisserman, 2014), used as victims in the paper."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class VGG(nn.Sequential):
         num_classes: Number of logits.
         in_channels: Channels of the images.
         image_size: Side of the images in pixels; decides the reduction of the first convolution.
-        stages: The widths of each stage's convolutions.
-        bias: Whether convolutions have a bias, as the original's do; before batch norm it changes nothing.
+        stages: Widths of each stage's convolutions.
+        bias: Whether convolutions have a bias, as in the original; before batch norm it has no effect.
     """
 
     def __init__(

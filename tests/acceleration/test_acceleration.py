@@ -258,7 +258,7 @@ def test_one_image_gets_the_same_logits_in_any_position(network: nn.Module, imag
 
 def test_what_cannot_work_is_refused_in_one_line(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("monai_advenc.acceleration.processor.computes_in_bf16", lambda device: True)
-    with pytest.raises(NetworkError, match="does not take images of shape"):
+    with pytest.raises(NetworkError, match="does not accept images of shape"):
         prepare(network, (3, 32, 32))
     with pytest.raises(SettingsError, match="unknown precision"):
         prepare(network, (1, 32, 32), precision="fp8")  # type: ignore[arg-type]  # The mistake under test.

@@ -253,7 +253,7 @@ def test_another_key_is_refused_without_telling_more_than_its_id(encrypted: Path
 
 
 def test_a_network_for_other_images_is_refused_in_one_line(encrypted: Path) -> None:
-    with pytest.raises(NetworkError, match="does not take images"):
+    with pytest.raises(NetworkError, match="does not accept images"):
         verify_folder(encrypted, base=tiny_network(num_classes=4, channels=3))
 
 

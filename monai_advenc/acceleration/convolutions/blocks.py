@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutions of images with few channels, on blocks of pixels: a processor takes many channels at a time anyway."""
+"""Convolve images with few channels in blocks of pixels, which fill the processor's vectors."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from torch.nn import functional
 from monai_advenc.acceleration.convolutions.packed import PackedConvolution
 
 CHANNELS_OF_A_BLOCK = 16
-"""As many as a vector of AVX512 holds in float32; of bf16, convolutions take as many at a time."""
+"""Number of float32 values in an AVX512 vector; convolutions in bf16 also process this many at a time."""
 
 
 def block_length(channels: int, stride: int) -> int:
-    """Side of the largest block, a multiple of the stride, whose values fit into a vector; 0: none do."""
+    """Side of the largest block, a multiple of the stride, whose values fit into a vector; 0: no block fits."""
     fitting = range(stride, CHANNELS_OF_A_BLOCK + 1, stride)
     return max((side for side in fitting if channels * side**2 <= CHANNELS_OF_A_BLOCK), default=0)
 
 
 class BlockConvolution(nn.Module):
-    """A strided convolution of an image with few channels, as one of stride 1 over blocks of ``stride`` x ``stride``.
+    """Strided convolution of an image with few channels, as one of stride 1 over blocks of ``stride`` x ``stride``.
 
-    The usual first layer (7x7, stride 2, one or three channels) leaves most of a processor's lanes empty: on one
-    channel it takes a quarter of ResNet-18's time in bf16. With the pixels of a block as channels, a third of that.
+    The usual first layer (7x7, stride 2, one or three channels) leaves most vector lanes empty: with one channel it
+    takes a quarter of ResNet-18's time in bf16. With the pixels of a block as channels it takes a third of that.
 
     Args:
         weight: ``(O, C, K, K)``.
@@ -54,24 +54,24 @@ class BlockConvolution(nn.Module):
         return result
 
     def _after(self, side: int) -> int:
-        """Zeros below or right of the image (negative: pixels that no kernel reaches), so that whole blocks remain."""
+        """Zeros below or right of the image that complete the last block (negative: pixels that no kernel reaches)."""
         positions = (side + 2 * self.padding - self.size) // self.stride + 1
         return self.stride * (positions + self.blocks - 1) - self.before - side
 
 
 class BlockGradient(nn.Module):
-    """The gradient of a convolution with respect to an image with few channels, all pixels of a block at once.
+    """Gradient of a convolution with respect to an image with few channels, all pixels of a block at once.
 
-    That of a block at ``side * P`` is a convolution, of stride ``side / stride``, of the output's gradient: pixel
-    ``side * P + i`` was multiplied by tap ``t`` of the output at ``q`` where ``side * P + i = stride * q + t -
+    The gradient of a block at ``side * P`` is a convolution, of stride ``side / stride``, of the output's gradient:
+    pixel ``side * P + i`` was multiplied by tap ``t`` of the output at ``q`` where ``side * P + i = stride * q + t -
     padding``.
 
     Args:
         weight: ``(O, C, K, K)`` of the convolution.
-        padding: Of the convolution, on each side.
-        stride: Of the convolution.
-        side: Of a block, a multiple of the stride; ``None``: the largest whose values fit into a vector.
-        kind: Of the convolution over blocks.
+        padding: Padding of the convolution on each side.
+        stride: Stride of the convolution.
+        side: Side of a block, a multiple of the stride; ``None``: the largest whose values fit into a vector.
+        kind: Class of the convolution over blocks.
     """
 
     def __init__(
@@ -102,6 +102,6 @@ class BlockGradient(nn.Module):
         return functional.pixel_shuffle(self.on_blocks(around), self.side)[:, :, :height, :width]
 
     def _after(self, side: int, outputs: int) -> int:
-        """Zeros below or right of the outputs (negative: outputs that are not needed), so that all blocks are met."""
+        """Zeros below or right of the outputs that complete all blocks (negative: outputs that are not needed)."""
         blocks = -(-side // self.side)
         return self.step * (blocks - 1) + self.reach - self.before - outputs

@@ -1,11 +1,11 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutions of small features as products of matrices, for processors that multiply tiles (AMX).
+"""Compute convolutions of small features as matrix products (im2col), for CPUs with AMX.
 
-Such a processor takes 16 rows of a matrix at a time. oneDNN's convolution makes them of outputs that lie beside each
-other, so that with 4x4 outputs, as in the last stage of a ResNet on CIFAR-10, three quarters of a tile stay empty. Here
-what a kernel sees is written out as one row of a matrix first ("im2col"), so that the outputs of all images are rows of
-one product. Where the outputs are wider, or the channels fewer, writing out costs more than it gains.
+AMX multiplies 16 rows of a matrix at a time. oneDNN's convolution fills them with horizontally adjacent outputs, so
+that with 4x4 outputs, as in the last stage of a ResNet on CIFAR-10, three quarters of the rows stay empty. Im2col
+writes the input of each output as one row of a matrix, so that the outputs of all images are rows of one product. With
+wider outputs or fewer channels, the copying costs more than it gains.
 """
 
 from __future__ import annotations
@@ -19,30 +19,33 @@ from monai_advenc.acceleration.convolutions.packed import PackedConvolution, Pac
 from monai_advenc.acceleration.processor import multiplies_tiles
 
 MOST_OUTPUTS_IN_A_ROW = 6
-"""Of 512 channels, 5 beside each other take two thirds of a convolution's time, 6 four fifths, 7 as long."""
+"""Widest outputs for columns. With 512 channels, width 5 takes two thirds of a convolution's time, 6 four fifths, 7 as
+much."""
 
 FEWEST_WEIGHTS = 1_000_000
-"""A 3x3 kernel of 512 channels has twice as many, and gains; with 256 to 256 it is no faster, with fewer slower."""
+"""Fewest weights for columns. A 3x3 kernel of 512 channels has twice as many, and gains; 256 to 256 channels are no
+faster, fewer are slower."""
 
 FEWEST_LINES = 8
-"""Rows of outputs in all images together: each takes oneDNN's convolution a tile, however short it is. With 8 of them,
-as in four images of 2x2 outputs or two of 4x4, columns take 0.5 to 0.9 of its time, with 4 they are no faster."""
+"""Fewest rows of outputs in all images together: oneDNN's convolution uses an AMX tile for each row, even a short one.
+With 8 rows (four images of 2x2 outputs, two of 4x4), columns take 0.5 to 0.9 of its time; with 4 they gain nothing."""
 
 FEWEST_LINES_TRANSPOSED = 16
-"""Of a strided convolution's gradient: with 16 columns take 0.7 to 1.0 of the time, with 8 mostly longer."""
+"""The same for a strided convolution's gradient: with 16 rows, columns take 0.7 to 1.0 of the time, with 8 mostly
+more."""
 
 
 def columns_gain(weight: Tensor) -> bool:
-    """Whether a kernel ``(O, C, H, W)`` is one that this is faster for, on small features and this processor."""
+    """Whether columns are faster for a kernel ``(O, C, H, W)``, on small features and this processor."""
     large = weight.numel() >= FEWEST_WEIGHTS and weight[0, 0].numel() > 1
     return large and weight.dtype == torch.bfloat16 and multiplies_tiles()
 
 
 class ColumnConvolution(nn.Module):
-    """A convolution by fixed weights, as one product of matrices where its outputs are few in a row.
+    """Convolution with fixed weights, as one matrix product if its outputs are narrow.
 
-    What is not bf16, or wider, is convolved directly. That depends on the shape alone. The product is oneDNN's 1x1
-    convolution: a product of its own for few rows would depend on the number of threads.
+    Features that are not bf16, or too wide, are convolved directly; this depends on the shape only. The product is
+    oneDNN's 1x1 convolution, because torch's matrix product of few rows depends on the number of threads.
 
     Args:
         weight: ``(O, C, H, W)``.
@@ -76,14 +79,14 @@ class ColumnConvolution(nn.Module):
         return by_pixels.permute(0, 3, 1, 2)
 
     def _rows(self, features: Tensor, outputs: tuple[int, ...]) -> Tensor:
-        """What the kernel sees at each of all images' outputs: ``(N H' W', K K C)``."""
+        """The kernel's input for each output of all images: ``(N H' W', K K C)``."""
         last = features.permute(0, 2, 3, 1)
         (below, beside), (down, right) = self.direct.padding, self.direct.stride
-        # Where a side is 1, padding may leave the pixels in another order.
+        # If a side is 1, padding may leave the pixels in another memory order.
         padded = functional.pad(last, (0, 0, beside, beside, below, below)).contiguous()
         image, row, column, _ = padded.stride()
         height, width = self.direct.weight.shape[2:]
-        # The pixels of one row of the kernel lie behind each other.
+        # The pixels of one kernel row are contiguous.
         seen = padded.as_strided(
             (len(padded), *outputs, height, width * padded.shape[-1]), (image, down * row, right * column, row, 1)
         )
@@ -91,12 +94,12 @@ class ColumnConvolution(nn.Module):
 
 
 class ColumnTransposedConvolution(nn.Module):
-    """The gradient of a strided convolution with respect to its input, in the same way.
+    """Gradient of a strided convolution with respect to its input, as one matrix product.
 
     Args:
         weight: ``(O, C, K, K)`` of the convolution.
-        padding: Of the convolution, on each side.
-        stride: Of the convolution.
+        padding: Padding of the convolution on each side.
+        stride: Stride of the convolution.
     """
 
     def __init__(self, weight: Tensor, padding: int, stride: int) -> None:
@@ -113,10 +116,10 @@ class ColumnTransposedConvolution(nn.Module):
 
 
 def _gains_on(count: int, outputs: tuple[int, ...], fewest_lines: int) -> bool:
-    """Whether outputs of so many images are few in a row, and lines enough; the same for all batches of a shape."""
+    """Whether the outputs are narrow enough and their rows many enough; the same for all batches of a shape."""
     return outputs[-1] <= MOST_OUTPUTS_IN_A_ROW and count * outputs[0] >= fewest_lines
 
 
 def _as_one_line(rows: Tensor) -> Tensor:
-    """Rows ``(M, C)`` as pixels beside each other, ``(1, C, 1, M)``, channels-last."""
+    """View rows ``(M, C)`` as one row of pixels, ``(1, C, 1, M)``, channels-last."""
     return rows.t()[None, :, None, :]

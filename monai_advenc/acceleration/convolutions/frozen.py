@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Which convolutions of a network are replaced, and the one whose gradient goes to the input alone."""
+"""Replace a network's convolutions by faster ones with fixed weights and a gradient for the input only."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from monai_advenc.acceleration.convolutions.packed import (
 from monai_advenc.acceleration.convolutions.winograd import WinogradConvolution, winograd_gains
 
 FEWEST_PACKED_WEIGHTS = 30_000
-"""Below this size of a kernel (57 channels, if it is 3x3), ordered weights and Winograd's tiles gain little."""
+"""Below this size of a kernel (57 channels, if it is 3x3), packed weights and Winograd's method gain little."""
 
 
 def freeze_convolutions(network: nn.Module, fewest_weights: int = FEWEST_PACKED_WEIGHTS) -> nn.Module:
-    """Replace, in place, the convolutions on a CPU that are faster when their weights are known to stay.
+    """Replace, in place, the convolutions on a CPU that are faster with fixed weights.
 
     Args:
         network: In evaluation mode, in its final data type and memory format. Convolutions that are dilated, grouped,
-            parametrized, padded by other than zeros or watched by hooks stay as they are.
-        fewest_weights: Smaller kernels stay too, but for those of a first layer.
+            parametrized, padded by other than zeros, or have hooks stay as they are.
+        fewest_weights: Smaller kernels stay too, except in a first layer.
     """
     if not packing_works():
         return network
@@ -45,7 +45,7 @@ def freeze_convolutions(network: nn.Module, fewest_weights: int = FEWEST_PACKED_
 
 
 def is_watched(module: nn.Module) -> bool:
-    """Whether hooks want to know what goes through a module."""
+    """Whether a module has hooks."""
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return any(getattr(module, kind) for kind in hooks)
 
@@ -63,24 +63,24 @@ def _gains(module: nn.Conv2d, fewest_weights: int) -> bool:
 
 
 def _reads_an_image(module: nn.Conv2d) -> bool:
-    """Whether the channels are so few that several pixels are better taken together, as in a first layer."""
+    """Whether the channels are so few that blocks of pixels are faster, as in a first layer."""
     square = _is_square(module.kernel_size, module.stride, module.padding)
     return square and block_length(module.in_channels, module.stride[0]) > 1
 
 
 def _is_square(*properties: Iterable[object]) -> bool:
-    """Whether each is the same along rows and columns."""
+    """Whether each property is the same along rows and columns."""
     return all(len(set(each)) == 1 for each in properties)
 
 
 class FrozenConvolution(nn.Module):
-    """A convolution by fixed weights, whose gradient goes to the input alone, and what is added and activated after it.
+    """Convolution with fixed weights and a gradient for the input only, with an optional sum and ReLU after it.
 
-    It is computed on blocks of pixels where there are few channels, Winograd's way where that gains, and on packed
-    weights elsewhere.
+    It uses blocks of pixels if there are few channels, Winograd's method where that is faster, and packed weights
+    otherwise.
 
     Args:
-        convolution: With fewer rows and columns of padding than its kernel has.
+        convolution: The convolution, with less padding than its kernel size.
     """
 
     weight: Tensor
@@ -88,7 +88,7 @@ class FrozenConvolution(nn.Module):
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
-        # Both names are part of what a network may read of its convolutions.
+        # A network may read both attributes of its convolutions.
         self.register_buffer("weight", convolution.weight.detach())
         self.register_buffer("bias", None if convolution.bias is None else convolution.bias.detach())
         self.padding, self.stride = tuple(int(each) for each in convolution.padding), convolution.stride
@@ -110,7 +110,7 @@ class FrozenConvolution(nn.Module):
             return BlockGradient(self.weight, self.padding[0], self.stride[0])
         if self.stride != (1, 1):
             return self._back_from_strides()
-        # The gradient of a convolution is the convolution of the gradient with the mirrored weights.
+        # The gradient is the convolution of the output's gradient with the mirrored weights.
         mirrored = self.weight.transpose(0, 1).flip(2, 3)
         around = tuple(size - 1 - each for size, each in zip(self.weight.shape[2:], self.padding, strict=True))
         if winograd_gains(mirrored):
@@ -125,12 +125,12 @@ class FrozenConvolution(nn.Module):
 
     def forward(
         self,
-        input: Tensor,  # noqa: A002  # torch.nn.Conv2d calls it so, and a network may pass it by name.
+        input: Tensor,  # noqa: A002  # The name in torch.nn.Conv2d; a network may pass it by name.
         summand: Tensor | float | None = None,
         *,
         activated: bool = False,
     ) -> Tensor:
-        """Map ``(N, C, H, W)`` to ``(N, O, H', W')``, add a tensor or a number, and end with ReLU if asked to."""
+        """Map ``(N, C, H, W)`` to ``(N, O, H', W')``, then optionally add a tensor or a number and apply ReLU."""
         packs = can_be_packed_for(input, self.weight.shape[1], self.stride)
         inside = packs and (summand is None or self._gives_such(summand, input))
         if packs:
@@ -145,7 +145,7 @@ class FrozenConvolution(nn.Module):
         return total.relu() if activated else total
 
     def gradient_of_input(self, gradient: Tensor, sides: tuple[int, ...]) -> Tensor:
-        """The gradient ``(N, C, H, W)`` of the input, whose ``sides`` are H and W, from that of the convolution."""
+        """Gradient ``(N, C, H, W)`` of the input with ``sides`` H and W, from that of the convolution."""
         asks_for_sides = isinstance(
             self.back, BlockGradient | ColumnTransposedConvolution | PackedTransposedConvolution
         )

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What follows a frozen convolution in a traced network - a sum, ReLU - computed while its output is at hand."""
+"""Fuse the sum and ReLU after a frozen convolution of a traced network into the convolution."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _CONVOLUTIONS = (nn.Conv2d, FrozenConvolution)
 
 
 def fuse_activations(network: GraphModule) -> None:
-    """Give the ReLU after a frozen convolution, and the sum between them in a residual block, to the convolution.
+    """Fuse the ReLU after a frozen convolution, and the sum between them in a residual block, into the convolution.
 
-    Where max pooling follows the ReLU of any convolution, it comes first: the same values and gradients, from fewer
-    numbers. What is used elsewhere too, or watched by hooks, stays as it is.
+    If max pooling follows the ReLU of any convolution, the two are exchanged: the values and gradients are the same,
+    computed from fewer numbers. Nodes that are also used elsewhere, or have hooks, stay as they are.
 
     Args:
         network: Changed in place.
@@ -39,7 +39,7 @@ def fuse_activations(network: GraphModule) -> None:
 
 
 def _pool_first(network: GraphModule, relu: Node) -> None:
-    """Exchange a ReLU and the max pooling after it, if nothing else reads what they read and give."""
+    """Exchange a ReLU and the max pooling after it, if no other node uses their inputs and outputs."""
     before = relu.all_input_nodes[0]
     if len(before.users) > 1 or len(relu.users) != 1 or not _is_a(network, before, *_CONVOLUTIONS):
         return
@@ -47,7 +47,7 @@ def _pool_first(network: GraphModule, relu: Node) -> None:
     if not _is_a(network, pool, nn.MaxPool2d):
         return
     module = network.get_submodule(str(pool.target))
-    # A dilated window may see nothing but padding, and what that gives depends on the order.
+    # A dilated window may contain only padding, and then the result depends on the order.
     if module.return_indices or module.dilation not in (1, (1, 1)):
         return
     pool.replace_all_uses_with(relu)
@@ -70,7 +70,7 @@ def _activate_inside(network: GraphModule, relu: Node) -> None:
 
 
 def _computed_before(relu: Node) -> Iterator[tuple[Node, Node | None]]:
-    """What may be the convolution that ReLU ends, and what is added to it, where nothing else uses its output."""
+    """Candidates for the convolution before a ReLU, each with its summand, if no other node uses its output."""
     before = relu.all_input_nodes[0]
     if len(before.users) > 1:
         return
@@ -84,7 +84,7 @@ def _computed_before(relu: Node) -> Iterator[tuple[Node, Node | None]]:
 
 
 def _may_wait(network: GraphModule, convolution: Node, relu: Node) -> bool:
-    """Whether nothing that comes before ReLU could change the convolution's input: only sums and convolutions do."""
+    """Whether only sums and convolutions come before the ReLU, so that nothing changes the convolution's input."""
     node = convolution.next
     while node is not relu:
         is_the_sum = relu in node.users
@@ -95,7 +95,7 @@ def _may_wait(network: GraphModule, convolution: Node, relu: Node) -> bool:
 
 
 def _is_relu(network: GraphModule, node: Node) -> bool:
-    """Whether a node is the ReLU of another one and depends on nothing else."""
+    """Whether a node is the ReLU of another node and has no other input."""
     function = node.op in ("call_function", "call_method") and node.target in _RELU
     alone = len(node.args) == 1 and node.args == tuple(node.all_input_nodes)
     return alone and (function or _is_a(network, node, nn.ReLU))
@@ -106,7 +106,7 @@ def _is_frozen(network: GraphModule, node: Node) -> bool:
 
 
 def _is_a(network: GraphModule, node: Node, *kinds: type[nn.Module]) -> bool:
-    """Whether a node calls a module of these types that no hook watches."""
+    """Whether a node calls a module of these types that has no hooks."""
     if node.op != "call_module":
         return False
     module = network.get_submodule(str(node.target))

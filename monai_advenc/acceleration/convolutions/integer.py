@@ -1,13 +1,12 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutions of 8-bit integers: twice as many multiplications at a time as in bf16, four times as many as in float32.
+"""int8 convolutions: per instruction, twice as many multiplications as in bf16, four times as many as in float32.
 
-A value is represented by a code, an integer that it is a multiple of a scale of. Activations that ReLU ended have codes
-0 to 255 and one scale for all images, found beforehand. Gradients have signed codes and a scale for each image, from
-its own largest gradient; so neither depends on the other images of a batch. Weights have a scale for each output.
-Products are added as integers of 32 bits.
+A value is ``code * scale`` with an integer code. Activations after ReLU have codes 0 to 255 and one scale for all
+images, found beforehand. Gradients have signed codes and a scale per image, from the image's largest gradient. So
+neither depends on the other images of a batch. Weights have a scale per output channel. Products are summed in int32.
 
-NaN has no code: where it must not go unseen, floating point has to be asked as well.
+NaN has no code: to detect it, compute in floating point as well.
 """
 
 from __future__ import annotations
@@ -23,23 +22,23 @@ from monai_advenc.acceleration.convolutions.packed import PackedWeight
 
 LARGEST_ACTIVATION = 255
 LARGEST_GRADIENT = 126
-"""Of a gradient's own scale; one less than a signed byte holds, since the scale is rounded."""
+"""Largest code of a gradient; one less than a signed byte holds, because the scale is rounded."""
 
 _LARGEST_WEIGHT = 127
 _ZERO = 128
-"""What is added to the code of a gradient: the processor multiplies unsigned by signed bytes."""
+"""Offset of a gradient's code, because the processor multiplies unsigned by signed bytes."""
 
 _FEW_POSITIONS = 64
-"""Up to 8x8 positions, a large part of what a 3x3 kernel sees is padding. oneDNN skips it, but not where it stands for
-a code other than 0; there the surplus is computed once and subtracted instead."""
+"""Up to 8x8 positions, a large part of a 3x3 kernel's input is padding. oneDNN skips padding only if it has code 0;
+otherwise the surplus is computed once and subtracted."""
 
 
 @cache
 def computes_in_int8() -> bool:
-    """Whether the processor adds products of bytes exactly (VNNI, AMX) and this build of torch makes use of it.
+    """Whether the processor sums int8 products exactly (VNNI, AMX) and this build of torch uses that.
 
-    Older processors add two products in 16 bits, which overflows without notice. Everything that is used here is tried
-    on numbers that are represented exactly.
+    Older processors sum two products in 16 bits, which overflows silently. All functions used here are tested on
+    numbers with an exact representation.
     """
     weight = torch.ones(16, 16, 3, 3)
     activations = torch.full((1, 16, 9, 9), LARGEST_ACTIVATION, dtype=torch.uint8)
@@ -66,16 +65,16 @@ def computes_in_int8() -> bool:
 
 
 def encode_activations(features: Tensor, scale: float) -> Tensor:
-    """Codes of what is not negative; what is beyond the codes gets the nearest one."""
+    """Encode non-negative values; values out of range get the nearest code."""
     codes = _as_new_float32(features).mul_(1 / scale).round_().clamp_(0, LARGEST_ACTIVATION)
-    return codes.to(torch.int16).to(torch.uint8)  # By way of 16 bits, which is five times as fast as at once.
+    return codes.to(torch.int16).to(torch.uint8)  # Through int16, which is five times as fast as a direct conversion.
 
 
 def encode_gradient(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Signed codes of a gradient ``(N, C, H, W)``, and the scale of each image ``(N, 1, 1, 1)``."""
+    """Encode a gradient ``(N, C, H, W)`` as signed codes; return them and the scale of each image ``(N, 1, 1, 1)``."""
     exact = _as_new_float32(gradient)
     largest = exact.permute(0, 2, 3, 1).flatten(1).abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny * 1e6)
-    # Rounded to the gradient's own type, so that multiplying by it later is exact.
+    # Rounded to the gradient's type, so that multiplying by it later is exact.
     scale = (largest / LARGEST_GRADIENT).to(gradient.dtype).view(-1, 1, 1, 1)
     return exact.mul_(1 / scale.float()).round_().to(torch.int8), scale
 
@@ -85,7 +84,7 @@ def _as_new_float32(values: Tensor) -> Tensor:
 
 
 class IntegerConvolution(nn.Module):
-    """A convolution of codes by fixed weights of 8 bits.
+    """Convolution of codes with fixed 8-bit weights.
 
     Args:
         weight: ``(O, C, H, W)``.
@@ -119,18 +118,18 @@ class IntegerConvolution(nn.Module):
         *,
         activated: bool = False,
     ) -> Tensor:
-        """Map codes of activations ``(N, C, H, W)`` to numbers ``(N, O, H', W')``, add a summand and end with ReLU."""
+        """Map codes of activations ``(N, C, H, W)`` to floats ``(N, O, H', W')``, add a summand and apply ReLU."""
         if summand is None:
             return self._convolve(codes, scale, 0, dtype, 1.0, activated=activated)
         onto = summand.clone(memory_format=torch.channels_last)
         return self._convolve_onto(onto, codes, scale, activated=activated)
 
     def to_codes(self, codes: Tensor, scale: float, result_scale: float) -> Tensor:
-        """Map codes of activations ``(N, C, H, W)`` to those of the ReLU of the result, with another scale."""
+        """Map codes of activations ``(N, C, H, W)`` to codes of the result after ReLU, with another scale."""
         return self._convolve(codes, scale, 0, torch.uint8, result_scale, activated=True)
 
     def gradient_to_floats(self, codes: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
-        """Map signed codes ``(N, C, H, W)`` to numbers ``(N, O, H', W')``."""
+        """Map signed codes ``(N, C, H, W)`` to floats ``(N, O, H', W')``."""
         shifted = codes.view(torch.uint8) ^ _ZERO
         if self._mostly_sees_padding(codes):
             return self._convolve_less_surplus(shifted, scale).to(dtype)
@@ -156,7 +155,7 @@ class IntegerConvolution(nn.Module):
     def _convolve_onto(
         self, summand: Tensor, codes: Tensor, scale: float, scales: Tensor | None = None, activated: bool = False
     ) -> Tensor:
-        """Add the convolution to a summand, whose memory and type the result has."""
+        """Add the convolution to a summand in place; the result has the summand's type."""
         operands = self._operands(codes, scale, 0, scales)
         end: tuple[Any, ...] = (1.0, 0, "sum", 1.0, "relu" if activated else "none", [], "")
         result: Tensor = torch.ops.onednn.qconv2d_pointwise.binary(
@@ -165,9 +164,9 @@ class IntegerConvolution(nn.Module):
         return result
 
     def _convolve_less_surplus(self, shifted: Tensor, scale: float) -> Tensor:
-        """The float32 convolution of shifted codes, less that of the shift; both are integers until they are scaled.
+        """The float32 convolution of shifted codes minus that of the shift; both are integers until they are scaled.
 
-        So a kernel that sees nothing but zeros gives zero, to the last bit: the sign of a gradient may decide.
+        So a kernel over zeros gives exactly zero. That matters, because only the sign of a gradient may count.
         """
 
         def compute() -> Tensor:
@@ -176,7 +175,7 @@ class IntegerConvolution(nn.Module):
             return surplus.to(torch.float32, memory_format=torch.channels_last)
 
         surplus = self._surplus.get(shifted.shape[1:], compute)
-        # A copy in any case: the result takes its place.
+        # Always a copy, because the result overwrites it.
         onto = surplus.expand(len(shifted), -1, -1, -1).clone(memory_format=torch.channels_last)
         sums = self._convolve_onto(onto, shifted, 1.0, torch.ones_like(self.scales))
         return sums.mul_(self.scales.view(1, -1, 1, 1) * scale)

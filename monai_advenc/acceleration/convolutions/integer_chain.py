@@ -1,10 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutions that follow each other, forward and backward on 8-bit integers.
+"""Chains of convolutions computed in int8, forward and backward.
 
-Between two convolutions the first writes the codes that the second reads, so nothing is spent on encoding. What is
-added to something else - the two ways through a residual block - stays in floating point: eight bits of a sum of sums
-would be too few.
+Between two convolutions, the first writes the codes that the second reads, so no encoding is needed. Summands, as the
+two paths through a residual block, stay in floating point, because eight bits are too few for a sum of sums.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from monai_advenc.acceleration.convolutions.integer import (
 )
 
 HEADROOM = 2.0
-"""How far a gradient between two convolutions may exceed, beside the gradient it comes from, what was seen when the
-scales were found: the median of a few images. Beyond it is cut off."""
+"""Headroom of gradients between two convolutions: a gradient is clipped if its ratio to the gradient that it comes from
+exceeds the calibration value, the median of a few images, by more than this factor."""
 
 _TINY = 1e-30
 
@@ -36,10 +35,10 @@ class Link(NamedTuple):
     """One convolution of a chain. Values are numbered: 0 is the chain's input, ``n`` the result of the n-th link.
 
     Attributes:
-        convolution: Stands for what is computed, in floating point.
-        source: Number of the value that is convolved; the chain's input or one that ReLU ended.
+        convolution: The floating-point convolution.
+        source: Number of the value that is convolved: the chain's input or a value after ReLU.
         summand: Number of the value that is added.
-        activated: Whether ReLU ends it.
+        activated: Whether ReLU follows.
     """
 
     convolution: FrozenConvolution
@@ -49,14 +48,14 @@ class Link(NamedTuple):
 
 
 class _Values(NamedTuple):
-    """All values of one pass, as floats, as codes, or both; ``None`` where they are not kept so."""
+    """All values of one pass, as floats, as codes, or both; ``None`` where a form is not kept."""
 
     floats: list[Any]
     codes: list[Any]
 
 
 class _CodedGradient(NamedTuple):
-    """``codes * scale * image_scales``, where the last is ``(N, 1, 1, 1)``."""
+    """A gradient ``codes * scale * image_scales``; ``image_scales`` is ``(N, 1, 1, 1)``."""
 
     codes: Tensor
     scale: float
@@ -64,12 +63,12 @@ class _CodedGradient(NamedTuple):
 
 
 class IntegerChain(nn.Module):
-    """A chain of convolutions, with scales that fit images like the ones given.
+    """A chain of convolutions in int8, with scales calibrated on a few images.
 
     Args:
-        links: In the order of computing. Every value but the last is used by a later link only.
-        features: The chain's input ``(N, C, H, W)``, not negative, for a few images.
-        gradient: That of the chain's result, for the same images.
+        links: In the order of computation. Only later links use the values, except for the last value.
+        features: The chain's input ``(N, C, H, W)`` for a few images; non-negative.
+        gradient: Gradient of the chain's result for the same images.
     """
 
     def __init__(self, links: Sequence[Link], features: Tensor, gradient: Tensor) -> None:
@@ -85,7 +84,7 @@ class IntegerChain(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map the chain's input ``(N, C, H, W)`` to its result ``(N, O, H', W')``, of the same type."""
-        if not len(features):  # Weights are packed for a number of images.
+        if not len(features):  # Packed weights depend on the number of images.
             return self.forward(torch.cat([features, features.new_zeros(1, *features.shape[1:])]))[:0]
         # torch does not annotate it.
         result: Tensor = _ThroughChain.apply(features, self)  # type: ignore[no-untyped-call]
@@ -130,12 +129,12 @@ class IntegerChain(nn.Module):
             gradients[link.source] = _sum(gradients[link.source], onward)
             if self.gradient_stays_coded[link.source]:
                 references[link.source] = unit
-                # In units of what the code 1 stands for in the gradient that it comes from.
+                # In units of the value of code 1 in the gradient that it comes from.
                 beside = (_unit(onward) / unit).median().item() * HEADROOM
                 self.gradient_scales[link.source] = max(beside, _TINY)
 
     def run_ahead(self, features: Tensor) -> _Values:
-        """All values from the chain's input."""
+        """Compute all values from the chain's input."""
         features = features.contiguous(memory_format=torch.channels_last)
         values = _Values([features], [encode_activations(features, self.scales[0])])
         for number, (source, summand, activated) in enumerate(self.plan, 1):
@@ -151,7 +150,7 @@ class IntegerChain(nn.Module):
         return values
 
     def run_back(self, values: _Values, gradient: Tensor) -> Tensor:
-        """The gradient of the chain's input from that of its result."""
+        """Compute the gradient of the chain's input from that of its result."""
         gradients: list[Tensor | _CodedGradient | None] = [*[None] * len(self.plan), gradient]
         for number in range(len(self.plan), 0, -1):
             flowing, gradients[number] = gradients[number], None
@@ -161,7 +160,7 @@ class IntegerChain(nn.Module):
                 self._pass_floats(number, values, gradients, flowing)
         result = gradients[0]
         if not isinstance(result, Tensor):
-            raise TypeError(f"expected the gradient of a chain's input in floating point, got {type(result).__name__}")
+            raise TypeError(f"expected a floating-point gradient of the chain's input, got {type(result).__name__}")
         return result
 
     def _pass_floats(self, number: int, values: _Values, gradients: list[Any], flowing: Tensor) -> None:
@@ -211,7 +210,7 @@ def _gradient_of(frozen: FrozenConvolution) -> nn.Module:
 
 
 def _unit(gradient: Tensor) -> Tensor:
-    """What the code 1 stands for in each image's gradient ``(N,)``."""
+    """Value of code 1 in each image's gradient, ``(N,)``."""
     return gradient.float().flatten(1).abs().amax(dim=1).clamp_min(_TINY) / LARGEST_GRADIENT
 
 
@@ -224,9 +223,9 @@ class _ThroughChain(torch.autograd.Function):
     def forward(context: Any, features: Tensor, chain: IntegerChain) -> Tensor:
         context.chain, context.values = chain, chain.run_ahead(features)
         result: Tensor = context.values.floats[-1]
-        # The result is the caller's too; were it kept outside of autograd's list, neither would ever be freed.
+        # The caller holds the result too; kept outside of autograd's list, it would never be freed.
         context.values.floats[-1] = None
-        # Without ReLU the gradient needs no result, and the caller may change it in place.
+        # Without ReLU the gradient does not need the result, and the caller may change it in place.
         _, _, activated = chain.plan[-1]
         context.save_for_backward(result if activated else None)
         return result

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Which convolutions of a traced network form chains that are computed on 8-bit integers."""
+"""Find chains of convolutions in a traced network and compute them in int8."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ from monai_advenc.acceleration.convolutions.frozen import FrozenConvolution, is_
 from monai_advenc.acceleration.convolutions.integer_chain import IntegerChain, Link
 
 FEWEST_CHANNELS = 16
-"""A first layer that reads an image has too few channels to fill a vector of bytes."""
+"""Fewest input channels: a first layer has too few to fill a vector of bytes."""
 
 FEWEST_MULTIPLICATIONS = 250
-"""For each number that the convolutions of a chain read and write. A ResNet-18 has 457 and a step takes two thirds of
-bf16's time; with fewer it is moving numbers that takes the time (small networks 150, ResNet-50 191), and encoding them
-costs what multiplying saves (``results/int8.md``)."""
+"""Fewest multiplications per number that a chain's convolutions read and write. ResNet-18 has 457, and a step takes two
+thirds of bf16's time. With fewer (small networks 150, ResNet-50 191), memory traffic dominates, and encoding costs what
+int8 saves (``results/int8.md``)."""
 
 FEWEST_WEIGHTS = FEWEST_CHANNELS**2
-"""Narrow convolutions gain little by themselves, but between two wide ones they would break a chain."""
+"""Narrow convolutions gain little in int8, but leaving one out between two wide ones would break a chain."""
 
 
 NEARLY_ZERO = 1e-20
-"""An activated convolution leaves as much of a negative number; see
+"""Slope of an activated convolution for negative numbers; see
 :mod:`monai_advenc.acceleration.convolutions.packed`."""
 
 
 @dataclass
 class _Found:
-    """Nodes of a chain, in the graph's order; ``entry`` computes its input."""
+    """Nodes of a chain in graph order; ``entry`` computes its input."""
 
     entry: Node
     members: list[Node] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
 
     def number_of(self, node: Node) -> int | None:
-        """Number of the value that a node computes, in the chain's counting; ``None``: it is none of the chain's."""
+        """Number of a node's value in the chain; ``None`` if the node is not part of it."""
         if node is self.entry:
             return 0
         return self.members.index(node) + 1 if node in self.members else None
 
     def takes(self, node: Node, convolution: FrozenConvolution) -> bool:
-        """Add a convolution, if it reads nothing but values of the chain, and convolves what ReLU ended."""
+        """Add a convolution if it reads only values of the chain and its input comes after ReLU."""
         numbers = [self.number_of(each) for each in node.all_input_nodes]
         summand = node.args[1] if len(node.args) > 1 else None
         if None in numbers or not isinstance(node.args[0], Node) or not isinstance(summand, Node | None):
@@ -65,7 +65,7 @@ class _Found:
         return True
 
     def cut_to_one_result(self) -> None:
-        """Leave out the last convolutions until all values but the last are used inside only."""
+        """Remove the last convolutions until only the last value is used outside."""
         while self.members and not self._has_one_result():
             self.members.pop()
             self.links.pop()
@@ -80,19 +80,19 @@ def compute_on_integers(network: GraphModule, images: Tensor, targets: Tensor) -
 
     Args:
         network: In evaluation mode, its convolutions frozen and its activations fused.
-        images: A few images ``(N, C, H, W)`` of the network's type, from which the scales are found.
-        targets: Classes ``(N,)`` toward which gradients are taken.
+        images: A few images ``(N, C, H, W)`` of the network's type, to find the scales.
+        targets: Target classes ``(N,)`` of the gradients.
 
     Returns:
-        How many chains were replaced; of a network without wide convolutions after ReLU, none, nor of one that would
-        not gain (:data:`FEWEST_MULTIPLICATIONS`).
+        Number of replaced chains; 0 if the network has no wide convolutions after ReLU or would not gain
+        (:data:`FEWEST_MULTIPLICATIONS`).
     """
     with torch.no_grad():
-        _Measuring(network).run(images[:1].clone())  # A network may begin by changing its images in place.
+        _Measuring(network).run(images[:1].clone())  # The network's first operation may change the images in place.
     found = [chain for chain in _chains_of(network) if _gains(chain) and not _is_disturbed(network, chain)]
     inputs, gradients = _observe(network, found, images, targets)
     replaced = 0
-    # The last first: what an earlier one computes may be a later one's input, which is then exchanged there too.
+    # In reverse order: an earlier chain's result may be a later chain's input and is then replaced there too.
     for number, chain in reversed(list(enumerate(found))):
         features, gradient = inputs[chain.entry], gradients.get(chain.members[-1])
         if gradient is not None and features.amin() > -NEARLY_ZERO:
@@ -137,13 +137,13 @@ def _frozen(network: GraphModule, node: Node) -> FrozenConvolution | None:
 
 
 def _shape(node: Any) -> tuple[int, ...]:
-    """Of what a node computes."""
+    """Shape of a node's value."""
     shape: tuple[int, ...] = node.meta["shape"]
     return shape
 
 
 def _is_disturbed(network: GraphModule, chain: _Found) -> bool:
-    """Whether anything is changed in place before a chain's last convolution, where all of it is computed."""
+    """Whether anything is changed in place before a chain's last convolution, where the whole chain is computed."""
     node = chain.members[0]
     while node is not chain.members[-1]:
         if _changes_in_place(network, node):
@@ -183,12 +183,12 @@ def _put_in_place(network: GraphModule, chain: _Found, name: str) -> None:
 def _observe(
     network: GraphModule, chains: list[_Found], images: Tensor, targets: Tensor
 ) -> tuple[dict[Node, Tensor], dict[Node, Tensor]]:
-    """The chains' inputs, and the gradients of their results, of each image toward its target."""
+    """Record the chains' inputs and the gradients of their results, for each image toward its target."""
     noted = _Noting(network, {chain.entry for chain in chains}, {chain.members[-1] for chain in chains})
     with torch.enable_grad():
         logits = noted.run(images.detach().requires_grad_(True).clone()).float()
         loss = functional.cross_entropy(logits, targets, reduction="sum")
-        # A graph may hold what its result does not depend on, and what is cut off from its input.
+        # A graph may hold nodes that its result does not depend on, and nodes that do not depend on its input.
         results = {node: value for node, value in noted.results.items() if value.requires_grad}
         found = torch.autograd.grad(loss, list(results.values()), allow_unused=True) if results else ()
     gradients = {
@@ -200,7 +200,7 @@ def _observe(
 
 
 class _Measuring(Interpreter):
-    """Runs a graph and notes the shapes of what its nodes compute."""
+    """Run a graph and record the shapes of its nodes' values."""
 
     def run_node(self, n: Node) -> Any:
         """Compute a node's value."""
@@ -211,7 +211,7 @@ class _Measuring(Interpreter):
 
 
 class _Noting(Interpreter):
-    """Runs a graph and keeps what some of its nodes compute."""
+    """Run a graph and keep the values of some nodes."""
 
     def __init__(self, network: GraphModule, entries: set[Node], results: set[Node]) -> None:
         super().__init__(network)
@@ -222,7 +222,7 @@ class _Noting(Interpreter):
     def run_node(self, n: Node) -> Any:
         """Compute a node's value."""
         value = super().run_node(n)
-        # What comes after may change what it is given in place: neither of what is noted.
+        # Copied, because later nodes may change their inputs in place.
         if n in self.entries:
             self.inputs[n] = value.detach().clone()
         if n in self.exits:

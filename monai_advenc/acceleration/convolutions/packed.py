@@ -1,9 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutions that keep their weights in the order in memory that the processor's convolution wants.
+"""Convolutions that keep their weights in oneDNN's memory layout.
 
-torch reorders the weights in every call otherwise, which for few small images costs a tenth of the time. The order
-depends on the shape alone, so what was computed before never changes a result.
+Otherwise torch reorders the weights in every call, which costs a tenth of the time for few small images. The layout
+depends only on the shape, so earlier calls never change a result.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _ALMOST_RELU = ("leaky_relu", [1e-30], "")
-"""What ends an activated convolution. oneDNN's ReLU makes zero of NaN, which would hide that a network is broken; this
-one gives NaN for NaN, and for negative numbers something that vanishes beside any other."""
+"""Activation after a convolution: a leaky ReLU with a negligible slope. oneDNN's ReLU turns NaN into zero and would
+hide that a network is broken; this one keeps NaN."""
 
 
 @cache
 def packing_works() -> bool:
-    """Whether this build of torch has oneDNN's convolutions on packed weights, and they compute a convolution."""
+    """Whether this build of torch has oneDNN's convolutions on packed weights, and they give correct results."""
     features, weight = torch.ones(1, 16, 5, 5), torch.ones(16, 16, 3, 3)
     expected = functional.conv2d(features, weight, stride=2, padding=1)
     try:
@@ -37,8 +37,8 @@ def packing_works() -> bool:
 
 
 def can_be_packed_for(features: Tensor, channels: int, stride: tuple[int, ...] = (1, 1)) -> bool:
-    """Whether oneDNN convolves such features; torch takes everything else, and has the better words for mistakes."""
-    # On some processors oneDNN reads past a single channel when steps are longer along rows (torch 2.13.0).
+    """Whether oneDNN can convolve such features; torch handles the rest and has better error messages."""
+    # On some processors oneDNN reads past a single channel if the stride is larger along rows (torch 2.13.0).
     past_the_end = channels == 1 and stride[0] < stride[-1]
     usual = features.dim() == 4 and features.shape[1] == channels and features.numel() > 0 and not past_the_end
     return usual and features.device.type == "cpu" and features.dtype in _numbers()
@@ -51,24 +51,24 @@ def _numbers() -> tuple[torch.dtype, ...]:
 
 
 class PackedWeight:
-    """Weights in the order that was wanted last."""
+    """Weights in the layout of the last call."""
 
     def __init__(self) -> None:
         self._kept: tuple[object, Tensor] | None = None
 
     def get(self, wanted: object, pack: Callable[[], Tensor]) -> Tensor:
-        """The weights for what is wanted: those kept, or packed now."""
-        kept = self._kept  # Once: another thread may replace it in between.
+        """Return the weights in the wanted layout; pack them if they are not kept."""
+        kept = self._kept  # Read once, because another thread may replace it.
         if kept is None or kept[0] != wanted:
             kept = self._kept = (wanted, pack())
         return kept[1]
 
     def __getstate__(self) -> dict[str, None]:
-        return {"_kept": None}  # Made again where it is needed; it can be neither copied nor sent.
+        return {"_kept": None}  # Packed weights can be neither copied nor sent; they are packed again on use.
 
 
 class PackedConvolution(nn.Module):
-    """A convolution of features on a CPU by fixed weights; nothing is recorded for a gradient.
+    """Convolution of features on a CPU with fixed weights, without autograd.
 
     Args:
         weight: ``(O, C, H, W)``.
@@ -93,9 +93,9 @@ class PackedConvolution(nn.Module):
         """Map ``(N, C, H, W)`` to ``(N, O, H', W')``.
 
         Args:
-            features: What is convolved.
-            summand: Of the result's shape and type; added to it.
-            activated: Whether ReLU ends it, up to -1e-30 of a negative number.
+            features: The input.
+            summand: Added to the result; of the same shape and type.
+            activated: Whether to apply ReLU (with a slope of 1e-30 for negative numbers).
         """
         features = features.contiguous(memory_format=torch.channels_last)
         geometry = (self.padding, self.stride, (1, 1), 1)
@@ -116,12 +116,12 @@ class PackedConvolution(nn.Module):
 
 
 class PackedTransposedConvolution(nn.Module):
-    """The gradient of a strided convolution with respect to its input.
+    """Gradient of a strided convolution with respect to its input.
 
     Args:
         weight: ``(O, C, H, W)`` of the convolution.
-        padding: Of the convolution.
-        stride: Of the convolution.
+        padding: Padding of the convolution.
+        stride: Stride of the convolution.
     """
 
     weight: Tensor
@@ -153,13 +153,13 @@ class PackedTransposedConvolution(nn.Module):
 def outputs_of(
     sides: Sequence[int], size: Sequence[int], padding: Sequence[int], stride: Sequence[int]
 ) -> tuple[int, ...]:
-    """Height and width of what a convolution makes of features with these ``sides``."""
+    """Height and width of a convolution's output for features with these ``sides``."""
     parts = zip(sides, size, padding, stride, strict=True)
     return tuple((side + 2 * zeros - taps) // step + 1 for side, taps, zeros, step in parts)
 
 
 def finish(output: Tensor, summand: Tensor | None, *, activated: bool) -> Tensor:
-    """Add to an output that nothing else reads yet, and activate it, in place."""
+    """Add a summand to an output and activate it, in place; nothing else may use the output yet."""
     if summand is not None:
         output += summand
     return output.relu_() if activated else output

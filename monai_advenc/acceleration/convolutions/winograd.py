@@ -1,16 +1,15 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""3x3 convolutions by fixed weights in a quarter of the multiplications: Winograd's F(4x4, 3x3).
+"""3x3 convolutions with fixed weights in a quarter of the multiplications: Winograd's F(4x4, 3x3).
 
 A filter of three taps on six inputs is a product of polynomials, known from its values at six points: four outputs
 take six multiplications instead of twelve, and a tile of 4x4 outputs 36 instead of 144 (Lavin and Gray 2016, "Fast
-Algorithms for Convolutional Neural Networks", CVPR, section 4). The weights' values at the points are computed once, as
-the weights never change; the tiles are worked on in parts of a size that suits the processor's cache.
+Algorithms for Convolutional Neural Networks", CVPR, section 4). The weights' values at the points are computed once,
+because the weights never change. The tiles are processed in parts that fit the processor's cache.
 
-The result is the convolution's up to rounding, of which there is about ten times as much as in the direct sum, relative
-to the largest input of a tile. On features as networks have them that is some 1e-4 of an output's standard deviation;
-bf16 has too few digits for it. Where a kernel sees nothing but zeros, the result is zero, to the last bit: a gradient
-of nothing but rounding would be taken for a direction.
+The rounding error is about ten times that of the direct sum, relative to the largest input of a tile. On features of
+real networks it is about 1e-4 of an output's standard deviation; bf16 has too few digits for it. A kernel over zeros
+gives exactly zero, because PGD would follow a gradient of pure rounding as a direction.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ from torch.nn import functional
 from monai_advenc.acceleration.convolutions.packed import PackedConvolution, finish
 
 FEWEST_CHANNELS = 64
-"""With fewer inputs or outputs, transforming them takes longer than what is saved."""
+"""With fewer input or output channels, the transforms cost more than they save."""
 
 MANY_WEIGHTS = 100_000
-"""With so many weights the size of the features does not matter; 64 channels to 64 have fewer."""
+"""With this many weights the size of the features does not matter; 64 to 64 channels have fewer."""
 
 FEWEST_OUTPUTS = 1_000
-"""With fewer weights it gains where an image has so many outputs, some 32x32, and loses on smaller features."""
+"""With fewer weights it gains if an image has this many outputs (about 32x32), and loses on smaller features."""
 
 FEWEST_TILES = 8
-"""Fewer tiles do not pay for reading four times as many weights."""
+"""With fewer tiles, reading four times as many weights costs more than it saves."""
 
 FEWEST_OUTPUTS_OF_A_TILE = 10
-"""Where fewer of a tile's 16 outputs are needed on average, as for features of 5x5, the direct sum is as fast."""
+"""If fewer of a tile's 16 outputs are needed on average, as for features of 5x5, the direct sum is as fast."""
 
 TILE = 4
 """Outputs of one tile along a side."""
@@ -48,7 +47,7 @@ SIDE = TILE + 2
 POINTS = SIDE**2
 
 TILES_AT_A_TIME = 128
-"""At most so many tiles, unless one row has more, are transformed, multiplied and transformed back together."""
+"""Largest number of tiles that are processed together, unless one row has more."""
 
 _OF_INPUT = (
     (4, 0, -5, 0, 1, 0),
@@ -73,15 +72,15 @@ _OF_OUTPUT = (
     (0, 1, -1, 8, -8, 1),
 )
 _CONSTANT = SIDE + 1
-"""The point (1, 1): what is added there is added to every output of the tile."""
+"""The point (1, 1): a bias added there is added to every output of the tile."""
 
 
 _PACKING = Lock()
-"""Of several threads that need the same weights in the same moment, one computes them."""
+"""Lock so that only one of several threads computes the same weights."""
 
 
 def winograd_gains(weight: Tensor) -> bool:
-    """Whether a kernel ``(O, C, H, W)`` is one that Winograd's way is faster for, on this processor."""
+    """Whether Winograd's method is faster for a kernel ``(O, C, H, W)`` on this processor."""
     vectors = torch.backends.cpu.get_cpu_capability().startswith("AVX")
     return (
         vectors
@@ -92,10 +91,10 @@ def winograd_gains(weight: Tensor) -> bool:
 
 
 class WinogradConvolution(nn.Module):
-    """A 3x3 convolution of stride 1 by fixed weights; nothing is recorded for a gradient.
+    """3x3 convolution of stride 1 with fixed weights, without autograd.
 
-    What is not float32, or has too few tiles to gain, is convolved directly. That depends on the shape alone.
-    Besides the weights, their values at the points are kept, which are four times as many.
+    Features that are not float32, or have too few tiles to gain, are convolved directly; this depends on the shape
+    only. The weights' values at the points, four times as many numbers, are kept in addition to the weights.
 
     Args:
         weight: ``(O, C, 3, 3)``, float32.
@@ -158,14 +157,14 @@ class WinogradConvolution(nn.Module):
         return output
 
     def _pad(self, features: Tensor, rows: int, columns: int) -> Tensor:
-        """``(N, H, W, C)`` with zeros on each side, and below and right as many more as whole tiles need."""
+        """Pad ``(N, H, W, C)`` with zeros on each side, and below and right up to whole tiles."""
         last = features.permute(0, 2, 3, 1)
         (top, left), (height, width) = self.padding, last.shape[1:3]
         below, right = rows * TILE + 2 - height - top, columns * TILE + 2 - width - left
         return functional.pad(last, (0, 0, left, right, top, below)).contiguous()
 
     def _convolve(self, tiles: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Map tiles ``(T, 36, C)`` to outputs ``(T, 16, O)``: one product of matrices for each of the 36 points."""
+        """Map tiles ``(T, 36, C)`` to outputs ``(T, 16, O)``: one matrix product for each of the 36 points."""
         count, points, channels = tiles.shape
         values = torch.bmm(self.of_input.expand(count, -1, -1), tiles)
         columns = values.view(1, count, 1, points * channels).permute(0, 3, 1, 2)
@@ -176,10 +175,10 @@ class WinogradConvolution(nn.Module):
         return torch.bmm(self.of_output.expand(count, -1, -1), products)
 
     def _pack(self, tiles: int) -> tuple[Tensor, Tensor | None]:
-        """The weights' values at the 36 points, in the order in memory that oneDNN wants for so many tiles."""
+        """The weights' values at the 36 points, in oneDNN's memory layout for this many tiles."""
         with _PACKING:
             if self._packed is None or self._packed[0] != tiles:
-                self._packed = None  # Freed first: the values take four times the memory of the weights.
+                self._packed = None  # Freed first, because the values take four times the memory of the weights.
                 self._packed = (tiles, *self._values_at_points(tiles))
             return self._packed[1:]
 
@@ -195,17 +194,20 @@ class WinogradConvolution(nn.Module):
         return packed, bias
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_packed": None}  # Made again where it is needed; it can be neither copied nor sent.
+        return {
+            **self.__dict__,
+            "_packed": None,
+        }  # Packed weights can be neither copied nor sent; they are computed again on use.
 
 
 def _on_tiles(transform: tuple[tuple[float, ...], ...]) -> Tensor:
-    """The transform along rows and columns, as one matrix on the flattened tile."""
+    """Combine the transforms along rows and columns into one matrix on the flattened tile."""
     along = torch.tensor(transform, dtype=torch.float64)
     return torch.kron(along, along).float()
 
 
 def _restore_zeros(output: Tensor, padded: Tensor) -> None:
-    """Set outputs ``(N, O, H, W)`` to zero, in place, whose 3x3 inputs of ``(N, H + 2, W + 2, C)`` are all zero."""
+    """Set outputs ``(N, O, H, W)`` to zero, in place, if their 3x3 inputs in ``(N, H + 2, W + 2, C)`` are all zero."""
     lowest, highest = padded.amin(dim=-1), padded.amax(dim=-1)
     values = ((lowest != 0) | (highest != 0)).float()
     seen = functional.max_pool2d(values[:, None], kernel_size=3, stride=1) > 0
@@ -214,7 +216,7 @@ def _restore_zeros(output: Tensor, padded: Tensor) -> None:
 
 
 def _parts(images: int, rows: int, columns: int) -> tuple[int, int]:
-    """Images, and rows of tiles, that are worked on together: all parts are of one size."""
+    """Numbers of images and of rows of tiles in one part; all parts have the same size."""
     if rows * columns > TILES_AT_A_TIME:
         return 1, _largest_divisor(rows, TILES_AT_A_TIME // columns)
     return _largest_divisor(images, TILES_AT_A_TIME // (rows * columns)), rows

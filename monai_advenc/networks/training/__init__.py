@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Training classifiers and keeping them: one training function for base networks and victims, on CPU or GPU."""
+"""Train and save classifiers: one training function for base networks and victims, on CPU or GPU."""
 
 from __future__ import annotations
 

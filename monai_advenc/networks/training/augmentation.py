@@ -12,10 +12,10 @@ from monai_advenc.settings import Settings
 
 
 class TrainingAugmentation(Settings):
-    """How training images vary from epoch to epoch.
+    """Random changes of training images in each epoch.
 
     Attributes:
-        max_shift: Largest shift in each direction, as a share of the image's side; what enters is mirrored.
+        max_shift: Largest shift in each direction, as a share of the image's side; borders are mirrored.
         flip: Whether half of the images are mirrored left to right.
     """
 
@@ -24,7 +24,7 @@ class TrainingAugmentation(Settings):
 
 
 def shift_and_flip(images: Tensor, augmentation: TrainingAugmentation, generator: torch.Generator) -> Tensor:
-    """Shift and flip each image by its own draw.
+    """Shift and flip each image randomly.
 
     Args:
         images: ``(N, C, H, W)``.
@@ -32,7 +32,7 @@ def shift_and_flip(images: Tensor, augmentation: TrainingAugmentation, generator
         generator: A generator of the CPU, so that the draws are the same on every device.
 
     Returns:
-        A new tensor of the same shape; every pixel of it is a pixel of its own image.
+        A new tensor of the same shape; every pixel comes from the same image.
     """
     count, _, height, width = images.shape
     rows = _shifted(height, count, augmentation.max_shift, generator)
@@ -46,7 +46,7 @@ def shift_and_flip(images: Tensor, augmentation: TrainingAugmentation, generator
 
 
 def _shifted(side: int, count: int, max_shift: float, generator: torch.Generator) -> Tensor:
-    """Which line of the image each line shows: ``(count, side)``, mirrored at the border."""
+    """Source line of each line, ``(count, side)``, mirrored at the border."""
     limit = min(round(max_shift * side), side - 1)
     shifts = torch.randint(-limit, limit + 1, (count, 1), generator=generator)
     lines = (torch.arange(side) + shifts).abs()

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A trained network as a file that holds weights and plain values only, and runs no code when it is read."""
+"""Save and load a trained network as a file with weights and plain values only, which runs no code when read."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ FORMAT = "monai-advenc network"
 FORMAT_VERSION = 1
 
 Notes = Mapping[str, str | int | float | bool]
-"""What else is worth keeping with a network: plain values by name."""
+"""Notes saved with a network: plain values by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A network read back, and what it was built and trained for.
+    """A loaded network with its settings.
 
     Attributes:
-        network: In evaluation mode, on the CPU; takes images in [0, 1].
+        network: In evaluation mode, on the CPU, for images in [0, 1].
         name: Its name in :data:`monai_advenc.networks.NETWORKS`.
         classes: Class names in the order of the logits.
         in_channels: Channels of its images.
         image_size: Side in pixels of the images that it was built for.
-        notes: Whatever was saved with it (accuracy, seed, ...).
+        notes: Values saved with it (accuracy, seed, ...).
     """
 
     network: nn.Module
@@ -58,23 +58,23 @@ def save_checkpoint(
     notes: Notes | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write a network from :func:`monai_advenc.networks.get_network`, mode 0600; the same network gives the same bytes.
+    """Save a network from :func:`monai_advenc.networks.get_network`, mode 0600; equal networks give equal bytes.
 
     Args:
-        path: Where to write.
-        network: With the weights to keep.
+        path: The file to write.
+        network: The network with its weights.
         name: Its name in :data:`monai_advenc.networks.NETWORKS`.
         classes: Class names in the order of the logits.
         in_channels: Channels of its images.
         image_size: Side in pixels that it was built for.
-        notes: Plain values to keep with it.
-        overwrite: Replace an existing file.
+        notes: Plain values to save with it.
+        overwrite: Whether to replace an existing file.
 
     Raises:
-        NetworkError: The network is not what ``name`` and the numbers say, so it could not be read back.
-        OutputError: The file exists (without ``overwrite``), or the disk refuses.
+        NetworkError: The network does not match ``name`` and the numbers, so it could not be loaded.
+        OutputError: The file exists (without ``overwrite``) or cannot be written.
     """
-    # One memory layout whatever the training used, so that equal weights are equal bytes.
+    # One memory layout independent of the training, so that equal weights give equal bytes.
     state = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
     content: dict[str, Any] = {
         "format": FORMAT,
@@ -89,29 +89,29 @@ def save_checkpoint(
     _rebuild(content, f"the network to save as {path}")
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    # Readable by its owner alone: with the base network a recipient could look for the perturbations.
+    # Readable by its owner only: with the base network a recipient could find the perturbations.
     write_atomically(path, buffer.getvalue(), overwrite=overwrite, mode=stat.S_IRUSR | stat.S_IWUSR)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read what :func:`save_checkpoint` wrote.
+    """Load a network from a file of :func:`save_checkpoint`.
 
     Args:
         path: The file.
 
     Returns:
-        The network in evaluation mode on the CPU, and what it is for.
+        The network in evaluation mode on the CPU, with its settings.
 
     Raises:
-        NetworkError: There is no such file, or it is damaged, foreign, or of a later version.
+        NetworkError: The file is missing, damaged, of another kind, or of a later version.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # About unusual pickles; the error below says it better.
+            warnings.simplefilter("ignore")  # About unusual pickles; the error below is clearer.
             content = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
     except OSError as error:
         raise NetworkError(f"cannot read network {path}: {error.strerror}; check the path") from None
-    except Exception:  # noqa: BLE001  # torch raises whatever the damaged byte led to: RuntimeError, KeyError, EOFError...
+    except Exception:  # noqa: BLE001  # Depending on the damaged byte, torch raises RuntimeError, KeyError, EOFError...
         raise NetworkError(f"{path} is damaged or no network file; give one that train-base wrote") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise NetworkError(f"{path} is no network file of monai-advenc; give one that train-base wrote")
@@ -140,7 +140,7 @@ def _rebuild(content: Mapping[str, Any], what: str) -> nn.Module:
         network.load_state_dict(content["state"])
     except (AdvencError, KeyError, TypeError, AttributeError, RuntimeError):
         raise NetworkError(
-            f"{what} does not hold the weights of the network that it names; expected one of {', '.join(NETWORKS)}, "
-            "from get_network"
+            f"the weights of {what} do not match the network's name; expected one of {', '.join(NETWORKS)}, from "
+            "get_network"
         ) from None
     return network

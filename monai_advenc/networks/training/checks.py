@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What a training needs of its images and its network, checked before the first step."""
+"""Check images and network before the first training step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monai_advenc.perturbation.pgd import require_pixels
 
 
 def check_sets(train_set: ImageSet, validation_set: ImageSet | None) -> None:
-    """Raise unless every class has two training images and, if there is a validation set, one in it."""
+    """Raise :class:`DatasetError` unless every class has two training images and one validation image, if any."""
     _require_images(train_set, 2, "training")
     require_pixels(train_set.images)
     if validation_set is not None:
@@ -32,22 +32,22 @@ def _require_images(images: ImageSet, least: int, purpose: str) -> None:
         if count < least:
             raise DatasetError(
                 f"expected at least {least} {purpose} image(s) of class {name!r}, got {count}; "
-                "add images or leave the class out"
+                "add images or remove the class"
             )
 
 
 @torch.no_grad()
 def require_fit(network: nn.Module, images: ImageSet, device: torch.device) -> None:
-    """Raise unless the network maps such images to one logit a class; it is left in evaluation mode."""
+    """Raise :class:`NetworkError` unless the network gives one logit per class; set it to evaluation mode."""
     try:
         shape = tuple(network.eval()(images.images[:1].to(device)).shape)
     except RuntimeError:
         raise NetworkError(
-            f"the network does not take images {tuple(images.images.shape[1:])} of {images.images.dtype}; "
+            f"the network does not accept images {tuple(images.images.shape[1:])} of {images.images.dtype}; "
             "build it for these channels and this size, and give float32 images"
         ) from None
     if shape != (1, len(images.classes)):
         raise NetworkError(
-            f"expected {len(images.classes)} logits, one a class, got {shape[-1]}; "
+            f"expected {len(images.classes)} logits, one per class, got {shape[-1]}; "
             f"build the network with num_classes={len(images.classes)}"
         )

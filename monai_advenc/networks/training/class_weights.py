@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""How much each class counts in the loss."""
+"""Weights of the classes in the loss."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from monai_advenc.errors import SettingsError
 
 
 def class_weights(train_set: ImageSet, weights: tuple[float, ...] | Literal["balanced"] | None) -> Tensor:
-    """Weight of each class in the loss, ``(K,)``; all one for ``None``."""
+    """Compute the weight of each class in the loss, ``(K,)``; all one for ``None``."""
     count = len(train_set.classes)
     if weights is None:
         return torch.ones(count)

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The epochs of a training: every image once, in a random order, by SGD with Nesterov momentum."""
+"""Run training epochs: every image once, in random order, by SGD with Nesterov momentum."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from monai_advenc.networks.training.settings import TrainingSettings
 
 
 class Epochs:
-    """What the epochs of a run share: data on the device, optimizer, random state and the place in the schedule."""
+    """Shared state of a run's epochs: data on the device, optimizer, random state, position in the schedule."""
 
     def __init__(
         self, network: nn.Module, images: Tensor, labels: Tensor, weight: Tensor, settings: TrainingSettings
@@ -37,7 +37,7 @@ class Epochs:
         )
 
     def state(self) -> dict[str, Any]:
-        """Where the run is: weights, optimizer, order of images to come, step."""
+        """State of the run: weights, optimizer, random state, step."""
         return {
             "network": dict(self.network.state_dict()),
             "optimizer": self.optimizer.state_dict(),
@@ -46,7 +46,7 @@ class Epochs:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["draws"])
@@ -64,7 +64,7 @@ class Epochs:
             right += int((logits.argmax(dim=1) == labels).sum())
         if not math.isfinite(total_loss):
             raise NetworkError(
-                f"training came apart: the loss is {total_loss} after {self.step} steps; lower the learning rate "
+                f"training diverged: the loss is {total_loss} after {self.step} steps; lower the learning rate "
                 f"(now {self.settings.peak_learning_rate})"
             )
         return total_loss / len(self.images), right / len(self.images)

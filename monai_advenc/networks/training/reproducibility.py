@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Randomness that a seed decides and that leaves the caller's alone."""
+"""Seed random draws without changing the caller's random state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 @contextmanager
 def reproducible(seed: int) -> Iterator[None]:
-    """Global draws come from ``seed``, the caller's random state is kept, GPU kernels are chosen alike every time."""
+    """Seed global draws, use deterministic GPU kernels, and restore the caller's random state afterwards."""
     with (
         torch.random.fork_rng(),
         torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),

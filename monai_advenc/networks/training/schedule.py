@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 RISING_SHARE = 0.25
-"""Share of the steps during which the rate rises."""
+"""Share of the steps in which the rate rises."""
 
 START_DIVISOR = 25.0
 """The first step's rate is the peak divided by this."""
@@ -36,7 +36,7 @@ def one_cycle(step: int, steps: int, peak: float) -> float:
 
 
 def cosine(step: int, steps: int, peak: float) -> float:
-    """Learning rate of one step: from ``peak`` at the first down a half cosine to almost nothing at the last.
+    """Learning rate of one step: a half cosine from ``peak`` at the first step down to almost zero at the last.
 
     Args:
         step: Number of the step, from 0 to ``steps - 1``.
@@ -53,4 +53,4 @@ def _half_cosine(start: float, end: float, share: float) -> float:
 Schedule = Callable[[int, int, float], float]
 
 SCHEDULES: Mapping[str, Schedule] = MappingProxyType({"one-cycle": one_cycle, "cosine": cosine})
-"""From step, number of steps and peak to the learning rate, by name."""
+"""Schedules by name: each maps step, number of steps and peak to the learning rate."""

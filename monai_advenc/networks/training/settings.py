@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""How to train a classifier."""
+"""Settings for training a classifier."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from monai_advenc.settings import Settings
 
 
 class TrainingSettings(Settings):
-    """How to train; the defaults suit a few thousand small images on a CPU.
+    """Training settings; the defaults suit a few thousand small images on a CPU.
 
     Attributes:
         epochs: Passes through the training set.
-        batch_size: Images per step; an epoch's batches are made nearly equal, so none is left with one image.
+        batch_size: Images per step; the batches of an epoch have nearly equal sizes, so that none has a single image.
         peak_learning_rate: Top of the schedule.
         schedule: ``"one-cycle"``: up and down, for short runs; ``"cosine"``: down from the top.
         momentum: Nesterov momentum.
         weight_decay: L2 penalty, on all weights.
         augmentation: Random shifts and flips; ``None`` for none.
         class_weights: Weight of each class in the loss; ``"balanced"``: as if all classes were equally frequent.
-        precision: ``"bf16"`` computes convolutions in half precision, ``"fp32"`` nothing; ``"auto"``: bf16 where the
-            device computes in it natively. Weights and optimizer stay float32.
-        standardize: Set the network's first layer by the training images; ``False`` keeps what it holds.
-        seed: Decides order and augmentation.
+        precision: ``"bf16"`` computes convolutions in bf16, ``"fp32"`` everything in float32; ``"auto"``: bf16 if the
+            device supports it natively. Weights and optimizer stay float32.
+        standardize: Whether to set the network's first layer from the training images.
+        seed: Seed of order and augmentation.
     """
 
     epochs: int = Field(default=12, ge=1)
@@ -45,5 +45,5 @@ class TrainingSettings(Settings):
     seed: int = Field(default=0, ge=0)
 
     def in_bf16_on(self, device: torch.device) -> bool:
-        """Whether ``precision`` means bf16 there."""
+        """Whether ``precision`` means bf16 on a device."""
         return self.precision == "bf16" or (self.precision == "auto" and computes_in_bf16(device))

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Training a classifier, on CPU or GPU: the base network, and the victims that show what encryption does."""
+"""Train a classifier on CPU or GPU: the base network or a victim."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from monai_advenc.networks.training.settings import TrainingSettings
 from monai_advenc.networks.training.unfinished import UnfinishedTraining
 
 VALIDATION_BATCH = 256
-"""Images per forward pass when no gradient is needed."""
+"""Images per forward pass without gradients."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
-    """What one epoch came to; accuracies as fractions, on augmented images for training; and what was observed."""
+    """Result of one epoch: accuracies as fractions (training accuracy on augmented images), and the observation."""
 
     epoch: int
     train_loss: float
@@ -39,12 +39,12 @@ class EpochRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """A trained network and how it came about.
+    """A trained network and its training history.
 
     Attributes:
-        network: In evaluation mode; that of the best epoch by validation (the later on ties), else of the last.
-        history: One record an epoch.
-        best_epoch: The epoch that ``network`` comes from, counted from 1.
+        network: In evaluation mode; from the best epoch by validation (the later on ties), else from the last.
+        history: One record per epoch.
+        best_epoch: The epoch of ``network``, counted from 1.
     """
 
     network: nn.Module
@@ -67,25 +67,25 @@ def train(
     The same arguments give the same weights, bit for bit, on the same kind of processor with the same thread count.
 
     Args:
-        network: Takes images in [0, 1], gives logits; it stays as it is. Training happens on its device.
-        train_set: At least two images a class.
-        validation_set: Decides which epoch's network is kept; ``None`` keeps the last.
-        settings: How to train.
+        network: Maps images in [0, 1] to logits; not changed. Training runs on its device.
+        train_set: At least two images per class.
+        validation_set: Selects the best epoch's network; ``None`` keeps the last.
+        settings: Training settings.
         progress: Called after each epoch.
-        observe: Called after each epoch with the network in evaluation mode, which it must leave as it is; what it
-            returns is kept in the epoch's record.
-        unfinished: A file for the state after each epoch: a training that was stopped goes on from there and ends with
-            the same weights. It is gone when the training is done.
+        observe: Called after each epoch with the network in evaluation mode, which it must not change; the result is
+            kept in the epoch's record.
+        unfinished: File for the state after each epoch: an interrupted training continues from it and ends with the
+            same weights. The file is removed at the end.
 
     Returns:
         The trained network in evaluation mode, and the record of each epoch.
 
     Raises:
-        DatasetError: Too few images in a class, or sets that do not fit together.
+        DatasetError: A class has too few images, or the sets do not fit together.
         ImageError: Images hold NaN or values outside [0, 1].
-        NetworkError: The network does not fit the images, or the loss became NaN.
-        OutputError: ``unfinished`` is of another training, or the disk refuses.
-        SettingsError: As many class weights as classes are needed.
+        NetworkError: The network does not fit the images, or training diverged.
+        OutputError: ``unfinished`` is of another training or cannot be written.
+        SettingsError: The number of class weights differs from the number of classes.
     """
     check_sets(train_set, validation_set)
     sets = [train_set] if validation_set is None else [train_set, validation_set]
@@ -127,28 +127,28 @@ def train(
 
 
 class _Best:
-    """The weights of the best epoch by validation, the later on ties; without validation those of the last."""
+    """Weights of the best epoch by validation, the later on ties; without validation those of the last epoch."""
 
     def __init__(self, network: nn.Module) -> None:
         self.weights, self.epoch, self.accuracy = network.state_dict(), 0, -1.0
 
     def consider(self, network: nn.Module, epoch: int, accuracy: float | None) -> None:
-        """Keep an epoch's weights if none was better."""
+        """Keep an epoch's weights if no earlier epoch was better."""
         if accuracy is None or accuracy >= self.accuracy:
             self.weights, self.epoch, self.accuracy = copy.deepcopy(network.state_dict()), epoch, accuracy or 0.0
 
     def state(self) -> dict[str, Any]:
-        """As plain values and tensors."""
+        """State as plain values and tensors."""
         return {"weights": dict(self.weights), "epoch": self.epoch, "accuracy": self.accuracy}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
         self.weights, self.epoch, self.accuracy = state["weights"], state["epoch"], state["accuracy"]
 
 
 @torch.no_grad()
 def accuracy_of(network: nn.Module, images: Tensor, labels: Tensor, *, autocast: bool = False) -> float:
-    """Share of images ``(N, C, H, W)`` whose largest logit is their label's; the network is left in evaluation mode."""
+    """Accuracy on images ``(N, C, H, W)``; the network is set to evaluation mode."""
     network.eval()
     device = next(network.parameters()).device
     right = 0

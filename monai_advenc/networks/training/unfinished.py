@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The state of a training after its last whole epoch, so that one that was stopped goes on from there."""
+"""Save the state of a training after each epoch, so that an interrupted training continues from there."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from monai_advenc.networks.training.settings import TrainingSettings
 
 
 class UnfinishedTraining:
-    """A file beside the network to come, written after each epoch and removed at the end.
+    """A file next to the network's file, written after each epoch and removed at the end.
 
     Args:
-        path: The file; ``None`` keeps nothing.
+        path: The file; ``None`` saves nothing.
         network: The network before training.
-        images: The sets that it is trained and validated on.
-        settings: How it is trained.
+        images: The training and validation sets.
+        settings: Training settings.
 
     Raises:
         OutputError: The file is of another training, or damaged.
@@ -46,20 +46,20 @@ class UnfinishedTraining:
             state = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
         except OSError as error:
             raise OutputError(f"cannot read {path}: {error.strerror}; check its permissions") from None
-        except Exception:  # noqa: BLE001  # torch raises whatever the damaged byte led to.
+        except Exception:  # noqa: BLE001  # The type depends on the damaged byte.
             state = None
         if not isinstance(state, dict) or state.get("fingerprint") != self._fingerprint:
             raise OutputError(
-                f"{path} holds another training that was stopped (other images, settings or network), or is damaged; "
-                "finish that one, or delete the file to start anew"
+                f"{path} is damaged or holds another training (other images, settings or network); finish that one, or "
+                "delete the file to start over"
             )
         return state
 
     def save(self, state: dict[str, Any]) -> None:
-        """Keep the state after an epoch: plain values and tensors; readable by its owner alone, as networks are."""
+        """Save the state after an epoch as plain values and tensors, readable by its owner only, like networks."""
         if self._path is None:
             return
-        # Global draws (dropout, on whichever device) go on where they were.
+        # Global draws (dropout, on any device) continue where they were.
         content = {**state, "fingerprint": self._fingerprint, "cpu_draws": torch.get_rng_state()}
         if torch.cuda.is_available():
             content["gpu_draws"] = torch.cuda.get_rng_state()
@@ -68,14 +68,14 @@ class UnfinishedTraining:
         write_atomically(self._path, buffer.getvalue(), overwrite=True, mode=stat.S_IRUSR | stat.S_IWUSR)
 
     def restore_draws(self) -> None:
-        """Set the global random state to what it was after the last epoch."""
+        """Restore the global random state of the last epoch."""
         if self.state is not None:
             torch.set_rng_state(self.state["cpu_draws"])
             if "gpu_draws" in self.state and torch.cuda.is_available():
                 torch.cuda.set_rng_state(self.state["gpu_draws"])
 
     def remove(self) -> None:
-        """Forget the state: the training is finished."""
+        """Remove the file after the training is finished."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 

@@ -88,11 +88,11 @@ def test_a_foreign_file_is_refused_and_runs_no_code(tmp_path: Path) -> None:
     ("change", "complaint"),
     [
         ({"version": 2}, "version 1, got 2"),
-        ({"name": "vgg99"}, "does not hold the weights"),
-        ({"name": "resnet_small"}, "does not hold the weights"),
-        ({"classes": ["one", "two"]}, "does not hold the weights"),
-        ({"state": {}}, "does not hold the weights"),
-        ({"in_channels": "one"}, "does not hold the weights"),
+        ({"name": "vgg99"}, "do not match the network's name"),
+        ({"name": "resnet_small"}, "do not match the network's name"),
+        ({"classes": ["one", "two"]}, "do not match the network's name"),
+        ({"state": {}}, "do not match the network's name"),
+        ({"in_channels": "one"}, "do not match the network's name"),
     ],
 )
 def test_content_that_does_not_fit_together_is_refused(saved: Path, change: dict[str, object], complaint: str) -> None:
@@ -103,6 +103,6 @@ def test_content_that_does_not_fit_together_is_refused(saved: Path, change: dict
 
 
 def test_a_network_that_is_not_what_it_is_called_is_not_saved(tmp_path: Path) -> None:
-    with pytest.raises(NetworkError, match="does not hold the weights"):
+    with pytest.raises(NetworkError, match="do not match the network's name"):
         save_checkpoint(tmp_path / "base.pt", network(), "resnet_small", CLASSES, 1, 32)
     assert not list(tmp_path.iterdir())

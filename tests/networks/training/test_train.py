@@ -184,7 +184,7 @@ def test_validation_needs_the_same_classes() -> None:
 
 
 def test_a_network_for_fewer_classes_is_refused() -> None:
-    with pytest.raises(NetworkError, match="3 logits, one a class, got 2"):
+    with pytest.raises(NetworkError, match="3 logits, one per class, got 2"):
         train(get_network("vgg_small", 2, 1, 16), image_set(30), None, SETTINGS)
 
 
@@ -196,7 +196,7 @@ def test_pixels_beyond_one_are_refused() -> None:
 
 
 def test_a_run_that_comes_apart_says_so() -> None:
-    with pytest.raises(NetworkError, match=r"came apart.*lower the learning rate"):
+    with pytest.raises(NetworkError, match=r"training diverged.*lower the learning rate"):
         train(network(), image_set(60), None, SETTINGS.model_copy(update={"peak_learning_rate": 1e30}))
 
 
