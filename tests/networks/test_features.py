@@ -56,5 +56,5 @@ class Idle(nn.Module):
 
 
 def test_a_linear_layer_that_is_not_used_is_no_end() -> None:
-    with pytest.raises(NetworkError, match="does not use of its last linear layer"):
+    with pytest.raises(NetworkError, match="does not use its last linear layer"):
         features_and_logits(Idle(), torch.rand(1, 1, 2, 2))
