@@ -1,9 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Worker processes: the items of a data set, computed by processes of one thread each, in order.
+"""Worker processes of one thread each, and threads that read ahead and write behind; results come in order.
 
-One thread each, because the number of threads may decide the last bit of a sum, and because libraries that each start
-a thread for every core stand in each other's way.
+One thread a process, because the number of threads may decide the last bit of a sum, and because libraries that each
+start a thread for every core slow each other down.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -25,27 +25,47 @@ from monai_advenc.errors import OutputError
 
 Item = TypeVar("Item")
 
+Result = TypeVar("Result")
 
-def compute_items(items: Dataset[Item], workers: int) -> Iterator[Item]:
-    """Yield every item of a data set, computed when it is taken.
+
+class _Results(Dataset[Result]):
+    """The results of a function, each computed when it is taken."""
+
+    def __init__(self, function: Callable[[Any], Result], items: Sequence[Any]) -> None:
+        self.function = function
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Result:
+        return self.function(self.items[index])
+
+
+def map_in_workers(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
+    """Yield ``function(item)`` for every item, in order, computed by worker processes of one thread each.
 
     Args:
-        items: Its ``__getitem__`` does the work; it must return failures as values, not raise them.
-        workers: Processes; 0 computes in this process, with one thread as well.
+        function: Does the work. It must return failures as values, not raise them.
+        items: What to work on.
+        workers: Processes; 0 computes in this process when a result is taken, with one thread as well.
 
     Yields:
-        The items in order, whoever computed them.
+        The results, in the order of the items.
 
     Raises:
         OutputError: A worker was killed.
     """
-    count = len(items)  # type: ignore[arg-type]  # Dataset declares no length; all of ours have one.
     # PyTorch's loader brings what a pool needs: order, prefetching, signals, and an end when the parent dies.
     with warnings.catch_warnings():
         # More workers than cores are the caller's choice.
         warnings.filterwarnings("ignore", "This DataLoader will create")
-        loader: DataLoader[Item] = DataLoader(
-            items, batch_size=None, num_workers=min(workers, count), worker_init_fn=use_one_thread
+        loader: DataLoader[Result] = DataLoader(
+            _Results(function, items),
+            batch_size=None,
+            num_workers=min(workers, len(items)),
+            collate_fn=_as_it_is,
+            worker_init_fn=use_one_thread,
         )
         computed = iter(loader)
     try:
@@ -58,6 +78,11 @@ def compute_items(items: Dataset[Item], workers: int) -> Iterator[Item]:
         raise OutputError(
             "a worker process was killed (out of memory?); run the same command again to go on, with fewer --workers"
         ) from None
+
+
+def _as_it_is(result: Result) -> Result:
+    """Keep PyTorch's loader from turning arrays into tensors, and tuples into lists."""
+    return result
 
 
 @contextmanager

@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import Dataset
 
 from monai_advenc.acceleration.prepare import prepare
 from monai_advenc.cli.keygen import FEW_CLASSES
@@ -44,7 +43,7 @@ from monai_advenc.networks import get_network
 from monai_advenc.networks.training import TrainingSettings, train
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
-from monai_advenc.workers import compute_items
+from monai_advenc.workers import map_in_workers
 
 VICTIM_SEED_OFFSET = 100
 FORMATS = {16: ("png16", 65535), 8: ("png8", 255)}
@@ -67,20 +66,15 @@ class Cell:
         return f"{self.seed} {self.combiner} {'aug' if self.augmentation_aware else 'plain'} {self.radius:g}"
 
 
-class Cells(Dataset[list[dict[str, Any]]]):
-    """Cells, each encrypted and evaluated when it is taken."""
+class Evaluation:
+    """Encrypts the data set as cells say, and trains victims on it."""
 
-    def __init__(
-        self, cells: list[Cell], bases: dict[int, nn.Module], train_set: ImageSet, test_set: ImageSet, options: Any
-    ) -> None:
-        self.cells, self.bases, self.options = cells, bases, options
+    def __init__(self, bases: dict[int, nn.Module], train_set: ImageSet, test_set: ImageSet, options: Any) -> None:
+        self.bases, self.options = bases, options
         self.train_set, self.test_set = train_set, test_set
 
-    def __len__(self) -> int:
-        return len(self.cells)
-
-    def __getitem__(self, index: int) -> list[dict[str, Any]]:
-        cell = self.cells[index]
+    def of_cell(self, cell: Cell) -> list[dict[str, Any]]:
+        """Encrypt and evaluate one cell."""
         if cell.combiner is None:
             return [self._victims(cell, self.train_set, {"orig": self.test_set})]
         exact = {name: self._encrypt(cell, images) for name, images in self._originals().items()}
@@ -169,7 +163,8 @@ def main() -> None:
         base_row = {"cell": f"{seed} base", "seed": seed, "base_accuracy": round(accuracy, 4)}
         if base_row["cell"] not in done:
             append(record, [base_row], rows)
-    for found in compute_items(Cells(cells, bases, train_set, test_set, options), options.workers):
+    evaluation = Evaluation(bases, train_set, test_set, options)
+    for found in map_in_workers(evaluation.of_cell, cells, options.workers):
         append(record, found, rows)
         print(found[0]["cell"], {name: each["orig"]["last"] for name, each in found[0]["victims"].items()}, flush=True)
     context = {

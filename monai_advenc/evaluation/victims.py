@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import nn
-from torch.utils.data import Dataset
 
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.errors import SanityError
 from monai_advenc.evaluation.accuracy import Accuracy, measure_accuracy
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training import TrainingSettings, train
-from monai_advenc.workers import compute_items
+from monai_advenc.workers import map_in_workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,21 +106,14 @@ def train_victims(jobs: Sequence[VictimJob], *, workers: int = 0) -> Iterator[Vi
     if any(torch.device(job.device).type != "cpu" for job in jobs):
         yield from map(train_victim, jobs)
         return
-    for result in compute_items(_Jobs(jobs), workers):
+    for result in map_in_workers(_train_or_fail, jobs, workers):
         if isinstance(result, SanityError):
             raise result
         yield result
 
 
-class _Jobs(Dataset[VictimResult | SanityError]):
-    def __init__(self, jobs: Sequence[VictimJob]) -> None:
-        self.jobs = jobs
-
-    def __len__(self) -> int:
-        return len(self.jobs)
-
-    def __getitem__(self, index: int) -> VictimResult | SanityError:
-        try:
-            return train_victim(self.jobs[index])
-        except SanityError as error:
-            return error
+def _train_or_fail(job: VictimJob) -> VictimResult | SanityError:
+    try:
+        return train_victim(job)
+    except SanityError as error:
+        return error

@@ -24,8 +24,7 @@ from monai_advenc.errors import AdvencError, DatasetError, OutputError
 from monai_advenc.sharing.folder import EncryptedFolder
 from monai_advenc.sharing.images import EncryptionBlocks, Failure, Outcome
 from monai_advenc.sharing.options import EncryptionOptions, run_header
-from monai_advenc.sharing.source_tags import SourceTags
-from monai_advenc.workers import compute_items, one_thread
+from monai_advenc.workers import map_in_workers, one_thread
 
 Compute = Callable[[EncryptionBlocks], Generator[list[Outcome], None, None]]
 """Computes all blocks, in any order."""
@@ -108,7 +107,7 @@ def _encrypt_missing(
 def compute_here(blocks: EncryptionBlocks) -> Generator[list[Outcome], None, None]:
     """Compute blocks on this machine: by worker processes on the processor, by this process alone on a GPU."""
     if blocks.workers:
-        yield from compute_items(blocks, blocks.workers)
+        yield from map_in_workers(blocks.__getitem__, range(len(blocks)), blocks.workers)
     else:
         with one_thread():
             yield from blocks.overlapped()
@@ -127,7 +126,7 @@ def find_missing(folder: EncryptedFolder, blocks: EncryptionBlocks, workers: int
     """
     _require_known(folder, blocks.source)
     folder.require_known_files(blocks.ownership())
-    _require_unchanged(folder, blocks.source, SourceTags(blocks, folder.records), workers)
+    _require_unchanged(folder, blocks, workers)
     return [file for file in blocks.files if file.id not in folder.records]
 
 
@@ -142,11 +141,12 @@ def _require_known(folder: EncryptedFolder, source: ImageFolder) -> None:
         )
 
 
-def _require_unchanged(folder: EncryptedFolder, source: ImageFolder, tags: SourceTags, workers: int) -> None:
+def _require_unchanged(folder: EncryptedFolder, blocks: EncryptionBlocks, workers: int) -> None:
     """Raise if an original has other pixels, another region or another class than when it was encrypted."""
-    for file, tag in zip(tags.files, compute_items(tags, workers), strict=True):
+    finished = [file for file in blocks.files if file.id in folder.records]
+    for file, tag in zip(finished, map_in_workers(blocks.current_tag, finished, workers), strict=True):
         record = folder.records[file.id]
-        if (record.label, record.source_tag) != (source.classes[file.label], tag):
+        if (record.label, record.source_tag) != (blocks.source.classes[file.label], tag):
             written = folder.folder / record.files[0].path
             raise OutputError(
                 f"the original {file.path} has changed since it was encrypted; delete {written} to encrypt it anew, "

@@ -21,8 +21,8 @@ from monai_advenc.errors import AdvencError, DatasetError, OutputError
 from monai_advenc.sharing.folder import EncryptedVolumeFolder
 from monai_advenc.sharing.images import Failure
 from monai_advenc.sharing.volume_options import VolumeOptions, volume_run_header
-from monai_advenc.sharing.volumes import VolumeEncryption, VolumeTags
-from monai_advenc.workers import compute_items
+from monai_advenc.sharing.volumes import VolumeEncryption
+from monai_advenc.workers import map_in_workers
 
 
 @dataclass(frozen=True)
@@ -77,16 +77,14 @@ def encrypt_volumes(
         def owns(path: str) -> bool:
             return path.removesuffix(".gz").removesuffix(".nii") in places or path.rpartition("/")[0] in places
 
-        def some(chosen: Sequence[Case]) -> VolumeEncryption:
-            return VolumeEncryption(chosen, folder.folder, key, network, options, header.run_tag)
-
+        encryption = VolumeEncryption(folder.folder, key, network, options, header.run_tag)
         _require_known(folder, cases)
         folder.require_known_files(owns)
-        _require_unchanged(folder, some([case for case in cases if case.id in folder.records]), workers)
+        _require_unchanged(folder, encryption, cases, workers)
         missing = [case for case in cases if case.id not in folder.records]
         progress(len(cases) - len(missing))
         failures: list[Failure] = []
-        for outcome in compute_items(some(missing), workers):
+        for outcome in map_in_workers(encryption.encrypt, missing, workers):
             if isinstance(outcome, Failure):
                 failures.append(outcome)
                 if outcome.fatal:
@@ -109,9 +107,12 @@ def _require_known(folder: EncryptedVolumeFolder, cases: Sequence[Case]) -> None
         )
 
 
-def _require_unchanged(folder: EncryptedVolumeFolder, finished: VolumeEncryption, workers: int) -> None:
+def _require_unchanged(
+    folder: EncryptedVolumeFolder, encryption: VolumeEncryption, cases: Sequence[Case], workers: int
+) -> None:
     """Raise if an original has other values, another tumor or another class than when it was encrypted."""
-    for case, tag in zip(finished.cases, compute_items(VolumeTags(finished), workers), strict=True):
+    finished = [case for case in cases if case.id in folder.records]
+    for case, tag in zip(finished, map_in_workers(encryption.current_tag, finished, workers), strict=True):
         record = folder.records[case.id]
         if (record.label, record.source_tag) != (case.label, tag):
             raise OutputError(

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from monai_advenc.acceleration.kept_networks import PreparedNetworks
 from monai_advenc.acceleration.prepare import Precision
@@ -76,7 +75,7 @@ class Encrypted:
 Outcome = ImageRecord | Failure
 
 
-class EncryptionBlocks(Dataset[list[Outcome]]):
+class EncryptionBlocks:
     """Blocks of images, each encrypted and written when it is taken."""
 
     def __init__(
@@ -208,6 +207,13 @@ class EncryptionBlocks(Dataset[list[Outcome]]):
         digest.update(b"" if affine is None else affine.tobytes())
         digest.update(b"" if self._dicom is None else sha256_of(file.path).encode())
         return self.key.tag("source", digest.digest())[:16]
+
+    def current_tag(self, file: ImageFile) -> str | None:
+        """The checksum of an original as it is now; ``None`` where it can no longer be read."""
+        try:
+            return self.tag_of(file, *self.read(file))
+        except AdvencError:
+            return None
 
     def _affine_of(self, file: ImageFile) -> Affine | None:
         return read_affine(file.path) if self.options.size is None else None

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from monai_advenc.acceleration.kept_networks import PreparedNetworks
 from monai_advenc.data.dicom.file import read_dicom
@@ -49,11 +48,10 @@ class _Slice:
     region: Tensor
 
 
-class VolumeEncryption(Dataset[VolumeOutcome]):
-    """Cases, each encrypted and written when it is taken.
+class VolumeEncryption:
+    """Encrypts cases one by one, and writes them.
 
     Args:
-        cases: The cases, under the names that they have in the output.
         out: Folder to write into.
         key: The encryption key.
         network: The base network.
@@ -63,14 +61,12 @@ class VolumeEncryption(Dataset[VolumeOutcome]):
 
     def __init__(
         self,
-        cases: Sequence[Case],
         out: Path,
         key: EncryptionKey,
         network: nn.Module,
         options: VolumeOptions,
         run_tag: str,
     ) -> None:
-        self.cases = cases
         self.out = out
         self.key = key
         self.network = network
@@ -78,11 +74,8 @@ class VolumeEncryption(Dataset[VolumeOutcome]):
         self.run_tag = run_tag
         self._prepared = PreparedNetworks(options.precision, key.perturbation.steps)
 
-    def __len__(self) -> int:
-        return len(self.cases)
-
-    def __getitem__(self, index: int) -> VolumeOutcome:
-        case = self.cases[index]
+    def encrypt(self, case: Case) -> VolumeOutcome:
+        """Encrypt and write one case."""
         try:
             return self._encrypt(case, self.read(case))
         except OutputError as error:
@@ -104,6 +97,13 @@ class VolumeEncryption(Dataset[VolumeOutcome]):
         for path in stored.volume.sources:
             digest.update(sha256_of(path).encode())
         return self.key.tag("source", digest.digest())[:16]
+
+    def current_tag(self, case: Case) -> str | None:
+        """The checksum of a case as it is now; ``None`` where it can no longer be read."""
+        try:
+            return self.tag_of(case, self.read(case))
+        except AdvencError:
+            return None
 
     def _encrypt(self, case: Case, stored: StoredCase) -> VolumeRecord:
         self._require_nameless_class(case, stored)
@@ -233,20 +233,3 @@ def measure_slices(
         radius = key.perturbation.at_size(*image.shape[-2:]).radius
         records.append(SliceRecord(index=index, radius=radius, **fidelity.as_dict()))
     return tuple(records)
-
-
-class VolumeTags(Dataset[str | None]):
-    """Checksums of cases that are encrypted already; ``None`` where one can no longer be read."""
-
-    def __init__(self, encryption: VolumeEncryption) -> None:
-        self.encryption = encryption
-
-    def __len__(self) -> int:
-        return len(self.encryption.cases)
-
-    def __getitem__(self, index: int) -> str | None:
-        case = self.encryption.cases[index]
-        try:
-            return self.encryption.tag_of(case, self.encryption.read(case))
-        except AdvencError:
-            return None

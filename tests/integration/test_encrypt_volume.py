@@ -486,7 +486,7 @@ def test_damaged_volumes_end_in_success_or_in_one_line_and_nothing_half_written(
     dice = random.Random(count)
     key, network = EncryptionKey.load(hospital.key), load_checkpoint(hospital.base).network
     options = VolumeOptions(identity="pseudonym")
-    encryption = VolumeEncryption([], tmp_path / "out", key, network, options, "run")
+    encryption = VolumeEncryption(tmp_path / "out", key, network, options, "run")
     made: dict[str, VolumeRecord] = {}
     messages: list[str] = []
     for number in range(count):
@@ -499,8 +499,7 @@ def test_damaged_volumes_end_in_success_or_in_one_line_and_nothing_half_written(
         except AdvencError as error:
             messages.append(str(error))
             continue
-        encryption.cases = cases
-        for outcome in (encryption[k] for k in range(len(cases))):
+        for outcome in map(encryption.encrypt, cases):
             if isinstance(outcome, VolumeRecord):
                 made[outcome.id] = outcome
             else:

@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from monai_advenc.acceleration.prepare import prepare
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.perturbation.pgd import perturb
 from monai_advenc.perturbation.settings import PerturbationSettings
-from monai_advenc.workers import compute_items
+from monai_advenc.workers import map_in_workers
 
 
 class OwnVersions:
@@ -79,13 +78,15 @@ class OwnVersions:
             progress: Called with 1 for each pair that was missing.
         """
         missing = [pair for pair in dict.fromkeys(pairs) if pair not in self._versions]
-        for pair, versions in zip(missing, compute_items(_Pairs(self, missing), self._workers), strict=True):
+        made = map_in_workers(self._perturb_pair, missing, self._workers)
+        for pair, versions in zip(missing, made, strict=True):
             self._versions[pair] = versions
             self.perturbed += len(versions)
             progress(1)
 
-    def perturb_class(self, label: int, target: int) -> Tensor:
+    def _perturb_pair(self, pair: tuple[int, int]) -> Tensor:
         """Perturb the images of a class toward a target, without keeping them."""
+        label, target = pair
         parts = []
         # For each image and target views of its own, however the work is shared out.
         dice = random.Random(f"{self._seed} {label} {target}")
@@ -95,15 +96,3 @@ class OwnVersions:
             images = batch.to(self._device)
             parts.append(perturb(self._network, images, targets, self._settings, seeds=seeds).cpu())
         return torch.cat(parts)
-
-
-class _Pairs(Dataset[Tensor]):
-    def __init__(self, versions: OwnVersions, pairs: Sequence[tuple[int, int]]) -> None:
-        self.versions = versions
-        self.pairs = pairs
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self.versions.perturb_class(*self.pairs[index])

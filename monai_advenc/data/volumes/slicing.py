@@ -9,11 +9,11 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset
 
 from monai_advenc.data.dicom.series import read_dicom_series
 from monai_advenc.data.images.writing import SLICE_FORMATS, encode_image, encode_mask
@@ -24,7 +24,7 @@ from monai_advenc.data.volumes.reading import read_case
 from monai_advenc.errors import AdvencError, DatasetError, OutputError
 from monai_advenc.files.atomic import remove_temporaries, write_atomically, write_json
 from monai_advenc.files.folder_lock import LOCK_NAME, FolderLock
-from monai_advenc.workers import compute_items
+from monai_advenc.workers import map_in_workers
 
 TABLE_NAME = "slices.csv"
 RECORD_FOLDER = ".slices"
@@ -102,7 +102,7 @@ def _slice_missing(
     missing = [case for case in cases if not _is_cut(out, case)]
     progress(len(cases) - len(missing))
     failures = []
-    for failure in compute_items(_Slices(missing, settings, out, file_format), workers):
+    for failure in map_in_workers(partial(_cut_or_fail, settings, out, file_format), missing, workers):
         if failure is not None:
             if not keep_going or failure.message.startswith("cannot write"):
                 raise AdvencError(f"{failure.id}: {failure.message}")
@@ -152,48 +152,36 @@ def _begin(out: Path, options: dict[str, Any]) -> None:
     write_json(path, options)
 
 
-class _Slices(Dataset["SliceFailure | None"]):
-    """Cases, each cut and written when it is taken."""
+def _cut_or_fail(settings: SliceSettings, out: Path, file_format: str, case: Case) -> SliceFailure | None:
+    try:
+        _write(case, slice_case(case, settings), out, file_format)
+    except AdvencError as error:
+        return SliceFailure(case.id, str(error))
+    return None
 
-    def __init__(self, cases: Sequence[Case], settings: SliceSettings, out: Path, file_format: str) -> None:
-        self.cases = cases
-        self.settings = settings
-        self.out = out
-        self.file_format = file_format
 
-    def __len__(self) -> int:
-        return len(self.cases)
-
-    def __getitem__(self, index: int) -> SliceFailure | None:
-        case = self.cases[index]
-        try:
-            self._write(case, slice_case(case, self.settings))
-        except AdvencError as error:
-            return SliceFailure(case.id, str(error))
-        return None
-
-    def _write(self, case: Case, section: CrossSection) -> None:
-        path = Path(case.label) / f"{case.id}{SLICE_FORMATS[self.file_format]}"
-        if self.file_format == "dicom":
-            content = encode_cross_section(read_dicom_series(case.image, series_uid=case.series_uid), section)
-        else:
-            content = encode_image(torch.from_numpy(section.image)[None], self.file_format, section.affine)
-        write_atomically(self.out / path, content, overwrite=True)
-        write_atomically(self.out / case.label / f"{case.id}.mask.png", encode_mask(section.mask), overwrite=True)
-        record = {
-            "case": case.id,
-            "label": case.label,
-            "file": path.as_posix(),
-            "plane": section.plane,
-            "index": section.index,
-            "area_mm2": round(section.area_mm2, 4),
-            "row_spacing_mm": round(section.spacing[0], 6),
-            "column_spacing_mm": round(section.spacing[1], 6),
-            "intensity_low": section.intensity.low,
-            "intensity_high": section.intensity.high,
-            "sources": _fingerprints(case),
-        }
-        write_json(self.out / RECORD_FOLDER / f"{case.id}.json", record, overwrite=True)
+def _write(case: Case, section: CrossSection, out: Path, file_format: str) -> None:
+    path = Path(case.label) / f"{case.id}{SLICE_FORMATS[file_format]}"
+    if file_format == "dicom":
+        content = encode_cross_section(read_dicom_series(case.image, series_uid=case.series_uid), section)
+    else:
+        content = encode_image(torch.from_numpy(section.image)[None], file_format, section.affine)
+    write_atomically(out / path, content, overwrite=True)
+    write_atomically(out / case.label / f"{case.id}.mask.png", encode_mask(section.mask), overwrite=True)
+    record = {
+        "case": case.id,
+        "label": case.label,
+        "file": path.as_posix(),
+        "plane": section.plane,
+        "index": section.index,
+        "area_mm2": round(section.area_mm2, 4),
+        "row_spacing_mm": round(section.spacing[0], 6),
+        "column_spacing_mm": round(section.spacing[1], 6),
+        "intensity_low": section.intensity.low,
+        "intensity_high": section.intensity.high,
+        "sources": _fingerprints(case),
+    }
+    write_json(out / RECORD_FOLDER / f"{case.id}.json", record, overwrite=True)
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> bytes:

@@ -16,8 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch.utils.data import Dataset
-
 from monai_advenc.data.images.folder import find_images, load_image_set
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.data.manifest import Manifest
@@ -42,7 +40,7 @@ from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
 from monai_advenc.sharing.encrypt import encrypt_folder
 from monai_advenc.sharing.options import EncryptionOptions
-from monai_advenc.workers import compute_items
+from monai_advenc.workers import map_in_workers
 
 Stage = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Opens a progress bar: from a description and a total to a context that yields the function to advance it."""
@@ -81,8 +79,8 @@ def run_demo(out: Path, *, seed: int, recipe: DemoRecipe, workers: int, stage: S
     clock = _Clock()
     private = out / "private"
     with clock.time("volumes"), stage("phantom volumes", recipe.volumes) as advance:
-        for done in compute_items(_Phantoms(private / "volumes", seed, recipe.volumes), workers):
-            advance(done)
+        for _ in map_in_workers(partial(write_phantom, private / "volumes", seed), range(recipe.volumes), workers):
+            advance(1)
     cases = find_cases(private / "volumes")
     with clock.time("slices"), stage("slicing", recipe.volumes) as advance:
         settings = SliceSettings(size=recipe.size, fit="pad-or-crop")
@@ -140,33 +138,8 @@ def _begin(out: Path, seed: int, recipe: DemoRecipe) -> None:
     (out / "private").chmod(0o700)
 
 
-class _Phantoms(Dataset[int]):
-    """Volumes, each drawn and written when it is taken; every item says that one more is done."""
-
-    def __init__(self, folder: Path, seed: int, count: int) -> None:
-        self.folder = folder
-        self.seed = seed
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> int:
-        write_phantom(self.folder, self.seed, index)
-        return 1
-
-
-class _Trainings(Dataset["TrainingResult | VictimResult"]):
-    """The base network and the clean-trained victims, each trained when it is taken: none needs another."""
-
-    def __init__(self, trainings: Sequence[Callable[[], TrainingResult | VictimResult]]) -> None:
-        self.trainings = trainings
-
-    def __len__(self) -> int:
-        return len(self.trainings)
-
-    def __getitem__(self, index: int) -> TrainingResult | VictimResult:
-        return self.trainings[index]()
+def _run_training(training: Callable[[], TrainingResult | VictimResult]) -> TrainingResult | VictimResult:
+    return training()
 
 
 def _train_base_and(
@@ -187,7 +160,7 @@ def _train_base_and(
         # Second, as of two workers the first takes the first and the third.
         trainings.insert(1, partial(train, network, train_set, None, settings))
     trained: list[VictimResult] = []
-    for result in compute_items(_Trainings(trainings), workers):
+    for result in map_in_workers(_run_training, trainings, workers):
         if isinstance(result, VictimResult):
             require_above_chance(result.last["orig"], f"the clean-trained {result.network}")
             trained.append(result)

@@ -5,21 +5,21 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
-from monai_advenc.acceleration.prepare import prepare
+from monai_advenc.acceleration.prepare import PreparedNetwork, prepare
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.encryption.encrypt import encrypt_batch
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.rounding import round_to_grid
 from monai_advenc.files.atomic import write_atomically
 from monai_advenc.perturbation.batches import perturb_in_batches
-from monai_advenc.workers import compute_items
+from monai_advenc.workers import map_in_workers
 
 LEVELS = 65535
 _BLOCKS_OF = 128
@@ -55,8 +55,35 @@ def encrypt_set(
     if random_targets:
         generator = torch.Generator().manual_seed(seed)
         targets = torch.randint(len(originals.classes), (len(originals),), generator=generator)
-    blocks = _Blocks(key, base, originals, targets, batch_size, max(batch_size, _BLOCKS_OF))
-    return torch.cat(list(compute_items(blocks, workers)))
+    block = max(batch_size, _BLOCKS_OF)
+    blocks = [slice(start, start + block) for start in range(0, len(originals), block)]
+    channels, height, width = originals.images.shape[1:]
+    network = prepare(base, (channels, height, width), steps=key.perturbation.steps)
+    device = next(base.parameters()).device
+    encrypt_rows = partial(_encrypt_rows, key, network, originals, targets, batch_size, device)
+    return torch.cat(list(map_in_workers(encrypt_rows, blocks, workers)))
+
+
+def _encrypt_rows(
+    key: EncryptionKey,
+    network: PreparedNetwork,
+    originals: ImageSet,
+    targets: Tensor | None,
+    batch_size: int,
+    device: torch.device,
+    rows: slice,
+) -> Tensor:
+    images = originals.images[rows].to(device)
+    if targets is None:
+        labels = originals.labels[rows].to(device)
+        return encrypt_batch(key, network, images, labels, levels=LEVELS, batch_size=batch_size).cpu()
+    settings = key.perturbation
+    seeds = key.image_seeds("views 0", images) if settings.augmentation else None
+    perturbed = perturb_in_batches(
+        network, images, targets[rows].to(device), settings, batch_size=batch_size, seeds=seeds
+    )
+    radius = settings.at_size(*images.shape[-2:]).radius
+    return round_to_grid(perturbed, images, levels=LEVELS, radius=radius, norm=settings.norm).cpu()
 
 
 def save_pixels(path: Path, images: Tensor) -> None:
@@ -69,38 +96,3 @@ def save_pixels(path: Path, images: Tensor) -> None:
 def load_pixels(path: Path) -> Tensor:
     """Read what :func:`save_pixels` wrote."""
     return torch.from_numpy(np.load(path).astype(np.float32)) / LEVELS
-
-
-class _Blocks(Dataset[Tensor]):
-    def __init__(
-        self,
-        key: EncryptionKey,
-        base: nn.Module,
-        originals: ImageSet,
-        targets: Tensor | None,
-        batch_size: int,
-        block: int,
-    ) -> None:
-        channels, height, width = originals.images.shape[1:]
-        self.key, self.originals, self.targets = key, originals, targets
-        self.network = prepare(base, (channels, height, width), steps=key.perturbation.steps)
-        self.device = next(base.parameters()).device
-        self.batch_size, self.block = batch_size, block
-
-    def __len__(self) -> int:
-        return -(-len(self.originals) // self.block)
-
-    def __getitem__(self, index: int) -> Tensor:
-        rows = slice(index * self.block, (index + 1) * self.block)
-        images = self.originals.images[rows].to(self.device)
-        if self.targets is not None:
-            return self._perturb(images, self.targets[rows].to(self.device)).cpu()
-        labels = self.originals.labels[rows].to(self.device)
-        return encrypt_batch(self.key, self.network, images, labels, levels=LEVELS, batch_size=self.batch_size).cpu()
-
-    def _perturb(self, images: Tensor, targets: Tensor) -> Tensor:
-        settings = self.key.perturbation
-        seeds = self.key.image_seeds("views 0", images) if settings.augmentation else None
-        perturbed = perturb_in_batches(self.network, images, targets, settings, batch_size=self.batch_size, seeds=seeds)
-        radius = settings.at_size(*images.shape[-2:]).radius
-        return round_to_grid(perturbed, images, levels=LEVELS, radius=radius, norm=settings.norm)

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.utils.data import Dataset
 
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.encryption.correspondence import ClassCorrespondence
@@ -28,7 +27,7 @@ from monai_advenc.files.atomic import remove_temporaries, write_once
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training import TrainingSettings, load_checkpoint, save_checkpoint, train
 from monai_advenc.perturbation.settings import PerturbationSettings
-from monai_advenc.workers import compute_items
+from monai_advenc.workers import map_in_workers
 
 CLEAN = "clean"
 RANDOM_TARGETS = "random-targets"
@@ -168,7 +167,7 @@ class Laboratory:
             for each in group:
                 self.encrypted(each.trained_on, "train", each.seed)
                 self.test_sets(each.trained_on, each.seed)
-            for each, trained in zip(group, compute_items(_Trainings(self, group), self.workers), strict=True):
+            for each, trained in zip(group, map_in_workers(self.train, group, self.workers), strict=True):
                 if not self._path(each).exists():
                     self._save(each, trained)
                 progress(1)
@@ -242,15 +241,3 @@ def _digest_of(images: ImageSet) -> str:
     digest = hashlib.sha256(images.images.numpy().tobytes())
     digest.update(images.labels.numpy().tobytes())
     return digest.hexdigest()
-
-
-class _Trainings(Dataset[Trained]):
-    def __init__(self, laboratory: Laboratory, wanted: Sequence[Wanted]) -> None:
-        self.laboratory = laboratory
-        self.wanted = wanted
-
-    def __len__(self) -> int:
-        return len(self.wanted)
-
-    def __getitem__(self, index: int) -> Trained:
-        return self.laboratory.train(self.wanted[index])
