@@ -31,7 +31,7 @@ from monai_advenc.networks import get_network
 from monai_advenc.networks.training import TrainingSettings, train
 from monai_advenc.perturbation.batches import BATCH_SIZE
 from monai_advenc.perturbation.settings import FAST_STEPS, PerturbationSettings
-from monai_advenc.sharing.encrypt import encrypt_folder
+from monai_advenc.sharing.encrypt import encrypt_images
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.workers import one_thread
 
@@ -162,7 +162,7 @@ def _pipeline(folder: Path, source: Path, key: EncryptionKey, base: nn.Module) -
     def run() -> None:
         with tempfile.TemporaryDirectory(dir=folder) as out:
             options = EncryptionOptions(formats=("nifti", "png16"), precision=_precision())
-            encrypt_folder(find_images(source, key.classes), Path(out) / "shared", key, base, options)
+            encrypt_images(find_images(source, key.classes), Path(out) / "shared", key, base, options)
 
     return run
 

@@ -19,14 +19,14 @@ import math
 import platform
 import pstats
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from monai_advenc.acceleration.kept_networks import PreparedNetworks
-from monai_advenc.data.images.folder import find_images
+from monai_advenc.data.images.folder import ImageFile, find_images
 from monai_advenc.data.phantoms.volume import PHANTOM_CLASSES, write_phantoms
 from monai_advenc.data.volumes.cases import find_cases
 from monai_advenc.data.volumes.cross_section import SliceSettings
@@ -38,8 +38,8 @@ from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
 from monai_advenc.sharing import folder as encrypted_folder
 from monai_advenc.sharing import images as encryption_blocks
-from monai_advenc.sharing.encrypt import encrypt_folder
-from monai_advenc.sharing.images import EncryptionBlocks, Outcome
+from monai_advenc.sharing.encrypt import encrypt_images
+from monai_advenc.sharing.images import ImageEncryption, Outcome
 from monai_advenc.sharing.options import EncryptionOptions
 
 SIDE = 320
@@ -47,7 +47,7 @@ STAGES: dict[str, tuple[Callable[..., Any], ...]] = {
     "perturbation": (encryption.perturb_toward_targets,),
     "network made ready": (PreparedNetworks.get,),
     "combining, rounding": (encryption.combine_versions,),
-    "reading": (EncryptionBlocks.read_block,),
+    "reading": (ImageEncryption.read_block,),
     "encoding": (encryption_blocks.encode_image,),
     "measuring": (encryption_blocks.measure_fidelity,),
     "journal and manifest": (encrypted_folder.EncryptedFolder.add, encrypted_folder.EncryptedFolder.finish),
@@ -100,17 +100,16 @@ def measure(network: str, count: int, steps: int) -> tuple[float, dict[str, floa
         source = find_images(folder / "slices", classes)
         encryption_options = EncryptionOptions(formats=("nifti", "png16"))
         profile = cProfile.Profile()
-        profile.runcall(encrypt_folder, source, folder / "out", key, base, encryption_options, compute=one_by_one)
+        profile.runcall(encrypt_images, source, folder / "out", key, base, encryption_options, compute=one_by_one)
     statistics = pstats.Stats(profile)
     times = {place: entry[3] for place, entry in statistics.stats.items()}  # type: ignore[attr-defined]  # typeshed lacks it
     seconds = {stage: sum(times[place_of(each)] for each in functions) for stage, functions in STAGES.items()}
-    return times[place_of(encrypt_folder)], seconds
+    return times[place_of(encrypt_images)], seconds
 
 
-def one_by_one(blocks: EncryptionBlocks) -> Generator[list[Outcome], None, None]:
+def one_by_one(encryption: ImageEncryption, files: Sequence[ImageFile]) -> Generator[list[Outcome], None, None]:
     """What one worker does."""
-    for block in range(len(blocks)):
-        yield blocks[block]
+    yield from map(encryption.encrypt, encryption.blocks_of(files, 1))
 
 
 def place_of(function: Callable[..., Any]) -> tuple[str, int, str]:

@@ -24,9 +24,9 @@ from monai_advenc.data.images.folder import ImageFolder, find_images
 from monai_advenc.data.records import ImageRecord
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.sharing.encrypt import find_missing
-from monai_advenc.sharing.folder import EncryptedFolder
-from monai_advenc.sharing.images import EncryptionBlocks
-from monai_advenc.sharing.options import EncryptionOptions, run_header
+from monai_advenc.sharing.folder import IMAGES, EncryptedFolder
+from monai_advenc.sharing.images import ImageEncryption
+from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.transforms.inputs import load_base, load_key
 
 
@@ -67,15 +67,16 @@ class EncryptedOutput:
             load_base(base, key)
         options = EncryptionOptions(formats=tuple(formats), size=size, gray=gray)
         self._source: ImageFolder = find_images(Path(source), key.classes)
-        self._blocks = EncryptionBlocks(self._source.files, self._source, Path(folder), key, network, options)
-        self._folder = EncryptedFolder(Path(folder), run_header(key, network, options)) if is_first_process() else None
+        self._encryption = ImageEncryption(self._source, Path(folder), key, network, options)
+        first = is_first_process()
+        self._folder = EncryptedFolder(Path(folder), self._encryption.header, IMAGES) if first else None
         self._files = {file.id: file for file in self._source.files}
         self._done: list[ImageRecord] = []
 
     @refuses_in_one_line
     def missing(self) -> list[Item]:
         """The originals that are not encrypted yet; the same list in every process."""
-        names = [] if self._folder is None else [file.id for file in find_missing(self._folder, self._blocks)]
+        names = [] if self._folder is None else [file.id for file in find_missing(self._folder, self._encryption)]
         names = _from_first(names)
         files = [self._files[name] for name in names]
         return [{"image": str(file.path), "label": file.label, "id": file.id} for file in files]
@@ -111,7 +112,7 @@ class EncryptedOutput:
             if self._folder is not None:
                 self._folder.add(record for record in gathered if record.id not in self._folder.records)
                 ids = (file.id for file in self._source.files)
-                self._folder.finish(ids, self._blocks.ownership())
+                self._folder.finish(ids, self._encryption.ownership())
         finally:
             self.close()
 
@@ -123,11 +124,11 @@ class EncryptedOutput:
     def _write(self, evaluator: Any, batch: Item, output: dict[str, Any]) -> ImageRecord:
         file = self._files[batch["id"]]
         original, encrypted = (output[name].detach().cpu().as_subclass(Tensor) for name in ("image", "pred"))
-        tag = self._blocks.tag_of(file, original, None)
+        tag = self._encryption.tag_of(file, original, None)
         # Somebody's own inferer need not say.
         ask = getattr(evaluator.inferer, "precision_for", None)
         precision = None if ask is None else ask(evaluator.network, tuple(original.shape))
-        return self._blocks.write(file, original, encrypted, tag, precision)
+        return self._encryption.write(file, original, encrypted, tag, precision)
 
 
 def _from_first(values: list[str]) -> list[str]:

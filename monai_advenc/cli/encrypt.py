@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from monai_advenc.data.images.folder import ImageFolder
+    from monai_advenc.data.manifest import Manifest
     from monai_advenc.encryption.key import EncryptionKey
     from monai_advenc.networks.training.checkpoint import Checkpoint
     from monai_advenc.sharing.encrypt import Compute, EncryptionResult
@@ -48,13 +49,13 @@ def encrypt_and_report(
     encryption_options: EncryptionOptions,
     output: Output,
     compute: Compute | None = None,
-) -> EncryptionResult:
+) -> EncryptionResult[Manifest]:
     """Encrypt a folder with a progress bar and say what came of it."""
-    from monai_advenc.sharing.encrypt import encrypt_folder
+    from monai_advenc.sharing.encrypt import encrypt_images
 
     encryption_options = _with_batch_size(source, network, encryption_options)
     with progress("encrypting", len(source.files)) as advance:
-        result = encrypt_folder(source, out, key, network, encryption_options, compute=compute, progress=advance)
+        result = encrypt_images(source, out, key, network, encryption_options, compute=compute, progress=advance)
     budget = result.manifest.budget
     arithmetic = " and ".join(sorted({each.precision or "a precision not noted" for each in result.manifest.images}))
     if result.failures:
@@ -79,7 +80,7 @@ def _with_batch_size(source: ImageFolder, network: nn.Module, given: EncryptionO
     return replace(given, batch_size=versions_per_pass(network, shape))
 
 
-def summary_of(result: EncryptionResult, out: Path) -> dict[str, Any]:
+def summary_of(result: EncryptionResult[Manifest], out: Path) -> dict[str, Any]:
     """The result for machines."""
     return {
         "out": str(out),

@@ -30,8 +30,9 @@ from monai_advenc.data.private_folder import (
 )
 
 if TYPE_CHECKING:
+    from monai_advenc.data.manifest import VolumeManifest
     from monai_advenc.data.volumes.cases import CaseList
-    from monai_advenc.sharing.encrypt_volumes import VolumeResult
+    from monai_advenc.sharing.encrypt import EncryptionResult
 
 
 class SliceChoice(str, Enum):
@@ -87,11 +88,11 @@ def encrypt_volume(
     units. Killed half-way, the same command goes on, and the result is the same to the last byte.
     """
     from monai_advenc.data.volumes.cases import are_listed, find_cases
-    from monai_advenc.data.volumes.volume_reading import is_dicom
+    from monai_advenc.data.volumes.stored_volume import is_dicom
     from monai_advenc.encryption.key import EncryptionKey
     from monai_advenc.networks.training import load_checkpoint
-    from monai_advenc.sharing.encrypt_volumes import encrypt_volumes
-    from monai_advenc.sharing.volume_options import VolumeOptions
+    from monai_advenc.sharing.encrypt import encrypt_volumes
+    from monai_advenc.sharing.options import VolumeOptions
 
     output = Output(json)
     require_secrets_outside(out, key, base)
@@ -132,7 +133,7 @@ def encrypt_volume(
     raise_for_failures(len(result.failures), len(named.cases))
 
 
-def _report(result: VolumeResult, cases: CaseList, out: Path, output: Output) -> None:
+def _report(result: EncryptionResult[VolumeManifest], cases: CaseList, out: Path, output: Output) -> None:
     manifest = result.manifest
     if result.failures:
         output.table("Not encrypted", ("volume", "why"), [(each.id, each.message) for each in result.failures])

@@ -217,7 +217,7 @@ def _is_named(context: typer.Context, name: str) -> bool:
 
 def _require_dicom(cases: CaseList) -> None:
     """DICOM is derived from DICOM: raise :class:`DatasetError` if there is a case of another kind."""
-    from monai_advenc.data.volumes.volume_reading import is_dicom
+    from monai_advenc.data.volumes.stored_volume import is_dicom
 
     other = next((case for case in cases.cases if not is_dicom(case)), None)
     if other is not None:

@@ -110,6 +110,11 @@ class ImageRecord(Record):
     source_tag: str
     precision: str | None = None
 
+    @property
+    def measured(self) -> tuple[ImageRecord]:
+        """What has distances: the image itself."""
+        return (self,)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_RECORD_CONFIG)
 class SliceRecord(Record):
@@ -147,3 +152,8 @@ class VolumeRecord(Record):
     left_alone: int
     source_tag: str
     precision: str | None = None
+
+    @property
+    def measured(self) -> tuple[SliceRecord, ...]:
+        """What has distances: the encrypted slices."""
+        return self.slices

@@ -1,44 +1,75 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Encrypting a folder of images into a folder of images: read, perturb, combine, round, write, note.
+"""Encrypt a folder of images, or whole volumes, into a folder to share; an interrupted run goes on where it stopped.
 
 Images are taken in small blocks: by worker processes of one thread each, by one process that has the GPU while threads
-read ahead and write behind, or by workers elsewhere. Neither the blocks nor who computes them change a byte of the
-result.
+read ahead and write behind, or by workers elsewhere. Volumes are taken one by one. Neither the blocks nor who computes
+them change a byte of the result.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 from torch import nn
 
 from monai_advenc.data.images.folder import ImageFile, ImageFolder
-from monai_advenc.data.manifest import Manifest
-from monai_advenc.data.records import ImageRecord
+from monai_advenc.data.manifest import Manifest, RunHeader, VolumeManifest
+from monai_advenc.data.volumes.case import Case
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import AdvencError, DatasetError, OutputError
-from monai_advenc.sharing.folder import EncryptedFolder
-from monai_advenc.sharing.images import EncryptionBlocks, Failure, Outcome
-from monai_advenc.sharing.options import EncryptionOptions, run_header
+from monai_advenc.sharing.folder import IMAGES, VOLUMES, EncryptedFolder, Kind, ManifestOf, Owns, Record
+from monai_advenc.sharing.images import Failure, ImageEncryption, Outcome
+from monai_advenc.sharing.options import EncryptionOptions, VolumeOptions
+from monai_advenc.sharing.volumes import VolumeEncryption, VolumeOutcome
 from monai_advenc.workers import map_in_workers, one_thread
 
-Compute = Callable[[EncryptionBlocks], Generator[list[Outcome], None, None]]
-"""Computes all blocks, in any order."""
+Compute = Callable[[ImageEncryption, Sequence[ImageFile]], Generator[list[Outcome], None, None]]
+"""Encrypts and writes images, and yields their outcomes in any order."""
+
+Original = TypeVar("Original", ImageFile, Case)
+
+
+class Encryption(Protocol[Original]):
+    """What the loop needs to know of images or volumes.
+
+    Attributes:
+        originals: All of them, encrypted or not.
+        out: Folder to write into.
+        header: What two runs into one folder must have in common.
+        workers: Worker processes to use.
+    """
+
+    originals: Sequence[Original]
+    out: Path
+    header: RunHeader
+    workers: int
+
+    @property
+    def options(self) -> EncryptionOptions | VolumeOptions:
+        """How to encrypt."""
+
+    def ownership(self) -> Owns:
+        """Tells of a path in the output folder whether some original is written to it."""
+
+    def state_of(self, original: Original) -> tuple[str, str | None]:
+        """The class and the checksum of an original as it is now; ``None`` where it can no longer be read."""
 
 
 @dataclass(frozen=True)
-class EncryptionResult:
-    """What came of a run: the manifest, and the images that failed."""
+class EncryptionResult(Generic[ManifestOf]):
+    """What came of a run: the manifest, and the images or volumes that failed."""
 
-    manifest: Manifest
+    manifest: ManifestOf
     failures: tuple[Failure, ...]
 
 
-def encrypt_folder(
+def encrypt_images(
     source: ImageFolder,
     out: Path,
     key: EncryptionKey,
@@ -47,7 +78,7 @@ def encrypt_folder(
     *,
     compute: Compute | None = None,
     progress: Callable[[int], None] = lambda _: None,
-) -> EncryptionResult:
+) -> EncryptionResult[Manifest]:
     """Encrypt every image of a folder that is not encrypted yet.
 
     Args:
@@ -56,7 +87,7 @@ def encrypt_folder(
         key: The encryption key.
         network: The base network.
         options: Formats, size, workers.
-        compute: Who computes the blocks; ``None``: this machine, see :func:`compute_here`.
+        compute: Who computes; ``None``: this machine, see :func:`compute_here`.
         progress: Called with the number of images done, earlier runs' first.
 
     Returns:
@@ -64,7 +95,8 @@ def encrypt_folder(
 
     Raises:
         DatasetError: Classes differ from the key's.
-        OutputError: The folder belongs to another run, or cannot be written.
+        OutputError: The folder belongs to another run, holds images that are gone or have changed since, or cannot be
+            written.
         AdvencError: An image failed and ``keep_going`` is off; the others done so far stay.
     """
     if tuple(source.classes) != key.classes:
@@ -72,83 +104,124 @@ def encrypt_folder(
             f"the key is for classes {', '.join(key.classes)}, the images have {', '.join(source.classes)}; "
             "give the key of this data set or draw one with keygen"
         )
-    with contextlib.closing(EncryptedFolder(out, run_header(key, network, options))) as folder:
-        return _encrypt_missing(folder, source, key, network, options, compute or compute_here, progress)
+    encryption = ImageEncryption(source, out, key, network, options)
+    return _encrypt_missing(encryption, IMAGES, partial(compute or compute_here, encryption), progress)
+
+
+def encrypt_volumes(
+    cases: Sequence[Case],
+    out: Path,
+    key: EncryptionKey,
+    network: nn.Module,
+    options: VolumeOptions,
+    *,
+    progress: Callable[[int], None] = lambda _: None,
+) -> EncryptionResult[VolumeManifest]:
+    """Encrypt every volume that is not encrypted yet: the chosen slices change, everything else stays.
+
+    Args:
+        cases: The volumes, their masks and classes, under the names that they are to have in the output.
+        out: Folder to write into; a run that was killed is resumed, finished volumes are kept.
+        key: The encryption key.
+        network: The base network.
+        options: Slices, region, identity, workers.
+        progress: Called with the number of volumes done, earlier runs' first.
+
+    Returns:
+        The manifest that was written and the failures.
+
+    Raises:
+        DatasetError: A class that the key has not.
+        OutputError: The folder belongs to another run, holds volumes that are gone or have changed since, or cannot be
+            written.
+        AdvencError: A volume failed and ``keep_going`` is off; the others done so far stay.
+    """
+    unknown = sorted({case.label for case in cases} - set(key.classes))
+    if unknown:
+        raise DatasetError(
+            f"the key is for classes {', '.join(key.classes)}, the volumes have {', '.join(unknown)}; "
+            "give the key of this data set"
+        )
+    encryption = VolumeEncryption(cases, out, key, network, options)
+    return _encrypt_missing(encryption, VOLUMES, partial(_compute_volumes, encryption), progress)
 
 
 def _encrypt_missing(
-    folder: EncryptedFolder,
-    source: ImageFolder,
-    key: EncryptionKey,
-    network: nn.Module,
-    options: EncryptionOptions,
-    compute: Compute,
+    encryption: Encryption[Original],
+    kind: Kind[Record, ManifestOf],
+    compute: Callable[[Sequence[Original]], Generator[Sequence[Record | Failure], None, None]],
     progress: Callable[[int], None],
-) -> EncryptionResult:
-    everything = EncryptionBlocks(source.files, source, folder.folder, key, network, options)
-    missing = find_missing(folder, everything, everything.workers)
-    progress(len(source.files) - len(missing))
-    failures: list[Failure] = []
-    with contextlib.closing(compute(everything.of(missing))) as done:
-        for outcomes in done:
-            folder.add(outcome for outcome in outcomes if isinstance(outcome, ImageRecord))
-            failed = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
-            for problem in failed:
-                if problem.fatal:
-                    raise OutputError(problem.message)
-                if not options.keep_going:
-                    raise AdvencError(f"{problem.id}: {problem.message}")
-            failures += failed
-            progress(len(outcomes))
-    ids = (file.id for file in source.files)
-    return EncryptionResult(folder.finish(ids, everything.ownership()), tuple(failures))
+) -> EncryptionResult[ManifestOf]:
+    with contextlib.closing(EncryptedFolder(encryption.out, encryption.header, kind)) as folder:
+        missing = find_missing(folder, encryption)
+        progress(len(encryption.originals) - len(missing))
+        failures: list[Failure] = []
+        with contextlib.closing(compute(missing)) as done:
+            for outcomes in done:
+                folder.add(outcome for outcome in outcomes if not isinstance(outcome, Failure))
+                failed = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+                for problem in failed:
+                    if problem.fatal:
+                        raise OutputError(problem.message)
+                    if not encryption.options.keep_going:
+                        raise AdvencError(f"{problem.id}: {problem.message}")
+                failures += failed
+                progress(len(outcomes))
+        ids = (original.id for original in encryption.originals)
+        return EncryptionResult(folder.finish(ids, encryption.ownership()), tuple(failures))
 
 
-def compute_here(blocks: EncryptionBlocks) -> Generator[list[Outcome], None, None]:
-    """Compute blocks on this machine: by worker processes on the processor, by this process alone on a GPU."""
-    if blocks.workers:
-        yield from map_in_workers(blocks.__getitem__, range(len(blocks)), blocks.workers)
+def compute_here(encryption: ImageEncryption, files: Sequence[ImageFile]) -> Generator[list[Outcome], None, None]:
+    """Encrypt images on this machine: by worker processes on the processor, by this process alone on a GPU."""
+    blocks = encryption.blocks_of(files, encryption.workers)
+    if encryption.workers:
+        yield from map_in_workers(encryption.encrypt, blocks, encryption.workers)
     else:
         with one_thread():
-            yield from blocks.overlapped()
+            yield from encryption.overlapped(blocks)
 
 
-def find_missing(folder: EncryptedFolder, blocks: EncryptionBlocks, workers: int = 0) -> list[ImageFile]:
+def _compute_volumes(encryption: VolumeEncryption, cases: Sequence[Case]) -> Generator[list[VolumeOutcome], None, None]:
+    for outcome in map_in_workers(encryption.encrypt, cases, encryption.workers):
+        yield [outcome]
+
+
+def find_missing(folder: EncryptedFolder[Record, ManifestOf], encryption: Encryption[Original]) -> Sequence[Original]:
     """The originals that are not encrypted yet.
 
     Args:
         folder: What was encrypted so far.
-        blocks: All originals, and how they are read.
-        workers: Processes that read the originals of what was encrypted.
+        encryption: All originals, and how they are read.
 
     Raises:
-        OutputError: Images were encrypted whose originals are gone or have changed since, or other files lie there.
+        OutputError: Some were encrypted whose originals are gone or have changed since, or other files lie there.
     """
-    _require_known(folder, blocks.source)
-    folder.require_known_files(blocks.ownership())
-    _require_unchanged(folder, blocks, workers)
-    return [file for file in blocks.files if file.id not in folder.records]
+    _require_known(folder, {original.id for original in encryption.originals})
+    folder.require_known_files(encryption.ownership())
+    _require_unchanged(folder, encryption)
+    return [original for original in encryption.originals if original.id not in folder.records]
 
 
-def _require_known(folder: EncryptedFolder, source: ImageFolder) -> None:
-    """Raise if images lie in the output that are no longer among the originals: they may have been withdrawn."""
-    strangers = sorted(set(folder.records) - {file.id for file in source.files})
+def _require_known(folder: EncryptedFolder[Record, ManifestOf], known: set[str]) -> None:
+    """Raise if the output holds what is no longer among the originals: it may have been withdrawn."""
+    strangers = sorted(set(folder.records) - known)
     if strangers:
-        record = folder.records[strangers[0]]
         raise OutputError(
-            f"{folder.folder} holds {len(strangers)} image(s) that are not among the originals given, among them "
-            f"{record.files[0].path}; delete the files of those to withdraw, or give all originals"
+            f"{folder.folder} holds {len(strangers)} {folder.kind.noun}(s) that are not among the originals given, "
+            f"among them {folder.records[strangers[0]].files[0].path}; delete the files of those to withdraw, or give "
+            "all originals"
         )
 
 
-def _require_unchanged(folder: EncryptedFolder, blocks: EncryptionBlocks, workers: int) -> None:
+def _require_unchanged(folder: EncryptedFolder[Record, ManifestOf], encryption: Encryption[Original]) -> None:
     """Raise if an original has other pixels, another region or another class than when it was encrypted."""
-    finished = [file for file in blocks.files if file.id in folder.records]
-    for file, tag in zip(finished, map_in_workers(blocks.current_tag, finished, workers), strict=True):
-        record = folder.records[file.id]
-        if (record.label, record.source_tag) != (blocks.source.classes[file.label], tag):
+    finished = [original for original in encryption.originals if original.id in folder.records]
+    states = map_in_workers(encryption.state_of, finished, encryption.workers)
+    for original, state in zip(finished, states, strict=True):
+        record = folder.records[original.id]
+        if (record.label, record.source_tag) != state:
             written = folder.folder / record.files[0].path
             raise OutputError(
-                f"the original {file.path} has changed since it was encrypted; delete {written} to encrypt it anew, "
-                "or choose another --out"
+                f"the original {original.path} has changed since it was encrypted; delete {written} to encrypt it "
+                "anew, or choose another --out"
             )

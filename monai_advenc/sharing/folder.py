@@ -9,8 +9,8 @@ and goes on. When all is done the manifest takes the place of the journal.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -26,16 +26,52 @@ from monai_advenc.files.json_lines import append_lines, each_line
 Owns = Callable[[str], bool]
 """Whether a path in the folder is one that some original given is written to."""
 
-Record = TypeVar("Record", bound=ImageRecord | VolumeRecord)
-ManifestOf = TypeVar("ManifestOf", bound=Manifest | VolumeManifest)
+Record = TypeVar("Record", ImageRecord, VolumeRecord)
+ManifestOf = TypeVar("ManifestOf", Manifest, VolumeManifest)
 
 
-class EncryptionFolder(ABC, Generic[Record, ManifestOf]):
+@dataclass(frozen=True)
+class Kind(Generic[Record, ManifestOf]):
+    """What a folder holds: images or volumes.
+
+    Attributes:
+        noun: Their name in messages; with an s, the manifest's field of their records.
+        record: What is noted of each.
+        manifest: What is noted of all.
+    """
+
+    noun: str
+    record: type[Record]
+    manifest: type[ManifestOf]
+
+    def records_in(self, manifest: ManifestOf) -> tuple[Record, ...]:
+        """The records that a manifest lists."""
+        records: tuple[Record, ...] = getattr(manifest, f"{self.noun}s")
+        return records
+
+    def manifest_of(self, header: RunHeader, records: tuple[Record, ...]) -> ManifestOf:
+        """The manifest of all that is finished, with the budget of all that has distances."""
+        content = {"header": header, "budget": budget_of(header.norm, records), f"{self.noun}s": records}
+        return self.manifest.model_validate(content)
+
+
+IMAGES = Kind("image", ImageRecord, Manifest)
+
+VOLUMES = Kind("volume", VolumeRecord, VolumeManifest)
+
+
+def budget_of(norm: str, records: Iterable[ImageRecord | VolumeRecord]) -> Budget:
+    """How far images, or the encrypted slices of volumes, are from their originals."""
+    return Budget.of(norm, [each for record in records for each in record.measured])
+
+
+class EncryptedFolder(Generic[Record, ManifestOf]):
     """The output folder of one encryption.
 
     Args:
         folder: Where images or volumes go; made if it does not exist.
         header: Key id and options of this run.
+        kind: Which of the two it holds.
 
     Attributes:
         records: What is finished by id, from this and earlier runs.
@@ -44,9 +80,10 @@ class EncryptionFolder(ABC, Generic[Record, ManifestOf]):
         OutputError: The folder holds something else, or was begun with another key, network, or other options.
     """
 
-    def __init__(self, folder: Path, header: RunHeader) -> None:
+    def __init__(self, folder: Path, header: RunHeader, kind: Kind[Record, ManifestOf]) -> None:
         self.folder = folder
         self.header = header
+        self.kind: Kind[Record, ManifestOf] = kind
         self.records: dict[str, Record] = {}
         self._damaged: set[str] = set()
         self._interrupted = False
@@ -69,10 +106,10 @@ class EncryptionFolder(ABC, Generic[Record, ManifestOf]):
     def _open(self) -> None:
         journal, manifest = self.folder / JOURNAL_NAME, self.folder / MANIFEST_NAME
         if manifest.exists():
-            finished = self._load_manifest()
+            finished = self.kind.manifest.load(self.folder)
             # A later software version may add images to a finished data set, though not to a half-finished one.
             self._require_same_run(finished.header.model_copy(update={"software": self.header.software}))
-            self.records = {record.id: record for record in self._records_in(finished)}
+            self.records = {record.id: record for record in self.kind.records_in(finished)}
         if journal.exists():
             self._read_journal(journal)
         elif not manifest.exists():
@@ -89,7 +126,7 @@ class EncryptionFolder(ABC, Generic[Record, ManifestOf]):
         try:
             lines = each_line(journal)
             self._require_same_run(RunHeader.model_validate_json(next(lines, "")))
-            for record in map(self._read_record, lines):
+            for record in map(self.kind.record.from_json, lines):
                 self.records[record.id] = record
         except (ValueError, ValidationError, SettingsError):
             raise OutputError(f"{journal} is damaged; move {self.folder} away and start again") from None
@@ -170,7 +207,7 @@ class EncryptionFolder(ABC, Generic[Record, ManifestOf]):
         kept = {file.path for record in records for file in record.files}
         for path in [path for path in self._present() if path not in kept and owns(path)]:
             (self.folder / path).unlink()
-        manifest = self._make_manifest(records)
+        manifest = self.kind.manifest_of(self.header, records)
         manifest.save(self.folder)
         (self.folder / JOURNAL_NAME).unlink(missing_ok=True)
         remove_temporaries(self.folder)
@@ -179,52 +216,3 @@ class EncryptionFolder(ABC, Generic[Record, ManifestOf]):
     def close(self) -> None:
         """Give the folder free."""
         self._lock.release()
-
-    @abstractmethod
-    def _load_manifest(self) -> ManifestOf:
-        """The manifest of an earlier run."""
-
-    @abstractmethod
-    def _records_in(self, manifest: ManifestOf) -> tuple[Record, ...]:
-        """What an earlier run finished."""
-
-    @abstractmethod
-    def _read_record(self, line: str) -> Record:
-        """A line of the journal."""
-
-    @abstractmethod
-    def _make_manifest(self, records: tuple[Record, ...]) -> ManifestOf:
-        """The manifest of all that is finished."""
-
-
-class EncryptedFolder(EncryptionFolder[ImageRecord, Manifest]):
-    """The output folder of an encryption of images."""
-
-    def _load_manifest(self) -> Manifest:
-        return Manifest.load(self.folder)
-
-    def _records_in(self, manifest: Manifest) -> tuple[ImageRecord, ...]:
-        return manifest.images
-
-    def _read_record(self, line: str) -> ImageRecord:
-        return ImageRecord.from_json(line)
-
-    def _make_manifest(self, records: tuple[ImageRecord, ...]) -> Manifest:
-        return Manifest(header=self.header, budget=Budget.of(self.header.norm, records), images=records)
-
-
-class EncryptedVolumeFolder(EncryptionFolder[VolumeRecord, VolumeManifest]):
-    """The output folder of an encryption of volumes; its budget is over the encrypted slices."""
-
-    def _load_manifest(self) -> VolumeManifest:
-        return VolumeManifest.load(self.folder)
-
-    def _records_in(self, manifest: VolumeManifest) -> tuple[VolumeRecord, ...]:
-        return manifest.volumes
-
-    def _read_record(self, line: str) -> VolumeRecord:
-        return VolumeRecord.from_json(line)
-
-    def _make_manifest(self, records: tuple[VolumeRecord, ...]) -> VolumeManifest:
-        slices = [each for record in records for each in record.slices]
-        return VolumeManifest(header=self.header, budget=Budget.of(self.header.norm, slices), volumes=records)

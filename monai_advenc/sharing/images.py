@@ -1,10 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Blocks of images, each read, encrypted, written and measured when it is taken."""
+"""Encrypting images block by block: read, perturb, combine, round, write, measure."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from monai_advenc.data.dicom.identity.rule import IdentityRule, require_identity
 from monai_advenc.data.images.folder import ImageFile, ImageFolder
 from monai_advenc.data.images.reading import read_affine, read_image, read_region, resize_image, to_gray
 from monai_advenc.data.images.writing import SLICE_FORMATS, encode_image
-from monai_advenc.data.images.written_file import read_written
 from monai_advenc.data.records import FileRecord, ImageRecord
 from monai_advenc.data.volume import Affine
 from monai_advenc.encryption.encrypt import encrypt_batch
@@ -31,7 +29,7 @@ from monai_advenc.errors import AdvencError, ImageError, OutputError
 from monai_advenc.files.atomic import sha256_of, write_atomically
 from monai_advenc.sharing.dicom_output import DicomOutput
 from monai_advenc.sharing.folder import Owns
-from monai_advenc.sharing.options import EncryptionOptions, images_per_block, run_header
+from monai_advenc.sharing.options import EncryptionOptions, images_per_block, run_header, worker_count
 from monai_advenc.workers import overlapped
 
 
@@ -75,46 +73,53 @@ class Encrypted:
 Outcome = ImageRecord | Failure
 
 
-class EncryptionBlocks:
-    """Blocks of images, each encrypted and written when it is taken."""
+class ImageEncryption:
+    """Encrypts the images of a folder, and writes them.
+
+    Args:
+        source: The images; its classes are the key's.
+        out: Folder to write into.
+        key: The encryption key.
+        network: The base network.
+        options: Formats, size, region.
+    """
 
     def __init__(
         self,
-        files: Sequence[ImageFile],
         source: ImageFolder,
         out: Path,
         key: EncryptionKey,
         network: nn.Module,
         options: EncryptionOptions,
     ) -> None:
-        self.files = files
         self.source = source
         self.out = out
         self.key = key
         self.network = network
         self.options = options
+        self.originals: Sequence[ImageFile] = source.files
+        self.header = run_header(key, network, options)
+        self.workers = worker_count(network, options)
         self._prepared = PreparedNetworks(options.precision, key.perturbation.steps)
         self._dicom: DicomOutput | None = None
         if "dicom" in options.formats:
             identity = IdentityRule(require_identity_choice(options.identity), key)
-            self._dicom = DicomOutput(key, identity, run_header(key, network, options).run_tag)
-        self.block_size = self.block_size_for(self.workers)
+            self._dicom = DicomOutput(key, identity, self.header.run_tag)
 
-    def block_size_for(self, workers: int) -> int:
+    def blocks_of(self, files: Sequence[ImageFile], workers: int) -> list[Sequence[ImageFile]]:
+        """Share images out into blocks for so many workers."""
+        size = self.block_size(files, workers)
+        return [files[start : start + size] for start in range(0, len(files), size)]
+
+    def block_size(self, files: Sequence[ImageFile], workers: int) -> int:
         """Images of a block where so many workers share the files, and none shall be left without."""
         filling = images_per_block(self.key, self.options.batch_size, None)
-        if self.key.perturbation.schedule != "adaptive" or not self.files:
+        if self.key.perturbation.schedule != "adaptive" or not files:
             return filling
-        first = self._read_or_fail(self.files[0])
+        first = self._read_or_fail(files[0])
         shape = first.image.shape if isinstance(first, Original) else None
-        fair_share = -(-len(self.files) // max(1, workers))
+        fair_share = -(-len(files) // max(1, workers))
         return max(filling, min(fair_share, images_per_block(self.key, self.options.batch_size, shape)))
-
-    @property
-    def workers(self) -> int:
-        """Worker processes to use: as many as the options say, and none where the network is on a GPU."""
-        on_gpu = any(parameter.is_cuda for parameter in self.network.parameters())
-        return 0 if on_gpu else self.options.workers
 
     def ownership(self) -> Owns:
         """Tells of a path in the output folder whether some image of the source is written to it."""
@@ -130,28 +135,17 @@ class EncryptionBlocks:
     def _path_of(self, file: ImageFile, file_format: str) -> Path:
         return Path(self.source.classes[file.label]) / f"{file.id}{SLICE_FORMATS[file_format]}"
 
-    def of(self, files: Sequence[ImageFile]) -> EncryptionBlocks:
-        """Blocks of other images, otherwise the same, with networks that are prepared already."""
-        other = copy.copy(self)
-        other.files = files
-        other.block_size = other.block_size_for(other.workers)
-        return other
-
-    def __len__(self) -> int:
-        return (len(self.files) + self.block_size - 1) // self.block_size
-
-    def __getitem__(self, block: int) -> list[Outcome]:
+    def encrypt(self, block: Sequence[ImageFile]) -> list[Outcome]:
+        """Encrypt and write the images of one block."""
         return self.write_block(self.perturb_block(self.read_block(block)))
 
-    def overlapped(self) -> Iterator[list[Outcome]]:
+    def overlapped(self, blocks: Sequence[Sequence[ImageFile]]) -> Iterator[list[Outcome]]:
         """All blocks in order, the files of some read and written while others are perturbed: the same outcomes."""
-        return overlapped(range(len(self)), self.read_block, self.perturb_block, self.write_block)
+        return overlapped(blocks, self.read_block, self.perturb_block, self.write_block)
 
-    def read_block(self, block: int) -> list[Original | Failure]:
+    def read_block(self, block: Sequence[ImageFile]) -> list[Original | Failure]:
         """Read the images of one block."""
-        return [
-            self._read_or_fail(file) for file in self.files[block * self.block_size : (block + 1) * self.block_size]
-        ]
+        return [self._read_or_fail(file) for file in block]
 
     def _read_or_fail(self, file: ImageFile) -> Original | Failure:
         try:
@@ -208,12 +202,13 @@ class EncryptionBlocks:
         digest.update(b"" if self._dicom is None else sha256_of(file.path).encode())
         return self.key.tag("source", digest.digest())[:16]
 
-    def current_tag(self, file: ImageFile) -> str | None:
-        """The checksum of an original as it is now; ``None`` where it can no longer be read."""
+    def state_of(self, file: ImageFile) -> tuple[str, str | None]:
+        """The class and the checksum of an original as it is now; ``None`` where it can no longer be read."""
         try:
-            return self.tag_of(file, *self.read(file))
+            tag = self.tag_of(file, *self.read(file))
         except AdvencError:
-            return None
+            tag = None
+        return self.source.classes[file.label], tag
 
     def _affine_of(self, file: ImageFile) -> Affine | None:
         return read_affine(file.path) if self.options.size is None else None
@@ -252,7 +247,7 @@ class EncryptionBlocks:
             written.append(FileRecord(path=path.as_posix(), format=name, sha256=hashlib.sha256(content).hexdigest()))
         channels, height, width = encrypted.shape
         # Measured on what a reader of the file gets, not on the tensor before writing.
-        stored = read_written(self.out / written[0].path, written[0].format)
+        stored = read_image(self.out / written[0].path)
         fidelity = measure_fidelity(stored[None], original[None])[0]
         return ImageRecord(
             id=file.id,

@@ -1,24 +1,26 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""How to encrypt a folder, and the header by which a run knows that it goes on with its own work."""
+"""How to encrypt a folder of images or of volumes, and the header by which a run knows its own unfinished work."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from monai_advenc.acceleration.prepare import Precision
-from monai_advenc.data.dicom.identity.rule import IdentityChoice, require_identity_choice
+from monai_advenc.data.dicom.identity.rule import IDENTITY_CHOICES, IdentityChoice, require_identity_choice
 from monai_advenc.data.images.writing import SLICE_FORMATS
 from monai_advenc.data.manifest import RunHeader, software_versions
+from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.regions import REGIONS
-from monai_advenc.errors import DatasetError
+from monai_advenc.errors import DatasetError, SettingsError
 from monai_advenc.perturbation.batches import BATCH_SIZE
 
 
@@ -49,6 +51,8 @@ class EncryptionOptions:
     workers: int = 0
     keep_going: bool = False
 
+    purpose: ClassVar[str] = "run"
+
     def __post_init__(self) -> None:
         for names, known, kind in ((self.formats, SLICE_FORMATS, "format"), ((self.region,), REGIONS, "region")):
             unknown = [name for name in names if name not in known]
@@ -63,6 +67,61 @@ class EncryptionOptions:
             if self.size is not None:
                 raise DatasetError("DICOM is written on the grid of its source; leave --size out, or write nifti")
 
+    @property
+    def deciding(self) -> tuple[Any, ...]:
+        """What decides the pixels, besides key and network."""
+        identity = [self.identity] if "dicom" in self.formats else []
+        return (self.size, self.gray, self.region, self.precision, self.batch_size, *identity)
+
+
+SLICE_CHOICES = ("tumor", "all")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeOptions:
+    """How to encrypt volumes; none of it is secret.
+
+    Attributes:
+        slices: ``"tumor"``: the slices with tumor in them; ``"all"``: every slice that shows anything.
+        plane: Direction of the slices; ``None``: axial, and for DICOM the plane in which the series was taken.
+        region: Which pixels may change, a name in :data:`monai_advenc.encryption.regions.REGIONS`; the mask is the
+            tumor.
+        tumor: Which labels or segments of the masks are tumor.
+        identity: What happens to the identity in DICOM headers; ``"keep"`` where there are none.
+        precision: Precision of the base network.
+        batch_size: Versions that go through the network together.
+        workers: Worker processes; 0 works in this process (on a GPU always so).
+        keep_going: Go on after a volume that cannot be encrypted.
+    """
+
+    slices: str = "tumor"
+    plane: str | None = None
+    region: str = "all"
+    tumor: SliceSettings = field(default_factory=SliceSettings)
+    identity: IdentityChoice = "keep"
+    precision: Precision = "auto"
+    batch_size: int = BATCH_SIZE
+    workers: int = 0
+    keep_going: bool = False
+
+    purpose: ClassVar[str] = "volume run"
+    formats: ClassVar[tuple[str, ...]] = ("volume",)
+
+    def __post_init__(self) -> None:
+        for value, known in (
+            (self.slices, SLICE_CHOICES),
+            (self.region, tuple(REGIONS)),
+            (self.identity, IDENTITY_CHOICES),
+        ):
+            if value not in known:
+                raise SettingsError(f"unknown choice {value!r}; choose from {', '.join(known)}")
+
+    @property
+    def deciding(self) -> tuple[Any, ...]:
+        """What decides the voxels, besides key and network."""
+        tumor = (self.tumor.labels, self.tumor.segments)
+        return (self.slices, self.plane, self.region, *tumor, self.identity, self.precision, self.batch_size)
+
 
 def network_checksum(network: nn.Module) -> str:
     """SHA-256 over the names and values of all parameters and buffers."""
@@ -73,21 +132,13 @@ def network_checksum(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def run_header(key: EncryptionKey, network: nn.Module, options: EncryptionOptions) -> RunHeader:
+def run_header(key: EncryptionKey, network: nn.Module, options: EncryptionOptions | VolumeOptions) -> RunHeader:
     """What two runs into one folder must have in common."""
-    deciding = (
-        network_checksum(network),
-        options.size,
-        options.gray,
-        options.region,
-        options.precision,
-        options.batch_size,
-        *([options.identity] if "dicom" in options.formats else []),
-    )
+    deciding = (network_checksum(network), *options.deciding)
     return RunHeader(
         key_id=key.key_id,
         recipient=key.recipient,
-        run_tag=key.tag("run", repr(deciding).encode())[:32],
+        run_tag=key.tag(options.purpose, repr(deciding).encode())[:32],
         classes=key.classes,
         norm=key.perturbation.norm,
         schedule=key.perturbation.schedule,
@@ -99,6 +150,11 @@ def run_header(key: EncryptionKey, network: nn.Module, options: EncryptionOption
 ADAPTIVE_BATCHES, ADAPTIVE_BYTES = 16, 128 * 2**20
 """Batches of versions that adaptive steps have together at most, to fill up one that images have left with others; and
 bytes of their pixels: they are in memory several times over."""
+
+
+def worker_count(network: nn.Module, options: EncryptionOptions | VolumeOptions) -> int:
+    """Worker processes to use: as many as the options say, and none where the network is on a GPU."""
+    return 0 if any(parameter.is_cuda for parameter in network.parameters()) else options.workers
 
 
 def images_per_block(key: EncryptionKey, batch_size: int, image_shape: Sequence[int] | None) -> int:

@@ -23,7 +23,7 @@ from monai_advenc.data.images.writing import DICOM_SUFFIX
 from monai_advenc.data.records import FileRecord, SliceRecord, VolumeRecord
 from monai_advenc.data.stored_slice import StoredSlice
 from monai_advenc.data.volumes.case import Case
-from monai_advenc.data.volumes.volume_reading import StoredCase, is_dicom, read_stored_case, read_stored_volume
+from monai_advenc.data.volumes.stored_volume import StoredCase, is_dicom, read_stored_case, read_stored_volume
 from monai_advenc.encryption.encrypt import UNCHANGED, encrypt_batch
 from monai_advenc.encryption.fidelity import SMALLEST_SIDE, measure_fidelity
 from monai_advenc.encryption.key import EncryptionKey
@@ -31,9 +31,9 @@ from monai_advenc.encryption.regions import REGIONS
 from monai_advenc.errors import AdvencError, DatasetError, ImageError, OutputError, UnchangedError
 from monai_advenc.files.atomic import sha256_of, write_atomically
 from monai_advenc.perturbation.pgd import GEOMETRIES
+from monai_advenc.sharing.folder import Owns
 from monai_advenc.sharing.images import Failure
-from monai_advenc.sharing.options import images_per_block
-from monai_advenc.sharing.volume_options import VolumeOptions
+from monai_advenc.sharing.options import VolumeOptions, images_per_block, run_header, worker_count
 
 VolumeOutcome = VolumeRecord | Failure
 
@@ -52,27 +52,38 @@ class VolumeEncryption:
     """Encrypts cases one by one, and writes them.
 
     Args:
+        cases: All cases, under the names that they have in the output.
         out: Folder to write into.
         key: The encryption key.
         network: The base network.
         options: Which slices, which pixels, what happens to identities.
-        run_tag: Keyed checksum of network and options.
     """
 
     def __init__(
         self,
+        cases: Sequence[Case],
         out: Path,
         key: EncryptionKey,
         network: nn.Module,
         options: VolumeOptions,
-        run_tag: str,
     ) -> None:
+        self.originals = cases
         self.out = out
         self.key = key
         self.network = network
         self.options = options
-        self.run_tag = run_tag
+        self.header = run_header(key, network, options)
+        self.workers = worker_count(network, options)
         self._prepared = PreparedNetworks(options.precision, key.perturbation.steps)
+
+    def ownership(self) -> Owns:
+        """Tells of a path in the output folder whether some case is written to it."""
+        places = {f"{case.label}/{case.id}" for case in self.originals}
+
+        def owns(path: str) -> bool:
+            return path.removesuffix(".gz").removesuffix(".nii") in places or path.rpartition("/")[0] in places
+
+        return owns
 
     def encrypt(self, case: Case) -> VolumeOutcome:
         """Encrypt and write one case."""
@@ -91,19 +102,20 @@ class VolumeEncryption:
         case = case if needs_mask else replace(case, mask=None)
         return read_stored_case(case, self.options.plane, self.options.tumor)
 
-    def tag_of(self, case: Case, stored: StoredCase) -> str:
+    def tag_of(self, stored: StoredCase) -> str:
         """Keyed checksum of a case: of its files, whose headers the output has too, and of its tumor."""
         digest = hashlib.sha256(b"" if stored.tumor is None else np.packbits(stored.tumor).tobytes())
         for path in stored.volume.sources:
             digest.update(sha256_of(path).encode())
         return self.key.tag("source", digest.digest())[:16]
 
-    def current_tag(self, case: Case) -> str | None:
-        """The checksum of a case as it is now; ``None`` where it can no longer be read."""
+    def state_of(self, case: Case) -> tuple[str, str | None]:
+        """The class and the checksum of a case as it is now; ``None`` where it can no longer be read."""
         try:
-            return self.tag_of(case, self.read(case))
+            tag = self.tag_of(self.read(case))
         except AdvencError:
-            return None
+            tag = None
+        return case.label, tag
 
     def _encrypt(self, case: Case, stored: StoredCase) -> VolumeRecord:
         self._require_nameless_class(case, stored)
@@ -117,7 +129,8 @@ class VolumeEncryption:
             changes |= self._encrypt_block(case, prepared[start : start + together])
         if not changes:
             raise UnchangedError(f"no slice of {case.image} was changed: {UNCHANGED}")
-        files = self._write(case, stored, changes)
+        tag = self.tag_of(stored)
+        files = self._write(case, stored, changes, tag)
         try:
             slices = self._measure(case, stored, list(changes), files)
         except AdvencError:
@@ -132,7 +145,7 @@ class VolumeEncryption:
             plane=stored.volume.plane,
             slices=slices,
             left_alone=len(stored.volume.slices) - len(changes),
-            source_tag=self.tag_of(case, stored),
+            source_tag=tag,
             precision=self._prepared.get(self.network, tuple(prepared[0].image.shape)).precision,
         )
 
@@ -194,10 +207,12 @@ class VolumeEncryption:
             for each, pixels in zip(block, encrypted, strict=True)
         }
 
-    def _write(self, case: Case, stored: StoredCase, changes: dict[int, NDArray[np.generic]]) -> tuple[FileRecord, ...]:
+    def _write(
+        self, case: Case, stored: StoredCase, changes: dict[int, NDArray[np.generic]], tag: str
+    ) -> tuple[FileRecord, ...]:
         identity = IdentityRule(self.options.identity, self.key)
         # Two cases may be two tumors of one series: both are series of their own.
-        derivation = Derivation.perturbation(identity, self.run_tag, f"{case.label} {self.tag_of(case, stored)}")
+        derivation = Derivation.perturbation(identity, self.header.run_tag, f"{case.label} {tag}")
         written = []
         for ending, content in stored.volume.encode(changes, derivation):
             path = f"{case.label}/{case.id}{ending}"

@@ -135,7 +135,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
 
     assert run(*command("whole")).exit_code == 0
 
-    def stop(folder: EncryptedFolder, records: Any) -> None:
+    def stop(folder: Any, records: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:

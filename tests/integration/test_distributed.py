@@ -31,8 +31,8 @@ from monai_advenc.data.volumes.slicing import slice_cases
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import OutputError, SettingsError
 from monai_advenc.networks.training import load_checkpoint
-from monai_advenc.sharing.encrypt import encrypt_folder
-from monai_advenc.sharing.images import EncryptionBlocks, Failure
+from monai_advenc.sharing.encrypt import encrypt_images
+from monai_advenc.sharing.images import Failure, ImageEncryption
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.ray import RayWorkers
 from monai_advenc.sharing.ray.crew import Crew
@@ -89,7 +89,7 @@ def encrypt(world: World, originals: ImageFolder, tmp_path: Path) -> Encrypt:
 
     def run(name: str, **how: Any) -> dict[str, str]:
         network = load_checkpoint(world.base).network
-        result = encrypt_folder(originals, tmp_path / name, EncryptionKey.load(world.key), network, OPTIONS, **how)
+        result = encrypt_images(originals, tmp_path / name, EncryptionKey.load(world.key), network, OPTIONS, **how)
         assert not result.failures
         return content_of(tmp_path / name)
 
@@ -140,8 +140,8 @@ def test_a_worker_that_finds_another_key_base_or_software_says_so_in_one_line(
     key = EncryptionKey.load(world.key)
     EncryptionKey.draw(key.classes, key.perturbation, seed=9).save(tmp_path / "other.json")
     network = load_checkpoint(world.base).network
-    blocks = EncryptionBlocks(originals.files, originals, tmp_path / "out", key, network, OPTIONS)
-    told = RayWorkers(key=world.key, base=world.base).assignment(blocks, "cpu")
+    encryption = ImageEncryption(originals, tmp_path / "out", key, network, OPTIONS)
+    told = RayWorkers(key=world.key, base=world.base).assignment(encryption, "cpu")
     require_no_secret(key, "what a worker is told", pickle.dumps(told) + repr(told).encode())
     assert EncryptionWorker(told).encrypt([]) == []
     for wrong, problem in (

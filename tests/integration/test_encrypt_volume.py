@@ -28,15 +28,15 @@ from monai_advenc.data.manifest import VolumeManifest
 from monai_advenc.data.records import VolumeRecord
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.cases import CaseList, find_cases
-from monai_advenc.data.volumes.volume_reading import read_stored_volume
+from monai_advenc.data.volumes.stored_volume import read_stored_volume
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import AdvencError, OutputError
 from monai_advenc.evaluation.effect import effect_on
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training import load_checkpoint, save_checkpoint
 from monai_advenc.perturbation.settings import PerturbationSettings
-from monai_advenc.sharing.folder import EncryptedVolumeFolder
-from monai_advenc.sharing.volume_options import VolumeOptions
+from monai_advenc.sharing.folder import EncryptedFolder
+from monai_advenc.sharing.options import VolumeOptions
 from monai_advenc.sharing.volumes import VolumeEncryption
 from tests.data.dicom.dicom_phantom import write_enhanced, write_seg, write_series
 from tests.integration.test_dicom_volumes import head
@@ -438,16 +438,16 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     hospital: Hospital, encrypted: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    noted = EncryptedVolumeFolder.add
+    noted = EncryptedFolder.add
 
-    def stop(folder: EncryptedVolumeFolder, records: Iterable[VolumeRecord]) -> None:
+    def stop(folder: EncryptedFolder[VolumeRecord, VolumeManifest], records: Iterable[VolumeRecord]) -> None:
         # The second volume lies there and is not noted yet.
         if folder.records:
             raise KeyboardInterrupt
         noted(folder, records)
 
     with monkeypatch.context() as patched:
-        patched.setattr(EncryptedVolumeFolder, "add", stop)
+        patched.setattr(EncryptedFolder, "add", stop)
         assert run(*hospital.common(out), "--identity", "keep").exit_code == 130
     assert not (out / "manifest.json").exists()
     assert run(*hospital.common(out), "--identity", "keep").exit_code == 0
@@ -486,7 +486,7 @@ def test_damaged_volumes_end_in_success_or_in_one_line_and_nothing_half_written(
     dice = random.Random(count)
     key, network = EncryptionKey.load(hospital.key), load_checkpoint(hospital.base).network
     options = VolumeOptions(identity="pseudonym")
-    encryption = VolumeEncryption(tmp_path / "out", key, network, options, "run")
+    encryption = VolumeEncryption([], tmp_path / "out", key, network, options)
     made: dict[str, VolumeRecord] = {}
     messages: list[str] = []
     for number in range(count):

@@ -12,7 +12,7 @@ from monai_advenc.data.images.folder import ImageFolder, find_images
 from monai_advenc.data.manifest import JOURNAL_NAME, MANIFEST_NAME, Manifest
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.perturbation.settings import PerturbationSettings
-from monai_advenc.sharing.encrypt import EncryptionResult, encrypt_folder
+from monai_advenc.sharing.encrypt import EncryptionResult, encrypt_images
 from monai_advenc.sharing.options import EncryptionOptions
 from tests.conftest import tiny_network
 
@@ -31,7 +31,7 @@ def originals(folder: Path) -> ImageFolder:
 
 def encrypt(source: ImageFolder, out: Path) -> EncryptionResult:
     options = EncryptionOptions(formats=("png16",), precision="fp32")
-    return encrypt_folder(source, out, KEY, tiny_network(num_classes=3), options)
+    return encrypt_images(source, out, KEY, tiny_network(num_classes=3), options)
 
 
 def test_a_manifest_that_says_cosine_is_one_of_the_fast_schedule(tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import AdvencError, DatasetError, OutputError
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
-from monai_advenc.sharing.encrypt import encrypt_folder
-from monai_advenc.sharing.images import EncryptionBlocks
+from monai_advenc.sharing.encrypt import encrypt_images
+from monai_advenc.sharing.images import ImageEncryption
 from monai_advenc.sharing.options import EncryptionOptions, network_checksum
 from monai_advenc.sharing.verify_images import verify_folder
 from tests.conftest import tiny_network
@@ -71,7 +71,7 @@ def test_the_manifest_says_which_schedule_was_used(originals: Path, base: nn.Mod
         # One of two literals.
         perturbation = PerturbationSettings(radius=1, step_size=0.3, steps=2, schedule=name)  # type: ignore[arg-type]
         key = EncryptionKey.draw(sorted(CLASSES), perturbation, seed=1)
-        assert encrypt_folder(folder, tmp_path / name, key, base, OPTIONS).manifest.header.schedule == name
+        assert encrypt_images(folder, tmp_path / name, key, base, OPTIONS).manifest.header.schedule == name
     content = json.loads((tmp_path / "paper" / "manifest.json").read_text())
     del content["header"]["schedule"]  # As manifests were before there were schedules.
     assert Manifest.model_validate(content).header.schedule == "paper"
@@ -81,10 +81,10 @@ def test_the_manifest_says_what_the_base_network_computed_in(originals: Path, ba
     for precision in ("fp32", "bf16"):
         # One of two literals.
         options = replace(OPTIONS, precision=precision)  # type: ignore[arg-type]
-        manifest = encrypt_folder(find_images(originals), tmp_path / precision, make_key(), base, options).manifest
+        manifest = encrypt_images(find_images(originals), tmp_path / precision, make_key(), base, options).manifest
         assert {image.precision for image in manifest.images} == {precision}
     chosen = replace(OPTIONS, precision="auto", workers=2)
-    manifest = encrypt_folder(find_images(originals), tmp_path / "auto", make_key(), base, chosen).manifest
+    manifest = encrypt_images(find_images(originals), tmp_path / "auto", make_key(), base, chosen).manifest
     assert {image.precision for image in manifest.images} == {prepare(base, (1, 32, 32), steps=4).precision}
     content = json.loads((tmp_path / "auto" / "manifest.json").read_text())
     for image in content["images"]:
@@ -93,7 +93,7 @@ def test_the_manifest_says_what_the_base_network_computed_in(originals: Path, ba
 
 
 def test_what_is_written_reads_back_within_the_budget(originals: Path, base: nn.Module, tmp_path: Path) -> None:
-    result = encrypt_folder(find_images(originals), tmp_path / "out", make_key(), base, OPTIONS)
+    result = encrypt_images(find_images(originals), tmp_path / "out", make_key(), base, OPTIONS)
     assert not result.failures
     assert len(result.manifest.images) == 12
     outcome = verify_folder(tmp_path / "out", originals=find_images(originals))
@@ -109,9 +109,9 @@ def test_any_number_of_workers_gives_the_same_bytes(
     originals: Path, base: nn.Module, tmp_path: Path, workers: int
 ) -> None:
     folder, key = find_images(originals), make_key()
-    encrypt_folder(folder, tmp_path / "one", key, base, OPTIONS)
+    encrypt_images(folder, tmp_path / "one", key, base, OPTIONS)
     parallel = EncryptionOptions(formats=OPTIONS.formats, precision="fp32", workers=workers)
-    encrypt_folder(folder, tmp_path / "many", key, base, parallel)
+    encrypt_images(folder, tmp_path / "many", key, base, parallel)
     assert content_of(tmp_path / "one") == content_of(tmp_path / "many")
 
 
@@ -122,7 +122,7 @@ def test_any_number_of_workers_gives_the_same_bytes_in_bf16_that_float32_closes(
     key = EncryptionKey.draw(sorted(CLASSES), steps, combiner="basic", seed=1)
     for workers in (0, 2):
         options = EncryptionOptions(formats=OPTIONS.formats, precision="bf16", workers=workers)
-        encrypt_folder(find_images(originals), tmp_path / str(workers), key, base, options)
+        encrypt_images(find_images(originals), tmp_path / str(workers), key, base, options)
     assert content_of(tmp_path / "0") == content_of(tmp_path / "2")
 
 
@@ -136,9 +136,9 @@ def test_any_number_of_workers_gives_the_same_bytes_on_integers(tmp_path: Path) 
     key = EncryptionKey.draw(sorted(CLASSES), PerturbationSettings(radius=1, step_size=0.3, steps=8), seed=1)
     for workers in (0, 2):
         options = EncryptionOptions(formats=OPTIONS.formats, precision="int8", workers=workers, batch_size=4)
-        encrypt_folder(folder, tmp_path / str(workers), key, base, options)
+        encrypt_images(folder, tmp_path / str(workers), key, base, options)
     exactly = EncryptionOptions(formats=OPTIONS.formats, precision="fp32", batch_size=4)
-    encrypt_folder(folder, tmp_path / "exact", key, base, exactly)
+    encrypt_images(folder, tmp_path / "exact", key, base, exactly)
     assert content_of(tmp_path / "0") == content_of(tmp_path / "2")
     assert content_of(tmp_path / "0") != content_of(tmp_path / "exact"), "or integers were not used"
 
@@ -149,12 +149,11 @@ def test_images_that_a_worker_is_told_of_later_fill_up_its_batches_too(
     plan = PerturbationSettings(radius=1, step_size=2, steps=15, schedule="adaptive")
     key = EncryptionKey.draw(sorted(CLASSES), plan, combiner="basic", seed=1)
     options, source = EncryptionOptions(precision="fp32", batch_size=2), find_images(originals)
-    of_all = EncryptionBlocks(source.files, source, tmp_path, key, base, options)
-    of_none = EncryptionBlocks((), source, tmp_path, key, base, options)
+    encryption = ImageEncryption(replace(source, files=()), tmp_path, key, base, options)
     assert len(source.files) == 12
-    assert of_none.of(source.files).block_size == of_all.block_size == 12
-    assert of_all.of(source.files[:5]).block_size == 5
-    assert [of_all.block_size_for(workers) for workers in (1, 3, 5, 100)] == [12, 4, 3, 2]
+    assert encryption.block_size(source.files, 0) == 12
+    assert encryption.block_size(source.files[:5], 0) == 5
+    assert [encryption.block_size(source.files, workers) for workers in (1, 3, 5, 100)] == [12, 4, 3, 2]
 
 
 def test_any_number_of_workers_and_any_neighbors_give_the_same_bytes_with_adaptive_steps(
@@ -167,12 +166,12 @@ def test_any_number_of_workers_and_any_neighbors_give_the_same_bytes_with_adapti
         base[-1].weight *= 20  # type: ignore[index]  # A sequence.
     for workers in (0, 2):
         options = EncryptionOptions(formats=OPTIONS.formats, precision="fp32", workers=workers, batch_size=2)
-        encrypt_folder(find_images(originals), tmp_path / str(workers), key, base, options)
+        encrypt_images(find_images(originals), tmp_path / str(workers), key, base, options)
     assert content_of(tmp_path / "0") == content_of(tmp_path / "2")
     assert Manifest.load(tmp_path / "0").header.schedule == "adaptive"
     for image in sorted(originals.rglob("*.png"))[::2]:
         image.unlink()
-    encrypt_folder(find_images(originals), tmp_path / "fewer", key, base, replace(options, workers=0))
+    encrypt_images(find_images(originals), tmp_path / "fewer", key, base, replace(options, workers=0))
     whole, fewer = (
         {record.id: [file.sha256 for file in record.files] for record in Manifest.load(tmp_path / name).images}
         for name in ("0", "fewer")
@@ -182,7 +181,7 @@ def test_any_number_of_workers_and_any_neighbors_give_the_same_bytes_with_adapti
 
 
 def test_all_formats_hold_the_same_pixels(originals: Path, base: nn.Module, tmp_path: Path) -> None:
-    encrypt_folder(find_images(originals), tmp_path / "out", make_key(), base, OPTIONS)
+    encrypt_images(find_images(originals), tmp_path / "out", make_key(), base, OPTIONS)
     record = Manifest.load(tmp_path / "out").images[0]
     png, nifti = (read_image(tmp_path / "out" / file.path) for file in record.files)
     assert torch.equal(png, nifti)
@@ -190,7 +189,7 @@ def test_all_formats_hold_the_same_pixels(originals: Path, base: nn.Module, tmp_
 
 def test_colors_are_written_in_16_bit(base: nn.Module, tmp_path: Path) -> None:
     originals = find_images(write_images(tmp_path / "colors", channels=3))
-    encrypt_folder(originals, tmp_path / "out", make_key(), tiny_network(3, channels=3), OPTIONS)
+    encrypt_images(originals, tmp_path / "out", make_key(), tiny_network(3, channels=3), OPTIONS)
     assert verify_folder(tmp_path / "out", originals=originals).problems == ()
     assert load_image_set(find_images(tmp_path / "out")).images.shape == (12, 3, 32, 32)
 
@@ -198,12 +197,12 @@ def test_colors_are_written_in_16_bit(base: nn.Module, tmp_path: Path) -> None:
 def test_a_second_run_does_nothing_and_new_cases_join_the_old(originals: Path, base: nn.Module, tmp_path: Path) -> None:
     key = make_key()
     kept = originals / CLASSES[0] / "late.png"
-    encrypt_folder(find_images(originals), tmp_path / "out", key, base, OPTIONS)
+    encrypt_images(find_images(originals), tmp_path / "out", key, base, OPTIONS)
     before = content_of(tmp_path / "out")
-    encrypt_folder(find_images(originals), tmp_path / "out", key, base, OPTIONS)
+    encrypt_images(find_images(originals), tmp_path / "out", key, base, OPTIONS)
     assert content_of(tmp_path / "out") == before
     kept.write_bytes(encode_image(torch.rand(1, 32, 32), "png8"))
-    encrypt_folder(find_images(originals), tmp_path / "out", key, base, OPTIONS)
+    encrypt_images(find_images(originals), tmp_path / "out", key, base, OPTIONS)
     after = content_of(tmp_path / "out")
     assert {name: sha for name, sha in after.items() if name in before and name != "manifest.json"} == {
         name: sha for name, sha in before.items() if name != "manifest.json"
@@ -213,31 +212,31 @@ def test_a_second_run_does_nothing_and_new_cases_join_the_old(originals: Path, b
 
 def test_a_damaged_image_is_made_again(originals: Path, base: nn.Module, tmp_path: Path) -> None:
     out, key = tmp_path / "out", make_key()
-    encrypt_folder(find_images(originals), out, key, base, OPTIONS)
+    encrypt_images(find_images(originals), out, key, base, OPTIONS)
     before = content_of(out)
     victim = next(out.rglob("*.png"))
     victim.write_bytes(b"damaged")
-    encrypt_folder(find_images(originals), out, key, base, OPTIONS)
+    encrypt_images(find_images(originals), out, key, base, OPTIONS)
     assert content_of(out) == before
 
 
 def test_two_keys_are_never_mixed_in_one_folder(originals: Path, base: nn.Module, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    encrypt_folder(find_images(originals), out, make_key(1), base, OPTIONS)
+    encrypt_images(find_images(originals), out, make_key(1), base, OPTIONS)
     before = content_of(out)
     with pytest.raises(OutputError, match="another key"):
-        encrypt_folder(find_images(originals), out, make_key(2), base, OPTIONS)
+        encrypt_images(find_images(originals), out, make_key(2), base, OPTIONS)
     with pytest.raises(OutputError, match="another base network"):
-        encrypt_folder(find_images(originals), out, make_key(1), tiny_network(3, seed=9), OPTIONS)
+        encrypt_images(find_images(originals), out, make_key(1), tiny_network(3, seed=9), OPTIONS)
     with pytest.raises(OutputError, match="other options"):
-        encrypt_folder(find_images(originals), out, make_key(1), base, EncryptionOptions(formats=("png8",)))
+        encrypt_images(find_images(originals), out, make_key(1), base, EncryptionOptions(formats=("png8",)))
     assert content_of(out) == before
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(originals: Path, base: nn.Module, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(OutputError, match="not empty"):
-        encrypt_folder(find_images(originals), tmp_path, make_key(), base, OPTIONS)
+        encrypt_images(find_images(originals), tmp_path, make_key(), base, OPTIONS)
 
 
 def test_the_first_bad_image_stops_the_run_and_the_next_run_goes_on(
@@ -246,10 +245,10 @@ def test_the_first_bad_image_stops_the_run_and_the_next_run_goes_on(
     bad = originals / CLASSES[1] / "broken.png"
     bad.write_bytes(b"no image")
     with pytest.raises(AdvencError, match=r"broken.*damaged or no image"):
-        encrypt_folder(find_images(originals), tmp_path / "out", make_key(), base, OPTIONS)
+        encrypt_images(find_images(originals), tmp_path / "out", make_key(), base, OPTIONS)
     assert (tmp_path / "out" / JOURNAL_NAME).exists()
     bad.unlink()
-    encrypt_folder(find_images(originals), tmp_path / "out", make_key(), base, OPTIONS)
+    encrypt_images(find_images(originals), tmp_path / "out", make_key(), base, OPTIONS)
     assert verify_folder(tmp_path / "out", originals=find_images(originals)).problems == ()
 
 
@@ -259,7 +258,7 @@ def test_keep_going_encrypts_the_others_and_names_the_bad_ones(
     (originals / CLASSES[1] / "broken.png").write_bytes(b"no image")
     (originals / CLASSES[2] / "hollow.npy").write_bytes(b"")
     options = EncryptionOptions(formats=("png16",), keep_going=True)
-    result = encrypt_folder(find_images(originals), tmp_path / "out", make_key(), base, options)
+    result = encrypt_images(find_images(originals), tmp_path / "out", make_key(), base, options)
     assert sorted(failure.id for failure in result.failures) == ["broken", "hollow"]
     assert len(result.manifest.images) == 12
 
@@ -271,7 +270,7 @@ def test_an_image_that_would_come_out_as_it_went_in_is_refused(
     (originals / CLASSES[1] / "black.png").write_bytes(black)
     blind = nn.Sequential(_BlindToBlack(), base).eval()
     options = EncryptionOptions(formats=("png16",), precision="fp32", keep_going=True)
-    result = encrypt_folder(find_images(originals), tmp_path / "out", make_key(), blind, options)
+    result = encrypt_images(find_images(originals), tmp_path / "out", make_key(), blind, options)
     (failure,) = result.failures
     assert failure.id == "black"
     assert "came out unchanged" in failure.message
@@ -292,16 +291,16 @@ def test_what_a_killed_run_left_of_an_image_that_was_withdrawn_since_is_not_pass
     withdrawn = interrupt(originals, out, key, base)
     withdrawn.unlink()
     with pytest.raises(OutputError, match="of none of the originals given"):
-        encrypt_folder(find_images(originals), out, key, base, OPTIONS)
+        encrypt_images(find_images(originals), out, key, base, OPTIONS)
     for path in out.rglob(f"{withdrawn.stem}.*"):
         path.unlink()
-    encrypt_folder(find_images(originals), out, key, base, OPTIONS)
+    encrypt_images(find_images(originals), out, key, base, OPTIONS)
     assert verify_folder(out, originals=find_images(originals)).problems == ()
 
 
 def interrupt(originals: Path, out: Path, key: EncryptionKey, base: nn.Module) -> Path:
     """Leave a folder as a killed run does; returns an original whose files lie there without being noted."""
-    encrypt_folder(find_images(originals), out, key, base, OPTIONS)
+    encrypt_images(find_images(originals), out, key, base, OPTIONS)
     manifest = Manifest.load(out)
     lines = [manifest.header.model_dump_json(), *(record.to_json() for record in manifest.images[:-1])]
     (out / JOURNAL_NAME).write_text("\n".join(lines) + "\n")
@@ -317,7 +316,7 @@ def test_what_a_killed_run_left_of_an_image_that_fails_now_does_not_stay(
     broken = interrupt(originals, out, key, base)
     broken.write_bytes(b"no image")
     options = EncryptionOptions(formats=OPTIONS.formats, precision="fp32", keep_going=True)
-    result = encrypt_folder(find_images(originals), out, key, base, options)
+    result = encrypt_images(find_images(originals), out, key, base, options)
     assert [failure.id for failure in result.failures] == [broken.stem]
     assert not list(out.rglob(f"{broken.stem}.*"))
     assert verify_folder(out).problems == ()
@@ -325,55 +324,55 @@ def test_what_a_killed_run_left_of_an_image_that_fails_now_does_not_stay(
 
 def test_one_of_two_files_of_a_withdrawn_image_does_not_stay(originals: Path, base: nn.Module, tmp_path: Path) -> None:
     out, key = tmp_path / "out", make_key()
-    record = encrypt_folder(find_images(originals), out, key, base, OPTIONS).manifest.images[0]
+    record = encrypt_images(find_images(originals), out, key, base, OPTIONS).manifest.images[0]
     (originals / record.label / f"{record.id}.png").unlink()
     (out / record.files[0].path).unlink()
     with pytest.raises(OutputError, match=r"of none of the originals given.*\.nii\.gz"):
-        encrypt_folder(find_images(originals), out, key, base, OPTIONS)
+        encrypt_images(find_images(originals), out, key, base, OPTIONS)
 
 
 def test_files_of_others_and_what_links_lead_to_are_never_overwritten(
     originals: Path, base: nn.Module, tmp_path: Path
 ) -> None:
     out, key = tmp_path / "out", make_key()
-    encrypt_folder(find_images(originals), out, key, base, OPTIONS)
+    encrypt_images(find_images(originals), out, key, base, OPTIONS)
     (out / CLASSES[0] / "new.png").write_bytes(b"of somebody else")
     (originals / CLASSES[0] / "new.png").write_bytes(encode_image(torch.rand(1, 32, 32), "png16"))
     with pytest.raises(OutputError, match=r"among them glioma/new\.png"):
-        encrypt_folder(find_images(originals), out, key, base, OPTIONS)
+        encrypt_images(find_images(originals), out, key, base, OPTIONS)
     assert (out / CLASSES[0] / "new.png").read_bytes() == b"of somebody else"
     shutil.rmtree(out / CLASSES[0])
     (out / CLASSES[0]).symlink_to(originals / CLASSES[0])
     before = content_of(originals)
     with pytest.raises(OutputError, match="is a link"):
-        encrypt_folder(find_images(originals), out, key, base, OPTIONS)
+        encrypt_images(find_images(originals), out, key, base, OPTIONS)
     assert content_of(originals) == before
 
 
 def test_an_original_that_lies_elsewhere_in_space_has_changed(base: nn.Module, tmp_path: Path) -> None:
     originals, key = write_images(tmp_path / "originals", file_format="nifti"), make_key()
-    encrypt_folder(find_images(originals), tmp_path / "out", key, base, OPTIONS)
+    encrypt_images(find_images(originals), tmp_path / "out", key, base, OPTIONS)
     path = next(originals.rglob("*.nii.gz"))
     image = nibabel.load(path)
     assert isinstance(image, nibabel.Nifti1Image)
     mirrored = nibabel.Nifti1Image(np.asanyarray(image.dataobj), np.diag([-1.0, 1, 1, 1]) @ image.affine)
     path.write_bytes(gzip.compress(mirrored.to_bytes()))
     with pytest.raises(OutputError, match="has changed since it was encrypted"):
-        encrypt_folder(find_images(originals), tmp_path / "out", key, base, OPTIONS)
+        encrypt_images(find_images(originals), tmp_path / "out", key, base, OPTIONS)
 
 
 def test_half_a_journal_line_is_forgotten(originals: Path, base: nn.Module, tmp_path: Path) -> None:
     out, key = tmp_path / "out", make_key()
-    encrypt_folder(find_images(originals), tmp_path / "whole", key, base, OPTIONS)
+    encrypt_images(find_images(originals), tmp_path / "whole", key, base, OPTIONS)
     bad = originals / CLASSES[2] / "zzz.png"
     bad.write_bytes(b"no image")
     with pytest.raises(AdvencError):
-        encrypt_folder(find_images(originals), out, key, base, OPTIONS)
+        encrypt_images(find_images(originals), out, key, base, OPTIONS)
     bad.unlink()
     journal = out / JOURNAL_NAME
     journal.write_bytes(journal.read_bytes()[:-30])
     (out / CLASSES[0] / ".x.png.1234.advenc-part").write_bytes(b"half")
-    encrypt_folder(find_images(originals), out, key, base, OPTIONS)
+    encrypt_images(find_images(originals), out, key, base, OPTIONS)
     assert content_of(out) == content_of(tmp_path / "whole")
 
 
@@ -385,7 +384,7 @@ def test_regions_keep_the_background_bit_exact(base: nn.Module, tmp_path: Path) 
         image[:, 8:24, 6:26] = 0.3 + 0.6 * torch.rand(1, 16, 20)
         (root / name / f"{name}.png").write_bytes(encode_image(image, "png16"))
     options = EncryptionOptions(formats=("png16",), region="body")
-    encrypt_folder(find_images(root), tmp_path / "out", make_key(), base, options)
+    encrypt_images(find_images(root), tmp_path / "out", make_key(), base, options)
     for file in find_images(tmp_path / "out").files:
         encrypted = read_image(file.path)
         original = read_image(root / file.path.parent.name / file.path.name)
@@ -398,19 +397,19 @@ def test_regions_keep_the_background_bit_exact(base: nn.Module, tmp_path: Path) 
 def test_classes_must_be_the_keys(originals: Path, base: nn.Module, tmp_path: Path) -> None:
     key = EncryptionKey.draw(["a", "b", "c"], make_key().perturbation)
     with pytest.raises(DatasetError, match="the key is for classes a, b, c"):
-        encrypt_folder(find_images(originals), tmp_path / "out", key, base, OPTIONS)
+        encrypt_images(find_images(originals), tmp_path / "out", key, base, OPTIONS)
 
 
 def test_images_of_several_sizes_are_welcome(base: nn.Module, tmp_path: Path) -> None:
     originals = write_images(tmp_path / "originals")
     (originals / CLASSES[0] / "wide.png").write_bytes(encode_image(torch.rand(1, 24, 48), "png16"))
-    encrypt_folder(find_images(originals), tmp_path / "out", make_key(), base, OPTIONS)
+    encrypt_images(find_images(originals), tmp_path / "out", make_key(), base, OPTIONS)
     assert verify_folder(tmp_path / "out", originals=find_images(originals)).problems == ()
 
 
 def test_verification_finds_every_kind_of_harm(originals: Path, base: nn.Module, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    encrypt_folder(find_images(originals), out, make_key(), base, OPTIONS)
+    encrypt_images(find_images(originals), out, make_key(), base, OPTIONS)
     files = sorted(out.rglob("*.png"))
     files[0].unlink()
     files[1].write_bytes(files[2].read_bytes())
@@ -436,7 +435,7 @@ def test_nothing_secret_is_in_the_output(originals: Path, base: nn.Module, tmp_p
     from monai_advenc.encryption.key import secret_encodings
 
     key = make_key(combiner="horizontal-concat")
-    encrypt_folder(find_images(originals), tmp_path / "out", key, base, OPTIONS)
+    encrypt_images(find_images(originals), tmp_path / "out", key, base, OPTIONS)
     stored = b"".join(path.read_bytes() for path in tmp_path.joinpath("out").rglob("*") if path.is_file())
     assert key.key_id.encode() in stored
     assert not [form for form in secret_encodings(key) if form in stored]

@@ -16,7 +16,7 @@ from monai_advenc.data.images.writing import encode_image
 from monai_advenc.data.manifest import MANIFEST_NAME, Manifest
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.perturbation.settings import PerturbationSettings
-from monai_advenc.sharing.encrypt import encrypt_folder
+from monai_advenc.sharing.encrypt import encrypt_images
 from monai_advenc.sharing.options import EncryptionOptions
 from tests.conftest import tiny_network
 
@@ -46,7 +46,7 @@ def peak_of_encrypting(folder: Path, count: int) -> int:
     tracemalloc.start()
     try:
         images = find_images(folder / "in")
-        encrypt_folder(images, folder / "out", key, network, options, progress=collect)
+        encrypt_images(images, folder / "out", key, network, options, progress=collect)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

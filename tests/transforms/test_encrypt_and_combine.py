@@ -21,7 +21,7 @@ from monai_advenc.networks import get_network
 from monai_advenc.networks.training import save_checkpoint
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
-from monai_advenc.sharing.encrypt import encrypt_folder
+from monai_advenc.sharing.encrypt import encrypt_images
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.transforms import (
     AdversarialEncrypt,
@@ -201,7 +201,7 @@ def test_a_monai_pipeline_in_a_loader_gives_the_bytes_of_the_command(
         image = 0.2 + 0.5 * torch.rand(1, 32, 32, generator=generator)
         (tmp_path / "in" / label / f"case {label}{suffix}").write_bytes(encode_image(image, file_format))
     key, folder = make_key(), find_images(tmp_path / "in")
-    encrypt_folder(folder, tmp_path / "out", key, base, EncryptionOptions(formats=("png16",), workers=2))
+    encrypt_images(folder, tmp_path / "out", key, base, EncryptionOptions(formats=("png16",), workers=2))
     by_command = load_image_set(find_images(tmp_path / "out"))
     levels = {"nifti": 1, "png16": 65535, "png8": 255}[file_format]
     load = (

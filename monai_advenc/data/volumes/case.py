@@ -29,6 +29,11 @@ class Case:
     series_uid: str | None = None
     problem: str | None = None
 
+    @property
+    def path(self) -> Path:
+        """The image, for messages about the case."""
+        return self.image
+
     def files(self) -> list[Path]:
         """All files of image and mask that are there, sorted."""
         places = [place for place in (self.image, self.mask) if place is not None]

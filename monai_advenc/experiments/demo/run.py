@@ -38,7 +38,7 @@ from monai_advenc.networks import get_network
 from monai_advenc.networks.training import TrainingResult, TrainingSettings, load_checkpoint, save_checkpoint, train
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
-from monai_advenc.sharing.encrypt import encrypt_folder
+from monai_advenc.sharing.encrypt import encrypt_images
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.workers import map_in_workers
 
@@ -98,7 +98,7 @@ def run_demo(out: Path, *, seed: int, recipe: DemoRecipe, workers: int, stage: S
     for arm, folder in folders.items():
         key = _key(private / f"key-{arm}.json", seed, recipe, augmentation_aware=arm == AUGMENTATION_AWARE)
         with clock.time(f"encrypt_{arm}"), stage(f"encrypting, {arm.replace('_', '-')}", len(slices.files)) as advance:
-            encrypt_folder(slices, folder, key, base, EncryptionOptions(workers=workers), progress=advance)
+            encrypt_images(slices, folder, key, base, EncryptionOptions(workers=workers), progress=advance)
     encrypted = {arm: load_image_set(find_images(folder)) for arm, folder in folders.items()}
     with clock.time("victims"):
         jobs = _encrypted_jobs(train_set, test_set, encrypted, seed, recipe)

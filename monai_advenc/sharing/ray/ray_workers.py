@@ -9,7 +9,7 @@ import os
 import secrets
 import sys
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 
-from monai_advenc.data.images.folder import ImageFolder
+from monai_advenc.data.images.folder import ImageFile, ImageFolder
 from monai_advenc.data.manifest import software_versions
 from monai_advenc.errors import MissingExtraError, OutputError, SettingsError
-from monai_advenc.sharing.images import EncryptionBlocks, Outcome
+from monai_advenc.sharing.images import ImageEncryption, Outcome
 from monai_advenc.sharing.options import network_checksum
 from monai_advenc.sharing.ray.crew import Crew
 from monai_advenc.sharing.ray.worker import Assignment, EncryptionWorker
@@ -38,7 +38,7 @@ _LONGEST_FOLDER = 35
 
 @dataclass(frozen=True, kw_only=True)
 class RayWorkers:
-    """Workers of Ray, to be given to :func:`monai_advenc.sharing.encrypt.encrypt_folder` as ``compute``.
+    """Workers of Ray, to be given to :func:`monai_advenc.sharing.encrypt.encrypt_images` as ``compute``.
 
     Attributes:
         key: File of the encryption key; in a cluster every machine must see it at this path, as the images, the output
@@ -65,24 +65,24 @@ class RayWorkers:
         if self.device not in (None, *BLOCKS_PER_CALL):
             raise SettingsError(f"expected cpu or cuda for Ray, which chooses the GPU itself, got {self.device!r}")
 
-    def __call__(self, blocks: EncryptionBlocks) -> Generator[list[Outcome], None, None]:
-        """Compute all blocks, in any order; the images of a lost worker are given to another one.
+    def __call__(self, encryption: ImageEncryption, files: Sequence[ImageFile]) -> Generator[list[Outcome], None, None]:
+        """Encrypt images, in any order; those of a lost worker are given to another one.
 
         Raises:
             MissingExtraError: Ray is not installed.
             OutputError: There is no such cluster, it gives no worker, or workers are lost again and again.
         """
         ray = self.require_ray()
-        if not blocks.files:
+        if not files:
             return
         with connection(ray, self.address, *self._resources()):
             device, count = self._available(ray)
-            block = blocks.block_size_for(count)
-            fair_share = -(-len(blocks.files) // (block * count))
+            block = encryption.block_size(files, count)
+            fair_share = -(-len(files) // (block * count))
             size = block * min(BLOCKS_PER_CALL[device], fair_share)
-            calls = [blocks.files[start : start + size] for start in range(0, len(blocks.files), size)]
+            calls = [files[start : start + size] for start in range(0, len(files), size)]
             worker = ray.remote(EncryptionWorker).options(num_cpus=1, num_gpus=int(device == "cuda"))
-            assignment = self.assignment(blocks, device)
+            assignment = self.assignment(encryption, device)
             crew = Crew(ray, lambda: worker.remote(assignment))
             try:
                 yield from crew.outcomes(min(count, len(calls)), calls)
@@ -123,17 +123,17 @@ class RayWorkers:
             raise OutputError(f"Ray has no {device} to compute on; add machines that have, or choose another --device")
         return device, min(self.workers or most, most)
 
-    def assignment(self, blocks: EncryptionBlocks, device: str) -> Assignment:
-        """What the workers are told about these blocks."""
+    def assignment(self, encryption: ImageEncryption, device: str) -> Assignment:
+        """What the workers are told of an encryption."""
         return Assignment(
             key=self.key.absolute(),
             insecure_key_permissions=self.insecure_key_permissions,
-            key_id=blocks.key.key_id,
+            key_id=encryption.key.key_id,
             base=self.base.absolute(),
-            base_checksum=network_checksum(blocks.network),
-            source=ImageFolder(blocks.source.root.absolute(), (), blocks.source.classes),
-            out=blocks.out.absolute(),
-            options=replace(blocks.options, workers=0),
+            base_checksum=network_checksum(encryption.network),
+            source=ImageFolder(encryption.source.root.absolute(), (), encryption.source.classes),
+            out=encryption.out.absolute(),
+            options=replace(encryption.options, workers=0),
             device=device,
             software=software_versions(),
         )

@@ -13,7 +13,7 @@ from monai_advenc.data.manifest import software_versions
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import AdvencError, OutputError
 from monai_advenc.networks.training import load_checkpoint
-from monai_advenc.sharing.images import EncryptionBlocks, Failure, Outcome
+from monai_advenc.sharing.images import Failure, ImageEncryption, Outcome
 from monai_advenc.sharing.options import EncryptionOptions, network_checksum
 from monai_advenc.workers import use_one_thread
 
@@ -59,18 +59,19 @@ class EncryptionWorker:
     def __init__(self, assignment: Assignment) -> None:
         use_one_thread()
         self._assignment = assignment
-        self._blocks: EncryptionBlocks | None = None
+        self._encryption: ImageEncryption | None = None
 
     def encrypt(self, files: Sequence[ImageFile]) -> list[Outcome]:
         """Encrypt and write images; none is a way to ask whether the worker is fit."""
         try:
             # Not in __init__, which could not return what is wrong.
-            self._blocks = self._blocks or self._load()
+            self._encryption = self._encryption or self._load()
         except AdvencError as error:
             return [Failure("", str(error), fatal=True)]
-        return [outcome for block in self._blocks.of(files).overlapped() for outcome in block]
+        blocks = self._encryption.blocks_of(files, self._encryption.workers)
+        return [outcome for outcomes in self._encryption.overlapped(blocks) for outcome in outcomes]
 
-    def _load(self) -> EncryptionBlocks:
+    def _load(self) -> ImageEncryption:
         told = self._assignment
         found = software_versions()
         other = [f"{name} {found.get(name)}" for name, version in told.software.items() if found.get(name) != version]
@@ -83,4 +84,4 @@ class EncryptionWorker:
                 f"a worker finds another key or base network in {told.key} and {told.base} than this machine; "
                 "put both where all machines see the same files"
             )
-        return EncryptionBlocks((), told.source, told.out, key, network.to(told.device), told.options)
+        return ImageEncryption(told.source, told.out, key, network.to(told.device), told.options)

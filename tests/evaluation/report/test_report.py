@@ -13,7 +13,7 @@ from monai_advenc.evaluation.measurement import Measurement
 from monai_advenc.evaluation.report import Note, Table, encryption_report
 from monai_advenc.evaluation.report.figures import difference, overview
 from monai_advenc.perturbation.settings import PerturbationSettings
-from monai_advenc.sharing.encrypt import encrypt_folder
+from monai_advenc.sharing.encrypt import encrypt_images
 from monai_advenc.sharing.options import EncryptionOptions
 from tests.conftest import tiny_network
 
@@ -30,7 +30,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         mask[8:20, 8:20] = True
         (root / "in" / name / f"{name}1.mask.png").write_bytes(encode_mask(mask.numpy()))
     key = EncryptionKey.draw(CLASSES, PerturbationSettings(radius=1, step_size=0.3, steps=3), seed=1)
-    encrypt_folder(find_images(root / "in"), root / "out", key, tiny_network(3), EncryptionOptions())
+    encrypt_images(find_images(root / "in"), root / "out", key, tiny_network(3), EncryptionOptions())
     return root / "in", root / "out"
 
 

@@ -13,7 +13,7 @@ from monai_advenc.data.images.folder import ImageFile, ImageFolder
 from monai_advenc.data.images.writing import encode_image
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.perturbation.settings import PerturbationSettings
-from monai_advenc.sharing.images import EncryptionBlocks
+from monai_advenc.sharing.images import ImageEncryption
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.ray import RayWorkers, ray_workers
 from tests.conftest import tiny_network
@@ -62,12 +62,12 @@ def test_every_worker_gets_its_share_before_any_gets_more(
     plan = PerturbationSettings(radius=1, step_size=2, steps=45, schedule=schedule)  # type: ignore[arg-type]  # One of them.
     key = EncryptionKey.draw(CLASSES, plan, combiner="basic", seed=1)
     source, options = ImageFolder(tmp_path, files, CLASSES), EncryptionOptions(batch_size=4)
-    blocks = EncryptionBlocks(files, source, tmp_path / "out", key, tiny_network(num_classes=3), options)
+    encryption = ImageEncryption(source, tmp_path / "out", key, tiny_network(num_classes=3), options)
     ray = SimpleNamespace(
         cluster_resources=lambda: resources, remote=lambda _: SimpleNamespace(options=lambda **_: None)
     )
     monkeypatch.setattr(RayWorkers, "require_ray", lambda _: ray)
     monkeypatch.setattr(ray_workers, "connection", lambda *_: nullcontext())
     monkeypatch.setattr(ray_workers, "Crew", CountedCrew)
-    assert list(RayWorkers(key=tmp_path / "key.json", base=tmp_path / "base.pt")(blocks)) == []
+    assert list(RayWorkers(key=tmp_path / "key.json", base=tmp_path / "base.pt")(encryption, files)) == []
     assert CountedCrew.seen == (min(resources.get("GPU", resources["CPU"]), len(calls)), calls)

@@ -1,0 +1,133 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What checking encrypted images and checking encrypted volumes have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Generic, TypeVar
+
+from torch import Tensor, nn
+
+from monai_advenc.data.manifest import JOURNAL_NAME, MANIFEST_NAME
+from monai_advenc.data.records import ImageRecord, SliceRecord
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.evaluation.effect import Effect, ImageEffect, effect_on, require_own_key
+from monai_advenc.files.folder_lock import LOCK_NAME
+from monai_advenc.sharing.folder import Kind, ManifestOf, Record, budget_of
+
+TOLERANCE = 1e-4
+"""How far a remeasured distance may be from the recorded one, relatively: another processor adds up differently."""
+
+Source = TypeVar("Source")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one image or volume, or with a file that none owns."""
+
+    id: str
+    message: str
+
+
+class Check(ABC, Generic[Record, ManifestOf, Source]):
+    """What is found while a data set is checked record by record.
+
+    Args:
+        folder: The data set.
+        kind: Whether it holds images or volumes.
+        sources: The originals by id; ``None`` where nothing is compared.
+        base: The base network, in evaluation mode, which is asked about everything written.
+        key: The key of the data set.
+
+    Raises:
+        VerificationError: There is no readable manifest, or the key is not of this data set.
+    """
+
+    measured: ClassVar[str]
+    """What the budget is over."""
+
+    command: ClassVar[str]
+    """What finishes an unfinished run."""
+
+    def __init__(
+        self,
+        folder: Path,
+        kind: Kind[Record, ManifestOf],
+        sources: Mapping[str, Source] | None,
+        base: nn.Module | None,
+        key: EncryptionKey | None,
+    ) -> None:
+        self.folder, self.base, self.key = folder, base, key
+        self.manifest: ManifestOf = kind.manifest.load(folder)
+        self.records: tuple[Record, ...] = kind.records_in(self.manifest)
+        self.header = self.manifest.header
+        if key is not None:
+            require_own_key(key, self.header.key_id)
+        self.sources: Mapping[str, Source] = sources or {}
+        self._has_sources = sources is not None
+        self._effects: dict[str, list[ImageEffect]] = {}
+
+    @abstractmethod
+    def messages(self, record: Record) -> Iterable[str]:
+        """What is wrong with one image or volume."""
+
+    def run(self, progress: Callable[[int], None]) -> tuple[Problem, ...]:
+        """Check everything: each image or volume, then the folder.
+
+        Args:
+            progress: Called with 1 for each image or volume.
+        """
+        problems: list[Problem] = []
+        for record in self.records:
+            problems += [Problem(record.id, message) for message in self.messages(record)]
+            progress(1)
+        return (*problems, *self._of_the_folder())
+
+    @property
+    def effects(self) -> dict[str, Effect]:
+        """What the base network makes of each class, by class name; empty without one."""
+        return {name: Effect.of(found) for name, found in self._effects.items()}
+
+    def ask(self, images: Sequence[Tensor], name: str) -> None:
+        """Ask the base network, if there is one, about images of a class, each ``(C, H, W)``."""
+        if self.base is not None and name in self.header.classes and images:
+            label = self.header.classes.index(name)
+            seen = [effect_on(self.base, image, label, self.key) for image in images]
+            self._effects.setdefault(name, []).extend(seen)
+
+    def unlisted_class(self, record: Record) -> Iterator[str]:
+        """What is wrong with the class of an image or volume."""
+        if record.label not in self.header.classes:
+            yield f"has a class {record.label!r} that the manifest does not list"
+
+    def outside(self, record: ImageRecord | SliceRecord, subject: str = "") -> Iterator[str]:
+        """What is wrong with a distance by itself: none, or farther than the radius."""
+        length = record.linf if self.header.norm == "linf" else record.l2
+        if length == 0:
+            yield f"{subject}is its original: nothing was changed"
+        if not length <= record.radius * (1 + TOLERANCE):
+            yield f"{subject}is farther from its original ({length:.4g}) than the radius ({record.radius:.4g})"
+
+    def _of_the_folder(self) -> Iterator[Problem]:
+        known = {file.path for record in self.records for file in record.files}
+        known |= {MANIFEST_NAME, JOURNAL_NAME, LOCK_NAME}
+        present = (path for path in sorted(self.folder.rglob("*")) if path.is_file())
+        names = (path.relative_to(self.folder).as_posix() for path in present)
+        yield from (Problem(name, "is not in the manifest") for name in names if name not in known)
+        if self._has_sources:
+            strangers = (record.id for record in self.records if record.id not in self.sources)
+            yield from (Problem(name, "has no original among those given") for name in strangers)
+        if (self.folder / JOURNAL_NAME).exists():
+            yield Problem(JOURNAL_NAME, f"a run is unfinished; run the same {self.command} command again")
+        if budget_of(self.header.norm, self.records) != self.manifest.budget:
+            yield Problem(MANIFEST_NAME, f"the stated budget is not that of the {self.measured} listed")
+
+
+def differing(measured_l2: float, stated: ImageRecord | SliceRecord, subject: str = "") -> Iterator[str]:
+    """Whether a distance that was measured anew is the one that the manifest states."""
+    if abs(measured_l2 - stated.l2) > TOLERANCE * max(stated.l2, stated.radius):
+        yield f"{subject}is {measured_l2:.6g} from its original, the manifest says {stated.l2:.6g}"
