@@ -338,7 +338,7 @@ def test_verify_of_volumes_refuses_what_does_not_fit(
     for arguments, said in (
         (("--key", hospital.key), "--base"),
         (("--base", hospital.base, "--key", hospital.key, "--survival"), "--survival is for images"),
-        (("--base", hospital.base, "--key", other), "give the key of that id"),
+        (("--base", hospital.base, "--key", other), "give that key"),
     ):
         refused = run("verify", encrypted, *arguments)
         assert refused.exit_code == 2

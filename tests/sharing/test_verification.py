@@ -245,9 +245,9 @@ def test_with_several_targets_each_of_them_counts(base: nn.Module, originals: Im
 
 
 def test_another_key_is_refused_without_telling_more_than_its_id(encrypted: Path, base: nn.Module) -> None:
-    with pytest.raises(VerificationError, match="give the key of that id"):
+    with pytest.raises(VerificationError, match="give that key"):
         verify_folder(encrypted, base=base, key=make_key(seed=2))
-    with pytest.raises(VerificationError, match="give the key of that id"):
+    with pytest.raises(VerificationError, match="give that key"):
         survival_of_folder(encrypted, base, make_key(seed=2))
 
 
