@@ -25,7 +25,7 @@ from monai_advenc.data.records import ImageRecord
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.sharing.encrypt import find_missing
 from monai_advenc.sharing.folder import IMAGES, EncryptedFolder
-from monai_advenc.sharing.images import ImageEncryption
+from monai_advenc.sharing.images import Encrypted, ImageEncryption, Original
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.transforms.inputs import load_base, load_key
 
@@ -124,11 +124,11 @@ class EncryptedOutput:
     def _write(self, evaluator: Any, batch: Item, output: dict[str, Any]) -> ImageRecord:
         file = self._files[batch["id"]]
         original, encrypted = (output[name].detach().cpu().as_subclass(Tensor) for name in ("image", "pred"))
-        tag = self._encryption.tag_of(file, original, None)
         # Somebody's own inferer need not say.
         ask = getattr(evaluator.inferer, "precision_for", None)
         precision = None if ask is None else ask(evaluator.network, tuple(original.shape))
-        return self._encryption.write(file, original, encrypted, tag, precision)
+        affine = self._encryption.affine_of(file)
+        return self._encryption.write(Encrypted(Original(file, original, None, affine), encrypted, precision))
 
 
 def _from_first(values: list[str]) -> list[str]:

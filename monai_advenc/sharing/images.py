@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from monai_advenc.acceleration.kept_networks import PreparedNetworks
-from monai_advenc.acceleration.prepare import Precision
 from monai_advenc.data.dicom.identity.rule import IdentityRule, require_identity_choice
+from monai_advenc.data.dicom.slice import DicomSlice, read_dicom_slice
 from monai_advenc.data.images.folder import ImageFile, ImageFolder
-from monai_advenc.data.images.reading import read_affine, read_image, read_region, resize_image, to_gray
+from monai_advenc.data.images.reading import is_dicom_image, read_affine, read_image, read_region, resize_image, to_gray
 from monai_advenc.data.images.writing import SLICE_FORMATS, encode_image
 from monai_advenc.data.records import FileRecord, ImageRecord
 from monai_advenc.data.volume import Affine
@@ -44,11 +44,21 @@ class Failure:
 
 @dataclass(frozen=True)
 class Original:
-    """An image as it is encrypted, ``(C, H, W)``, and the region ``(1, H, W)`` that may change; ``None``: all of it."""
+    """An image as it is encrypted, and all that is needed of its file: that is read once.
+
+    Attributes:
+        file: Where it is from.
+        image: ``(C, H, W)``, float32 in [0, 1].
+        region: The pixels that may change, ``(1, H, W)``, bool; ``None``: all.
+        affine: Where it lies; ``None`` if the file does not say, or the image was resized.
+        dicom: The file, where DICOM is to be derived from it.
+    """
 
     file: ImageFile
     image: Tensor
     region: Tensor | None
+    affine: Affine | None
+    dicom: DicomSlice | None = None
 
     @property
     def id(self) -> str:
@@ -62,7 +72,7 @@ class Encrypted:
 
     original: Original
     encrypted: Tensor
-    precision: Precision
+    precision: str | None
 
     @property
     def id(self) -> str:
@@ -85,18 +95,9 @@ class ImageEncryption:
     """
 
     def __init__(
-        self,
-        source: ImageFolder,
-        out: Path,
-        key: EncryptionKey,
-        network: nn.Module,
-        options: EncryptionOptions,
+        self, source: ImageFolder, out: Path, key: EncryptionKey, network: nn.Module, options: EncryptionOptions
     ) -> None:
-        self.source = source
-        self.out = out
-        self.key = key
-        self.network = network
-        self.options = options
+        self.source, self.out, self.key, self.network, self.options = source, out, key, network, options
         self.originals: Sequence[ImageFile] = source.files
         self.header = run_header(key, network, options)
         self.workers = worker_count(network, options)
@@ -132,9 +133,6 @@ class ImageEncryption:
 
         return owns
 
-    def _path_of(self, file: ImageFile, file_format: str) -> Path:
-        return Path(self.source.classes[file.label]) / f"{file.id}{SLICE_FORMATS[file_format]}"
-
     def encrypt(self, block: Sequence[ImageFile]) -> list[Outcome]:
         """Encrypt and write the images of one block."""
         return self.write_block(self.perturb_block(self.read_block(block)))
@@ -149,7 +147,7 @@ class ImageEncryption:
 
     def _read_or_fail(self, file: ImageFile) -> Original | Failure:
         try:
-            return Original(file, *self.read(file))
+            return self.read(file)
         except AdvencError as error:
             return Failure(file.id, str(error))
 
@@ -169,16 +167,16 @@ class ImageEncryption:
         return [each if isinstance(each, Failure) else self._write_or_fail(each) for each in block]
 
     def _write_or_fail(self, done: Encrypted) -> Outcome:
-        original = done.original
         try:
-            tag = self.tag_of(original.file, original.image, original.region)
-            return self.write(original.file, original.image, done.encrypted, tag, done.precision)
+            return self.write(done)
         except AdvencError as error:
             return Failure(done.id, str(error), fatal=isinstance(error, OutputError))
 
-    def read(self, file: ImageFile) -> tuple[Tensor, Tensor | None]:
-        """The image as it is encrypted, ``(C, H, W)``, and the region that may change."""
-        image = to_gray(read_image(file.path)) if self.options.gray else read_image(file.path)
+    def read(self, file: ImageFile) -> Original:
+        """Read an image as it is encrypted, and the region that may change."""
+        dicom = read_dicom_slice(file.path) if is_dicom_image(file.path) else None
+        image = read_image(file.path) if dicom is None else dicom.stored.image()
+        image = to_gray(image) if self.options.gray else image
         mask = read_region(file.mask_path) if file.mask_path and self.options.region == "mask" else None
         if self.options.size is not None:
             image = resize_image(image, self.options.size)
@@ -189,29 +187,31 @@ class ImageEncryption:
             )
         region = REGIONS[self.options.region](image, mask)
         if self._dicom is not None:
-            free = self._dicom.region_of(file.path, file.id, self.source.classes[file.label])
+            free = self._dicom.region_of(file.path, dicom, file.id, self.source.classes[file.label])
             region = free if region is None else region & free
-        return image, region
+        affine = self.affine_of(file) if dicom is None or self.options.size is not None else dicom.affine
+        return Original(file, image, region, affine, dicom if self._dicom is not None else None)
 
-    def tag_of(self, file: ImageFile, image: Tensor, region: Tensor | None) -> str:
+    def affine_of(self, file: ImageFile) -> Affine | None:
+        """Where an image lies; ``None`` if its file does not say, or it is resized."""
+        return read_affine(file.path) if self.options.size is None else None
+
+    def tag_of(self, original: Original) -> str:
         """Keyed checksum of all of an original that its files tell: pixels, region, place in space, DICOM header."""
+        image, region, affine = original.image, original.region, original.affine
         digest = hashlib.sha256(repr(tuple(image.shape)).encode() + image.cpu().numpy().tobytes())
         digest.update(b"" if region is None else region.cpu().numpy().tobytes())
-        affine = self._affine_of(file)
         digest.update(b"" if affine is None else affine.tobytes())
-        digest.update(b"" if self._dicom is None else sha256_of(file.path).encode())
+        digest.update(b"" if self._dicom is None else sha256_of(original.file.path).encode())
         return self.key.tag("source", digest.digest())[:16]
 
     def state_of(self, file: ImageFile) -> tuple[str, str | None]:
         """The class and the checksum of an original as it is now; ``None`` where it can no longer be read."""
         try:
-            tag = self.tag_of(file, *self.read(file))
+            tag = self.tag_of(self.read(file))
         except AdvencError:
             tag = None
         return self.source.classes[file.label], tag
-
-    def _affine_of(self, file: ImageFile) -> Affine | None:
-        return read_affine(file.path) if self.options.size is None else None
 
     def _encrypt(self, shape: tuple[int, ...], group: Sequence[Original]) -> list[Encrypted | Failure]:
         device = next(self.network.parameters()).device
@@ -225,7 +225,7 @@ class ImageEncryption:
                 torch.tensor([each.file.label for each in group], device=device),
                 regions=torch.stack(regions).to(device) if regions else None,
                 levels=coarsest_levels(self.options.formats),
-                unit=None if self._dicom is None else self._dicom.units_of([each.file.path for each in group]),
+                unit=_units_of(group),
                 batch_size=self.options.batch_size,
             )
         except AdvencError as error:
@@ -235,33 +235,37 @@ class ImageEncryption:
             return [Failure(group[0].id, str(error))]
         return [Encrypted(*row, prepared.precision) for row in zip(group, encrypted.cpu(), strict=True)]
 
-    def write(
-        self, file: ImageFile, original: Tensor, encrypted: Tensor, source_tag: str, precision: Precision | None
-    ) -> ImageRecord:
-        """Write the files of one encrypted image and measure them against its original, both ``(C, H, W)``."""
-        written = []
-        for name, content in zip(self.options.formats, self._encode(file, encrypted), strict=True):
-            path = self._path_of(file, name)
+    def write(self, done: Encrypted) -> ImageRecord:
+        """Write the files of one encrypted image and measure them against its original."""
+        file, written = done.original.file, []
+        label, source_tag = self.source.classes[file.label], self.tag_of(done.original)
+        for name, content in zip(self.options.formats, self._encode(done.original, done.encrypted), strict=True):
+            path = f"{label}/{file.id}{SLICE_FORMATS[name]}"
             # A killed run may have written this very file without noting it.
             write_atomically(self.out / path, content, overwrite=True)
-            written.append(FileRecord(path=path.as_posix(), format=name, sha256=hashlib.sha256(content).hexdigest()))
-        channels, height, width = encrypted.shape
+            written.append(FileRecord(path=path, format=name, sha256=hashlib.sha256(content).hexdigest()))
+        channels, height, width = done.encrypted.shape
         # Measured on what a reader of the file gets, not on the tensor before writing.
         stored = read_image(self.out / written[0].path)
-        fidelity = measure_fidelity(stored[None], original[None])[0]
+        fidelity = measure_fidelity(stored[None], done.original.image[None])[0]
         return ImageRecord(
             id=file.id,
-            label=self.source.classes[file.label],
+            label=label,
             files=tuple(written),
             shape=(channels, height, width),
             radius=self.key.perturbation.at_size(height, width).radius,
             **fidelity.as_dict(),
             source_tag=source_tag,
-            precision=precision,
+            precision=done.precision,
         )
 
-    def _encode(self, file: ImageFile, encrypted: Tensor) -> list[bytes]:
-        affine = self._affine_of(file)
-        if self._dicom is not None:
-            return self._dicom.encode(file.path, encrypted, self.options.formats, affine)
-        return [encode_image(encrypted, name, affine=affine) for name in self.options.formats]
+    def _encode(self, original: Original, encrypted: Tensor) -> list[bytes]:
+        if self._dicom is not None and original.dicom is not None:
+            return self._dicom.encode(original.dicom, encrypted, self.options.formats)
+        return [encode_image(encrypted, name, affine=original.affine) for name in self.options.formats]
+
+
+def _units_of(group: Sequence[Original]) -> Tensor | None:
+    """``(N,)``, float64: one stored unit of each image on the [0, 1] scale; ``None`` where no DICOM is written."""
+    units = [each.dicom.stored.unit or 0.0 for each in group if each.dicom is not None]
+    return torch.tensor(units, dtype=torch.float64) if units else None

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from monai_advenc.acceleration.kept_networks import PreparedNetworks
-from monai_advenc.data.dicom.file import read_dicom
 from monai_advenc.data.dicom.identity.rule import IdentityRule
 from monai_advenc.data.dicom.identity.traces import names_patient
 from monai_advenc.data.dicom.provenance import Derivation
@@ -60,18 +59,9 @@ class VolumeEncryption:
     """
 
     def __init__(
-        self,
-        cases: Sequence[Case],
-        out: Path,
-        key: EncryptionKey,
-        network: nn.Module,
-        options: VolumeOptions,
+        self, cases: Sequence[Case], out: Path, key: EncryptionKey, network: nn.Module, options: VolumeOptions
     ) -> None:
-        self.originals = cases
-        self.out = out
-        self.key = key
-        self.network = network
-        self.options = options
+        self.originals, self.out, self.key, self.network, self.options = cases, out, key, network, options
         self.header = run_header(key, network, options)
         self.workers = worker_count(network, options)
         self._prepared = PreparedNetworks(options.precision, key.perturbation.steps)
@@ -154,7 +144,7 @@ class VolumeEncryption:
         header = stored.volume.header
         if self.options.identity == "keep" or header is None:
             return
-        if names_patient(case.label, read_dicom(header, pixels=False)):
+        if names_patient(case.label, header):
             raise DatasetError(
                 f"the class {case.label!r} of {case.image} names the patient, and would in the output; give the "
                 "classes with a labels.csv, or rename the folder"

@@ -24,7 +24,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from monai_advenc.data.dicom.file import reading
+from monai_advenc.data.dicom.file import PIXELS, reading
 from monai_advenc.data.dicom.functional_groups import keep_one_frame
 from monai_advenc.data.dicom.geometry import NewGrid, set_geometry
 from monai_advenc.data.dicom.identity.rule import coded
@@ -52,7 +52,6 @@ _STALE = (
     *("ConcatenationUID", "InConcatenationNumber", "ConcatenationFrameOffsetNumber", "FrameIncrementPointer"),
     *("SmallestPixelValueInSeries", "LargestPixelValueInSeries"),
 )
-_PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 
 
 def derive(
@@ -163,7 +162,7 @@ def _as_lenient_as_the_source() -> Iterator[None]:
 
 def _without_pixels(source: FileDataset) -> Dataset:
     """A data set of the same elements but the pixels, which are large."""
-    kept = Dataset({tag: source.get_item(tag) for tag in list(source.keys()) if tag not in _PIXELS})
+    kept = Dataset({tag: source.get_item(tag) for tag in list(source.keys()) if tag not in PIXELS})
     implicit, little_endian = source.original_encoding
     kept.set_original_encoding(implicit, little_endian, source.original_character_set)
     return kept

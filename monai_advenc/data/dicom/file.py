@@ -30,6 +30,9 @@ CONTOUR_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
 DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
 """SOP class of a DICOMDIR, the table of contents of a disk."""
 
+PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+"""Tags of pixels: whole numbers, and floats of both kinds."""
+
 NO_IMAGES = ("RTDOSE", "RTIMAGE", "RTPLAN", "PR", "KO", "SR", "REG", "DOC", "AU", "ECG")
 """Modalities whose objects are no pictures of a body, even where they have pixels."""
 
@@ -73,6 +76,12 @@ def read_dicom(path: Path, *, pixels: bool) -> FileDataset:
             raise VolumeError(f"{path} is no DICOM image: neither SOP Class UID nor Rows; get the file again")
         _set_transfer_syntax(dataset)
         return dataset
+
+
+def drop_pixels(dataset: FileDataset) -> None:
+    """Take the pixels out of a data set, and with them most of its memory; the rest of the header stays."""
+    for tag in PIXELS:
+        dataset.pop(tag, None)
 
 
 def _set_transfer_syntax(dataset: FileDataset) -> None:

@@ -8,19 +8,20 @@ echoes), missing slices, slices of different size or direction, several frames w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import FileDataset
 
 from monai_advenc.data.dicom.file import read_dicom, reading
 from monai_advenc.data.dicom.folder import DicomObject, dicom_objects
 from monai_advenc.data.dicom.frame import DicomFrame, decode_frames, frames_of
 from monai_advenc.data.dicom.stack import stack_frames
-from monai_advenc.data.volume import Volume, is_usable_affine
+from monai_advenc.data.volume import Affine, Volume, is_usable_affine
 from monai_advenc.errors import MaskError, VolumeError
 
 
@@ -62,6 +63,43 @@ class DicomSeries:
             raise MaskError(
                 f"the mask {mask} has another frame of reference than its image {self.volume.source}: it was drawn on "
                 "another acquisition; give the one that belongs to it"
+            )
+
+
+@dataclass(frozen=True)
+class SeriesFrames:
+    """The frames of one series by their headers, not decoded.
+
+    Attributes:
+        source: Name of the series, for messages.
+        frames: The frames, sorted along the normal of the slices.
+        affine: 4x4, from (column, row, frame) to RAS+ mm.
+        header: Header of the file of the first frame.
+    """
+
+    source: str
+    frames: tuple[DicomFrame, ...]
+    affine: Affine
+    header: FileDataset
+
+    def files(self) -> Iterator[tuple[FileDataset, list[DicomFrame]]]:
+        """Each file, read with its pixels when it is taken, and the frames of the series that it holds."""
+        by_path: dict[Path, list[DicomFrame]] = {}
+        for frame in self.frames:
+            by_path.setdefault(frame.path, []).append(frame)
+        for path, frames in by_path.items():
+            yield read_dicom(path, pixels=True), frames
+
+    def series(self, volume: Volume) -> DicomSeries:
+        """The series with a volume of its frames."""
+        with reading(self.frames[0].path):
+            return DicomSeries(
+                volume=volume,
+                frames=self.frames,
+                modality=str(self.header.get("Modality") or ""),
+                description=str(self.header.get("SeriesDescription") or ""),
+                series_uid=str(self.header.get("SeriesInstanceUID") or ""),
+                frame_of_reference_uid=str(self.header.get("FrameOfReferenceUID") or ""),
             )
 
 
@@ -117,13 +155,30 @@ def read_dicom_series(source: Path | Sequence[Path], *, series_uid: str | None =
     Raises:
         VolumeError: No series or several, or one that is no regular volume of gray slices.
     """
+    found = read_dicom_frames(source, series_uid=series_uid)
+    rows, columns = found.frames[0].shape
+    voxels = np.empty((columns, rows, len(found.frames)), dtype=np.float32)
+    padding = np.zeros(voxels.shape, dtype=bool)
+    places = {frame: k for k, frame in enumerate(found.frames)}
+    for dataset, frames in found.files():
+        pixels, padded = decode_frames(dataset, frames)
+        slices = [places[frame] for frame in frames]
+        voxels[:, :, slices] = pixels.transpose(2, 1, 0)
+        if padded is not None:
+            padding[:, :, slices] = padded.transpose(2, 1, 0)
+    inverted = found.frames[0].inverted
+    return found.series(Volume(voxels, found.affine, found.source, padding if padding.any() else None, inverted))
+
+
+def read_dicom_frames(source: Path | Sequence[Path], *, series_uid: str | None = None) -> SeriesFrames:
+    """Read the headers of the one image series of a folder, or of the given files, as :func:`read_dicom_series`."""
     paths = [source] if isinstance(source, Path) else list(source)
     for path in paths:
         if not path.exists():
             raise VolumeError(f"{path} does not exist; check the path")
     place = paths[0] if len(paths) == 1 else paths[0].parent
     if len(paths) == 1 and paths[0].is_file():
-        return _read_files(paths, str(paths[0]))
+        return _read_headers(paths, str(paths[0]))
     objects = [each for path in paths for each in dicom_objects(path)]
     damaged = next((each.path for each in objects if each.kind == "damaged"), None)
     if damaged is not None:
@@ -135,10 +190,10 @@ def read_dicom_series(source: Path | Sequence[Path], *, series_uid: str | None =
     if len(chosen) > 1:
         where = ", ".join(f"{each.modality} in {each.paths[0].parent}" for each in chosen[:4])
         raise VolumeError(f"{place} holds {len(chosen)} series ({where}); give each its own folder")
-    return _read_files(chosen[0].paths, str(place))
+    return _read_headers(chosen[0].paths, str(place))
 
 
-def _read_files(paths: Sequence[Path], source: str) -> DicomSeries:
+def _read_headers(paths: Sequence[Path], source: str) -> SeriesFrames:
     headers = {path: read_dicom(path, pixels=False) for path in paths}
     by_uid: dict[str, tuple[DicomFrame, ...]] = {}
     for path, header in headers.items():
@@ -148,23 +203,4 @@ def _read_files(paths: Sequence[Path], source: str) -> DicomSeries:
     ordered, affine = stack_frames([frame for frames in by_uid.values() for frame in frames], source)
     if not is_usable_affine(affine):
         raise VolumeError(f"{source} has spacings or positions that make no grid; get the series again")
-    rows, columns = ordered[0].shape
-    voxels = np.empty((columns, rows, len(ordered)), dtype=np.float32)
-    padding = np.zeros(voxels.shape, dtype=bool)
-    places = {frame: k for k, frame in enumerate(ordered)}
-    for frames in by_uid.values():
-        pixels, padded = decode_frames(read_dicom(frames[0].path, pixels=True), frames)
-        slices = [places[frame] for frame in frames]
-        voxels[:, :, slices] = pixels.transpose(2, 1, 0)
-        if padded is not None:
-            padding[:, :, slices] = padded.transpose(2, 1, 0)
-    header = headers[ordered[0].path]
-    with reading(ordered[0].path):
-        return DicomSeries(
-            volume=Volume(voxels, affine, source, padding if padding.any() else None, ordered[0].inverted),
-            frames=ordered,
-            modality=str(header.get("Modality") or ""),
-            description=str(header.get("SeriesDescription") or ""),
-            series_uid=str(header.get("SeriesInstanceUID") or ""),
-            frame_of_reference_uid=str(header.get("FrameOfReferenceUID") or ""),
-        )
+    return SeriesFrames(source, ordered, affine, headers[ordered[0].path])

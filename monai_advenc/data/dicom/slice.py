@@ -1,10 +1,11 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""One gray DICOM image on the whole numbers that it stores."""
+"""One gray DICOM image on the whole numbers that it stores, read once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,23 @@ from monai_advenc.data.volume import Affine
 from monai_advenc.errors import AdvencError, ImageError
 
 
-def read_dicom_slice(path: Path) -> tuple[StoredSlice, FileDataset]:
-    """Read a file that holds one image.
+@dataclass(frozen=True)
+class DicomSlice:
+    """A file that holds one image.
 
-    Returns:
-        The slice, and the file's data set.
+    Attributes:
+        stored: The image on the numbers that the file stores.
+        dataset: The file's data set.
+        affine: 4x4, from ``(row, column, 0)`` to RAS+ mm; ``None`` if the file does not say.
+    """
+
+    stored: StoredSlice
+    dataset: FileDataset
+    affine: Affine | None
+
+
+def read_dicom_slice(path: Path) -> DicomSlice:
+    """Read a file that holds one image.
 
     Raises:
         ImageError: Damaged, no gray image, or several frames.
@@ -33,7 +46,7 @@ def read_dicom_slice(path: Path) -> tuple[StoredSlice, FileDataset]:
         frames = frames_of(dataset, path)
         if len(frames) != 1:
             raise ImageError(f"{path} holds {len(frames)} frames; expected one image: cut it, or use encrypt-volume")
-        return stored_slices(dataset, frames)[0], dataset
+        return DicomSlice(stored_slices(dataset, frames)[0], dataset, _affine_of(frames[0]))
     except ImageError:
         raise
     except AdvencError as error:
@@ -42,7 +55,10 @@ def read_dicom_slice(path: Path) -> tuple[StoredSlice, FileDataset]:
 
 def read_dicom_affine(path: Path) -> Affine | None:
     """The 4x4 affine of a single image, from ``(row, column, 0)`` to RAS+ mm; ``None`` if the file does not say."""
-    frame = frames_of(read_dicom(path, pixels=False), path)[0]
+    return _affine_of(frames_of(read_dicom(path, pixels=False), path)[0])
+
+
+def _affine_of(frame: DicomFrame) -> Affine | None:
     if frame.plane is None:
         return None
     affine = frame.plane.affine(frame.plane.normal * (frame.thickness or 1.0))

@@ -149,7 +149,7 @@ def _read_npy(path: Path) -> NDArray[np.generic]:
 
 
 def _read_dicom(path: Path) -> NDArray[np.generic]:
-    pixels: NDArray[np.generic] = read_dicom_slice(path)[0].image()[0].numpy()
+    pixels: NDArray[np.generic] = read_dicom_slice(path).stored.image()[0].numpy()
     return pixels
 
 

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Reading a case's image and tumor, whichever format each is in."""
+"""Read a case's image, and its tumor on the grid of the image, whichever format each is in."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from monai_advenc.data.volumes.names import stem
 from monai_advenc.errors import DatasetError, MaskError
 
 
-def read_case(case: Case, settings: SliceSettings) -> tuple[Volume, Volume]:
+def read_case(case: Case, settings: SliceSettings) -> tuple[Volume | DicomSeries, Volume]:
     """Read one case.
 
     Args:
@@ -29,7 +29,7 @@ def read_case(case: Case, settings: SliceSettings) -> tuple[Volume, Volume]:
         settings: Which labels or segments of the mask are tumor.
 
     Returns:
-        The image, ``(X, Y, Z)`` float32, and its tumor, int32, 1 inside.
+        The image, and its tumor as :func:`read_tumor` gives it.
 
     Raises:
         DatasetError: The patient's folder holds several series or masks to choose from.
@@ -43,13 +43,31 @@ def read_case(case: Case, settings: SliceSettings) -> tuple[Volume, Volume]:
             f"no mask beside {case.image}: expected seg.nii.gz, mask.nii.gz or label.nii.gz, or with DICOM images a "
             "segmentation (SEG) or structure set (RTSTRUCT); add it"
         )
-    series = None if stem(case.image) else read_dicom_series(case.image, series_uid=case.series_uid)
-    image = read_volume(case.image) if series is None else series.volume
-    if stem(case.mask):
-        return image, _nifti_tumor(case.mask, image, settings)
-    if series is None:
-        raise MaskError(f"the mask {case.mask} is DICOM, its image {case.image} NIfTI; give both in one format")
-    return image, _dicom_tumor(case.mask, series, settings)
+    is_nifti = bool(stem(case.image))
+    image = read_volume(case.image) if is_nifti else read_dicom_series(case.image, series_uid=case.series_uid)
+    return image, read_tumor(case.mask, image, settings)
+
+
+def read_tumor(mask: Path, image: Volume | DicomSeries, settings: SliceSettings) -> Volume:
+    """Read a mask on the grid of its image, which is read already.
+
+    Args:
+        mask: NIfTI, or with DICOM images a DICOM segmentation or structure set.
+        image: The image; its voxels do not matter.
+        settings: Which labels or segments of the mask are tumor.
+
+    Returns:
+        The tumor, ``(X, Y, Z)`` int32, 1 inside.
+
+    Raises:
+        VolumeError: The mask cannot be read; as :class:`MaskError` when it is missing, empty, elsewhere, or has no such
+            segment.
+    """
+    if stem(mask):
+        return _nifti_tumor(mask, image.volume if isinstance(image, DicomSeries) else image, settings)
+    if not isinstance(image, DicomSeries):
+        raise MaskError(f"the mask {mask} is DICOM, its image {image.source} NIfTI; give both in one format")
+    return _dicom_tumor(mask, image, settings)
 
 
 def _nifti_tumor(path: Path, image: Volume, settings: SliceSettings) -> Volume:

@@ -15,13 +15,14 @@ from typing import Any
 
 import torch
 
-from monai_advenc.data.dicom.series import read_dicom_series
+from monai_advenc.data.dicom.series import DicomSeries
 from monai_advenc.data.images.writing import SLICE_FORMATS, encode_image, encode_mask
+from monai_advenc.data.volume import Volume
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.cross_section import CrossSection, SliceSettings, cut_cross_section
 from monai_advenc.data.volumes.dicom_cross_section import encode_cross_section
 from monai_advenc.data.volumes.reading import read_case
-from monai_advenc.errors import AdvencError, DatasetError, OutputError
+from monai_advenc.errors import AdvencError, DatasetError, ImageError, OutputError
 from monai_advenc.files.atomic import remove_temporaries, write_atomically, write_json
 from monai_advenc.files.folder_lock import LOCK_NAME, FolderLock
 from monai_advenc.workers import map_in_workers
@@ -47,8 +48,13 @@ def slice_case(case: Case, settings: SliceSettings) -> CrossSection:
         VolumeError: Image or mask cannot be read; as :class:`MaskError` when the mask is missing, empty or elsewhere.
         ImageError: The slice is constant.
     """
+    return _read_and_cut(case, settings)[1]
+
+
+def _read_and_cut(case: Case, settings: SliceSettings) -> tuple[Volume | DicomSeries, CrossSection]:
     image, tumor = read_case(case, settings)
-    return cut_cross_section(image, tumor, settings.model_copy(update={"labels": None}))
+    volume = image.volume if isinstance(image, DicomSeries) else image
+    return image, cut_cross_section(volume, tumor, settings.model_copy(update={"labels": None}))
 
 
 def slice_cases(
@@ -154,16 +160,18 @@ def _begin(out: Path, options: dict[str, Any]) -> None:
 
 def _cut_or_fail(settings: SliceSettings, out: Path, file_format: str, case: Case) -> SliceFailure | None:
     try:
-        _write(case, slice_case(case, settings), out, file_format)
+        _write(case, *_read_and_cut(case, settings), out, file_format)
     except AdvencError as error:
         return SliceFailure(case.id, str(error))
     return None
 
 
-def _write(case: Case, section: CrossSection, out: Path, file_format: str) -> None:
+def _write(case: Case, image: Volume | DicomSeries, section: CrossSection, out: Path, file_format: str) -> None:
     path = Path(case.label) / f"{case.id}{SLICE_FORMATS[file_format]}"
     if file_format == "dicom":
-        content = encode_cross_section(read_dicom_series(case.image, series_uid=case.series_uid), section)
+        if not isinstance(image, DicomSeries):
+            raise ImageError(f"{case.image} is no DICOM image; write nifti or png16: DICOM is derived from DICOM alone")
+        content = encode_cross_section(image, section)
     else:
         content = encode_image(torch.from_numpy(section.image)[None], file_format, section.affine)
     write_atomically(out / path, content, overwrite=True)

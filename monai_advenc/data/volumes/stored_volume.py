@@ -12,12 +12,13 @@ from typing import Any
 import nibabel.orientations
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import FileDataset
 
 from monai_advenc.data.dicom.derivation import derive, encode_dicom
-from monai_advenc.data.dicom.file import read_dicom
+from monai_advenc.data.dicom.file import drop_pixels
 from monai_advenc.data.dicom.frame import DicomFrame
 from monai_advenc.data.dicom.provenance import Derivation
-from monai_advenc.data.dicom.series import read_dicom_series
+from monai_advenc.data.dicom.series import DicomSeries, SeriesFrames, read_dicom_frames
 from monai_advenc.data.dicom.slice import stored_slices
 from monai_advenc.data.nifti_file import NiftiFile, read_nifti_file
 from monai_advenc.data.stored_slice import StoredSlice
@@ -25,7 +26,7 @@ from monai_advenc.data.volume import Volume
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.cross_section import PLANES, SliceSettings, require_same_grid
 from monai_advenc.data.volumes.names import stem
-from monai_advenc.data.volumes.reading import read_case
+from monai_advenc.data.volumes.reading import read_tumor
 from monai_advenc.errors import ImageError, MaskError
 
 Changes = Mapping[int, NDArray[Any]]
@@ -45,7 +46,8 @@ class StoredVolume:
         slices: The slices as radiologists read them, in the order of the RAS axis.
         encode: From changed slices and a derivation to the files: every slice, changed or not.
         sources: The files that were read.
-        header: A DICOM file of the volume; ``None`` for NIfTI.
+        header: Header of one DICOM file of the volume; ``None`` for NIfTI.
+        series: The DICOM series, its volume being the grid; ``None`` for NIfTI.
     """
 
     grid: Volume
@@ -53,7 +55,8 @@ class StoredVolume:
     slices: tuple[StoredSlice, ...]
     encode: Callable[[Changes, Derivation], list[Written]]
     sources: tuple[Path, ...]
-    header: Path | None = None
+    header: FileDataset | None = None
+    series: DicomSeries | None = None
 
     def slices_of(self, voxels: NDArray[Any]) -> NDArray[Any]:
         """An array on the same grid as ``(N, H, W)``: the slices in the same order."""
@@ -100,8 +103,7 @@ def read_stored_volume(image: Path, series_uid: str | None = None, plane: str | 
     """
     if stem(image):
         return nifti_slices(read_nifti_file(image), plane)
-    series = read_dicom_series(image, series_uid=series_uid)
-    return dicom_slices(series.frames, series.volume.affine, plane)
+    return dicom_slices(read_dicom_frames(image, series_uid=series_uid), plane)
 
 
 def read_stored_case(case: Case, plane: str | None, tumor: SliceSettings) -> StoredCase:
@@ -119,7 +121,7 @@ def read_stored_case(case: Case, plane: str | None, tumor: SliceSettings) -> Sto
     volume = read_stored_volume(case.image, case.series_uid, plane)
     if case.mask is None:
         return StoredCase(volume, None)
-    _, mask = read_case(case, tumor)
+    mask = read_tumor(case.mask, volume.series or volume.grid, tumor)
     require_same_grid(volume.grid, mask)
     return StoredCase(volume, volume.slices_of(mask.voxels) != 0)
 
@@ -142,28 +144,27 @@ def nifti_slices(file: NiftiFile, plane: str | None = None) -> StoredVolume:
     return StoredVolume(grid, plane, slices, encode, (file.path,))
 
 
-def dicom_slices(frames: tuple[DicomFrame, ...], affine: NDArray[np.float64], plane: str | None = None) -> StoredVolume:
+def dicom_slices(found: SeriesFrames, plane: str | None = None) -> StoredVolume:
     """The slices of a DICOM series, which are its frames.
 
     Args:
-        frames: The frames, sorted along the normal of the slices.
-        affine: 4x4, from (column, row, frame) to RAS+ mm.
+        found: The frames; their files are read here, once.
         plane: The plane that the frames must have; ``None``: whichever they have.
 
     Raises:
         ImageError: The frames are of another plane, or cannot be written.
         VolumeError: A file cannot be decoded.
     """
-    by_path: dict[Path, list[DicomFrame]] = {}
-    for frame in frames:
-        by_path.setdefault(frame.path, []).append(frame)
+    frames, name = found.frames, found.source
     as_stored: dict[DicomFrame, StoredSlice] = {}
-    for path, members in by_path.items():
-        as_stored |= zip(members, stored_slices(read_dicom(path, pixels=True), members), strict=True)
+    headers: dict[Path, FileDataset] = {}
+    for dataset, members in found.files():
+        as_stored |= zip(members, stored_slices(dataset, members), strict=True)
+        drop_pixels(dataset)
+        headers[members[0].path] = dataset
     in_order = [as_stored[frame] for frame in frames]
-    name = str(frames[0].path.parent)
-    grid = Volume(np.stack([each.stored.T for each in in_order], axis=2), affine, name)
-    own, is_flipped = _plane_of(affine)
+    grid = Volume(np.stack([each.stored.T for each in in_order], axis=2), found.affine, name)
+    own, is_flipped = _plane_of(found.affine)
     if plane not in (None, own):
         raise ImageError(f"{name} has {own} slices, which are files of their own; give --plane {own}, or none")
     places = range(len(frames))[::-1] if is_flipped else range(len(frames))
@@ -172,15 +173,14 @@ def dicom_slices(frames: tuple[DicomFrame, ...], affine: NDArray[np.float64], pl
 
     def encode(changes: Changes, derivation: Derivation) -> list[Written]:
         voxels = _put_back(grid, own, changes)
-        written: dict[DicomFrame, bytes] = {}
-        for path, members in by_path.items():
-            dataset = read_dicom(path, pixels=True)
-            for frame in members:
-                pixels = voxels[:, :, frames.index(frame)].T
-                written[frame] = encode_dicom(derive(dataset, pixels, derivation, frame=frame.index))
-        return [(f"/{k:04d}.dcm", written[frames[place]]) for k, place in enumerate(places)]
+        written = [
+            encode_dicom(derive(headers[frame.path], voxels[:, :, k].T, derivation, frame=frame.index))
+            for k, frame in enumerate(frames)
+        ]
+        return [(f"/{k:04d}.dcm", written[place]) for k, place in enumerate(places)]
 
-    return StoredVolume(grid, own, slices, encode, tuple(by_path), header=frames[0].path)
+    header = headers[frames[0].path]
+    return StoredVolume(grid, own, slices, encode, tuple(headers), header, found.series(grid))
 
 
 def _plane_of(affine: NDArray[np.float64]) -> tuple[str, bool]:

@@ -19,7 +19,7 @@ from pydicom.uid import HTJ2K, JPEG2000, JPEG2000Lossless
 from monai_advenc.data.dicom.derivation import derive, encode_dicom
 from monai_advenc.data.dicom.identity.rule import IDENTITY_CHOICES, IdentityChoice, IdentityRule
 from monai_advenc.data.dicom.provenance import Derivation
-from monai_advenc.data.dicom.series import DicomSeries, read_dicom_series
+from monai_advenc.data.dicom.series import DicomSeries, read_dicom_frames, read_dicom_series
 from monai_advenc.data.volume import Volume
 from monai_advenc.data.volumes.cross_section import CrossSection, SliceSettings, cut_cross_section
 from monai_advenc.data.volumes.dicom_cross_section import encode_cross_section
@@ -50,7 +50,8 @@ def derivation(choice: IdentityChoice = "keep", seed: int = 0, run: str = "run")
 
 def write_unchanged(series: DicomSeries, folder: Path, how: Derivation) -> list[Path]:
     """Every slice of a series as a derived object, without a change of its pixels."""
-    written = dicom_slices(series.frames, series.volume.affine).encode({}, how)
+    files = sorted({frame.path for frame in series.frames})
+    written = dicom_slices(read_dicom_frames(files)).encode({}, how)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for ending, content in written:

@@ -1,0 +1,77 @@
+"""How often encryption parses the files of a DICOM patient: parsing and decoding them takes as long as writing them."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+
+from tests.integration.test_dicom_output import key, patients
+from tests.integration.test_dicom_volumes import PATIENTS, base
+
+Run = Callable[..., Any]
+Reads = Callable[[Path], tuple[int, int]]
+
+__all__ = ["base", "key", "patients"]  # Fixtures.
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
+    """How often a file was read whole, and how often only its header; each since it was asked for last."""
+    count: Counter[tuple[Path, bool]] = Counter()
+    read = pydicom.dcmread
+
+    def counted(path: Path, *arguments: Any, **options: Any) -> Any:
+        count[Path(path), bool(options.get("stop_before_pixels"))] += 1
+        return read(path, *arguments, **options)
+
+    monkeypatch.setattr(pydicom, "dcmread", counted)
+    return lambda path: (count.pop((path, False), 0), count.pop((path, True), 0))
+
+
+def test_a_dicom_image_is_read_once_to_be_encrypted_and_once_to_be_found_unchanged(
+    patients: Path, key: Path, base: Path, run: Run, tmp_path: Path, reads: Reads
+) -> None:
+    for patient, label in PATIENTS.items():
+        (tmp_path / "in" / label).mkdir(parents=True)
+        source = patients / label / f"Quendolin {patient}" / "images" / "001.dcm"
+        shutil.copy(source, tmp_path / "in" / label / f"{patient}.dcm")
+    command = ("encrypt", tmp_path / "in", "--out", tmp_path / "out", "--key", key, "--base", base, "--workers", 0)
+    for written in (1, 0):
+        result = run(*command, "--format", "dicom", "--format", "nifti", "--identity", "keep")
+        assert result.exit_code == 0, result.output
+        for patient, label in PATIENTS.items():
+            assert reads(tmp_path / "in" / label / f"{patient}.dcm") == (1, 0)
+            assert reads(tmp_path / "out" / label / f"{patient}.dcm") == (written, 0)
+
+
+def test_a_slice_of_a_series_is_decoded_once_to_be_encrypted_and_once_to_be_measured(
+    patients: Path, key: Path, base: Path, run: Run, tmp_path: Path, reads: Reads
+) -> None:
+    out = tmp_path / "out"
+    command = ("encrypt-volume", patients, "--out", out, "--key", key, "--base", base, "--workers", 0)
+    for written in (1, 0):
+        result = run(*command, "--identity", "keep")
+        assert result.exit_code == 0, result.output
+        for patient, label in PATIENTS.items():
+            case = f"{label}/Quendolin {patient}"
+            # Headers are read to find the patient's files, to find the series among them, and to sort its slices.
+            assert reads(patients / case / "images" / "001.dcm") == (1, 3)
+            assert reads(out / case / "0001.dcm") == (written, 2 * written)
+
+
+def test_a_slice_of_a_series_is_decoded_once_to_be_cut(
+    patients: Path, key: Path, base: Path, run: Run, tmp_path: Path, reads: Reads
+) -> None:
+    command = ("slice-and-encrypt", patients, "--out", tmp_path / "out", "--key", key, "--base", base, "--workers", 0)
+    result = run(*command, "--format", "dicom", "--identity", "keep", "--size", 0)
+    assert result.exit_code == 0, result.output
+    patient, label = next(iter(PATIENTS.items()))
+    series = patients / label / f"Quendolin {patient}" / "images"
+    found = Counter(reads(path) for path in series.iterdir())
+    assert found == {(1, 3): 5, (2, 3): 1}, "the slice with the tumor is read once more to be derived from"
