@@ -14,12 +14,22 @@ from monai_advenc.errors import AdvencError
 
 if TYPE_CHECKING:
     from monai_advenc.acceleration.prepare import prepare
+    from monai_advenc.attackers.recovery.recover import recover_key
+    from monai_advenc.data.volumes.cross_section import SliceSettings
     from monai_advenc.encryption.correspondence import ClassCorrespondence
     from monai_advenc.encryption.encrypt import encrypt_batch
     from monai_advenc.encryption.key import EncryptionKey
+    from monai_advenc.encryption.profiles import KeyOptions, draw_key
+    from monai_advenc.evaluation.compare import evaluate
+    from monai_advenc.experiments.paper.reproduce import reproduce
+    from monai_advenc.networks.training.base import train_base
+    from monai_advenc.networks.training.settings import TrainingSettings
     from monai_advenc.perturbation.pgd import perturb
     from monai_advenc.perturbation.settings import PerturbationSettings
     from monai_advenc.perturbation.views import Augmentation
+    from monai_advenc.sharing.encrypt_folder import encrypt_folder
+    from monai_advenc.sharing.options import EncryptionOptions
+    from monai_advenc.sharing.slice_and_encrypt import slice_and_encrypt
     from monai_advenc.transforms import (
         AdversarialEncrypt,
         AdversarialEncryptD,
@@ -76,6 +86,8 @@ __all__ = [
     "EncryptImaged",
     "EncryptionInferer",
     "EncryptionKey",
+    "EncryptionOptions",
+    "KeyOptions",
     "LargestCrossSection",
     "LargestCrossSectionD",
     "LargestCrossSectionDict",
@@ -89,21 +101,41 @@ __all__ = [
     "MixupConcatDict",
     "MixupConcatd",
     "PerturbationSettings",
+    "SliceSettings",
+    "TrainingSettings",
     "__version__",
+    "draw_key",
     "encrypt_batch",
+    "encrypt_folder",
+    "evaluate",
     "perturb",
     "prepare",
+    "recover_key",
+    "reproduce",
+    "slice_and_encrypt",
+    "train_base",
 ]
 
 _HOMES = {
-    "prepare": "acceleration.prepare",
-    "encrypt_batch": "encryption.encrypt",
-    "EncryptionInferer": "transforms.inferer",
-    "ClassCorrespondence": "encryption.correspondence",
-    "EncryptionKey": "encryption.key",
     "Augmentation": "perturbation.views",
+    "ClassCorrespondence": "encryption.correspondence",
+    "EncryptionInferer": "transforms.inferer",
+    "EncryptionKey": "encryption.key",
+    "EncryptionOptions": "sharing.options",
+    "KeyOptions": "encryption.profiles",
     "PerturbationSettings": "perturbation.settings",
+    "SliceSettings": "data.volumes.cross_section",
+    "TrainingSettings": "networks.training.settings",
+    "draw_key": "encryption.profiles",
+    "encrypt_batch": "encryption.encrypt",
+    "encrypt_folder": "sharing.encrypt_folder",
+    "evaluate": "evaluation.compare",
     "perturb": "perturbation.pgd",
+    "prepare": "acceleration.prepare",
+    "recover_key": "attackers.recovery.recover",
+    "reproduce": "experiments.paper.reproduce",
+    "slice_and_encrypt": "sharing.slice_and_encrypt",
+    "train_base": "networks.training.base",
 }
 
 

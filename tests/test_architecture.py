@@ -66,6 +66,8 @@ PUBLIC_NAMES = [
     "EncryptImaged",
     "EncryptionInferer",
     "EncryptionKey",
+    "EncryptionOptions",
+    "KeyOptions",
     "LargestCrossSection",
     "LargestCrossSectionD",
     "LargestCrossSectionDict",
@@ -79,10 +81,19 @@ PUBLIC_NAMES = [
     "MixupConcatDict",
     "MixupConcatd",
     "PerturbationSettings",
+    "SliceSettings",
+    "TrainingSettings",
     "__version__",
+    "draw_key",
     "encrypt_batch",
+    "encrypt_folder",
+    "evaluate",
     "perturb",
     "prepare",
+    "recover_key",
+    "reproduce",
+    "slice_and_encrypt",
+    "train_base",
 ]
 
 

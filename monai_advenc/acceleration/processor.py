@@ -11,6 +11,8 @@ from itertools import chain
 import torch
 from torch import nn
 
+from monai_advenc.errors import SettingsError
+
 
 def computes_in_bf16(device: torch.device) -> bool:
     """Whether the device has native bf16 arithmetic (AVX512-BF16, AMX, or a CUDA GPU that has it)."""
@@ -25,6 +27,20 @@ def device_of(network: nn.Module) -> torch.device:
     """Device of a network's weights; the CPU if it has none."""
     value = next(chain(network.parameters(), network.buffers()), None)
     return torch.device("cpu") if value is None else value.device
+
+
+def choose_device(device: str | None) -> str:
+    """The given device, or the GPU where there is one.
+
+    Raises:
+        SettingsError: There is no such device.
+    """
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=place)
+    except (RuntimeError, AssertionError):
+        raise SettingsError(f"there is no device {place!r} for PyTorch on this machine; leave --device out") from None
+    return place
 
 
 @cache

@@ -9,6 +9,11 @@ from pathlib import Path
 from monai_advenc.errors import DatasetError, OutputError
 
 
+def private_folder_of(out: Path) -> Path:
+    """The default private folder, next to the output folder: ``shared-private`` for ``shared``."""
+    return out.absolute().parent / f"{out.absolute().name}-private"
+
+
 def require_apart(out: Path, private: Path) -> None:
     """Raise :class:`DatasetError` if the private folder would be shared with the output."""
     if out.resolve() in (private.resolve(), *private.resolve().parents):

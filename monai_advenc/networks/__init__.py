@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import torch
@@ -17,7 +17,7 @@ from monai_advenc.networks.preresnet import preresnet20, preresnet110, preresnet
 from monai_advenc.networks.resnet import resnet18, resnet50, resnet_small
 from monai_advenc.networks.vgg import vgg11, vgg19, vgg_small
 
-__all__ = ["NETWORKS", "NetworkBuilder", "Standardize", "get_network", "with_standardization"]
+__all__ = ["NETWORKS", "NetworkBuilder", "Standardize", "get_network", "require_known_networks", "with_standardization"]
 
 NetworkBuilder = Callable[[int, int, int], nn.Module]
 """Builds a network on standardized images from the number of classes, the number of channels and the image side."""
@@ -42,6 +42,13 @@ SMALLEST_IMAGE_SIZE = 16
 """Smallest side: below it the deepest stage would have a single pixel."""
 
 
+def require_known_networks(names: Sequence[str]) -> None:
+    """Raise :class:`SettingsError` unless every name is in :data:`NETWORKS`."""
+    unknown = [name for name in names if name not in NETWORKS]
+    if unknown:
+        raise SettingsError(f"unknown network {unknown[0]!r}; choose one of {', '.join(sorted(NETWORKS))}")
+
+
 def get_network(name: str, num_classes: int, in_channels: int, image_size: int, *, seed: int = 0) -> nn.Module:
     """Build a network with new random weights for images in [0, 1].
 
@@ -59,8 +66,7 @@ def get_network(name: str, num_classes: int, in_channels: int, image_size: int, 
     Raises:
         SettingsError: There is no such network, or a number is too small.
     """
-    if name not in NETWORKS:
-        raise SettingsError(f"unknown network {name!r}; choose one of {', '.join(sorted(NETWORKS))}")
+    require_known_networks([name])
     for what, value, least in (
         ("num_classes", num_classes, 2),
         ("in_channels", in_channels, 1),

@@ -1,0 +1,102 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Cut a folder of volumes into a folder of unencrypted slices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from monai_advenc.data.passed_over import say_passed_over
+from monai_advenc.data.volumes.cases import CaseList, are_listed, find_cases
+from monai_advenc.data.volumes.cross_section import SliceSettings
+from monai_advenc.data.volumes.slicing import SliceFailure, slice_cases
+from monai_advenc.errors import OutputError
+from monai_advenc.progress import ConsoleProgress, Progress
+from monai_advenc.workers import available_cores
+
+
+@dataclass(frozen=True)
+class SlicedVolumes:
+    """What came of cutting volumes.
+
+    Attributes:
+        out: The folder of slices.
+        cases: What was found.
+        failures: The cases that could not be cut; empty unless ``keep_going``.
+    """
+
+    out: Path
+    cases: CaseList
+    failures: tuple[SliceFailure, ...] = ()
+
+
+def slice_volumes(
+    volumes: str | Path,
+    out: str | Path,
+    settings: SliceSettings = SliceSettings(),
+    *,
+    labels: str | Path | None = None,
+    file_format: str = "nifti",
+    workers: int | None = None,
+    keep_going: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> SlicedVolumes:
+    """Cut each volume at its largest tumor cross-section; write the slices, unencrypted, in class folders.
+
+    Args:
+        volumes: Folder of cases, in one of the layouts of :mod:`monai_advenc.data.volumes.cases`.
+        out: Folder for the slices; a killed run goes on with the same call.
+        settings: Plane, size, what counts as tumor.
+        labels: Table (case, label) of the classes, for layouts that do not name them.
+        file_format: ``"nifti"``, ``"png16"``, ``"png8"`` or ``"dicom"``.
+        workers: Worker processes; ``None``: one for each core.
+        keep_going: Go on after a case that cannot be cut.
+        dry_run: Only find the cases; write nothing.
+        progress: Where to say what is done; ``None``: on stderr.
+
+    Raises:
+        DatasetError: No cases, or cases that do not fit together.
+        OutputError: ``out`` lies among the volumes, holds something else, or cannot be written.
+        AdvencError: A case failed and ``keep_going`` is off; those done so far stay.
+    """
+    progress, root, out = progress or ConsoleProgress(), Path(volumes), Path(out)
+    if not are_listed(root) and root.resolve() in (out.resolve(), *out.resolve().parents):
+        raise OutputError(f"{out} lies in {root}, where a next run would take slices for cases; choose another --out")
+    cases = find_cases(root, labels=None if labels is None else Path(labels))
+    say_passed_over(cases.passed_over, root, "folders of cases", progress)
+    if dry_run:
+        return SlicedVolumes(out, cases)
+    count = available_cores() if workers is None else workers
+    failures = cut_cases(
+        cases, settings, out, file_format=file_format, workers=count, keep_going=keep_going, progress=progress
+    )
+    return SlicedVolumes(out, cases, failures)
+
+
+def cut_cases(
+    cases: CaseList,
+    settings: SliceSettings,
+    out: Path,
+    *,
+    file_format: str,
+    workers: int,
+    keep_going: bool,
+    progress: Progress,
+) -> tuple[SliceFailure, ...]:
+    """Cut all cases and say what came of it; see :func:`slice_volumes`."""
+    with progress.stage("slicing", len(cases.cases)) as advance:
+        failures = slice_cases(
+            cases.cases,
+            settings,
+            out,
+            file_format=file_format,
+            workers=workers,
+            keep_going=keep_going,
+            progress=advance,
+        )
+    if failures:
+        progress.table("Not sliced", ("case", "why"), [(each.id, each.message) for each in failures])
+    progress.say(f"Cut {len(cases.cases) - len(failures)} cases at the largest tumor cross-section into {out}.")
+    return failures

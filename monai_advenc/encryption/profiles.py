@@ -1,0 +1,166 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Named settings of a key, and drawing a key from one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+from monai_advenc.encryption.correspondence import ClassCorrespondence, count_correspondences
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.paper import MRI_RADIUS, MRI_SIDE, STEP_SIZE, STEPS
+from monai_advenc.perturbation.settings import ADAPTIVE_STEPS, FAST_STEPS, PerturbationSettings
+from monai_advenc.perturbation.views import Augmentation
+from monai_advenc.progress import Progress
+from monai_advenc.settings import ScheduleName, Settings
+
+Profile = Literal["default", "paper-basic", "paper-concat", "paper-mixup-concat"]
+
+PROFILE_COMBINERS: Final[Mapping[Profile, str]] = MappingProxyType(
+    {
+        "default": "horizontal-concat",
+        "paper-basic": "basic",
+        "paper-concat": "horizontal-concat",
+        "paper-mixup-concat": "mixup-and-concat",
+    }
+)
+"""The combiner of each profile. The default has augmentation-aware steps, the paper's have plain steps."""
+
+FEW_CLASSES = 4
+"""Up to so many classes there are so few correspondences that anyone with the data can try them all."""
+
+
+class KeyOptions(Settings):
+    """How to draw a key.
+
+    Attributes:
+        profile: ``"default"``: Horizontal Concat with augmentation-aware steps; ``"paper-..."``: the paper's combiners
+            and plain steps.
+        radius: L2 radius on the [0, 1] scale, for images of side ``radius_at``.
+        radius_at: Image side in pixels for which ``radius`` is meant; other sizes get it scaled. 0: the same radius at
+            every size.
+        schedule: ``"paper"``: many steps of one length; ``"fast"``: few steps, each shorter than the one before;
+            ``"adaptive"``: each image takes as many steps as its loss asks for (plain steps only).
+        steps: PGD steps; ``None``: what the schedule takes.
+        step_size: Length of a step (of the first one, if fast or adaptive); ``None``: what the schedule takes.
+        recipient: Public label of the recipient of this copy.
+        seed: Draw the key from a seed. Experiments only: anyone can recover such a key by trying seeds.
+    """
+
+    profile: Profile = "default"
+    radius: float = MRI_RADIUS
+    radius_at: int = MRI_SIDE
+    schedule: ScheduleName = "paper"
+    steps: int | None = None
+    step_size: float | None = None
+    recipient: str | None = None
+    seed: int | None = None
+
+
+def draw_key(
+    classes: Sequence[str],
+    *,
+    profile: Profile = "default",
+    combiner: str | None = None,
+    correspondence: ClassCorrespondence | str | None = None,
+    radius: float = MRI_RADIUS,
+    radius_at: int = MRI_SIDE,
+    schedule: ScheduleName = "paper",
+    steps: int | None = None,
+    step_size: float | None = None,
+    recipient: str | None = None,
+    seed: int | None = None,
+) -> EncryptionKey:
+    """Draw a secret encryption key.
+
+    Args:
+        classes: Class names, in the order of the labels.
+        profile: Named settings, see :class:`KeyOptions`.
+        combiner: Name of another combiner than the profile's.
+        correspondence: Targets of each class, or the place where the paper prints them (``"table-4"``); ``None``: drawn
+            at random.
+        radius: See :class:`KeyOptions`, as all that follow.
+        radius_at: Image side in pixels for which ``radius`` is meant.
+        schedule: How long the steps are.
+        steps: Number of steps.
+        step_size: Length of a step.
+        recipient: Public label.
+        seed: For experiments.
+
+    Raises:
+        CorrespondenceError: Too few classes for the combiner.
+        SettingsError: Class names or numbers that do not fit.
+    """
+    KeyOptions(profile=profile, schedule=schedule)  # Says which word is unknown, if one is.
+    perturbation = PerturbationSettings(
+        radius=radius,
+        **_step_settings(schedule, radius, steps, step_size),
+        reference_side=radius_at or None,
+        augmentation=Augmentation() if profile == "default" else None,
+    )
+    if isinstance(correspondence, str):
+        correspondence = ClassCorrespondence.from_paper(correspondence)
+    return EncryptionKey.draw(
+        classes,
+        perturbation,
+        combiner=combiner or PROFILE_COMBINERS[profile],
+        correspondence=correspondence,
+        recipient=recipient,
+        seed=seed,
+    )
+
+
+def _step_settings(schedule: ScheduleName, radius: float, steps: int | None, step_size: float | None) -> dict[str, Any]:
+    """Number, length and schedule of the steps: what was asked for, else what the schedule takes."""
+    if schedule == "paper":
+        default_steps = STEPS
+        # For MRI the paper's step is a twentieth of its radius; fewer steps must be longer to cross the ball.
+        default_size = radius * max(STEP_SIZE / MRI_RADIUS, 2.5 / (steps or STEPS))
+    else:
+        default_steps, default_size = FAST_STEPS if schedule == "fast" else ADAPTIVE_STEPS, 2 * radius
+    return {
+        "schedule": schedule,
+        "steps": steps or default_steps,
+        "step_size": default_size if step_size is None else step_size,
+    }
+
+
+def has_setting(key: EncryptionKey, name: str, value: Any) -> bool:
+    """Whether a key is one that an option of :class:`KeyOptions` would have drawn.
+
+    Args:
+        key: The key.
+        name: An attribute of :class:`KeyOptions`.
+        value: Its value.
+    """
+    steps = key.perturbation
+    if name == "profile":
+        augmented = value == "default"
+        return key.combiner.name == PROFILE_COMBINERS[value] and (steps.augmentation is not None) == augmented
+    if name == "seed":
+        # With a seed, the secret of the layout depends on nothing else.
+        return EncryptionKey.draw(key.classes, steps, combiner="basic", seed=value).layout_secret == key.layout_secret
+    held = {
+        "radius": steps.radius,
+        "radius_at": steps.reference_side or 0,
+        "schedule": steps.schedule,
+        "steps": steps.steps,
+        "step_size": steps.step_size,
+        "recipient": key.recipient,
+    }
+    return bool(held[name] == value)
+
+
+def say_drawn(key: EncryptionKey, path: Path, progress: Progress) -> None:
+    """Say where a new key is, and how few correspondences there are to guess from, if so."""
+    progress.say(f"Drew key {key.key_id} for {len(key.classes)} classes and wrote it to {path}. Never share it.")
+    if len(key.classes) <= FEW_CLASSES:
+        count = count_correspondences(len(key.classes), key.correspondence.num_targets)
+        progress.say(
+            f"Note: with {len(key.classes)} classes there {'is' if count == 1 else 'are'} only {count} "
+            f"way{'' if count == 1 else 's'} to choose the targets: training on the images fails all the same, but the "
+            "targets themselves are easily guessed."
+        )

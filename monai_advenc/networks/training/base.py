@@ -1,0 +1,182 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Train the owner's base network, whose gradients shape the perturbations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from monai_advenc.acceleration.processor import choose_device
+from monai_advenc.data.images.folder import find_images, load_image_set
+from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.data.passed_over import say_passed_over
+from monai_advenc.data.private_folder import require_unshared
+from monai_advenc.errors import DatasetError, OutputError
+from monai_advenc.networks import get_network
+from monai_advenc.networks.training.checkpoint import load_checkpoint, save_checkpoint
+from monai_advenc.networks.training.settings import TrainingSettings
+from monai_advenc.networks.training.train import EpochRecord, accuracy_of, train
+from monai_advenc.progress import NO_TRACKING, ConsoleProgress, Progress, Tracker
+
+MIN_IMAGES_PER_CLASS = 20
+"""Fewer teach no network a class; its gradients would be noise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedBase:
+    """A base network that was trained and saved.
+
+    Attributes:
+        path: Its file.
+        network: Its architecture, a name in :data:`monai_advenc.networks.NETWORKS`.
+        validation_accuracy: Accuracy on the images kept aside, in [0, 1].
+        best_epoch: The epoch that was kept, from 1.
+        test_accuracy: Accuracy on the test images, in [0, 1]; ``None`` where none were given.
+        warnings: One line each about accuracies that are too low to protect much.
+        passed_over: Files in the folder that were not read.
+    """
+
+    path: Path
+    network: str
+    validation_accuracy: float
+    best_epoch: int
+    test_accuracy: float | None = None
+    warnings: tuple[str, ...] = ()
+    passed_over: tuple[Path, ...] = ()
+
+
+def train_base(
+    images: str | Path | ImageSet,
+    out: str | Path = "base.pt",
+    *,
+    network: str | None = None,
+    settings: TrainingSettings = TrainingSettings(),
+    validation: float = 0.1,
+    size: int | None = None,
+    gray: bool = False,
+    test: str | Path | None = None,
+    device: str | None = None,
+    progress: Progress | None = None,
+    tracker: Tracker = NO_TRACKING,
+) -> TrainedBase:
+    """Train a base network and keep the epoch that is best on the images kept aside.
+
+    It must be trained on the originals and stays with the owner, like the key.
+
+    Args:
+        images: Folder with one subfolder of images for each class, or images that are read already.
+        out: File to write; must not exist. A killed training goes on with the same call.
+        network: Architecture; ``None``: ``resnet18`` on a GPU, else ``resnet_small``.
+        settings: Epochs, seed and the rest of the training.
+        validation: Share of each class that is kept aside to choose the best epoch, between 0 and 1.
+        size: Resize images to this side in pixels; ``None``: they must all have one size already.
+        gray: Turn colors to gray.
+        test: Folder of images never trained on, to report the accuracy on.
+        device: Where to train; ``None``: the GPU, if there is one.
+        progress: Where to say what is done; ``None``: on stderr.
+        tracker: Keeps the settings and the accuracy of each epoch.
+
+    Raises:
+        DatasetError: Too few images of a class, or fewer than two classes.
+        ImageError: An image cannot be read.
+        OutputError: ``out`` exists, lies in an encrypted data set, or cannot be written.
+        SettingsError: There is no such network or device.
+    """
+    progress, path = progress or ConsoleProgress(), Path(out)
+    require_unshared(path, "--out")
+    image_set, passed_over = _read(images, path, size, gray, progress)
+    place = choose_device(device)
+    name = network or ("resnet_small" if place == "cpu" else "resnet18")
+    train_set, validation_set = image_set.split(validation, settings.seed)
+    _, channels, height, width = image_set.images.shape
+    side = max(height, width)
+    built = get_network(name, len(image_set.classes), channels, side, seed=settings.seed).to(place)
+    trained = {"epochs": settings.epochs, "seed": settings.seed}
+    tracker.log_params({"network": name, **trained, "images": len(image_set)})
+    with progress.stage(f"training {name}", settings.epochs) as advance:
+        result = train(
+            built,
+            train_set,
+            validation_set,
+            settings,
+            progress=lambda _: advance(1),
+            unfinished=path.with_name(f".{path.name}.unfinished"),
+        )
+    accuracy = result.history[result.best_epoch - 1].validation_accuracy or 0.0
+    notes = {"validation_accuracy": round(accuracy, 4), **trained}
+    save_checkpoint(path, result.network, name, image_set.classes, channels, side, notes=notes)
+    _track(result.history, tracker)
+    progress.say(f"Base network {name}: {accuracy:.1%} on {len(validation_set)} images kept aside. Wrote {path}.")
+    warnings = _warn_if_little_learned(accuracy, validation_set.labels, progress)
+    test_accuracy = None
+    if test is not None:
+        test_set = load_image_set(find_images(Path(test), image_set.classes), size, gray=gray)
+        test_accuracy = accuracy_of(load_checkpoint(path).network, test_set.images, test_set.labels)
+        tracker.log_metrics({"test_accuracy": test_accuracy})
+        progress.say(f"On {len(test_set)} test images: {test_accuracy:.1%}.")
+        warnings += _warn_if_little_learned(test_accuracy, test_set.labels, progress)
+    return TrainedBase(
+        path=path,
+        network=name,
+        validation_accuracy=accuracy,
+        best_epoch=result.best_epoch,
+        test_accuracy=test_accuracy,
+        warnings=warnings,
+        passed_over=passed_over,
+    )
+
+
+def require_enough_images(counts: dict[str, int]) -> None:
+    """Raise :class:`DatasetError` saying how many images are missing to train a base network."""
+    missing = {name: MIN_IMAGES_PER_CLASS - count for name, count in counts.items() if count < MIN_IMAGES_PER_CLASS}
+    if len(counts) < 2:
+        raise DatasetError(f"one class only ({', '.join(counts)}): a base network needs at least two; add cases")
+    if missing:
+        lacking = ", ".join(f"{count} of {name}" for name, count in missing.items())
+        raise DatasetError(
+            f"too few images to train a base network (it takes {MIN_IMAGES_PER_CLASS} a class): {lacking} missing; "
+            "add some, or take a base network that was trained elsewhere"
+        )
+
+
+def _read(
+    images: str | Path | ImageSet, out: Path, size: int | None, gray: bool, progress: Progress
+) -> tuple[ImageSet, tuple[Path, ...]]:
+    """The images to train on, and what lies beside them; all that can be refused is refused before the long work."""
+    if isinstance(images, ImageSet):
+        counts = images.labels.bincount(minlength=len(images.classes)).tolist()
+        require_enough_images(dict(zip(images.classes, counts, strict=True)))
+        _require_free(out)
+        return images, ()
+    folder = find_images(Path(images))
+    say_passed_over(folder.passed_over, folder.root, "images in class folders of a kind that is read", progress)
+    require_enough_images(folder.class_counts())
+    _require_free(out)
+    with progress.stage("reading images", len(folder.files)) as advance:
+        return load_image_set(folder, size, gray=gray, progress=advance), folder.passed_over
+
+
+def _require_free(path: Path) -> None:
+    if path.exists():
+        raise OutputError(f"{path} exists already and is never overwritten; choose another name with --out")
+
+
+def _track(history: list[EpochRecord], tracker: Tracker) -> None:
+    for record in history:
+        metrics = {"train_loss": record.train_loss, "validation_accuracy": record.validation_accuracy or 0.0}
+        tracker.log_metrics(metrics, step=record.epoch)
+
+
+def _warn_if_little_learned(accuracy: float, labels: Tensor, progress: Progress) -> tuple[str, ...]:
+    commonest = labels.bincount().max().item() / len(labels)
+    if accuracy >= 1.5 * commonest:
+        return ()
+    warning = (
+        f"Careful: naming the commonest class would be right on {commonest:.1%}. A base network that has learned "
+        "little protects little; train longer (--epochs) or give more cases."
+    )
+    progress.say(warning)
+    return (warning,)

@@ -1,0 +1,142 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Measure what encryption changed, before doctors are asked."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from monai_advenc.acceleration.processor import choose_device
+from monai_advenc.data.images.folder import ImageFolder, find_images, load_image_set
+from monai_advenc.data.images.reading import match_original, read_image, read_region, resize_image
+from monai_advenc.data.private_folder import make_private, require_own_folder
+from monai_advenc.errors import DatasetError, OutputError
+from monai_advenc.evaluation.region_fidelity import RegionFidelity, average_regions, image_regions, measure_regions
+from monai_advenc.files.atomic import write_atomically, write_json
+from monai_advenc.networks.training.checkpoint import load_checkpoint
+from monai_advenc.progress import ConsoleProgress, Progress
+from monai_advenc.reader_study.model_observer import ObserverReading, read_both
+
+MARKER_NAME, TABLE_NAME = "fidelity.json", "fidelity.csv"
+QUANTITIES = ("rms_gray_levels", "psnr_db", "ssim", "haarpsi")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FidelityTables:
+    """How near encrypted images are to their originals.
+
+    Attributes:
+        out: Folder of ``fidelity.csv`` (each image) and ``fidelity.json`` (the summary).
+        summary: What ``fidelity.json`` holds; ``"mean"`` and ``"min"`` by region and quantity.
+        observer: How a network read both; ``None`` where none was asked.
+    """
+
+    out: Path
+    summary: dict[str, Any]
+    observer: ObserverReading | None
+
+
+def measure_fidelity_tables(
+    originals: str | Path,
+    encrypted: str | Path,
+    out: str | Path = "fidelity",
+    *,
+    observer: str | Path | None = None,
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> FidelityTables:
+    """Measure PSNR, SSIM, gray levels and HaarPSI of every image, region by region, and write tables.
+
+    The tumor is the mask next to the original (``<id>.mask.png``), the body what stands out from the background.
+
+    Args:
+        originals: Original images, in class folders.
+        encrypted: The same, encrypted, by the same names.
+        out: Folder for the tables.
+        observer: File of a network that was trained on other originals and is not the base of the encryption: does it
+            read both alike?
+        device: Where the observer runs; ``None``: the GPU, if there is one.
+        progress: Where to say how far it is; ``None``: on stderr.
+
+    Raises:
+        DatasetError: An encrypted image has no original.
+        OutputError: ``out`` holds measures of other images or something else.
+    """
+    originals, encrypted, out = Path(originals), Path(encrypted), Path(out)
+    progress = progress or ConsoleProgress()
+    require_own_folder(out, encrypted, MARKER_NAME, "measures of fidelity")
+    subject = {"originals": str(originals.resolve()), "encrypted": str(encrypted.resolve())}
+    _require_same_subject(out / MARKER_NAME, subject)
+    before, after = find_images(originals), find_images(encrypted)
+    with progress.stage("measuring", len(after.files)) as advance:
+        measured = _measure_all(before, after, advance)
+    reading = None if observer is None else _observe(Path(observer), before, after, choose_device(device))
+    summary: dict[str, Any] = {
+        **subject,
+        "images": len(measured),
+        "mean": average_regions(list(measured.values()), fmean),
+        "min": average_regions(list(measured.values()), min),
+        "observer": asdict(reading) if reading else None,
+    }
+    make_private(out)
+    write_atomically(out / TABLE_NAME, _table(measured).encode(), overwrite=True)
+    write_json(out / MARKER_NAME, summary, overwrite=True)
+    return FidelityTables(out=out, summary=summary, observer=reading)
+
+
+def _require_same_subject(marker: Path, subject: dict[str, str]) -> None:
+    """Raise :class:`OutputError` if the folder holds measures of other images."""
+    if not marker.is_file():
+        return
+    try:
+        earlier = json.loads(marker.read_bytes())
+    except ValueError:
+        earlier = {}
+    if {name: earlier.get(name) for name in subject} != subject:
+        raise OutputError(f"{marker.parent} holds measures of another data set; give another --out")
+
+
+def _measure_all(
+    before: ImageFolder, after: ImageFolder, advance: Callable[[int], None]
+) -> dict[str, dict[str, RegionFidelity]]:
+    sources = {file.id: file for file in before.files}
+    measured = {}
+    for file in after.files:
+        if file.id not in sources:
+            raise DatasetError(f"encrypted image {file.id!r} has no original of that name in {before.root}")
+        source = sources[file.id]
+        image = read_image(file.path)
+        original = match_original(read_image(source.path), image, file.id)
+        mask = None if source.mask_path is None else read_region(source.mask_path)
+        if mask is not None and mask.shape[-2:] != image.shape[-2:]:
+            mask = resize_image(mask.float(), image.shape[-1]) > 0
+        measured[file.id] = measure_regions(image, original, image_regions(original, mask))
+        advance(1)
+    return measured
+
+
+def _observe(path: Path, before: ImageFolder, after: ImageFolder, device: str) -> ObserverReading:
+    checkpoint = load_checkpoint(path)
+    gray = checkpoint.in_channels == 1
+    sets = [
+        load_image_set(find_images(folder.root, checkpoint.classes), checkpoint.image_size, gray=gray)
+        for folder in (before, after)
+    ]
+    return read_both(checkpoint.network.to(device), sets[0].with_ids(sets[1].ids), sets[1])
+
+
+def _table(measured: dict[str, dict[str, RegionFidelity]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(("image", "region", "pixels", *QUANTITIES))
+    for name, regions in measured.items():
+        for region, values in regions.items():
+            writer.writerow((name, region, values.pixels, *(f"{getattr(values, q):.6g}" for q in QUANTITIES)))
+    return buffer.getvalue()

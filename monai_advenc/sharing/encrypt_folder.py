@@ -1,0 +1,179 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Encrypt a folder of labeled images into a folder to share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from monai_advenc.acceleration.processor import choose_device
+from monai_advenc.data.dicom.identity.case_names import (
+    choose_identity,
+    refuse_names_of_patients,
+    warn_of_burned_in_text,
+)
+from monai_advenc.data.images.folder import ImageFolder, find_images
+from monai_advenc.data.images.reading import read_image
+from monai_advenc.data.manifest import Manifest
+from monai_advenc.data.passed_over import say_passed_over
+from monai_advenc.data.private_folder import require_outside, require_secrets_outside
+from monai_advenc.data.volumes.slicing import SliceFailure
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.errors import SettingsError
+from monai_advenc.networks.training.checkpoint import load_checkpoint
+from monai_advenc.perturbation.batches import versions_per_pass
+from monai_advenc.progress import ConsoleProgress, Progress
+from monai_advenc.sharing.encrypt import Compute, EncryptionResult, encrypt_images
+from monai_advenc.sharing.images import Failure
+from monai_advenc.sharing.options import EncryptionOptions
+from monai_advenc.sharing.report import require_place, write_report
+from monai_advenc.workers import available_cores
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedFolder:
+    """An encrypted data set that was written.
+
+    Attributes:
+        out: Its folder.
+        found: Number of originals of each class.
+        manifest: What it says of itself: every image and its distance from the original, the key's public id. ``None``
+            after a dry run.
+        failures: Images and cases that failed; empty unless ``keep_going``.
+        passed_over: Files and folders among the originals that were not read.
+        report: The page about it, which shows originals; ``None`` where none was written.
+        private: The folder that must not be shared; ``None`` where there is none.
+    """
+
+    out: Path
+    found: dict[str, int]
+    manifest: Manifest | None = None
+    failures: tuple[Failure | SliceFailure, ...] = ()
+    passed_over: tuple[Path, ...] = ()
+    report: Path | None = None
+    private: Path | None = None
+
+
+def default_options() -> EncryptionOptions:
+    """What the commands do where no option is given: NIfTI and 16-bit PNG, one worker for each core."""
+    return EncryptionOptions(formats=("nifti", "png16"), workers=available_cores())
+
+
+def encrypt_folder(
+    images: str | Path,
+    out: str | Path,
+    *,
+    key: str | Path,
+    base: str | Path,
+    options: EncryptionOptions | None = None,
+    report: str | Path | None = None,
+    device: str | None = None,
+    compute: Compute | None = None,
+    insecure_key_permissions: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> SharedFolder:
+    """Encrypt a folder of labeled images: perturb each one toward the secret targets of its class, and write it.
+
+    A killed run goes on with the same call, and the result is the same to the last byte.
+
+    Args:
+        images: Folder with one subfolder of images for each class (PNG, JPEG, TIFF, NIfTI slices, npy, single DICOM
+            images; gray or RGB).
+        out: Folder to share; must not lie among the originals.
+        key: File of the encryption key.
+        base: File of the base network.
+        options: Formats, size, region, identity, workers; ``None``: see :func:`default_options`.
+        report: Page (HTML) to write, with pictures, the budget and what survives export. It shows originals: outside
+            ``out``.
+        device: Where networks run; ``None``: the GPU, if there is one.
+        compute: Computes the images elsewhere, such as :class:`monai_advenc.sharing.ray.RayWorkers`; ``None``: this
+            machine.
+        insecure_key_permissions: Accept a key file that others can read.
+        dry_run: Only check; write nothing.
+        progress: Where to say what is done; ``None``: on stderr.
+
+    Raises:
+        DatasetError: The classes are not the key's, or images do not fit together.
+        KeyFileError: There is no such key, or others can read it.
+        NetworkError: There is no such base network, or it is for other classes.
+        OutputError: A folder or file lies where it must not, belongs to another run, or cannot be written.
+        SettingsError: DICOM is written and no identity chosen, or a file is named after a patient.
+        AdvencError: An image failed and ``keep_going`` is off; the others done so far stay.
+    """
+    progress, options = progress or ConsoleProgress(), options or default_options()
+    source, out, page = Path(images), Path(out), None if report is None else Path(report)
+    require_outside(out, source)
+    require_secrets_outside(out, Path(key), Path(base))
+    secret = EncryptionKey.load(Path(key), insecure_permissions=insecure_key_permissions)
+    checkpoint = load_checkpoint(Path(base))
+    folder = find_images(source, secret.classes)
+    say_passed_over(folder.passed_over, source, "images in class folders of a kind that is read", progress)
+    secret.require_classes(checkpoint.classes)
+    options = _with_identity(options, folder)
+    shared = SharedFolder(out=out, found=folder.class_counts(), passed_over=folder.passed_over, report=page)
+    if dry_run:
+        return shared
+    if page is not None:
+        require_place(page, out, secret.key_id)
+    if "dicom" in options.formats:
+        warn_of_burned_in_text((file.path for file in folder.files), options.identity or "keep", progress)
+    # Workers elsewhere load the network themselves.
+    network = checkpoint.network if compute else checkpoint.network.to(choose_device(device))
+    result = encrypt_and_say(folder, out, secret, network, options, compute, progress)
+    if page is not None:
+        write_report(page, folder, out, checkpoint, secret, progress)
+    return replace(shared, manifest=result.manifest, failures=result.failures)
+
+
+def _with_identity(options: EncryptionOptions, folder: ImageFolder) -> EncryptionOptions:
+    """The options with an identity chosen; raise where it must be, or cannot be, or a file is named after a patient."""
+    writes_dicom = "dicom" in options.formats
+    if not writes_dicom and options.identity not in (None, "keep"):
+        raise SettingsError(
+            f"--identity {options.identity} is for DICOM headers, and no DICOM is written: file names stay as they "
+            "are; give --format dicom, or rename the files and leave --identity out"
+        )
+    refuse_names_of_patients(
+        ((file.id, file.path) for file in folder.files),
+        options.identity,
+        "rename it, or choose --identity keep to share it under this name",
+    )
+    return replace(options, identity=choose_identity(options.identity, writes_dicom=writes_dicom))
+
+
+def encrypt_and_say(
+    source: ImageFolder,
+    out: Path,
+    key: EncryptionKey,
+    network: nn.Module,
+    options: EncryptionOptions,
+    compute: Compute | None,
+    progress: Progress,
+) -> EncryptionResult[Manifest]:
+    """Encrypt images that were found, and say what came of it."""
+    options = _with_batch_size(source, network, options)
+    with progress.stage("encrypting", len(source.files)) as advance:
+        result = encrypt_images(source, out, key, network, options, compute=compute, progress=advance)
+    budget = result.manifest.budget
+    arithmetic = " and ".join(sorted({each.precision or "a precision not noted" for each in result.manifest.images}))
+    if result.failures:
+        progress.table("Not encrypted", ("image", "why"), [(each.id, each.message) for each in result.failures])
+    progress.say(
+        f"Encrypted {len(result.manifest.images)} images into {out} with key {key.key_id}: "
+        f"PSNR {budget.psnr_db.mean:.1f} dB on average, {budget.rms_gray_levels.mean:.2f} gray levels of 255"
+        f", base network in {arithmetic}."
+    )
+    return result
+
+
+def _with_batch_size(source: ImageFolder, network: nn.Module, given: EncryptionOptions) -> EncryptionOptions:
+    """On a GPU, as many versions in a pass as its memory holds of images like the first."""
+    if next(network.parameters()).device.type != "cuda":
+        return given
+    channels, height, width = read_image(source.files[0].path).shape
+    shape = (1 if given.gray else channels, given.size or height, given.size or width)
+    return replace(given, batch_size=versions_per_pass(network, shape))

@@ -1,0 +1,132 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Encrypt a folder of volumes into a folder of whole volumes to share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from monai_advenc.acceleration.processor import choose_device
+from monai_advenc.data.dicom.identity.case_names import (
+    CASE_NAMES,
+    choose_identity,
+    name_without_identity,
+    warn_of_burned_in_text,
+)
+from monai_advenc.data.dicom.identity.rule import IdentityChoice
+from monai_advenc.data.manifest import VolumeManifest
+from monai_advenc.data.passed_over import say_passed_over
+from monai_advenc.data.private_folder import (
+    make_private,
+    private_folder_of,
+    require_apart,
+    require_outside,
+    require_secrets_outside,
+    require_unshared,
+)
+from monai_advenc.data.volumes.cases import are_listed, find_cases
+from monai_advenc.data.volumes.stored_volume import is_dicom
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.networks.training.checkpoint import load_checkpoint
+from monai_advenc.progress import ConsoleProgress, Progress
+from monai_advenc.sharing.encrypt import encrypt_volumes
+from monai_advenc.sharing.images import Failure
+from monai_advenc.sharing.options import VolumeOptions
+from monai_advenc.workers import available_cores
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedVolumes:
+    """Encrypted volumes that were written.
+
+    Attributes:
+        out: Their folder.
+        found: Number of originals of each class.
+        manifest: What the data set says of itself. ``None`` after a dry run.
+        failures: Volumes that failed; empty unless ``keep_going``.
+        slices: Number of encrypted slices.
+    """
+
+    out: Path
+    found: dict[str, int]
+    manifest: VolumeManifest | None = None
+    failures: tuple[Failure, ...] = ()
+    slices: int = 0
+
+
+def encrypt_volume_folder(
+    volumes: str | Path,
+    out: str | Path,
+    *,
+    key: str | Path,
+    base: str | Path,
+    identity: IdentityChoice | None = None,
+    options: VolumeOptions | None = None,
+    labels: str | Path | None = None,
+    private: str | Path | None = None,
+    device: str | None = None,
+    insecure_key_permissions: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> SharedVolumes:
+    """Encrypt whole volumes: the slices with tumor change, everything else stays, and each volume is written back.
+
+    A killed run goes on with the same call, and the result is the same to the last byte.
+
+    Args:
+        volumes: Folder of cases, in one of the layouts of :mod:`monai_advenc.data.volumes.cases`.
+        out: Folder to share.
+        key: File of the encryption key.
+        base: File of the base network.
+        identity: What happens to patient and institution in headers; must be chosen where there is DICOM.
+        options: Slices, plane, region, tumor, workers; its identity is not used. ``None``: one worker for each core.
+        labels: Table (case, label) of the classes, for layouts that do not name them.
+        private: Folder for the table of names where identity is not kept; ``None``: ``<out>-private``.
+        device: Where the network runs; ``None``: the GPU, if there is one.
+        insecure_key_permissions: Accept a key file that others can read.
+        dry_run: Only check; write nothing.
+        progress: Where to say what is done; ``None``: on stderr.
+
+    Raises:
+        DatasetError: No cases, or a class that the key has not.
+        KeyFileError: There is no such key, or others can read it.
+        NetworkError: There is no such base network, or it is for other classes.
+        OutputError: A folder or file lies where it must not, belongs to another run, or cannot be written.
+        SettingsError: There is DICOM and no identity chosen.
+        AdvencError: A volume failed and ``keep_going`` is off; the others done so far stay.
+    """
+    progress, options = progress or ConsoleProgress(), options or VolumeOptions(workers=available_cores())
+    root, out = Path(volumes), Path(out)
+    kept = private_folder_of(out) if private is None else Path(private)
+    require_secrets_outside(out, Path(key), Path(base))
+    require_unshared(kept / CASE_NAMES, "--private")
+    cases = find_cases(root, labels=None if labels is None else Path(labels))
+    say_passed_over(cases.passed_over, root, "folders of cases", progress)
+    has_dicom = any(is_dicom(case) and case.problem is None for case in cases.cases)
+    choice = choose_identity(identity, writes_dicom=has_dicom)
+    secret = EncryptionKey.load(Path(key), insecure_permissions=insecure_key_permissions)
+    checkpoint = load_checkpoint(Path(base))
+    secret.require_classes(checkpoint.classes)
+    shared = SharedVolumes(out=out, found=cases.class_counts())
+    if dry_run:
+        return shared
+    require_apart(out, kept)
+    if not are_listed(root):
+        require_outside(out, root)
+    if choice != "keep":
+        make_private(kept)
+    warn_of_burned_in_text((path for case in cases.cases for path in case.files()), choice, progress)
+    named = name_without_identity(cases, choice, secret, kept, progress).cases
+    network = checkpoint.network.to(choose_device(device))
+    with progress.stage("encrypting", len(named)) as advance:
+        result = encrypt_volumes(named, out, secret, network, replace(options, identity=choice), progress=advance)
+    manifest, budget = result.manifest, result.manifest.budget
+    if result.failures:
+        progress.table("Not encrypted", ("volume", "why"), [(each.id, each.message) for each in result.failures])
+    count = sum(len(record.slices) for record in manifest.volumes)
+    progress.say(
+        f"Encrypted {count} slices of {len(manifest.volumes)} volumes into {out} with key {secret.key_id}: "
+        f"PSNR {budget.psnr_db.mean:.1f} dB on average, {budget.rms_gray_levels.mean:.2f} gray levels of 255."
+    )
+    return replace(shared, manifest=manifest, failures=result.failures, slices=count)

@@ -1,0 +1,61 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The page about a folder that was encrypted; it shows originals, so it stays with the owner."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from monai_advenc.data.images.folder import ImageFolder
+from monai_advenc.data.manifest import Manifest
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.errors import OutputError
+from monai_advenc.evaluation.report import encryption_report
+from monai_advenc.evaluation.survival import survival_of_folder
+from monai_advenc.files.atomic import write_atomically
+from monai_advenc.networks.training.checkpoint import Checkpoint
+from monai_advenc.progress import Progress
+
+REPORT_IMAGES = 40
+"""Images of the report's table on exports, spread over the data set: each is shown to the base network 20 times."""
+
+
+def require_place(report: Path, out: Path, key_id: str) -> None:
+    """Raise :class:`OutputError` if a page with originals would be shared, or would take the place of another file.
+
+    Args:
+        report: Where the page is to be written.
+        out: The folder that is shared.
+        key_id: The page of an earlier run with this key is replaced.
+    """
+    if out.resolve() in report.resolve().parents:
+        raise OutputError(f"{report} lies in {out}, which is shared, and shows originals; choose a place outside")
+    if report.exists() and f"Key {key_id}".encode() not in report.read_bytes():
+        raise OutputError(f"{report} exists already and is not of an earlier run; choose another --report")
+
+
+def write_report(
+    path: Path, folder: ImageFolder, out: Path, checkpoint: Checkpoint, key: EncryptionKey, progress: Progress
+) -> Path:
+    """Write one page (HTML, mode 0600) with pictures of every class, the budget and what survives export.
+
+    Args:
+        path: Where to; an existing page is replaced.
+        folder: The originals.
+        out: The encrypted images.
+        checkpoint: The base network.
+        key: The key.
+        progress: Where to say what is done.
+    """
+    facts = {"base network": checkpoint.name, "images": str(len(folder.files))}
+    if "validation_accuracy" in checkpoint.notes:
+        facts["base network, right on images kept aside"] = f"{float(checkpoint.notes['validation_accuracy']):.1%}"
+    count = min(len(Manifest.load(out).images), REPORT_IMAGES)
+    with progress.stage("exporting", count) as advance:
+        survivals = survival_of_folder(
+            out, checkpoint.network, key, originals=folder, most=REPORT_IMAGES, progress=advance
+        )
+    page = encryption_report(folder, out, survivals=survivals, facts=facts)
+    write_atomically(path, page.encode(), overwrite=True, mode=0o600)
+    progress.say(f"Wrote {path}: originals, encrypted slices, their difference, and what survives export.")
+    return path

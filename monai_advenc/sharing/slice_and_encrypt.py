@@ -1,0 +1,201 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The main job: from volumes with tumor masks to an encrypted data set to share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from monai_advenc.acceleration.processor import choose_device
+from monai_advenc.data.dicom.identity.case_names import (
+    choose_identity,
+    name_without_identity,
+    refuse_names_of_patients,
+    warn_of_burned_in_text,
+)
+from monai_advenc.data.images.folder import ImageFolder, find_images
+from monai_advenc.data.manifest import JOURNAL_NAME, MANIFEST_NAME
+from monai_advenc.data.passed_over import say_passed_over
+from monai_advenc.data.private_folder import (
+    make_private,
+    private_folder_of,
+    require_apart,
+    require_outside,
+    require_secrets_outside,
+    require_unshared,
+)
+from monai_advenc.data.volumes.cases import CaseList, are_listed, find_cases
+from monai_advenc.data.volumes.cross_section import SliceSettings
+from monai_advenc.data.volumes.slice_volumes import cut_cases
+from monai_advenc.data.volumes.slicing import SliceFailure
+from monai_advenc.data.volumes.stored_volume import is_dicom
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.profiles import KeyOptions, draw_key
+from monai_advenc.errors import DatasetError, OutputError
+from monai_advenc.files.folder_lock import LOCK_NAME
+from monai_advenc.networks import require_known_networks
+from monai_advenc.networks.training.base import require_enough_images
+from monai_advenc.networks.training.settings import TrainingSettings
+from monai_advenc.progress import ConsoleProgress, Progress
+from monai_advenc.sharing.encrypt import Compute
+from monai_advenc.sharing.encrypt_folder import SharedFolder, default_options, encrypt_and_say
+from monai_advenc.sharing.key_and_base import own_base, own_key, require_base_for, require_same_settings
+from monai_advenc.sharing.options import EncryptionOptions
+from monai_advenc.sharing.report import write_report
+
+KEY_NAME, BASE_NAME, SLICES_NAME, REPORT_NAME = "key.json", "base.pt", "slices", "report.html"
+"""What lies in the private folder."""
+
+
+def slice_and_encrypt(
+    volumes: str | Path,
+    out: str | Path = "shared",
+    *,
+    private: str | Path | None = None,
+    key: str | Path | None = None,
+    base: str | Path | None = None,
+    labels: str | Path | None = None,
+    slices: SliceSettings = SliceSettings(),
+    drawing: KeyOptions = KeyOptions(),
+    network: str | None = None,
+    training: TrainingSettings = TrainingSettings(),
+    options: EncryptionOptions | None = None,
+    device: str | None = None,
+    compute: Compute | None = None,
+    insecure_key_permissions: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> SharedFolder:
+    """Cut volumes at the largest tumor cross-section, encrypt the slices, and write a data set to share.
+
+    Reads NIfTI and DICOM volumes with tumor masks. The key, the base network, the original slices and the report go to
+    a private folder next to the output; key and base network are made in the first run and used again afterwards. A
+    killed run goes on with the same call, and the result is the same to the last byte. Nothing is overwritten.
+
+    Args:
+        volumes: Folder of cases, in one of the layouts of :mod:`monai_advenc.data.volumes.cases`.
+        out: Folder to share.
+        private: Folder for what must not be shared; ``None``: ``<out>-private``.
+        key: File of a key to use; ``None``: drawn once, in the private folder.
+        base: File of a base network to use; ``None``: trained once on the slices, in the private folder.
+        labels: Table (case, label) of the classes, for layouts that do not name them.
+        slices: How to cut.
+        drawing: How to draw the key. Where there is a key already, what is set here must agree with it; defaults need
+            not.
+        network: Architecture of the base network; ``None``: ``resnet18`` on a GPU, else ``resnet_small``.
+        training: How to train the base network. Where there is one already, epochs and seed must agree with it if they
+            are set.
+        options: How to encrypt; ``None``: NIfTI and 16-bit PNG, one worker for each core.
+        device: Where networks run; ``None``: the GPU, if there is one.
+        compute: Computes the images elsewhere, such as :class:`monai_advenc.sharing.ray.RayWorkers`; ``None``: this
+            machine.
+        insecure_key_permissions: Accept a key file that others can read.
+        dry_run: Only check; write nothing.
+        progress: Where to say what is done; ``None``: on stderr.
+
+    Raises:
+        DatasetError: No cases, cases that do not fit together or to the key, or too few to train a base network.
+        KeyFileError: There is no such key, or others can read it.
+        NetworkError: There is no such base network, or it is for other classes.
+        OutputError: A folder or file lies where it must not, belongs to another run, or cannot be written.
+        SettingsError: DICOM is written and no identity chosen, a case is named after a patient, or a setting
+            contradicts the key or the base network.
+        AdvencError: A case failed and ``keep_going`` is off; the others done so far stay.
+    """
+    progress, options = progress or ConsoleProgress(), options or default_options()
+    root, out, given_key, given_base = Path(volumes), Path(out), _path(key), _path(base)
+    kept = private_folder_of(out) if private is None else Path(private)
+    require_secrets_outside(out, given_key, given_base)
+    _require_places(root, out, kept)
+    require_known_networks([network] if network else [])
+    cases = find_cases(root, labels=_path(labels))
+    say_passed_over(cases.passed_over, root, "folders of cases", progress)
+    options = _with_identity(options, cases)
+    require_same_settings(given_key, kept / KEY_NAME, drawing, insecure_key_permissions)
+    if given_base is None and not (kept / BASE_NAME).exists():
+        require_enough_images(cases.class_counts())
+    if given_key is None and not (kept / KEY_NAME).exists():
+        draw_key(cases.classes, **dict(drawing))  # A combiner that needs more classes says so before anything is made.
+    shared = SharedFolder(out=out, found=cases.class_counts(), passed_over=cases.passed_over, private=kept)
+    if dry_run:
+        return shared
+    place = choose_device(device)
+    make_private(kept)
+    # Drawn before the slow work.
+    secret = own_key(given_key, kept / KEY_NAME, cases.classes, drawing, insecure_key_permissions, progress)
+    _require_classes_of(cases, secret)
+    require_base_for(secret, given_base or kept / BASE_NAME, network, training)
+    folder, failures = _cut(cases, slices, options, secret, kept, progress)
+    checkpoint = own_base(given_base, kept / BASE_NAME, folder, network, training, place, progress)
+    secret.require_classes(checkpoint.classes)
+    base_network = checkpoint.network if compute else checkpoint.network.to(place)
+    result = encrypt_and_say(folder, out, secret, base_network, options, compute, progress)
+    report = write_report(kept / REPORT_NAME, folder, out, checkpoint, secret, progress)
+    return replace(shared, manifest=result.manifest, failures=(*result.failures, *failures), report=report)
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)
+
+
+def _require_places(volumes: Path, out: Path, private: Path) -> None:
+    """Before any work: the private folder must not be shared, and neither folder may hold something else."""
+    require_apart(out, private)
+    is_ours = any((out / name).exists() for name in (JOURNAL_NAME, MANIFEST_NAME))
+    if out.is_dir() and not is_ours and any(path.name != LOCK_NAME for path in out.iterdir()):
+        raise OutputError(f"{out} is not empty and not an unfinished encryption; choose another --out")
+    if (private / REPORT_NAME).exists() and not (private / SLICES_NAME).is_dir():
+        raise OutputError(f"{private / REPORT_NAME} is not of an earlier run; move it away or choose another --private")
+    require_unshared(private / KEY_NAME, "--private")
+    if not are_listed(volumes):
+        require_outside(out, volumes)
+
+
+def _with_identity(options: EncryptionOptions, cases: CaseList) -> EncryptionOptions:
+    """The options with an identity chosen; raise where it must be, or where DICOM cannot be derived from a case."""
+    writes_dicom = "dicom" in options.formats
+    other = next((case for case in cases.cases if not is_dicom(case)), None) if writes_dicom else None
+    if other is not None:
+        raise DatasetError(f"case {other.id!r} ({other.image}) is no DICOM series; write nifti or png16 instead")
+    refuse_names_of_patients(
+        ((case.id, case.image) for case in cases.cases),
+        options.identity,
+        "choose --identity remove or pseudonym for other names, or keep",
+    )
+    return replace(options, identity=choose_identity(options.identity, writes_dicom=writes_dicom))
+
+
+def _require_classes_of(cases: CaseList, key: EncryptionKey) -> None:
+    if set(cases.classes) - set(key.classes):
+        raise DatasetError(
+            f"the key is for classes {', '.join(key.classes)}, the cases have {', '.join(cases.classes)}; "
+            "give the key of this data set, or another --private to draw one"
+        )
+
+
+def _cut(
+    cases: CaseList,
+    settings: SliceSettings,
+    options: EncryptionOptions,
+    key: EncryptionKey,
+    private: Path,
+    progress: Progress,
+) -> tuple[ImageFolder, tuple[SliceFailure, ...]]:
+    """Cut the cases into the private folder, under names that tell nothing where identity is not kept."""
+    identity, target = options.identity or "keep", private / SLICES_NAME
+    warn_of_burned_in_text((path for case in cases.cases for path in case.files()), identity, progress)
+    named = name_without_identity(cases, identity, key, private, progress)
+    failures = cut_cases(
+        named,
+        settings,
+        target,
+        file_format="dicom" if "dicom" in options.formats else "nifti",
+        workers=options.workers,
+        keep_going=options.keep_going,
+        progress=progress,
+    )
+    # Every case of a class may have failed; the key still has that class. Slices of cases that were taken away may lie
+    # there still.
+    folder, ids = find_images(target, key.classes), {case.id for case in named.cases}
+    return replace(folder, files=tuple(file for file in folder.files if file.id in ids)), failures

@@ -1,0 +1,129 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Check a data set that was shared, whether it holds images or volumes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from monai_advenc.acceleration.processor import choose_device
+from monai_advenc.data.dicom.identity.rule import IdentityRule
+from monai_advenc.data.images.folder import ImageFolder, find_images
+from monai_advenc.data.manifest import Manifest, VolumeManifest, holds_volumes
+from monai_advenc.data.private_folder import private_folder_of
+from monai_advenc.data.volumes.case import Case
+from monai_advenc.data.volumes.cases import find_cases
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.errors import DatasetError, NetworkError, SettingsError
+from monai_advenc.evaluation.effect import require_own_key
+from monai_advenc.evaluation.survival import MOST_IMAGES, Survival, survival_of_folder
+from monai_advenc.networks.training.checkpoint import load_checkpoint
+from monai_advenc.progress import ConsoleProgress, Progress
+from monai_advenc.sharing.verify_images import Verification, verify_folder
+from monai_advenc.sharing.verify_volumes import VolumeVerification, verify_volumes
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifiedFolder:
+    """What checking a data set came to.
+
+    Attributes:
+        outcome: Of images or of volumes: the problems, the budget, what the base network makes of the files.
+        survivals: What is left of the effect after exports, where that was asked and nothing was wrong.
+    """
+
+    outcome: Verification | VolumeVerification
+    survivals: tuple[Survival, ...] | None = None
+
+
+def verify(
+    folder: str | Path,
+    *,
+    originals: str | Path | None = None,
+    base: str | Path | None = None,
+    key: str | Path | None = None,
+    survival: bool = False,
+    device: str | None = None,
+    insecure_key_permissions: bool = False,
+    progress: Progress | None = None,
+) -> VerifiedFolder:
+    """Check that an encrypted data set reads back intact, within its stated budget, and still has its effect.
+
+    Args:
+        folder: The data set, of images or of volumes.
+        originals: Folder of the images or volumes it was made from: every distance is measured again.
+        base: File of the base network, which is asked about every file as written.
+        key: File of the key: tells the share of each class that is taken for its targets, never which those are. Of
+            volumes it finds the originals of cases that have other names in the data set.
+        survival: Measure what is left of the effect after exports; images only, needs ``base`` and ``key``.
+        device: Where the network runs; ``None``: the GPU, if there is one.
+        insecure_key_permissions: Accept a key file that others can read.
+        progress: Where to say how far it is; ``None``: on stderr.
+
+    Returns:
+        All that was found; problems are returned, not raised.
+
+    Raises:
+        DatasetError: The originals cannot be found.
+        NetworkError: The base network is for other classes or images.
+        SettingsError: Options that need others.
+        VerificationError: There is no readable manifest, or the key is not of this data set.
+    """
+    progress, folder, has_volumes = progress or ConsoleProgress(), Path(folder), holds_volumes(Path(folder))
+    if key is not None and base is None and not (has_volumes and originals):
+        rest = "; or --originals, for it tells which original belongs to which volume" if has_volumes else ""
+        raise SettingsError(f"--key tells what the base network should see; give --base too{rest}")
+    if survival and (base is None or key is None):
+        raise SettingsError("--survival asks the base network about secret targets; give --base and --key")
+    if survival and has_volumes:
+        raise SettingsError(f"{folder} holds volumes; --survival is for images")
+    manifest = VolumeManifest.load(folder) if has_volumes else Manifest.load(folder)
+    sources = None if has_volumes or originals is None else _find_originals(Path(originals), folder)
+    secret = None if key is None else EncryptionKey.load(Path(key), insecure_permissions=insecure_key_permissions)
+    network = _load_base(base, manifest.header.classes, device)
+    if isinstance(manifest, VolumeManifest):
+        cases = None if originals is None else _as_named_in(manifest, find_cases(Path(originals)).cases, secret)
+        with progress.stage("verifying", len(manifest.volumes)) as advance:
+            volumes = verify_volumes(folder, originals=cases, base=network, key=secret, progress=advance)
+        return VerifiedFolder(outcome=volumes)
+    with progress.stage("verifying", len(manifest.images)) as advance:
+        outcome = verify_folder(folder, originals=sources, base=network, key=secret, progress=advance)
+    if not survival or network is None or secret is None or outcome.problems:
+        return VerifiedFolder(outcome=outcome)
+    with progress.stage("exporting", min(outcome.checked, MOST_IMAGES)) as advance:
+        found = survival_of_folder(folder, network, secret, originals=sources, progress=advance)
+    return VerifiedFolder(outcome=outcome, survivals=tuple(found))
+
+
+def _find_originals(originals: Path, folder: Path) -> ImageFolder:
+    try:
+        return find_images(originals)
+    except DatasetError as error:
+        cut = private_folder_of(folder) / "slices"
+        hint = f"; slice-and-encrypt keeps the originals of its slices in {cut}" if cut.is_dir() else ""
+        raise DatasetError(f"{error}{hint}") from None
+
+
+def _load_base(path: str | Path | None, classes: tuple[str, ...], device: str | None) -> nn.Module | None:
+    if path is None:
+        return None
+    checkpoint = load_checkpoint(Path(path))
+    if checkpoint.classes != classes:
+        raise NetworkError(
+            f"the base network knows the classes {', '.join(checkpoint.classes)}, the data set {', '.join(classes)}; "
+            "give the base network that it was encrypted with"
+        )
+    return checkpoint.network.to(choose_device(device))
+
+
+def _as_named_in(manifest: VolumeManifest, cases: tuple[Case, ...], key: EncryptionKey | None) -> list[Case]:
+    """The cases under the names of the data set, which only the key can tell where they are not the cases' own."""
+    if key is None:
+        return list(cases)
+    require_own_key(key, manifest.header.key_id)
+    rule = IdentityRule("remove", key)
+    known = {record.id for record in manifest.volumes}
+    return [case if case.id in known else replace(case, id=rule.case_name(case.id)) for case in cases]
