@@ -26,7 +26,6 @@ import torch
 from torch import nn
 
 from monai_advenc.acceleration.prepare import prepare
-from monai_advenc.cli.keygen import FEW_CLASSES
 from monai_advenc.data.images.folder import find_images, load_image_set
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.data.images.writing import encode_image
@@ -35,6 +34,7 @@ from monai_advenc.encryption.correspondence import count_correspondences
 from monai_advenc.encryption.encrypt import encrypt_batch
 from monai_advenc.encryption.fidelity import measure_fidelity
 from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.profiles import FEW_CLASSES
 from monai_advenc.encryption.rounding import round_to_grid
 from monai_advenc.evaluation.accuracy import measure_accuracy
 from monai_advenc.evaluation.sanity import require_above_chance, require_same_images

@@ -10,14 +10,14 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.markup import escape
 
 from monai_advenc.errors import EXIT_BAD_INPUT
-from monai_advenc.progress import Advance, ConsoleProgress
+from monai_advenc.progress import ConsoleProgress
 
 EXIT_READER_LEFT = 1
 
@@ -100,8 +100,3 @@ class Output(ConsoleProgress):
         """The result for machines."""
         if self.as_json:
             print(json.dumps(values, ensure_ascii=False))
-
-
-def progress(description: str, total: int | None) -> AbstractContextManager[Advance]:
-    """A progress bar with rate and time left, on stderr; yields a function that takes the number of things done."""
-    return ConsoleProgress().stage(description, total)

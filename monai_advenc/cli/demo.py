@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from monai_advenc.cli import options
-from monai_advenc.cli.console import Output, progress
+from monai_advenc.cli.console import Output
 
 
 def demo(
@@ -33,7 +33,7 @@ def demo(
         seed=seed,
         recipe=DemoRecipe(volumes=volumes),
         workers=options.worker_count(workers),
-        stage=progress,
+        stage=output.stage,
     )
     rows = []
     for victim in summary["victims"]:

@@ -10,22 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from monai_advenc.cli import options
-from monai_advenc.cli.console import Output, progress
-from monai_advenc.cli.evaluate_trained import evaluate_trained
+from monai_advenc.cli.console import Output
 from monai_advenc.cli.options.tracking import NoTracking, TrackingUri, open_tracking
-from monai_advenc.cli.train_base import choose_device, require_known_networks
-from monai_advenc.data.private_folder import make_private, require_own_folder
-from monai_advenc.errors import SettingsError
 
 if TYPE_CHECKING:
-    from monai_advenc.data.images.image_set import ImageSet
-    from monai_advenc.evaluation.measurement import Measurement
-    from monai_advenc.evaluation.victims import VictimJob
-
-MARKER_NAME = "evaluation.json"
-"""Says what the folder's measurements are of."""
+    from monai_advenc.evaluation.accuracy import Accuracy
 
 _TEST_PANEL = "Test images"
+_TABLE = "Right on test images"
+_TESTED_ON = {"orig": "Orig (real)", "enc": "Enc"}
 
 
 def evaluate(
@@ -78,169 +71,55 @@ def evaluate(
     in measurements.jsonl already are not trained again. The output folder stays with you: it shows originals, and
     what victims take real images for hints at the key.
     """
-    from monai_advenc.data.images.folder import find_images
-    from monai_advenc.evaluation.measurement import append_measurements, measurements_of, read_measurements, summarize
-    from monai_advenc.evaluation.report import encryption_report
-    from monai_advenc.evaluation.sanity import require_above_chance
-    from monai_advenc.evaluation.victims import train_victims
-    from monai_advenc.files.atomic import write_atomically, write_json, write_once
+    from monai_advenc.evaluation.compare import evaluate
+    from monai_advenc.evaluation.trained import evaluate_trained
 
     output = Output(json)
     networks = [name.strip() for name in victims.split(",")]
-    require_known_networks(networks)
-    place = choose_device(device)
     if trained is not None:
-        evaluate_trained(trained, originals, encrypted, size, gray, place, output)
+        found = evaluate_trained(trained, originals, encrypted, size=size, gray=gray, device=device, progress=output)
+        output.table(_TABLE, ("tested on", "right", "of", "share", "95 % interval"), _counts(found))
+        output.result({"trained": str(trained), **{name: _brief(accuracy) for name, accuracy in found.items()}})
         return
-    require_own_folder(out, encrypted, MARKER_NAME, "evaluation")
-    sets = _load(originals, encrypted, test_originals, test_encrypted, size, gray, test_share)
-    refusal = f"{out} holds the evaluation of another data set or with other settings; give another --out"
-    make_private(out)
-    write_once(out / MARKER_NAME, _identity(sets, encrypted, epochs), refusal)
-    record = out / "measurements.jsonl"
-    done = read_measurements(record)
-    measured = {(each.network, each.trained_on, each.seed, each.test_set) for each in done}
-    jobs = [
-        job
-        for job in _jobs(sets, networks, range(first_seed, first_seed + seeds), epochs, place)
-        if any((job.network, job.trained_on, job.settings.seed, name) not in measured for name in job.test_sets)
-    ]
     with open_tracking(tracking_uri, no_tracking, "evaluate", out) as tracker:
-        tracker.log_params(
-            {
-                "victims": victims,
-                "seeds": seeds,
-                "epochs": epochs,
-                "train_images": len(sets["train"]),
-                "test_images": len(sets["test"]),
-            }
-        )
-        with progress("training victims", len(jobs)) as advance:
-            for result in train_victims(jobs, workers=options.worker_count(workers)):
-                advance(1)
-                if result.trained_on == "clean":
-                    require_above_chance(result.last["orig"], f"the clean-trained {result.network}")
-                found = measurements_of(result)
-                append_measurements(record, found)
-                done += found
-                name = f"{result.network}.{result.trained_on}"
-                for each in found:
-                    metrics = {f"{name}.{each.test_set}": each.last, f"{name}.{each.test_set}_peak": each.peak}
-                    tracker.log_metrics(metrics, step=each.seed)
-        rows = summarize(done)
-        page = encryption_report(
-            find_images(originals),
+        result = evaluate(
+            originals,
             encrypted,
-            measurements=done,
-            headline="encrypted",
-            facts=_facts(sets, epochs, seeds),
-        )
-        write_atomically(out / "report.html", page.encode(), overwrite=True)
-        summary = {"out": str(out), "rows": rows, "measurements": [_brief(each) for each in done]}
-        write_json(out / "summary.json", summary, overwrite=True)
-        tracker.log_file(out / "summary.json")
-    output.table(
-        "Right on test images", ("network", "trained on", "tested on", "last epoch", "best epoch"), _lines(rows)
-    )
-    output.say(f"Wrote {out / 'report.html'}.")
-    output.result(summary)
-
-
-def _load(
-    originals: Path,
-    encrypted: Path,
-    test_originals: Path | None,
-    test_encrypted: Path | None,
-    size: int | None,
-    gray: bool,
-    test_share: float,
-) -> dict[str, ImageSet]:
-    """Training and test images, original and encrypted, the same cases in the same order."""
-    from monai_advenc.data.images.folder import find_images, load_image_set
-    from monai_advenc.data.manifest import Manifest
-    from monai_advenc.evaluation.sanity import require_disjoint, require_same_images
-
-    if (test_originals is None) != (test_encrypted is None):
-        raise SettingsError("give both --test-originals and --test-encrypted, or neither")
-    classes = Manifest.load(encrypted).header.classes
-
-    def load(folder: Path) -> ImageSet:
-        found = find_images(folder, classes)
-        with progress(f"reading {folder.name}", len(found.files)) as advance:
-            return load_image_set(found, size, gray=gray, progress=advance)
-
-    train_encrypted = load(encrypted)
-    train = load(originals).with_ids(train_encrypted.ids)
-    if test_originals is not None and test_encrypted is not None:
-        test = load(test_encrypted)
-        sets = {"train": train, "train_encrypted": train_encrypted, "test_encrypted": test}
-        sets["test"] = load(test_originals).with_ids(test.ids)
-    else:
-        train, test = train.split(test_share)
-        sets = {"train": train, "test": test}
-        sets["train_encrypted"] = train_encrypted.with_ids(train.ids)
-        sets["test_encrypted"] = train_encrypted.with_ids(test.ids)
-    require_same_images(sets["train_encrypted"], sets["train"], "training images")
-    require_same_images(sets["test_encrypted"], sets["test"], "test images")
-    require_disjoint(sets["train"], sets["test"])
-    return sets
-
-
-def _jobs(sets: dict[str, ImageSet], networks: list[str], seeds: range, epochs: int, device: str) -> list[VictimJob]:
-    from monai_advenc.evaluation.victims import VictimJob
-    from monai_advenc.networks.training import TrainingSettings
-
-    tests = {
-        "clean": {"orig": sets["test"]},
-        "encrypted": {"orig": sets["test"], "enc": sets["test_encrypted"]},
-    }
-    train_sets = {"clean": sets["train"], "encrypted": sets["train_encrypted"]}
-    return [
-        VictimJob(
-            network=network,
-            trained_on=arm,
-            train_set=train_sets[arm],
-            test_sets=tests[arm],
-            settings=TrainingSettings(epochs=epochs, seed=seed),
+            out,
+            victims=networks,
+            seeds=seeds,
+            first_seed=first_seed,
+            epochs=epochs,
+            size=size,
+            gray=gray,
+            test_originals=test_originals,
+            test_encrypted=test_encrypted,
+            test_share=test_share,
+            workers=workers,
             device=device,
+            progress=output,
+            tracker=tracker,
         )
-        for seed in seeds
-        for network in networks
-        for arm in train_sets
-    ]
-
-
-def _identity(sets: dict[str, ImageSet], encrypted: Path, epochs: int) -> dict[str, Any]:
-    """What measurements in one folder must have in common."""
-    import hashlib
-
-    from monai_advenc.data.manifest import Manifest
-
-    header = Manifest.load(encrypted).header
-    pixels = {
-        name: hashlib.sha256(images.images.numpy().tobytes() + "\0".join(images.ids).encode()).hexdigest()
-        for name, images in sets.items()
-    }
-    return {"key_id": header.key_id, "run_tag": header.run_tag, "epochs": epochs, "images": pixels}
-
-
-def _brief(measurement: Measurement) -> dict[str, Any]:
-    # Tracked, perhaps on a server of others: what a victim takes each class for hints at the key.
-    return measurement.model_dump(mode="json", exclude={"history", "per_class", "confusion"})
+    output.table(_TABLE, ("network", "trained on", "tested on", "last epoch", "best epoch"), _lines(result.rows))
+    output.say(f"Wrote {result.report}.")
+    output.result(result.as_dict())
 
 
 def _lines(rows: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     lines: list[tuple[str, ...]] = []
     for row in rows:
         spread = f" ± {row['std']:.1%}" if row["std"] is not None else ""
-        test_set = {"orig": "Orig (real)", "enc": "Enc"}[row["test_set"]]
-        lines.append((row["network"], row["trained_on"], test_set, f"{row['last']:.1%}{spread}", f"{row['peak']:.1%}"))
+        tested_on, last = _TESTED_ON[row["test_set"]], f"{row['last']:.1%}{spread}"
+        lines.append((row["network"], row["trained_on"], tested_on, last, f"{row['peak']:.1%}"))
     return lines
 
 
-def _facts(sets: dict[str, ImageSet], epochs: int, seeds: int) -> dict[str, str]:
-    return {
-        "training images": str(len(sets["train"])),
-        "test images": str(len(sets["test"])),
-        "training": f"{epochs} epochs, {seeds} seed(s) a victim",
-    }
+def _counts(found: dict[str, Accuracy]) -> list[tuple[object, ...]]:
+    return [
+        (_TESTED_ON[name], each.right, each.total, f"{each.value:.1%}", "{:.1%} to {:.1%}".format(*each.interval))
+        for name, each in found.items()
+    ]
+
+
+def _brief(accuracy: Accuracy) -> dict[str, Any]:
+    return {"right": accuracy.right, "total": accuracy.total, "accuracy": round(accuracy.value, 6)}

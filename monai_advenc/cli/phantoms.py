@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from monai_advenc.cli import options
-from monai_advenc.cli.console import Output, progress
+from monai_advenc.cli.console import Output
 
 
 def phantoms(
@@ -27,7 +27,7 @@ def phantoms(
 
     output = Output(json)
     total = count * len(PHANTOM_CLASSES)
-    with progress("phantom volumes", total) as advance:
+    with output.stage("phantom volumes", total) as advance:
         write_phantoms(out, count, seed, progress=lambda _done, _total: advance(1))
     output.say(f"Wrote {total} volumes of {', '.join(sorted(PHANTOM_CLASSES))} into {out}.")
     output.result({"out": str(out), "volumes": total, "classes": sorted(PHANTOM_CLASSES)})

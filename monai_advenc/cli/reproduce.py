@@ -4,25 +4,16 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from monai_advenc.cli import options
-from monai_advenc.cli.console import Output, progress
+from monai_advenc.cli.console import Output
+from monai_advenc.cli.options import choices
 from monai_advenc.cli.options.tracking import NoTracking, TrackingUri, open_tracking
-from monai_advenc.cli.train_base import choose_device
-from monai_advenc.errors import DatasetError, SettingsError
-
-
-class PresetName(str, Enum):
-    """Sizes of the experiments."""
-
-    paper = "paper"
-    gpu_fast = "gpu-fast"
-    cpu = "cpu"
+from monai_advenc.errors import SettingsError
 
 
 def reproduce(
@@ -42,12 +33,12 @@ def reproduce(
         ),
     ],
     preset: Annotated[
-        PresetName,
+        choices.Preset,
         typer.Option(
             help="paper: its networks at full length, hours on a GPU; gpu-fast: the same in shorter training; cpu: "
             "small networks on a part of the images."
         ),
-    ] = PresetName.cpu,
+    ] = "cpu",
     out: Annotated[
         Path, typer.Option(help="Folder for results; tables in one folder share networks.", file_okay=False)
     ] = Path("reproduction"),
@@ -65,51 +56,25 @@ def reproduce(
     Networks and encrypted sets are kept in the output folder and serve all tables; a run that was stopped goes on
     with what is missing.
     """
-    from monai_advenc.experiments.paper.preset import choose_preset
-    from monai_advenc.experiments.paper.run_table import TableRun, draw_figure, require_table, run_table
+    from monai_advenc.experiments.paper.reproduce import parse_what, reproduce
 
     output = Output(json)
-    is_figure, number = _parse_number(what)
-    run = TableRun(
-        number=number,
-        data=data,
-        preset=preset.value,
-        out=out,
-        seeds=_parse_seeds(seeds) if seeds is not None else range(choose_preset(preset.value).seeds),
-        device=choose_device(device),
-        workers=options.worker_count(workers),
-    )
-    if is_figure:
-        picture = draw_figure(run, say=output.say)
-        output.say(f"Wrote {picture}.")
-        output.result({"figure": number, "png": str(picture)})
-        return
-    name = f"table-{number:02d}"
-    # Before a tracking store is begun.
-    require_table(number)
-    if not data.exists():
-        raise DatasetError(f"{data} does not exist; give the images as --data")
+    name = f"table-{parse_what(what)[1]:02d}"
+    chosen = None if seeds is None else _parse_seeds(seeds)
     with open_tracking(tracking_uri, no_tracking, name, out) as tracker:
-        drawn = run_table(run, tracker=tracker, stage=progress, say=output.say)
-        tracker.log_file(out / f"{name}.md")
-        tracker.log_file(out / f"{name}.jsonl")
-    output.say(drawn)
-    output.result({"table": number, "markdown": str(out / f"{name}.md")})
-
-
-def _parse_number(text: str) -> tuple[bool, int]:
-    """Whether a figure is meant, and its number or the table's."""
-    kind, dash, number = text.rpartition("-")
-    if kind not in ("", "table", "figure") or not number.isdigit() or (dash and not kind):
-        raise SettingsError(f"expected the number of a table, or figure-3 or figure-4, got {text!r}")
-    return kind == "figure", int(number)
+        found = reproduce(
+            what, data, preset, out, seeds=chosen, workers=workers, device=device, progress=output, tracker=tracker
+        )
+    if found.markdown is None:
+        output.say(f"Wrote {found.path}.")
+        output.result({"figure": found.number, "png": str(found.path)})
+        return
+    output.say(found.markdown)
+    output.result({"table": found.number, "markdown": str(found.path)})
 
 
 def _parse_seeds(text: str) -> list[int]:
     try:
-        seeds = [int(part) for part in text.split(",")]
+        return [int(part) for part in text.split(",")]
     except ValueError:
         raise SettingsError(f"expected seeds as whole numbers separated by commas, got {text!r}") from None
-    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise SettingsError(f"expected different seeds from 0 up, got {text!r}")
-    return seeds

@@ -4,24 +4,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from monai_advenc.cli import options
-from monai_advenc.cli.console import Output, progress
-from monai_advenc.cli.effect_table import effects_for_json, say_effects
-from monai_advenc.cli.verify_volumes import verify_and_report_volumes
-from monai_advenc.errors import DatasetError, SettingsError, VerificationError
+from monai_advenc.cli.console import Output
+from monai_advenc.errors import VerificationError
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from monai_advenc.data.images.folder import ImageFolder
-    from monai_advenc.encryption.key import EncryptionKey
-    from monai_advenc.evaluation.survival import Survival
+    from monai_advenc.evaluation.effect import Effect
     from monai_advenc.sharing.verify_images import Verification
+    from monai_advenc.sharing.verify_volumes import VolumeVerification
 
 
 def verify(
@@ -62,88 +59,40 @@ def verify(
     it for one of its secret targets. Of what encrypt-volume wrote, the encrypted slices count as images, and the others
     are compared to the last stored value.
     """
-    from monai_advenc.data.images.folder import find_images
-    from monai_advenc.data.manifest import Manifest, VolumeManifest, holds_volumes
-    from monai_advenc.sharing.verify_images import verify_folder
+    from monai_advenc.evaluation.survival import MOST_IMAGES, SURVIVAL_CAPTION, SURVIVAL_COLUMNS, survival_rows
+    from monai_advenc.sharing.verify import verify
+    from monai_advenc.sharing.verify_volumes import VolumeVerification
 
-    has_volumes = holds_volumes(folder)
-    if key is not None and base is None and not (has_volumes and originals):
-        rest = "; or --originals, for it tells which original belongs to which volume" if has_volumes else ""
-        raise SettingsError(f"--key tells what the base network should see; give --base too{rest}")
-    if survival and (base is None or key is None):
-        raise SettingsError("--survival asks the base network about secret targets; give --base and --key")
     output = Output(json)
-    if has_volumes:
-        if survival:
-            raise SettingsError(f"{folder} holds volumes; --survival is for images")
-        classes = VolumeManifest.load(folder).header.classes
-        secret, network = _load_key(key, insecure_key_permissions), _load_base(base, classes, device)
-        verify_and_report_volumes(folder, originals, network, secret, output)
-        return
-    manifest = Manifest.load(folder)
-    try:
-        sources = find_images(originals) if originals else None
-    except DatasetError as error:
-        cut = options.private_folder_of(folder) / "slices"
-        hint = f"; slice-and-encrypt keeps the originals of its slices in {cut}" if cut.is_dir() else ""
-        raise DatasetError(f"{error}{hint}") from None
-    secret = _load_key(key, insecure_key_permissions)
-    network = _load_base(base, manifest.header.classes, device)
-    with progress("verifying", len(manifest.images)) as advance:
-        outcome = verify_folder(folder, originals=sources, base=network, key=secret, progress=advance)
-    _say(outcome, output)
-    result = _result(outcome)
-    if survival and network is not None and secret is not None and not outcome.problems:
-        found = _survival(folder, outcome.checked, sources, network, secret, output)
-        result["survival"] = [each.as_dict() for each in found]
+    found = verify(
+        folder,
+        originals=originals,
+        base=base,
+        key=key,
+        survival=survival,
+        device=device,
+        insecure_key_permissions=insecure_key_permissions,
+        progress=output,
+    )
+    outcome = found.outcome
+    has_volumes = isinstance(outcome, VolumeVerification)
+    result = _say_volumes(outcome, output) if isinstance(outcome, VolumeVerification) else _say_images(outcome, output)
+    if found.survivals is not None:
+        count = min(result["images"], MOST_IMAGES)
+        output.table(f"Survival ({count} images)", SURVIVAL_COLUMNS, survival_rows(found.survivals))
+        output.say(SURVIVAL_CAPTION)
+        result["survival"] = [each.as_dict() for each in found.survivals]
     output.result(result)
+    if has_volumes and originals is not None and key is None and not outcome.compared:
+        output.say("None has an original of its name: if --identity gave the cases other names, give --key as well.")
     if outcome.problems:
         failing = len({each.id for each in outcome.problems})
-        raise VerificationError(f"{failing} of {outcome.checked} images or files of {folder} do not hold; see above")
+        kind = "volumes" if has_volumes else "images"
+        raise VerificationError(f"{failing} of {result[kind]} {kind} or files of {folder} do not hold; see above")
 
 
-def _load_key(path: Path | None, insecure_permissions: bool) -> EncryptionKey | None:
-    from monai_advenc.encryption.key import EncryptionKey
-
-    return None if path is None else EncryptionKey.load(path, insecure_permissions=insecure_permissions)
-
-
-def _load_base(path: Path | None, classes: tuple[str, ...], device: str | None) -> nn.Module | None:
-    from monai_advenc.cli.train_base import choose_device
-    from monai_advenc.errors import NetworkError
-    from monai_advenc.networks.training import load_checkpoint
-
-    if path is None:
-        return None
-    checkpoint = load_checkpoint(path)
-    if checkpoint.classes != classes:
-        raise NetworkError(
-            f"the base network knows the classes {', '.join(checkpoint.classes)}, the data set {', '.join(classes)}; "
-            "give the base network that it was encrypted with"
-        )
-    return checkpoint.network.to(choose_device(device))
-
-
-def _survival(
-    folder: Path, count: int, sources: ImageFolder | None, network: nn.Module, key: EncryptionKey, output: Output
-) -> list[Survival]:
-    from monai_advenc.evaluation.survival import (
-        MOST_IMAGES,
-        SURVIVAL_CAPTION,
-        SURVIVAL_COLUMNS,
-        survival_of_folder,
-        survival_rows,
-    )
-
-    count = min(count, MOST_IMAGES)
-    with progress("exporting", count) as advance:
-        found = survival_of_folder(folder, network, key, originals=sources, progress=advance)
-    output.table(f"Survival ({count} images)", SURVIVAL_COLUMNS, survival_rows(found))
-    output.say(SURVIVAL_CAPTION)
-    return found
-
-
-def _say(outcome: Verification, output: Output) -> None:
+def _say_images(outcome: Verification, output: Output) -> dict[str, Any]:
+    """Print what was found of images, and return it for machines."""
     if outcome.problems:
         output.table("Problems", ("image", "problem"), [(each.id, each.message) for each in outcome.problems])
     budget = outcome.budget or outcome.manifest.budget
@@ -154,14 +103,50 @@ def _say(outcome: Verification, output: Output) -> None:
         f"{outcome.compared} compared with their originals"
         + ("." if outcome.budget else ": distances are the manifest's own, give --originals to measure them.")
     )
-    say_effects(outcome.effects, "images", output)
+    _say_effects(outcome.effects, "images", output)
+    return {"images": outcome.checked, **_for_json(outcome, budget.model_dump())}
 
 
-def _result(outcome: Verification) -> dict[str, Any]:
+def _say_volumes(outcome: VolumeVerification, output: Output) -> dict[str, Any]:
+    """Print what was found of volumes, and return it for machines."""
+    volumes, budget = outcome.manifest.volumes, outcome.manifest.budget
+    count = sum(len(record.slices) for record in volumes)
+    if outcome.problems:
+        output.table("Problems", ("volume", "problem"), [(each.id, each.message) for each in outcome.problems])
+    output.say(
+        f"{count} encrypted slices in {len(volumes)} volumes of key {outcome.manifest.header.key_id}: L2 up to "
+        f"{budget.l2.max:.4g}, PSNR {budget.psnr_db.mean:.1f} dB on average, {budget.psnr_db.min:.1f} at least; "
+        f"{outcome.compared} volumes compared with their originals."
+    )
+    _say_effects(outcome.effects, "slices", output)
+    return {"volumes": len(volumes), "slices": count, **_for_json(outcome, budget.model_dump())}
+
+
+def _for_json(outcome: Verification | VolumeVerification, budget: dict[str, Any]) -> dict[str, Any]:
     return {
-        "images": outcome.checked,
         "compared": outcome.compared,
         "problems": [{"id": each.id, "message": each.message} for each in outcome.problems],
-        "budget": (outcome.budget or outcome.manifest.budget).model_dump(),
-        "effect": effects_for_json(outcome.effects),
+        "budget": budget,
+        "effect": {name: asdict(effect) for name, effect in outcome.effects.items()},
     }
+
+
+def _say_effects(effects: Mapping[str, Effect], counted: str, output: Output) -> None:
+    """One row a class of what the base network takes the files for; nothing where no base network was asked."""
+    rows = [
+        (
+            name,
+            effect.images,
+            f"{effect.right:.0%}",
+            _show(effect.taken_for_target, ".0%"),
+            _show(effect.target_loss, ".3f"),
+        )
+        for name, effect in effects.items()
+    ]
+    if rows:
+        columns = ("class", counted, "as itself", "as a target", "target loss")
+        output.table("What the base network takes the files for", columns, rows)
+
+
+def _show(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)

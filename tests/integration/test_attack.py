@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 import torch
 
+from monai_advenc import TrainingSettings, recover_key
+from monai_advenc.attackers.recovery.attack import RecoveryAttack
 from monai_advenc.data.images.writing import encode_image
 from monai_advenc.encryption.key import EncryptionKey, secret_encodings
+from monai_advenc.progress import SILENT
 
 CLASSES = "abcde"
 FAST = ("--epochs", 6, "--workers", 0, "--no-tracking")
@@ -95,6 +98,14 @@ def test_a_second_attack_takes_up_the_networks_of_the_first(
     assert {name: (out / name).stat().st_mtime_ns for name in written} == written
     assert json.loads(second.stdout)["method"] == "layout-unknown"
     assert "classes" not in json.loads(second.stdout)  # Without the key nobody knows how much is right.
+    from_python = recover_key(
+        *(shared / "shared", str(shared / "own"), out),
+        attack=RecoveryAttack(method="layout-unknown", num_targets=1),
+        training=TrainingSettings(epochs=6, seed=2000),
+        workers=0,
+        progress=SILENT,
+    )
+    assert {"out": str(out), **from_python.as_dict()} == json.loads(second.stdout)
 
 
 @pytest.mark.parametrize(

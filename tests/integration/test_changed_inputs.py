@@ -126,7 +126,7 @@ def test_one_bad_image_does_not_cost_its_neighbors(encrypt: Callable[..., Any], 
 def test_an_evaluation_is_of_one_data_set(
     run: Run, encrypt: Callable[..., Any], slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monai_advenc.evaluation.sanity.require_above_chance", lambda *_: None)
+    monkeypatch.setattr("monai_advenc.evaluation.compare.require_above_chance", lambda *_: None)
     for folder in (path for path in slices.iterdir() if path.is_dir() and not path.name.startswith(".")):
         for number in range(2):
             path = folder / f"{folder.name} {number}.nii.gz"

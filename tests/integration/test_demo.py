@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from monai_advenc.cli.console import progress
 from monai_advenc.errors import OutputError
 from monai_advenc.experiments.demo import DemoRecipe, run_demo
+from monai_advenc.progress import SILENT
 from monai_advenc.sharing.verify_images import verify_folder
 
 TINY = DemoRecipe(volumes=100, base_epochs=1, victim_epochs=1, steps=2)
@@ -21,7 +21,7 @@ def test_the_demo_writes_its_page_its_summary_and_data_sets_that_verify(
     # A hundred volumes teach no network anything, which the demo would rightly refuse to report.
     monkeypatch.setattr("monai_advenc.experiments.demo.run.require_above_chance", lambda accuracy, what: None)
     out = tmp_path / "demo"
-    summary = run_demo(out, seed=3, recipe=TINY, workers=2, stage=progress)
+    summary = run_demo(out, seed=3, recipe=TINY, workers=2, stage=SILENT.stage)
     assert json.loads((out / "summary.json").read_text()) == summary
     assert summary["seed"] == 3
     assert len(summary["classes"]) == 5
@@ -37,7 +37,7 @@ def test_the_demo_writes_its_page_its_summary_and_data_sets_that_verify(
         assert verify_folder(out / folder).problems == ()
     assert (out / "private").stat().st_mode & 0o077 == 0
     with pytest.raises(OutputError, match="another seed"):
-        run_demo(out, seed=4, recipe=TINY, workers=0, stage=progress)
+        run_demo(out, seed=4, recipe=TINY, workers=0, stage=SILENT.stage)
 
 
 def test_the_demo_refuses_to_report_networks_that_learned_nothing(run: Callable[..., Any], tmp_path: Path) -> None:

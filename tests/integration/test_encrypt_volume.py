@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from monai_advenc.cli import app
 from monai_advenc.cli.console import Output
-from monai_advenc.cli.options.identity import name_without_identity
+from monai_advenc.data.dicom.identity.case_names import name_without_identity
 from monai_advenc.data.dicom.series import read_dicom_series
 from monai_advenc.data.manifest import VolumeManifest
 from monai_advenc.data.records import VolumeRecord

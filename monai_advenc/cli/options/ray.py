@@ -33,7 +33,7 @@ RayAddress = Annotated[
 
 
 def ray_workers(
-    ray: bool,
+    wanted: bool,
     address: str | None,
     *,
     key: Path,
@@ -42,12 +42,12 @@ def ray_workers(
     device: str | None,
     insecure_key_permissions: bool,
 ) -> RayWorkers | None:
-    """The workers that ``--ray`` or ``--ray-address`` ask for; ``None``: neither was given.
+    """The workers that ``--ray`` or ``--ray-address`` ask for; ``None`` unless ``wanted``.
 
     Raises:
         MissingExtraError: Ray is not installed.
     """
-    if not ray and address is None:
+    if not wanted:
         return None
     from monai_advenc.sharing.ray import RayWorkers
 

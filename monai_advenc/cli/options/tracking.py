@@ -4,16 +4,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from monai_advenc.progress import NO_TRACKING, Tracker, Value
+
 if TYPE_CHECKING:
     from monai_advenc.encryption.key import EncryptionKey
-    from monai_advenc.progress import Tracker
 
 _PANEL = "Tracking (MLflow)"
 
@@ -29,11 +31,33 @@ def open_tracking(
     uri: str | None, off: bool, run_name: str, folder: Path, keys: Sequence[EncryptionKey] = ()
 ) -> Iterator[Tracker]:
     """The tracker that the options ask for; it refuses the secrets of ``keys``."""
-    from monai_advenc.experiments.tracking import track
-    from monai_advenc.progress import NO_TRACKING
-
     if off:
         yield NO_TRACKING
         return
-    with track(uri, run_name, folder, keys=keys) as tracker:
-        yield tracker
+    with ExitStack() as stack:
+
+        def start() -> Tracker:
+            from monai_advenc.experiments.tracking import track
+
+            return stack.enter_context(track(uri, run_name, folder, keys=keys))
+
+        yield _OpenedWhenUsed(start)
+
+
+class _OpenedWhenUsed:
+    """Begins a run with the first thing to keep, so that a call that is refused leaves no store behind."""
+
+    def __init__(self, start: Callable[[], Tracker]) -> None:
+        self._tracker = cache(start)
+
+    def log_params(self, params: Mapping[str, Value]) -> None:
+        self._tracker().log_params(params)
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
+        self._tracker().log_metrics(metrics, step=step)
+
+    def log_file(self, path: Path) -> None:
+        self._tracker().log_file(path)
+
+    def child(self, run_name: str) -> AbstractContextManager[Tracker]:
+        return self._tracker().child(run_name)

@@ -11,18 +11,11 @@ from typing import Annotated
 import typer
 
 from monai_advenc.cli import options
-from monai_advenc.cli.console import Output, progress
-from monai_advenc.cli.reader_study.folders import Sealed, StudyFolder, sealed_folder_of
+from monai_advenc.cli.console import Output
+from monai_advenc.cli.options.study import Sealed, StudyFolder
 from monai_advenc.cli.reader_study.planning import sample_size, simulate
 from monai_advenc.cli.reader_study.result import score, status
 from monai_advenc.reader_study.building.design import Design
-
-SCORES_NAME, READINGS_NAME, STATISTICS_NAME, REPORT_NAME = (
-    "scores.json",
-    "readings.csv",
-    "statistics.csv",
-    "report.html",
-)
 
 _DESIGN, _ANALYSIS = "Design", "Analysis, fixed beforehand"
 
@@ -99,17 +92,12 @@ def build(
 
     The folder to serve holds nothing that tells original from encrypted. What does lies sealed beside it, for you.
     """
-    from monai_advenc.data.images.folder import find_images
-    from monai_advenc.reader_study.building.blinded_images import pair_cases
-    from monai_advenc.reader_study.building.build import StudyOptions, build_study
-    from monai_advenc.reader_study.questions import DEFAULT_QUESTIONS, load_questions
-    from monai_advenc.reader_study.scoring.caveats import TWO_READERS, TWO_READERS_WARNING
+    from monai_advenc.reader_study.building.build import StudyOptions
+    from monai_advenc.reader_study.building.from_folders import build_from_folders
     from monai_advenc.reader_study.serving.server import DEFAULT_HOST, DEFAULT_PORT
-    from monai_advenc.reader_study.statistics.paired_proportions import best_possible_bound
     from monai_advenc.reader_study.study import AnalysisPlan
 
     output = Output(json)
-    before, after = find_images(originals), find_images(encrypted)
     study_options = StudyOptions(
         title=title,
         readers=readers,
@@ -122,49 +110,19 @@ def build(
         plan=AnalysisPlan(margin=margin, alpha=alpha),
         simulated=simulated,
     )
-    asked = load_questions(questions) if questions else DEFAULT_QUESTIONS
-    paired = len(pair_cases(before, after))
-    count = cases or paired
-    with progress("blinding cases", count) as advance:
-        built = build_study(
-            before,
-            after,
-            out,
-            sealed or sealed_folder_of(out),
-            study_options,
-            asked,
-            progress=advance,
-        )
-    base = f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
-    links = [(name, base + path) for name, path in built.links]
-    if simulated:
-        output.say("Trial run: built for simulated readers.")
-    output.say(f"{count} cases for {readers} reader(s). The answer sheet is sealed: {built.sheet_path}")
-    output.say(f"Fingerprint, to register before the first answer: {built.study.sheet_sha256}")
-    if paired < len(before.files):
-        output.say(f"{len(before.files) - paired} originals have no encrypted version and are left out.")
-    if built.speckled:
-        output.say(
-            f"In {built.speckled} of {count} cases the black background is black no more when encrypted: readers who "
-            "brighten it will know. monai-advenc encrypt --region body leaves it as it was."
-        )
-    if readers == TWO_READERS:
-        output.say(TWO_READERS_WARNING)
-    bound = best_possible_bound(count, alpha)
-    if bound >= margin:
-        output.say(
-            f"Too few cases for a margin of {margin:.1%}: one reader could at best rule out a loss of {bound:.1%}. "
-            "monai-advenc reader-study sample-size says how many it takes."
-        )
+    found = build_from_folders(
+        originals, encrypted, out, study_options, sealed=sealed, questions=questions, progress=output
+    )
     output.say(f"Now serve it: monai-advenc reader-study serve {out}. Then these links work on this machine:")
+    links = [(name, f"http://{DEFAULT_HOST}:{DEFAULT_PORT}{path}") for name, path in found.built.links]
     for name, link in links:
         output.say(f"  {name}  {link}")
     output.result(
         {
             "out": str(out),
-            "cases": count,
-            "answer_sheet": str(built.sheet_path),
-            "fingerprint": built.study.sheet_sha256,
+            "cases": found.cases,
+            "answer_sheet": str(found.built.sheet_path),
+            "fingerprint": found.built.study.sheet_sha256,
             "simulated": simulated,
             "links": [{"reader": name, "url": link} for name, link in links],
         }
@@ -184,6 +142,7 @@ def serve(
     where they were. It needs no network and loads nothing from elsewhere.
     """
     from monai_advenc.errors import DatasetError
+    from monai_advenc.reader_study.building.from_folders import sealed_folder_of
     from monai_advenc.reader_study.building.links import read_links
     from monai_advenc.reader_study.serving.server import is_this_machine_only, serve_study, shown_host
     from monai_advenc.reader_study.study import Study

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from monai_advenc.cli import options
-from monai_advenc.cli.console import Output, progress
-from monai_advenc.cli.reader_study.folders import Sealed, StudyFolder, sealed_folder_of
+from monai_advenc.cli.console import Output
+from monai_advenc.cli.options.study import Sealed, StudyFolder
 
 
 def sample_size(
@@ -60,22 +60,10 @@ def simulate(
     json: options.Json = False,
 ) -> None:
     """Let simulated readers answer a trial study (build --simulated), to see what a report will look like."""
-    from monai_advenc.files.folder_lock import FolderLock
-    from monai_advenc.reader_study.scoring.simulated_reader import Habits, require_trial, simulate_readers
-    from monai_advenc.reader_study.serving.answers import AnswerDatabase
-    from monai_advenc.reader_study.study import ANSWERS_NAME, SHEET_NAME, AnswerSheet, Study
+    from monai_advenc.reader_study.scoring.score_folder import simulate_folder
+    from monai_advenc.reader_study.scoring.simulated_reader import Habits
 
     output = Output(json)
-    habits = Habits(accuracy, discordant, loss)
-    loaded = Study.load(study)
-    require_trial(loaded)
-    sheet = AnswerSheet.load((sealed or sealed_folder_of(study)) / SHEET_NAME, loaded)
-    total = sum(len(reader.readings) for reader in loaded.readers)
-    with (
-        FolderLock(study),
-        AnswerDatabase(study / ANSWERS_NAME) as database,
-        progress("simulated answers", total) as advance,
-    ):
-        count = simulate_readers(loaded, sheet, database, habits, seed, progress=advance)
+    count = simulate_folder(study, Habits(accuracy, discordant, loss), sealed=sealed, seed=seed, progress=output)
     output.say(f"{count} answers by simulated readers, who are no people. Now: monai-advenc reader-study score {study}")
     output.result({"answers": count, "simulated": True})

@@ -12,15 +12,7 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
-from monai_advenc.cli.reader_study.folders import Sealed, StudyFolder, sealed_folder_of
-from monai_advenc.errors import DatasetError
-
-SCORES_NAME, READINGS_NAME, STATISTICS_NAME, REPORT_NAME = (
-    "scores.json",
-    "readings.csv",
-    "statistics.csv",
-    "report.html",
-)
+from monai_advenc.cli.options.study import Sealed, StudyFolder
 
 
 def status(study: StudyFolder, json: options.Json = False) -> None:
@@ -60,35 +52,11 @@ def score(
 
     The margin and the level were fixed by build. Scoring an unfinished study says so.
     """
-    from monai_advenc.data.private_folder import make_private, require_own_folder
-    from monai_advenc.files.atomic import write_atomically, write_json
-    from monai_advenc.reader_study.scoring.opened_readings import open_readings
-    from monai_advenc.reader_study.scoring.score_report import render_score_report
-    from monai_advenc.reader_study.scoring.score_tables import readings_table, statistics_table
-    from monai_advenc.reader_study.scoring.scoring import score_study
-    from monai_advenc.reader_study.serving.answers import read_answers
-    from monai_advenc.reader_study.study import ANSWERS_NAME, SHEET_NAME, AnswerSheet, Study
+    from monai_advenc.reader_study.scoring.score_folder import score_folder
 
     output = Output(json)
-    target = out or study.absolute().parent / f"{study.absolute().name}-result"
-    require_own_folder(target, study, SCORES_NAME, "results of a study")
-    loaded = Study.load(study)
-    sheet = AnswerSheet.load((sealed or sealed_folder_of(study)) / SHEET_NAME, loaded)
-    answers, events = read_answers(study / ANSWERS_NAME)
-    if not answers:
-        raise DatasetError(f"there are no answers yet in {study / ANSWERS_NAME}; serve the study first")
-    readings = open_readings(loaded, sheet, answers, events)
-    scores = score_study(loaded, readings)
-    make_private(target)
-    write_json(
-        target / SCORES_NAME,
-        {"title": loaded.title, "fingerprint": loaded.sheet_sha256, **scores.as_dict()},
-        overwrite=True,
-        mode=0o600,
-    )
-    write_atomically(target / READINGS_NAME, readings_table(loaded, readings).encode(), overwrite=True, mode=0o600)
-    write_atomically(target / STATISTICS_NAME, statistics_table(scores).encode(), overwrite=True)
-    write_atomically(target / REPORT_NAME, render_score_report(loaded, scores).encode(), overwrite=True)
+    scored = score_folder(study, sealed=sealed, out=out)
+    scores, plan = scored.scores, scored.study.plan
     if scores.simulated:
         output.say("Simulated readers: nothing here is evidence about people.")
     for warning in scores.warnings:
@@ -102,7 +70,7 @@ def score(
         )
         for each in scores.comparisons
     ]
-    columns = ("reader", "encrypted - original", f"{1 - 2 * loaded.plan.alpha:.0%} interval", "no worse")
-    output.table(f"Accuracy (margin {loaded.plan.margin:.1%})", columns, rows)
-    output.say(f"Now open {target / REPORT_NAME} in a browser.")
-    output.result({"out": str(target), "report": str(target / REPORT_NAME), **scores.as_dict()})
+    columns = ("reader", "encrypted - original", f"{1 - 2 * plan.alpha:.0%} interval", "no worse")
+    output.table(f"Accuracy (margin {plan.margin:.1%})", columns, rows)
+    output.say(f"Now open {scored.report} in a browser.")
+    output.result({"out": str(scored.out), "report": str(scored.report), **scores.as_dict()})

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The two folders of a study on the command line: the one that is served, and the sealed one beside it."""
+"""The two folders of a reader study: the one that is served, and the sealed one."""
 
 from __future__ import annotations
 
@@ -14,8 +14,3 @@ Sealed = Annotated[
     Path | None,
     typer.Option(help="Folder of the sealed answer sheet.", show_default="beside the study: <study>-sealed"),
 ]
-
-
-def sealed_folder_of(study: Path) -> Path:
-    """Beside a study, the folder for what readers must not see."""
-    return study.absolute().parent / f"{study.absolute().name}-sealed"

@@ -1,0 +1,33 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The words that options take: the library's own, said once more so that ``--help`` need not import torch.
+
+``tests/integration/test_options.py`` holds them equal to the library's.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Literal
+
+Profile = Literal["default", "paper-basic", "paper-concat", "paper-mixup-concat"]
+Schedule = Literal["paper", "fast", "adaptive"]
+Region = Literal["all", "body", "mask"]
+Precision = Literal["auto", "fp32", "bf16", "int8"]
+Identity = Literal["keep", "remove", "pseudonym"]
+Plane = Literal["axial", "coronal", "sagittal"]
+Fit = Literal["pad-or-crop", "resize"]
+SliceFormat = Literal["nifti", "png16", "png8"]
+SliceChoice = Literal["tumor", "all"]
+Method = Literal["separable", "enumeration", "layout-unknown", "ratio-unknown"]
+KnownCombiner = Literal["basic", "horizontal-concat", "mixup-and-concat"]
+Preset = Literal["paper", "gpu-fast", "cpu"]
+
+
+class FileFormat(str, Enum):
+    """Files to write for each image: typer takes no list of a ``Literal``."""
+
+    nifti = "nifti"
+    png16 = "png16"
+    png8 = "png8"
+    dicom = "dicom"

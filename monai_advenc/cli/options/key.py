@@ -1,0 +1,88 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The options that draw a key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from monai_advenc.cli.options import choices
+from monai_advenc.encryption import paper
+
+if TYPE_CHECKING:
+    from monai_advenc.encryption.profiles import KeyOptions
+
+KEY_PANEL = "Drawing a key"
+RADIUS, RADIUS_AT = paper.MRI_RADIUS, paper.MRI_SIDE
+
+Profile = Annotated[
+    choices.Profile,
+    typer.Option(
+        help="default: Horizontal Concat with augmentation-aware steps (ours, stronger); paper-...: the paper's "
+        "combiners and plain steps, at its budget for MRI.",
+        rich_help_panel=KEY_PANEL,
+    ),
+]
+Radius = Annotated[
+    float,
+    typer.Option(min=0, help="L2 radius on the [0, 1] scale, at the side --radius-at.", rich_help_panel=KEY_PANEL),
+]
+RadiusAt = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Image side for which the radius is meant; other sizes get it scaled, so that the mean change of a pixel "
+        "stays. 0: the same radius at every size.",
+        rich_help_panel=KEY_PANEL,
+    ),
+]
+Schedule = Annotated[
+    choices.Schedule,
+    typer.Option(
+        "--schedule",
+        help="paper: many steps of one length. fast (ours): few steps, the first across the ball and each shorter. "
+        "adaptive (ours, plain steps only): each image takes as many as its loss asks for.",
+        rich_help_panel=KEY_PANEL,
+    ),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="PGD steps.", show_default="100, 25 if fast, at most 69 if adaptive", rich_help_panel=KEY_PANEL
+    ),
+]
+StepSize = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Length of a step; of the first one if fast or adaptive.",
+        show_default="radius / 20, or 2.5 radius / steps if that is more; 2 radius if fast or adaptive",
+        rich_help_panel=KEY_PANEL,
+    ),
+]
+Recipient = Annotated[str | None, typer.Option(help="Public label of who gets this copy.", rich_help_panel=KEY_PANEL)]
+KeySeed = Annotated[
+    int | None,
+    typer.Option(
+        "--key-seed",
+        help="Draw the key from a seed. For experiments: who knows the seed knows the key, and whoever tries numbers "
+        "finds it, because the key's public id tells the right one.",
+        rich_help_panel=KEY_PANEL,
+    ),
+]
+
+
+def is_named(context: typer.Context, name: str) -> bool:
+    """Whether a person named an option, rather than left it at its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def key_options(context: typer.Context) -> KeyOptions:
+    """The options of this module, as a command got them; those that a person named count as set."""
+    from monai_advenc.encryption.profiles import KeyOptions
+
+    parameters = {name: "key_seed" if name == "seed" else name for name in KeyOptions.model_fields}
+    return KeyOptions(**{name: context.params[given] for name, given in parameters.items() if is_named(context, given)})

@@ -1,0 +1,71 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The options that say where volumes lie and how they are cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from monai_advenc.cli.options import choices
+from monai_advenc.errors import SettingsError
+
+if TYPE_CHECKING:
+    from monai_advenc.data.volumes.cross_section import SliceSettings
+
+_PANEL = "Slicing"
+
+Volumes = Annotated[
+    Path,
+    typer.Argument(
+        help="Folder of cases: <class>/<case>/ with image.nii.gz and seg.nii.gz, or with a DICOM series and its SEG or "
+        "RTSTRUCT; cases.csv; dataset.json; BraTS names or DICOM patients with labels.csv.",
+        file_okay=False,
+    ),
+]
+Plane = Annotated[choices.Plane, typer.Option(help="Direction of the cut.", rich_help_panel=_PANEL)]
+Size = Annotated[
+    int, typer.Option(min=0, help="Side of the slices in pixels; 0 keeps the volume's grid.", rich_help_panel=_PANEL)
+]
+Fit = Annotated[choices.Fit, typer.Option(help="How slices get that size.", rich_help_panel=_PANEL)]
+TumorLabels = Annotated[
+    str | None,
+    typer.Option(
+        help="Mask values (DICOM: segment or ROI numbers) that count as tumor, separated by commas.",
+        show_default="all but 0",
+        rich_help_panel=_PANEL,
+    ),
+]
+TumorSegment = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Segment Label (SEG) or ROI Name (RTSTRUCT) that counts as tumor, '*' for any characters; repeatable.",
+        show_default="the only one",
+        rich_help_panel=_PANEL,
+    ),
+]
+IsotropicMm = Annotated[
+    float | None, typer.Option(min=0, help="Resample to square pixels of this side in mm.", rich_help_panel=_PANEL)
+]
+LabelTable = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels", help="Table (case,label) of the classes.", show_default="labels.csv", rich_help_panel=_PANEL
+    ),
+]
+
+
+def slice_settings(
+    tumor_labels: str | None = None, tumor_segment: list[str] | None = None, **settings: Any
+) -> SliceSettings:
+    """The settings that the options say; 0 stands for "as it is"."""
+    from monai_advenc.data.volumes.cross_section import SliceSettings
+
+    try:
+        labels = None if tumor_labels is None else tuple(int(label) for label in tumor_labels.split(","))
+    except ValueError:
+        raise SettingsError(f"expected whole numbers separated by commas, got {tumor_labels!r}") from None
+    given: dict[str, Any] = {name: value or None for name, value in settings.items()}
+    return SliceSettings(labels=labels, segments=tuple(tumor_segment) if tumor_segment else None, **given)

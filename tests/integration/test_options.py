@@ -1,0 +1,77 @@
+"""Options say the library's words, and --help says which there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel
+
+from monai_advenc.acceleration.prepare import Precision
+from monai_advenc.attackers.recovery.attack import LAYOUTS, RecoveryAttack
+from monai_advenc.cli.options import choices, key
+from monai_advenc.data.dicom.identity.rule import IDENTITY_CHOICES
+from monai_advenc.data.images.writing import SLICE_FORMATS
+from monai_advenc.data.volumes.cross_section import Plane, SliceSettings
+from monai_advenc.encryption import profiles
+from monai_advenc.encryption.regions import REGIONS
+from monai_advenc.experiments.paper.preset import PRESETS
+from monai_advenc.settings import ScheduleName
+from monai_advenc.sharing.options import SLICE_CHOICES
+
+
+def words_of(model: type[BaseModel], field: str) -> tuple[Any, ...]:
+    return get_args(model.model_fields[field].annotation)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (choices.Profile, get_args(profiles.Profile)),
+        (choices.Schedule, get_args(ScheduleName)),
+        (choices.Region, tuple(REGIONS)),
+        (choices.Precision, get_args(Precision)),
+        (choices.Identity, IDENTITY_CHOICES),
+        (choices.Plane, get_args(Plane)),
+        (choices.Fit, words_of(SliceSettings, "fit")),
+        (choices.SliceFormat, tuple(name for name in SLICE_FORMATS if name != "dicom")),
+        (choices.SliceChoice, SLICE_CHOICES),
+        (choices.Method, words_of(RecoveryAttack, "method")),
+        (choices.KnownCombiner, tuple(LAYOUTS)),
+        (choices.Preset, tuple(PRESETS)),
+    ],
+)
+def test_an_option_takes_the_words_of_the_library(option: Any, words: tuple[str, ...]) -> None:
+    assert get_args(option) == words
+
+
+def test_an_image_can_be_written_in_every_format_of_the_library() -> None:
+    assert [each.value for each in choices.FileFormat] == list(SLICE_FORMATS)
+
+
+def test_a_key_is_drawn_alike_on_the_command_line_and_from_python() -> None:
+    defaults = profiles.KeyOptions()
+    assert (defaults.radius, defaults.radius_at) == (key.RADIUS, key.RADIUS_AT)
+    assert profiles.draw_key("abc", seed=3) == profiles.draw_key("abc", **dict(profiles.KeyOptions(seed=3)))
+
+
+def test_help_says_which_words_there_are_and_which_is_the_default(run: Callable[..., Any]) -> None:
+    text = "".join(run("slice-and-encrypt", "--help").output.replace("│", "").split())
+    assert "axial|coronal|sagittal" in text.replace("Directionofthecut.", "")
+    assert "[default:axial]" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("slice-and-encrypt", "v", "--profile", "best"), "'best' is not one of 'default', 'paper-basic'"),
+        (("keygen", "k", "--schedule", "cosine"), "'cosine' is not one of 'paper', 'fast', 'adaptive'"),
+        (("encrypt", "i", "--format", "gif"), "'gif' is not one of 'nifti', 'png16', 'png8', 'dicom'"),
+    ],
+)
+def test_another_word_is_refused_in_one_line(run: Callable[..., Any], words: tuple[str, ...], message: str) -> None:
+    result = run(*words)
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert message in result.stderr
