@@ -529,7 +529,7 @@ def test_verify_tells_what_the_base_network_sees_and_what_survives(world: World,
     machines = json.loads(run("verify", out, *secret, "--survival", "--json").stdout)
     assert set(machines["effect"]) == set(EncryptionKey.load(world.key).classes)
     assert [row["export"] for row in machines["survival"]][:2] == ["as written", "8-bit"]
-    assert "What survives on the way to a recipient" in (tmp_path / "out-private" / "report.html").read_text()
+    assert "Effect after export" in (tmp_path / "out-private" / "report.html").read_text()
     assert "give --base too" in sole_error(run("verify", out, "--key", world.key))
     assert "give --base and --key" in sole_error(run("verify", out, "--base", world.base, "--survival"))
     other = tmp_path / "other.json"
@@ -549,7 +549,7 @@ def test_encrypt_writes_a_page_beside_but_never_into_what_is_shared(world: World
     page.unlink()
     for _ in range(2):  # The same command again writes the same page anew.
         assert run(*command, page).exit_code == 0
-    assert "What survives on the way to a recipient" in page.read_text()
+    assert "Effect after export" in page.read_text()
     assert run("verify", out).exit_code == 0
 
 
