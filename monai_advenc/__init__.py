@@ -15,6 +15,8 @@ from monai_advenc.errors import AdvencError
 if TYPE_CHECKING:
     from monai_advenc.acceleration.prepare import prepare
     from monai_advenc.attackers.recovery.recover import recover_key
+    from monai_advenc.data.dicom.segmentation import read_dicom_seg
+    from monai_advenc.data.dicom.series import find_dicom_series, read_dicom_series
     from monai_advenc.data.volumes.cross_section import SliceSettings
     from monai_advenc.encryption.correspondence import ClassCorrespondence
     from monai_advenc.encryption.encrypt import encrypt_batch
@@ -108,8 +110,11 @@ __all__ = [
     "encrypt_batch",
     "encrypt_folder",
     "evaluate",
+    "find_dicom_series",
     "perturb",
     "prepare",
+    "read_dicom_seg",
+    "read_dicom_series",
     "recover_key",
     "reproduce",
     "slice_and_encrypt",
@@ -130,6 +135,9 @@ _HOMES = {
     "encrypt_batch": "encryption.encrypt",
     "encrypt_folder": "sharing.encrypt_folder",
     "evaluate": "evaluation.compare",
+    "find_dicom_series": "data.dicom.series",
+    "read_dicom_seg": "data.dicom.segmentation",
+    "read_dicom_series": "data.dicom.series",
     "perturb": "perturbation.pgd",
     "prepare": "acceleration.prepare",
     "recover_key": "attackers.recovery.recover",
