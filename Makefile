@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench clean
+.PHONY: help demo test test-slow check figures bench clean
 
 help:  ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,10 +21,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PIP_INSTALL) --no-build-isolation -e '.[dev]'
 	@touch $@
 
-demo: $(INSTALLED)  ## The whole idea on phantom brains in a few minutes: demo-out/report.html
+demo: $(INSTALLED)  ## Run the whole method on phantom brains in a few minutes: demo-out/report.html
 	$(BIN)/monai-advenc demo --out demo-out
 
-check: $(INSTALLED)  ## Format, lint, types, architecture
+check: $(INSTALLED)  ## Check format, lint, types, architecture
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -34,15 +34,18 @@ check: $(INSTALLED)  ## Format, lint, types, architecture
 # Two processes, with the tests of a file in one: most tests keep one core busy, and files share what they set up. Each
 # computes with one thread, or four threads would wait for each other on two cores. Files come in the order of their
 # names, whose last ones are short; by the number of their tests, a few long ones would be left for one process.
-test: $(INSTALLED)  ## All tests but the slow ones
+test: $(INSTALLED)  ## Run all tests but the slow ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test-slow: $(INSTALLED)  ## All tests
+test-slow: $(INSTALLED)  ## Run all tests
 	$(BIN)/python -m pytest -q -m "slow or not slow"
 
-bench: $(INSTALLED)  ## Speed beside torchattacks, Foolbox and ART; with data: make bench BENCH="--cifar10 ... --slices ..."
+figures: $(INSTALLED)  ## Fill the figures of README, docs and CONTRIBUTING from results/ and docstrings
+	$(BIN)/python -m scripts.draw_figures
+
+bench: $(INSTALLED)  ## Measure speed next to torchattacks, Foolbox and ART; with data: make bench BENCH="--cifar10 ... --slices ..."
 	$(PIP_INSTALL) --no-build-isolation -e '.[bench]'
-	# It asks for torchvision, which nothing that is measured here needs.
+	# torchattacks asks for torchvision, which nothing that is measured here needs.
 	$(PIP_INSTALL) --no-deps torchattacks
 	$(BIN)/python -m benchmarks $(BENCH)
 

@@ -17,56 +17,37 @@ PEERS = ("torchattacks", "foolbox", "ART")
 CLOSE = 0.01
 """A loss that is at most so much higher than the reference's is as good; one that is lower is better."""
 
-INTRODUCTION = """# Speed
-
-Perturbing is (images x targets x steps) passes through the base network, forward and backward, and next to nothing
-else. Two things make it faster, and they are kept apart here: **the same steps computed faster** (batch norm folded,
-channels-last, weights packed once, bf16 or 8-bit integers, and in float32 Winograd's convolutions, which take a quarter
-of the multiplications), and **fewer steps**. The first takes the same steps up to rounding and is meant to end at the
-same mean loss, though on a single image a hundred rounded steps can end elsewhere. In bf16 the last three of 60 or more
-steps are float32's ([why](../results/bf16_closing.md); not with adaptive steps), on integers the last three of any
-(with adaptive steps only where the loss is not small by then), and there an image whose first gradient disagrees with
-float32's is perturbed in float32 altogether: all of it is part of the time. Rows "not closed by fp32" were measured
-before bf16 was closed so, which there takes some two hundredths more time. The second is another algorithm with another
-result, and counts only where the loss it ends at is as low: other rules that were tried are in
-[results/few_steps.md](../results/few_steps.md). What eight bits lose is in [results/int8.md](../results/int8.md). How
-near bf16 comes to what a processor without tiles can do is in [results/bf16_rate.md](../results/bf16_rate.md).
-
-All methods perturb the same images with the same network, targets, radius and step, in turn, round by round; a round's
-order rotates and its images are new. A peer that is far behind the fastest in the first round sits out the others; all
-that is said of it is of that round's images, so its mean loss compares with nobody's, its differences do. A peer gets
-the round's images as one batch, which its threads share; ours gives each thread a batch of its own. A ratio is the
-median over rounds of (seconds of the fastest peer) / (seconds of the method); in brackets the smallest and the largest.
-Adaptive steps, of which each image takes as many as its loss asks for, fill up their batches from many images: in every
-round they perturb the images of all rounds together, and their time is divided by the number of rounds.
-Losses are computed by the plain network in float64 from the images that each method returned, and lengths too, before
-any rounding to a file, which keeps them within the radius."""
-
-HOW = """## Measure it yourself
-
-```
-make bench                                                   # no data needed: ratios of equal steps
-.venv/bin/python -m benchmarks --cifar10 DATA --slices DATA  # all of this page; trains base networks first
-.venv/bin/python -m benchmarks --draw results/benchmarks --page docs/benchmarks.md
-```"""
+BF16 = {"bf16 in tiles (AMX)": "bf16 on AMX", "bf16 in vectors": "bf16 on AVX512_BF16"}
+"""How the page names what the stored numbers say of a processor's bf16."""
 
 
 def draw_page(numbers: Path, page: Path) -> list[Path]:
-    """Write the page and its plots, which lie in ``images`` beside it; returns what was written.
+    """Write a page of its own and its plots, which go to ``images`` next to it; return what was written.
 
     Args:
         numbers: One processor's, or a folder of them with a file for each.
         page: Markdown.
     """
-    images = page.parent / "images"
+    text, plots = draw_measurements(numbers, page.parent / "images")
+    page.write_text(f"# Speed\n\n{text}\n", encoding="utf-8")
+    return [page, *plots]
+
+
+def draw_measurements(numbers: Path, images: Path) -> tuple[str, list[Path]]:
+    """Draw the plots; return them and the tables as Markdown.
+
+    Args:
+        numbers: One processor's, or a folder of them with a file for each.
+        images: Folder for the plots; the text expects it next to its page, under the name ``images``.
+    """
     images.mkdir(parents=True, exist_ok=True)
-    lines, written = [INTRODUCTION, ""], [page]
+    lines: list[str] = []
+    plots: list[Path] = []
     for path in sorted(numbers.glob("*.json")) if numbers.is_dir() else [numbers]:
-        described, plots = _draw_processor(json.loads(path.read_text(encoding="utf-8")), images, path.stem)
+        described, drawn = _draw_processor(json.loads(path.read_text(encoding="utf-8")), images, path.stem)
         lines += described
-        written += plots
-    page.write_text("\n".join([*lines, HOW]) + "\n", encoding="utf-8")
-    return written
+        plots += drawn
+    return "\n".join(lines).rstrip(), plots
 
 
 def _draw_processor(content: dict[str, Any], images: Path, name: str) -> tuple[list[str], list[Path]]:
@@ -94,8 +75,9 @@ def describe_environment(content: dict[str, Any]) -> str:
     """Where it was measured, in one paragraph."""
     environment = content["environment"]
     software = ", ".join(f"{name} {version}" for name, version in environment["software"].items())
-    arithmetic = f"with {environment['bf16']}" if environment["bf16"] else "without bf16"
-    quick = "**A quick run: it shows that all of it works, the numbers mean nothing.** " if content["quick"] else ""
+    bf16 = environment["bf16"]
+    arithmetic = f"with {BF16.get(bf16, bf16)}" if bf16 else "without bf16"
+    quick = "**A quick run to see that everything works; the numbers mean nothing.** " if content["quick"] else ""
     return (
         f"{quick}Measured on {environment['threads']} threads ({environment['capability']}, {arithmetic}), {software}. "
         f"Not measured on a GPU.{_describe_commits(content.get('commits', {}))}"
@@ -137,14 +119,14 @@ def describe_comparison(comparison: dict[str, Any]) -> list[str]:
     accuracy = comparison["base_accuracy"]
     trained = "untrained: losses say nothing"
     if accuracy:
-        trained = f"trained for {comparison['base_epochs']} epochs and right on {accuracy:.1%} of the test set"
+        trained = f"trained for {comparison['base_epochs']} epochs, accuracy {accuracy:.1%} on the test set"
     count = comparison["rounds"] * comparison["batch"]
     lines = [
         f"### {comparison['case']}: ResNet-18, {channels}x{height}x{width}",
         "",
         f"L2 radius {comparison['radius']}, {comparison['steps']} steps of 0.1 unless the method says otherwise, "
-        f"batches of {comparison['batch']}, {comparison['rounds']} rounds, {count} test images in all; base "
-        f"network {trained}. Fastest peer: {reference}.",
+        f"batches of {comparison['batch']}, {comparison['rounds']} rounds, {count} test images; base network "
+        f"{trained}. Fastest peer: {reference}.",
         "",
         f"| method | steps | rounds | ratio | mean loss | difference to {reference}, mean | largest | at most {CLOSE} "
         f"higher | within {CLOSE} either way | success | largest L2 |",
@@ -171,8 +153,8 @@ def describe_pipeline(pipeline: dict[str, Any]) -> list[str]:
     lines = [
         "### From files to files",
         "",
-        "Reading, perturbing toward two targets, combining, rounding, writing NIfTI and 16-bit PNG, reading back and "
-        "measuring, in one process; the untrained network in bf16, where the processor has it.",
+        "One process reads an image, perturbs it toward two targets, combines, rounds, writes NIfTI and 16-bit PNG, "
+        "reads both back and measures them. The network is untrained and computes in bf16 if the processor has it.",
         "",
         "| schedule | steps | image | images a second | share of the time in the perturbation |",
         "|---|---|---|---|---|",
@@ -196,11 +178,12 @@ def describe_recovery(recovery: dict[str, Any]) -> list[str]:
     lines = [
         "### Recovery attacks",
         "",
-        f"On a Horizontal Concat of {recovery['classes']} classes, with {recovery['images']} own images and "
-        f"{recovery['network']}, {recovery['steps']} steps. Guesses are put together from versions that are perturbed "
-        f"once ({recovery['perturbed']} images) and kept; beside them what would be perturbed if none were.",
+        f"Attacks on a Horizontal Concat of {recovery['classes']} classes, with {recovery['images']} own images, "
+        f"{recovery['network']} and {recovery['steps']} steps. An attack perturbs each image toward each class once "
+        f"({recovery['perturbed']} perturbations) and builds all guesses from these. The third column counts the "
+        "perturbations of an attack that keeps none.",
         "",
-        "| attack | guesses | perturbed if none were kept | times as many | seconds to those of perturbing |",
+        "| attack | guesses | perturbations if none are kept | times as many | seconds of guessing / of perturbing |",
         "|---|---|---|---|---|",
     ]
     for name, row in recovery["attacks"].items():
@@ -219,8 +202,8 @@ DESCRIBED: dict[str, Callable[[Any], list[str]]] = {
 GROWTH = [
     "### As the job grows",
     "",
-    "Image-steps a second (one image toward one target, one step) and peak memory of a process that does nothing else, "
-    "torch and the network included; ours in bf16, where the processor has it.",
+    "Image-steps per second (one image, one target, one step) and peak memory of a process that does nothing else, "
+    "including PyTorch and the network. The network computes in bf16 if the processor has it.",
 ]
 
 

@@ -1,65 +1,57 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Figures in the documentation are those of the stored results, also after measuring anew."""
+"""Figures in the documentation are those of the stored results and docstrings: ``make figures`` changes nothing."""
 
 from __future__ import annotations
 
-import json
-import re
-import statistics
 from pathlib import Path
 
-from benchmarks.closing import table
-from benchmarks.page import ratios_to_fastest_peer
+import matplotlib as mpl
+import pytest
 
-ROOT = Path(__file__).parents[1]
-BF16_BEFORE = "ours bf16, not closed by fp32"
-"""How it was measured before the last steps of bf16 were float32's, on the processor without tiles."""
+pytest.importorskip("scripts.draw_figures", reason="the documentation lies in the repository, not in the package")
 
-
-def test_the_ratios_in_the_readme_are_those_last_measured() -> None:
-    numbers = json.loads((ROOT / "results" / "benchmarks" / "avx512.json").read_text())
-    text = " ".join((ROOT / "README.md").read_text().split())
-    between = r"([\d.]+) to ([\d.]+) times"
-    said = re.search(
-        rf"are {between} .* in float32, {between} in bf16 .*and {between} with convolutions of bytes", text
-    )
-    assert said is not None
-    ratios = [ratios_to_fastest_peer(numbers[case]) for case in ("cifar10", "slices")]
-    figures = {"ours fp32": said.group(1, 2), BF16_BEFORE: said.group(3, 4), "ours int8": said.group(5, 6)}
-    for method, (low, high) in figures.items():
-        medians = [f"{statistics.median(each[method]):.1f}" for each in ratios]
-        assert medians == [low, high]
+from benchmarks.page import draw_measurements
+from scripts.documented_figures import ROOT
+from scripts.draw_figures import IMAGES, MARKED, NUMBERS, changed_pages, draw_figures, fill, marked_pages
 
 
-def test_the_ratios_with_tiles_in_the_readme_are_those_last_measured() -> None:
-    content = json.loads((ROOT / "results" / "benchmarks" / "amx.json").read_text())
-    numbers = content["cifar10"]
-    text = " ".join((ROOT / "README.md").read_text().split())
-    said = re.search(
-        r"bf16 is ([\d.]+) times .* and ([\d.]+) times on slices \(single rounds: ([\d.]+) to ([\d.]+) times\).* "
-        r"there ([\d.]+) times .* though (\d+) % of images end more",
-        text,
-    )
-    assert said is not None
-    ratios, of_slices = (ratios_to_fastest_peer(content[case]) for case in ("cifar10", "slices"))
-    single = ratios["ours bf16"] + of_slices["ours bf16"]
-    figures = (*map(statistics.median, (ratios["ours bf16"], of_slices["ours bf16"])), min(single), max(single))
-    adaptive = statistics.median(ratios["ours bf16 adaptive"])
-    losses, theirs = (numbers["methods"][name]["loss"] for name in ("ours bf16 adaptive", "torchattacks"))
-    higher = statistics.mean(own - other > 0.01 for own, other in zip(losses, theirs, strict=True))
-    assert said.groups() == (*(f"{figure:.1f}" for figure in (*figures, adaptive)), f"{100 * higher:.0f}")
+@pytest.fixture(scope="module")
+def figures() -> dict[str, str]:
+    return draw_figures(None)
 
 
-def test_the_memory_in_the_guide_is_that_last_measured() -> None:
-    measured: dict[int, list[int]] = {}
-    for run in json.loads((ROOT / "results" / "scale" / "memory.json").read_text())["runs"]:
-        measured.setdefault(run["images"], []).extend((run["main_mib"], run["worker_mib"]))
-    rows = re.findall(r"^\| ([\d,]+) \|(.*)\|$", (ROOT / "docs" / "how_to" / "scale_out.md").read_text(), re.MULTILINE)
-    said = {int(images.replace(",", "")): [int(cell) for cell in cells.split("|")] for images, cells in rows}
-    assert said == measured
+def test_make_figures_changes_nothing(figures: dict[str, str]) -> None:
+    assert not [str(page.relative_to(ROOT)) for page, _ in changed_pages(figures)], "run make figures"
 
 
-def test_what_closing_in_float32_changes_is_what_the_stored_losses_say() -> None:
-    rows = [json.loads(line) for line in (ROOT / "results" / "bf16_closing.jsonl").read_text().splitlines()]
-    assert "\n".join(table(rows)) in (ROOT / "results" / "bf16_closing.md").read_text()
+def test_make_figures_changes_no_plot(tmp_path: Path) -> None:
+    if f"matplotlib=={mpl.__version__};" not in (ROOT / "constraints.txt").read_text():
+        pytest.skip(f"plots differ between versions of matplotlib; this is {mpl.__version__}")
+    _, plots = draw_measurements(NUMBERS, tmp_path)
+    assert {path.name for path in plots} == {path.name for path in IMAGES.glob("benchmarks-*.svg")}
+    assert not [path.name for path in plots if path.read_bytes() != (IMAGES / path.name).read_bytes()]
+
+
+def test_every_figure_stands_on_a_page(figures: dict[str, str]) -> None:
+    shown = {match.group(2) for page in marked_pages() for match in MARKED.finditer(page.read_text())}
+    assert shown == set(figures)
+
+
+@pytest.mark.parametrize("page", marked_pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_mark_that_opens_a_figure_is_closed(page: Path) -> None:
+    text = page.read_text()
+    figures = len(MARKED.findall(text))
+    assert text.count("<!-- figures:") == text.count("<!-- /figures -->") == figures
+
+
+def test_a_figure_within_a_sentence_stays_there_and_a_table_gets_lines_of_its_own() -> None:
+    sentence = "It is <!-- figures:ratio -->old<!-- /figures --> times as fast."
+    table = "<!-- figures:ratio -->\nold\n<!-- /figures -->"
+    assert fill(sentence, {"ratio": "4.6"}) == sentence.replace("old", "4.6")
+    assert fill(table, {"ratio": "| 4.6 |"}) == "<!-- figures:ratio -->\n\n| 4.6 |\n\n<!-- /figures -->"
+
+
+def test_a_page_that_asks_for_a_figure_that_there_is_not_is_an_error() -> None:
+    with pytest.raises(ValueError, match="'no-such-figure'"):
+        fill("<!-- figures:no-such-figure --><!-- /figures -->", {"ratio": "4.6"})
