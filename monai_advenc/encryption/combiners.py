@@ -1,18 +1,18 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Joining the perturbed versions of one image into one (section 4.1): concat, mixup, cutmix, random square.
+"""Combine the perturbed versions of one image into one (section 4.1): concat, mixup, cutmix, random square.
 
 A combiner takes versions ``(N, T, C, H, W)`` (one for each of T targets) and ratios ``(N, R)`` (one row per image,
 so that each class can have its own) and returns ``(N, C, H, W)``.
 
-How far the result can be from the original
-    Write ``x`` for the original, ``v_i`` for its versions, all within radius ``r`` of ``x``. Every combiner here is,
-    pixel by pixel, a convex combination of the versions. In L-infinity that alone keeps the result within ``r``. In
-    L2 it does when all pixels share one set of weights (mixup), because a ball is convex; but taking different pixels
-    from different versions (concat, cutmix, random square) can add up to ``sqrt(T) * r`` in the worst case: two
-    versions may have spent their whole budget on the very pixels that were kept. :func:`combine` therefore projects
-    the result back onto the ball. Projection moves along the segment toward ``x``, so the result also stays in
-    [0, 1]. In practice perturbations are spread out and the projection changes little or nothing.
+Distance of the result from the original
+    Let ``x`` be the original and ``v_i`` its versions, all within radius ``r`` of ``x``. Every combiner here is, pixel
+    by pixel, a convex combination of the versions. In L-infinity this keeps the result within ``r``. In L2 it does so
+    if all pixels share one set of weights (mixup), because a ball is convex. Taking different pixels from different
+    versions (concat, cutmix, random square) can lead to a distance of ``sqrt(T) * r`` in the worst case, in which each
+    version spent its whole budget on the pixels that are kept. Therefore :func:`combine` projects the result back onto
+    the ball. The projection moves along the segment toward ``x``, so the result also stays in [0, 1]. In practice
+    perturbations are spread out and the projection changes little or nothing.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ from monai_advenc.settings import Settings
 
 
 def basic(versions: Tensor, ratios: Tensor, seeds: Sequence[int]) -> Tensor:
-    """The only version there is: basic encryption, one target per class (section 3.1)."""
+    """Return the only version: basic encryption, one target per class (section 3.1)."""
     return versions[:, 0]
 
 
 def horizontal_concat(versions: Tensor, ratios: Tensor, seeds: Sequence[int]) -> Tensor:
-    """From left to right, the share ``ratios[n, i]`` of the columns from version i (section 4.2.1)."""
+    """Take, from left to right, the share ``ratios[n, i]`` of the columns from version i (section 4.2.1)."""
     return _take_versions(versions, _column_choice(ratios, versions.shape[-1])[:, None, :])
 
 
 def mixup(versions: Tensor, ratios: Tensor, seeds: Sequence[int]) -> Tensor:
-    """The mean of the versions, weighted by ``ratios`` (section 4.1; Zhang et al. 2017)."""
+    """Average the versions, weighted by ``ratios`` (section 4.1; Zhang et al. 2017)."""
     return (versions * ratios[:, :, None, None, None]).sum(dim=1)
 
 
 def mixup_and_concat(versions: Tensor, ratios: Tensor, seeds: Sequence[int]) -> Tensor:
-    """Left a mix of versions 1 and 2, right a mix of versions 3 and 4 (section 4.2.2).
+    """Put a mix of versions 1 and 2 left and a mix of versions 3 and 4 right (section 4.2.2).
 
-    ``ratios`` are the weight of version 1 against 2, the weight of version 3 against 4, and the left share.
+    ``ratios`` are the weight of version 1 (version 2 gets the rest), the weight of version 3, and the left share.
     """
     first, second, left_share = ratios.unbind(dim=1)
     left = mixup(versions[:, :2], torch.stack([first, 1 - first], dim=1), seeds)
@@ -58,9 +58,9 @@ def mixup_and_concat(versions: Tensor, ratios: Tensor, seeds: Sequence[int]) -> 
 
 
 def cutmix(versions: Tensor, ratios: Tensor, seeds: Sequence[int]) -> Tensor:
-    """Version 1 with a rectangle from version 2: share ``ratios[n, 0]`` of the area, the image's proportions.
+    """Paste a rectangle of version 2 into version 1: share ``ratios[n, 0]`` of the area, the image's proportions.
 
-    The rectangle lies where the image's seed puts it, wholly inside (after CutMix, Yun et al. 2019).
+    The image's seed decides the position, always inside the image (after CutMix, Yun et al. 2019).
     """
     height, width = versions.shape[-2:]
     sides = [(round(height * math.sqrt(share)), round(width * math.sqrt(share))) for share in ratios[:, 0].tolist()]
@@ -68,9 +68,9 @@ def cutmix(versions: Tensor, ratios: Tensor, seeds: Sequence[int]) -> Tensor:
 
 
 def random_square(versions: Tensor, ratios: Tensor, seeds: Sequence[int]) -> Tensor:
-    """Version 1 with a square from version 2: share ``ratios[n, 0]`` of the area.
+    """Paste a square of version 2 into version 1: share ``ratios[n, 0]`` of the area.
 
-    The square lies where the image's seed puts it, wholly inside (after Summers and Dinneen 2019).
+    The image's seed decides the position, always inside the image (after Summers and Dinneen 2019).
     """
     height, width = versions.shape[-2:]
     sides = [min(round(math.sqrt(share * height * width)), height, width) for share in ratios[:, 0].tolist()]
@@ -80,7 +80,7 @@ def random_square(versions: Tensor, ratios: Tensor, seeds: Sequence[int]) -> Ten
 
 
 def _column_choice(shares: Tensor, width: int) -> Tensor:
-    """For each image ``(N, W)``, from which version a column comes, given the versions' shares ``(N, T)``."""
+    """Number of the version of each column ``(N, W)``, given the versions' shares ``(N, T)``."""
     ends = (shares.double().cumsum(dim=1)[:, :-1] * width).round()
     return (torch.arange(width, device=shares.device)[None, None, :] >= ends[:, :, None]).sum(dim=1)
 
@@ -97,7 +97,7 @@ def _rectangles(sides: Sequence[tuple[int, int]], height: int, width: int, seeds
 
 
 def _take_versions(versions: Tensor, choice: Tensor) -> Tensor:
-    """Each pixel from the version that ``choice`` (broadcast to ``(N, H, W)``) names."""
+    """Take each pixel from the version given by ``choice`` (broadcast to ``(N, H, W)``)."""
     count, _, channels, height, width = versions.shape
     index = choice.expand(count, height, width)[:, None, None].expand(count, 1, channels, height, width)
     return versions.gather(1, index)[:, 0]
@@ -105,13 +105,13 @@ def _take_versions(versions: Tensor, choice: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Combiner:
-    """One way to combine.
+    """A method of combining.
 
     Attributes:
-        join: From versions ``(N, T, C, H, W)``, ratios ``(N, R)`` and one seed per image to ``(N, C, H, W)``.
-        num_targets: How many targets a class must have; ``None``: any number of at least two.
+        join: Maps versions ``(N, T, C, H, W)``, ratios ``(N, R)`` and one seed per image to ``(N, C, H, W)``.
+        num_targets: Required number of targets of a class; ``None``: any number from two.
         default_ratios: Ratios of a class for a number of targets.
-        shares: Whether a class's ratios are one share per target that sum to one (else each is a share of its own).
+        shares: Whether a class's ratios are one share per target with sum one (otherwise independent shares).
     """
 
     join: Callable[[Tensor, Tensor, Sequence[int]], Tensor]
@@ -132,15 +132,15 @@ COMBINERS: dict[str, Combiner] = {
     "cutmix": Combiner(cutmix, 2, lambda _: (0.5,)),
     "random-square": Combiner(random_square, 2, lambda _: (0.5,)),
 }
-"""Every combiner by its name in keys and on the command line."""
+"""All combiners by their names in keys and on the command line."""
 
 
 class CombinerSettings(Settings):
-    """Which combiner, with which ratios for each class. Part of the secret, so its ``repr`` shows nothing.
+    """The combiner and its ratios for each class. They are part of the secret, so ``repr`` hides them.
 
     Attributes:
         name: A name in :data:`COMBINERS`.
-        ratios: One row per class; what a row holds depends on the combiner.
+        ratios: One row per class; the meaning of its values depends on the combiner.
     """
 
     name: str = Field(repr=False)
@@ -157,25 +157,25 @@ class CombinerSettings(Settings):
             if combiner.shares and (len(row) < 2 or abs(sum(row) - 1) > 1e-6):
                 raise ValueError("this combiner needs one share for each of two or more targets, summing to 1")
             if not combiner.shares and len(row) != len(combiner.default_ratios(combiner.num_targets or 2)):
-                raise ValueError("this combiner needs another number of ratios for each class")
+                raise ValueError("the number of ratios for each class does not fit this combiner")
         return self
 
     @classmethod
     def default(cls, name: str, num_classes: int, num_targets: int | None = None) -> CombinerSettings:
-        """The paper's ratios (or an even split where it gives none) for every class."""
+        """Use the paper's ratios, or an even split if the paper gives none, for every class."""
         combiner = choose_combiner(name)
         targets = combiner.num_targets or num_targets or 2
         return cls(name=name, ratios=(combiner.default_ratios(targets),) * num_classes)
 
     @property
     def num_targets(self) -> int:
-        """How many targets each class must have."""
+        """Required number of targets of each class."""
         combiner = choose_combiner(self.name)
         return combiner.num_targets or len(self.ratios[0])
 
 
 def choose_combiner(name: str) -> Combiner:
-    """The combiner called ``name``; :class:`SettingsError` lists what there is."""
+    """Return the combiner with this name; otherwise raise a :class:`SettingsError` that lists all names."""
     try:
         return COMBINERS[name]
     except KeyError:
@@ -192,34 +192,34 @@ def combine(
     norm: str = "l2",
     seeds: Sequence[int] | None = None,
 ) -> Tensor:
-    """Join the versions of each image and keep the result within the radius (see the module's text for why).
+    """Combine the versions of each image and keep the result within the radius (for the reason see the module).
 
     Args:
         settings: Combiner and the ratios of each class.
         images: Originals ``(N, C, H, W)`` in [0, 1].
         versions: Perturbed versions ``(N, T, C, H, W)``, each within ``radius`` of its original.
-        labels: True classes ``(N,)``, int64: which row of ratios holds for an image.
+        labels: True classes ``(N,)``, int64; they select the row of ratios for each image.
         radius: Radius of the ball, for this image size.
-        norm: Its geometry, ``"l2"`` or ``"linf"``.
-        seeds: One seed per image, for the combiners that place something at random; zeros if not given.
+        norm: Norm of the ball, ``"l2"`` or ``"linf"``.
+        seeds: One seed per image, for combiners with random positions; zeros if not given.
 
     Returns:
         Combined images ``(N, C, H, W)`` in [0, 1], no farther than ``radius`` from ``images``.
 
     Raises:
-        SettingsError: The number of versions is not what the combiner needs.
+        SettingsError: The number of versions does not fit the combiner.
     """
     if versions.ndim != 5 or versions.shape[1] != settings.num_targets:
-        # Neither the combiner nor the number of targets may be named: both belong to the key.
+        # The message must not name the combiner or the number of targets, because both belong to the key.
         raise SettingsError(
             f"expected one version for each target of the key, (N, T, C, H, W), got {tuple(versions.shape)}; "
-            "perturb with the key that combines"
+            "perturb and combine with the same key"
         )
     ratios = torch.tensor(settings.ratios, dtype=torch.float32, device=images.device)[labels]
-    # Clamped because the weights of a mix sum to one only up to rounding.
+    # Clamped, because the weights of a mix sum to one only up to rounding.
     joined = choose_combiner(settings.name).join(versions, ratios, seeds or [0] * len(images)).clamp(0, 1)
     change = joined - images
     within = GEOMETRIES[norm].length(change) <= radius
     projected = (images + GEOMETRIES[norm].project(change, radius)).clamp(0, 1)
-    # What is inside already stays as it was, to the last bit.
+    # Images that are inside already keep every bit.
     return torch.where(within[:, None, None, None], joined, projected)

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The class correspondence: the secret table of which class is perturbed toward which (section 3.1)."""
+"""The class correspondence: the secret table of target classes of each class (section 3.1)."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from monai_advenc.errors import CorrespondenceError, SettingsError
 from monai_advenc.settings import Settings
 
 MAX_TARGETS = 4
-"""Most targets a class can have: what Mixup And Concat, the paper's richest combiner, needs."""
+"""Maximum number of targets of a class, which the paper's Mixup And Concat needs."""
 
 
 class ClassCorrespondence(Settings):
     """The secret table: images of class ``y`` are perturbed toward ``targets[y]``, never toward ``y`` (section 3.1).
 
     Each column (the first targets of all classes, the second, ...) is a permutation without fixed points, and the
-    targets of one class are pairwise different. The tables that the paper printed are accepted as printed, although
-    two of them break these rules (see :mod:`monai_advenc.encryption.paper`).
+    targets of one class are pairwise different. The paper's tables are accepted as printed, although two of them break
+    these rules (see :mod:`monai_advenc.encryption.paper`).
 
     Attributes:
-        targets: For each class its one or more target classes.
+        targets: One or more target classes for each class.
     """
 
     targets: tuple[tuple[int, ...], ...] = Field(repr=False)
@@ -56,11 +56,11 @@ class ClassCorrespondence(Settings):
         Args:
             num_classes: Number of classes.
             num_targets: Targets per class, at most :data:`MAX_TARGETS` and fewer than there are classes.
-            seed: For experiments that must be reproducible; whoever knows the seed knows the correspondence.
-                ``None`` draws from the operating system's entropy.
+            seed: For reproducible experiments only, because the seed reveals the correspondence. ``None`` uses the
+                operating system's entropy.
 
         Raises:
-            CorrespondenceError: There is no such correspondence: too few classes for so many targets.
+            CorrespondenceError: There are too few classes for this number of targets.
         """
         if not 1 <= num_targets <= MAX_TARGETS:
             raise CorrespondenceError(f"expected 1 to {MAX_TARGETS} targets per class, got {num_targets}")
@@ -70,8 +70,8 @@ class ClassCorrespondence(Settings):
                 f"{num_targets} target(s) per class need at least {num_targets + 1} classes, got {num_classes}{fewer}"
             )
         source = secrets.SystemRandom() if seed is None else random.Random(f"class correspondence {seed}")
-        # Columns are drawn independently and all of them again when two share a target: rejection keeps the draw
-        # uniform, which repairing the offending column alone would not.
+        # If two columns share a target, all columns are drawn again: rejection keeps the draw uniform, redrawing one
+        # column would not.
         while True:
             columns: list[tuple[int, ...]] = []
             while len(columns) < num_targets:
@@ -84,7 +84,7 @@ class ClassCorrespondence(Settings):
 
     @classmethod
     def from_paper(cls, name: str) -> ClassCorrespondence:
-        """A correspondence that the paper printed: a name in :data:`monai_advenc.encryption.paper.CORRESPONDENCES`."""
+        """Return a correspondence of the paper by its name in :data:`monai_advenc.encryption.paper.CORRESPONDENCES`."""
         if name not in CORRESPONDENCES:
             raise SettingsError(f"unknown correspondence {name!r}; choose one of {', '.join(CORRESPONDENCES)}")
         return cls(targets=CORRESPONDENCES[name])
@@ -100,7 +100,7 @@ class ClassCorrespondence(Settings):
         return len(self.targets[0])
 
     def targets_of(self, labels: Tensor) -> Tensor:
-        """Target classes ``(N, T)`` of the true classes ``(N,)``."""
+        """Look up the target classes ``(N, T)`` of true classes ``(N,)``."""
         return torch.tensor(self.targets, device=labels.device)[labels]
 
     def __repr__(self) -> str:
@@ -110,7 +110,7 @@ class ClassCorrespondence(Settings):
 
 
 def count_correspondences(num_classes: int, num_targets: int) -> int:
-    """How many correspondences there are to guess from; by listing them, so for few classes only.
+    """Count the possible correspondences by listing them; for few classes only.
 
     Two classes have 1, three have 2, four have 9 with one target and 24 with two.
     """

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""How far an image is from its original, in the units people ask for."""
+"""Measure the distance of an image from its original in common units (L2, PSNR, SSIM)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch import Tensor
 from monai_advenc.errors import ImageError
 
 GRAY_LEVELS = 255
-"""Gray levels in which a root mean square change is stated, whatever the file's bit depth."""
+"""Gray levels for stating a root mean square change, independent of the file's bit depth."""
 
 IDENTICAL_PSNR_DB = 200.0
-"""Stated instead of infinity for identical images: JSON knows no infinity."""
+"""PSNR of identical images, because JSON has no infinity."""
 
 SMALLEST_SIDE = 7
 
@@ -40,7 +40,7 @@ class Fidelity:
     ssim: float
 
     def as_dict(self) -> dict[str, float]:
-        """The distances by name, rounded so that they read well; far finer than any tolerance."""
+        """The distances by name, rounded to readable digits, far finer than any tolerance."""
         return {name: float(f"{value:.8g}") for name, value in asdict(self).items()}
 
 
@@ -52,10 +52,10 @@ def measure_fidelity(images: Tensor, originals: Tensor) -> list[Fidelity]:
         originals: The same shape.
 
     Returns:
-        One :class:`Fidelity` an image.
+        One :class:`Fidelity` per image.
 
     Raises:
-        ImageError: The shapes differ, or are smaller than the window of SSIM (7 pixels).
+        ImageError: The shapes differ or are smaller than the window of SSIM (7 pixels).
     """
     if images.shape != originals.shape or images.ndim != 4 or min(images.shape[-2:]) < SMALLEST_SIDE:
         raise ImageError(

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The paper's own settings as data (Hu et al. 2020, arXiv 2002.03793): correspondences and profiles, never results."""
+"""The paper's settings as data (Hu et al. 2020, arXiv 2002.03793): correspondences and profiles, not results."""
 
 from __future__ import annotations
 
@@ -23,16 +23,15 @@ CORRESPONDENCES: Final[dict[str, tuple[tuple[int, ...], ...]]] = {
     ),
     "section-5": ((1, 3), (2, 4), (3, 0), (4, 1), (0, 2)),
 }
-"""Targets of each class, by the place where the paper prints them.
+"""Targets of each class, by the table of the paper.
 
-As printed, tables 4 and 6 break the rules that every other correspondence here obeys: class 9 has itself as a target
-in both, class 7 in table 6, and classes 1 and 3 of table 6 name one target twice. They are kept as printed, for
-reproduction.
+As printed, tables 4 and 6 break the rules of all other correspondences here: class 9 is its own target in both, class 7
+in table 6, and classes 1 and 3 of table 6 have one target twice. They are kept as printed for reproduction.
 """
 
 MRI_RADIUS: Final = 2.0
-"""L2 radius of section 5, for images of 320x320 pixels. The paper gives neither their channels nor their scale; here
-one channel in [0, 1] is taken."""
+"""L2 radius of section 5, for images of 320x320 pixels. The paper states neither their channels nor their scale; this
+package assumes one channel in [0, 1]."""
 
 MRI_SIDE: Final = 320
 """Side in pixels of the images of section 5."""
@@ -47,4 +46,4 @@ CONCAT_SHARES: Final = (0.5, 0.5)
 """Left and right share of the columns in Horizontal Concat (section 4.2.1)."""
 
 MIXUP_AND_CONCAT_RATIOS: Final = (0.4, 0.6, 0.5)
-"""Weight of image 1 against 2, of image 3 against 4, and the left share of the columns (section 4.2.2)."""
+"""Weight of image 1 in the left mix, of image 3 in the right mix, and the left share of the columns (section 4.2.2)."""

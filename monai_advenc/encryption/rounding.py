@@ -1,19 +1,18 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The file's grid: rounding that stays inside the ball and in range, and keeps as much of the perturbation as it can.
+"""Round images to the file's grid, inside the ball and in range, and keep as much of the perturbation as possible.
 
-A file stores whole numbers. Rounding each pixel to the nearest of them may carry an image out of its ball, or leave
-most of a faint perturbation at zero; and the file, not the tensor before it, is what others receive.
+A file stores whole numbers. Rounding each pixel to the nearest one can move an image out of its ball, or set most of a
+faint perturbation to zero. Recipients get the file, not the tensor before it.
 
-Why a perturbation is scaled before it is rounded
-    Write ``c`` for the perturbation and ``r`` for what is left of it on the grid. Among all ``r`` on the grid that are
-    no longer than itself, ``r = nearest(s * c)`` has the largest inner product with ``c``, whatever ``s > 0`` is: for
-    every pixel it is the whole number of units that maximizes ``c r - r^2 / (2 s)``. So the largest ``s`` whose result
-    is still inside the ball gives the grid image of the ball that goes farthest in the direction that PGD found. What
-    is lost is the share of the ball's energy that rounding noise takes, ``unit^2 / 12`` a pixel: at 8 bits and the
-    paper's budget 3 %. Further steps along the base network's gradient at the rounded image hardly win it back
-    after plain steps; after augmentation-aware ones they win more, but less than as many steps before rounding do
-    (``results/rounding.md``).
+Reason for scaling a perturbation before rounding
+    Let ``c`` be the perturbation and ``r`` the rounded one on the grid. For any ``s > 0``, ``r = nearest(s * c)`` has
+    the largest inner product with ``c`` among all ``r`` on the grid that are no longer: for every pixel it is the whole
+    number of units that maximizes ``c r - r^2 / (2 s)``. So the largest ``s`` whose result is inside the ball gives the
+    grid image of the ball that goes farthest in the direction of PGD. The loss is the share of the ball's energy that
+    rounding noise takes, ``unit^2 / 12`` per pixel: 3 % at 8 bits and the paper's budget. Further steps along the base
+    network's gradient at the rounded image regain little of it after plain steps. After augmentation-aware steps they
+    regain more, but less than the same number of steps before rounding (``results/rounding.md``).
 """
 
 from __future__ import annotations
@@ -28,35 +27,34 @@ from monai_advenc.errors import ImageError, SettingsError
 from monai_advenc.perturbation.pgd import GEOMETRIES
 
 GRID_LEVELS: dict[str, int | None] = {"png8": 255, "png16": 65535, "nifti": None, "dicom": None}
-"""Steps between black and white that a file format stores; ``None``: float32, or each file's own."""
+"""Number of steps between black and white by file format; ``None``: float32, or the file's own."""
 
 ROUNDINGS = ("fit", "naive")
-"""``"fit"``: scaled, then to the nearest value, inside the ball. ``"naive"``: to the nearest value, wherever that
-leads; for comparisons only."""
+"""``"fit"``: scaled, then to the nearest value inside the ball. ``"naive"``: to the nearest value, even outside the
+ball; for comparisons only."""
 
 _BISECTIONS = 12
 
 _DOUBLINGS = 6
-"""How often a factor is doubled from 1: a perturbation whose largest pixels are a hundredth of a unit still leaves a
-trace; one that is smaller is none."""
+"""Number of doublings of the factor from 1: a perturbation whose largest pixels are a hundredth of a unit leaves a
+trace, a smaller one does not."""
 
 _SHRINKAGES = 12
-"""Of float32 images, each four times the one before, from one part in ten million on; the last
-takes almost half."""
+"""Reductions of float32 images: each is four times the previous one, from one part in ten million to almost half."""
 
 _FLOAT32_SPACING = 2.0**-23
-"""Largest distance between neighboring float32 numbers up to 1: how well a pixel's place is known."""
+"""Largest distance between neighboring float32 numbers up to 1: the precision of a pixel."""
 
 
 def require_levels(levels: int | None) -> int | None:
-    """The steps of a grid as they are; :class:`SettingsError` unless there are any."""
+    """Return the steps of a grid; raise :class:`SettingsError` if they are below 1."""
     if levels is not None and levels < 1:
         raise SettingsError(f"expected levels of 1 or more (255 for 8-bit files), or None, got {levels}")
     return levels
 
 
 def coarsest_levels(formats: tuple[str, ...]) -> int | None:
-    """Levels of the coarsest grid among ``formats``: on it, every one of the files holds the same pixel values."""
+    """Levels of the coarsest grid among ``formats``, on which all files hold the same pixel values."""
     levels = [count for name in formats if (count := GRID_LEVELS[name]) is not None]
     return min(levels) if levels else None
 
@@ -66,12 +64,12 @@ class Grid:
     """The pixel values that the files of a batch can hold, counted in whole steps.
 
     Attributes:
-        steps_of: From pixels ``(N, C, H, W)``, float64, to real numbers of steps.
-        pixels: From whole numbers of steps to pixels, float32: what a reader of the file computes.
-        lowest: Fewest steps a pixel can have, broadcast to ``(N, C, H, W)``.
-        highest: Most steps.
+        steps_of: Maps pixels ``(N, C, H, W)``, float64, to real numbers of steps.
+        pixels: Maps whole numbers of steps to float32 pixels, like a reader of the file.
+        lowest: Smallest number of steps of a pixel, broadcast to ``(N, C, H, W)``.
+        highest: Largest number of steps.
         unit: Size of a step on the [0, 1] scale, ``(N, 1, 1, 1)``, float64.
-        slack: How much a reader's arithmetic may differ from ours in one pixel.
+        slack: Largest difference between a reader's arithmetic and ours in one pixel.
     """
 
     steps_of: Callable[[Tensor], Tensor]
@@ -82,15 +80,15 @@ class Grid:
     slack: float
 
     def nearest(self, images: Tensor) -> Tensor:
-        """The number of steps nearest to each pixel."""
+        """Round each pixel to a whole number of steps."""
         return self.steps_of(images.double()).round().clamp(self.lowest, self.highest)
 
 
 def grid_of_levels(originals: Tensor, levels: int) -> Grid:
-    """Pixels ``k / levels``, wherever the originals lie: PNG."""
+    """Grid of pixels ``k / levels``, independent of the originals: PNG."""
 
     def pixels(steps: Tensor) -> Tensor:
-        # To float32 before measuring: that is what a reader of the file computes.
+        # To float32 before measuring, as a reader of the file computes it.
         return (steps / levels).float()
 
     end = originals.new_zeros((), dtype=torch.float64)
@@ -99,14 +97,14 @@ def grid_of_levels(originals: Tensor, levels: int) -> Grid:
 
 
 def grid_around(originals: Tensor, unit: Tensor) -> Grid:
-    """Pixels that are a whole number of units away from the original, each image with its own unit: DICOM, NIfTI.
+    """Grid of pixels a whole number of units away from the original, each image with its own unit: DICOM, NIfTI.
 
     Args:
         originals: ``(N, C, H, W)`` in [0, 1], read from such files: stored integers times ``unit`` plus an offset.
-        unit: ``(N,)``: what one stored unit is on the [0, 1] scale.
+        unit: ``(N,)``: size of one stored unit on the [0, 1] scale.
 
     Raises:
-        SettingsError: Not one unit above 0, up to 1, for each image.
+        SettingsError: There is not one unit in (0, 1] for each image.
     """
     if unit.shape != originals.shape[:1] or not ((unit > 0) & (unit <= 1)).all():
         raise SettingsError(
@@ -115,7 +113,7 @@ def grid_around(originals: Tensor, unit: Tensor) -> Grid:
         )
     anchor = originals.double()
     size = unit.to(anchor)[:, None, None, None]
-    # Float32 pixels lie a hair beside their place: that hair must not cost the last stored value at either end.
+    # The rounding error of float32 pixels must not exclude the last stored value at either end.
     hair = (_FLOAT32_SPACING / size).clamp_max(0.49)
 
     def pixels(steps: Tensor) -> Tensor:
@@ -127,7 +125,7 @@ def grid_around(originals: Tensor, unit: Tensor) -> Grid:
         lowest=-(anchor / size + hair).floor(),
         highest=((1 - anchor) / size + hair).floor(),
         unit=size,
-        slack=1.25 * _FLOAT32_SPACING,  # The hair, and what float32 rounded off the original.
+        slack=1.25 * _FLOAT32_SPACING,  # The tolerance above, and float32's rounding of the original.
     )
 
 
@@ -142,23 +140,22 @@ def round_to_grid(
     mask: Tensor | None = None,
     rounding: str = "fit",
 ) -> Tensor:
-    """Round images to the grid so that the rounded ones are no farther than ``radius`` from their originals.
+    """Round images to the grid, at most ``radius`` away from their originals.
 
-    The perturbation is scaled before rounding, image by image: shrunk a little where nearest rounding would lead out
-    of the ball, by the largest factor that does not; enlarged where rounding would swallow a faint perturbation, until
-    what is left is as long as it was.
+    The perturbation of each image is scaled before rounding. If nearest rounding would leave the ball, it is shrunk by
+    the largest factor that does not. If rounding would remove a faint perturbation, it is enlarged until the rounded
+    one is as long as before.
 
     Args:
         images: Encrypted images ``(N, C, H, W)`` in [0, 1].
         originals: Their originals, the same shape.
-        levels: Steps between 0 and 1 of a grid that starts at 0 (PNG); the originals need not lie on it.
-        unit: ``(N,)``: size of one stored unit, for files on whose own grid the originals lie (DICOM, scaled NIfTI).
-            Without ``levels`` and ``unit`` images stay float32, shrunk by a hair where its rounding led out of
-            the ball.
+        levels: Steps between 0 and 1 of a grid that starts at 0 (PNG); the originals may lie off this grid.
+        unit: ``(N,)``: size of one stored unit, for files whose originals lie on their own grid (DICOM, scaled NIfTI).
+            Without ``levels`` and ``unit`` images stay float32, shrunk slightly if float32 rounding left the ball.
         radius: Radius of the ball.
-        norm: Its geometry.
-        mask: Pixels that were free to change, ``(N, 1, H, W)``. Outside, an original that lies on the grid stays as
-            it is anyway; one that does not is rounded to the nearest level.
+        norm: Norm of the ball.
+        mask: Pixels that were free to change, ``(N, 1, H, W)``. Outside of them, an original on the grid does not
+            change; another is rounded to the nearest level.
         rounding: A name in :data:`ROUNDINGS`; anything but ``"fit"`` may leave the ball.
 
     Returns:
@@ -166,9 +163,9 @@ def round_to_grid(
         where that number is 0), in [0, 1], within ``radius``.
 
     Raises:
-        ImageError: Even the rounded original is outside, or no pixel could change: the grid is too coarse for this
-            radius.
-        SettingsError: Both ``levels`` and ``unit``, or a unit that is none.
+        ImageError: The grid is too coarse for this radius: even the rounded original is outside, or no pixel could
+            change.
+        SettingsError: Both ``levels`` and ``unit`` are given, or a unit is invalid.
     """
     if rounding not in ROUNDINGS:
         raise SettingsError(f"unknown rounding {rounding!r}; choose one of {', '.join(ROUNDINGS)}")
@@ -191,19 +188,19 @@ def round_to_grid(
         return GEOMETRIES[norm].length(rounded(factor).double() - exact)
 
     least = length(0 * one)
-    # Where the original lies on the grid and the next value is outside, no pixel could change.
+    # If the original lies on the grid and the next value is outside the ball, no pixel could change.
     if ((least > allowed) | ((least == 0) & (grid.unit.flatten() > radius))).any():
         finest = round(1 / grid.unit.max().item()) + 1
         raise ImageError(
             f"a grid of {finest} gray levels is too coarse for a radius of {radius:.4g}; choose a finer file format"
         )
-    # What rounding swallowed is given back, but a perturbation that needed less than the ball gets no more than that.
+    # Rounding losses are restored, but a perturbation shorter than the radius does not become longer than it was.
     wanted = torch.maximum(GEOMETRIES[norm].length(change), length(one)).clamp_max(allowed)
     return rounded(_largest_factor(lambda factor: length(factor) <= wanted, one))
 
 
 def _largest_factor(is_inside: Callable[[Tensor], Tensor], one: Tensor) -> Tensor:
-    """For each image the largest factor, to one part in 4096, that leaves it inside; 0 is known to."""
+    """Largest factor for each image, to one part in 4096, that keeps it inside the ball; 0 always does."""
     low, high = 0 * one, one
     for _ in range(_DOUBLINGS):
         inside = is_inside(high)
@@ -218,19 +215,19 @@ def _largest_factor(is_inside: Callable[[Tensor], Tensor], one: Tensor) -> Tenso
 
 
 def _allowed_length(grid: Grid, originals: Tensor, radius: float, norm: str) -> float:
-    """How long a change may be for us to measure, so that it is inside the ball for whoever reads the file."""
+    """Largest measured length of a change for which every reader of the file is inside the ball."""
     one_slack_in_every_pixel = torch.full_like(originals[:1], grid.slack)
     return radius - GEOMETRIES[norm].length(one_slack_in_every_pixel).sum().item()
 
 
 def choose_grid(originals: Tensor, levels: int | None, unit: Tensor | None) -> Grid | None:
-    """The grid that ``levels`` or ``unit`` describe; ``None`` for float32 files.
+    """Build the grid of ``levels`` or ``unit``; ``None`` for float32 files.
 
     Raises:
         SettingsError: Both are given.
     """
     if levels is not None and unit is not None:
-        raise SettingsError("give levels (PNG) or unit (files on their own grid), not both: a file has one grid")
+        raise SettingsError("expected levels (PNG) or unit (files on their own grid), got both; give one")
     if unit is not None:
         return grid_around(originals, unit)
     require_levels(levels)
@@ -238,7 +235,7 @@ def choose_grid(originals: Tensor, levels: int | None, unit: Tensor | None) -> G
 
 
 def _shrink_into_ball(images: Tensor, originals: Tensor, radius: float, norm: str) -> Tensor:
-    """Float32 images, those shrunk a little that rounding to float32 had put outside; others stay to the last bit."""
+    """Shrink float32 images slightly if float32 rounding left the ball; others keep every bit."""
     exact = originals.double()
     change = images.double() - exact
     kept = images

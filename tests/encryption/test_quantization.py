@@ -272,7 +272,7 @@ def test_each_image_has_its_own_unit() -> None:
 
 def test_one_grid_a_file() -> None:
     images = torch.rand(1, 1, 8, 8)
-    with pytest.raises(SettingsError, match="not both"):
+    with pytest.raises(SettingsError, match="got both"):
         round_to_grid(images, images, levels=255, unit=torch.tensor([0.1]), radius=1)
     for unit in (torch.tensor([0.1, 0.1]), torch.tensor([0.0]), torch.tensor([1.5]), torch.tensor([float("nan")])):
         with pytest.raises(SettingsError, match="unit"):
