@@ -1,3 +1,3 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Attackers: ``recovery`` goes for the key, ``domain_adaptation`` for accuracy on originals."""
+"""Attack an encrypted data set: ``recovery`` guesses the key, ``domain_adaptation`` seeks accuracy on originals."""

@@ -147,7 +147,7 @@ def test_sources_are_checked_as_for_training() -> None:
 
 @pytest.mark.parametrize("name", ["coral", "generate-to-adapt"])
 def test_a_run_that_comes_apart_says_so(name: str) -> None:
-    with pytest.raises(NetworkError, match=r"training diverged.*lower the learning rate"):
+    with pytest.raises(NetworkError, match=r"adaptation diverged.*lower the learning rate"):
         ADAPTERS[name](task(settings=SHORT.model_copy(update={"peak_learning_rate": 1e30})))
 
 

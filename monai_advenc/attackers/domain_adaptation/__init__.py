@@ -1,9 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Unsupervised domain adaptation (section 4.4, table 10): from encrypted images with labels to originals without.
+"""Unsupervised domain adaptation (section 4.4, table 10): from labeled encrypted images to unlabeled originals.
 
-Someone holds the encrypted training set and collects originals of the same kind that nobody has labeled. Each adapter
-trains a network for the originals. The paper tries Generate To Adapt; the others are the field's standard ones.
+The attacker has the encrypted training set and unlabeled originals of the same kind. Each adapter trains a network for
+the originals. The paper uses Generate To Adapt; the others are standard methods of the field.
 """
 
 from __future__ import annotations
@@ -31,4 +31,4 @@ ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
         "pseudo-labels": pseudo_labels,
     }
 )
-"""By name; "source-only" is what the others are measured against."""
+"""Adapters by name; "source-only" is the baseline."""

@@ -15,14 +15,14 @@ from monai_advenc.networks.training.train import VALIDATION_BATCH
 
 
 def batch_statistics(task: AdaptationTask) -> nn.Module:
-    """Train on the source, then let every batch norm normalize by the target's mean and variance.
+    """Train on the source, then set every batch norm to the target's mean and variance.
 
     Args:
-        task: The data and how to train.
+        task: Data and training settings.
 
     Returns:
-        The network of the last epoch with the target's statistics, in evaluation mode; ``task.observe`` sees that of
-        each epoch.
+        The network of the last epoch with the target's statistics, in evaluation mode; ``task.observe`` gets the same
+        for each epoch.
     """
     seed = task.settings.seed
 
@@ -35,12 +35,12 @@ def batch_statistics(task: AdaptationTask) -> nn.Module:
 
 @torch.no_grad()
 def with_statistics_of(network: nn.Module, images: Tensor, *, seed: int = 0) -> nn.Module:
-    """A copy of ``network`` whose batch norms hold the statistics of ``images``, averaged over random batches.
+    """Copy ``network`` with the batch norm statistics of ``images``, averaged over random batches.
 
     Args:
-        network: With or without batch norm; it stays as it is.
+        network: With or without batch norm; not changed.
         images: ``(M, C, H, W)`` in [0, 1], at least two.
-        seed: Decides which images share a batch.
+        seed: Seed of the random batches.
 
     Returns:
         The copy, in evaluation mode.
@@ -50,7 +50,7 @@ def with_statistics_of(network: nn.Module, images: Tensor, *, seed: int = 0) -> 
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # To torch: the plain average of all batches.
+        norm.momentum = None  # For torch, None means the plain average of all batches.
         norm.train()
     device = next(adapted.parameters()).device
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))

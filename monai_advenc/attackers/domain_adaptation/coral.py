@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Deep CORAL (Sun and Saenko, 2016, arXiv 1607.01719): features whose covariance is the same in both domains."""
+"""Deep CORAL (Sun and Saenko, 2016, arXiv 1607.01719): train features with equal covariance in both domains."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from monai_advenc.networks.features import features_and_logits
 from monai_advenc.networks.training.reproducibility import reproducible
 
 WEIGHT = 100.0
-"""Of the distance beside the classification loss. The paper's rule is that both come out alike; its 1 is for logits,
-whose covariances are much larger than the features'."""
+"""Weight of the distance relative to the classification loss. By the paper's rule both end at similar values; its 1 is
+for logits, whose covariances are much larger than those of features."""
 
 
 def coral(task: AdaptationTask) -> nn.Module:
-    """Train on the source while pulling the second moments of both domains' features together.
+    """Train on the source and minimize the distance between the covariances of both domains' features.
 
     Args:
-        task: The data and how to train.
+        task: Data and training settings.
 
     Returns:
         The network of the last epoch, in evaluation mode.

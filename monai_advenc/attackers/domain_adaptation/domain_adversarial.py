@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Domain-adversarial training (DANN; Ganin et al., 2016, arXiv 1505.07818): features that hide their domain."""
+"""Domain-adversarial training (DANN; Ganin et al., 2016, arXiv 1505.07818): train features that hide their domain."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from monai_advenc.networks.features import features_and_logits, last_linear
 from monai_advenc.networks.training.reproducibility import reproducible
 
 RAMP = 10.0
-"""How fast the reversed gradient grows to its full strength (section 5.2.2, gamma)."""
+"""Growth rate of the reversed gradient (section 5.2.2, gamma)."""
 
 HIDDEN_UNITS = 100
-"""Of the domain classifier (section 5.2.2's smallest network)."""
+"""Width of the domain classifier (section 5.2.2's smallest network)."""
 
 
 def domain_adversarial(task: AdaptationTask) -> nn.Module:
-    """Train on the source while a second classifier tells the domains apart and the features learn to mislead it.
+    """Train on the source against a domain classifier: the features learn to mislead it.
 
     Args:
-        task: The data and how to train.
+        task: Data and training settings.
 
     Returns:
         The network of the last epoch, in evaluation mode.
@@ -52,10 +52,10 @@ def domain_adversarial(task: AdaptationTask) -> nn.Module:
 
 
 def strength(progress: float) -> float:
-    """Factor of the reversed gradient after a share of the run: from 0 toward 1 (section 5.2.2, lambda)."""
+    """Factor of the reversed gradient by the share of the run, from 0 toward 1 (section 5.2.2, lambda)."""
     return 2 / (1 + math.exp(-RAMP * progress)) - 1
 
 
 def with_reversed_gradient(features: Tensor, strength: float) -> Tensor:
-    """``features`` themselves, up to rounding, but with a gradient that is ``-strength`` times what it would be."""
+    """Return ``features``, up to rounding, with their gradient multiplied by ``-strength``."""
     return features.detach() * (1 + strength) - features * strength

@@ -1,10 +1,10 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Generate To Adapt (Sankaranarayanan et al., 2018, arXiv 1704.01705): the paper's own attacker (section 4.4).
+"""Generate To Adapt (Sankaranarayanan et al., 2018, arXiv 1704.01705): the paper's attacker (section 4.4).
 
-A generator draws source images from embeddings of both domains, and a discriminator that also names classes judges
-them. The network learns embeddings that classify well, whose source drawings show the right class, and whose target
-drawings pass for source images.
+A generator makes source-like images from embeddings of both domains. A discriminator judges their realness and class.
+The network learns embeddings that classify well, whose generated source images show the right class, and whose
+generated target images look like source images.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ NOISE = 512
 """Length of the generator's noise."""
 
 CLASS_WEIGHT = 0.1
-"""Weight, for the network, of the discriminator's class loss on source drawings."""
+"""Weight, for the network, of the discriminator's class loss on generated source images."""
 
 REALNESS_WEIGHT = 0.03
-"""Weight, for the network, of the realness of target drawings."""
+"""Weight, for the network, of the realness of generated target images."""
 
 LEARNING_RATE = 5e-4
-"""Adam's, for generator and discriminator, constant; the network itself is trained as the task's settings say."""
+"""Constant learning rate of Adam for generator and discriminator; the task's settings apply to the network."""
 
 BETAS = (0.8, 0.999)
-"""Adam's."""
+"""Betas of Adam."""
 
 
 def generate_to_adapt(task: AdaptationTask) -> nn.Module:
-    """Train on the source while drawings of both domains' embeddings are judged.
+    """Train on the source with a generator and a discriminator for both domains.
 
     Args:
-        task: The data and how to train; images must be square.
+        task: Data and training settings; images must be square.
 
     Returns:
         The network of the last epoch, in evaluation mode.
 
     Raises:
-        DatasetError: Images are not square, or their side is no multiple of 8 from 16 up.
+        DatasetError: Images are not square, or their side is below 16 or no multiple of 8.
     """
     height, width = task.target.shape[-2:]
     if height != width:
@@ -58,7 +58,7 @@ def generate_to_adapt(task: AdaptationTask) -> nn.Module:
 
 
 class _Training:
-    """The four players; the network is both feature extractor and classifier."""
+    """The networks of a training; the classifier is also the feature extractor."""
 
     def __init__(self, task: AdaptationTask) -> None:
         channels, side = task.target.shape[1], task.target.shape[-1]
@@ -74,7 +74,7 @@ class _Training:
         self.noise = torch.Generator().manual_seed(task.settings.seed)
 
     def learn(self, batch: PairedBatch) -> Tensor:
-        """Update the discriminator, then, judged by the new one, generator and network."""
+        """Update the discriminator, then the generator and the network with the new discriminator."""
         with autocast(self.task):
             features, logits = features_and_logits(self.network, batch.images)
             drawings = self.generator(self._inputs(features, batch.labels)).float()
@@ -89,28 +89,28 @@ class _Training:
             + CLASS_WEIGHT * class_loss
             + REALNESS_WEIGHT * _passing_for(True, realness[count:])
         )
-        # Both gradients before either step, which would change weights that the other's still needs.
+        # Both gradients before either step, because a step changes weights that the other gradient needs.
         self.generator_descent.find_gradient(drawing_loss, retain_graph=True)
         self.network_descent.take_step(network_loss, batch)
         self.generator_descent.optimizer.step()
         return network_loss.detach()
 
     def _inputs(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Embedding, noise, and the class as one of K + 1: the last one stands for all target images."""
+        """Join embedding, noise, and the class as one of K + 1; the last class is for all target images."""
         unknown = torch.full_like(labels, self.num_classes)
         condition = functional.one_hot(torch.cat([labels, unknown]), self.num_classes + 1)
         noise = torch.randn(len(features), NOISE, generator=self.noise).to(features.device)
         return torch.cat([features.float(), noise, condition.float()], dim=1)
 
     def _judgment_loss(self, batch: PairedBatch, drawings: Tensor) -> Tensor:
-        """Of the discriminator: source images are real and of their class, drawings are not real."""
+        """Loss of the discriminator: source images are real and of their class, generated images are not real."""
         with autocast(self.task):
             realness, classes = self.discriminator(batch.source)
             realness_of_drawings, _ = self.discriminator(drawings)
         return (
             functional.cross_entropy(classes.float(), batch.labels)
             + _passing_for(True, realness)
-            # Source and target drawings count once each.
+            # Generated source and target images count once each.
             + 2 * _passing_for(False, realness_of_drawings)
         )
 
@@ -135,5 +135,5 @@ def _on_device(network: nn.Module, task: AdaptationTask) -> nn.Module:
 
 
 def _passing_for(real: bool, realness: Tensor) -> Tensor:
-    """Mean loss of realness logits ``(N,)`` that should say ``real``."""
+    """Mean loss of realness logits ``(N,)`` with the label ``real``."""
     return functional.binary_cross_entropy_with_logits(realness.float(), torch.full_like(realness.float(), float(real)))

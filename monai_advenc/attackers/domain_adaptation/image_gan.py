@@ -1,9 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The two networks that Generate To Adapt adds: a generator of images and an auxiliary-classifier discriminator.
+"""The two additional networks of Generate To Adapt: an image generator and an auxiliary-classifier discriminator.
 
-Their form is DCGAN's (Radford et al., 2016): strided 4x4 convolutions with batch norm. The paper's networks for digits
-have the same widths at 32 pixels; here the number of stages follows the image's side.
+Their architecture is DCGAN's (Radford et al., 2016): strided 4x4 convolutions with batch norm. The paper's networks for
+digits have the same widths at 32 pixels; here the number of stages depends on the image's side.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ LARGEST_FACTOR = 8
 """Channels stop doubling at this multiple of :data:`WIDTH`."""
 
 LARGEST_FIRST_GRID = 8
-"""The generator's first layer, the one with most weights, makes no larger grid; a larger one is stretched from it."""
+"""Largest grid of the generator's first layer, which has most of the weights; larger grids are upsampled from it."""
 
 
 class Generator(nn.Module):
-    """Images from an embedding, noise and a condition.
+    """Generates images from an embedding, noise and a condition.
 
     Args:
-        inputs: Their length together.
+        inputs: Total length of the three inputs.
         channels: Channels of the images.
         side: Side of the images; see :func:`stage_widths`.
     """
@@ -54,7 +54,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Two verdicts on an image: is it real, and which class does it show?
+    """Predicts whether an image is real, and its class.
 
     Args:
         num_classes: Number of classes.
@@ -87,13 +87,13 @@ def stage_widths(side: int) -> list[int]:
     """Channels after each halving of the image, down to the smallest grid of at least 2x2.
 
     Args:
-        side: Side of the square image in pixels, a multiple of 8 from 16 up.
+        side: Side of the square image in pixels, a multiple of 8, at least 16.
 
     Raises:
-        DatasetError: The side is none of these.
+        DatasetError: The side is below 16 or no multiple of 8.
     """
     if side < 16 or side % 8:
-        raise DatasetError(f"expected images whose side is a multiple of 8 from 16 up, got {side}; pad or crop them")
+        raise DatasetError(f"expected images whose side is a multiple of 8, at least 16, got {side}; pad or crop them")
     count = 0
     while side % 2 == 0 and side > 2:
         side, count = side // 2, count + 1

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Training on both domains side by side: as many target as source images in every step."""
+"""Train on both domains together, with equally many source and target images in every step."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from monai_advenc.networks.training.schedule import one_cycle
 
 @dataclass(frozen=True)
 class PairedBatch:
-    """What one step sees.
+    """Data of one training step.
 
     Attributes:
-        images: N source images, then N target images: ``(2 N, C, H, W)``, augmented. In one batch, because batch norm
-            would otherwise treat each domain by its own statistics in training and by common ones afterwards.
-        labels: Of the source images, ``(N,)``.
-        class_weight: Of each class in the loss, ``(K,)``.
+        images: N source images, then N target images: ``(2 N, C, H, W)``, augmented. They share a batch, because batch
+            norm would otherwise use separate statistics in training and common ones afterwards.
+        labels: Labels of the source images, ``(N,)``.
+        class_weight: Weight of each class in the loss, ``(K,)``.
         step: Number of the step, from 0.
         steps: Number of steps of the whole run.
     """
@@ -50,10 +50,10 @@ class PairedBatch:
 
 
 class Descent:
-    """SGD with Nesterov momentum and one learning rate cycle, as :func:`monai_advenc.networks.training.train` has it.
+    """SGD with Nesterov momentum and one learning rate cycle, like :func:`monai_advenc.networks.training.train`.
 
     Args:
-        parameters: What is trained.
+        parameters: Parameters to train.
         settings: Peak rate, momentum and weight decay.
     """
 
@@ -69,7 +69,7 @@ class Descent:
         )
 
     def take_step(self, loss: Tensor, batch: PairedBatch) -> None:
-        """Step down the gradient of ``loss``, which reaches no parameters but these."""
+        """Take a step down the gradient of ``loss`` with respect to these parameters only."""
         for group in self.optimizer.param_groups:
             group["lr"] = one_cycle(batch.step, batch.steps, self.peak)
         self.optimizer.zero_grad(set_to_none=True)
@@ -81,27 +81,27 @@ def train_on_pairs(task: AdaptationTask, network: nn.Module, learn: Callable[[Pa
     """Run the task's epochs.
 
     Args:
-        task: The data and how to train.
-        network: What is trained, in place.
+        task: Data and training settings.
+        network: Network to train in place.
         learn: Takes one step and returns its loss, a scalar without gradient.
 
     Returns:
         ``network``, in evaluation mode.
 
     Raises:
-        NetworkError: The loss became NaN.
+        NetworkError: Training diverged.
     """
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's annotations
     batches = _Batches(task)
     for epoch in range(task.settings.epochs):
         network.train()
-        # Summed on the device: waiting for each step's loss would leave a GPU idle.
+        # Summed on the device, because waiting for each step's loss would leave a GPU idle.
         total = torch.zeros((), device=task.device)
         for batch in batches.of_epoch(epoch):
             total += learn(batch)
         if not math.isfinite(total.item()):
             raise NetworkError(
-                f"adaptation came apart: the loss is {total.item()} in epoch {epoch + 1}; lower the learning rate "
+                f"adaptation diverged: the loss is {total.item()} in epoch {epoch + 1}; lower the learning rate "
                 f"(now {task.settings.peak_learning_rate})"
             )
         task.observe(network.eval())
@@ -109,7 +109,7 @@ def train_on_pairs(task: AdaptationTask, network: nn.Module, learn: Callable[[Pa
 
 
 class _Batches:
-    """Both domains on the device, and the random state that decides order and augmentation."""
+    """Both domains on the device, and the random state of order and augmentation."""
 
     def __init__(self, task: AdaptationTask) -> None:
         source, settings = task.source, task.settings
@@ -121,7 +121,7 @@ class _Batches:
         self.generator = torch.Generator().manual_seed(settings.seed)
 
     def of_epoch(self, epoch: int) -> Iterator[PairedBatch]:
-        """Every source image once, and as many target images: each as often as any other, give or take one."""
+        """Yield every source image once and equally many target images, whose counts differ by at most one."""
         count, steps = len(self.images), self.per_epoch * self.settings.epochs
         sources = self._order(count, count).tensor_split(self.per_epoch)
         targets = self._order(len(self.target), count).tensor_split(self.per_epoch)

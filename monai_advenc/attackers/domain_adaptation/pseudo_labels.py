@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Pseudo labels (after Lee, 2013): believe what the network is sure of, and train on that too."""
+"""Pseudo labels (after Lee, 2013): train also on the network's own confident predictions."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from monai_advenc.networks.training import train
 from monai_advenc.networks.training.train import VALIDATION_BATCH
 
 ROUNDS = 3
-"""Trainings: the first on the source alone, each later one also on what the one before is sure of."""
+"""Number of trainings: the first on the source only, each later one also on confident predictions of the previous."""
 
 CONFIDENCE = 0.9
 """Target images whose most probable class has at least this probability get its label."""
 
 
 def pseudo_labels(task: AdaptationTask) -> nn.Module:
-    """Train on the source, label the target with the result, and start afresh on both, a few times.
+    """Train on the source, label the target with the result, and retrain on both, a few times.
 
     Args:
-        task: The data and how to train; every round takes all its epochs.
+        task: Data and training settings; every round uses all epochs.
 
     Returns:
         The network of the last round, in evaluation mode.
     """
     untrained = untrained_network(task)
-    # The first layer keeps the source's values, whatever joins it.
+    # The first layer keeps the source's standardization in all rounds.
     settings = task.settings.model_copy(update={"standardize": False})
 
     def trained_on(train_set: ImageSet) -> nn.Module:
@@ -49,7 +49,7 @@ def _probabilities(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def _joined(source: ImageSet, target: Tensor, probabilities: Tensor) -> ImageSet:
-    """The source and those images of the target whose class is beyond doubt."""
+    """Join the source and the target images with a confident class."""
     confidence, labels = probabilities.max(dim=1)
     rows = (confidence >= CONFIDENCE).nonzero().flatten()
     return ImageSet(

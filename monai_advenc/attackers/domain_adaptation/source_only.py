@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""No adaptation: train on the source and hope; what the others are measured against."""
+"""Train on the source without adaptation: the baseline of the other adapters."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from monai_advenc.networks.training import train
 
 
 def source_only(task: AdaptationTask) -> nn.Module:
-    """Train on the source images alone.
+    """Train on the source images only.
 
     Args:
-        task: Its target images are not used.
+        task: Data and training settings; target images are not used.
 
     Returns:
         The network of the last epoch, in evaluation mode.

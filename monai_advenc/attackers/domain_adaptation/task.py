@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What an attacker by domain adaptation has in hands, and what all of them have in common."""
+"""Data and settings of a domain adaptation attack, and code shared by all adapters."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from monai_advenc.perturbation.pgd import require_pixels
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptationTask:
-    """Labeled images of one domain, unlabeled ones of another, and how to train; no test label has a place here.
+    """Labeled images of one domain, unlabeled images of another, and training settings; never a test label.
 
     Attributes:
         network: A name in :data:`monai_advenc.networks.NETWORKS`.
-        source: Labeled encrypted images, at least two a class.
+        source: Labeled encrypted images, at least two per class.
         target: Unlabeled original images ``(M, C, H, W)`` of the source's shape, float32 in [0, 1], at least two.
-        settings: How to train; the seed also decides the initial weights, and an epoch is one pass through the source.
-        device: Where to train.
-        observe: Called after each epoch with the network in evaluation mode, which it must leave as it is.
+        settings: Training settings; the seed also decides the initial weights, an epoch is one pass through the source.
+        device: Device to train on.
+        observe: Called after each epoch with the network in evaluation mode, which it must not change.
 
     Raises:
         DatasetError: Source and target do not fit together, or there are too few images.
@@ -60,14 +60,14 @@ class AdaptationTask:
 
 
 Adapter = Callable[[AdaptationTask], nn.Module]
-"""Trains for the target domain; the result, in evaluation mode, maps images in [0, 1] to logits.
+"""Trains a network for the target domain; the result, in evaluation mode, maps images in [0, 1] to logits.
 
 The same task gives the same weights on the same kind of processor with the same thread count, and the caller's random
-state is kept. Raises :class:`monai_advenc.errors.NetworkError` if the loss becomes NaN."""
+state is kept. Raises :class:`monai_advenc.errors.NetworkError` if training diverges."""
 
 
 def untrained_network(task: AdaptationTask) -> nn.Module:
-    """The task's network with fresh weights on its device, its first layer set by the source images."""
+    """Build the task's network with new weights on its device; its first layer standardizes the source images."""
     images = task.source.images
     network = get_network(
         task.network, len(task.source.classes), images.shape[1], max(images.shape[-2:]), seed=task.settings.seed
@@ -78,6 +78,6 @@ def untrained_network(task: AdaptationTask) -> nn.Module:
 
 
 def autocast(task: AdaptationTask) -> torch.autocast:
-    """Half precision for what is computed inside, where the task's settings and device allow it."""
+    """Context for bf16 arithmetic, if the task's settings and device allow it."""
     device = torch.device(task.device)
     return torch.autocast(device.type, torch.bfloat16, enabled=task.settings.in_bf16_on(device))

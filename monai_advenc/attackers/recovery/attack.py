@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A whole recovery attack: from what the attacker believes about the method to a guess of every class's targets."""
+"""Run a whole recovery attack: guess every class's targets from the attacker's assumptions about the method."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ LAYOUTS: Mapping[str, tuple[Layout, int]] = MappingProxyType(
         "mixup-and-concat": (Layout("mixup-and-concat", MIXUP_AND_CONCAT_RATIOS), 4),
     }
 )
-"""The paper's methods with the paper's ratios, and how many targets each takes."""
+"""The paper's methods with the paper's ratios, and their numbers of targets."""
 
 CONCAT_LAYOUTS = tuple(Layout("horizontal-concat", (tenths / 10, 1 - tenths / 10)) for tenths in range(1, 10))
-"""Horizontal Concats of all ratios in tenths, for an attacker who does not know it."""
+"""Horizontal Concats of all ratios in tenths, for an attacker who does not know the ratio."""
 
 
 class RecoveryAttack(Settings):
-    """What the attacker believes and does.
+    """Method and assumptions of the attacker.
 
     Attributes:
-        method: ``"separable"`` guesses slot by slot and goes through the slots once more; ``"enumeration"`` tries every
+        method: ``"separable"`` guesses slot by slot and refines each slot once; ``"enumeration"`` tries every
             combination of targets (the paper's attack, sections 3.4 and 4.3); ``"layout-unknown"`` finds the targets
-            of a class without knowing how their versions are joined; ``"ratio-unknown"`` does so first and then looks
-            for the ratio of a Horizontal Concat.
-        combiner: A name in :data:`LAYOUTS`; not used where the layout is unknown.
-        num_targets: How many targets to look for where the layout is unknown.
+            of a class without knowing how their versions are joined; ``"ratio-unknown"`` does the same and then finds
+            the ratio of a Horizontal Concat.
+        combiner: A name in :data:`LAYOUTS`; not used if the layout is unknown.
+        num_targets: Number of targets to find if the layout is unknown.
     """
 
     method: Literal["separable", "enumeration", "layout-unknown", "ratio-unknown"] = "separable"
@@ -58,16 +58,16 @@ class RecoveryAttack(Settings):
             guesser: Scores guesses and counts them.
 
         Returns:
-            For each class its targets; where the layout is unknown in no particular order, else one for each slot.
+            The targets of each class: one per slot, or in no particular order if the layout is unknown.
 
         Raises:
-            SettingsError: The combiner is unknown, there are too few classes, or enumeration would not end.
+            SettingsError: The combiner is unknown, there are too few classes, or enumeration would take too many tries.
         """
         targets = self._number_of_targets()
         if targets > guesser.num_classes - 1:
             raise SettingsError(
-                f"{targets} different targets a class need at least {targets + 1} classes, there are "
-                f"{guesser.num_classes}; name another combiner or fewer targets"
+                f"{targets} different targets per class need at least {targets + 1} classes, got "
+                f"{guesser.num_classes}; choose another combiner or fewer targets"
             )
         if self.method == "layout-unknown":
             return recover_without_layout(guesser, targets)
@@ -78,7 +78,7 @@ class RecoveryAttack(Settings):
             return refine(guesser, recover_by_slot(guesser, layout, slots), layout)
         if slots > 2:
             tries = guesser.num_classes ** (slots + 1)
-            raise SettingsError(f"enumerating {slots} targets takes about {tries} tries; use the separable attack")
+            raise SettingsError(f"enumerating {slots} targets needs about {tries} tries; use the separable attack")
         return enumerate_targets(guesser) if slots == 1 else enumerate_pairs(guesser, layout)
 
     def _number_of_targets(self) -> int:

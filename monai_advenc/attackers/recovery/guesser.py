@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Scoring guesses: own images encrypted under a guess, shown to the network that learned the real encryption (M1)."""
+"""Score guesses: encrypt own images under a guess and classify them by the network trained on encrypted data (M1)."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from monai_advenc.encryption.combiners import choose_combiner
 from monai_advenc.evaluation.accuracy import predict_logits
 
 Targets = tuple[int | None, ...]
-"""A guess for one class: a target for each slot; ``None`` leaves the slot's pixels as they are."""
+"""A guess for one class: a target for each slot; ``None`` leaves the slot's pixels unperturbed."""
 
 
 class Score(NamedTuple):
-    """How well M1 recognizes the images of a class under a guess; tuples compare by accuracy, then by likelihood.
+    """Score of a guess for one class; tuples compare by accuracy, then by likelihood.
 
     Attributes:
-        accuracy: Share of the images that M1 takes for their class: what the paper compares.
-        likelihood: Mean log-probability of their class, which still tells guesses apart when all or none are right.
+        accuracy: Accuracy of M1 on the images, the paper's criterion.
+        likelihood: Mean log-probability of their class, which separates guesses even if all or none are right.
     """
 
     accuracy: float
@@ -34,7 +34,7 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """How the attacker believes versions are joined: a combiner's name and its ratios."""
+    """The attacker's assumption about how versions are joined: a combiner's name and its ratios."""
 
     combiner: str
     ratios: tuple[float, ...] = ()
@@ -46,7 +46,7 @@ class Layout:
 
 
 WHOLE_IMAGE = Layout("basic")
-"""One target for the whole image: what to guess when the layout is unknown."""
+"""One target for the whole image, for guesses with unknown layout."""
 
 
 class Guesser:
@@ -55,8 +55,7 @@ class Guesser:
     Args:
         network: M1, trained on the encrypted data set, in evaluation mode.
         versions: The attacker's own perturbed images.
-        own_class: Whether a class may be its own target. Never in a key that was drawn, but in two of the tables that
-            the paper printed.
+        own_class: Whether a class may be its own target. Drawn keys never have this, but two of the paper's tables do.
     """
 
     def __init__(self, network: nn.Module, versions: OwnVersions, *, own_class: bool = False) -> None:
@@ -65,7 +64,7 @@ class Guesser:
         self._scores: dict[tuple[int, Targets, Layout], Score] = {}
         self.versions = versions
         self.tries = 0
-        """Different guesses scored so far."""
+        """Number of different guesses scored so far."""
 
     @property
     def num_classes(self) -> int:
@@ -73,11 +72,11 @@ class Guesser:
         return self.versions.num_classes
 
     def choices(self, label: int) -> list[int]:
-        """The classes that can be targets of a class."""
+        """Possible targets of a class."""
         return [target for target in range(self.num_classes) if self._own_class or target != label]
 
     def score(self, label: int, targets: Targets, layout: Layout = WHOLE_IMAGE) -> Score:
-        """How well M1 recognizes the own images of a class under a guess of its targets and the layout."""
+        """Score a guess of a class's targets and the layout on the own images of that class."""
         guess = (label, targets, layout)
         if guess not in self._scores:
             logits = predict_logits(self._network, self._encrypt(label, targets, layout))
@@ -89,7 +88,7 @@ class Guesser:
         return self._scores[guess]
 
     def overall(self, guesses: Mapping[int, Targets], layout: Layout = WHOLE_IMAGE) -> Score:
-        """The score over all own images, with some classes under a guess and the others unperturbed."""
+        """Score all own images, with some classes perturbed under a guess and the others unperturbed."""
         accuracy = likelihood = 0.0
         total = sum(len(self.versions.originals_of(label)) for label in range(self.num_classes))
         for label in range(self.num_classes):

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What a recovery attack came to: how much of the key it found, and what that cost."""
+"""Outcome of a recovery attack: the share of the key that it found, and its cost."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from monai_advenc.settings import Settings
 
 
 class RecoveryOutcome(Settings):
-    """How an attack ended.
+    """Result of an attack.
 
     Attributes:
         classes: Number of classes.
-        in_place: Classes whose targets were all found, each in its slot.
-        as_sets: Classes whose targets were all found, in whichever order.
-        targets: Share of all targets that were found, in whichever slot.
-        tries: Guesses scored.
-        perturbed_images: Images that the attacker perturbed, counted once for every target.
+        in_place: Number of classes with all targets found, each in its slot.
+        as_sets: Number of classes with all targets found, in any order.
+        targets: Share of all targets that were found, in any slot.
+        tries: Number of scored guesses.
+        perturbed_images: Images that the attacker perturbed, counted once per target.
     """
 
     classes: int
@@ -32,7 +32,7 @@ class RecoveryOutcome(Settings):
 
 
 def judge(guess: Sequence[Targets], truth: ClassCorrespondence, guesser: Guesser) -> RecoveryOutcome:
-    """Compare a guess with the real correspondence, which only the one who measures has."""
+    """Compare a guess with the real correspondence, which an attacker does not have."""
     pairs = list(zip(guess, truth.targets, strict=True))
     found = sum(len(set(mine) & set(real)) for mine, real in pairs)
     return RecoveryOutcome(

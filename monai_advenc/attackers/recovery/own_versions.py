@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The attacker's own images, perturbed by the attacker's own network (M2) toward every class, each only once."""
+"""Perturb the attacker's own images toward every class, once each, with the attacker's network (M2)."""
 
 from __future__ import annotations
 
@@ -18,19 +18,18 @@ from monai_advenc.workers import map_in_workers
 
 
 class OwnVersions:
-    """Versions of the attacker's images by class and target, made when first asked for and then kept.
+    """Versions of the attacker's images by class and target, made on first use and then kept.
 
-    Every guess is put together from these, so however many guesses are scored, each image is perturbed toward each
-    class at most once.
+    All guesses are composed from these versions, so each image is perturbed toward each class at most once.
 
     Args:
-        network: M2; the attacker's network, trained on original images.
+        network: M2, the attacker's network, trained on original images.
         images: The attacker's labeled original images.
-        settings: How the attacker believes the owner perturbs. Of augmentation-aware steps everyone knows what views
-            there are, and which of them the owner saw is of no use: the attacker draws own ones.
+        settings: The attacker's assumption about the owner's settings. For augmentation-aware steps, the kinds of views
+            are public; the attacker draws own views, because the owner's would not help.
         batch_size: Images that go through the network together.
-        workers: Worker processes; 0 works in this process (on a GPU always so).
-        seed: Decides the views of augmentation-aware steps.
+        workers: Worker processes; 0 works in this process (always so on a GPU).
+        seed: Seed of the views of augmentation-aware steps.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class OwnVersions:
         self._originals = [images.images[images.labels == label] for label in range(len(images.classes))]
         self._versions: dict[tuple[int, int], Tensor] = {}
         self.perturbed = 0
-        """Images perturbed so far, counted once for every target."""
+        """Number of images perturbed so far, counted once per target."""
 
     @property
     def num_classes(self) -> int:
@@ -71,11 +70,11 @@ class OwnVersions:
         return self._versions[label, target]
 
     def make(self, pairs: Sequence[tuple[int, int]], *, progress: Callable[[int], None] = lambda _: None) -> None:
-        """Perturb toward several targets at once, in parallel where there are workers.
+        """Perturb toward several targets at once, in parallel if there are workers.
 
         Args:
-            pairs: Classes and targets; those that are there already cost nothing.
-            progress: Called with 1 for each pair that was missing.
+            pairs: Classes and targets; existing ones cost nothing.
+            progress: Called with 1 for each missing pair.
         """
         missing = [pair for pair in dict.fromkeys(pairs) if pair not in self._versions]
         made = map_in_workers(self._perturb_pair, missing, self._workers)
@@ -88,7 +87,7 @@ class OwnVersions:
         """Perturb the images of a class toward a target, without keeping them."""
         label, target = pair
         parts = []
-        # For each image and target views of its own, however the work is shared out.
+        # Separate views for each image and target, independent of the distribution of the work.
         dice = random.Random(f"{self._seed} {label} {target}")
         for batch in self._originals[label].split(self._batch_size):
             targets = torch.full((len(batch),), target, device=self._device)

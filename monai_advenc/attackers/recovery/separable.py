@@ -1,12 +1,12 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The separable attack: combined methods are guessed one slot at a time, so tries add up instead of multiplying.
+"""The separable attack: guess combined methods one slot at a time, so that tries add up instead of multiplying.
 
-In the paper's table 8 nearly every pair that holds one true target in its place scores above those that hold none. A
-slot can therefore be guessed with the other slots left unperturbed: N slots of K classes cost N x K tries a class,
-where enumerating costs K to the N. With the layout unknown, a perturbation of the whole image still raises the score
-if its target is among the class's: K tries a class, whatever the combiner. How many targets a class has is known to
-all of these.
+In the paper's table 8, nearly every pair with one true target in its place scores above the pairs with none. A slot can
+therefore be guessed while the other slots are unperturbed: N slots of K classes cost N x K tries per class, while
+enumeration costs K to the N. With an unknown layout, a perturbation of the whole image still raises the score if its
+target is among the class's targets: K tries per class for any combiner. All these attacks assume that the attacker
+knows the number of targets.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from monai_advenc.attackers.recovery.guesser import WHOLE_IMAGE, Guesser, Layout
 
 
 def recover_by_slot(guesser: Guesser, layout: Layout, num_targets: int) -> tuple[Targets, ...]:
-    """Guess each slot of each class by itself, with the others unperturbed; then the best set of different targets.
+    """Guess each slot of each class with the others unperturbed, then choose the best set of different targets.
 
     Args:
         guesser: Scores guesses.
@@ -35,14 +35,14 @@ def recover_by_slot(guesser: Guesser, layout: Layout, num_targets: int) -> tuple
 
 
 def recover_without_layout(guesser: Guesser, num_targets: int) -> tuple[Targets, ...]:
-    """Guess the targets of each class as those toward which perturbing the whole image scores best.
+    """Guess the targets of each class: those with the best scores when the whole image is perturbed.
 
     Args:
         guesser: Scores guesses.
-        num_targets: How many targets each class has.
+        num_targets: Number of targets of each class.
 
     Returns:
-        For each class its targets, the best first; which belongs to which slot is not known.
+        The targets of each class, the best first; their slots are unknown.
     """
     found = []
     for label in range(guesser.num_classes):
@@ -52,9 +52,9 @@ def recover_without_layout(guesser: Guesser, num_targets: int) -> tuple[Targets,
 
 
 def refine(guesser: Guesser, guess: Sequence[Targets], layout: Layout) -> tuple[Targets, ...]:
-    """Go through the slots once more, each with the others as guessed, and keep what scores best (coordinate ascent).
+    """Guess each slot again with the others as guessed, and keep the best score (coordinate ascent).
 
-    Costs another N x K tries a class; it can set right a slot whose effect alone was too weak to see.
+    It costs another N x K tries per class, and can correct a slot whose separate effect was too weak.
     """
     refined = []
     for label, targets in enumerate(guess):
@@ -67,7 +67,7 @@ def refine(guesser: Guesser, guess: Sequence[Targets], layout: Layout) -> tuple[
 
 
 def _with_target(targets: Targets, slot: int, target: int) -> Targets:
-    """The guess with ``target`` in ``slot``; where it was another slot's already, the two change places."""
+    """Put ``target`` into ``slot``; if another slot had it, exchange the two."""
     swapped = list(targets)
     if target in targets:
         swapped[targets.index(target)] = targets[slot]
@@ -76,17 +76,17 @@ def _with_target(targets: Targets, slot: int, target: int) -> Targets:
 
 
 def recover_ratio(guesser: Guesser, guess: Sequence[Targets], layouts: Sequence[Layout]) -> Layout:
-    """Which layout explains the encryption best, given the targets: one try a layout (the rows of table 5)."""
+    """Find the layout with the best score, given the targets: one try per layout (the rows of table 5)."""
     by_class = dict(enumerate(guess))
     return max(layouts, key=lambda layout: guesser.overall(by_class, layout))
 
 
 def recover_without_ratio(guesser: Guesser, layouts: Sequence[Layout], num_targets: int) -> tuple[Targets, ...]:
-    """Guess the targets as for an unknown layout, then which of several layouts and which order, then each slot anew.
+    """Guess the targets as for an unknown layout, then the layout and the order, then each slot again.
 
     Args:
         guesser: Scores guesses.
-        layouts: The ratios that come into question, of one combiner.
+        layouts: Candidate layouts of one combiner with different ratios.
         num_targets: Slots of the layouts.
 
     Returns:
@@ -110,7 +110,7 @@ def _best_slots(guesser: Guesser, label: int, layout: Layout, num_targets: int) 
     for slot in range(num_targets):
         for column, target in enumerate(choices):
             alone = tuple(target if place == slot else None for place in range(num_targets))
-            # Likelihoods of the slots add up where accuracies saturate.
+            # The likelihoods of the slots are summed, because accuracies saturate.
             gain[slot, column] = guesser.score(label, alone, layout).likelihood
     _, columns = linear_sum_assignment(gain, maximize=True)
     return tuple(choices[column] for column in columns)
