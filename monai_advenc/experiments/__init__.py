@@ -1,3 +1,3 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Experiments: the demo, the tables and figures of the paper, and their MLflow record."""
+"""Run experiments: the demo, the tables and figures of the paper, and their MLflow record."""

@@ -1,9 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""MLflow at the edge: parameters, metrics and files of a run, which the secret cannot pass.
+"""Track parameters, metrics and files of a run in MLflow, without logging secrets.
 
-The default store is a local SQLite file. Everything that is logged goes through one object that takes only plain
-numbers and names, and refuses whatever contains a secret of the keys that it was given.
+The default store is a local SQLite file. One object logs everything: it accepts only plain numbers and names, and
+rejects content with a secret of its keys.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ SQLITE = "sqlite:///"
 
 
 class SecretInTrackingError(RuntimeError):
-    """A defect of the program: something secret was about to be logged. Never shows what."""
+    """A bug in this package: a secret was about to be logged. The message never contains it."""
 
 
 def _cannot_track(uri: str, error: Exception) -> OutputError:
-    """In one line, without the password that an address may hold."""
-    line = f"cannot track to {uri}: {' '.join(str(error).split())[:200]}; mend --tracking-uri or use --no-tracking"
+    """Error in one line, without the password that a URI may contain."""
+    line = f"cannot track to {uri}: {' '.join(str(error).split())[:200]}; fix --tracking-uri or use --no-tracking"
     return OutputError(re.sub(r"//[^/@\s]*@", "//", line))
 
 
@@ -46,8 +46,8 @@ class MlflowTracker:
     Args:
         uri: Tracking URI: ``sqlite:///...`` or ``http(s)://...``.
         run_name: Name of the run, made unique.
-        artifacts: Folder for files when the store is local.
-        keys: Keys whose secrets must not pass.
+        artifacts: Folder for files if the store is local.
+        keys: Keys whose secrets must not be logged.
 
     Raises:
         OutputError: The store cannot be reached or written.
@@ -74,7 +74,7 @@ class MlflowTracker:
 
     @contextmanager
     def _reaching_the_store(self) -> Iterator[None]:
-        """A full disk or a server that went away, in one line."""
+        """Turn a full disk or a lost server into a one-line error."""
         import mlflow
 
         try:
@@ -84,7 +84,7 @@ class MlflowTracker:
 
     def _start(self, run_name: str, parent: str | None = None) -> str:
         moment = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
-        # Two runs of one name would be merged by readers that group by name.
+        # Tools that group runs by name would merge two runs of one name.
         name = f"{run_name}-{moment}-{secrets.token_hex(2)}"
         tags = {"monai-advenc": __version__} | ({"mlflow.parentRunId": parent} if parent else {})
         run_id: str = self._client.create_run(self._experiment_id, run_name=name, tags=tags).info.run_id
@@ -92,7 +92,7 @@ class MlflowTracker:
 
     @contextmanager
     def child(self, run_name: str) -> Iterator[MlflowTracker]:
-        """A run of its own below this one, ended with the context."""
+        """Open a child run, which ends with the context."""
         child = copy.copy(self)
         with self._reaching_the_store():
             child._run_id = self._start(run_name, parent=self._run_id)
@@ -100,27 +100,27 @@ class MlflowTracker:
             yield child
 
     def log_params(self, params: Mapping[str, Value]) -> None:
-        """Note settings, once a run."""
+        """Log settings, once per run."""
         self._refuse_secrets(params)
         with self._reaching_the_store():
             for name, value in params.items():
                 self._client.log_param(self._run_id, name, value)
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
-        """Note measurements."""
+        """Log measurements."""
         self._refuse_secrets(metrics)
         with self._reaching_the_store():
             for name, value in metrics.items():
                 self._client.log_metric(self._run_id, name, value, step=step)
 
     def log_file(self, path: Path) -> None:
-        """Keep a copy of a file."""
+        """Log a copy of a file."""
         self._refuse_bytes(path.read_bytes())
         with self._reaching_the_store():
             self._client.log_artifact(self._run_id, str(path))
 
     def close(self, status: str) -> None:
-        """End the run as ``FINISHED`` or ``FAILED``; an open one would be taken up by whoever comes next."""
+        """End the run as ``FINISHED`` or ``FAILED``; MLflow would continue an open run later."""
         with self._reaching_the_store():
             self._client.set_terminated(self._run_id, status=status)
 
@@ -133,7 +133,7 @@ class MlflowTracker:
         try:
             self.close("FINISHED" if kind is None else "FAILED")
         except OutputError:
-            if kind is None:  # Else the first error says more.
+            if kind is None:  # Otherwise the first error is more informative.
                 raise
 
     def _refuse_secrets(self, values: Mapping[str, Any]) -> None:
@@ -145,7 +145,7 @@ class MlflowTracker:
 
     def _refuse_bytes(self, content: bytes) -> None:
         if any(secret in content for secret in self._secrets):
-            raise SecretInTrackingError("part of an encryption key was about to be logged; nothing was")
+            raise SecretInTrackingError("part of an encryption key was about to be logged; nothing was logged")
 
 
 @contextmanager
@@ -155,10 +155,10 @@ def track(
     """Open a run in the store at ``uri``, or in a local SQLite store below ``folder``.
 
     Args:
-        uri: Tracking URI; ``None``: ``folder/mlruns.db``. Beside a new SQLite store, files go to ``mlruns``.
+        uri: Tracking URI; ``None``: ``folder/mlruns.db``. With a new SQLite store, files go to ``mlruns`` next to it.
         run_name: Name of the run.
-        folder: Where the local store lies.
-        keys: Keys whose secrets must not pass.
+        folder: Folder of the local store.
+        keys: Keys whose secrets must not be logged.
 
     Raises:
         OutputError: The store cannot be reached or written.

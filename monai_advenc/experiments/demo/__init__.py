@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The whole story on phantom volumes in a few minutes."""
+"""Run the demo: slice, encrypt, train victims and report on phantom volumes in a few minutes."""
 
 from __future__ import annotations
 

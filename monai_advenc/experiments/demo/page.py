@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What the demo says of itself: its summary, the facts of the run, and what must be read beside the numbers."""
+"""Texts of the demo's report: summary, facts of the run, and the limits of its numbers."""
 
 from __future__ import annotations
 
@@ -43,34 +43,33 @@ ARM_NAMES = {
     PAPER: "encrypted, plain steps (paper)",
     AUGMENTATION_AWARE: "encrypted, augmentation-aware",
 }
-"""Training sets, as people read them."""
+"""Readable names of the training sets."""
 
 
 def readable(measurement: Measurement) -> Measurement:
-    """The measurement with its training set named for people."""
+    """Give a measurement the readable name of its training set."""
     return measurement.model_copy(update={"trained_on": ARM_NAMES[measurement.trained_on]})
 
 
 def facts_of(summary: dict[str, Any], recipe: DemoRecipe) -> dict[str, str]:
-    """The rows of the page's last table."""
+    """Rows of the page's last table."""
     return {
         "seed": str(summary["seed"]),
-        "images": f"{recipe.volumes} phantom volumes, {recipe.test_share:.0%} of them for testing only",
-        "base network": f"{recipe.base}, right on {summary['base_accuracy']:.1%} of the test images",
+        "images": f"{recipe.volumes} phantom volumes, {recipe.test_share:.0%} of them only for testing",
+        "base network": f"{recipe.base}, accuracy {summary['base_accuracy']:.1%} on the test images",
         "perturbation": f"L2 radius {recipe.radius:g} at {recipe.size}x{recipe.size} pixels, {recipe.steps} steps",
         "seconds": ", ".join(f"{name} {value:g}" for name, value in summary["seconds"].items()),
     }
 
 
 PHANTOM_NOTE = Note(
-    heading="Read this before you believe it",
-    text="These brains are drawn by a program, and their difficulty - contrast of the tumors, noise, how far the sites "
-    "of the classes overlap - was chosen so that the effect shows within minutes. It proves that the method can work, "
-    "not how well it works on your images. Where tumors are clear, so that one look at their place tells the class, "
-    "the same encryption protects less: with every tumor at its own class's site and little noise, victims still "
-    "recognized two thirds to three quarters of the real images. The augmentation-aware steps are an addition of this "
-    "package, not the paper's; the paper's plain steps stand beside them with the same radius and the same number of "
-    "steps.",
+    heading="Limits of this demo",
+    text="A program draws these brains. Their difficulty (contrast of the tumors, noise, overlap of the classes' "
+    "sites) was chosen so that the effect shows within minutes. The demo shows that the method can work, not how well "
+    "it works on your images. On easier images the same encryption protects less: with every tumor at its own class's "
+    "site and little noise, victims still classified two thirds to three quarters of the real images correctly. The "
+    "augmentation-aware steps are an addition of this package. The paper's plain steps are shown for comparison, with "
+    "the same radius and the same number of steps.",
 )
 
 REAL_SLICES: tuple[tuple[str, ...], ...] = (
@@ -80,19 +79,19 @@ REAL_SLICES: tuple[tuple[str, ...], ...] = (
     ("Horizontal Concat, plain steps (paper)", "98.5 %", "53.1 ± 10.6 %", "88.6 %", "81.4 ± 8.7 %"),
     ("Horizontal Concat, augmentation-aware", "99.0 %", "33.4 ± 14.5 %", "94.2 %", "68.7 ± 6.4 %"),
 )
-"""The rows of :data:`REAL_NOTE`: mean and standard deviation over two victims and three seeds, 16-bit files, from
-``results/real_slices.jsonl``, which ``scripts/evaluate_real_slices.py`` wrote."""
+"""Rows of :data:`REAL_NOTE`: mean and standard deviation over two victims and three seeds, 16-bit files, from
+``results/real_slices.jsonl``, the output of ``scripts/evaluate_real_slices.py``."""
 
 REAL_NOTE = Note(
     heading="On real MRI",
-    text="The same measurement on real brain-tumor MRI slices, where no difficulty could be chosen: three classes "
-    "(always naming the commonest is right on 38 %), 2700 slices for training and 792 for testing, 64x64 pixels, a "
-    "base network right on 91.0 %, two victims, three seeds, 16 steps. 44 dB is the paper's own budget for each pixel, "
-    "38 dB twice that. A recipient who has real labeled images to choose the best epoch by does better: 54 % instead "
-    "of 37 % at 38 dB for Basic, augmentation-aware. All accuracies are optimistic: nothing says which slices are of "
-    "one patient, and naming the class of the most similar training slice is right on 91.4 % too.",
+    text="The same measurement on real brain-tumor MRI slices: three classes (always predicting the commonest gives "
+    "38 %), 2700 slices for training and 792 for testing, 64x64 pixels, a base network with an accuracy of 91.0 %, two "
+    "victims, three seeds, 16 steps. 44 dB is the paper's budget per pixel, 38 dB twice that. These are last-epoch "
+    "figures. A recipient with labeled real images could pick the best epoch: 54 % instead of 37 % at 38 dB for Basic, "
+    "augmentation-aware. All accuracies are optimistic, because the data do not say which slices are of one patient: "
+    "copying the class of the most similar training slice also gives 91.4 %.",
     table=Table(
-        caption="Right on encrypted (Enc) and on real test slices (Orig), by training set and budget.",
+        caption="Accuracy on encrypted (Enc) and on real test slices (Orig), by training set and budget.",
         columns=("trained on", "Enc, 38 dB", "Orig, 38 dB", "Enc, 44 dB", "Orig, 44 dB"),
         rows=REAL_SLICES,
     ),

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Sizes of the demo, and the names of what it compares."""
+"""Sizes of the demo, and the names of its training sets."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ CLEAN, PAPER, AUGMENTATION_AWARE = "clean", "paper", "augmentation_aware"
 
 @dataclass(frozen=True, kw_only=True)
 class DemoRecipe:
-    """Sizes of the demo; the defaults were fixed on other seeds than those that the README shows.
+    """Sizes of the demo; the defaults were chosen on other seeds than those in the README.
 
     Attributes:
-        volumes: Phantom volumes, the same number for each class.
-        test_share: Share of the cases that no network trains on.
+        volumes: Number of phantom volumes, equal for all classes.
+        test_share: Share of the cases for testing; no network trains on them.
         size: Side of the slices in pixels.
         radius: L2 radius at that side.
         steps: PGD steps of both encryptions.
         base: Base network.
         victims: Victims' networks.
-        base_epochs: Passes of the base network's training.
-        victim_epochs: Passes of each victim's training.
+        base_epochs: Training epochs of the base network.
+        victim_epochs: Training epochs of each victim.
     """
 
     volumes: int = 2500

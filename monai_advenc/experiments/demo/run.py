@@ -1,9 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The whole story on phantom volumes in a few minutes: slice, train a base, encrypt, train victims, report.
+"""Run the demo on phantom volumes: slice, train a base network, encrypt, train victims, report.
 
-Two encryptions of the same images stand side by side: the paper's plain steps and the augmentation-aware ones, with
-equal radius and equal number of steps.
+It compares two encryptions of the same images: the paper's plain steps and augmentation-aware steps, with equal radius
+and equal number of steps.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.workers import map_in_workers
 
 Stage = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""Opens a progress bar: from a description and a total to a context that yields the function to advance it."""
+"""Opens a progress bar from a description and a total; the context yields the function that advances it."""
 
 
 @dataclass
@@ -62,18 +62,18 @@ def run_demo(out: Path, *, seed: int, recipe: DemoRecipe, workers: int, stage: S
 
     Args:
         out: ``report.html``, ``summary.json``, ``shared/`` and ``private/`` go here. An interrupted demo with the
-            same seed goes on.
-        seed: Decides volumes, networks and keys.
+            same seed continues.
+        seed: Seed of volumes, networks and keys.
         recipe: Sizes.
-        workers: Processes of one thread each.
+        workers: Number of processes with one thread each.
         stage: Opens a progress bar.
 
     Returns:
-        What ``summary.json`` holds.
+        The content of ``summary.json``.
 
     Raises:
         OutputError: ``out`` holds something else.
-        SanityError: A network learned nothing, so the comparison would mean nothing.
+        SanityError: A network learned nothing, so the comparison would be meaningless.
     """
     _begin(out, seed, recipe)
     clock = _Clock()
@@ -116,7 +116,7 @@ def run_demo(out: Path, *, seed: int, recipe: DemoRecipe, workers: int, stage: S
     page = encryption_report(
         slices,
         folders[AUGMENTATION_AWARE],
-        title="Images that people can read and networks cannot learn from",
+        title="Networks trained on these images are misled on real images",
         measurements=[readable(each) for each in measurements],
         headline=ARM_NAMES[AUGMENTATION_AWARE],
         notes=[PHANTOM_NOTE, REAL_NOTE],
@@ -151,13 +151,13 @@ def _train_base_and(
     workers: int,
     advance: Callable[[int], None],
 ) -> list[VictimResult]:
-    """Train the base network, unless it is there, and beside it the victims, which are returned."""
+    """Train the base network, unless it exists, in parallel with the victims, which are returned."""
     trainings: list[Callable[[], TrainingResult | VictimResult]] = [partial(train_victim, job) for job in victims]
     if not path.exists():
         network = get_network(recipe.base, len(train_set.classes), 1, recipe.size, seed=seed)
-        # The last epoch: the test set must not choose.
+        # The last epoch, because the test set must not select the network.
         settings = TrainingSettings(epochs=recipe.base_epochs, seed=seed)
-        # Second, as of two workers the first takes the first and the third.
+        # Second in order, because the first of two workers takes the first and the third.
         trainings.insert(1, partial(train, network, train_set, None, settings))
     trained: list[VictimResult] = []
     for result in map_in_workers(_run_training, trainings, workers):
@@ -178,7 +178,7 @@ def _key(path: Path, seed: int, recipe: DemoRecipe, *, augmentation_aware: bool)
             steps=recipe.steps,
             augmentation=Augmentation() if augmentation_aware else None,
         )
-        # From a seed, so that the figures can be reproduced; it protects nothing but phantoms.
+        # From a seed, so that the figures can be reproduced; it protects only phantoms.
         EncryptionKey.draw(sorted(PHANTOM_CLASSES), perturbation, combiner="basic", seed=seed).save(path)
     return EncryptionKey.load(path)
 
@@ -197,7 +197,7 @@ def _encrypted_jobs(
 def _victim_jobs(
     arm: str, images: ImageSet, test_sets: dict[str, ImageSet], seed: int, recipe: DemoRecipe
 ) -> list[VictimJob]:
-    # Another seed than the base's: a recipient does not start from the owner's weights.
+    # Not the base's seed, because a recipient does not start from the owner's weights.
     settings = TrainingSettings(epochs=recipe.victim_epochs, seed=1000 + seed)
     return [
         VictimJob(network=network, trained_on=arm, train_set=images, test_sets=test_sets, settings=settings)

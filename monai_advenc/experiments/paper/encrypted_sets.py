@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Encrypting a whole image set for an experiment, and keeping its pixels on the 16-bit grid of a PNG."""
+"""Encrypt a whole image set for an experiment, and save its pixels on the 16-bit grid of a PNG."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from monai_advenc.workers import map_in_workers
 
 LEVELS = 65535
 _BLOCKS_OF = 128
-"""Images a worker takes at a time."""
+"""Images that a worker takes at a time."""
 
 
 def encrypt_set(
@@ -40,11 +40,11 @@ def encrypt_set(
 
     Args:
         key: The encryption key.
-        base: The base network, on the device to compute on.
+        base: The base network, on the device for the computation.
         originals: The images.
-        random_targets: Perturb each image toward a class drawn at random, for the paper's R+Orig; only the key's
-            perturbation settings are then used. Its own class may be drawn too: the paper does not rule it out.
-        seed: Decides the random targets.
+        random_targets: Whether to perturb each image toward a random class, for the paper's R+Orig. Only the key's
+            perturbation settings are then used. The image's own class is possible, as the paper does not exclude it.
+        seed: Seed of the random targets.
         batch_size: Images that are perturbed together.
         workers: Worker processes; 0 works in this process.
 
@@ -94,5 +94,5 @@ def save_pixels(path: Path, images: Tensor) -> None:
 
 
 def load_pixels(path: Path) -> Tensor:
-    """Read what :func:`save_pixels` wrote."""
+    """Read a file of :func:`save_pixels`."""
     return torch.from_numpy(np.load(path).astype(np.float32)) / LEVELS

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What a table is to the one who runs it: parts, the networks each needs, and how each is measured."""
+"""Interface of a table's experiment: its parts, the networks of each part, and the measurement."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from monai_advenc.experiments.paper.preset import Preset
 
 @dataclass(frozen=True)
 class Found:
-    """What one part came to.
+    """Result of one part.
 
     Attributes:
         rows: Accuracies as fractions, by row and column.
         facts: Other findings by name.
-        images: How many images the accuracies of a column are shares of; of all test images where it is not named.
+        images: Number of images behind the accuracies of a column; all test images if the column is missing.
     """
 
     rows: Mapping[str, Mapping[str, float]]
@@ -32,7 +32,7 @@ class Experiment:
 
     Attributes:
         number: Its number in the paper.
-        parts: What is measured at once, and resumed if missing.
+        parts: Parts that are measured and resumed separately.
         networks: The networks that a part needs for a seed.
         measure: Measures a part for a seed.
     """
@@ -44,5 +44,5 @@ class Experiment:
 
 
 def simulator_of(preset: Preset, seed: int) -> Wanted:
-    """The attacker's own network on original images, M2: from another seed than the owner's base network."""
+    """The attacker's network on original images, M2, with another seed than the owner's base network."""
     return Wanted(preset.simulator, CLEAN, seed + SIMULATOR_SEED_OFFSET)

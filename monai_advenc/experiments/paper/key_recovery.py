@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tables 3, 5, 8 and 9: guessing the key, by the paper's enumeration and by the separable attack."""
+"""Tables 3, 5, 8 and 9: guess the key by the paper's enumeration and by the separable attack."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ RATIOS = (0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
 """Shares of the first target in table 5."""
 
 ALONE = f"class {STUDIED_CLASS} alone"
-"""Column of the accuracy on the images of the class that is guessed."""
+"""Column of the accuracy on the images of the guessed class."""
 
 MIXED_LAYOUT = Layout(MIXUP_AND_CONCAT, MIXUP_AND_CONCAT_RATIOS)
 
 
 class Bench:
-    """Attackers with fresh counts but shared images: each is perturbed toward each class once for all of them."""
+    """Attackers with separate counts but shared images; each image is perturbed toward each class once."""
 
     def __init__(self, laboratory: Laboratory, preset: Preset, trained_on: str, seed: int) -> None:
         self.truth = laboratory.settings.correspondences[trained_on]
@@ -56,16 +56,16 @@ class Bench:
         )
 
     def guesser(self) -> Guesser:
-        """A guesser that has tried nothing; a class may be its own target, as the printed tables have it."""
+        """A new guesser without tries; a class may be its own target, as in the printed tables."""
         return Guesser(self._learner, self.versions, own_class=True)
 
     def perturb_all(self, labels: Sequence[int] | None = None) -> None:
-        """Perturb the images of some classes (of all) toward every class, in parallel."""
+        """Perturb the images of some classes, or of all, toward every class in parallel."""
         classes = range(self.versions.num_classes)
         self.versions.make([(label, target) for label in labels or classes for target in classes])
 
     def facts(self, name: str, attack: Callable[[Guesser], Sequence[Targets]]) -> dict[str, float]:
-        """Run an attack on the whole key: what it found and the tries it took."""
+        """Run an attack on the whole key; return its findings and its number of tries."""
         guesser = self.guesser()
         outcome = judge(attack(guesser), self.truth, guesser)
         return {
@@ -76,7 +76,7 @@ class Bench:
         }
 
     def scale(self) -> dict[str, float]:
-        """What to hold the findings against: chance, the best that is possible, and the least that it costs."""
+        """Reference values: chance, the best possible result, and its least cost."""
         rows = self.truth.targets
         whole = sum(len(set(row)) == len(row) for row in rows)
         images = sum(len(self.versions.originals_of(label)) for label in range(self.versions.num_classes))
@@ -88,7 +88,7 @@ class Bench:
         }
 
     def images(self) -> dict[str, int]:
-        """Own images behind the columns of a table."""
+        """Number of own images behind the columns of a table."""
         counts = [len(self.versions.originals_of(label)) for label in range(self.versions.num_classes)]
         return {"accuracy": sum(counts), ALONE: counts[STUDIED_CLASS]}
 

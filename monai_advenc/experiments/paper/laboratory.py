@@ -1,9 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What the tables share: base networks, encrypted sets and trained networks, each made once and kept on disk.
+"""Make and keep what the tables share: base networks, encrypted sets and trained networks.
 
-Tables of one folder build on each other: table 7's networks serve tables 5, 8 and 9. What is on disk is not made
-again, so an interrupted run goes on where it was.
+Tables of one folder build on each other: tables 5, 8 and 9 use table 7's networks. Files on disk are not made again, so
+an interrupted run continues.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Wanted:
 
     @property
     def name(self) -> str:
-        """What its file is called."""
+        """Name of its file."""
         return f"{self.network}.{self.trained_on}.{self.seed}"
 
 
@@ -59,13 +59,13 @@ class Trained:
 
 @dataclass(frozen=True, kw_only=True)
 class LaboratorySettings:
-    """What decides everything that a laboratory makes.
+    """Settings of everything that a laboratory makes.
 
     Attributes:
         base: The owner's base network.
-        perturbation: How images are perturbed.
-        correspondences: For each combiner that is used, the class correspondence.
-        training: How every network is trained; its seed is replaced.
+        perturbation: Perturbation settings.
+        correspondences: The class correspondence of each combiner that is used.
+        training: Training settings of every network; the seed is replaced.
         perturbation_batch: Images that are perturbed together.
     """
 
@@ -77,19 +77,19 @@ class LaboratorySettings:
 
 
 class Laboratory:
-    """Makes what is asked for, or reads it from its folder.
+    """Makes networks and encrypted sets, or reads them from its folder.
 
     Args:
-        folder: Where everything is kept.
+        folder: Folder of all files.
         train_set: Original training images.
         test_set: Original test images.
-        settings: What to make.
-        device: Where to compute.
+        settings: Settings of networks and encryptions.
+        device: Device for the computation.
         workers: Worker processes on a CPU.
-        say: Takes one line about each thing that is made.
+        say: Called with one line for each network or set that is made.
 
     Raises:
-        OutputError: The folder holds what other settings or images made.
+        OutputError: The folder belongs to other settings or images.
     """
 
     def __init__(
@@ -110,11 +110,11 @@ class Laboratory:
         self._sets: dict[tuple[str, str, int], ImageSet] = {}
         self._image_digests = {name: _digest_of(images) for name, images in self.originals.items()}
         remove_temporaries(folder)
-        refusal = f"{folder} holds networks and images made with other settings or data; give another --out"
+        refusal = f"{folder} holds networks and images of other settings or data; give another --out"
         write_once(folder / "laboratory.json", self._describe(), refusal)
 
     def key(self, combiner: str, seed: int) -> EncryptionKey:
-        """The owner's key for a combiner; its correspondence is the experiment's, the rest is drawn from the seed."""
+        """Make the owner's key for a combiner, with the experiment's correspondence and the rest from the seed."""
         return EncryptionKey.draw(
             self.originals["train"].classes,
             self.settings.perturbation,
@@ -124,7 +124,7 @@ class Laboratory:
         )
 
     def encrypted(self, kind: str, split: str, seed: int) -> ImageSet:
-        """A split encrypted by a combiner's key, or toward random targets; ``"clean"`` is the split itself."""
+        """Return a split encrypted by a combiner's key or toward random targets; ``"clean"`` is the original split."""
         if kind == CLEAN:
             return self.originals[split]
         if (kind, split, seed) not in self._sets:
@@ -153,14 +153,14 @@ class Laboratory:
         return self._sets[kind, split, seed]
 
     def test_sets(self, trained_on: str, seed: int) -> dict[str, ImageSet]:
-        """What a network is tested on: the originals and, if it learns a fixed encryption, the encrypted test set."""
+        """Test sets of a network: the originals and, if it learns a fixed encryption, the encrypted test set."""
         sets = {"Orig": self.originals["test"]}
         if trained_on not in (CLEAN, RANDOM_TARGETS):
             sets["Enc"] = self.encrypted(trained_on, "test", seed)
         return sets
 
     def train_missing(self, wanted: Iterable[Wanted], *, progress: Callable[[int], None] = lambda _: None) -> None:
-        """Train the networks that are not there yet, several at a time on a CPU; base networks come first."""
+        """Train the missing networks, several at a time on a CPU, base networks first."""
         missing = [each for each in dict.fromkeys(wanted) if not self._path(each).exists()]
         bases = [Wanted(self.settings.base, CLEAN, each.seed) for each in missing if each.trained_on != CLEAN]
         for group in ([base for base in dict.fromkeys(bases) if not self._path(base).exists()], missing):
@@ -173,7 +173,7 @@ class Laboratory:
                 progress(1)
 
     def network(self, wanted: Wanted) -> Trained:
-        """A trained network, read from its file."""
+        """Read a trained network from its file."""
         self.train_missing([wanted])
         checkpoint = load_checkpoint(self._path(wanted))
         return Trained(checkpoint.network, json.loads(str(checkpoint.notes["history"])))
@@ -199,7 +199,7 @@ class Laboratory:
         return Trained(trained.cpu(), history)
 
     def _training_seed(self, wanted: Wanted) -> int:
-        """The base and every other network start from seeds of their own: attackers do not know the owner's."""
+        """Separate seeds for the base and every other network, because attackers do not know the owner's."""
         is_base = wanted == Wanted(self.settings.base, CLEAN, wanted.seed)
         return wanted.seed if is_base else wanted.seed + VICTIM_SEED_OFFSET
 
@@ -218,7 +218,7 @@ class Laboratory:
         self._say(f"trained {wanted.name}: {accuracies}")
 
     def digest(self, further: str) -> str:
-        """16 hexadecimal digits of all that decides what is made here, and of what decides how it is measured."""
+        """16 hexadecimal digits that identify all settings of what is made here and how it is measured."""
         described = json.dumps([self._describe(), further], sort_keys=True)
         return hashlib.sha256(described.encode()).hexdigest()[:16]
 

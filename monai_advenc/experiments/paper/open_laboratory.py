@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Opening the laboratory of a table: its images, correspondences and settings at the size of a preset."""
+"""Open the laboratory of a table: its images, correspondences and settings at the size of a preset."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from monai_advenc.networks.training import TrainingAugmentation, TrainingSetting
 from monai_advenc.perturbation.settings import PerturbationSettings
 
 CIFAR10, BRAIN_TUMORS = "cifar10", "brain-tumors"
-"""Names of the folders of the two laboratories; what is not CIFAR-10 is treated as brain tumors."""
+"""Folder names of the two laboratories; all but CIFAR-10 counts as brain tumors."""
 
 TEST_SHARE = 0.2
-"""Share of each class that is held out when brain-tumor images come in one folder, as in section 5."""
+"""Test share of each class if brain-tumor images come in one folder, as in section 5."""
 
 
 def open_laboratory(
     folder: Path, data: Path, name: str, preset: Preset, *, device: str, workers: int, say: Callable[[str], None]
 ) -> Laboratory:
-    """Open or begin the laboratory of CIFAR-10 or of brain tumors.
+    """Open or create the laboratory of CIFAR-10 or of brain tumors.
 
     Args:
         folder: Its folder, called :data:`CIFAR10` or :data:`BRAIN_TUMORS`.
         data: The images.
         name: Name of the preset.
         preset: The preset.
-        device: Where to compute.
+        device: Device for the computation.
         workers: Worker processes on a CPU.
-        say: Takes a line about each thing that is made.
+        say: Called with one line for each network or set that is made.
 
     Raises:
-        DatasetError: The data are not what is needed.
+        DatasetError: The data do not fit the experiment.
         OutputError: The folder belongs to other settings or data.
     """
     if folder.name == CIFAR10:
@@ -61,7 +61,7 @@ def _read_brain_tumors(data: Path, preset: Preset) -> tuple[ImageSet, ImageSet]:
     else:
         sets = load_image_set(find_images(data), preset.brain_size, gray=True).split(TEST_SHARE)
     if len(sets[0].classes) < 3:
-        raise DatasetError(f"two targets a class need at least 3 classes, {data} has {len(sets[0].classes)}")
+        raise DatasetError(f"two targets per class need at least 3 classes, {data} has {len(sets[0].classes)}")
     return sets
 
 

@@ -1,9 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The tables that the paper prints (Hu et al. 2020, arXiv 2002.03793), as data: accuracies in percent.
+"""The paper's printed tables (Hu et al. 2020, arXiv 2002.03793) as data: accuracies in percent.
 
-Tables 4 and 6, the correspondences, are in :mod:`monai_advenc.encryption.paper`. Cells are named as our measurements
-are, so that a row of ours finds the row of theirs.
+Tables 4 and 6, the correspondences, are in :mod:`monai_advenc.encryption.paper`. Cells have the names of our
+measurements, to match our rows with the paper's.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ class PaperTable:
 
     Attributes:
         number: Its number.
-        title: What it shows, in our words.
+        title: Its content, in our words.
         columns: Names of the columns.
         rows: Printed values by cell and column.
-        facts: What the text beside it says, by the names of our findings.
+        facts: Values from the paper's text, by the names of our findings.
     """
 
     number: int

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Figures 3 and 4: how versions are combined, and originals above encrypted images with the tumor boxed."""
+"""Figures 3 and 4: the combination of versions, and originals above encrypted images with the tumor boxed."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from monai_advenc.experiments.paper.laboratory import CLEAN, Laboratory, Wanted
 
 CONCAT = "horizontal-concat"
 MOST_CLASSES = 6
-"""Columns of figure 4 at most."""
+"""Maximum number of columns in figure 4."""
 
 
 def draw_combination(laboratory: Laboratory, seed: int) -> bytes:
-    """Figure 3: both versions of one image, Horizontal Concat and Mixup of them, and every change amplified; a PNG."""
+    """Draw figure 3 as PNG: both versions of one image, their Horizontal Concat and Mixup, every change amplified."""
     chosen = one_of_each_class(laboratory.originals["test"]).subset([0])
     original, versions = chosen.images, _versions(laboratory, chosen, seed)
     settings = laboratory.settings.perturbation.at_size(*original.shape[-2:])
@@ -41,7 +41,7 @@ def draw_combination(laboratory: Laboratory, seed: int) -> bytes:
 
 
 def draw_examples(laboratory: Laboratory, seed: int) -> bytes:
-    """Figure 4: a test image of each class above its encrypted version, boxed where there is a mask; a PNG."""
+    """Draw figure 4 as PNG: a test image of each class above its encrypted version, boxed if there is a mask."""
     chosen = one_of_each_class(laboratory.originals["test"])
     encrypted = combine_versions(
         laboratory.key(CONCAT, seed), chosen.images, _versions(laboratory, chosen, seed), chosen.labels, levels=255
@@ -53,14 +53,14 @@ def draw_examples(laboratory: Laboratory, seed: int) -> bytes:
 
 
 FIGURES: Mapping[int, Callable[[Laboratory, int], bytes]] = MappingProxyType({3: draw_combination, 4: draw_examples})
-"""The figures that show images, by their numbers; each takes a seed."""
+"""Figures with images by their numbers; each takes a seed."""
 
 
 def one_of_each_class(images: ImageSet) -> ImageSet:
-    """The first image of each of the first classes.
+    """Select the first image of each of the first classes.
 
     Raises:
-        DatasetError: A class has none.
+        DatasetError: A class has no image.
     """
     missing = [name for label, name in enumerate(images.classes) if label not in images.labels]
     if missing:

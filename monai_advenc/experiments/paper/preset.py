@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""How large the experiments are: the paper's own size, the same in less time on a GPU, or what two CPU cores can do."""
+"""Sizes of the experiments: the paper's size, a faster variant for a GPU, or a size for two CPU cores."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ class Preset(Settings):
         simulator: The attacker's network on original images, M2.
         brain_base: Base network of table 12.
         brain_victims: Victims of table 12.
-        train_size: Training images; ``None``: all there are.
-        test_size: Test images.
+        train_size: Number of training images; ``None``: all.
+        test_size: Number of test images.
         brain_size: Side in pixels that the images of table 12 are resized to; the paper's is 320.
         epochs: Passes through the training images, for every network.
         batch_size: Images per training step.
         peak_learning_rate: Top of the one-cycle schedule.
         radius: L2 radius on CIFAR-10.
-        step_size: PGD step there.
-        steps: PGD steps, on CIFAR-10 and brain tumors.
+        step_size: PGD step size on CIFAR-10.
+        steps: Number of PGD steps on CIFAR-10 and brain tumors.
         brain_radius: L2 radius on brain tumors, for 320x320 pixels; other sizes get it scaled by their side.
-        brain_step_size: PGD step there.
-        seeds: How many seeds, from 0, unless others are asked for.
+        brain_step_size: PGD step size on brain tumors.
+        seeds: Number of seeds, from 0, unless others are given.
         perturbation_batch: Images that are perturbed together.
         adaptation_size: Labeled source images in table 10; ``None``: all training images.
     """
@@ -84,7 +84,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             epochs=12,
             batch_size=64,
             steps=20,
-            # Twice the paper's budget: at 64 pixels its own hardly misleads anyone (results/real_slices.md).
+            # Twice the paper's budget; the paper's misleads victims much less at 64 pixels (results/real_slices.md).
             brain_radius=2 * MRI_RADIUS,
             brain_step_size=0.5,
             seeds=1,
@@ -93,11 +93,11 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
     }
 )
-"""The sizes by name."""
+"""Presets by name."""
 
 
 def choose_preset(name: str) -> Preset:
-    """The preset called ``name``; :class:`SettingsError` lists what there is."""
+    """Return the preset with this name; otherwise raise a :class:`SettingsError` that lists all names."""
     if name not in PRESETS:
         raise SettingsError(f"unknown preset {name!r}; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]

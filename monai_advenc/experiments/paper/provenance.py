@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Where a result comes from: commit, versions and device, so that it can be repeated and compared."""
+"""Record the provenance of a result (commit, versions, device), so that it can be repeated and compared."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNKNOWN = "unknown"
 
 
 def provenance_on(device: str) -> dict[str, str]:
-    """Commit (where the package lies in a git checkout), versions, and the kind of device computed on."""
+    """Commit (if the package lies in a git checkout), versions, and the kind of device."""
     versions = software_versions()
     return {
         "commit": _commit(),
@@ -26,7 +26,7 @@ def provenance_on(device: str) -> dict[str, str]:
 
 
 def _commit() -> str:
-    """The commit of the checkout that this file is in, marked where tracked files differ from it."""
+    """Commit of the checkout with this file, marked if tracked files differ from it."""
     folder = Path(__file__).parent
     try:
         inside = subprocess.run(

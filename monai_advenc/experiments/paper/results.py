@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Results as JSON lines, and tables drawn from those alone: our value and its uncertainty beside the paper's."""
+"""Read and write results as JSON lines, and draw tables from them: our values with uncertainty, and the paper's."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from monai_advenc.settings import Settings
 
 
 class Result(Settings):
-    """What one part of a table came to for one seed.
+    """Result of one part of a table for one seed.
 
     Attributes:
         table: Number of the table.
-        part: The part that was measured at once: a victim, a sweep.
+        part: The measured part: a victim, a sweep.
         seed: Its seed.
         preset: Size of the experiment.
         rows: Accuracies as fractions, by row and column of the table.
-        facts: What else was found: counts, costs, by a name that says what they are.
-        images: How many images the accuracies of a column are shares of; under ``""`` of all other columns.
-        seconds: Time it took, networks and encrypted sets that were there already not counted.
-        digest: Of images, correspondences and every setting: results of one table have it in common.
+        facts: Other findings (counts, costs) by a descriptive name.
+        images: Number of images behind the accuracies of a column; ``""`` stands for all other columns.
+        seconds: Duration without existing networks and encrypted sets.
+        digest: Digest of images, correspondences and settings; equal for all results of one table.
         provenance: Commit, versions, device.
     """
 
@@ -48,31 +48,31 @@ class Result(Settings):
 
 
 def append_result(path: Path, result: Result) -> None:
-    """Add a line to a file of results, on disk before this returns.
+    """Append a line to a file of results; it is on disk when this returns.
 
     Raises:
-        OutputError: The disk refuses.
+        OutputError: The file cannot be written.
     """
     append_lines(path, [result.model_dump_json()])
 
 
 def read_results(path: Path) -> list[Result]:
-    """Read a file of results; a line cut short by a kill is left out.
+    """Read a file of results; skip a truncated last line.
 
     Raises:
-        OutputError: The file is damaged elsewhere than at its end.
+        OutputError: The file is damaged before its end.
     """
     try:
         return [Result(**json.loads(line)) for line in read_lines(path)]
     except (ValueError, TypeError, ValidationError, SettingsError):
-        raise OutputError(f"{path} holds lines that are no results; move it away") from None
+        raise OutputError(f"{path} holds lines that are no results; move it to another place") from None
 
 
 def draw_table(number: int, results: Sequence[Result]) -> str:
-    """The table in Markdown, in percent, the paper's values beside ours.
+    """Draw a table in Markdown, in percent, with the paper's values next to ours.
 
-    Of several seeds the mean and sample standard deviation are given, of one seed the 95 % Wilson interval, which
-    covers the sampling of test images only.
+    Several seeds give a mean with its sample standard deviation, one seed gives the 95 % Wilson interval, which covers
+    only the sampling of test images.
 
     Args:
         number: Number of the table.
@@ -112,7 +112,7 @@ class _Value(NamedTuple):
 
 
 def _facts(results: Sequence[Result], printed: Mapping[str, float]) -> dict[str, str]:
-    """Each finding once a seed, and what the paper says of it."""
+    """Each finding for every seed, with the paper's value."""
     values: dict[str, dict[int, float]] = {}
     for result in results:
         for name, value in result.facts.items():

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Running a table: the parts that are missing are measured, then it is drawn from all results."""
+"""Run a table: measure the missing parts, then draw it from all results."""
 
 from __future__ import annotations
 
@@ -41,28 +41,28 @@ EXPERIMENTS: Mapping[int, Experiment] = MappingProxyType(
         )
     }
 )
-"""The tables of results by their numbers."""
+"""Experiments by the numbers of their tables."""
 
 BRAIN_TABLE = 12
 
 _NOT_IN_METRIC_NAMES = re.compile(r"[^\w\-. /]")
 
 Stage = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""Opens a progress bar: from a description and a total to a context that yields the function to advance it."""
+"""Opens a progress bar from a description and a total; the context yields the function that advances it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableRun:
-    """How to run a table.
+    """Options for running a table.
 
     Attributes:
-        number: The table.
-        data: CIFAR-10 as :func:`monai_advenc.data.images.cifar10.read_cifar10` takes it; for table 12 class folders of
-            brain-tumor images, or ``train`` and ``test`` with class folders below. Figures take either.
+        number: Number of the table.
+        data: CIFAR-10 for :func:`monai_advenc.data.images.cifar10.read_cifar10`; for table 12 class folders of
+            brain-tumor images, or ``train`` and ``test`` with class folders below. Figures accept either.
         preset: Name of the size.
-        out: Folder for results; what tables share lies below it.
+        out: Folder for results, with the files that tables share.
         seeds: Seeds of base networks, victims and attackers.
-        device: Where to compute.
+        device: Device for the computation.
         workers: Worker processes on a CPU.
     """
 
@@ -76,28 +76,28 @@ class TableRun:
 
 
 def require_table(number: int) -> None:
-    """Raise :class:`SettingsError` unless there is such a table to measure."""
+    """Raise :class:`SettingsError` unless a table of this number can be measured."""
     if number not in EXPERIMENTS:
         known = ", ".join(map(str, EXPERIMENTS))
         raise SettingsError(f"there is no table {number} to measure; choose one of {known}")
 
 
 def run_table(run: TableRun, *, tracker: Tracker, stage: Stage, say: Callable[[str], None]) -> str:
-    """Measure what is missing of a table, and draw it.
+    """Measure the missing parts of a table, and draw it.
 
     Args:
-        run: What to run.
-        tracker: Gets the settings, and for each part a child run with every epoch of its networks and what was found.
+        run: Options.
+        tracker: Gets the settings, and for each part a child run with every epoch of its networks and the findings.
         stage: Opens progress bars.
-        say: Takes a line about each thing that is made.
+        say: Called with one line for each network or set that is made.
 
     Returns:
-        The table in Markdown, which also lies in ``<out>/table-NN.md``; the results are in ``table-NN.jsonl``.
+        The table in Markdown, also written to ``<out>/table-NN.md``; the results are in ``table-NN.jsonl``.
 
     Raises:
         SettingsError: There is no such table or preset.
-        DatasetError: The data are not what the table needs.
-        OutputError: The folder belongs to other settings or data, or the disk refuses.
+        DatasetError: The data do not fit the table.
+        OutputError: The folder belongs to other settings or data, or cannot be written.
     """
     require_table(run.number)
     preset = choose_preset(run.preset)
@@ -111,14 +111,14 @@ def run_table(run: TableRun, *, tracker: Tracker, stage: Stage, say: Callable[[s
 
 
 def draw_figure(run: TableRun, *, say: Callable[[str], None]) -> Path:
-    """Draw a figure of images from any labeled images.
+    """Draw a figure of the paper from any labeled images.
 
     Args:
-        run: What to draw; its number is that of the figure, its first seed decides the base network.
-        say: Takes a line about each thing that is made.
+        run: Options; the number is that of the figure, the first seed is that of the base network.
+        say: Called with one line for each network or set that is made.
 
     Returns:
-        The PNG file, ``<out>/figure-N.png``; an earlier one is replaced.
+        The PNG file, ``<out>/figure-N.png``; it replaces an earlier one.
 
     Raises:
         SettingsError: There is no such figure.
@@ -156,7 +156,7 @@ def _name(run: TableRun) -> str:
 def _measure_missing(
     run: TableRun, laboratory: Laboratory, preset: Preset, tracker: Tracker, stage: Stage
 ) -> list[Result]:
-    """All results of the table for these seeds and others, those that were missing measured now."""
+    """Measure the missing results of the table and return all, for these and other seeds."""
     experiment, path = EXPERIMENTS[run.number], run.out / f"{_name(run)}.jsonl"
     digest = laboratory.digest(preset.model_dump_json())
     results = [result for result in read_results(path) if result.preset == run.preset]

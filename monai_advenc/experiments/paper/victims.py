@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Tables 1, 2, 7 and 12: what networks trained on encrypted images are right on."""
+"""Tables 1, 2, 7 and 12: accuracy of networks trained on encrypted images."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ STUDIED_CLASS = 0
 
 
 def accuracy_with_correspondence(network: torch.nn.Module, images: ImageSet, targets: Sequence[int]) -> float:
-    """Orig+P of section 3.3: how often ``targets[prediction]`` is the class, for the forward table of targets."""
+    """Orig+P of section 3.3: accuracy of ``targets[prediction]``, for the forward table of targets."""
     predicted = predict_logits(network, images.images).argmax(dim=1)
     return (torch.tensor(targets)[predicted] == images.labels).double().mean().item()
 
 
 def _columns(laboratory: Laboratory, wanted: Wanted) -> dict[str, float]:
-    """Enc and Orig after the last epoch, their best epochs, and what the same architecture reaches on originals."""
+    """Enc and Orig after the last and the best epoch, and the accuracy of the architecture trained on originals."""
     history = laboratory.network(wanted).history
     clean = laboratory.network(Wanted(wanted.network, CLEAN, wanted.seed)).history
     return {
