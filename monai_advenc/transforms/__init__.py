@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""MONAI transforms: the array and the dictionary class of each, side by side."""
+"""MONAI transforms: the array class and the dictionary class of each."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Joining the versions of an image into the encrypted image, as MONAI transforms."""
+"""MONAI transforms that combine the versions of an image into the encrypted image."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from monai_advenc.transforms.inputs import label_indices, like, load_key, plain_
 
 
 class CombineVersions(Transform):
-    """Join the versions of an image as the key says, whichever combiner that is, and round them to a file's grid.
+    """Combine the versions of an image with the key's combiner, and round the result to a file's grid.
 
     Args:
         encryption_key: The key, or the path of its file.
         levels: Steps of the output file's grid (65535 for 16-bit); ``None`` keeps float32.
-        batched: Whether versions come collated, ``(N, T, C, H, W)``.
+        batched: Whether versions are collated, ``(N, T, C, H, W)``.
 
     Raises:
         KeyFileError: The key file cannot be used.
@@ -45,7 +45,7 @@ class CombineVersions(Transform):
         self.levels = require_levels(levels)
         self.batched = batched
         if self.combiners is not None and self.encryption_key.combiner.name not in self.combiners:
-            # The message does not name the key's combiner: that is part of the secret.
+            # The message must not name the key's combiner, which is part of the secret.
             raise SettingsError(
                 f"this key is for a combiner that {type(self).__name__} does not handle; use CombineVersions, which "
                 "takes any"
@@ -64,8 +64,8 @@ class CombineVersions(Transform):
             versions: ``(T, C, H, W)``, or ``(N, T, C, H, W)`` when ``batched``.
             original: The image before perturbation, ``(C, H, W)`` or ``(N, C, H, W)``.
             label: Its class, by number or name; N of them when ``batched``.
-            unit: Size of one stored unit on the [0, 1] scale, for an original that lies on its file's own grid (DICOM,
-                scaled NIfTI) instead of that of ``levels``; N of them when ``batched``.
+            unit: Size of one stored unit on the [0, 1] scale, for an original on its file's own grid (DICOM, scaled
+                NIfTI) instead of the grid of ``levels``; N of them when ``batched``.
 
         Returns:
             Encrypted image ``(C, H, W)`` or ``(N, C, H, W)``, float32, with the metadata of ``original``.
@@ -83,7 +83,7 @@ class CombineVersions(Transform):
 
 
 def units(unit: float | Tensor | Sequence[float] | None) -> Tensor | None:
-    """Sizes of stored units ``(N,)``, float64, from one or several."""
+    """Convert one or several sizes of stored units to ``(N,)``, float64."""
     return None if unit is None else torch.as_tensor(unit, dtype=torch.float64).as_subclass(torch.Tensor).flatten()
 
 
@@ -105,11 +105,11 @@ class CombineVersionsd(MapTransform):
     Args:
         keys: Keys of the versions.
         encryption_key: The key, or the path of its file.
-        label_key: Key of the class, by number or name; read, never changed.
+        label_key: Key of the class, by number or name; not changed.
         levels: See :class:`CombineVersions`.
         batched: See :class:`CombineVersions`.
-        keep_original: Leave the original under ``<key>_original``; it is removed otherwise.
-        allow_missing_keys: Skip keys that a sample does not have.
+        keep_original: Whether to keep the original under ``<key>_original``.
+        allow_missing_keys: Whether to skip keys that a sample lacks.
         unit_key: Key of the size of one stored unit, instead of ``levels``; see :meth:`CombineVersions.__call__`.
     """
 
@@ -140,7 +140,7 @@ class CombineVersionsd(MapTransform):
             unit = None if self.unit_key is None else result[self.unit_key]
             original_key = f"{key}_{ORIGINAL_POSTFIX}"
             if original_key not in result:
-                raise SettingsError(f"no {original_key!r} beside {key!r}: put AdversarialEncryptd before the combiner")
+                raise SettingsError(f"{key!r} has no {original_key!r}; put AdversarialEncryptd before the combiner")
             result[key] = self.combine(result[key], result[original_key], result[self.label_key], unit)
             if not self.keep_original:
                 del result[original_key]

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Cutting a volume at its largest tumor cross-section, as MONAI transforms."""
+"""MONAI transforms that cut a volume at its largest tumor cross-section."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from monai_advenc.errors import MaskError, SettingsError
 
 
 class LargestCrossSection(Transform):
-    """From a volume to its slice with the largest tumor area (section 5), whatever axes the volume is stored with.
+    """Cut a volume at the slice with the largest tumor area (section 5), for any orientation of its axes.
 
-    Choosing and orienting follow :func:`monai_advenc.data.volumes.cross_section.cut_cross_section`; intensities are
-    left alone.
+    Choice and orientation follow :func:`monai_advenc.data.volumes.cross_section.cut_cross_section`; intensities do not
+    change.
 
     Args:
         plane: ``"axial"``, ``"coronal"`` or ``"sagittal"``.
         labels: Mask values that count as tumor; ``None``: all but 0.
 
     Raises:
-        SettingsError: Unknown plane.
+        SettingsError: The plane is unknown.
     """
 
     backend = [TransformBackends.TORCH]
@@ -43,7 +43,7 @@ class LargestCrossSection(Transform):
         self.orient = Orientation(axcodes=PLANES[plane], labels=None)
 
     def index_of(self, mask: Any) -> int:
-        """Index of the slice to take, along the last axis of the oriented mask ``(1, X, Y, Z)``.
+        """Index of the slice along the last axis of the oriented mask ``(1, X, Y, Z)``.
 
         Raises:
             MaskError: The mask is empty.
@@ -54,7 +54,7 @@ class LargestCrossSection(Transform):
         return largest_cross_section(tumor)
 
     def cut(self, volume: Any, index: int) -> MetaTensor:
-        """The slice ``(C, H, W)`` of a volume ``(C, X, Y, Z)``, its affine mapping ``(h, w, 0)`` to the world."""
+        """Cut the slice ``(C, H, W)`` of a volume ``(C, X, Y, Z)``; its affine maps ``(h, w, 0)`` to the world."""
         oriented = self._orient(volume)
         section = oriented.as_tensor()[..., index].contiguous()
         step = torch.eye(4, dtype=oriented.affine.dtype)
@@ -77,7 +77,7 @@ class LargestCrossSection(Transform):
             ``(C, H, W)``.
 
         Raises:
-            MaskError: The mask is empty, or on another grid.
+            MaskError: The mask is empty or on another grid.
         """
         require_same_shape(volume, mask)
         return self.cut(volume, self.index_of(mask))
@@ -86,7 +86,7 @@ class LargestCrossSection(Transform):
         tensor: Tensor = convert_to_tensor(volume, track_meta=True)
         if not isinstance(tensor, MetaTensor):
             tensor = MetaTensor(tensor)
-        # Oriented like any MONAI image: the array changes, the affine follows.
+        # As usual in MONAI, orientation changes the array and the affine.
         return MetaTensor(self.orient(tensor))
 
 
@@ -94,11 +94,11 @@ class LargestCrossSectiond(MapTransform):
     """Dictionary version of :class:`LargestCrossSection`.
 
     Args:
-        keys: Keys to cut, all at the slice that the mask chooses; the mask itself may be among them.
+        keys: Keys to cut, all at the same slice, which the mask decides; they may include the mask.
         mask_key: Key of the mask.
         plane: See :class:`LargestCrossSection`.
         labels: See :class:`LargestCrossSection`.
-        allow_missing_keys: Skip keys that a sample does not have.
+        allow_missing_keys: Whether to skip keys that a sample lacks.
     """
 
     backend = LargestCrossSection.backend
@@ -130,7 +130,7 @@ class LargestCrossSectiond(MapTransform):
 
 
 def require_same_shape(volume: Any, mask: Any) -> None:
-    """Raise :class:`MaskError` unless the spatial shapes, and the affines where both have one, agree."""
+    """Raise :class:`MaskError` unless the spatial shapes agree, and the affines if both have one."""
     if tuple(volume.shape[1:]) != tuple(mask.shape[1:]) or len(volume.shape) != 4 or mask.shape[0] != 1:
         raise MaskError(
             f"expected a volume (C, X, Y, Z) and its mask (1, X, Y, Z), got {tuple(volume.shape)} and "
@@ -138,7 +138,7 @@ def require_same_shape(volume: Any, mask: Any) -> None:
         )
     both_placed = isinstance(volume, MetaTensor) and isinstance(mask, MetaTensor)
     if both_placed and not torch.allclose(volume.affine, mask.affine, atol=1e-3):
-        raise MaskError("the mask lies elsewhere than its volume (another affine); resample it onto the volume")
+        raise MaskError("the mask has another affine than its volume; resample it onto the volume")
 
 
 LargestCrossSectionD = LargestCrossSectionDict = LargestCrossSectiond

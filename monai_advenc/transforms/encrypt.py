@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Perturbing images toward the targets of their class, as MONAI transforms."""
+"""MONAI transforms that perturb images toward the targets of their class."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from monai_advenc.perturbation.batches import BATCH_SIZE
 from monai_advenc.transforms.inputs import label_indices, like, load_base, load_key, plain_batch, require_batch_size
 
 ORIGINAL_POSTFIX = "original"
-"""``image`` keeps its original under ``image_original``: combining needs it to stay within the radius of it."""
+"""Suffix of the original's key, which combining needs to stay within the radius."""
 
 
 class AdversarialEncrypt(Transform):
     """Perturb an image toward each target of its class (sections 3.1 and 4.1): one image in, its versions out.
 
-    Deterministic for an image, label and key, so MONAI may cache it. The same bytes as
+    The result depends only on image, label and key, so MONAI may cache it. The bytes are those of
     :func:`monai_advenc.encryption.encrypt.perturb_toward_targets`, alone or in a batch.
 
     Args:
-        network: The base network, taking images in [0, 1] and returning logits, which stays where it is; or the path
-            of a checkpoint that ``monai-advenc train-base`` wrote, whose network goes where the images are.
+        network: The base network, mapping images in [0, 1] to logits, on its own device; or the path of a checkpoint of
+            ``monai-advenc train-base``, whose network is moved to the images' device.
         encryption_key: The key, or the path of its file.
-        batched: Whether images come collated, ``(N, C, H, W)`` with N labels, instead of one by one.
+        batched: Whether images are collated, ``(N, C, H, W)`` with N labels.
         precision: ``"auto"``, ``"fp32"``, ``"bf16"`` or ``"int8"``; see
             :func:`monai_advenc.acceleration.prepare.prepare`.
         batch_size: Versions that go through the network together.
 
     Raises:
         KeyFileError: The key file cannot be used.
-        NetworkError: The checkpoint cannot be used, or is of other classes than the key.
-        SettingsError: An unknown precision, or no images to a batch.
+        NetworkError: The checkpoint cannot be used, or has other classes than the key.
+        SettingsError: The precision is unknown, or ``batch_size`` is below 1.
     """
 
     backend = [TransformBackends.TORCH]
@@ -94,19 +94,19 @@ class AdversarialEncrypt(Transform):
 class AdversarialEncryptd(MapTransform):
     """Dictionary version of :class:`AdversarialEncrypt`.
 
-    Each key gets its versions; its original stays under ``<key>_original`` for the combiner that follows
+    The versions replace the image at each key; the original stays under ``<key>_original`` for the following combiner
     (:class:`~monai_advenc.transforms.ConcatCombined` or :class:`~monai_advenc.transforms.MixupConcatd`).
 
     Args:
         keys: Keys of the images.
-        label_key: Key of the class, by number or name; read, never changed.
+        label_key: Key of the class, by number or name; not changed.
         network: See :class:`AdversarialEncrypt`.
         encryption_key: See :class:`AdversarialEncrypt`.
         region_key: Key of a binary mask of pixels that may change; ``None``: all may.
         batched: See :class:`AdversarialEncrypt`.
         precision: See :class:`AdversarialEncrypt`.
         batch_size: See :class:`AdversarialEncrypt`.
-        allow_missing_keys: Skip keys that a sample does not have.
+        allow_missing_keys: Whether to skip keys that a sample lacks.
     """
 
     backend = AdversarialEncrypt.backend

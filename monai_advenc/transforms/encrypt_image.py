@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Perturbing and combining in one step, as MONAI transforms: an image in, its encrypted image out."""
+"""MONAI transforms that perturb and combine in one step: an image in, its encrypted image out."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from monai_advenc.transforms.encrypt import AdversarialEncrypt
 
 
 class EncryptImage(Transform):
-    """:class:`AdversarialEncrypt`, then :class:`CombineVersions`: all that encryption is, in one transform.
+    """Encrypt an image in one transform: :class:`AdversarialEncrypt`, then :class:`CombineVersions`.
 
     Args:
         network: See :class:`AdversarialEncrypt`.
         encryption_key: The key, or the path of its file.
         levels: Steps of the output file's grid (65535 for 16-bit); ``None`` keeps float32.
-        batched: Whether images come collated, ``(N, C, H, W)`` with N labels, instead of one by one.
+        batched: Whether images are collated, ``(N, C, H, W)`` with N labels.
         precision: See :class:`AdversarialEncrypt`.
 
     Raises:
         KeyFileError: The key file cannot be used.
-        NetworkError: The checkpoint cannot be used, or is of other classes than the key.
-        SettingsError: An unknown precision, or a grid without steps.
+        NetworkError: The checkpoint cannot be used, or has other classes than the key.
+        SettingsError: The precision is unknown, or ``levels`` is below 1.
     """
 
     backend = [TransformBackends.TORCH]
@@ -74,14 +74,14 @@ class EncryptImaged(MapTransform):
 
     Args:
         keys: Keys of the images.
-        label_key: Key of the class, by number or name; read, never changed.
+        label_key: Key of the class, by number or name; not changed.
         network: See :class:`AdversarialEncrypt`.
         encryption_key: See :class:`EncryptImage`.
         region_key: Key of a binary mask of pixels that may change; ``None``: all may.
         levels: See :class:`EncryptImage`.
         batched: See :class:`EncryptImage`.
         precision: See :class:`EncryptImage`.
-        allow_missing_keys: Skip keys that a sample does not have.
+        allow_missing_keys: Whether to skip keys that a sample lacks.
         unit_key: Key of the size of one stored unit, instead of ``levels``; see :meth:`CombineVersions.__call__`.
     """
 

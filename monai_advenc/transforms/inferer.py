@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Encryption inside MONAI's engines and bundles: an inferer that returns encrypted images."""
+"""MONAI inferer that returns encrypted images, for engines and bundles."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class EncryptionInferer(Inferer):
     """Encrypt a batch of images with the evaluator's network as base network.
 
     Inside a :class:`monai.engines.SupervisedEvaluator` the labels arrive through
-    ``PrepareBatchExtraInput(extra_keys={"target": "label"})``. It opens its own gradient scope, so the evaluator's
-    ``no_grad`` is no obstacle. Keep the evaluator's ``amp`` off: precision is chosen here.
+    ``PrepareBatchExtraInput(extra_keys={"target": "label"})``. It enables gradients itself, so it works under the
+    evaluator's ``no_grad``. Keep the evaluator's ``amp`` off, because this class chooses the precision.
 
     Args:
         encryption_key: The key, or the path of its file.
@@ -38,7 +38,7 @@ class EncryptionInferer(Inferer):
 
     Raises:
         KeyFileError: The key file cannot be used.
-        SettingsError: An unknown precision, a grid without steps, or no images to a batch.
+        SettingsError: The precision is unknown, or ``levels`` or ``batch_size`` is below 1.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class EncryptionInferer(Inferer):
         self._prepared = PreparedNetworks(precision, self.encryption_key.perturbation.steps)
 
     def precision_for(self, network: nn.Module, image_shape: tuple[int, ...]) -> Precision:
-        """What ``network`` computes in for images ``(C, H, W)``."""
+        """Precision of ``network`` for images ``(C, H, W)``."""
         return self._prepared.get(network, image_shape).precision
 
     def __call__(  # type: ignore[override]  # A base network is a module, not any callable: it is copied and folded.
@@ -75,7 +75,7 @@ class EncryptionInferer(Inferer):
             args: Not used.
             target: True classes ``(N,)``, by number or name.
             unit: Size of one stored unit of each image ``(N,)``, instead of ``levels``, for originals on their files'
-                own grid; see :func:`monai_advenc.encrypt_batch`.
+                grid; see :func:`monai_advenc.encrypt_batch`.
             kwargs: Not used.
 
         Returns:

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Inputs of the transforms: keys, base networks, labels and images, checked."""
+"""Load and check the inputs of the transforms: keys, base networks, labels and images."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from monai_advenc.networks.training.checkpoint import load_checkpoint
 def label_indices(
     labels: int | str | Tensor | Sequence[int | str] | NDArray[np.generic], classes: Sequence[str]
 ) -> Tensor:
-    """Labels, as numbers or class names, one or a batch of them, as int64 ``(N,)``.
+    """Convert labels, by number or class name, one or a batch, to int64 ``(N,)``.
 
     Raises:
-        DatasetError: A class name that the key does not know, a number between two classes, or no label at all.
+        DatasetError: A class name is unknown to the key, a number is not whole, or there is no label.
     """
     if isinstance(labels, str | Integral):
         labels = [labels]
@@ -37,7 +37,7 @@ def label_indices(
     if isinstance(labels, Tensor) or not any(isinstance(label, str) for label in labels):
         numbers = torch.as_tensor(labels).as_subclass(torch.Tensor).flatten().cpu()
         if numbers.is_floating_point() and (numbers != numbers.long()).any():
-            raise DatasetError(f"expected classes by their whole numbers, got {numbers.tolist()}")
+            raise DatasetError(f"expected whole numbers as classes, got {numbers.tolist()}")
         return numbers.long()
     unknown = sorted({str(label) for label in labels if label not in classes})
     if unknown:
@@ -46,41 +46,41 @@ def label_indices(
 
 
 def load_key(encryption_key: EncryptionKey | str | Path) -> EncryptionKey:
-    """The key itself, or the one in the file at that path."""
+    """Return the key, or load it from the file at that path."""
     return encryption_key if isinstance(encryption_key, EncryptionKey) else EncryptionKey.load(Path(encryption_key))
 
 
 def load_base(path: str | Path, key: EncryptionKey) -> nn.Module:
-    """The base network in a file; :class:`NetworkError` if it is not for the classes of the key."""
+    """Load the base network; raise :class:`NetworkError` if it is not for the classes of the key."""
     checkpoint = load_checkpoint(Path(path))
     key.require_classes(checkpoint.classes)
     return checkpoint.network
 
 
 def require_batch_size(batch_size: int) -> int:
-    """The number of versions per pass; :class:`SettingsError` unless it is 1 or more."""
+    """Return the number of versions per pass; raise :class:`SettingsError` if it is below 1."""
     if batch_size < 1:
         raise SettingsError(f"expected a batch_size of 1 or more, got {batch_size}")
     return batch_size
 
 
 def plain_batch(image: Any, batched: bool, axes: str = "C, H, W") -> Tensor:
-    """A float32 batch without metadata: ``(C, H, W)`` gets a batch axis.
+    """Convert an image or batch to a float32 batch without metadata; ``(C, H, W)`` gets a batch axis.
 
     Raises:
-        SettingsError: An image of other axes, such as a volume, or a batch of them where one was expected.
+        SettingsError: The axes are others, as of a volume, or of a batch instead of an image.
     """
     tensor: Tensor = convert_to_tensor(image, dtype=torch.float32, track_meta=False).detach().as_subclass(torch.Tensor)
     expected = f"N, {axes}" if batched else axes
     if tensor.ndim != len(expected.split(", ")):
         raise SettingsError(
-            f"expected ({expected}), got {tuple(tensor.shape)}; batched=True is for collated images, and of a volume "
-            "LargestCrossSectiond takes a slice"
+            f"expected ({expected}), got {tuple(tensor.shape)}; use batched=True for collated images, and "
+            "LargestCrossSectiond to cut a slice from a volume"
         )
     return tensor if batched else tensor[None]
 
 
 def like(result: Tensor, image: Any) -> Tensor:
-    """``result`` as the type of ``image``, with its metadata; always float32."""
+    """Convert ``result`` to the type of ``image`` with its metadata; always float32."""
     converted: Tensor = convert_to_dst_type(result, dst=image, dtype=torch.float32)[0]
     return converted

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Reading an image file the way all commands of this package read it, as MONAI transforms."""
+"""MONAI transforms that read an image file in the same way as all commands of this package."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from monai_advenc.perturbation.pgd import require_pixels
 class LoadSlice(Transform):
     """Read a two-dimensional image as ``(C, H, W)``, float32 in [0, 1].
 
-    Integers of a file are divided by their type's largest value.
+    Integers in a file are divided by the largest value of their type.
 
     Args:
-        size: Resize to this side in pixels; ``None`` keeps the image's own size.
-        gray: Turn colors to gray.
+        size: Side in pixels to resize to; ``None`` keeps the image's size.
+        gray: Whether to convert colors to gray.
     """
 
     backend = [TransformBackends.TORCH]
@@ -44,7 +44,7 @@ class LoadSlice(Transform):
             path: PNG, JPEG, TIFF, two-dimensional NIfTI or npy; or an image in memory, ``(C, H, W)`` in [0, 1].
 
         Raises:
-            ImageError: The file cannot be read, or holds no such image; or an image in memory is not in [0, 1].
+            ImageError: The file cannot be read or holds no such image, or an image in memory is not in [0, 1].
         """
         image = _in_memory(path) if isinstance(path, Tensor | np.ndarray) else read_image(Path(path))
         image = to_gray(image) if self.gray else image
@@ -65,10 +65,10 @@ class LoadSliced(MapTransform):
     """Dictionary version of :class:`LoadSlice`.
 
     Args:
-        keys: Where paths are, and images will be.
+        keys: Keys of the paths, which the images replace.
         size: As for :class:`LoadSlice`.
         gray: As for :class:`LoadSlice`.
-        allow_missing_keys: Pass over keys that an item lacks.
+        allow_missing_keys: Whether to skip keys that an item lacks.
     """
 
     backend = LoadSlice.backend
