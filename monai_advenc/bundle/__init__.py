@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What the MONAI bundles of this project call from their configurations; the bundles themselves hold no Python."""
+"""Functions that the configurations of this project's MONAI bundles call; the bundles contain no Python."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Networks that a bundle trained, as files for MONAI and for the commands of this package, and in MLflow."""
+"""Save and load networks of bundles as files for MONAI and for the commands of this package, and in MLflow."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from monai_advenc.networks.training.checkpoint import FORMAT, load_checkpoint, s
 
 @refuses_in_one_line
 def build_network(name: str, num_classes: int, in_channels: int, image_size: int, seed: int = 0) -> nn.Module:
-    """A new network, see :func:`monai_advenc.networks.get_network`; refuses options that have no effect.
+    """Build a network, see :func:`monai_advenc.networks.get_network`; reject options that have no effect.
 
-    MONAI's ``ckpt_export`` and ``verify_net_in_out`` build the network of a configuration and nothing else of it, so
-    this is where they come to know.
+    MONAI's ``ckpt_export`` and ``verify_net_in_out`` build only the network of a configuration, so their options are
+    checked here.
 
     Args:
         name: A name in :data:`monai_advenc.networks.NETWORKS`.
         num_classes: Number of logits.
         in_channels: Channels of the images.
         image_size: Side of the images in pixels.
-        seed: Decides the initial weights.
+        seed: Seed of the initial weights.
 
     Raises:
-        SettingsError: There is no such network, a number is too small, or an option is unknown.
+        SettingsError: The network or an option is unknown, or a number is too small.
     """
     refuse_unknown_ids()
     return get_network(name, num_classes, in_channels, image_size, seed=seed)
@@ -43,7 +43,7 @@ def build_network(name: str, num_classes: int, in_channels: int, image_size: int
 
 @refuses_in_one_line
 def require_free(*paths: str) -> None:
-    """Refuse to write into a folder that holds a network or predictions already.
+    """Check that output files do not exist, so that no network or prediction is overwritten.
 
     Raises:
         OutputError: One of the files exists.
@@ -55,27 +55,25 @@ def require_free(*paths: str) -> None:
 
 @refuses_in_one_line
 def require_weights(path: str, network: nn.Module) -> None:
-    """Refuse a file that MONAI's ``CheckpointLoader`` could not load into a network.
+    """Check that MONAI's ``CheckpointLoader`` can load a file into a network.
 
     Args:
         path: The file, as MONAI's ``CheckpointSaver`` writes it.
-        network: The network, which stays as it is.
+        network: The network; not changed.
 
     Raises:
-        NetworkError: There is no such file, it is damaged, or holds the weights of another network.
+        NetworkError: The file is missing, damaged, or holds the weights of another network.
     """
     if not Path(path).is_file():
-        raise NetworkError(f"there are no weights {path}; train first, or give the model.pt of a training")
+        raise NetworkError(f"there is no file {path} with weights; train first, or give the model.pt of a training")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # About unusual pickles; the error below says it better.
+            warnings.simplefilter("ignore")  # About unusual pickles; the error below is clearer.
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # noqa: BLE001  # torch raises whatever the damaged byte led to: RuntimeError, KeyError, EOFError...
+    except Exception:  # noqa: BLE001  # Depending on the damaged byte, torch raises RuntimeError, KeyError, EOFError...
         raise NetworkError(f"{path} is damaged or holds no weights; give the model.pt of a training") from None
     if isinstance(content, dict) and content.get("format") == FORMAT:
-        raise NetworkError(
-            f"{path} is a network for the commands of monai-advenc; give the model.pt that lies beside it"
-        )
+        raise NetworkError(f"{path} is a network for the commands of monai-advenc; give the model.pt next to it")
     weights = content.get("model", content) if isinstance(content, dict) else {}
     if _shapes(weights) != _shapes(network.state_dict()):
         raise NetworkError(
@@ -90,10 +88,10 @@ def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...] | None]:
 
 @refuses_in_one_line
 def load_network(path: str) -> nn.Module:
-    """A network from a file that ``train-base`` or a bundle wrote, in evaluation mode on the CPU.
+    """Load a network from a file of ``train-base`` or a bundle, in evaluation mode on the CPU.
 
     Raises:
-        NetworkError: There is no such file, or it is damaged.
+        NetworkError: The file is missing or damaged.
     """
     return load_checkpoint(Path(path)).network
 
@@ -105,8 +103,8 @@ def save_network(
     """Save the best network of a training for the commands of this package: ``encrypt --base``, ``evaluate --trained``.
 
     Args:
-        weights: The state dictionary that MONAI's ``CheckpointSaver`` kept.
-        path: Where to write.
+        weights: File of the state dictionary from MONAI's ``CheckpointSaver``.
+        path: The file to write.
         network: A network of the same architecture; it gets the weights.
         name: Its name in :data:`monai_advenc.networks.NETWORKS`.
         classes: Class names in the order of its outputs.
@@ -115,20 +113,22 @@ def save_network(
 
     Raises:
         NetworkError: There are no such weights.
-        OutputError: The file exists, or the disk refuses.
+        OutputError: The file exists or cannot be written.
     """
     if not Path(weights).is_file():
-        raise NetworkError(f"{weights} is not there: no epoch was better than none; train longer")
+        raise NetworkError(
+            f"{weights} was not written because no epoch improved on the untrained network; train for more epochs"
+        )
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     save_checkpoint(Path(path), network, name, classes, in_channels, image_size)
 
 
 def track_files(handlers: Iterable[Any], *paths: str) -> None:
-    """Have files kept with the MLflow run of an engine when it completes, if it is tracked.
+    """Log files with the MLflow run of an engine when it completes, if it is tracked.
 
     Args:
-        handlers: The handlers of the engine; ``--tracking mlflow`` adds one to them.
-        paths: The files, which need not be there yet.
+        handlers: The handlers of the engine, to which ``--tracking mlflow`` adds one.
+        paths: The files; they may be written later.
     """
     for handler in handlers:
         if isinstance(handler, MLFlowHandler):

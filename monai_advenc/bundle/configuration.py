@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration that MONAI is running: its parser, its files, where its bundle lies, and the copy that is kept."""
+"""Find the running configuration of MONAI: its parser, its files, its bundle's folder, and the copy that is kept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 def _callers() -> Iterator[FrameType]:
-    # MONAI hands an expression the values that it refers to, but not the configuration that it stands in.
+    # MONAI passes an expression its referenced values, but not its configuration.
     frame = inspect.currentframe()
     while frame is not None:
         yield frame
@@ -36,12 +36,12 @@ def is_run_by_monai() -> bool:
 
 
 def running_parser() -> ConfigParser | None:
-    """The configuration that the caller is an expression of; ``None`` for a caller from Python."""
+    """The configuration with the calling expression; ``None`` for a caller from Python."""
     return _running(ConfigParser)
 
 
 def running_workflow() -> ConfigWorkflow | None:
-    """The workflow that is being run; ``None`` where MONAI only exports or checks a network."""
+    """The running workflow; ``None`` if MONAI only exports or checks a network."""
     return _running(ConfigWorkflow)
 
 
@@ -51,9 +51,9 @@ def _running(kind: type[T]) -> T | None:
 
 
 def configuration_files() -> list[Path]:
-    """The files that make up the configuration, as far as MONAI still knows them: else all of the bundle.
+    """The files of the configuration if MONAI still knows them, otherwise all configurations of the bundle.
 
-    Empty where MONAI keeps them in another place than MONAI 1.6 does.
+    Empty if MONAI keeps them in another place than MONAI 1.6 does.
     """
     for frame in _callers():
         if frame.f_globals.get("__name__") == "monai.bundle.scripts":
@@ -66,27 +66,27 @@ def configuration_files() -> list[Path]:
 
 
 def bundle_root() -> str:
-    """The folder of the bundle that is being run, whatever the working directory; ``"."`` where none is."""
+    """The folder of the running bundle, independent of the working directory; ``"."`` without a bundle."""
     workflow = running_workflow()
     return "." if workflow is None else str(Path(workflow.config_root_path).resolve().parent)
 
 
 def unique_run_name(name: str) -> str:
-    """``name`` with the time and four random digits: MLflow would go on in a crashed run of the same name."""
+    """Append time and four random digits to ``name``, because MLflow would continue a crashed run of the same name."""
     return f"{name}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
 @refuses_in_one_line
 def keep_configuration(path: str) -> None:
-    """Write what is being run, with all options, if ``--tracking mlflow`` was given; readable by its owner alone.
+    """Write the running configuration with all options if ``--tracking mlflow`` was given; readable by its owner only.
 
-    MONAI would write it before the options are checked, and into the folder of the results, which may be one to share.
+    MONAI would write it before the options are checked, into the folder of the results, which may be shared.
 
     Args:
-        path: Where to write; its folder is made, for the store of the tracking.
+        path: The file to write; its folder is created, also for the tracking store.
 
     Raises:
-        OutputError: The file exists, or the disk refuses.
+        OutputError: The file exists or cannot be written.
     """
     parser = running_parser()
     if parser is not None and is_first_process() and _is_tracked(parser.get()):

@@ -1,10 +1,10 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The encrypted data set that a bundle writes: which images are missing, and a handler that writes those encrypted.
+"""Write the encrypted data set of a bundle: list the missing images, and a handler that writes the encrypted ones.
 
-The files, the manifest and the rules of resuming are those of ``monai-advenc encrypt``. With several processes each
-writes the images of its shard, and the first process notes them all; a killed run of several repeats what processes
-other than the first had done.
+Files, manifest and rules of resuming are those of ``monai-advenc encrypt``. With several processes, each writes the
+images of its shard, and the first process records them all. After a killed run of several processes, the work of all
+but the first is repeated.
 """
 
 from __future__ import annotations
@@ -31,22 +31,21 @@ from monai_advenc.transforms.inputs import load_base, load_key
 
 
 class EncryptedOutput:
-    """Writes what an evaluator with :class:`monai_advenc.EncryptionInferer` encrypts; a handler of that evaluator.
+    """Handler that writes the encrypted images of an evaluator with :class:`monai_advenc.EncryptionInferer`.
 
     Args:
         source: Folder of originals, in class folders.
-        folder: Folder to write into; a run that was killed is resumed.
+        folder: Folder to write into; a killed run is resumed.
         encryption_key: The key, or the path of its file.
         network: The base network.
-        formats: Files to write for each image.
-        size: Side in pixels that images are resized to; ``None`` keeps their own.
-        gray: Whether colors are turned to gray.
-        base: The file that the base network is from, whose classes must be the key's. Where there is no such file,
-            ``network`` is somebody's own.
+        formats: File formats to write for each image.
+        size: Side in pixels to resize images to; ``None`` keeps their sizes.
+        gray: Whether to convert colors to gray.
+        base: The base network's file, with the key's classes. If it does not exist, ``network`` is a custom one.
 
     Raises:
-        DatasetError: The images are not of the key's classes.
-        NetworkError: The base network is not for the key's classes.
+        DatasetError: The images have other classes than the key.
+        NetworkError: The base network has other classes than the key.
         OutputError: The folder belongs to another run, or cannot be written.
     """
 
@@ -96,14 +95,14 @@ class EncryptedOutput:
 
     @refuses_in_one_line
     def run(self, evaluator: Engine, count: int) -> None:
-        """Encrypt what is missing, and write the manifest when all processes are done.
+        """Encrypt the missing images, and write the manifest when all processes are done.
 
         Args:
             evaluator: The evaluator.
-            count: Batches that this process has to encrypt; none is no reason to run.
+            count: Batches that this process has to encrypt; with 0 the evaluator does not run.
 
         Raises:
-            OutputError: The disk refuses.
+            OutputError: A file cannot be written.
         """
         try:
             if count:
@@ -117,7 +116,7 @@ class EncryptedOutput:
             self.close()
 
     def close(self) -> None:
-        """Give the folder free."""
+        """Release the folder."""
         if self._folder is not None:
             self._folder.close()
 
@@ -132,7 +131,7 @@ class EncryptedOutput:
 
 
 def _from_first(values: list[str]) -> list[str]:
-    """What the first process has."""
+    """Values of the first process."""
     box: list[Any] = [values]
     if is_distributed():
         dist.broadcast_object_list(box, src=0)
@@ -140,7 +139,7 @@ def _from_first(values: list[str]) -> list[str]:
 
 
 def _gather(records: list[ImageRecord]) -> list[ImageRecord]:
-    """The records of all processes."""
+    """Gather the records of all processes."""
     if not is_distributed():
         return records
     parts: list[Any] = [None] * dist.get_world_size()

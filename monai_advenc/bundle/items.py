@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets as MONAI's dictionaries: ``{"image": path, "label": index, "id": name}``."""
+"""List data sets as MONAI's dictionaries: ``{"image": path, "label": index, "id": name}``."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Item = dict[str, Any]
 
 @refuses_in_one_line
 def image_items(folder: str, classes: Sequence[str]) -> list[Item]:
-    """The images of a folder: class subfolders, ``labels.csv``, or an encrypted data set.
+    """List the images of a folder: class subfolders, ``labels.csv``, or an encrypted data set.
 
     Args:
         folder: The folder.
         classes: Class names in the order of the network's outputs.
 
     Raises:
-        DatasetError: No images, or a class that ``classes`` does not name.
+        DatasetError: There are no images, or a class is not in ``classes``.
     """
     found = find_images(Path(folder), classes)
     known = patients_of(found.files) is not None
@@ -49,13 +49,13 @@ def image_items(folder: str, classes: Sequence[str]) -> list[Item]:
 def image_cache(
     data: Sequence[Item], transform: Callable[[Item], Item], num_workers: int | None = None, progress: bool = True
 ) -> CacheDataset:
-    """All images in memory, so that a bad one is told before anything is trained or measured.
+    """Read all images into memory, so that a bad image is reported before training or testing.
 
     Args:
-        data: Items of images that are read, or are in memory.
-        transform: Reads and changes; what is random in it is done anew each time.
-        num_workers: Threads that read.
-        progress: Whether a bar shows how far reading is.
+        data: Items with images to read or in memory.
+        transform: Reads and changes images; its random parts are repeated in each epoch.
+        num_workers: Number of reading threads.
+        progress: Whether to show a progress bar.
 
     Raises:
         ImageError: An image cannot be read.
@@ -64,7 +64,7 @@ def image_cache(
 
 
 def collate_items(items: Sequence[Item]) -> Item:
-    """Join items, whose images are ``(C, H, W)``, into one batch, as MONAI does.
+    """Collate items with images ``(C, H, W)`` into one batch, as MONAI does.
 
     Args:
         items: Read from files, each with its image and its id.
@@ -85,11 +85,11 @@ def collate_items(items: Sequence[Item]) -> Item:
 
 @refuses_in_one_line
 def cifar10_items(path: str, split: str) -> list[Item]:
-    """The images of CIFAR-10's ``"train"`` or ``"test"`` split, in memory.
+    """Read CIFAR-10's ``"train"`` or ``"test"`` split into memory.
 
     Args:
         path: The archive or folder, see :func:`monai_advenc.data.images.cifar10.read_cifar10`.
-        split: Which.
+        split: Name of the split.
     """
     train_set, test_set = read_cifar10(Path(path))
     images = {"train": train_set, "test": test_set}[split]
@@ -99,15 +99,15 @@ def cifar10_items(path: str, split: str) -> list[Item]:
 
 @refuses_in_one_line
 def unpack_cifar10(path: str, split: str, folder: str) -> None:
-    """Write CIFAR-10's ``"train"`` or ``"test"`` split as class folders of PNG files; a folder that is there stays.
+    """Write CIFAR-10's ``"train"`` or ``"test"`` split as class folders of PNG files, unless the folder exists.
 
     Args:
         path: The archive or folder, see :func:`monai_advenc.data.images.cifar10.read_cifar10`.
-        split: Which.
-        folder: Where to write; it appears when all images are there.
+        split: Name of the split.
+        folder: Folder to write; it appears when all images are written.
 
     Raises:
-        OutputError: The disk refuses.
+        OutputError: The folder cannot be written.
     """
     target = Path(folder)
     if target.exists():
@@ -126,31 +126,29 @@ def unpack_cifar10(path: str, split: str, folder: str) -> None:
 
 @refuses_in_one_line
 def require_every_class(items: Sequence[Item], classes: Sequence[str]) -> None:
-    """Refuse to train on items of which none is of some class: the network would never learn it.
+    """Check that the training items contain every class.
 
     Raises:
-        DatasetError: There is such a class.
+        DatasetError: A class has no image.
     """
     there = {item["label"] for item in items}
     missing = [name for label, name in enumerate(classes) if label not in there]
     if missing:
-        raise DatasetError(
-            f"there is no image of class {missing[0]!r} to train on; add some, or leave it out of --classes"
-        )
+        raise DatasetError(f"there is no training image of class {missing[0]!r}; add some, or remove it from --classes")
 
 
 @refuses_in_one_line
 def split_items(
     items: Sequence[Item], share: float, seed: int = 0, classes: Sequence[str] | None = None
 ) -> tuple[list[Item], list[Item]]:
-    """Split items at random, class by class, patients whole; as ``monai-advenc train-base`` does.
+    """Split items at random by class and patient, as ``monai-advenc train-base`` does.
 
     Args:
-        items: With labels from 0 up.
-        share: Share of each class that goes to the second part.
-        seed: Decides which.
-        classes: Class names in the order of the labels, of which each must be there; ``None``: as many classes as
-            there are labels, without names.
+        items: Items with labels from 0.
+        share: Share of each class for the second part.
+        seed: Seed of the split.
+        classes: Class names in the order of the labels, all of which must occur; ``None``: unnamed classes, as many as
+            there are labels.
 
     Raises:
         DatasetError: A class has fewer than two items.
@@ -169,23 +167,23 @@ def split_items(
 
 @refuses_in_one_line
 def standardize(network: nn.Module, items: Sequence[Item], load: LoadSlice) -> None:
-    """Set a network's first layer by the mean and standard deviation of its training images.
+    """Set a network's first layer to the mean and standard deviation of its training images.
 
     Args:
         network: From :func:`monai_advenc.networks.get_network`; its first layer is changed in place.
         items: The training images.
-        load: How they are read.
+        load: Transform that reads them.
 
     Raises:
-        DatasetError: No images.
-        NetworkError: There is no layer to set.
+        DatasetError: There are no images.
+        NetworkError: The network has no such layer.
     """
     if not items:
         raise DatasetError("there are no training images; check the folder")
     first = next((module for module in network.modules() if isinstance(module, Standardize)), None)
     if first is None:
         raise NetworkError(
-            "network_def has no layer that standardizes its images; choose one that build_network knows, with --network"
+            "network_def has no layer that standardizes its images; choose a network of build_network with --network"
         )
     count, total, squares = 0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     for item in items:

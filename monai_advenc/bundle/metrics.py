@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics of several evaluators in one place."""
+"""Collect the metrics of several evaluators in one trainer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ignite.engine import Engine, Events
 
 
 class MetricsFrom:
-    """Copies an evaluator's metrics to its trainer after each epoch, so that one MLflow run holds them all.
+    """Handler that copies an evaluator's metrics to its trainer after each epoch, so that one MLflow run has them all.
 
     Args:
         evaluator: The evaluator, run by a handler before this one.

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Several processes under ``torchrun``."""
+"""Start, stop and synchronize several processes under ``torchrun``."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _SECONDS_TO_LET_GO = 0.5
 
 
 def start_processes() -> int:
-    """Join the process group: NCCL where there are GPUs, else gloo. Returns the number of this process."""
+    """Join the process group (NCCL with GPUs, otherwise gloo); return the number of this process."""
     if not dist.is_initialized():
         dist.init_process_group(backend="nccl" if torch.cuda.is_available() else "gloo")
-    # ignite counts processes together when it is first asked. Asked by one process alone, for a handler that only the
-    # first process has, it would wait for the others for ever.
+    # On first use, ignite counts the processes in a collective call. If only the first process made it, for its own
+    # handler, it would wait for the others forever.
     idist.get_rank()
     return dist.get_rank()
 
@@ -29,40 +29,40 @@ def stop_processes() -> None:
     """Leave the process group, as the last thing before the process ends."""
     if dist.is_initialized():
         dist.destroy_process_group()
-        # gloo's threads let go of what was last exchanged a little later than its result is there, and a process that
-        # ends in between aborts (pytorch/pytorch, pull request 179291). There is nothing that could be waited for.
+        # gloo's threads release their last buffers shortly after the result is available, and a process that
+        # ends in between aborts (pytorch/pytorch, pull request 179291). No event signals the release.
         time.sleep(_SECONDS_TO_LET_GO)
 
 
 def is_distributed() -> bool:
-    """Whether this process works together with others."""
+    """Whether there are several processes."""
     return dist.is_available() and dist.is_initialized()
 
 
 def is_first_process() -> bool:
-    """Whether this process writes what is written once."""
+    """Whether this process is the first, which writes shared files."""
     return not is_distributed() or dist.get_rank() == 0
 
 
 class BuffersOfFirstProcess:
-    """Gives every process the first one's buffers before an evaluator runs; a handler of that evaluator.
+    """Handler that copies the first process's buffers to all processes before an evaluator runs.
 
-    The statistics of batch norm differ between processes after each training step, and the first process's network is
-    the one that is saved: without this the accuracy would be that of no network at all.
+    Batch norm statistics differ between processes after each training step, and the first process saves its network.
+    Without this handler, the measured accuracy would belong to no saved network.
 
     Args:
-        network: Without the wrapper of ``DistributedDataParallel``.
+        network: The network without the wrapper of ``DistributedDataParallel``.
     """
 
     def __init__(self, network: nn.Module) -> None:
         self._network = network
 
     def attach(self, engine: Engine) -> None:
-        """Send them before each run of an evaluator."""
+        """Copy the buffers before each run of an evaluator."""
         engine.add_event_handler(Events.STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Send them."""
+        """Copy the buffers."""
         if is_distributed():
             for buffer in self._network.buffers():
                 dist.broadcast(buffer, src=0)

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Bad input under ``python -m monai.bundle``: one line and exit status 2, as from the commands of this package."""
+"""Report bad input under ``python -m monai.bundle`` in one line with exit status 2, like this package's commands."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ T = TypeVar("T")
 
 
 def refuses_in_one_line(function: Callable[P, T]) -> Callable[P, T]:
-    """Let an :class:`AdvencError` end the command in one line; a caller from Python gets what was raised.
+    """End the command in one line on an :class:`AdvencError`; a caller from Python gets the exception.
 
-    MONAI wraps what an expression raises, so that the message would stand in the middle of two tracebacks.
+    MONAI wraps exceptions of expressions, so the message would appear between two tracebacks.
     """
 
     @wraps(function)
@@ -30,7 +30,7 @@ def refuses_in_one_line(function: Callable[P, T]) -> Callable[P, T]:
         try:
             with _untold_by_loggers():
                 return function(*args, **kwargs)
-        except Exception as error:  # Whatever MONAI and ignite wrapped it in; all else is raised again.
+        except Exception as error:  # MONAI or ignite may have wrapped it; all other exceptions are raised again.
             refusal = refusal_in(error)
             if refusal is None or not _is_monai_command():
                 raise
@@ -45,16 +45,16 @@ def run_engine(engine: Engine) -> None:
     """Run a trainer or an evaluator of MONAI.
 
     Raises:
-        AdvencError: Any, as an image that cannot be read is found in the middle.
+        AdvencError: Any error of the run, such as an unreadable image.
     """
     cast("Callable[[], None]", engine.run)()
 
 
 def refusal_in(error: BaseException | None) -> AdvencError | None:
-    """The :class:`AdvencError` that an exception is, or that MONAI's transforms and engines wrapped in it.
+    """Return the :class:`AdvencError` that an exception is or that MONAI's transforms and engines wrapped in it.
 
-    Only what an exception was raised ``from`` counts: one raised while an :class:`AdvencError` was being handled is a
-    defect, and keeps its traceback.
+    Only causes count (``raise ... from``): an exception raised while handling an :class:`AdvencError` is a bug and
+    keeps its traceback.
     """
     while error is not None and not isinstance(error, AdvencError):
         error = error.__cause__
@@ -63,12 +63,12 @@ def refusal_in(error: BaseException | None) -> AdvencError | None:
 
 @contextmanager
 def _untold_by_loggers() -> Iterator[None]:
-    """Drop what is logged while an :class:`AdvencError` is on its way: ignite and MONAI log it at each level."""
+    """Drop log records about an :class:`AdvencError`, because ignite and MONAI log it at each level."""
     if not _is_monai_command():
         yield
         return
     known = [logging.root, *logging.root.manager.loggerDict.values()]
-    # Where one such function calls another, the outer one's filters stay until it ends.
+    # If one such function calls another, the outer one's filters stay until it ends.
     loggers = [each for each in known if isinstance(each, logging.Logger) and _tells_no_refusal not in each.filters]
     for logger in loggers:
         logger.addFilter(_tells_no_refusal)

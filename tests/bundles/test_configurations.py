@@ -238,8 +238,8 @@ SIX = "['chordoma','craniopharyngioma','meningioma','pituitary_adenoma','schwann
         ((*TRAIN, "--dataset_dir", "nowhere"), "nowhere is no folder; give a folder with one subfolder of images"),
         ((*TRAIN, "--network", "nosuch"), "unknown network 'nosuch'; choose one of densenet_bc100, "),
         ((*TRAIN, "--classes", SIX), "class 'zebra' has 0 image(s)"),
-        ((*VICTIM_TRAIN, "--classes", SIX), "there is no image of class 'zebra' to train on"),
-        ((*INFER, "--checkpoint", "nope.pt"), "there are no weights nope.pt"),
+        ((*VICTIM_TRAIN, "--classes", SIX), "there is no training image of class 'zebra'"),
+        ((*INFER, "--checkpoint", "nope.pt"), "there is no file nope.pt with weights"),
         ((*INFER, "--checkpoint", "{base}"), "{base} is a network for the commands of monai-advenc; give the model.pt"),
         (
             (*INFER, "--checkpoint", "{weights}", "--channels", "3"),
