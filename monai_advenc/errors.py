@@ -1,21 +1,21 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that can be wrong with what a user gives, as one tree of exceptions.
+"""Exceptions for all errors that a user can fix, as one tree.
 
 ::
 
     AdvencError
-    ├── SettingsError            an option or a setting that cannot be
+    ├── SettingsError            an invalid option or setting
     ├── KeyFileError             a key file that is missing, unsafe, damaged, or not the one expected
-    ├── CorrespondenceError      a class correspondence that breaks its own rules
+    ├── CorrespondenceError      a class correspondence that breaks its rules
     ├── DatasetError             a folder or table whose classes, cases or ids do not fit together
     ├── ImageError               one image that cannot be read or encrypted
-    │   └── UnchangedError       it would come out as it went in
+    │   └── UnchangedError       an image that encryption would not change
     ├── VolumeError              one volume that cannot be read
     │   └── MaskError            its mask: missing, empty, or on another grid
     ├── NetworkError             a network or checkpoint that does not fit the data
-    ├── SanityError              a measurement that would mean nothing
-    ├── OutputError              a place to write to: read-only, full, or begun by another run
+    ├── SanityError              a measurement that would be meaningless
+    ├── OutputError              an output that cannot be written: read-only, full, or of another run
     ├── VerificationError        a data set that does not read back as its manifest says
     └── MissingExtraError        an optional package that is not installed
 
@@ -26,15 +26,15 @@ with status 2; anything that is not an ``AdvencError`` is a defect of this packa
 from __future__ import annotations
 
 EXIT_BAD_INPUT = 2
-"""Exit status of a command that an :class:`AdvencError` ended."""
+"""Exit status of a command after an :class:`AdvencError`."""
 
 
 class AdvencError(Exception):
-    """Base class of every error that a user can mend."""
+    """Base class of all errors that a user can fix."""
 
 
 class SettingsError(AdvencError, ValueError):
-    """An option or a setting that cannot be."""
+    """An invalid option or setting."""
 
 
 class KeyFileError(AdvencError):
@@ -42,7 +42,7 @@ class KeyFileError(AdvencError):
 
 
 class CorrespondenceError(AdvencError, ValueError):
-    """A class correspondence that breaks its own rules."""
+    """A class correspondence that breaks its rules."""
 
 
 class DatasetError(AdvencError):
@@ -54,7 +54,7 @@ class ImageError(AdvencError):
 
 
 class UnchangedError(ImageError):
-    """An image that encryption would leave as it was."""
+    """An image that encryption would not change."""
 
 
 class VolumeError(AdvencError):
@@ -70,11 +70,11 @@ class NetworkError(AdvencError):
 
 
 class SanityError(AdvencError):
-    """A measurement that would mean nothing."""
+    """A measurement that would be meaningless."""
 
 
 class OutputError(AdvencError):
-    """A place to write to: read-only, full, or begun by another run."""
+    """An output that cannot be written: read-only, full, or of another run."""
 
 
 class VerificationError(AdvencError):
@@ -82,7 +82,7 @@ class VerificationError(AdvencError):
 
 
 class IncompleteError(AdvencError):
-    """Part of what was asked failed; the rest is done, and the result says what is missing."""
+    """A run with partial failure: the rest is done, and the result lists what is missing."""
 
 
 class MissingExtraError(AdvencError):

@@ -1,3 +1,3 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Files: atomic writes, folder locks, append-only journals, CSV tables."""
+"""Read and write files safely: atomic writes, folder locks, append-only journals, CSV tables."""

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Writing files so that a reader sees the old content, the new content, or nothing, but never half of it."""
+"""Write files atomically: a reader sees the old content, the new content, or nothing, but never half of it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from typing import Any
 from monai_advenc.errors import OutputError
 
 TEMPORARY_SUFFIX = ".advenc-part"
-"""Ends the name of every file that is still being written; whatever bears it after a crash may be deleted."""
+"""Suffix of files that are being written; after a crash, files with it may be deleted."""
 
 
 def write_atomically(path: Path, data: bytes | Iterable[bytes], *, overwrite: bool = False, mode: int = 0o644) -> None:
-    """Write ``data`` to a temporary neighbor, sync it to disk, and give it its name in one step.
+    """Write ``data`` to a temporary file in the same folder, sync it to disk, and rename it.
 
     Args:
-        path: Where to write. Missing parent folders are created.
+        path: The file to write. Missing parent folders are created.
         data: The whole content, at once or in parts.
-        overwrite: Replace an existing file. Without it an existing file is an error and stays as it is.
+        overwrite: Whether to replace an existing file, which otherwise is an error.
         mode: Permission bits of the new file.
 
     Raises:
-        OutputError: The file exists (without ``overwrite``), or the disk refuses: full, read-only, no permission.
+        OutputError: The file exists (without ``overwrite``) or cannot be written: disk full, read-only, no permission.
     """
     # File systems count bytes, not characters.
     start = path.name.encode()[:100].decode(errors="ignore")
@@ -51,19 +51,19 @@ def write_atomically(path: Path, data: bytes | Iterable[bytes], *, overwrite: bo
             temporary.unlink()
         if isinstance(error, FileExistsError):
             raise OutputError(f"{path} exists already and is never overwritten; choose another name") from None
-        raise OutputError(f"cannot write {path}: {error.strerror}; free some space or choose another place") from None
-    except BaseException:  # From whoever makes the parts.
+        raise OutputError(f"cannot write {path}: {error.strerror}; free disk space or choose another place") from None
+    except BaseException:  # Raised by the iterator of the parts.
         temporary.unlink(missing_ok=True)
         raise
 
 
 def _rename_to_free_name(temporary: Path, path: Path) -> None:
     try:
-        os.link(temporary, path)  # Unlike a rename, fails when the name is taken.
+        os.link(temporary, path)  # Unlike a rename, it fails if the name exists.
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
             raise
-        # Some file systems (FAT, some network shares) know no hard links: check, then rename.
+        # Some file systems (FAT, some network shares) have no hard links: check, then rename.
         if path.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
         temporary.rename(path)
@@ -78,7 +78,7 @@ def write_json(path: Path, content: Any, *, overwrite: bool = False, mode: int =
 
 
 def remove_temporaries(folder: Path) -> int:
-    """Delete what killed runs left half-written anywhere under ``folder``; return how many files that were."""
+    """Delete temporary files of killed runs anywhere under ``folder``; return their number."""
     leftovers = list(folder.rglob(f".*{TEMPORARY_SUFFIX}"))
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)
@@ -86,10 +86,10 @@ def remove_temporaries(folder: Path) -> int:
 
 
 def write_once(path: Path, content: Any, refusal: str) -> None:
-    """Write JSON that says what a folder is for; if it is there already, it must say the same.
+    """Write JSON that describes a folder's purpose; an existing file must have the same content.
 
     Raises:
-        OutputError: It says something else (the message is ``refusal``), or the disk refuses.
+        OutputError: The content differs (the message is ``refusal``), or the file cannot be written.
     """
     if path.exists():
         try:
@@ -103,7 +103,7 @@ def write_once(path: Path, content: Any, refusal: str) -> None:
 
 
 def is_writable(folder: Path) -> bool:
-    """Whether files can be made in a folder, or the folder itself in the nearest one that exists."""
+    """Whether files can be created in a folder, or the folder in its nearest existing parent."""
     nearest = next((place for place in (folder, *folder.absolute().parents) if place.exists()), folder)
     return nearest.is_dir() and os.access(nearest, os.W_OK)
 

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Folder lock: one run at a time writes into a folder."""
+"""Lock a folder so that only one run at a time writes into it."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from monai_advenc.errors import OutputError
 
 try:
     import fcntl
-except ImportError:  # Windows knows no record locks; there the folder is not guarded.
+except ImportError:  # Windows has no record locks, so folders are not locked there.
     fcntl = None  # type: ignore[assignment]
 
 LOCK_NAME = ".advenc-lock"
-"""A file in a folder that is being written into."""
+"""Name of the lock file in a folder."""
 
 _LOCKED: set[Path] = set()
-"""Folders that this process has locked: the system lets a process take its own record locks twice."""
+"""Folders that this process has locked, because the system lets a process take its own record locks twice."""
 
 _LOCKING = Lock()
-"""Held while :data:`_LOCKED` is looked at and changed, as two threads may want one folder in the same moment."""
+"""Guards :data:`_LOCKED` against a race between threads."""
 
 
 class FolderLock:
-    """Keeps others from writing into the same folder; gone when its process is, however it ended.
+    """Lock that keeps other runs from writing into the same folder; it ends with the process, even after a kill.
 
     Args:
         folder: An existing folder.
 
     Raises:
-        OutputError: Another process, or another run in this one, holds the lock, or the disk refuses.
+        OutputError: Another process, or another run in this process, holds the lock, or the lock cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -50,19 +50,19 @@ class FolderLock:
             file = self._open()
             if fcntl is not None:
                 try:
-                    # A record lock, which workers do not inherit: they may outlive a killed run by a moment.
+                    # A record lock, because workers do not inherit it and may briefly outlive a killed run.
                     fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except OSError:
                     file.close()
                     raise self._refusal() from None
             if self._path.exists() and os.path.samestat(os.fstat(file.fileno()), self._path.stat()):
                 return file
-            # Whoever held it removed the file between our opening and locking it: lock the one that is there now.
+            # The previous holder removed the file between our opening and locking it: lock the current one.
             file.close()
 
     def _open(self) -> TextIO:
         try:
-            # Neither emptied nor followed: who can write here may have put a link to another file in its place.
+            # Neither truncate nor follow links: another user may have put a link to another file in its place.
             return os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644), "r+")
         except OSError as error:
             raise OutputError(f"cannot write {self._path}: {error.strerror}; choose another place") from None
@@ -77,7 +77,7 @@ class FolderLock:
         self.release()
 
     def release(self) -> None:
-        """Give the folder free and remove the lock's file."""
+        """Release the folder and remove the lock file."""
         with _LOCKING:
             self._path.unlink(missing_ok=True)
             self._file.close()

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Files of JSON lines that are only added to: a line cut short by a kill is noticed and left out."""
+"""Append-only files of JSON lines; a last line truncated by a kill is skipped."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import BinaryIO
 from monai_advenc.errors import OutputError
 
 _TAIL = 1 << 16
-"""Bytes to look at together for the end of the last line."""
+"""Size of the blocks in the search for the end of the last line, in bytes."""
 
 
 def append_lines(path: Path, lines: Sequence[str], *, wait_for_disk: bool = True) -> None:
-    """Add lines to a file; half a line at its end is cut off first.
+    """Append lines to a file; first remove a truncated line at its end.
 
     Args:
-        path: The file; it and its folder are made if missing.
-        lines: Without line ends.
-        wait_for_disk: Return only when even a power cut could not undo it.
+        path: The file; it and its folder are created if missing.
+        lines: Lines without line ends.
+        wait_for_disk: Whether to return only when the lines survive a power failure.
 
     Raises:
-        OutputError: The disk refuses.
+        OutputError: The file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,11 +35,11 @@ def append_lines(path: Path, lines: Sequence[str], *, wait_for_disk: bool = True
             if wait_for_disk:
                 os.fsync(file.fileno())
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}; free some space or choose another place") from None
+        raise OutputError(f"cannot write {path}: {error.strerror}; free disk space or choose another place") from None
 
 
 def _end_of_lines(file: BinaryIO) -> int:
-    """Where the last whole line ends. Looked for from the end: files grow long, and this is asked for every line."""
+    """End of the last whole line. Searched from the end, because files grow long and every append needs it."""
     end = file.seek(0, os.SEEK_END)
     while end > 0:
         begin = max(0, end - _TAIL)
@@ -52,16 +52,16 @@ def _end_of_lines(file: BinaryIO) -> int:
 
 
 def each_line(path: Path) -> Iterator[str]:
-    """The whole lines of a file, one after the other; none if there is no file.
+    """Yield the whole lines of a file; nothing if there is no file.
 
     Raises:
         OutputError: The file cannot be read.
-        ValueError: It is not UTF-8.
+        ValueError: The file is not UTF-8.
     """
     try:
         if not path.exists():
             return
-        # As bytes, which split at line feeds alone: names may hold the other characters that end a line in Unicode.
+        # As bytes, which split only at line feeds: names may hold other characters that end a line in Unicode.
         with path.open("rb") as file:
             for line in file:
                 if line.endswith(b"\n"):
@@ -71,5 +71,5 @@ def each_line(path: Path) -> Iterator[str]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The whole lines of a file as a list; see :func:`each_line`."""
+    """Read the whole lines of a file into a list; see :func:`each_line`."""
     return list(each_line(path))

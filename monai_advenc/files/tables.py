@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The CSV tables in which people name cases, images and classes, and the names in them that become file names."""
+"""Read CSV tables of cases, images and classes, and check names that become file names."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from monai_advenc.errors import DatasetError
 LABEL_TABLE = "labels.csv"
 
 _NOT_IN_FILE_NAMES = re.compile(r"[\\/\x00-\x1f]")
-"""Separators of the common file systems, and what would break a line of a table or a log."""
+"""Path separators of common file systems, and characters that would break a line of a table or a log."""
 
 _LONGEST_NAME = 255 - len(".mask.png")
-"""In bytes: what most file systems take, less the longest of the endings that files get."""
+"""Longest name in bytes: the limit of most file systems minus the longest file ending."""
 
 
 def read_table(table: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     """Read the given columns of a CSV table with a header row.
 
     Args:
-        table: CSV in UTF-8, with or without byte order mark. Columns are separated by commas, or by semicolons as
-            spreadsheets write them where the comma is in numbers; capitals in their names do not count.
-        columns: Columns it must have; further ones are left out.
+        table: CSV in UTF-8, with or without byte order mark, separated by commas or, as spreadsheets with decimal
+            commas write it, by semicolons. Column names match in any case.
+        columns: Required columns; others are ignored.
 
     Returns:
         One dictionary for each row that is not empty; surrounding blanks are removed, missing cells are empty.
 
     Raises:
-        DatasetError: It cannot be read, or lacks a column.
+        DatasetError: The table cannot be read or lacks a column.
     """
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
@@ -44,7 +44,7 @@ def read_table(table: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
             reader = csv.DictReader(file, delimiter=separator)
             if not set(columns) <= set(present):
                 found = ", ".join(present) or "none"
-                raise DatasetError(f"{table} needs the columns {', '.join(columns)}; it has {found}")
+                raise DatasetError(f"expected the columns {', '.join(columns)} in {table}, got {found}; add them")
             next(reader.reader, None)
             reader.fieldnames = present
             rows = [{name: (row[name] or "").strip() for name in columns} for row in reader]
@@ -54,24 +54,24 @@ def read_table(table: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
 
 
 def _names(file: TextIO, separator: str) -> list[str]:
-    """The names of the columns, if they are separated so; the file stays at its beginning."""
+    """Read the column names for a separator; the file's position does not change."""
     names = next(csv.reader(file, delimiter=separator), [])
     file.seek(0)
     return [name.strip().lower() for name in names]
 
 
 def require_file_name(kind: str, name: str, path: Path) -> None:
-    """Refuse a name that would not do as the name of a file or folder.
+    """Check that a name can be the name of a file or folder.
 
     Args:
-        kind: What is named, for the message.
+        kind: Kind of the name, for the message.
         name: The name.
-        path: The image it belongs to, for the message.
+        path: The image of the name, for the message.
 
     Raises:
         DatasetError: The name is empty, hidden, too long, or holds a separator or a control character.
     """
-    # A name that the file system holds in another encoding comes as lone surrogates.
+    # Python reads a file name in another encoding as lone surrogates.
     is_text = name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
     if not name or name.startswith(".") or _NOT_IN_FILE_NAMES.search(name) or not is_text:
         raise DatasetError(f"{kind} {name!r} of {path} cannot be a file name; rename it")
@@ -84,25 +84,25 @@ def require_file_name(kind: str, name: str, path: Path) -> None:
 
 
 def require_distinct_classes(names: Iterable[str]) -> None:
-    """Refuse classes that people take for one: where they differ in capitals, blanks around them or forms of Unicode.
+    """Reject class names that differ only in case, surrounding blanks or Unicode form.
 
     Args:
-        names: Their names, each once.
+        names: The names, each once.
 
     Raises:
-        DatasetError: There are two such classes; many file systems, too, take their folders for one.
+        DatasetError: There are two such classes, whose folders many file systems do not distinguish.
     """
     spelled: dict[str, str] = {}
     for name in sorted(names):
         other = spelled.setdefault(unicodedata.normalize("NFKC", name).strip().casefold(), name)
         if other != name:
             raise DatasetError(
-                f"the classes {other!r} and {name!r} look like one; give both one name, or different ones"
+                f"classes {other!r} and {name!r} differ only in case, blanks or Unicode form; rename one"
             )
 
 
 def is_file(path: Path) -> bool:
-    """Whether a path that a table names is a file: what is too long for a file system is none, and no error."""
+    """Whether a path from a table is a file; a path that is too long for the file system is not one."""
     try:
         return path.is_file()
     except OSError:

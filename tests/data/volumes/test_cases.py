@@ -151,7 +151,7 @@ def test_in_a_class_folder_a_modality_is_part_of_a_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("names", [("Glioma", "glioma"), ("glioma", "glioma "), ("\u00fc", "u\u0308")])
 def test_classes_that_look_like_one_are_refused(tmp_path: Path, names: tuple[str, str]) -> None:
     touch(tmp_path, f"{names[0]}/1/image.nii", f"{names[1]}/2/image.nii")
-    with pytest.raises(DatasetError, match=r"the classes .* look like one"):
+    with pytest.raises(DatasetError, match=r"classes .* differ only in case"):
         find_cases(tmp_path)
 
 
@@ -172,7 +172,7 @@ def test_what_cannot_be_is_refused_in_one_line(tmp_path: Path) -> None:
     refuse("two cases with one id '1'")
     table = tmp_path / "cases.csv"
     table.write_text("case,picture\n")
-    refuse("needs the columns case, image, mask, label; it has case, picture")
+    refuse("expected the columns case, image, mask, label in .*, got case, picture; add them")
     table.write_text("case,image,mask,label\nx,none.nii,,a\n")
     refuse("which does not exist")
     touch(tmp_path, "i.nii")
