@@ -1,3 +1,3 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Benchmarks: ratios of speed, measured in one interleaved run, beside the other libraries that have this attack."""
+"""Benchmark the speed against other libraries with this attack: ratios from one interleaved run."""

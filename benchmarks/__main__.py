@@ -1,17 +1,17 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Speed of perturbation beside torchattacks, Foolbox and ART: ratios from one interleaved run, equal results first.
+"""Compare the speed of perturbation with torchattacks, Foolbox and ART: ratios from one interleaved run.
 
     python -m benchmarks --cifar10 CIFAR10 --slices SLICES --out results/benchmarks/NAME.json
 
 CIFAR10 is CIFAR-10 as its authors publish it, SLICES a folder with train/<class>/ and test/<class>/. Base networks are
-trained on them once and kept in --bases. Without the images the networks are untrained: ratios of equal steps hold, the
-losses of the fast schedule mean nothing. On two quiet cores it takes half an hour without the images, two and a half
-hours with them, of which half is training; what was measured is kept, and the same command goes on. --quick takes a
-minute.
+trained on them once and kept in --bases. Without the images the networks are untrained: ratios of equal steps hold, but
+the losses of the fast schedule are meaningless. On two idle cores it takes half an hour without the images, and two and
+a half hours with them, half of it training. Finished measurements are kept, and the same command continues. --quick
+takes a minute.
 
-Seconds depend on the machine and on what else it does; the ratio of two things measured in turn does much less. The
-page is drawn from the stored numbers alone: python -m benchmarks --draw results/benchmarks
+Seconds depend on the machine and its other load; the ratio of two methods measured in turn depends on them much less.
+The page is drawn from the stored numbers only: python -m benchmarks --draw results/benchmarks
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ FAST_STEPS = {"cifar10": (20, 30, 40, 50, 60), "slices": (10, 15, 20, 25)}
 
 
 def main() -> None:
-    """Measure what is missing, store it part by part, draw."""
+    """Measure missing parts, store each, and draw the page."""
     options = _options()
     if options.draw is None:
         torch.set_num_threads(options.threads)
@@ -85,9 +85,7 @@ def _measure_missing(options: argparse.Namespace) -> None:
     }
     content: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else dict(frame)
     if {name: content.get(name) for name in frame} != frame:
-        raise SystemExit(
-            f"{options.out} was measured with other options or versions; move it away, or give another --out"
-        )
+        raise SystemExit(f"{options.out} was measured with other options or versions; move it, or give another --out")
     parts: dict[str, Callable[[], object]] = {
         "cifar10": lambda: _compare("cifar10", options.cifar10, options),
         "slices": lambda: _compare("slices", options.slices, options),
@@ -109,7 +107,7 @@ def _compare(name: str, source: Path | None, options: argparse.Namespace) -> dic
         case = untrained_case(name, "resnet_small", side=32, count=8)
         return compare(case, steps=4, fast_steps=(2,), rounds=options.rounds, batch=4, adaptive_batch=2, say=_say)
     case = build_case(name, source, options.bases, _say)
-    # Without trained weights there is nothing to learn from a hundred steps that ten do not tell.
+    # Without trained weights, a hundred steps show nothing more than ten.
     steps, fast = (100, FAST_STEPS[name]) if source else (10, ())
     return compare(
         case,
@@ -129,7 +127,7 @@ def _processor() -> str:
 
 
 def _bf16() -> str | None:
-    """How the processor computes in bf16."""
+    """Name of the processor's bf16 arithmetic."""
     if not computes_in_bf16(torch.device("cpu")):
         return None
     return "bf16 in tiles (AMX)" if multiplies_tiles() else "bf16 in vectors"

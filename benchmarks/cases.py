@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What is perturbed: the two networks and image sizes of the paper, trained on real images where these are given."""
+"""Networks and images to perturb: the paper's two image sizes, with networks trained on real images if given."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Case:
         images: ``(N, C, H, W)``.
         targets: A wrong class for each image.
         radius: L2 radius at this size; the paper's step is 0.1 at both.
-        accuracy: Of the network on images it was not trained on; ``None``: it is not trained at all, so that what is
-            said of losses is without meaning.
-        epochs: Of its training, all goes together.
+        accuracy: Accuracy of the network on images it was not trained on; ``None``: it is untrained, so that losses are
+            meaningless.
+        epochs: Epochs of its training in total.
     """
 
     name: str
@@ -45,23 +45,23 @@ class Case:
     epochs: int = 0
 
     def block(self, number: int, size: int) -> tuple[Tensor, Tensor]:
-        """The images of one round, others for each as long as there are enough."""
+        """The images of one round, different in each round as long as there are enough."""
         rows = torch.arange(number * size, (number + 1) * size) % len(self.images)
         return self.images[rows], self.targets[rows]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Size of a case and how its base is trained, in one go or several, one after the other.
+    """Size of a case and the training of its base, in one or several successive parts.
 
-    A fast schedule should be judged on a base that is right on 85 % of new images at least, as these are: the loss of a
-    worse one is smoother.
+    A fast schedule should be tested on a base with an accuracy of at least 85 % on new images, as these have, because
+    the loss of a worse base is smoother.
 
     Attributes:
-        channels: Of the images.
-        side: Of the images, in pixels.
+        channels: Channels of the images.
+        side: Side of the images in pixels.
         radius: L2 radius.
-        training: For each go how many images it takes (``None``: all) and its settings.
+        training: Number of images (``None``: all) and settings of each part.
     """
 
     channels: int
@@ -96,26 +96,26 @@ NETWORK = "resnet18"
 
 
 def build_case(name: str, source: Path | None, bases: Path, say: Callable[[str], None], network: str = NETWORK) -> Case:
-    """A case on real images, with the base network of an earlier run or one trained now; without images, untrained."""
+    """Build a case on real images, with the base network of an earlier run or a new one; without images, untrained."""
     recipe = RECIPES[name]
     if source is None:
         return untrained_case(name, network)
     train_set, test_set = _read(name, source, recipe)
     base = _train(name, network, train_set, bases, say).eval()
     accuracy = measure_accuracy(base, test_set).value
-    say(f"{name}: the base network is right on {accuracy:.1%} of {len(test_set)} images it was not trained on")
+    say(f"{name}: accuracy of the base network {accuracy:.1%} on {len(test_set)} images it was not trained on")
     images = _shuffled(test_set, 512)
     targets, epochs = wrong_classes(images.labels, len(images.classes)), sum(go.epochs for _, go in recipe.training)
     return Case(name, base, images.images, targets, recipe.radius, accuracy, epochs)
 
 
 def _train(name: str, network: str, train_set: ImageSet, bases: Path, say: Callable[[str], None]) -> nn.Module:
-    """The base network; each part of its training is kept, and taken from there when it was done before."""
+    """Train the base network; each part of the training is kept and reused."""
     recipe = RECIPES[name]
     built = get_network(network, len(train_set.classes), recipe.channels, recipe.side, seed=0)
     bases.mkdir(parents=True, exist_ok=True)
     for number, (count, settings) in enumerate(recipe.training, start=1):
-        # What comes from another recipe is not taken for this one's.
+        # The name identifies the recipe, so that networks of another recipe are not reused.
         recipe_so_far = hashlib.sha256(repr(recipe.training[:number]).encode()).hexdigest()[:8]
         path = bases / f"{name}.{network}.{number}.{recipe_so_far}.pt"
         if not path.exists():
@@ -128,7 +128,7 @@ def _train(name: str, network: str, train_set: ImageSet, bases: Path, say: Calla
 
 
 def untrained_case(name: str, network: str = NETWORK, *, side: int | None = None, count: int = 64) -> Case:
-    """Smooth random images and a network that has seen them once: enough to compare the speed of equal steps."""
+    """Build a case of smooth random images and a network that has seen them once, for the speed of equal steps."""
     recipe = RECIPES[name]
     side = side or recipe.side
     generator = torch.Generator().manual_seed(0)
@@ -141,7 +141,7 @@ def untrained_case(name: str, network: str = NETWORK, *, side: int | None = None
 
 
 def wrong_classes(labels: Tensor, count: int) -> Tensor:
-    """For each label another class, drawn from one seed."""
+    """Draw another class for each label, from one seed."""
     shift = torch.randint(1, count, labels.shape, generator=torch.Generator().manual_seed(0))
     return (labels + shift) % count
 

@@ -1,11 +1,11 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What it changes that bf16 leaves its last steps to float32: where PGD ends with it and without.
+"""Measure the effect of computing the last steps of bf16 in float32 on the final loss of PGD.
 
     python -m benchmarks.closing --cifar10 CIFAR10 --slices SLICES --out results/bf16_closing.jsonl
 
-The images are none of those that the page about speed is measured on; base networks are its own. What the file of
-losses holds already is not measured again. Prints the table for ``results/bf16_closing.md``.
+The images differ from those of the page about speed; the base networks are the same. Losses in the file are not
+measured again. Prints the table for ``results/bf16_closing.md``.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ BATCHES = {"cifar10": 32, "slices": 2}
 REFERENCE = "float32, 100 steps"
 
 CLOSED = ", closed by float32"
-"""What the name of a method ends with, after that of the method that it is compared with."""
+"""Suffix of a method's name, after the name of the method that it is compared with."""
 
 
 def main() -> None:
-    """Measure what is missing and print the table."""
+    """Measure missing losses and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cifar10", type=Path, help="CIFAR-10: folder or archive")
     parser.add_argument("--slices", type=Path, help="folder with train/<class>/ and test/<class>/")
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def measure(case: Case, rows: slice, out: Path) -> None:
-    """Perturb these images of a case in every way that the file does not have yet, and add their losses to it."""
+    """Perturb these images of a case by every method that is missing in the file, and append the losses."""
     done = {row["method"] for row in map(json.loads, read_lines(out)) if row["case"] == case.name}
     channels, height, width = case.images.shape[1:]
     shape = (channels, height, width)
@@ -78,7 +78,7 @@ def measure(case: Case, rows: slice, out: Path) -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
-    """Differences to float32's hundred steps, and of closed to not closed, image by image, as lines of Markdown."""
+    """Differences per image to float32's hundred steps, and of closed to not closed, as lines of Markdown."""
     lines = [
         f"| images | method | mean loss | difference to {REFERENCE} | largest | at most {CLOSE} higher | "
         "closed minus not closed |",

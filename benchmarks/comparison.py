@@ -1,13 +1,13 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""One interleaved run of all methods on the same images: seconds, and whether the results are equal.
+"""Run all methods interleaved on the same images: measure seconds and compare the results.
 
-In every round each method perturbs the same block of images, in an order that rotates, and the next round takes the
-next block. So what else the machine does falls on all alike, and the losses are of many images. Ratios are to the
-fastest peer, and a peer far behind it takes most of the time: after the first round it is left out.
+In every round each method perturbs the same block of images, in a rotating order, and the next round uses the next
+block. So other load of the machine affects all methods alike, and the losses are of many images. Ratios are relative to
+the fastest peer. A peer far behind it would take most of the time and is left out after the first round.
 
-Adaptive steps fill up batches from many images, as they do in a folder of files, and so perturb the images of all
-rounds together, once in every round; their seconds are divided by the number of rounds.
+Adaptive steps fill batches from many images, as in a folder of files. Therefore they perturb the images of all rounds
+together in every round, and their seconds are divided by the number of rounds.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from monai_advenc.perturbation.batches import perturb_in_batches
 from monai_advenc.perturbation.settings import ADAPTIVE_STEPS, PerturbationSettings
 
 STEP_SIZE = 0.1
-"""The paper's step, at either radius."""
+"""The paper's step size, at either radius."""
 
 ADAPTIVE = "adaptive"
 """Part of the names of methods with adaptive steps."""
 
 LEFT_BEHIND = 1.25
-"""A peer that takes so many times as long as the fastest in the first round is not run again."""
+"""A peer that takes this many times as long as the fastest in the first round is not run again."""
 
 Method = Callable[[Tensor, Tensor], Tensor]
 
@@ -43,7 +43,7 @@ Method = Callable[[Tensor, Tensor], Tensor]
 def methods_of(
     case: Case, steps: int, fast_steps: tuple[int, ...], adaptive_batch: int
 ) -> dict[str, tuple[Method, PerturbationSettings]]:
-    """Every way to perturb, by name: peers and ours in the paper's schedule, then ours in fewer steps."""
+    """All methods by name: peers and ours in the paper's schedule, then ours in fewer steps."""
     paper = PerturbationSettings(radius=case.radius, step_size=STEP_SIZE, steps=steps)
     channels, height, width = case.images.shape[1:]
     shape = (channels, height, width)
@@ -65,7 +65,7 @@ def methods_of(
 
 
 def _precisions_of(case: Case, shape: tuple[int, int, int]) -> list[Precision]:
-    """Those that the processor computes in natively, fastest last; integers where the network's gradients bear them."""
+    """Precisions with native support, fastest last; int8 only if the network's gradients agree."""
     precisions: list[Precision] = ["fp32"]
     if computes_in_bf16(case.images.device):
         precisions.append("bf16")
@@ -76,7 +76,7 @@ def _precisions_of(case: Case, shape: tuple[int, int, int]) -> list[Precision]:
 
 def _ours(network: nn.Module, settings: PerturbationSettings, batch_size: int | None = None) -> Method:
     def run(images: Tensor, targets: Tensor) -> Tensor:
-        part = -(-len(images) // torch.get_num_threads())  # A block is shared among the threads, whole for a peer.
+        part = -(-len(images) // torch.get_num_threads())  # A block is divided among the threads; a peer gets it whole.
         return perturb_in_batches(network, images, targets, settings, batch_size=batch_size or part)
 
     return run
@@ -92,11 +92,11 @@ def compare(
     adaptive_batch: int,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Run all methods ``rounds`` times, in turn; returns plain values for JSON."""
+    """Run all methods ``rounds`` times in turn; return plain values for JSON."""
     methods = methods_of(case, steps, fast_steps, adaptive_batch)
     exact = double_copy(case.network)
     for method, _ in methods.values():
-        method(*(part[:1] for part in case.block(0, 1)))  # What is prepared on first use is not a step's time.
+        method(*(part[:1] for part in case.block(0, 1)))  # Preparation on first use does not count.
     results: dict[str, dict[str, Any]] = {
         name: {"steps": settings.steps, "seconds": [], "loss": [], "success": [], "l2_max": 0.0}
         for name, (_, settings) in methods.items()
@@ -111,7 +111,7 @@ def compare(
             seconds = (time.perf_counter() - start) / together
             result = results[name]
             result["seconds"].append(round(seconds, 4))
-            if len(result["loss"]) == rounds * batch:  # Adaptive steps have had all images in the first round.
+            if len(result["loss"]) == rounds * batch:  # Adaptive steps perturbed all images in the first round.
                 continue
             losses, success = judge(exact, perturbed, targets)
             result["loss"] += losses
@@ -134,7 +134,7 @@ def compare(
 
 
 def leave_behind(seconds: dict[str, float]) -> list[str]:
-    """The methods worth another round, from the time that each took in one."""
+    """Methods to run again, from the time that each took in one round."""
     fastest = min((taken for name, taken in seconds.items() if name in PEERS), default=0.0)
     return [name for name, taken in seconds.items() if name not in PEERS or taken < LEFT_BEHIND * fastest]
 
@@ -145,13 +145,13 @@ def _rotated(names: list[str], number: int) -> list[str]:
 
 
 def double_copy(network: nn.Module) -> nn.Module:
-    """The plain network in float64, to judge all results alike."""
+    """Copy the plain network in float64, to evaluate all results in the same way."""
     return copy.deepcopy(network).double().eval()
 
 
 @torch.no_grad()
 def judge(exact: nn.Module, perturbed: Tensor, targets: Tensor) -> tuple[list[float], list[bool]]:
-    """Cross entropy toward the targets, and whether each image is taken for its target."""
+    """Cross entropy toward the targets, and whether each image is classified as its target."""
     losses: list[float] = []
     success: list[bool] = []
     for rows in torch.arange(len(perturbed)).split(8):

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""How speed and memory change with the size of the job; the pipeline from files to files; and training."""
+"""Measure speed and memory by the size of the job, the pipeline from files to files, and training."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ from monai_advenc.workers import one_thread
 
 STEPS = 3
 COMBINERS = {1: "basic", 2: "horizontal-concat", 4: "mixup-and-concat"}
-"""By the number of targets."""
+"""Combiners by the number of targets."""
 
 CLASSES = 5
 
 
 @dataclass(frozen=True)
 class Job:
-    """Images to encrypt, each toward some targets."""
+    """Images to encrypt and their number of targets."""
 
     case: str
     network: str
@@ -53,7 +53,7 @@ class Job:
     targets: int
 
     def prepare(self) -> Callable[[], object]:
-        """All that is done once; returns what is measured."""
+        """Do the one-time preparation and return the function to measure."""
         case = untrained_case(self.case, self.network, side=self.side, count=self.images)
         settings = PerturbationSettings(radius=case.radius, step_size=0.1, steps=STEPS)
         names = [str(label) for label in range(10)]
@@ -63,10 +63,10 @@ class Job:
 
 
 def measure_growth(quick: bool, rounds: int, say: Callable[[str], None]) -> dict[str, list[dict[str, Any]]]:
-    """Speed and memory as images, their side and the targets grow.
+    """Measure speed and memory by the number of images, their side and the number of targets.
 
-    Speed is in image-steps a second (an image toward one target, one step); memory is the peak RSS, in MiB, of a fresh
-    process, torch and the network included.
+    Speed is in image-steps per second (one image toward one target, one step). Memory is the peak RSS in MiB of a new
+    process, including torch and the network.
     """
     counts, sides, targets = ((8,), (32,), (2,)) if quick else ((8, 32, 128), (64, 128, 256, 320, 512), (1, 2, 4))
     network = "resnet_small" if quick else "resnet18"
@@ -84,7 +84,7 @@ def measure_growth(quick: bool, rounds: int, say: Callable[[str], None]) -> dict
 
 
 def peak_mib(job: Job) -> int:
-    """Peak RSS of a process that does nothing but the job."""
+    """Peak RSS of a process that does only the job."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(_run_alone, job, torch.get_num_threads()).result()
 
@@ -92,7 +92,7 @@ def peak_mib(job: Job) -> int:
 def _run_alone(job: Job, threads: int) -> int:
     torch.set_num_threads(threads)
     job.prepare()()
-    # Not getrusage: there a process that was started by a larger one inherits that one's peak.
+    # Not getrusage, in which a process inherits the peak of the larger process that started it.
     return peak_rss(os.getpid()) // 1024
 
 
@@ -101,7 +101,7 @@ def _precision() -> Precision:
 
 
 def interleaved(runs: dict[Any, Callable[[], object]], rounds: int) -> dict[Any, list[float]]:
-    """Seconds of each run, measured in turn after one that does not count."""
+    """Seconds of each run, measured in turn after a warm-up."""
     seconds: dict[Any, list[float]] = {place: [] for place in runs}
     for number in range(rounds + 1):
         for place, run in runs.items():
@@ -113,9 +113,9 @@ def interleaved(runs: dict[Any, Callable[[], object]], rounds: int) -> dict[Any,
 
 
 def measure_pipeline(quick: bool, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Images per second from files read to files written, and the share of that time that is perturbation.
+    """Measure images per second from files read to files written, and the share of perturbation in that time.
 
-    One process does one thing after the other, so the share is that of a worker. Perturbing alone is measured in the
+    One process does everything in sequence, so the share is that of a worker. Perturbation alone is measured in the
     same rounds on the same images.
     """
     side, count, network_name = (64, 2, "resnet_small") if quick else (320, 2, "resnet18")
@@ -172,14 +172,14 @@ def _perturbation(images: Tensor, key: EncryptionKey, base: nn.Module, side: int
     labels = torch.arange(len(images)) % len(key.classes)
 
     def run() -> None:
-        with one_thread():  # As the pipeline's one process.
+        with one_thread():  # One thread, like the pipeline's process.
             encrypt_batch(key, network, images, labels)
 
     return run
 
 
 def measure_training(quick: bool, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Images per second of one epoch of ResNet-18 on 32x32 images, in float32 and in bf16."""
+    """Measure images per second in one epoch of ResNet-18 on 32x32 images, in float32 and in bf16."""
     count, network_name = (20, "resnet_small") if quick else (512, "resnet18")
     case = untrained_case("cifar10", network_name, count=count)
     names = tuple(str(label) for label in range(10))

@@ -1,11 +1,11 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Does memory grow with the number of images? Peak RSS of ``encrypt``, its workers, and a second run that only checks.
+"""Measure whether memory grows with the number of images: peak RSS of ``encrypt``, its workers, and a second run.
 
     python -m benchmarks.memory [--images 1000 20000] [--workers 2] [--json memory.json]
 
-Images are 32x32 and the attack one step long: what is asked is what an image leaves behind, not what computing costs.
-Workers are forked, so their RSS counts the parent's pages as well as their own.
+The second run has nothing left to encrypt. Images are 32x32 with one step of PGD, because only the memory that remains
+per image matters here. Workers are forked, so their RSS includes the parent's pages.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def measure(count: int, workers: int) -> list[dict[str, object]]:
-    """Encrypt ``count`` images, and do so again when all is done."""
+    """Encrypt ``count`` images, then run the same command again."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_world(folder, count)
@@ -60,7 +60,7 @@ def measure(count: int, workers: int) -> list[dict[str, object]]:
 
 
 def write_world(folder: Path, count: int) -> None:
-    """Random images, a key, and a base network that nobody trained."""
+    """Write random images, a key, and an untrained base network."""
     dice = np.random.default_rng(0)
     for index in range(count):
         place = folder / "images" / CLASSES[index % 2]
@@ -89,7 +89,7 @@ def peaks(command: tuple[str, ...]) -> dict[str, object]:
 
 
 def peak_rss(pid: int) -> int:
-    """Peak resident set in KiB so far; 0 for a process that is gone."""
+    """Peak resident set so far in KiB; 0 for a process that ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError):
@@ -98,7 +98,7 @@ def peak_rss(pid: int) -> int:
 
 
 def children_of(pid: int) -> list[int]:
-    """Processes that a process started."""
+    """Child processes of a process."""
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
     except OSError:

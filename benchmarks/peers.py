@@ -1,9 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The same attack in the libraries that people use for it: targeted L2 PGD without a random start.
+"""The same attack in common libraries: targeted L2 PGD without a random start.
 
-Each is called as its documentation says, on the network as it is: PyTorch's default memory format, float32. The
-packages are needed for benchmarks alone, and imported here alone.
+Each is called as in its documentation, on the unchanged network: PyTorch's default memory format, float32. Only
+benchmarks need the packages, and only this module imports them.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ _PACKAGES = {"torchattacks": "torchattacks", "foolbox": "foolbox", "ART": "adver
 
 
 def installed_peers() -> dict[str, str]:
-    """Versions of the peers that are there, by name."""
+    """Versions of the installed peers by name."""
     found = {}
     for name, package in _PACKAGES.items():
         try:
@@ -90,7 +90,7 @@ def installed_peers() -> dict[str, str]:
 
 
 def run_quietly(attack: Attack, *arguments: object) -> Tensor:
-    """Run a peer; what it has to say of its own deprecated parts is not ours to mend."""
+    """Run a peer without its deprecation warnings, which we cannot fix."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return attack(*arguments)  # type: ignore[arg-type]  # Passed through as they came.

@@ -1,13 +1,13 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Where the time of ``encrypt`` goes: what a worker does with 320x320 images and ResNet-18, under cProfile.
+"""Profile ``encrypt``: the work of one worker with 320x320 images and ResNet-18, under cProfile.
 
     python -m benchmarks.pipeline [--steps 10] [--images 12] [--json pipeline.json]
 
-One process and one thread do everything one after the other, as each worker process does: reading, perturbing,
-rounding, writing both default formats with fsync, reading back, measuring, the journal and the manifest. With few steps
-the share of the perturbation is smaller than with the paper's 100: the default here is the harder case. A network is
-made ready once a process, so that its share goes down with the number of images.
+One process with one thread does everything in sequence, like each worker process: reading, perturbing, rounding,
+writing both default formats with fsync, reading back, measuring, the journal and the manifest. With few steps the share
+of the perturbation is smaller than with the paper's 100, so the default here is the harder case. Each process prepares
+the network once, so the share of this falls with the number of images.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ STAGES: dict[str, tuple[Callable[..., Any], ...]] = {
     "measuring": (encryption_blocks.measure_fidelity,),
     "journal and manifest": (encrypted_folder.EncryptedFolder.add, encrypted_folder.EncryptedFolder.finish),
 }
-"""Functions that do not call each other, and whose time is counted with all that they call."""
+"""Functions that do not call each other; their time includes everything that they call."""
 
 
 def main() -> None:
@@ -84,14 +84,14 @@ def main() -> None:
 
 
 def measure(network: str, count: int, steps: int) -> tuple[float, dict[str, float]]:
-    """Seconds of encrypting ``count`` phantom slices, and those of each stage."""
+    """Measure the seconds of encrypting ``count`` phantom slices, in total and by stage."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_phantoms(folder / "volumes", math.ceil(count / len(PHANTOM_CLASSES)), seed=0, shape=(SIDE, SIDE, 8))
         cases = find_cases(folder / "volumes").cases[:count]
         slice_cases(cases, SliceSettings(size=SIDE), folder / "slices")
         classes = sorted(PHANTOM_CLASSES)
-        # The paper's radius for MRI and our default's views.
+        # The paper's radius for MRI and the views of our default.
         settings = PerturbationSettings(
             radius=2, step_size=2.5 * 2 / steps, steps=steps, reference_side=SIDE, augmentation=Augmentation()
         )
@@ -113,7 +113,7 @@ def one_by_one(encryption: ImageEncryption, files: Sequence[ImageFile]) -> Gener
 
 
 def place_of(function: Callable[..., Any]) -> tuple[str, int, str]:
-    """How the profiler names a function."""
+    """Name of a function in the profiler."""
     code = function.__code__
     return code.co_filename, code.co_firstlineno, code.co_name
 

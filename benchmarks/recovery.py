@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What recovery attacks cost: guesses of the key, and the images that are perturbed to make them."""
+"""Measure the cost of recovery attacks: guesses of the key, and images perturbed for them."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ ATTACKS = {
     "layout-unknown": RecoveryAttack(method="layout-unknown"),
     "ratio-unknown": RecoveryAttack(method="ratio-unknown"),
 }
-"""All on a Horizontal Concat of two targets."""
+"""The attacks, all on a Horizontal Concat of two targets."""
 
 
 class CountedVersions(OwnVersions):
-    """Versions that count how often they are asked for, which is what an attacker who kept none would perturb."""
+    """Versions that count their uses: the number of perturbations of an attacker who keeps no versions."""
 
     asked = 0
 
@@ -43,9 +43,9 @@ class CountedVersions(OwnVersions):
 
 
 def measure_recovery(quick: bool, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Guesses and seconds of each attack on a key, and seconds of perturbing the images it guesses with.
+    """Measure guesses and seconds of each attack on a key, and seconds of perturbing its images.
 
-    The networks are untrained: what is guessed means nothing, and what it costs hardly depends on it.
+    The networks are untrained: the guesses are meaningless, but the cost hardly depends on training.
     """
     classes, count, steps, network = (4, 4, 1, "resnet_small") if quick else (10, 40, 10, "resnet18")
     case = untrained_case("cifar10", network, count=count)
