@@ -1,7 +1,7 @@
-"""How often the reader study's test errs, with simulated readers: no people, and no evidence about any.
+"""Measure the error rates of the reader study's test with simulated readers; this is no evidence about people.
 
-Readers lose just the margin; whoever then finds "no worse" errs, and may do so with the level at most. Printed for the
-test that the report applies, and for each of its two halves alone.
+The readers' true loss equals the margin, so finding "no worse" is an error, and its rate may be at most the level. The
+script prints the rates of the test in the report and of each of its two parts.
 
     python scripts/check_reader_study_error_rates.py --out results/reader_study_error_rates.json
 """
@@ -28,7 +28,7 @@ ACCURACY = 0.75
 
 @dataclass(frozen=True)
 class Scenario:
-    """Readers, cases, margin, share of discordant pairs, spread of the readers' own losses, and how alike they err."""
+    """Readers, cases, margin, share of discordant pairs, spread of the readers' losses, correlation of their errors."""
 
     readers: int
     cases: int
@@ -47,7 +47,7 @@ SCENARIOS = (
     Scenario(5, 100, 0.05, 0.08, 0.00, 0.3, 0.05),
     Scenario(3, 100, 0.05, 0.06, 0.00, 1.0, 0.05),
     Scenario(3, 40, 0.05, 0.05, 0.00, 1.0, 0.05),
-    # No loss: the share found is the power.
+    # Without loss, the share found is the power.
     Scenario(3, 100, 0.05, 0.05, 0.00, 0.3, 0.00),
     Scenario(3, 205, 0.05, 0.05, 0.00, 0.3, 0.00),
     Scenario(2, 205, 0.05, 0.05, 0.00, 0.3, 0.00),
@@ -56,7 +56,7 @@ SCENARIOS = (
 
 
 def draw(scenario: Scenario, generator: np.random.Generator) -> NDArray[np.bool_]:
-    """Right or wrong ``(2, R, N)`` of one simulated study."""
+    """Draw right or wrong ``(2, R, N)`` for one simulated study."""
     shape = (scenario.readers, scenario.cases)
     alike = generator.random(shape) < scenario.shared
     luck = np.where(alike, generator.random((1, scenario.cases)), generator.random(shape))
@@ -70,7 +70,7 @@ def draw(scenario: Scenario, generator: np.random.Generator) -> NDArray[np.bool_
 
 
 def found(right: NDArray[np.bool_], margin: float) -> tuple[bool, bool, bool]:
-    """Whether "no worse" is found: by the test applied, Obuchowski-Rockette alone, Tango on thinned pairs alone."""
+    """Whether "no worse" is found: by the applied test, by Obuchowski-Rockette, by Tango on thinned pairs."""
     original, encrypted = right
     gains, losses = int((~original & encrypted).sum()), int((original & ~encrypted).sum())
     cells = FourCells(int((original & encrypted).sum()), int((~original & ~encrypted).sum()), losses, gains)

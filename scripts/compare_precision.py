@@ -1,9 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Whether PGD in bf16 or on 8-bit integers ends where it ends in float32, on trained base networks and their images.
+"""Compare the end of PGD in bf16 or int8 with float32, on trained base networks and their images.
 
-For each network: the agreement of gradients on the probe that decides about the precision, their agreement on the
-images, and the mean loss toward random targets before and after PGD in either precision, judged in float64.
+For each network: the agreement of gradients on the probe that selects the precision, their agreement on the images,
+and the mean loss toward random targets before and after PGD in either precision, computed in float64.
 
     python scripts/compare_precision.py base.pt=slices/ other.pt=slices/ --out results/precision.md
     python scripts/compare_precision.py base.pt=slices/ --precision int8 --out results/precision_int8.md
@@ -48,7 +48,7 @@ def main() -> None:
     options = _options()
     precision: Precision = options.precision
     if not (computes_in_int8() if precision == "int8" else computes_in_bf16(torch.device("cpu"))):
-        raise SystemExit(f"this processor has no {precision} arithmetic: there is nothing to compare")
+        raise SystemExit(f"this processor has no {precision} arithmetic, so there is nothing to compare")
     rows = []
     for pair in options.pairs:
         path, _, folder = pair.partition("=")

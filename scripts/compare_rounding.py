@@ -1,10 +1,10 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Which rounding to a file's grid loses least of what the base network sees: target loss before and after.
+"""Compare roundings to a file's grid by the base network's target loss before and after.
 
 Images are encrypted once for each kind of key. The float result is then rounded in every way below, written (8-bit
-PNG; 12-bit DICOM for one of them), read back, and shown to the base network. Nothing here is random but the dither of
-stochastic rounding, which is seeded. What the JSON-lines file holds already is not measured again.
+PNG; 12-bit DICOM for one of them), read back, and classified by the base network. Only the dither of stochastic
+rounding is random, and it is seeded. Results in the JSON-lines file are not measured again.
 
     python scripts/compare_rounding.py data/test --base base.pt --out results/rounding
 """
@@ -76,9 +76,9 @@ def main() -> None:
 
 
 def compare(images: ImageSet, base: Path, combiner: str, aware: bool, steps: int, size: int) -> list[dict[str, Any]]:
-    """All roundings of one kind of key with one base network."""
+    """Measure all roundings of one kind of key with one base network."""
     checkpoint = load_checkpoint(base)
-    # Losses and gradients are asked for one by one: no step of PGD would make up for what integers lose.
+    # No int8: single losses and gradients have no later steps of PGD that correct its errors.
     network = prepare(checkpoint.network, (1, size, size), precision="fp32")
     radius = MRI_RADIUS * size / MRI_SIDE
     settings = PerturbationSettings(
@@ -91,7 +91,7 @@ def compare(images: ImageSet, base: Path, combiner: str, aware: bool, steps: int
     kind = {"base": base.stem, "network": checkpoint.name, "combiner": combiner, "aware": aware, "steps": steps}
     rows = []
     for name, levels in LEVELS.items():
-        # What a file of this kind holds of the original; for 8-bit sources nothing changes at 8 bits.
+        # The original as a file of this kind holds it; for 8-bit sources nothing changes at 8 bits.
         originals = ((images.images.double() * levels).round() / levels).float()
         exact = encrypt_batch(key, network, originals, images.labels)
         targets = key.correspondence.targets_of(images.labels)
@@ -122,7 +122,7 @@ def compare(images: ImageSet, base: Path, combiner: str, aware: bool, steps: int
 
 
 def contributions(key: EncryptionKey, images: Tensor, labels: Tensor) -> Tensor:
-    """How much of each pixel comes from each version ``(N, T, C, H, W)``: the combiner applied to indicators."""
+    """Share of each version in each pixel ``(N, T, C, H, W)``: the combiner applied to indicators."""
     count = key.correspondence.num_targets
     parts = []
     for slot in range(count):
@@ -133,7 +133,7 @@ def contributions(key: EncryptionKey, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def as_read(images: Tensor, kind: str, levels: int) -> Tensor:
-    """Images through real files: PNG by the package's writer, or uncompressed DICOM, and back."""
+    """Write images to real files, PNG by the package's writer or uncompressed DICOM, and read them back."""
     from monai_advenc.data.images.reading import read_image
     from monai_advenc.data.images.writing import encode_image
 
@@ -150,7 +150,7 @@ def as_read(images: Tensor, kind: str, levels: int) -> Tensor:
 
 
 def through_dicom(stored: np.ndarray) -> np.ndarray:
-    """12 bits stored in 16, little endian, written and read by pydicom."""
+    """Write and read 12 bits stored in 16, little endian, with pydicom."""
     import pydicom
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid

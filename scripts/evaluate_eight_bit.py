@@ -1,12 +1,12 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Whether 8-bit files protect as well as float ones: victims trained on both, and on naively rounded files.
+"""Compare victims trained on 8-bit files, on float files, and on naively rounded files.
 
-For each seed the training images are encrypted once with a fresh key, at the paper's budget per pixel (one base network
+For each seed the training images are encrypted once with a new key, at the paper's budget per pixel (one base network
 for all seeds, unless ``--base-per-seed``). The same encrypted images are then written as float32 NIfTI, as 8-bit PNG,
 and as 8-bit PNG rounded naively; the files are read back, and victims with the same seed are trained on each. Rows are
-appended to a JSON-lines file as they finish; a second run does only what is missing. The table is drawn from that file
-alone.
+appended to a JSON-lines file as they finish; a second run measures only missing rows. The table is drawn from that file
+only.
 
     python scripts/evaluate_eight_bit.py data/train data/test --out results/eight_bit
 """
@@ -49,7 +49,7 @@ ARMS = {"float": ("nifti", None, "fit"), "8-bit": ("png8", 255, "fit"), "8-bit, 
 
 
 def main() -> None:
-    """Measure what is missing and draw the table."""
+    """Measure missing rows and draw the table."""
     options = parse_options()
     torch.set_num_threads(options.threads)
     record = Path(f"{options.out}.jsonl")
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def parse_options() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("train", type=Path, help="class folders of training images")
     parser.add_argument("test", type=Path, help="class folders of test images")
@@ -106,7 +106,7 @@ def radius_at(size: int) -> float:
 
 
 def part_of(images: ImageSet, per_class: int) -> ImageSet:
-    """The same ``per_class`` images of each class on every run."""
+    """Select the same ``per_class`` images of each class in every run."""
     chosen = []
     for label in range(len(images.classes)):
         members = (images.labels == label).nonzero().flatten()
@@ -117,7 +117,7 @@ def part_of(images: ImageSet, per_class: int) -> ImageSet:
 def evaluate_seed(
     seed: int, train_set: ImageSet, test_set: ImageSet, options: Any, rows: list[dict[str, Any]], keep: Any
 ) -> None:
-    """All rows of one seed that are not there yet."""
+    """Measure the missing rows of one seed."""
     victims = options.victims.split(",")
     missing = [
         (arm, victim)
@@ -148,7 +148,7 @@ def evaluate_seed(
 
 
 def base_network(seed: int, train_set: ImageSet, test_set: ImageSet, options: Any) -> tuple[nn.Module, float]:
-    """The base network of a seed, from the work folder if it is there, and its accuracy on the test images."""
+    """The base network of a seed, from the work folder if it exists, and its accuracy on the test images."""
     seed = seed if options.base_per_seed else 0
     path = options.work / f"base-{options.base}-{seed}.pt"
     if not path.exists():
@@ -172,7 +172,7 @@ def draw_key(classes: Sequence[str], seed: int, options: Any) -> EncryptionKey:
 
 
 def encrypted(seed: int, key: EncryptionKey, base: nn.Module, images: ImageSet, options: Any) -> Tensor:
-    """The encrypted images in float32, from the work folder if they are there."""
+    """The encrypted images in float32, from the work folder if they exist."""
     path = options.work / f"encrypted-{seed}.npy"
     if not path.exists():
         channels, height, width = images.images.shape[1:]
@@ -184,7 +184,7 @@ def encrypted(seed: int, key: EncryptionKey, base: nn.Module, images: ImageSet, 
 def through_files(
     arm: str, originals: ImageSet, exact: Tensor, key: EncryptionKey, base: nn.Module
 ) -> tuple[ImageSet, dict[str, Any]]:
-    """Round, write and read back; and what the files hold: budget and the base network's loss toward the targets."""
+    """Round, write and read back; return the images, their budget and the base network's loss toward the targets."""
     file_format, levels, rounding = ARMS[arm]
     settings = key.perturbation
     rounded = round_to_grid(exact, originals.images, levels=levels, radius=settings.radius, rounding=rounding)

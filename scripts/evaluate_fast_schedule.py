@@ -1,11 +1,11 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Whether victims trained on images encrypted in few or less exact steps fail as much as on the paper's hundred.
+"""Compare victims of fast or less exact schedules with victims of the paper's hundred steps.
 
 For each seed: a base network, one key, the training images encrypted once with each schedule (Horizontal Concat), and
-victims trained on each from the same seed. So the schedules are compared pair by pair: same base, same correspondence,
-same victim. The radii are larger than the paper's (four times on CIFAR-10, twice for slices), as at the paper's own
-such small sets tell nothing apart.
+victims trained on each from the same seed. So the comparison is paired: same base, same correspondence, same victim.
+The radii are larger than the paper's (four times on CIFAR-10, twice for slices), because with the paper's radii such
+small sets do not separate the schedules.
 
     python scripts/evaluate_fast_schedule.py cifar10 DATA --out results/fast_schedule
     python scripts/evaluate_fast_schedule.py slices DATA --out results/fast_schedule
@@ -14,8 +14,8 @@ such small sets tell nothing apart.
 Steps are augmentation-aware, as ``slice-and-encrypt`` takes them. With ``--plain`` they are the paper's plain ones, and
 what is compared with them in float32 is bf16, where the processor has it, and the adaptive schedule.
 
-Each result is one line of a JSON-lines file, kept as soon as it is there; a second run does what is missing. The table
-is drawn from that file alone.
+Each result is one line of a JSON-lines file, appended at once; a second run measures only missing results. The table is
+drawn from that file only.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ from monai_advenc.perturbation.views import Augmentation
 VICTIM_SEED_OFFSET = 100
 LEVELS = 65535
 RADII = {"cifar10": 2.0, "slices": 0.8}
-"""L2 radii at which victims of such small sets do fail, as nothing else would tell the schedules apart: for CIFAR-10
-four times the paper's (with 1,200 images and a base below 50 % its own changes no victim), for slices of 64x64 pixels
-twice the paper's change of a pixel, as in the ``cpu`` preset."""
+"""L2 radii at which victims of such small sets are misled, to separate the schedules: for CIFAR-10 four times the
+paper's (which changes no victim with 1,200 images and a base below 50 %), for slices of 64x64 pixels twice the paper's
+change per pixel, as in the ``cpu`` preset."""
 
 MARGIN = 0.02
-"""How far the mean accuracy on originals may be from that of the paper's schedule."""
+"""Largest accepted difference of the mean accuracy on originals from that of the paper's schedule."""
 
 
 AUGMENTATION_AWARE, PLAIN = "paper", "plain fp32"
@@ -66,14 +66,14 @@ UNCOMPARED = ("clean", AUGMENTATION_AWARE, PLAIN)
 
 @dataclass(frozen=True)
 class Plan:
-    """How training images are encrypted: the steps, and the arithmetic that is asked for."""
+    """Steps and precision of an encryption."""
 
     settings: PerturbationSettings
     precision: Precision = "auto"
 
 
 def augmentation_aware_plans(radius: float, fast_steps: str) -> dict[str, Plan]:
-    """The paper's schedule, and fast ones of so many steps, by name."""
+    """The paper's schedule, and fast ones with these numbers of steps, by name."""
     views = {"radius": radius, "augmentation": Augmentation()}
     fast = {
         f"fast {steps}": Plan(
@@ -85,9 +85,9 @@ def augmentation_aware_plans(radius: float, fast_steps: str) -> dict[str, Plan]:
 
 
 def plain_plans(radius: float) -> dict[str, Plan]:
-    """The paper's steps in float32 and bf16, and adaptive ones as ``auto`` computes them.
+    """The paper's steps in float32 and bf16, and adaptive ones with precision ``auto``.
 
-    Not on integers: such small networks compute nothing on them.
+    Not int8, because such small networks have no int8 chains.
     """
     steps = PerturbationSettings(radius=radius, step_size=radius / 20, steps=100)
     adaptive = PerturbationSettings(radius=radius, step_size=2 * radius, steps=ADAPTIVE_STEPS, schedule="adaptive")
@@ -98,7 +98,7 @@ def plain_plans(radius: float) -> dict[str, Plan]:
 
 
 def read_images(kind: str, source: Path, train_size: int, test_size: int) -> tuple[ImageSet, ImageSet]:
-    """Training and test images, as many of each class."""
+    """Read training and test images, equally many of each class."""
     if kind == "cifar10":
         images = read_cifar10(source, train_size=train_size, test_size=test_size)
         return images.train, images.test
@@ -108,7 +108,7 @@ def read_images(kind: str, source: Path, train_size: int, test_size: int) -> tup
 
 
 def first_of_each_class(images: ImageSet, size: int) -> ImageSet:
-    """The first images of each class, as many of each."""
+    """Select the first images of each class, equally many of each."""
     share = size // len(images.classes)
     rows = [(images.labels == label).nonzero().flatten()[:share] for label in range(len(images.classes))]
     return images.subset(torch.cat(rows).sort().values)
@@ -117,7 +117,7 @@ def first_of_each_class(images: ImageSet, size: int) -> ImageSet:
 def measure_seed(
     kind: str, seed: int, images: tuple[ImageSet, ImageSet], done: set[str], options: Any
 ) -> Iterator[Any]:
-    """The results of one seed that are not there yet."""
+    """Measure the missing results of one seed."""
     train_set, test_set = images
     radius = RADII[kind]
     plans = plain_plans(radius) if options.plain else augmentation_aware_plans(radius, options.fast_steps)
@@ -148,12 +148,12 @@ def measure_seed(
 
 
 def describe(kind: str, seed: int, name: str) -> dict[str, Any]:
-    """What a result is of."""
+    """Fields that identify a result."""
     return {"cell": f"{kind} {seed} {name}", "images": kind, "seed": seed, "schedule": name}
 
 
 def encrypt(key: EncryptionKey, network: nn.Module, images: ImageSet) -> ImageSet:
-    """The images as they would stand in 16-bit files."""
+    """Encrypt images on the grid of 16-bit files."""
     pixels = encrypt_batch(key, network, images.images, images.labels, levels=LEVELS)
     return ImageSet(pixels, images.labels, images.ids, images.classes)
 
@@ -169,7 +169,7 @@ def victims_of(seed: int, train_set: ImageSet, test_sets: dict[str, ImageSet], o
 
 
 def main() -> None:
-    """Measure what is missing and draw the table."""
+    """Measure missing results and draw the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", choices=sorted(RADII))
     parser.add_argument("source", type=Path, help="CIFAR-10, or a folder with train/<class>/ and test/<class>/")
@@ -254,7 +254,7 @@ def draw_table(kind: str, rows: list[dict[str, Any]]) -> list[str]:
             compared = "-" if name in UNCOMPARED else mean_and_error(found)
             lines.append(f"| {name} | {victim} | {len(group)} | {enc} | {orig} | {compared} |")
         if name not in UNCOMPARED and differences:
-            # Victims of one seed share base, key and images: seeds alone are independent.
+            # Victims of one seed share base, key and images, so only seeds are independent.
             by_seed = [statistics.mean(differences[seed :: len(pairs)]) for seed in range(len(pairs))]
             passed = "at most" if abs(statistics.mean(by_seed)) <= 100 * MARGIN else "more than"
             verdict = f"{mean_and_error(by_seed)}: mean {passed} {100 * MARGIN:.0f} points apart"

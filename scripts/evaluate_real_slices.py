@@ -1,10 +1,10 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""How well encryption protects real image slices: a table over combiners, steps, radii, bit depths and seeds.
+"""Measure victims on real image slices: a table over combiners, steps, radii, bit depths and seeds.
 
-For each seed a base network and victims are trained anew. Each cell encrypts the training and the test images with a
-fresh key, writes them as PNG, reads the files back, and trains victims on what they hold. Cells are appended to a
-JSON-lines file as they finish; a second run does only what is missing. The table is drawn from that file alone.
+Each seed trains a base network and victims. Each cell encrypts the training and the test images with a new key, writes
+them as PNG, reads the files back, and trains victims on them. Cells are appended to a JSON-lines file as they finish; a
+second run measures only missing cells. The table is drawn from that file only.
 
     python scripts/evaluate_real_slices.py data/train data/test --out results/real_slices
 """
@@ -60,7 +60,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """How the cell is called in the results."""
+        """Name of the cell in the results."""
         if self.combiner is None:
             return f"{self.seed} clean"
         return f"{self.seed} {self.combiner} {'aug' if self.augmentation_aware else 'plain'} {self.radius:g}"
@@ -143,7 +143,7 @@ class Evaluation:
 
 
 def main() -> None:
-    """Measure what is missing and draw the table."""
+    """Measure missing cells and draw the table."""
     options = parse_options()
     record = Path(f"{options.out}.jsonl")
     record.parent.mkdir(parents=True, exist_ok=True)
@@ -155,7 +155,7 @@ def main() -> None:
     radii = [float(radius) for radius in options.radii.split(",")]
     grid = product(seeds, options.combiners.split(","), (False, True), radii)
     cells = [Cell(seed, None, False, 0) for seed in seeds] + [Cell(*place) for place in grid]
-    # Radius by radius, in the order given: an interrupted run leaves whole columns of seeds.
+    # Radius by radius in the given order, so that an interrupted run leaves whole columns of seeds.
     cells = sorted((c for c in cells if c.name not in done), key=lambda c: radii.index(c.radius) if c.combiner else -1)
     bases = {}
     for seed in sorted({cell.seed for cell in cells}):
@@ -182,13 +182,13 @@ def main() -> None:
 
 
 def describe_keys(images: ImageSet, seeds: list[int], options: Any) -> str:
-    """How many different correspondences the seeds have come to, of how many there are."""
+    """Number of different correspondences of the seeds, out of all possible ones."""
     told = []
     for combiner in options.combiners.split(","):
         steps = PerturbationSettings(radius=1, step_size=1, steps=1)
         keys = [EncryptionKey.draw(images.classes, steps, combiner=combiner, seed=seed) for seed in seeds]
         found = len({key.correspondence.targets for key in keys})
-        # Counted by listing them, which only few classes allow, and only there it matters.
+        # Counted by listing them, which works only for few classes, where the number matters.
         few = len(images.classes) <= FEW_CLASSES
         there = count_correspondences(len(images.classes), keys[0].correspondence.num_targets) if few else "many"
         told.append(f"{combiner}: {found} different correspondences of the {there} that there are")
@@ -196,7 +196,7 @@ def describe_keys(images: ImageSet, seeds: list[int], options: Any) -> str:
 
 
 def nearest_neighbor_accuracy(train_set: ImageSet, test_set: ImageSet) -> float:
-    """How often the training image of highest correlation is of the test image's class."""
+    """Accuracy of predicting the class of the training image with the highest correlation."""
     directions = []
     for images in (train_set, test_set):
         pixels = images.images.flatten(1)
@@ -207,7 +207,7 @@ def nearest_neighbor_accuracy(train_set: ImageSet, test_set: ImageSet) -> float:
 
 
 def parse_options() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("train", type=Path, help="class folders of training images")
     parser.add_argument("test", type=Path, help="class folders of test images")
@@ -225,7 +225,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def train_base(train_set: ImageSet, test_set: ImageSet, seed: int, options: Any) -> tuple[nn.Module, float]:
-    """A base network and its accuracy on the test images."""
+    """Train a base network; return it with its accuracy on the test images."""
     channels, height, _ = train_set.images.shape[1:]
     network = get_network(options.base, len(train_set.classes), channels, height, seed=seed)
     trained = train(network, train_set, None, TrainingSettings(epochs=options.epochs, seed=seed)).network
@@ -235,7 +235,7 @@ def train_base(train_set: ImageSet, test_set: ImageSet, seed: int, options: Any)
 
 
 def append(record: Path, found: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
-    """Keep results, on disk at once."""
+    """Append results and sync them to disk."""
     rows += found
     with record.open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in found)

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Victims trained on originals and on an encrypted data set: ``monai-advenc evaluate`` as a script, with its options.
+"""Train victims on originals and on an encrypted data set: ``monai-advenc evaluate`` as a script, with its options.
 
 python scripts/evaluate_victims.py slices/ shared/ --out evaluation --seeds 3
 """

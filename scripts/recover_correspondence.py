@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Guessing the key of an encrypted data set: ``monai-advenc attack recover`` as a script, with the same options.
+"""Guess the key of an encrypted data set: ``monai-advenc attack recover`` as a script, with its options.
 
 python scripts/recover_correspondence.py shared/ own-slices/ --out recovery --key shared-private/key.json
 """

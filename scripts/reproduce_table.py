@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""One table of the paper, measured anew: ``monai-advenc reproduce`` as a script, with the same options.
+"""Measure one table of the paper again: ``monai-advenc reproduce`` as a script, with its options.
 
 python scripts/reproduce_table.py 1 --data cifar-10-python.tar.gz --preset cpu
 """

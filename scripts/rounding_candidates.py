@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The ways to round an encrypted image to a file's grid that ``compare_rounding.py`` compares."""
+"""Roundings of an encrypted image to a file's grid, for ``compare_rounding.py``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LEVELS = {"8-bit PNG": 255, "12-bit DICOM": 4095}
 
 @dataclass(frozen=True)
 class Case:
-    """What a rounding may use."""
+    """Data that a rounding may use."""
 
     network: nn.Module
     originals: Tensor
@@ -34,7 +34,7 @@ class Case:
     radius: float
 
     def fit(self, images: Tensor, rounding: str = "fit") -> Tensor:
-        """The package's own rounding: to the grid of a PNG, or to whole stored units away from the original."""
+        """Round as the package does: to the grid of a PNG, or to whole stored units away from the original."""
         grid: dict[str, Any] = {"levels": self.levels}
         if self.levels != LEVELS["8-bit PNG"]:
             grid = {"unit": torch.full((len(images),), 1 / self.levels, dtype=torch.float64)}
@@ -54,7 +54,7 @@ class Case:
         return torch.stack(columns).mean(dim=0)
 
     def shrunk(self, round_one: Callable[[Tensor], Tensor]) -> Tensor:
-        """Another rounding, its perturbation shrunk until the result is inside the ball (bisection)."""
+        """Apply a rounding to a perturbation that is shrunk until the result is inside the ball (bisection)."""
         low, high = torch.zeros(len(self.exact)), torch.ones(len(self.exact))
         change = self.exact.double() - self.originals.double()
         best = self.originals
@@ -68,13 +68,13 @@ class Case:
 
 
 def stochastic(case: Case) -> Tensor:
-    """Up or down with the probability that keeps the mean."""
+    """Round up or down with the probability that keeps the mean."""
     dither = torch.rand(case.exact.shape, generator=torch.Generator().manual_seed(0)).double()
     return case.shrunk(lambda images: ((images * case.levels + dither).floor() / case.levels).clamp(0, 1).float())
 
 
 def error_diffusion(case: Case) -> Tensor:
-    """Each pixel's rounding error handed on to its neighbors (Floyd and Steinberg 1976)."""
+    """Pass each pixel's rounding error on to its neighbors (Floyd and Steinberg 1976)."""
 
     def diffuse(images: Tensor) -> Tensor:
         values = np.pad((images * case.levels).numpy(), ((0, 0), (0, 0), (0, 1), (1, 1)))
@@ -92,14 +92,14 @@ def error_diffusion(case: Case) -> Tensor:
 
 
 def gradient_sign(case: Case) -> Tensor:
-    """Up to a quarter of a step in the direction that lowers the loss, then the package's rounding."""
+    """Move up to a quarter of a step in the direction that lowers the loss, then round as the package does."""
     gradient = case.gradient(case.fit(case.exact))
     scale = gradient.flatten(1).abs().mean(dim=1)[:, None, None, None]
     return case.fit((case.exact - 0.25 / case.levels * (gradient / scale).clamp(-1, 1)).clamp(0, 1))
 
 
 def on_the_grid(steps: int, on_a_grid: bool = True) -> Callable[[Case], Tensor]:
-    """PGD steps of a fiftieth of the radius, gradients taken at the rounded image; the best rounded one is kept."""
+    """PGD steps of a fiftieth of the radius with gradients at the rounded image; keep the best rounded image."""
 
     def descend(case: Case) -> Tensor:
         ball = case.fit if on_a_grid else lambda images: images
@@ -126,4 +126,4 @@ ROUNDINGS: dict[str, Callable[[Case], Tensor]] = {
     "4 steps on the grid": on_the_grid(4),
     "no grid, 4 steps more": on_the_grid(4, on_a_grid=False),
 }
-"""The last is no rounding: it shows what the steps by themselves would do for the float result."""
+"""The last entry does not round: it shows the effect of the steps alone on the float result."""

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What the browser tests of the reader study need beside Python packages: Debian's Chromium, and axe-core, which checks
-# text and contrast, in .browser/ (not committed). Without them those tests are skipped and say so.
+# Install what the browser tests of the reader study need besides Python packages: Debian's Chromium, and axe-core for
+# checks of text and contrast, in .browser/ (not committed). Without them those tests are skipped with that reason.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,7 +9,7 @@ if ! command -v chromium >/dev/null; then
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core >/dev/null
   else
-    echo "no chromium here, and no right to install it: install Debian's package chromium" >&2
+    echo "chromium is missing and this user may not install it; install Debian's package chromium" >&2
   fi
 fi
 
@@ -17,6 +17,6 @@ if [ ! -f .browser/node_modules/axe-core/axe.min.js ]; then
   if command -v npm >/dev/null; then
     npm install --prefix .browser --silent --no-audit --no-fund --ignore-scripts axe-core@4.14.1
   else
-    echo "no npm here: the check of contrast and labels will be skipped" >&2
+    echo "npm is missing; the check of contrast and labels will be skipped" >&2
   fi
 fi
