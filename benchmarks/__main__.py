@@ -64,7 +64,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--draw", type=Path, metavar="PATH", help="only draw the page, from this file or folder of numbers"
     )
-    parser.add_argument("--rounds", type=int, default=5, help="how often each thing is measured")
+    parser.add_argument("--rounds", type=int, default=5, help="number of measurements of each method")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="tiny networks and few steps, to see that all of it works")
     return parser.parse_args()

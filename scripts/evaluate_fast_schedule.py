@@ -12,7 +12,7 @@ small sets do not separate the schedules.
     python scripts/evaluate_fast_schedule.py slices DATA --plain --out results/plain_schedules
 
 Steps are augmentation-aware, as ``slice-and-encrypt`` takes them. With ``--plain`` they are the paper's plain ones, and
-what is compared with them in float32 is bf16, where the processor has it, and the adaptive schedule.
+the script compares their float32 results with bf16, if the processor has it, and with the adaptive schedule.
 
 Each result is one line of a JSON-lines file, appended at once; a second run measures only missing results. The table is
 drawn from that file only.

@@ -12,7 +12,7 @@ from monai_advenc.errors import NetworkError
 def features_and_logits(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     """Run one forward pass that also returns the input of the last linear layer.
 
-    Gradients flow through both results, in whichever mode the network is.
+    Gradients flow through both results, in training and in evaluation mode.
 
     Args:
         network: Ends in an ``nn.Linear``, like every network of :data:`monai_advenc.networks.NETWORKS`.

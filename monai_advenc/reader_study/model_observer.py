@@ -21,7 +21,7 @@ from monai_advenc.reader_study.statistics.paired_proportions import FourCells, d
 
 @dataclass(frozen=True)
 class ObserverReading:
-    """How a network read originals and encrypted images.
+    """Results of a network on originals and encrypted images.
 
     Attributes:
         cells: The paper's figure 6, with a network instead of doctors.

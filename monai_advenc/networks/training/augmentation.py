@@ -28,7 +28,7 @@ def shift_and_flip(images: Tensor, augmentation: TrainingAugmentation, generator
 
     Args:
         images: ``(N, C, H, W)``.
-        augmentation: How far, and whether to flip.
+        augmentation: Largest shift, and whether to flip.
         generator: A generator of the CPU, so that the draws are the same on every device.
 
     Returns:

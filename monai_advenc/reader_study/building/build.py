@@ -204,7 +204,7 @@ def _draw(cases: Sequence[Case], options: StudyOptions) -> tuple[list[StudyReade
 
         def add(session: int, images: tuple[str, ...], case: Case, name: str = name, **truth: Any) -> None:
             reading = PlannedReading(id=secrets.token_hex(_ID_BYTES), session=session, images=images)
-            planned.append(reading)  # noqa: B023  # Called within this turn of the loop alone.
+            planned.append(reading)  # noqa: B023  # Called only within this iteration.
             position = positions.setdefault(session, 0)  # noqa: B023  # As above.
             positions[session] += 1  # noqa: B023  # As above.
             sealed[reading.id] = SealedReading(

@@ -113,7 +113,7 @@ def _generator(*stream: int) -> np.random.Generator:
 
 
 def _crossover(cases: Sequence[Case], reader: int, seed: int) -> dict[str, Condition]:
-    """Which condition each case has in session one."""
+    """Condition of each case in session one."""
     # Readers 0 and 1 share a draw, and reader 1 gets its complement; the same holds for 2 and 3.
     generator = _generator(seed, reader // 2, 1)
     first: dict[str, Condition] = {}

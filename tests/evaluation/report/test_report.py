@@ -88,7 +88,7 @@ def test_a_page_shows_the_numbers_and_says_what_it_is_not(folders: tuple[Path, P
 def test_a_page_without_victims_has_only_pictures_and_budget(folders: tuple[Path, Path]) -> None:
     page = encryption_report(find_images(folders[0]), folders[1])
     assert "Accuracy of trained networks" not in page
-    assert "How much was changed" in page
+    assert "Size of the change" in page
 
 
 def test_the_same_numbers_give_the_same_page(folders: tuple[Path, Path]) -> None:
