@@ -173,7 +173,7 @@ def test_a_folder_made_with_other_settings_is_refused(reproduce: Reproduce, monk
     reproduce(2)
     other = TINY.model_copy(update={"radius": 1.0})
     monkeypatch.setattr(presets, "PRESETS", MappingProxyType({"tiny": other}))
-    with pytest.raises(OutputError, match="made with other settings or data; give another --out"):
+    with pytest.raises(OutputError, match="of other settings or data; give another --out"):
         reproduce(1)
 
 
