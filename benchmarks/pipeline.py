@@ -108,7 +108,7 @@ def measure(network: str, count: int, steps: int) -> tuple[float, dict[str, floa
 
 
 def one_by_one(encryption: ImageEncryption, files: Sequence[ImageFile]) -> Generator[list[Outcome], None, None]:
-    """What one worker does."""
+    """Do the work of one worker."""
     yield from map(encryption.encrypt, encryption.blocks_of(files, 1))
 
 

@@ -67,7 +67,7 @@ class Cell:
 
 
 class Evaluation:
-    """Encrypts the data set as cells say, and trains victims on it."""
+    """Encrypts the data set with the settings of a cell, and trains victims on it."""
 
     def __init__(self, bases: dict[int, nn.Module], train_set: ImageSet, test_set: ImageSet, options: Any) -> None:
         self.bases, self.options = bases, options

@@ -74,7 +74,7 @@ class EncryptedOutput:
 
     @refuses_in_one_line
     def missing(self) -> list[Item]:
-        """The originals that are not encrypted yet; the same list in every process."""
+        """Originals that are not encrypted yet; the same list in every process."""
         names = [] if self._folder is None else [file.id for file in find_missing(self._folder, self._encryption)]
         names = _from_first(names)
         files = [self._files[name] for name in names]
@@ -123,7 +123,7 @@ class EncryptedOutput:
     def _write(self, evaluator: Any, batch: Item, output: dict[str, Any]) -> ImageRecord:
         file = self._files[batch["id"]]
         original, encrypted = (output[name].detach().cpu().as_subclass(Tensor) for name in ("image", "pred"))
-        # Somebody's own inferer need not say.
+        # A custom inferer may lack this method.
         ask = getattr(evaluator.inferer, "precision_for", None)
         precision = None if ask is None else ask(evaluator.network, tuple(original.shape))
         affine = self._encryption.affine_of(file)

@@ -534,7 +534,7 @@ def test_verify_tells_what_the_base_network_sees_and_what_survives(world: World,
     assert "give --base and --key" in sole_error(run("verify", out, "--base", world.base, "--survival"))
     other = tmp_path / "other.json"
     assert run("keygen", other, "--classes", ",".join(EncryptionKey.load(world.key).classes)).exit_code == 0
-    assert "give the key of that id" in sole_error(run("verify", out, "--base", world.base, "--key", other))
+    assert "give that key" in sole_error(run("verify", out, "--base", world.base, "--key", other))
 
 
 def test_encrypt_writes_a_page_beside_but_never_into_what_is_shared(world: World, run: Run, tmp_path: Path) -> None:
