@@ -36,8 +36,7 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.networks import get_network
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
-from monai_advenc.sharing import folder as encrypted_folder
-from monai_advenc.sharing import images as encryption_blocks
+from monai_advenc.sharing import folder as encrypted_folder, images as encryption_blocks
 from monai_advenc.sharing.encrypt import encrypt_images
 from monai_advenc.sharing.images import ImageEncryption, Outcome
 from monai_advenc.sharing.options import EncryptionOptions

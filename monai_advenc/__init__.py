@@ -10,116 +10,43 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from monai_advenc.errors import AdvencError
+from monai_advenc.errors import AdvencError as AdvencError
 
 if TYPE_CHECKING:
-    from monai_advenc.acceleration.prepare import prepare
-    from monai_advenc.attackers.recovery.recover import recover_key
-    from monai_advenc.data.dicom.segmentation import read_dicom_seg
-    from monai_advenc.data.dicom.series import find_dicom_series, read_dicom_series
-    from monai_advenc.data.volumes.cross_section import SliceSettings
-    from monai_advenc.encryption.correspondence import ClassCorrespondence
-    from monai_advenc.encryption.encrypt import encrypt_batch
-    from monai_advenc.encryption.key import EncryptionKey
-    from monai_advenc.encryption.profiles import KeyOptions, draw_key
-    from monai_advenc.evaluation.compare import evaluate
-    from monai_advenc.experiments.paper.reproduce import reproduce
-    from monai_advenc.networks.training.base import train_base
-    from monai_advenc.networks.training.settings import TrainingSettings
-    from monai_advenc.perturbation.pgd import perturb
-    from monai_advenc.perturbation.settings import PerturbationSettings
-    from monai_advenc.perturbation.views import Augmentation
-    from monai_advenc.sharing.encrypt_folder import encrypt_folder
-    from monai_advenc.sharing.options import EncryptionOptions
-    from monai_advenc.sharing.slice_and_encrypt import slice_and_encrypt
-    from monai_advenc.transforms import (
-        AdversarialEncrypt,
-        AdversarialEncryptD,
-        AdversarialEncryptd,
-        AdversarialEncryptDict,
-        CombineVersions,
-        CombineVersionsD,
-        CombineVersionsd,
-        CombineVersionsDict,
-        ConcatCombine,
-        ConcatCombineD,
-        ConcatCombined,
-        ConcatCombineDict,
-        EncryptImage,
-        EncryptImageD,
-        EncryptImaged,
-        EncryptImageDict,
-        LargestCrossSection,
-        LargestCrossSectionD,
-        LargestCrossSectiond,
-        LargestCrossSectionDict,
-        LoadSlice,
-        LoadSliceD,
-        LoadSliced,
-        LoadSliceDict,
-        MixupConcat,
-        MixupConcatD,
-        MixupConcatd,
-        MixupConcatDict,
+    from monai_advenc.acceleration.prepare import prepare as prepare
+    from monai_advenc.attackers.recovery.recover import recover_key as recover_key
+    from monai_advenc.data.dicom.segmentation import read_dicom_seg as read_dicom_seg
+    from monai_advenc.data.dicom.series import (
+        find_dicom_series as find_dicom_series,
+        read_dicom_series as read_dicom_series,
     )
-    from monai_advenc.transforms.inferer import EncryptionInferer
+    from monai_advenc.data.volumes.cross_section import SliceSettings as SliceSettings
+    from monai_advenc.encryption.correspondence import ClassCorrespondence as ClassCorrespondence
+    from monai_advenc.encryption.encrypt import encrypt_batch as encrypt_batch
+    from monai_advenc.encryption.key import EncryptionKey as EncryptionKey
+    from monai_advenc.encryption.profiles import (
+        KeyOptions as KeyOptions,
+        draw_key as draw_key,
+    )
+    from monai_advenc.evaluation.compare import evaluate as evaluate
+    from monai_advenc.experiments.paper.reproduce import reproduce as reproduce
+    from monai_advenc.networks.training.base import train_base as train_base
+    from monai_advenc.networks.training.settings import TrainingSettings as TrainingSettings
+    from monai_advenc.perturbation.pgd import perturb as perturb
+    from monai_advenc.perturbation.settings import PerturbationSettings as PerturbationSettings
+    from monai_advenc.perturbation.views import Augmentation as Augmentation
+    from monai_advenc.sharing.encrypt_folder import encrypt_folder as encrypt_folder
+    from monai_advenc.sharing.options import EncryptionOptions as EncryptionOptions
+    from monai_advenc.sharing.slice_and_encrypt import slice_and_encrypt as slice_and_encrypt
+    from monai_advenc.transforms import *  # noqa: F403  # Type checkers read its __all__; nobody else comes here.
+    from monai_advenc.transforms.inferer import EncryptionInferer as EncryptionInferer
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "AdvencError",
-    "AdversarialEncrypt",
-    "AdversarialEncryptD",
-    "AdversarialEncryptDict",
-    "AdversarialEncryptd",
-    "Augmentation",
-    "ClassCorrespondence",
-    "CombineVersions",
-    "CombineVersionsD",
-    "CombineVersionsDict",
-    "CombineVersionsd",
-    "ConcatCombine",
-    "ConcatCombineD",
-    "ConcatCombineDict",
-    "ConcatCombined",
-    "EncryptImage",
-    "EncryptImageD",
-    "EncryptImageDict",
-    "EncryptImaged",
-    "EncryptionInferer",
-    "EncryptionKey",
-    "EncryptionOptions",
-    "KeyOptions",
-    "LargestCrossSection",
-    "LargestCrossSectionD",
-    "LargestCrossSectionDict",
-    "LargestCrossSectiond",
-    "LoadSlice",
-    "LoadSliceD",
-    "LoadSliceDict",
-    "LoadSliced",
+_TRANSFORMS = (
+    *("AdversarialEncrypt", "CombineVersions", "ConcatCombine", "EncryptImage", "LargestCrossSection", "LoadSlice"),
     "MixupConcat",
-    "MixupConcatD",
-    "MixupConcatDict",
-    "MixupConcatd",
-    "PerturbationSettings",
-    "SliceSettings",
-    "TrainingSettings",
-    "__version__",
-    "draw_key",
-    "encrypt_batch",
-    "encrypt_folder",
-    "evaluate",
-    "find_dicom_series",
-    "perturb",
-    "prepare",
-    "read_dicom_seg",
-    "read_dicom_series",
-    "recover_key",
-    "reproduce",
-    "slice_and_encrypt",
-    "train_base",
-]
+)
 
 _HOMES = {
     "Augmentation": "perturbation.views",
@@ -144,13 +71,17 @@ _HOMES = {
     "reproduce": "experiments.paper.reproduce",
     "slice_and_encrypt": "sharing.slice_and_encrypt",
     "train_base": "networks.training.base",
+    # MONAI's four names of a transform: of arrays, and three of dictionaries.
+    **{name + ending: "transforms" for name in _TRANSFORMS for ending in ("", "d", "D", "Dict")},
 }
+
+__all__ = ["AdvencError", "__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'transforms')}"), name)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

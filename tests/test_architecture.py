@@ -42,6 +42,9 @@ HEAVY = ("torch", "monai", "mlflow", "matplotlib", "nibabel")
 
 HEADER = "# Copyright (c) the monai-advenc authors.\n# SPDX-License-Identifier: Apache-2.0\n"
 
+LONGEST_MODULE, LONGEST_BODY = 280, 60
+"""Lines, of a body without signature and docstring."""
+
 SHAPELESS_NAMES = ("common", "helpers", "misc", "tools", "utils")
 
 PUBLIC_NAMES = [
@@ -190,6 +193,17 @@ def test_the_listing_is_short() -> None:
     packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert len(modules) <= 4
     assert len(packages) <= 14
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_and_functions_are_short(module: str) -> None:
+    source = MODULES[module].read_text(encoding="utf-8")
+    assert source.count("\n") <= LONGEST_MODULE, "look for the second concept"
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            lines = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+            assert lines <= LONGEST_BODY, f"the body of {node.name} has {lines} lines; look for the second concept"
 
 
 def test_modules_take_public_names_from_where_they_live() -> None:

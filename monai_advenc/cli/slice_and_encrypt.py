@@ -12,8 +12,7 @@ import typer
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
 from monai_advenc.cli.encrypt import summary_of
-from monai_advenc.cli.options import key as drawing
-from monai_advenc.cli.options import slicing
+from monai_advenc.cli.options import key as drawing, slicing
 from monai_advenc.cli.options.identity import Identity
 from monai_advenc.cli.options.ray import Ray, RayAddress, ray_workers
 

@@ -7,8 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as arrays
 from monai.transforms import LoadImage
 from PIL import Image

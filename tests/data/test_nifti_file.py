@@ -9,8 +9,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from monai.transforms import LoadImage
 
 from monai_advenc.data.nifti import read_volume

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from rich.pretty import pretty_repr
 
 from monai_advenc.encryption.combiners import COMBINERS, CombinerSettings

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from monai_advenc.errors import ImageError
 from monai_advenc.evaluation.haarpsi import MEDICAL, NATURAL, HaarPsiSetting, haarpsi, similarity_maps

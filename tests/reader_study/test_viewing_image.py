@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from numpy.typing import NDArray
 
 from monai_advenc.reader_study.building.viewing_image import FINE, GrayScale, encode_pixels, gray_scale_of, shared_scale

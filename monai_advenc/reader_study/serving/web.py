@@ -13,8 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Request, Response
-from fastapi import Path as PathParameter
+from fastapi import FastAPI, Path as PathParameter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr

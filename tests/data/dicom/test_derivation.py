@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 from monai.transforms import LoadImage
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from monai_advenc.bundle.items import image_items, split_items
 from monai_advenc.data.images.folder import find_images, load_image_set

@@ -9,8 +9,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from monai_advenc.data.phantoms.geometry import smooth_field
 from monai_advenc.data.phantoms.volume import (

@@ -7,8 +7,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from monai_advenc.data.nifti import read_mask, read_volume
 from monai_advenc.data.volume import Volume

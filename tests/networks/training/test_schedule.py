@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from monai_advenc.networks.training.schedule import END_DIVISOR, START_DIVISOR, one_cycle
 

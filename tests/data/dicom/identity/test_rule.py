@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 from pydicom.datadict import DicomDictionary, tag_for_keyword
 from pydicom.dataset import Dataset
 

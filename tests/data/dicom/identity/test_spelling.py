@@ -5,8 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from monai_advenc.data.dicom.identity.spelling import compact, passages, spellings, taken_apart, words_of
 
