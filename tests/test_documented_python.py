@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from monai_advenc.cli import app
-from monai_advenc.data.phantoms.volume import write_phantoms
+from monai_advenc.data.phantoms.volume import PHANTOM_CLASSES, Difficulty, write_phantoms
 from tests.data.dicom.dicom_phantom import write_seg, write_series
 
 ROOT = Path(__file__).parents[1]
@@ -43,10 +46,12 @@ class Page:
     Attributes:
         prepare: Makes what no command of the page makes, in the current folder.
         commands: The commands of the page that run before its Python blocks, where they stand.
+        slow: Why it takes minutes, if it does.
     """
 
     prepare: Callable[[], None]
     commands: tuple[str, ...] = ()
+    slow: str | None = None
 
 
 def make_volumes_and_slices() -> None:
@@ -62,8 +67,29 @@ def make_study() -> None:
     write_seg(Path("study/seg.dcm"), write_series(Path("study/T1"), stored), {"Tumor core": stored > 200})
 
 
+def make_volumes_and_tumor_images() -> None:
+    """Clear phantoms of three classes, the fewest that have two targets each, and larger sets of simple images."""
+    clear = Difficulty(contrast=1, noise=0.01, overlap=0)
+    write_phantoms(Path("volumes"), 24, seed=0, difficulty=clear)
+    for label in PHANTOM_CLASSES[3:]:
+        shutil.rmtree(Path("volumes") / label)
+    draw = np.random.default_rng(0)
+    for (number, label), (part, count) in product(
+        enumerate(("glioma", "meningioma", "pituitary")), {"train": 100, "test": 20}.items()
+    ):
+        folder = Path("brain-tumors") / part / label
+        folder.mkdir(parents=True)
+        for name in range(count):
+            pixels = draw.normal(100, 20, (64, 64))
+            pixels[10 + 20 * number :][:10] += 80
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{label}-{name}.png")
+
+
 PAGES = {
     "README.md": Page(make_volumes_and_slices, ("train-base", "keygen")),
+    "docs/quickstart.md": Page(
+        make_volumes_and_tumor_images, slow="it encrypts at the default size, in the paper's 100 steps"
+    ),
     "docs/how_to/dicom.md": Page(make_study),
 }
 """Every page with Python blocks."""
@@ -82,7 +108,13 @@ def run(command: str) -> None:
     assert done.exit_code == 0, f"{command}\n{done.output}"
 
 
-@pytest.mark.parametrize("name", list(pages_with_python()))
+def marked_pages() -> Iterator[Any]:
+    for name in pages_with_python():
+        slow = PAGES[name].slow if name in PAGES else None
+        yield pytest.param(name, marks=[pytest.mark.slow(reason=slow)] if slow else [])
+
+
+@pytest.mark.parametrize("name", list(marked_pages()))
 def test_the_python_blocks_of_a_page_run_as_written(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert name in PAGES, "say in PAGES what its Python blocks need"
     page, namespace = PAGES[name], dict[str, Any]()
