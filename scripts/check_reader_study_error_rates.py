@@ -71,14 +71,11 @@ def draw(scenario: Scenario, generator: np.random.Generator) -> NDArray[np.bool_
 
 def found(right: NDArray[np.bool_], margin: float) -> tuple[bool, bool, bool]:
     """Whether "no worse" is found: by the applied test, by Obuchowski-Rockette, by Tango on thinned pairs."""
-    original, encrypted = right
-    gains, losses = int((~original & encrypted).sum()), int((original & ~encrypted).sum())
-    cells = FourCells(int((original & encrypted).sum()), int((~original & ~encrypted).sum()), losses, gains)
     spread = readers_difference(right)
     return (
         compare_cautiously(right, margin, ALPHA).p < ALPHA,
         spread is None or spread.non_inferiority_p(margin) < ALPHA,
-        non_inferiority_p(cells.thinned(design_effect(right)), margin) < ALPHA,
+        non_inferiority_p(FourCells.of(*right).thinned(design_effect(right)), margin) < ALPHA,
     )
 
 

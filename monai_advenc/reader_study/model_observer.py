@@ -49,12 +49,7 @@ def read_both(network: nn.Module, originals: ImageSet, encrypted: ImageSet) -> O
     if originals.ids != encrypted.ids or not len(originals):
         raise DatasetError("expected originals and encrypted versions of the same images in the same order")
     said = [predict_logits(network, images.images).argmax(dim=1) for images in (originals, encrypted)]
-    right = [each == originals.labels for each in said]
-    cells = FourCells(
-        int((right[0] & right[1]).sum()),
-        int((~right[0] & ~right[1]).sum()),
-        int((right[0] & ~right[1]).sum()),
-        int((~right[0] & right[1]).sum()),
-    )
+    cells = FourCells.of(*((each == originals.labels).numpy() for each in said))
     first, second = ([originals.classes[label] for label in each.tolist()] for each in said)
-    return ObserverReading(cells, difference_interval(cells), cohen_agreement(first, second, originals.classes))
+    agreement = cohen_agreement(list(zip(first, second, strict=True)), originals.classes)
+    return ObserverReading(cells, difference_interval(cells), agreement)

@@ -128,7 +128,7 @@ def test_cohens_kappa_gives_the_textbook_value() -> None:
     # Fifty proposals of which two readers say yes or no: 20, 5, 10, 15; observed 0.7, by chance 0.5.
     first = ["yes"] * 25 + ["no"] * 25
     second = ["yes"] * 20 + ["no"] * 5 + ["yes"] * 10 + ["no"] * 15
-    agreement = cohen_agreement(first, second, ("no", "yes"))
+    agreement = cohen_agreement(list(zip(first, second, strict=True)), ("no", "yes"))
     assert agreement.agreed == pytest.approx(0.7)
     assert agreement.kappa == pytest.approx(0.4)
     assert agreement.interval is not None
@@ -147,7 +147,7 @@ def test_fleiss_kappa_gives_the_published_value() -> None:
 
 
 def test_an_interval_of_kappa_ends_at_one() -> None:
-    agreement = cohen_agreement("aaaaabbbbb", "aaaaabbbba", "ab")
+    agreement = cohen_agreement(list(zip("aaaaabbbbb", "aaaaabbbba", strict=True)), "ab")
     assert agreement.interval is not None
     assert agreement.interval[1] == 1
 
@@ -173,10 +173,9 @@ def test_where_many_resamples_would_hold_one_class_alone_kappa_has_no_interval()
 
 
 def test_kappa_is_not_defined_when_all_name_one_class() -> None:
-    same = ["a"] * 8
-    assert cohen_agreement(same, same, ("a", "b")).kappa is None
+    assert cohen_agreement([("a", "a")] * 8, ("a", "b")).kappa is None
     assert fleiss_agreement([("a", "a", "a")] * 8, ("a", "b")).kappa is None
-    perfect = cohen_agreement(["a", "b"] * 4, ["a", "b"] * 4, ("a", "b"))
+    perfect = cohen_agreement([("a", "a"), ("b", "b")] * 4, ("a", "b"))
     assert perfect.kappa == 1
     # Eight cases without a disagreement do not say that there is none.
     assert perfect.interval is None
@@ -415,7 +414,7 @@ def test_the_intervals_of_all_readers_hold_where_cases_decide_what_all_of_them_s
 
 def test_pooled_agreement_is_cohens_kappa_of_all_pairs() -> None:
     pairs = [[("a", "a"), ("a", "b")], [("b", "b"), ("b", "b")], [("a", "a")]]
-    flat = cohen_agreement(list("aabba"), list("abbba"), "ab")
+    flat = cohen_agreement(list(zip("aabba", "abbba", strict=True)), "ab")
     pooled = pooled_cohen_agreement(pairs, "ab")
     assert (pooled.cases, pooled.agreed, pooled.kappa) == (flat.cases, flat.agreed, flat.kappa)
 

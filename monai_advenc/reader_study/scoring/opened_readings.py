@@ -4,9 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from monai_advenc.reader_study.questions import ENCRYPTED_SIDE
 from monai_advenc.reader_study.serving.answers import Answer, Event
@@ -20,21 +19,22 @@ class Reading:
 
     Attributes:
         truth: From the answer sheet.
-        answers: What the reader said.
-        right: Whether the class (or the side) was right.
-        client_seconds: Time that the image was in view, measured by the page.
+        answer: What the reader answered, and when.
+        said: Its decisive part: the class, or the side of the encrypted image in a pair.
         server_seconds: Time from the image's delivery to the answer without pauses, measured by the server.
-        answered_at: Seconds since 1970.
         simulated: Whether a simulated reader gave it.
     """
 
     truth: SealedReading
-    answers: Mapping[str, Any]
-    right: bool
-    client_seconds: float
+    answer: Answer
+    said: str
     server_seconds: float | None
-    answered_at: float
     simulated: bool
+
+    @property
+    def right(self) -> bool:
+        """Whether the class (or the side) was right."""
+        return self.said == (self.truth.encrypted_side or self.truth.label)
 
 
 def open_readings(
@@ -51,20 +51,8 @@ def open_readings(
             answer = given.get(planned.id)
             if answer is None:
                 continue
-            truth = sheet.readings[planned.id]
-            if planned.is_pair:
-                right = answer.answers.get(ENCRYPTED_SIDE) == truth.encrypted_side
-            else:
-                right = answer.answers.get(study.class_question.name) == truth.label
-            opened.append(
-                Reading(
-                    truth,
-                    answer.answers,
-                    right,
-                    answer.client_seconds,
-                    seconds_in_view(happened.get(planned.id, []), answer.answered_at),
-                    answer.answered_at,
-                    answer.simulated or study.simulated,
-                )
-            )
+            said = str(answer.answers[ENCRYPTED_SIDE if planned.is_pair else study.class_question.name])
+            seconds = seconds_in_view(happened.get(planned.id, []), answer.answered_at)
+            simulated = answer.simulated or study.simulated
+            opened.append(Reading(sheet.readings[planned.id], answer, said, seconds, simulated))
     return tuple(opened)

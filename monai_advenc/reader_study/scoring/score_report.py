@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from math import isnan
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -21,29 +21,6 @@ PAPER_CELLS = FourCells(both_right=72, both_wrong=23, only_original_right=2, onl
 _PLOT_WIDTH, _ROW_HEIGHT, _LABEL_WIDTH, _VALUE_WIDTH = 960, 40, 120, 270
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One cell of figure 6: its name, share, count, and the paper's share."""
-
-    key: str
-    name: str
-    share: float
-    count: float
-    paper: float
-
-
-@dataclass(frozen=True)
-class Mark:
-    """One row of the plot of differences, in plot units."""
-
-    name: str
-    y: float
-    low: float
-    middle: float
-    high: float
-    text: str
-
-
 def render_score_report(study: Study, scores: Scores) -> str:
     """Return the page as HTML."""
     environment = Environment(
@@ -52,9 +29,7 @@ def render_score_report(study: Study, scores: Scores) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    environment.filters.update(
-        percent=_percent, points=_points, signed=_signed, p=_p_value, kappa=_kappa, spaced=_spaced
-    )
+    environment.filters.update(percent=_percent, signed=_signed, p=_p_value, kappa=_kappa)
     return environment.get_template("score_report.html.jinja").render(
         study=study,
         scores=scores,
@@ -82,39 +57,39 @@ def _verdict(study: Study, overall: Comparison | None, readers: str) -> dict[str
     return {"kind": "open", "title": f"Not shown that {readers.lower()} do no worse", "text": text}
 
 
-def _figure_six(overall: Comparison) -> list[Cell]:
+def _figure_six(overall: Comparison) -> list[dict[str, object]]:
+    """The cells of figure 6, each with its share and count, and the paper's share."""
     names = {
         "right": "right on both",
         "wrong": "wrong on both",
         "lost": "right on the original only",
         "gained": "right on the encrypted only",
     }
-    cells, paper = overall.cells, PAPER_CELLS.shares
-    counts = (cells.both_right, cells.both_wrong, cells.only_original_right, cells.only_encrypted_right)
+    rows = zip(names.items(), overall.cells.shares, overall.cells.counts, PAPER_CELLS.shares, strict=True)
     return [
-        Cell(key, names[key], share, count, reported)
-        for key, share, count, reported in zip(names, cells.shares, counts, paper, strict=True)
+        {"key": key, "name": name, "share": share, "count": count, "paper": paper}
+        for (key, name), share, count, paper in rows
     ]
 
 
 def _difference_plot(study: Study, comparisons: Sequence[Comparison]) -> dict[str, object]:
+    """The plot of differences and its rows, in plot units."""
     limits = [abs(limit) for each in comparisons for limit in each.interval]
-    reach = max(study.plan.margin * 1.6, *limits)
-    reach = min(1.0, reach * 1.08)
+    reach = min(1.0, max(study.plan.margin * 1.6, *limits) * 1.08)
     width = _PLOT_WIDTH - _LABEL_WIDTH - _VALUE_WIDTH
 
     def place(difference: float) -> float:
         return round(_LABEL_WIDTH + (difference / reach + 1) / 2 * width, 1)
 
     marks = [
-        Mark(
-            each.reader,
-            30 + _ROW_HEIGHT * row,
-            place(max(-reach, each.interval[0])),
-            place(each.difference) if each.difference == each.difference else place(0),
-            place(min(reach, each.interval[1])),
-            f"{_points(each.difference)} ({_signed(each.interval[0])} to {_signed(each.interval[1])})",
-        )
+        {
+            "name": each.reader,
+            "y": 30 + _ROW_HEIGHT * row,
+            "low": place(max(-reach, each.interval[0])),
+            "middle": place(0 if isnan(each.difference) else each.difference),
+            "high": place(min(reach, each.interval[1])),
+            "text": f"{_points(each.difference)} ({_signed(each.interval[0])} to {_signed(each.interval[1])})",
+        }
         for row, each in enumerate(comparisons)
     ]
     step = next(step for step in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if reach / step <= 4)
@@ -122,7 +97,6 @@ def _difference_plot(study: Study, comparisons: Sequence[Comparison]) -> dict[st
     return {
         "width": _PLOT_WIDTH,
         "height": 30 + _ROW_HEIGHT * len(marks) + 26,
-        "left": _LABEL_WIDTH,
         "marks": marks,
         "zero": place(0),
         "margin": place(-study.plan.margin),
@@ -131,11 +105,11 @@ def _difference_plot(study: Study, comparisons: Sequence[Comparison]) -> dict[st
 
 
 def _percent(value: float) -> str:
-    return "–" if value != value else f"{100 * value:.1f}".removesuffix(".0") + " %"
+    return "–" if isnan(value) else f"{100 * value:.1f}".removesuffix(".0") + " %"
 
 
 def _signed(value: float) -> str:
-    return "–" if value != value else f"{100 * value:+.1f}".replace("-", "−")
+    return "–" if isnan(value) else f"{100 * value:+.1f}".replace("-", "−")
 
 
 def _points(value: float) -> str:
@@ -151,9 +125,5 @@ def _p_value(value: float | None) -> str:
 def _kappa(agreement: Agreement) -> str:
     if agreement.kappa is None:
         return "not defined: one class throughout"
-    interval = " to ".join(f"{limit:.2f}" for limit in agreement.interval) if agreement.interval else ""
-    return (f"{agreement.kappa:.2f}" + (f" ({interval})" if interval else "")).replace("-", "−")
-
-
-def _spaced(text: str) -> str:
-    return text.replace("_", " ")
+    interval = " ({:.2f} to {:.2f})".format(*agreement.interval) if agreement.interval else ""
+    return f"{agreement.kappa:.2f}{interval}".replace("-", "−")

@@ -14,7 +14,12 @@ from monai_advenc.reader_study.building.design import READING_SESSIONS, Conditio
 from monai_advenc.reader_study.scoring.caveats import caveats
 from monai_advenc.reader_study.scoring.opened_readings import Reading
 from monai_advenc.reader_study.scoring.scores import ALL_READERS, Comparison, NamedAgreement, Rate, Scores, Times
-from monai_advenc.reader_study.statistics.agreement import cohen_agreement, fleiss_agreement, pooled_cohen_agreement
+from monai_advenc.reader_study.statistics.agreement import (
+    Agreement,
+    cohen_agreement,
+    fleiss_agreement,
+    pooled_cohen_agreement,
+)
 from monai_advenc.reader_study.statistics.multiple_readers import (
     CautiousComparison,
     compare_cautiously,
@@ -29,23 +34,19 @@ from monai_advenc.reader_study.statistics.paired_proportions import (
 )
 from monai_advenc.reader_study.study import Study
 
-ORIGINAL, ENCRYPTED = Condition.original, Condition.encrypted
-
-
-Pairs = dict[str, dict[str, tuple[Reading, Reading]]]
-"""By reader and case: the reading of the original and that of the encrypted image."""
+Pair = tuple[Reading, Reading]
+"""Readings of one case by one reader: of the original and of the encrypted image."""
 
 
 def score_study(study: Study, readings: Sequence[Reading]) -> Scores:
     """Compute all statistics of a study, complete or not."""
-    name = study.class_question.name
     names = tuple(reader.name for reader in study.readers)
     single = [each for each in readings if each.truth.condition is not None]
     main = [each for each in single if each.truth.session < READING_SESSIONS]
     pairs = _pairs(main, names)
-    comparisons = [_compare(study, reader, pairs[reader], name) for reader in names if pairs[reader]]
+    comparisons = [_compare(study, reader, list(of_cases.values())) for reader, of_cases in pairs.items()]
     if len(comparisons) > 1:
-        comparisons.append(_compare_all(study, pairs, comparisons))
+        comparisons.append(_compare_all(study, pairs))
     planned = sum(len(reader.readings) for reader in study.readers)
     cases = len({each.truth.case for each in main})
     return Scores(
@@ -56,167 +57,155 @@ def score_study(study: Study, readings: Sequence[Reading]) -> Scores:
         readers=names,
         rates=tuple(_rates(main, names)),
         comparisons=tuple(comparisons),
-        agreements=tuple(_between_readers(study, main, names, name)),
-        repeats=tuple(_repeats(study, single, names, name)),
-        times=tuple(_times(pairs)),
+        agreements=tuple(_between_readers(study, main, names)),
+        repeats=tuple(_repeats(study, single, names)),
+        times=tuple(_times(reader, list(of_cases.values())) for reader, of_cases in pairs.items()),
         choices=tuple(_choices([each for each in readings if each.truth.condition is None], names)),
         warnings=caveats(study, planned, len(readings), cases),
     )
 
 
-def _pairs(main: Sequence[Reading], names: Sequence[str]) -> Pairs:
-    found: dict[tuple[str, str, Condition | None], Reading] = {
-        (each.truth.reader, each.truth.case, each.truth.condition): each for each in main
-    }
-    pairs: Pairs = {reader: {} for reader in names}
+def _pairs(main: Sequence[Reading], names: Sequence[str]) -> dict[str, dict[str, Pair]]:
+    """The pairs of each reader who has one, by case."""
+    found = {(each.truth.reader, each.truth.case, each.truth.condition): each for each in main}
+    pairs: dict[str, dict[str, Pair]] = {reader: {} for reader in names}
     for (reader, case, condition), reading in found.items():
-        if condition is ORIGINAL and (reader, case, ENCRYPTED) in found:
-            pairs[reader][case] = (reading, found[reader, case, ENCRYPTED])
-    return pairs
+        encrypted = found.get((reader, case, Condition.encrypted))
+        if condition is Condition.original and encrypted is not None:
+            pairs[reader][case] = (reading, encrypted)
+    return {reader: of_cases for reader, of_cases in pairs.items() if of_cases}
+
+
+def _by_reader(readings: Sequence[Reading], names: Sequence[str]) -> dict[str, list[Reading]]:
+    """The readings of each reader, and of all if there are several."""
+    mine = {name: [each for each in readings if each.truth.reader == name] for name in names}
+    return {**mine, ALL_READERS: list(readings)} if len(names) > 1 else mine
 
 
 def _rates(main: Sequence[Reading], names: Sequence[str]) -> list[Rate]:
-    rates = []
-    for reader in (*names, ALL_READERS) if len(names) > 1 else names:
-        for condition in (ORIGINAL, ENCRYPTED):
-            mine = [e for e in main if e.truth.condition is condition and reader in (e.truth.reader, ALL_READERS)]
-            rates.append(_rate(reader, condition.value, mine))
-    return rates
+    return [
+        _rate(reader, condition.value, [each for each in readings if each.truth.condition is condition])
+        for reader, readings in _by_reader(main, names).items()
+        for condition in Condition
+    ]
 
 
 def _rate(reader: str, what: str, readings: Sequence[Reading]) -> Rate:
     """Accuracy; for several readers with a wider interval, because their readings of a case are correlated."""
-    right, total = sum(each.right for each in readings), len(readings)
-    worth = _worth(readings) if reader == ALL_READERS else 1.0
+    right, total, worth = sum(each.right for each in readings), len(readings), _worth(reader, readings)
     return Rate(reader, what, right, total, wilson_interval(right / worth, total / worth))
 
 
-def _worth(readings: Sequence[Reading]) -> float:
+def _worth(reader: str, readings: Sequence[Reading]) -> float:
+    """Number of readings that are worth one independent reading."""
     by_case: dict[str, list[bool]] = {}
     for each in readings:
         by_case.setdefault(each.truth.case, []).append(each.right)
-    return worth_of_readings([*map(sum, by_case.values())], [*map(len, by_case.values())]) if readings else 1.0
+    if reader != ALL_READERS or not by_case:
+        return 1.0
+    return worth_of_readings([*map(sum, by_case.values())], [*map(len, by_case.values())])
 
 
-def _cells(pairs: Sequence[tuple[Reading, Reading]]) -> FourCells:
-    counts = {(a, b): sum((o.right, e.right) == (a, b) for o, e in pairs) for a in (True, False) for b in (True, False)}
-    return FourCells(counts[True, True], counts[False, False], counts[True, False], counts[False, True])
-
-
-def _compare(study: Study, reader: str, pairs: Mapping[str, tuple[Reading, Reading]], name: str) -> Comparison:
-    both = list(pairs.values())
-    cells = _cells(both)
-    plan = study.plan
-    p = non_inferiority_p(cells, plan.margin)
-    first, second = ([str(pair[side].answers[name]) for pair in both] for side in (0, 1))
-    differently = sum(not o.right and not e.right and o.answers[name] != e.answers[name] for o, e in both)
-    return Comparison(
-        reader,
-        cells,
-        differently,
+def _compare(study: Study, reader: str, pairs: Sequence[Pair]) -> Comparison:
+    cells, plan = _cells(pairs), study.plan
+    found = CautiousComparison(
         cells.difference,
         difference_interval(cells, plan.alpha),
-        p,
-        p < plan.alpha,
-        mcnemar_exact_p(cells),
+        non_inferiority_p(cells, plan.margin),
         "Tango's score method",
-        cohen_agreement(first, second, study.classes),
     )
+    agreement = cohen_agreement([(original.said, encrypted.said) for original, encrypted in pairs], study.classes)
+    return _comparison(study, reader, pairs, found, mcnemar_exact_p(cells), agreement)
 
 
-def _compare_all(study: Study, pairs: Pairs, each: Sequence[Comparison]) -> Comparison:
-    readers = [reader for reader in pairs if pairs[reader]]
-    common = sorted(set.intersection(*(set(pairs[reader]) for reader in readers)))
+def _compare_all(study: Study, pairs: Mapping[str, Mapping[str, Pair]]) -> Comparison:
+    common = sorted(set.intersection(*map(set, pairs.values())))
     if common:
-        right = np.array([[[pairs[r][case][side].right for case in common] for r in readers] for side in (0, 1)])
+        right = np.array([[[mine[case][side].right for case in common] for mine in pairs.values()] for side in (0, 1)])
         found = compare_cautiously(right, study.plan.margin, study.plan.alpha)
     else:
         found = CautiousComparison(float("nan"), (-1.0, 1.0), 1.0, "no case was read by all readers yet")
-    name = study.class_question.name
     said: dict[str, list[tuple[str, str]]] = {}
-    for reader in readers:
-        for case, (original, encrypted) in pairs[reader].items():
-            said.setdefault(case, []).append((str(original.answers[name]), str(encrypted.answers[name])))
+    for of_cases in pairs.values():
+        for case, (original, encrypted) in of_cases.items():
+            said.setdefault(case, []).append((original.said, encrypted.said))
+    agreement = pooled_cohen_agreement(list(said.values()), study.classes)
+    every = [pair for of_cases in pairs.values() for pair in of_cases.values()]
+    return _comparison(study, ALL_READERS, every, found, None, agreement)
+
+
+def _comparison(
+    study: Study,
+    reader: str,
+    pairs: Sequence[Pair],
+    found: CautiousComparison,
+    mcnemar_p: float | None,
+    agreement: Agreement,
+) -> Comparison:
     return Comparison(
-        ALL_READERS,
-        sum((comparison.cells for comparison in each), FourCells(0, 0, 0, 0)),
-        sum(comparison.wrong_differently for comparison in each),
+        reader,
+        _cells(pairs),
+        sum(not one.right and not other.right and one.said != other.said for one, other in pairs),
         found.estimate,
         found.interval,
         found.p,
         found.p < study.plan.alpha,
-        None,
+        mcnemar_p,
         found.method,
-        pooled_cohen_agreement(list(said.values()), study.classes),
+        agreement,
     )
 
 
-def _between_readers(study: Study, main: Sequence[Reading], names: Sequence[str], name: str) -> list[NamedAgreement]:
+def _cells(pairs: Sequence[Pair]) -> FourCells:
+    return FourCells.of(*(np.array([pair[side].right for pair in pairs]) for side in (0, 1)))
+
+
+def _between_readers(study: Study, main: Sequence[Reading], names: Sequence[str]) -> list[NamedAgreement]:
     agreements = []
-    for condition in (ORIGINAL, ENCRYPTED):
+    for condition in Condition:
         said: dict[str, dict[str, str]] = {reader: {} for reader in names}
         for each in main:
             if each.truth.condition is condition:
-                said[each.truth.reader][each.truth.case] = str(each.answers[name])
+                said[each.truth.reader][each.truth.case] = each.said
         what = f"{condition.value} images"
-        if len(names) > 2:
-            common = sorted(set.intersection(*(set(cases) for cases in said.values())))
-            readings = [[said[reader][case] for reader in names] for case in common]
-            if common:
-                agreements.append(
-                    NamedAgreement("all readers (Fleiss)", what, fleiss_agreement(readings, study.classes))
-                )
+        common = sorted(set.intersection(*map(set, said.values())))
+        if len(names) > 2 and common:
+            agreement = fleiss_agreement([[said[reader][case] for reader in names] for case in common], study.classes)
+            agreements.append(NamedAgreement("all readers (Fleiss)", what, agreement))
         for one, other in combinations(names, 2):
-            common = sorted(set(said[one]) & set(said[other]))
-            if common:
-                first, second = ([said[reader][case] for case in common] for reader in (one, other))
-                agreement = cohen_agreement(first, second, study.classes)
-                agreements.append(NamedAgreement(f"{one} and {other}", what, agreement))
+            both = [(said[one][case], said[other][case]) for case in sorted(set(said[one]) & set(said[other]))]
+            if both:
+                agreements.append(NamedAgreement(f"{one} and {other}", what, cohen_agreement(both, study.classes)))
     return agreements
 
 
-def _repeats(study: Study, single: Sequence[Reading], names: Sequence[str], name: str) -> list[NamedAgreement]:
-    before = {
-        (e.truth.reader, e.truth.case, e.truth.condition): str(e.answers[name])
-        for e in single
-        if e.truth.session < READING_SESSIONS
-    }
-    agreements = []
-    for reader in names:
-        again = [
-            (before[key], str(each.answers[name]))
-            for each in single
-            if each.truth.session >= READING_SESSIONS
-            and (key := (each.truth.reader, each.truth.case, each.truth.condition)) in before
-            and each.truth.reader == reader
-        ]
-        if again:
-            first, second = zip(*again, strict=True)
-            agreements.append(
-                NamedAgreement(reader, "the same image twice", cohen_agreement(first, second, study.classes))
-            )
-    return agreements
+def _repeats(study: Study, single: Sequence[Reading], names: Sequence[str]) -> list[NamedAgreement]:
+    before: dict[tuple[str, str, Condition | None], str] = {}
+    again: dict[str, list[tuple[str, str]]] = {reader: [] for reader in names}
+    for each in sorted(single, key=lambda each: each.truth.session):
+        key = (each.truth.reader, each.truth.case, each.truth.condition)
+        if each.truth.session < READING_SESSIONS:
+            before[key] = each.said
+        elif key in before:
+            again[each.truth.reader].append((before[key], each.said))
+    return [
+        NamedAgreement(reader, "the same image twice", cohen_agreement(both, study.classes))
+        for reader, both in again.items()
+        if both
+    ]
 
 
-def _times(pairs: Pairs) -> list[Times]:
-    times = []
-    for reader, cases in pairs.items():
-        if not cases:
-            continue
-        original, encrypted = (np.array([pair[side].client_seconds for pair in cases.values()]) for side in (0, 1))
-        varied = np.count_nonzero(original - encrypted)
-        p = float(wilcoxon(encrypted, original).pvalue) if varied > 5 else None
-        times.append(Times(reader, float(np.median(original)), float(np.median(encrypted)), p))
-    return times
+def _times(reader: str, pairs: Sequence[Pair]) -> Times:
+    original, encrypted = (np.array([pair[side].answer.client_seconds for pair in pairs]) for side in (0, 1))
+    p = float(wilcoxon(encrypted, original).pvalue) if np.count_nonzero(original - encrypted) > 5 else None
+    return Times(reader, float(np.median(original)), float(np.median(encrypted)), p)
 
 
 def _choices(choices: Sequence[Reading], names: Sequence[str]) -> list[tuple[Rate, float]]:
     found = []
-    for reader in (*names, ALL_READERS) if len(names) > 1 else names:
-        mine = [each for each in choices if reader in (each.truth.reader, ALL_READERS)]
-        if mine:
-            rate = _rate(reader, "side by side", mine)
-            worth = _worth(mine) if reader == ALL_READERS else 1.0
+    for reader, readings in _by_reader(choices, names).items():
+        if readings:
+            rate, worth = _rate(reader, "side by side", readings), _worth(reader, readings)
             test = binomtest(round(rate.right / worth), round(rate.total / worth))
             found.append((rate, float(test.pvalue)))
     return found

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,22 +33,21 @@ class Agreement:
     interval: tuple[float, float] | None
 
 
-def cohen_agreement(first: Sequence[str], second: Sequence[str], classes: Sequence[str]) -> Agreement:
-    """Cohen's kappa of two readings of each case (1960); interval by Fleiss, Cohen and Everitt (1969)."""
-    place = {name: number for number, name in enumerate(classes)}
-    table = np.zeros((len(classes), len(classes)))
-    for one, other in zip(first, second, strict=True):
-        table[place[one], place[other]] += 1
-    total = int(table.sum())
-    agreed = float(np.trace(table) / total) if total else float("nan")
-    chance = float((table.sum(axis=0) * table.sum(axis=1)).sum() / total**2) if total else 1.0
-    if chance == 1.0:
-        return Agreement(total, agreed, None, None)
+def cohen_agreement(pairs: Sequence[tuple[str, str]], classes: Sequence[str]) -> Agreement:
+    """Cohen's kappa of two readings of each case (1960); interval by Fleiss, Cohen and Everitt (1969).
+
+    Args:
+        pairs: The two readings of each case; at least one case.
+        classes: All classes.
+    """
+    agreed = sum(one == other for one, other in pairs) / len(pairs)
+    if len({name for pair in pairs for name in pair}) == 1:
+        return Agreement(len(pairs), agreed, None, None)
     # Rounding can make a variance of zero negative; there is no interval then.
     with np.errstate(invalid="ignore"):
-        result = cohens_kappa(table)
+        result = cohens_kappa(_table(pairs, classes))
         low, high = float(result.kappa_low), float(result.kappa_upp)
-    return Agreement(total, agreed, float(result.kappa), _interval(low, high))
+    return Agreement(len(pairs), agreed, float(result.kappa), _interval(low, high))
 
 
 def pooled_cohen_agreement(pairs: Sequence[Sequence[tuple[str, str]]], classes: Sequence[str]) -> Agreement:
@@ -58,14 +57,17 @@ def pooled_cohen_agreement(pairs: Sequence[Sequence[tuple[str, str]]], classes: 
         pairs: For each case, the two readings of each reader who read it twice.
         classes: All classes.
     """
-    place = {name: number for number, name in enumerate(classes)}
-    tables = np.zeros((len(pairs), len(classes), len(classes)))
-    for case, both in enumerate(pairs):
-        for one, other in both:
-            tables[case, place[one], place[other]] += 1
-    said = [pair for case in pairs for pair in case]
-    flat = cohen_agreement([one for one, _ in said], [other for _, other in said], classes)
-    return Agreement(flat.cases, flat.agreed, flat.kappa, _resampled(flat.kappa, tables, _cohen))
+    flat = cohen_agreement([pair for case in pairs for pair in case], classes)
+    tables = np.array([_table(case, classes) for case in pairs])
+    return replace(flat, interval=_resampled(flat.kappa, tables, _cohen))
+
+
+def _table(pairs: Sequence[tuple[str, str]], classes: Sequence[str]) -> NDArray[np.float64]:
+    """Number of pairs by the class of their first and of their second reading."""
+    table = np.zeros((len(classes), len(classes)))
+    for one, other in pairs:
+        table[classes.index(one), classes.index(other)] += 1
+    return table
 
 
 def _cohen(tables: NDArray[np.float64]) -> float | None:
@@ -91,13 +93,10 @@ def fleiss_agreement(readings: Sequence[Sequence[str]], classes: Sequence[str]) 
     """Fleiss' kappa of several readings of each case (1971); interval by resampling cases.
 
     Args:
-        readings: For each case, the answer of each reader; the same number for every case.
+        readings: For each case, the answer of each reader; the same number for every case, at least one case.
         classes: All classes.
     """
-    place = {name: number for number, name in enumerate(classes)}
-    codes: NDArray[np.int64] = np.array([[place[name] for name in case] for case in readings], dtype=np.int64)
-    if not len(codes):
-        return Agreement(0, float("nan"), None, None)
+    codes = np.array([[classes.index(name) for name in case] for case in readings])
     counts = aggregate_raters(codes, n_cat=len(classes))[0]
     agreed = float((counts.max(axis=1) == codes.shape[1]).mean())
     kappa = _fleiss(counts)

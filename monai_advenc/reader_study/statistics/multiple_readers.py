@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,20 +40,16 @@ class ReadersDifference:
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """Interval of level ``1 - 2 alpha``."""
-        reach = self._quantile(alpha) * self.standard_error
+        reach = float(self._distribution.isf(alpha)) * self.standard_error
         return max(-1.0, self.estimate - reach), min(1.0, self.estimate + reach)
 
     def non_inferiority_p(self, margin: float) -> float:
         """One-sided p-value of the hypothesis "encrypted images cost the margin or more"."""
-        statistic = (self.estimate + margin) / self.standard_error
-        if np.isinf(self.degrees_of_freedom):
-            return float(stats.norm.sf(statistic))
-        return float(stats.t.sf(statistic, self.degrees_of_freedom))
+        return float(self._distribution.sf((self.estimate + margin) / self.standard_error))
 
-    def _quantile(self, alpha: float) -> float:
-        if np.isinf(self.degrees_of_freedom):
-            return float(stats.norm.isf(alpha))
-        return float(stats.t.isf(alpha, self.degrees_of_freedom))
+    @property
+    def _distribution(self) -> Any:
+        return stats.norm() if np.isinf(self.degrees_of_freedom) else stats.t(self.degrees_of_freedom)
 
 
 def readers_difference(right: NDArray[np.bool_]) -> ReadersDifference | None:
@@ -156,13 +153,7 @@ def compare_cautiously(right: NDArray[np.bool_], margin: float, alpha: float) ->
         margin: Loss that counts as inferior.
         alpha: Level of the one-sided test.
     """
-    original, encrypted = right
-    cells = FourCells(
-        int((original & encrypted).sum()),
-        int((~original & ~encrypted).sum()),
-        int((original & ~encrypted).sum()),
-        int((~original & encrypted).sum()),
-    )
+    cells = FourCells.of(*right)
     thinned = cells.thinned(design_effect(right))
     low, high = difference_interval(thinned, alpha)
     p = non_inferiority_p(thinned, margin)

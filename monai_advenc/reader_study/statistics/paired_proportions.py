@@ -38,17 +38,26 @@ class FourCells:
     only_original_right: float
     only_encrypted_right: float
 
+    @classmethod
+    def of(cls, original: NDArray[np.bool_], encrypted: NDArray[np.bool_]) -> FourCells:
+        """Count pairs from whether the readings of originals and of encrypted images were right, in the same order."""
+        pairs = (original & encrypted, ~original & ~encrypted, original & ~encrypted, ~original & encrypted)
+        return cls(*(int(each.sum()) for each in pairs))
+
+    @property
+    def counts(self) -> tuple[float, ...]:
+        """Both right, both wrong, only original, only encrypted."""
+        return self.both_right, self.both_wrong, self.only_original_right, self.only_encrypted_right
+
     @property
     def total(self) -> float:
         """Number of pairs of readings."""
-        return self.both_right + self.both_wrong + self.only_original_right + self.only_encrypted_right
+        return sum(self.counts)
 
     @property
-    def shares(self) -> tuple[float, float, float, float]:
-        """Both right, both wrong, only original, only encrypted, as fractions; NaN without readings."""
-        counts = (self.both_right, self.both_wrong, self.only_original_right, self.only_encrypted_right)
-        # Four counts, which mypy does not see.
-        return tuple(count / self.total if self.total else float("nan") for count in counts)  # type: ignore[return-value]
+    def shares(self) -> tuple[float, ...]:
+        """The counts as fractions; NaN without readings."""
+        return tuple(count / self.total if self.total else float("nan") for count in self.counts)
 
     @property
     def difference(self) -> float:
@@ -57,20 +66,7 @@ class FourCells:
 
     def thinned(self, factor: float) -> FourCells:
         """Keep the shares and divide the number of readings by ``factor``."""
-        return FourCells(
-            self.both_right / factor,
-            self.both_wrong / factor,
-            self.only_original_right / factor,
-            self.only_encrypted_right / factor,
-        )
-
-    def __add__(self, other: FourCells) -> FourCells:
-        return FourCells(
-            self.both_right + other.both_right,
-            self.both_wrong + other.both_wrong,
-            self.only_original_right + other.only_original_right,
-            self.only_encrypted_right + other.only_encrypted_right,
-        )
+        return FourCells(*(count / factor for count in self.counts))
 
 
 def score_statistic(
