@@ -12,7 +12,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -127,17 +127,13 @@ class AnswerDatabase:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
+        try:
+            # sqlite3 commits at the end of the block, and rolls back if it raises.
+            with self._lock, self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException as error:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
-                    raise OutputError(f"cannot write {self._path} ({error}); free some space on the disk") from None
-                raise
+        except sqlite3.Error as error:
+            raise OutputError(f"cannot write {self._path} ({error}); free some space on the disk") from None
 
     def record(self, answer: Answer) -> Outcome:
         """Store an answer; it is on disk when this returns.
@@ -146,25 +142,16 @@ class AnswerDatabase:
             OutputError: It cannot be written.
         """
         with self._transaction() as connection:
-            row = connection.execute(
-                "SELECT answer_id FROM answers WHERE reading = ? OR answer_id = ?", (answer.reading, answer.answer_id)
-            ).fetchone()
-            if row is not None:
-                held = connection.execute(
-                    "SELECT 1 FROM answers WHERE reading = ? AND answer_id = ?", (answer.reading, answer.answer_id)
-                ).fetchone()
-                return Outcome.known if held else Outcome.refused
+            identity = (answer.reading, answer.answer_id)
+            held = connection.execute(
+                "SELECT reading, answer_id FROM answers WHERE reading = ? OR answer_id = ?", identity
+            ).fetchall()
+            if held:
+                return Outcome.known if identity in held else Outcome.refused
             connection.execute(
-                "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    answer.reading,
-                    answer.answer_id,
-                    answer.reader,
-                    json.dumps(dict(answer.answers), ensure_ascii=False),
-                    answer.client_seconds,
-                    answer.answered_at,
-                    int(answer.simulated),
-                ),
+                "INSERT INTO answers VALUES "
+                "(:reading, :answer_id, :reader, :answers, :client_seconds, :answered_at, :simulated)",
+                {**vars(answer), "answers": json.dumps(dict(answer.answers), ensure_ascii=False)},
             )
         return Outcome.stored
 
@@ -179,7 +166,7 @@ class AnswerDatabase:
         """Return the time of each of a reader's answers, by reading."""
         with self._lock:
             rows = self._connection.execute("SELECT reading, answered_at FROM answers WHERE reader = ?", (reader,))
-            return dict(rows.fetchall())
+            return dict(rows)
 
     def events_of(self, reader: str, reading: str) -> list[Event]:
         """Return the events of a reading in order."""
@@ -187,8 +174,8 @@ class AnswerDatabase:
             rows = self._connection.execute(
                 "SELECT reader, reading, kind, at FROM events WHERE reader = ? AND reading = ? ORDER BY rowid",
                 (reader, reading),
-            ).fetchall()
-        return [_event(row) for row in rows]
+            )
+            return [_event(row) for row in rows]
 
 
 def read_answers(path: Path) -> tuple[list[Answer], list[Event]]:
@@ -200,15 +187,12 @@ def read_answers(path: Path) -> tuple[list[Answer], list[Event]]:
     if not path.is_file():
         raise DatasetError(f"{path} does not exist, so there are no answers yet; serve the study first")
     try:
-        connection = sqlite3.connect(path, timeout=30)
-        try:
+        with closing(sqlite3.connect(path, timeout=30)) as connection:
             answers = connection.execute(
                 "SELECT reading, answer_id, reader, answers, client_seconds, answered_at, simulated FROM answers"
-            ).fetchall()
-            events = connection.execute("SELECT reader, reading, kind, at FROM events ORDER BY rowid").fetchall()
-        finally:
-            connection.close()
-        return [_answer(row) for row in answers], [_event(row) for row in events]
+            )
+            events = connection.execute("SELECT reader, reading, kind, at FROM events ORDER BY rowid")
+            return [_answer(row) for row in answers], [_event(row) for row in events]
     except (sqlite3.Error, ValueError) as error:
         raise DatasetError(f"cannot read the answers in {path} ({error}); use a copy of it") from None
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fastapi import HTTPException
+
 from monai_advenc.errors import SettingsError
 from monai_advenc.reader_study.questions import accept_answers
 from monai_advenc.reader_study.serving.answers import Answer, AnswerDatabase, Event, EventKind, Outcome
@@ -16,20 +18,6 @@ from monai_advenc.reader_study.serving.reading_session import Place, is_paused, 
 from monai_advenc.reader_study.study import IMAGES_NAME, PlannedReading, Study, StudyReader
 
 NOT_THERE, ELSEWHERE, NO_ANSWER = 404, 409, 422
-
-
-class Refused(Exception):  # noqa: N818  # Not an error of the owner but an HTTP response.
-    """A request that the server rejects.
-
-    Args:
-        status: HTTP status.
-        reason: Message for the reader.
-    """
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
 
 
 class ReadingDesk:
@@ -78,13 +66,13 @@ class ReadingDesk:
         """Pixels of the current image.
 
         Raises:
-            Refused: Another image is current, or the reader pauses.
+            HTTPException: Another image is current, or the reader pauses.
         """
         now = self._place(reader).reading
         if now is None or now.id != reading or not 0 <= index < len(now.images):
-            raise Refused(NOT_THERE, "this is not the image to read now")
+            raise HTTPException(NOT_THERE, "this is not the image to read now")
         if is_paused(self._database.events_of(reader.name, now.id)):
-            raise Refused(ELSEWHERE, "the image is hidden while you pause")
+            raise HTTPException(ELSEWHERE, "the image is hidden while you pause")
         pixels = (self._images / now.images[index]).read_bytes()
         if index == 0:
             self._note(reader, now, EventKind.shown)
@@ -96,23 +84,23 @@ class ReadingDesk:
         """Store an answer; it is on disk when this returns, and counts once even if it is sent several times.
 
         Raises:
-            Refused: Another image is current, this one has another answer already, or the answer is invalid.
+            HTTPException: Another image is current, this one has another answer already, or the answer is invalid.
             OutputError: The answer cannot be written.
         """
         planned = next((each for each in reader.readings if each.id == reading), None)
         if planned is None:
-            raise Refused(NOT_THERE, "this image is not yours to read")
+            raise HTTPException(NOT_THERE, "this image is not yours to read")
         now = self._place(reader).reading
         its_turn = now is not None and now.id == planned.id
         if not its_turn and planned.id not in self._database.answered(reader.name):
-            raise Refused(ELSEWHERE, "this is not the image to read now")
+            raise HTTPException(ELSEWHERE, "this is not the image to read now")
         try:
             accepted = accept_answers(self.study.questions_of(planned), answers)
         except SettingsError as error:
-            raise Refused(NO_ANSWER, str(error)) from None
+            raise HTTPException(NO_ANSWER, str(error)) from None
         given = Answer(planned.id, answer_id, reader.name, accepted, seconds, self._clock(), self.study.simulated)
         if self._database.record(given) is Outcome.refused:
-            raise Refused(ELSEWHERE, "this image was answered before; the first answer stays")
+            raise HTTPException(ELSEWHERE, "this image was answered before; the first answer stays")
 
     def pause(self, reader: StudyReader, paused: bool) -> None:
         """Stop or restart the time of the current image."""

@@ -8,18 +8,18 @@ access to an image other than the reader's next. Every page forbids the browser 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
 from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Path as PathParameter, Request, Response
+from fastapi import FastAPI, HTTPException, Path as PathParameter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monai_advenc.errors import OutputError
-from monai_advenc.reader_study.serving.reading_desk import ReadingDesk, Refused
+from monai_advenc.reader_study.serving.reading_desk import ReadingDesk
 from monai_advenc.reader_study.study import StudyReader
 
 SECURITY_HEADERS = {
@@ -45,10 +45,6 @@ _STATIC = {
 }
 
 Token = Annotated[str, PathParameter(max_length=100)]
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 
 class SentAnswer(BaseModel):
@@ -73,7 +69,7 @@ class SentPause(BaseModel):
 class SecurityHeaders:
     """Add the security headers to every response, errors included, and reject bodies that are too long."""
 
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._headers = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 
@@ -112,10 +108,6 @@ def create_app(desk: ReadingDesk) -> FastAPI:
 
 
 def _add_refusals(app: FastAPI) -> None:
-    @app.exception_handler(Refused)
-    async def refused(request: Request, error: Refused) -> JSONResponse:
-        return JSONResponse({"detail": error.reason}, status_code=error.status)
-
     @app.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
         # FastAPI's own response repeats the input.
@@ -142,7 +134,7 @@ def _add_pages(app: FastAPI, desk: ReadingDesk) -> None:
     @app.get("/static/{name}")
     def static(name: str) -> Response:
         if name not in _STATIC:
-            raise Refused(404, "there is no such page")
+            raise HTTPException(404, "there is no such page")
         return Response(_page(name), media_type=_STATIC[name])
 
 
@@ -150,7 +142,7 @@ def _add_readings(app: FastAPI, desk: ReadingDesk) -> None:
     def reader_of(token: str) -> StudyReader:
         reader = desk.study.reader_of(token)
         if reader is None:
-            raise Refused(404, "this link belongs to no reader of this study")
+            raise HTTPException(404, "this link belongs to no reader of this study")
         return reader
 
     @app.get("/r/{token}/state")
