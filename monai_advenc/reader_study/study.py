@@ -128,11 +128,8 @@ class Study(Settings):
     def reader_of(self, token: str) -> StudyReader | None:
         """The reader whose link holds a token; compared in constant time."""
         digest = token_digest(token)
-        found = None
-        for reader in self.readers:
-            if hmac.compare_digest(reader.token_sha256, digest):
-                found = reader
-        return found
+        found = [reader for reader in self.readers if hmac.compare_digest(reader.token_sha256, digest)]
+        return found[0] if found else None
 
     def require_images(self, folder: Path) -> None:
         """Check that a folder holds all images of the study.
@@ -233,8 +230,3 @@ def _load(model: type[_Content], path: Path, absence: str) -> _Content:
 def token_digest(token: str) -> str:
     """SHA-256 of a token; the study stores this instead of the token."""
     return hashlib.sha256(token.encode()).hexdigest()
-
-
-def side_of(encrypted_left: bool) -> Literal["left", "right"]:
-    """The side of the encrypted image, as readers answer it."""
-    return "left" if encrypted_left else "right"

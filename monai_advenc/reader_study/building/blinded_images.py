@@ -8,9 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.data.images.reading import match_original, read_image
@@ -26,19 +24,8 @@ _MUCH_BLACK = 0.05
 """Share of pixels that are black in the original but not in the encrypted image."""
 
 
-@dataclass(frozen=True)
-class BlindedImages:
-    """The files of a study.
-
-    Attributes:
-        shapes: ``(C, H, W)`` of each file, sorted by name.
-        names: By ``image_key``.
-        speckled: Cases whose black background is no longer black when encrypted; brightening reveals the condition.
-    """
-
-    shapes: dict[str, tuple[int, int, int]]
-    names: dict[str, str]
-    speckled: int
+Names = dict[tuple[Condition, str], str]
+"""Name of each image file, by the condition and the id of the case."""
 
 
 def pair_cases(originals: ImageFolder, encrypted: ImageFolder) -> tuple[Case, ...]:
@@ -66,54 +53,58 @@ def pair_cases(originals: ImageFolder, encrypted: ImageFolder) -> tuple[Case, ..
     return tuple(cases)
 
 
-def image_key(condition: Condition, case: str) -> str:
-    """Internal name of an image until it gets a random one."""
-    return f"{condition.value}:{case}"
+def draw_names(cases: Sequence[Case]) -> Names:
+    """Draw a random name for both images of each case."""
+    return {(condition, case.id): f"{secrets.token_hex(_NAME_BYTES)}.raw" for case in cases for condition in Condition}
 
 
 def write_blinded(
-    originals: ImageFolder, encrypted: ImageFolder, cases: Sequence[Case], folder: Path, progress: Callable[[int], None]
-) -> BlindedImages:
-    """Write all images under random names.
+    originals: ImageFolder,
+    encrypted: ImageFolder,
+    cases: Sequence[Case],
+    names: Names,
+    folder: Path,
+    progress: Callable[[int], None],
+) -> tuple[dict[str, tuple[int, int, int]], int]:
+    """Write all images under their random names.
 
     Args:
         originals: The originals.
         encrypted: Their encrypted versions.
         cases: The cases to write.
+        names: Names of the files.
         folder: Where to write.
         progress: Called with 1 for each case.
+
+    Returns:
+        ``(C, H, W)`` of each file, sorted by name, and the number of cases whose black background is no longer black
+        when encrypted: brightening reveals the condition.
 
     Raises:
         ImageError: An image cannot be read, or an encrypted image does not match its original.
     """
     sources = [{file.id: file.path for file in found.files} for found in (originals, encrypted)]
-
-    def images_of(case: Case) -> tuple[Any, Any]:
-        original, perturbed = (read_image(paths[case.id]) for paths in sources)
-        return match_original(original, perturbed, case.id), perturbed
-
     shapes: dict[str, tuple[int, int, int]] = {}
-    names: dict[str, str] = {}
     speckled = 0
     order = list(cases)
     # In random order: the file system remembers the order in which files were created.
     secrets.SystemRandom().shuffle(order)
     for case in order:
-        images = images_of(case)
+        original, perturbed = (read_image(paths[case.id]) for paths in sources)
+        images = match_original(original, perturbed, case.id), perturbed
         scale = shared_scale(*images)
         black, black_still = (scale.nearest(image) == 0 for image in images)
         speckled += bool((black & ~black_still).mean() > _MUCH_BLACK)
         both = list(zip((Condition.original, Condition.encrypted), images, strict=True))
         secrets.SystemRandom().shuffle(both)
         for condition, image in both:
-            name = f"{secrets.token_hex(_NAME_BYTES)}.raw"
+            name = names[condition, case.id]
             write_atomically(folder / name, encode_pixels(image, scale))
             channels, height, width = image.shape
             shapes[name] = (channels, height, width)
-            names[image_key(condition, case.id)] = name
         progress(1)
     # One time for all files: the two images of one case are written one after the other.
     written = time.time()
     for name in shapes:
         os.utime(folder / name, (written, written))
-    return BlindedImages(dict(sorted(shapes.items())), names, speckled)
+    return dict(sorted(shapes.items())), speckled

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from pydantic import Field
 from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.errors import OutputError
 from monai_advenc.files.atomic import sha256_of, write_atomically, write_json
-from monai_advenc.reader_study.building.blinded_images import image_key, pair_cases, write_blinded
+from monai_advenc.reader_study.building.blinded_images import Names, draw_names, pair_cases, write_blinded
 from monai_advenc.reader_study.building.design import (
     READING_SESSIONS,
     Case,
@@ -26,7 +27,7 @@ from monai_advenc.reader_study.building.design import (
     draw_viewings,
 )
 from monai_advenc.reader_study.building.links import LINKS_NAME, Links, write_links
-from monai_advenc.reader_study.questions import DEFAULT_QUESTIONS, Question, with_classes
+from monai_advenc.reader_study.questions import DEFAULT_QUESTIONS, LEFT, RIGHT, Question, with_classes
 from monai_advenc.reader_study.study import (
     IMAGES_NAME,
     SHEET_NAME,
@@ -37,7 +38,6 @@ from monai_advenc.reader_study.study import (
     SealedReading,
     Study,
     StudyReader,
-    side_of,
     token_digest,
 )
 from monai_advenc.settings import Settings
@@ -127,9 +127,10 @@ def build_study(
     if options.cases is not None:
         cases = draw_cases(cases, options.cases, options.seed)
     # Drawn before anything is written: impossible numbers leave no folder behind.
-    readers, sealed_readings, links = _draw(cases, options)
+    names = draw_names(cases)
+    readers, sealed_readings, links = _draw(cases, names, options)
     _prepare_folders(out, sealed)
-    images = write_blinded(originals, encrypted, cases, out / IMAGES_NAME, progress)
+    shapes, speckled = write_blinded(originals, encrypted, cases, names, out / IMAGES_NAME, progress)
     study = Study(
         title=options.title,
         design=options.design,
@@ -138,8 +139,8 @@ def build_study(
         **_sessions(options),
         plan=options.plan,
         simulated=options.simulated,
-        shapes=images.shapes,
-        readers=tuple(_with_image_names(reader, images.names) for reader in readers),
+        shapes=shapes,
+        readers=readers,
         sheet_sha256="",
     )
     sheet = AnswerSheet(
@@ -157,7 +158,7 @@ def build_study(
     (sealed / UNFINISHED_NAME).unlink()
     write_json(out / STUDY_NAME, study.model_dump(mode="json"))
     (out / UNFINISHED_NAME).unlink()
-    return BuiltStudy(study, sealed / SHEET_NAME, links, images.speckled)
+    return BuiltStudy(study, sealed / SHEET_NAME, links, speckled)
 
 
 def _prepare_folders(out: Path, sealed: Path) -> None:
@@ -192,40 +193,30 @@ def _sessions(options: StudyOptions) -> dict[str, Any]:
     return {"session_names": tuple(names), "washout_days": tuple(washouts)}
 
 
-def _draw(cases: Sequence[Case], options: StudyOptions) -> tuple[list[StudyReader], dict[str, SealedReading], Links]:
-    """Readers whose images are still named ``<condition>:<case>``, the truth about their readings, and their links."""
+def _draw(
+    cases: Sequence[Case], names: Names, options: StudyOptions
+) -> tuple[tuple[StudyReader, ...], dict[str, SealedReading], Links]:
+    """Draw the readers with their readings, the truth about these, and the readers' links."""
     readers, sealed, links = [], {}, []
     pair_session = READING_SESSIONS + (options.repeats > 0)
     for number in range(options.readers):
-        name = f"Reader {number + 1}"
-        token = secrets.token_urlsafe(_TOKEN_BYTES)
-        planned: list[PlannedReading] = []
-        positions: dict[int, int] = {}
-
-        def add(session: int, images: tuple[str, ...], case: Case, name: str = name, **truth: Any) -> None:
-            reading = PlannedReading(id=secrets.token_hex(_ID_BYTES), session=session, images=images)
-            planned.append(reading)  # noqa: B023  # Called only within this iteration.
-            position = positions.setdefault(session, 0)  # noqa: B023  # As above.
-            positions[session] += 1  # noqa: B023  # As above.
-            sealed[reading.id] = SealedReading(
-                reader=name, session=session, position=position, case=case.id, label=case.label, **truth
-            )
-
-        for viewing in draw_viewings(cases, options.design, number, options.seed, options.repeats):
-            image = image_key(viewing.condition, viewing.case.id)
-            add(viewing.session, (image,), viewing.case, condition=viewing.condition)
+        drawn: list[tuple[int, Case, tuple[str, ...], dict[str, Any]]] = [
+            (each.session, each.case, (names[each.condition, each.case.id],), {"condition": each.condition})
+            for each in draw_viewings(cases, options.design, number, options.seed, options.repeats)
+        ]
         for pair in draw_side_pairs(cases, number, options.seed, options.pairs):
-            images = (image_key(Condition.encrypted, pair.case.id), image_key(Condition.original, pair.case.id))
-            images = images if pair.encrypted_left else images[::-1]
-            add(pair_session, images, pair.case, encrypted_side=side_of(pair.encrypted_left))
+            both = names[Condition.encrypted, pair.case.id], names[Condition.original, pair.case.id]
+            shown, side = (both, LEFT) if pair.encrypted_left else (both[::-1], RIGHT)
+            drawn.append((pair_session, pair.case, shown, {"encrypted_side": side}))
+        name, token = f"Reader {number + 1}", secrets.token_urlsafe(_TOKEN_BYTES)
+        planned = []
+        positions: Counter[int] = Counter()
+        for session, case, images, truth in drawn:
+            planned.append(PlannedReading(id=secrets.token_hex(_ID_BYTES), session=session, images=images))
+            sealed[planned[-1].id] = SealedReading(
+                reader=name, session=session, position=positions[session], case=case.id, label=case.label, **truth
+            )
+            positions[session] += 1
         readers.append(StudyReader(name=name, token_sha256=token_digest(token), readings=tuple(planned)))
         links.append((name, f"/r/{token}"))
-    return readers, sealed, tuple(links)
-
-
-def _with_image_names(reader: StudyReader, names: dict[str, str]) -> StudyReader:
-    readings = tuple(
-        reading.model_copy(update={"images": tuple(names[image] for image in reading.images)})
-        for reading in reader.readings
-    )
-    return reader.model_copy(update={"readings": readings})
+    return tuple(readers), sealed, tuple(links)

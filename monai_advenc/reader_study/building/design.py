@@ -99,23 +99,19 @@ def draw_viewings(
     sessions = [
         [Viewing(0, case, first[case.id]) for case in by_id],
         [Viewing(1, case, first[case.id].other) for case in by_id],
-        _repeats(by_id, repeats, _generator(seed, reader, READING_SESSIONS)),
+        _repeats(by_id, repeats, np.random.default_rng((seed, reader, READING_SESSIONS))),
     ]
     drawn: list[Viewing] = []
     for number, session in enumerate(sessions):
-        order = _generator(seed, reader, 10 + number).permutation(len(session))
+        order = np.random.default_rng((seed, reader, 10 + number)).permutation(len(session))
         drawn += [session[place] for place in order]
     return tuple(drawn)
-
-
-def _generator(*stream: int) -> np.random.Generator:
-    return np.random.default_rng(stream)
 
 
 def _crossover(cases: Sequence[Case], reader: int, seed: int) -> dict[str, Condition]:
     """Condition of each case in session one."""
     # Readers 0 and 1 share a draw, and reader 1 gets its complement; the same holds for 2 and 3.
-    generator = _generator(seed, reader // 2, 1)
+    generator = np.random.default_rng((seed, reader // 2, 1))
     first: dict[str, Condition] = {}
     condition = Condition.encrypted
     for label in sorted({case.label for case in cases}):
@@ -143,7 +139,7 @@ def draw_side_pairs(cases: Sequence[Case], reader: int, seed: int, count: int) -
     """
     if not 0 <= count <= len(cases):
         raise SettingsError(f"expected 0 to {len(cases)} pairs (the number of cases), got {count}")
-    generator = _generator(seed, reader, 20)
+    generator = np.random.default_rng((seed, reader, 20))
     by_id = sorted(cases, key=lambda case: case.id)
     chosen = generator.permutation(len(by_id))[:count]
     sides = generator.permutation([place % 2 == 0 for place in range(count)])
@@ -158,7 +154,7 @@ def draw_cases(cases: Sequence[Case], count: int, seed: int) -> tuple[Case, ...]
     """
     if not 1 <= count <= len(cases):
         raise SettingsError(f"expected 1 to {len(cases)} cases (the number of image pairs), got {count}")
-    generator = _generator(seed, 30)
+    generator = np.random.default_rng((seed, 30))
     shuffled = [sorted(cases, key=lambda case: case.id)[place] for place in generator.permutation(len(cases))]
     # Sorted by their relative position in their class, the first ``count`` cases hold each class in proportion.
     ranks: dict[str, int] = {}
