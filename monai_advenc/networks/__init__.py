@@ -5,17 +5,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 
 import torch
 from torch import nn
 
 from monai_advenc.errors import SettingsError
-from monai_advenc.networks.densenet import densenet_bc100, densenet_small
+from monai_advenc.networks.densenet import BottleneckLayer, DenseNet
 from monai_advenc.networks.normalize import Standardize, standardized, with_standardization
-from monai_advenc.networks.preresnet import preresnet20, preresnet110, preresnet_small
-from monai_advenc.networks.resnet import resnet18, resnet50, resnet_small
-from monai_advenc.networks.vgg import vgg11, vgg19, vgg_small
+from monai_advenc.networks.residual import PreactivationBlock, ResidualNetwork
+from monai_advenc.networks.resnet import monai_resnet
+from monai_advenc.networks.vgg import VGG
 
 __all__ = ["NETWORKS", "NetworkBuilder", "Standardize", "get_network", "require_known_networks", "with_standardization"]
 
@@ -24,17 +25,22 @@ NetworkBuilder = Callable[[int, int, int], nn.Module]
 
 NETWORKS: Mapping[str, NetworkBuilder] = MappingProxyType(
     {
-        "resnet18": resnet18,
-        "resnet50": resnet50,
-        "densenet_bc100": densenet_bc100,
-        "preresnet20": preresnet20,
-        "preresnet110": preresnet110,
-        "vgg11": vgg11,
-        "vgg19": vgg19,
-        "resnet_small": resnet_small,
-        "vgg_small": vgg_small,
-        "preresnet_small": preresnet_small,
-        "densenet_small": densenet_small,
+        # The paper's base networks for brain tumors (section 5; 11.2 million parameters) and for CIFAR-10 (section 3.3;
+        # 23.5 million).
+        "resnet18": partial(monai_resnet, name="resnet18"),
+        "resnet50": partial(monai_resnet, name="resnet50"),
+        # The paper's victims, in their CIFAR forms: 0.8, 0.27, 1.7, 9.2 and 20.0 million parameters.
+        "densenet_bc100": partial(DenseNet, growth=12, layers=(16, 16, 16), layer=BottleneckLayer),
+        "preresnet20": partial(ResidualNetwork, width=16, blocks=(3, 3, 3), block=PreactivationBlock),
+        "preresnet110": partial(ResidualNetwork, width=16, blocks=(18, 18, 18), block=PreactivationBlock),
+        # Configurations A and E with batch norm and one linear layer.
+        "vgg11": partial(VGG, stages=((64,), (128,), (256,) * 2, (512,) * 2, (512,) * 2), bias=True),
+        "vgg19": partial(VGG, stages=((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4), bias=True),
+        # A base network and three victims for the demo and for CPUs: 307, 72, 77 and 76 thousand parameters.
+        "resnet_small": partial(ResidualNetwork, width=32, blocks=(1, 1, 1)),
+        "vgg_small": partial(VGG, stages=((16, 16), (32, 32), (64, 64))),
+        "preresnet_small": partial(ResidualNetwork, width=16, blocks=(1, 1, 1), block=PreactivationBlock),
+        "densenet_small": partial(DenseNet, growth=12, layers=(4, 4, 4)),
     }
 )
 

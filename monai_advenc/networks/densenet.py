@@ -98,13 +98,3 @@ class DenseNet(nn.Sequential):
             nn.Flatten(),
             nn.Linear(channels, num_classes),
         )
-
-
-def densenet_bc100(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
-    """DenseNet-BC of 100 layers and growth 12: three blocks of 16 bottleneck layers, 0.8 million parameters."""
-    return DenseNet(num_classes, in_channels, image_size, growth=12, layers=(16, 16, 16), layer=BottleneckLayer)
-
-
-def densenet_small(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
-    """A victim for CPUs: three blocks of four layers, growth 12, 70 thousand parameters."""
-    return DenseNet(num_classes, in_channels, image_size, growth=12, layers=(4, 4, 4))

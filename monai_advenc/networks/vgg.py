@@ -46,20 +46,3 @@ class VGG(nn.Sequential):
                 ]
                 channels = width
         super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
-
-
-def vgg11(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
-    """Configuration A with batch norm and one linear layer, the usual CIFAR form: 9.2 million parameters."""
-    stages = ((64,), (128,), (256,) * 2, (512,) * 2, (512,) * 2)
-    return VGG(num_classes, in_channels, image_size, stages=stages, bias=True)
-
-
-def vgg19(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
-    """Configuration E with batch norm and one linear layer, the usual CIFAR form: 20.0 million parameters."""
-    stages = ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4)
-    return VGG(num_classes, in_channels, image_size, stages=stages, bias=True)
-
-
-def vgg_small(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
-    """A victim for CPUs: three stages of two convolutions, width 16, 72 thousand parameters."""
-    return VGG(num_classes, in_channels, image_size, stages=((16, 16), (32, 32), (64, 64)))

@@ -8,7 +8,6 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -96,13 +95,13 @@ def train(
     require_fit(network, train_set, device)
     weight = class_weights(train_set, settings.class_weights)
     epochs = Epochs(network, train_set.images.to(device), train_set.labels.to(device), weight.to(device), settings)
-    best = _Best(network)
+    best = _Best(network.state_dict())
     history: list[EpochRecord] = []
     with reproducible(settings.seed):
         if kept.state is not None:
             history = [EpochRecord(**record) for record in kept.state["history"]]
             epochs.load(kept.state["epochs"])
-            best.load(kept.state["best"])
+            best = _Best(**kept.state["best"])
             kept.restore_draws()
         for epoch in range(len(history) + 1, settings.epochs + 1):
             loss, train_accuracy = epochs.run_next()
@@ -120,30 +119,24 @@ def train(
             history.append(record)
             if progress is not None:
                 progress(record)
-            kept.save({"history": [asdict(each) for each in history], "epochs": epochs.state(), "best": best.state()})
+            kept.save({"history": [asdict(each) for each in history], "epochs": epochs.state(), "best": vars(best)})
     network.load_state_dict(best.weights)
     kept.remove()
     return TrainingResult(network=network.eval(), history=history, best_epoch=best.epoch)
 
 
+@dataclass
 class _Best:
     """Weights of the best epoch by validation, the later on ties; without validation those of the last epoch."""
 
-    def __init__(self, network: nn.Module) -> None:
-        self.weights, self.epoch, self.accuracy = network.state_dict(), 0, -1.0
+    weights: Mapping[str, Tensor]
+    epoch: int = 0
+    accuracy: float = -1.0
 
     def consider(self, network: nn.Module, epoch: int, accuracy: float | None) -> None:
         """Keep an epoch's weights if no earlier epoch was better."""
         if accuracy is None or accuracy >= self.accuracy:
             self.weights, self.epoch, self.accuracy = copy.deepcopy(network.state_dict()), epoch, accuracy or 0.0
-
-    def state(self) -> dict[str, Any]:
-        """State as plain values and tensors."""
-        return {"weights": dict(self.weights), "epoch": self.epoch, "accuracy": self.accuracy}
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Continue from a state."""
-        self.weights, self.epoch, self.accuracy = state["weights"], state["epoch"], state["accuracy"]
 
 
 @torch.no_grad()
