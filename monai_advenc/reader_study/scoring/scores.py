@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import json
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+from pydantic_core import to_json
 
 from monai_advenc.reader_study.statistics.agreement import Agreement
 from monai_advenc.reader_study.statistics.paired_proportions import FourCells
@@ -106,15 +107,5 @@ class Scores:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; undefined values are ``null``."""
-        plain: dict[str, Any] = _without_nan(asdict(self))
+        plain: dict[str, Any] = json.loads(to_json(self, inf_nan_mode="null"))
         return plain
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_nan(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(each) for each in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value

@@ -8,6 +8,7 @@ access to an image other than the reader's next. Every page forbids the browser 
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any
@@ -16,7 +17,6 @@ from fastapi import FastAPI, HTTPException, Path as PathParameter, Request, Resp
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monai_advenc.errors import OutputError
 from monai_advenc.reader_study.serving.reading_desk import ReadingDesk
@@ -66,32 +66,6 @@ class SentPause(BaseModel):
     paused: bool
 
 
-class SecurityHeaders:
-    """Add the security headers to every response, errors included, and reject bodies that are too long."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self._headers = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *self._headers]
-            await send(message)
-
-        length = dict(scope["headers"]).get(b"content-length", b"")
-        chunked = b"transfer-encoding" in dict(scope["headers"])
-        if chunked or (length and (not length.isdigit() or int(length) > LARGEST_BODY)):
-            await Response("too long", status_code=413)(scope, receive, send_with_headers)
-            return
-        await self._app(scope, receive, send_with_headers)
-
-
 @cache
 def _page(name: str) -> str:
     return files("monai_advenc.reader_study").joinpath("pages", name).read_text(encoding="utf-8")
@@ -100,11 +74,24 @@ def _page(name: str) -> str:
 def create_app(desk: ReadingDesk) -> FastAPI:
     """Create the application that serves one study."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(SecurityHeaders)
+    _add_protection(app)
     _add_refusals(app)
     _add_pages(app, desk)
     _add_readings(app, desk)
     return app
+
+
+def _add_protection(app: FastAPI) -> None:
+    """Add the security headers to every response, errors included, and reject bodies that are too long."""
+
+    @app.middleware("http")
+    async def protect(request: Request, respond: Callable[[Request], Awaitable[Response]]) -> Response:
+        length = request.headers.get("content-length", "0")
+        known = length.isdecimal() and "transfer-encoding" not in request.headers
+        short = known and int(length) <= LARGEST_BODY
+        response = await respond(request) if short else Response("too long", status_code=413)
+        response.headers.update(SECURITY_HEADERS)
+        return response
 
 
 def _add_refusals(app: FastAPI) -> None:
