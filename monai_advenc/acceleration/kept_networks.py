@@ -8,6 +8,7 @@ import ctypes
 import gc
 import sys
 from contextlib import suppress
+from typing import cast
 
 from torch import nn
 
@@ -37,21 +38,14 @@ class PreparedNetworks:
         kept = self._kept.get(image_shape)
         if kept is None or kept[0] != state:
             with ONE_AT_A_TIME:
-                return self._prepare(network, image_shape, state)
-        return kept[1]
-
-    def _prepare(self, network: nn.Module, image_shape: tuple[int, ...], state: object) -> PreparedNetwork:
-        kept = self._kept.get(image_shape)
-        if (
-            kept is None or kept[0] != state
-        ):  # Checked again: another thread may have prepared it while this one waited.
-            channels, height, width = image_shape
-            shape = (channels, height, width)
-            kept = (state, prepare(network, shape, precision=self.precision, steps=self.steps))
-            self._kept[image_shape] = kept
-            for oldest in list(self._kept)[:-MOST_SHAPES]:
-                del self._kept[oldest]
-            _give_back_memory()
+                kept = self._kept.get(image_shape)  # Another thread may have prepared it while this one waited.
+                if kept is None or kept[0] != state:
+                    shape = cast("tuple[int, int, int]", image_shape)
+                    kept = (state, prepare(network, shape, precision=self.precision, steps=self.steps))
+                    self._kept[image_shape] = kept
+                    for oldest in list(self._kept)[:-MOST_SHAPES]:
+                        del self._kept[oldest]
+                    _give_back_memory()
         return kept[1]
 
     def __getstate__(self) -> dict[str, object]:

@@ -151,7 +151,13 @@ def prepare(
         elif precision == "bf16":
             prepared = _in_bf16(folded, exact, steps, compiled=compiled)
         elif precision == "int8":
-            prepared = _require_integers(None if compiled else _on_integers(folded, exact, image_shape))
+            on_integers = None if compiled else _on_integers(folded, exact, image_shape)
+            if on_integers is None:
+                raise SettingsError(
+                    "int8 needs a CPU with VNNI or AMX and a network that is not compiled, that torch.fx can trace, "
+                    "and that has wide convolutions after ReLU; set precision to auto"
+                )
+            prepared = on_integers
         else:
             prepared = _fastest(folded, exact, image_shape, steps, compiled=compiled)
     prepared.num_classes = num_classes
@@ -190,15 +196,6 @@ def _in_bf16(folded: nn.Module, exact: PreparedNetwork, steps: int | None, *, co
     prepared = PreparedNetwork(copy.deepcopy(folded), torch.bfloat16, compiled=compiled)
     if steps is None or steps >= FEWEST_STEPS_CLOSED_EXACTLY:
         prepared.closing_network = exact
-    return prepared
-
-
-def _require_integers(prepared: PreparedNetwork | None) -> PreparedNetwork:
-    if prepared is None:
-        raise SettingsError(
-            "int8 needs a CPU with VNNI or AMX and a network that is not compiled, that torch.fx can trace, and that "
-            "has wide convolutions after ReLU; set precision to auto"
-        )
     return prepared
 
 

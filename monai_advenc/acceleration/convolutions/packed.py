@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from monai_advenc.acceleration.graphs import ONE_AT_A_TIME
+
 _ALMOST_RELU = ("leaky_relu", [1e-30], "")
 """Activation after a convolution: a leaky ReLU with a negligible slope. oneDNN's ReLU turns NaN into zero and would
 hide that a network is broken; this one keeps NaN."""
@@ -51,7 +53,7 @@ def _numbers() -> tuple[torch.dtype, ...]:
 
 
 class PackedWeight:
-    """Weights in the layout of the last call."""
+    """Weights in the layout of the last call, packed once even if several threads want them."""
 
     def __init__(self) -> None:
         self._kept: tuple[object, Tensor] | None = None
@@ -60,7 +62,11 @@ class PackedWeight:
         """Return the weights in the wanted layout; pack them if they are not kept."""
         kept = self._kept  # Read once, because another thread may replace it.
         if kept is None or kept[0] != wanted:
-            kept = self._kept = (wanted, pack())
+            with ONE_AT_A_TIME:
+                kept = self._kept
+                if kept is None or kept[0] != wanted:
+                    self._kept = None  # Freed first, because packed weights can take several times the memory.
+                    kept = self._kept = (wanted, pack())
         return kept[1]
 
     def __getstate__(self) -> dict[str, None]:

@@ -14,14 +14,11 @@ gives exactly zero, because PGD would follow a gradient of pure rounding as a di
 
 from __future__ import annotations
 
-from threading import Lock
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from monai_advenc.acceleration.convolutions.packed import PackedConvolution, finish
+from monai_advenc.acceleration.convolutions.packed import PackedConvolution, PackedWeight, finish
 
 FEWEST_CHANNELS = 64
 """With fewer input or output channels, the transforms cost more than they save."""
@@ -75,10 +72,6 @@ _CONSTANT = SIDE + 1
 """The point (1, 1): a bias added there is added to every output of the tile."""
 
 
-_PACKING = Lock()
-"""Lock so that only one of several threads computes the same weights."""
-
-
 def winograd_gains(weight: Tensor) -> bool:
     """Whether Winograd's method is faster for a kernel ``(O, C, H, W)`` on this processor."""
     vectors = torch.backends.cpu.get_cpu_capability().startswith("AVX")
@@ -104,14 +97,18 @@ class WinogradConvolution(nn.Module):
 
     of_input: Tensor
     of_output: Tensor
+    at_points: Tensor | None
 
     def __init__(self, weight: Tensor, bias: Tensor | None, padding: tuple[int, ...]) -> None:
         super().__init__()
         self.direct = PackedConvolution(weight, bias, padding)
         self.register_buffer("of_input", _on_tiles(_OF_INPUT), persistent=False)
         self.register_buffer("of_output", _on_tiles(_OF_OUTPUT), persistent=False)
+        if bias is not None:
+            bias = functional.pad(bias.detach()[None], (0, 0, _CONSTANT, POINTS - 1 - _CONSTANT)).flatten()
+        self.register_buffer("at_points", bias, persistent=False)
         self.padding = padding
-        self._packed: tuple[int, Tensor, Tensor | None] | None = None
+        self._packed = PackedWeight()
 
     @torch.no_grad()
     def forward(self, features: Tensor, summand: Tensor | None = None, *, activated: bool = False) -> Tensor:
@@ -141,7 +138,8 @@ class WinogradConvolution(nn.Module):
         """Map ``(N, 4 rows + 2, 4 columns + 2, C)`` to ``(N, O, 4 rows, 4 columns)``, channels-last and no view."""
         count, channels = len(padded), padded.shape[-1]
         images, bands = _parts(count, rows, columns)
-        weight, bias = self._pack(images * bands * columns)
+        tiles = images * bands * columns
+        weight = self._packed.get(tiles, lambda: self._values_at_points(tiles))
         shape = (count, len(self.direct.weight), rows * TILE, columns * TILE)
         output = torch.empty(shape, dtype=padded.dtype, memory_format=torch.channels_last)
         by_tiles = output.permute(0, 2, 3, 1).view(count, rows, TILE, columns, TILE, -1)
@@ -150,8 +148,8 @@ class WinogradConvolution(nn.Module):
         for first in range(0, count, images):
             for top in range(0, rows, bands):
                 part = padded[first : first + images, TILE * top :]
-                tiles = part.as_strided((images, bands, columns, SIDE, SIDE, channels), strides)
-                found = self._convolve(tiles.reshape(-1, POINTS, channels), weight, bias)
+                seen = part.as_strided((images, bands, columns, SIDE, SIDE, channels), strides)
+                found = self._convolve(seen.reshape(-1, POINTS, channels), weight)
                 found = found.view(images, bands, columns, TILE, TILE, -1).transpose(2, 3)
                 by_tiles[first : first + images, top : top + bands] = found
         return output
@@ -163,41 +161,26 @@ class WinogradConvolution(nn.Module):
         below, right = rows * TILE + 2 - height - top, columns * TILE + 2 - width - left
         return functional.pad(last, (0, 0, left, right, top, below)).contiguous()
 
-    def _convolve(self, tiles: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def _convolve(self, tiles: Tensor, weight: Tensor) -> Tensor:
         """Map tiles ``(T, 36, C)`` to outputs ``(T, 16, O)``: one matrix product for each of the 36 points."""
         count, points, channels = tiles.shape
         values = torch.bmm(self.of_input.expand(count, -1, -1), tiles)
         columns = values.view(1, count, 1, points * channels).permute(0, 3, 1, 2)
         products = torch.ops.mkldnn._convolution_pointwise(
-            columns, weight, bias, (0, 0), (1, 1), (1, 1), points, "none", [], ""
+            columns, weight, self.at_points, (0, 0), (1, 1), (1, 1), points, "none", [], ""
         )
         products = products.permute(0, 2, 3, 1).reshape(count, points, -1)
         return torch.bmm(self.of_output.expand(count, -1, -1), products)
 
-    def _pack(self, tiles: int) -> tuple[Tensor, Tensor | None]:
+    def _values_at_points(self, tiles: int) -> Tensor:
         """The weights' values at the 36 points, in oneDNN's memory layout for this many tiles."""
-        with _PACKING:
-            if self._packed is None or self._packed[0] != tiles:
-                self._packed = None  # Freed first, because the values take four times the memory of the weights.
-                self._packed = (tiles, *self._values_at_points(tiles))
-            return self._packed[1:]
-
-    def _values_at_points(self, tiles: int) -> tuple[Tensor, Tensor | None]:
-        weight, bias = self.direct.weight, self.direct.bias
+        weight = self.direct.weight
         channels = weight.shape[1]
         taps = weight.permute(2, 3, 0, 1).reshape(9, -1)
         values = (_on_tiles(_OF_WEIGHT) @ taps).view(-1, channels, 1, 1).contiguous(memory_format=torch.channels_last)
         shape = [1, POINTS * channels, tiles, 1]
-        packed = torch.ops.mkldnn._reorder_convolution_weight(values, (0, 0), (1, 1), (1, 1), POINTS, shape)
-        if bias is not None:
-            bias = functional.pad(bias[None], (0, 0, _CONSTANT, POINTS - 1 - _CONSTANT)).flatten()
-        return packed, bias
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {
-            **self.__dict__,
-            "_packed": None,
-        }  # Packed weights can be neither copied nor sent; they are computed again on use.
+        packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(values, (0, 0), (1, 1), (1, 1), POINTS, shape)
+        return packed
 
 
 def _on_tiles(transform: tuple[tuple[float, ...], ...]) -> Tensor:
