@@ -91,8 +91,7 @@ def cifar10_items(path: str, split: str) -> list[Item]:
         path: The archive or folder, see :func:`monai_advenc.data.images.cifar10.read_cifar10`.
         split: Name of the split.
     """
-    train_set, test_set = read_cifar10(Path(path))
-    images = {"train": train_set, "test": test_set}[split]
+    images = dict(zip(("train", "test"), read_cifar10(Path(path)), strict=True))[split]
     rows = zip(images.images, images.labels.tolist(), images.ids, strict=True)
     return [{"image": image, "label": label, "id": name} for image, label, name in rows]
 
@@ -112,8 +111,7 @@ def unpack_cifar10(path: str, split: str, folder: str) -> None:
     target = Path(folder)
     if target.exists():
         return
-    train_set, test_set = read_cifar10(Path(path))
-    images = {"train": train_set, "test": test_set}[split]
+    images = dict(zip(("train", "test"), read_cifar10(Path(path)), strict=True))[split]
     unfinished = target.with_name(f".{target.name}{TEMPORARY_SUFFIX}")
     for image, label, name in zip(images.images, images.labels.tolist(), images.ids, strict=True):
         place = unfinished / images.classes[label] / f"{name}.png"

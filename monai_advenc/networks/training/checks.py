@@ -15,7 +15,6 @@ from monai_advenc.perturbation.pgd import require_pixels
 def check_sets(train_set: ImageSet, validation_set: ImageSet | None) -> None:
     """Raise :class:`DatasetError` unless every class has two training images and one validation image, if any."""
     _require_images(train_set, 2, "training")
-    require_pixels(train_set.images)
     if validation_set is not None:
         if validation_set.classes != train_set.classes:
             raise DatasetError(
@@ -23,7 +22,6 @@ def check_sets(train_set: ImageSet, validation_set: ImageSet | None) -> None:
                 f"got {', '.join(validation_set.classes)}; read both with one list of classes"
             )
         _require_images(validation_set, 1, "validation")
-        require_pixels(validation_set.images)
 
 
 def _require_images(images: ImageSet, least: int, purpose: str) -> None:
@@ -34,6 +32,7 @@ def _require_images(images: ImageSet, least: int, purpose: str) -> None:
                 f"expected at least {least} {purpose} image(s) of class {name!r}, got {count}; "
                 "add images or remove the class"
             )
+    require_pixels(images.images)
 
 
 @torch.no_grad()
