@@ -131,12 +131,14 @@ def build_study(
     readers, sealed_readings, links = _draw(cases, names, options)
     _prepare_folders(out, sealed)
     shapes, speckled = write_blinded(originals, encrypted, cases, names, out / IMAGES_NAME, progress)
+    sessions = _sessions(options)
     study = Study(
         title=options.title,
         design=options.design,
         classes=originals.classes,
         questions=questions,
-        **_sessions(options),
+        session_names=tuple(sessions),
+        washout_days=tuple(sessions.values()),
         plan=options.plan,
         simulated=options.simulated,
         shapes=shapes,
@@ -182,15 +184,14 @@ def _prepare_folders(out: Path, sealed: Path) -> None:
         write_atomically(folder / UNFINISHED_NAME, b"", overwrite=True)
 
 
-def _sessions(options: StudyOptions) -> dict[str, Any]:
-    names, washouts = ["Session 1", "Session 2"], [0.0, options.washout_days]
+def _sessions(options: StudyOptions) -> dict[str, float]:
+    """Days of washout before each session, by its name."""
+    sessions = {"Session 1": 0.0, "Session 2": options.washout_days}
     if options.repeats:
-        names.append("Session 3")
-        washouts.append(options.washout_days)
+        sessions["Session 3"] = options.washout_days
     if options.pairs:
-        names.append("Side by side")
-        washouts.append(0.0)
-    return {"session_names": tuple(names), "washout_days": tuple(washouts)}
+        sessions["Side by side"] = 0.0
+    return sessions
 
 
 def _draw(

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -41,20 +42,16 @@ def place_of(study: Study, reader: StudyReader, answered: Mapping[str, float], n
         answered: When each reading was answered, in seconds since 1970.
         now: Current time, in seconds since 1970.
     """
-    waiting = [reading for reading in reader.readings if reading.id not in answered]
-    if not waiting:
-        last = len(study.session_names) - 1
-        count = sum(reading.session == last for reading in reader.readings)
-        return Place(None, last, count, count)
-    reading = waiting[0]
-    members = [each for each in reader.readings if each.session == reading.session]
+    reading = next((each for each in reader.readings if each.id not in answered), None)
+    session = len(study.session_names) - 1 if reading is None else reading.session
+    members = [each for each in reader.readings if each.session == session]
     done = sum(each.id in answered for each in members)
-    before = [answered[each.id] for each in reader.readings if each.session == reading.session - 1]
-    opens_at = max(before) + study.washout_days[reading.session] * _SECONDS_A_DAY if before else 0.0
+    before = [answered[each.id] for each in reader.readings if each.session == session - 1]
+    opens_at = max(before) + study.washout_days[session] * _SECONDS_A_DAY if before else 0.0
     # A session that has begun stays open, even if the clock was changed.
     if not done and now < opens_at:
-        return Place(None, reading.session, done, len(members), opens_at)
-    return Place(reading, reading.session, done, len(members))
+        return Place(None, session, done, len(members), opens_at)
+    return Place(reading, session, done, len(members))
 
 
 def is_paused(events: Sequence[Event]) -> bool:
@@ -68,16 +65,14 @@ def seconds_in_view(events: Sequence[Event], answered_at: float) -> float | None
     shown = [event.at for event in events if event.kind is EventKind.shown]
     if not shown:
         return None
-    total, since = 0.0, min(shown)
-    running = True
+    total = 0.0
+    since: float | None = min(shown)
     for event in events:
-        if event.kind is EventKind.paused and running:
-            total += event.at - since
-            running = False
-        elif event.kind is EventKind.resumed and not running:
+        if event.kind is EventKind.paused and since is not None:
+            total, since = total + (event.at - since), None
+        elif event.kind is EventKind.resumed and since is None:
             since = event.at
-            running = True
-    return max(0.0, total + (answered_at - since if running else 0.0))
+    return max(0.0, total + (0.0 if since is None else answered_at - since))
 
 
 @dataclass(frozen=True)
@@ -97,10 +92,7 @@ class Progress:
 
 def progress_of(study: Study, reader: StudyReader, answered: Mapping[str, float]) -> Progress:
     """Compute a reader's progress from the times of the answers, without reading an answer."""
-    done = [0] * len(study.session_names)
-    planned = [0] * len(study.session_names)
-    for reading in reader.readings:
-        planned[reading.session] += 1
-        done[reading.session] += reading.id in answered
-    times = [answered[reading.id] for reading in reader.readings if reading.id in answered]
-    return Progress(reader.name, tuple(zip(done, planned, strict=True)), max(times, default=None))
+    given = [reading for reading in reader.readings if reading.id in answered]
+    done, planned = (Counter(each.session for each in readings) for readings in (given, reader.readings))
+    sessions = tuple((done[number], planned[number]) for number in range(len(study.session_names)))
+    return Progress(reader.name, sessions, max((answered[each.id] for each in given), default=None))
