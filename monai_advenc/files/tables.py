@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -58,6 +59,13 @@ def _names(file: TextIO, separator: str) -> list[str]:
     names = next(csv.reader(file, delimiter=separator), [])
     file.seek(0)
     return [name.strip().lower() for name in names]
+
+
+def csv_text(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """A CSV table with a header row; ``None`` is an empty cell."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows([columns, *rows])
+    return buffer.getvalue()
 
 
 def require_file_name(kind: str, name: str, path: Path) -> None:

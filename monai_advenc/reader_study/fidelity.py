@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,6 +18,7 @@ from monai_advenc.data.private_folder import make_private, require_own_folder
 from monai_advenc.errors import DatasetError, OutputError
 from monai_advenc.evaluation.region_fidelity import RegionFidelity, average_regions, image_regions, measure_regions
 from monai_advenc.files.atomic import write_atomically, write_json
+from monai_advenc.files.tables import csv_text
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.progress import ConsoleProgress, Progress
 from monai_advenc.reader_study.model_observer import ObserverReading, read_both
@@ -133,10 +132,9 @@ def _observe(path: Path, before: ImageFolder, after: ImageFolder, device: str) -
 
 
 def _table(measured: dict[str, dict[str, RegionFidelity]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("image", "region", "pixels", *QUANTITIES))
-    for name, regions in measured.items():
-        for region, values in regions.items():
-            writer.writerow((name, region, values.pixels, *(f"{getattr(values, q):.6g}" for q in QUANTITIES)))
-    return buffer.getvalue()
+    rows = [
+        (name, region, values.pixels, *(f"{getattr(values, quantity):.6g}" for quantity in QUANTITIES))
+        for name, regions in measured.items()
+        for region, values in regions.items()
+    ]
+    return csv_text(("image", "region", "pixels", *QUANTITIES), rows)

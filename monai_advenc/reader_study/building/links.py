@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import csv
-import io
 from pathlib import Path
 
 from monai_advenc.errors import DatasetError
 from monai_advenc.files.atomic import write_atomically
+from monai_advenc.files.tables import csv_text
 
 LINKS_NAME = "links.csv"
 
@@ -21,11 +21,7 @@ _OWNER_ONLY = 0o600
 
 def write_links(sealed: Path, links: Links) -> None:
     """Write ``links.csv``, readable by its owner only."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("reader", "path"))
-    writer.writerows(links)
-    write_atomically(sealed / LINKS_NAME, buffer.getvalue().encode(), mode=_OWNER_ONLY)
+    write_atomically(sealed / LINKS_NAME, csv_text(("reader", "path"), links).encode(), mode=_OWNER_ONLY)
 
 
 def read_links(sealed: Path) -> Links:

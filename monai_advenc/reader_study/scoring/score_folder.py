@@ -22,12 +22,10 @@ from monai_advenc.reader_study.scoring.simulated_reader import Habits, require_t
 from monai_advenc.reader_study.serving.answers import AnswerDatabase, read_answers
 from monai_advenc.reader_study.study import ANSWERS_NAME, SHEET_NAME, AnswerSheet, Study
 
-SCORES_NAME, READINGS_NAME, STATISTICS_NAME, REPORT_NAME = (
-    "scores.json",
-    "readings.csv",
-    "statistics.csv",
-    "report.html",
-)
+SCORES_NAME = "scores.json"
+READINGS_NAME = "readings.csv"
+STATISTICS_NAME = "statistics.csv"
+REPORT_NAME = "report.html"
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 
+from monai_advenc.files.tables import csv_text
 from monai_advenc.reader_study.questions import ENCRYPTED_SIDE, READING_COLUMNS, SCORED_COLUMNS
 from monai_advenc.reader_study.scoring.opened_readings import Reading
 from monai_advenc.reader_study.scoring.scores import Rate, Scores
@@ -84,8 +83,4 @@ def _kappa(reader: str, what: str, agreement: Agreement) -> Row:
 
 
 def _csv(columns: Row, rows: Iterable[Row]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in rows)
-    return buffer.getvalue()
+    return csv_text(columns, ([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in rows))
