@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,9 +16,9 @@ from monai_advenc.cli.console import Output
 from monai_advenc.errors import VerificationError
 
 if TYPE_CHECKING:
+    from monai_advenc.data.manifest import Manifest, VolumeManifest
     from monai_advenc.evaluation.effect import Effect
-    from monai_advenc.sharing.verify_images import Verification
-    from monai_advenc.sharing.verify_volumes import VolumeVerification
+    from monai_advenc.sharing.verification import Verification
 
 
 def verify(
@@ -61,7 +61,6 @@ def verify(
     """
     from monai_advenc.evaluation.survival import MOST_IMAGES, SURVIVAL_CAPTION, SURVIVAL_COLUMNS, survival_rows
     from monai_advenc.sharing.verify import verify
-    from monai_advenc.sharing.verify_volumes import VolumeVerification
 
     output = Output(json)
     found = verify(
@@ -75,60 +74,52 @@ def verify(
         progress=output,
     )
     outcome = found.outcome
-    has_volumes = isinstance(outcome, VolumeVerification)
-    result = _say_volumes(outcome, output) if isinstance(outcome, VolumeVerification) else _say_images(outcome, output)
+    counts = _say_outcome(outcome, output)
+    result = {
+        **counts,
+        "compared": outcome.compared,
+        "problems": [asdict(each) for each in outcome.problems],
+        "budget": (outcome.budget or outcome.manifest.budget).model_dump(),
+        "effect": {name: asdict(effect) for name, effect in outcome.effects.items()},
+    }
     if found.survivals is not None:
-        count = min(result["images"], MOST_IMAGES)
+        count = min(outcome.checked, MOST_IMAGES)
         output.table(f"Survival ({count} images)", SURVIVAL_COLUMNS, survival_rows(found.survivals))
         output.say(SURVIVAL_CAPTION)
         result["survival"] = [each.as_dict() for each in found.survivals]
     output.result(result)
-    if has_volumes and originals is not None and key is None and not outcome.compared:
+    kind = next(iter(counts))
+    if kind == "volumes" and originals is not None and key is None and not outcome.compared:
         output.say("None has an original of its name: if --identity gave the cases other names, give --key as well.")
     if outcome.problems:
         failing = len({each.id for each in outcome.problems})
-        kind = "volumes" if has_volumes else "images"
-        raise VerificationError(f"{failing} of {result[kind]} {kind} or files of {folder} do not hold; see above")
+        raise VerificationError(f"{failing} of {outcome.checked} {kind} or files of {folder} do not hold; see above")
 
 
-def _say_images(outcome: Verification, output: Output) -> dict[str, Any]:
-    """Print what was found of images, and return it for machines."""
+def _say_outcome(outcome: Verification[Manifest] | Verification[VolumeManifest], output: Output) -> dict[str, int]:
+    """Print what was found, and return the number of images, or of volumes and their encrypted slices."""
+    from monai_advenc.data.manifest import VolumeManifest
+
+    manifest, budget = outcome.manifest, outcome.budget or outcome.manifest.budget
+    of_key = f"of key {manifest.header.key_id}: L2 up to {budget.l2.max:.4g}, "
+    psnr = f"PSNR {budget.psnr_db.mean:.1f} dB on average, {budget.psnr_db.min:.1f} at least; "
+    if isinstance(manifest, VolumeManifest):
+        counts = {"volumes": outcome.checked, "slices": sum(len(record.slices) for record in manifest.volumes)}
+        line = (
+            f"{counts['slices']} encrypted slices in {outcome.checked} volumes {of_key}{psnr}{outcome.compared} volumes"
+        )
+        line += " compared with their originals."
+    else:
+        counts = {"images": outcome.checked}
+        rms = f"{budget.rms_gray_levels.mean:.2f} gray levels of 255 RMS on average, "
+        line = f"{outcome.checked} images {of_key}{rms}{psnr}{outcome.compared} compared with their originals"
+        line += "." if outcome.budget else ": distances are the manifest's own, give --originals to measure them."
     if outcome.problems:
-        output.table("Problems", ("image", "problem"), [(each.id, each.message) for each in outcome.problems])
-    budget = outcome.budget or outcome.manifest.budget
-    output.say(
-        f"{outcome.checked} images of key {outcome.manifest.header.key_id}: L2 up to {budget.l2.max:.4g}, "
-        f"{budget.rms_gray_levels.mean:.2f} gray levels of 255 RMS on average, "
-        f"PSNR {budget.psnr_db.mean:.1f} dB on average, {budget.psnr_db.min:.1f} at least; "
-        f"{outcome.compared} compared with their originals"
-        + ("." if outcome.budget else ": distances are the manifest's own, give --originals to measure them.")
-    )
-    _say_effects(outcome.effects, "images", output)
-    return {"images": outcome.checked, **_for_json(outcome, budget.model_dump())}
-
-
-def _say_volumes(outcome: VolumeVerification, output: Output) -> dict[str, Any]:
-    """Print what was found of volumes, and return it for machines."""
-    volumes, budget = outcome.manifest.volumes, outcome.manifest.budget
-    count = sum(len(record.slices) for record in volumes)
-    if outcome.problems:
-        output.table("Problems", ("volume", "problem"), [(each.id, each.message) for each in outcome.problems])
-    output.say(
-        f"{count} encrypted slices in {len(volumes)} volumes of key {outcome.manifest.header.key_id}: L2 up to "
-        f"{budget.l2.max:.4g}, PSNR {budget.psnr_db.mean:.1f} dB on average, {budget.psnr_db.min:.1f} at least; "
-        f"{outcome.compared} volumes compared with their originals."
-    )
-    _say_effects(outcome.effects, "slices", output)
-    return {"volumes": len(volumes), "slices": count, **_for_json(outcome, budget.model_dump())}
-
-
-def _for_json(outcome: Verification | VolumeVerification, budget: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "compared": outcome.compared,
-        "problems": [{"id": each.id, "message": each.message} for each in outcome.problems],
-        "budget": budget,
-        "effect": {name: asdict(effect) for name, effect in outcome.effects.items()},
-    }
+        noun = next(iter(counts)).removesuffix("s")
+        output.table("Problems", (noun, "problem"), [(each.id, each.message) for each in outcome.problems])
+    output.say(line)
+    _say_effects(outcome.effects, list(counts)[-1], output)
+    return counts
 
 
 def _say_effects(effects: Mapping[str, Effect], counted: str, output: Output) -> None:

@@ -12,7 +12,7 @@ from typing import ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 
-from monai_advenc.data.manifest import JOURNAL_NAME, MANIFEST_NAME
+from monai_advenc.data.manifest import JOURNAL_NAME, MANIFEST_NAME, Budget
 from monai_advenc.data.records import ImageRecord, SliceRecord
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.evaluation.effect import Effect, ImageEffect, effect_on, require_own_key
@@ -31,6 +31,28 @@ class Problem:
 
     id: str
     message: str
+
+
+@dataclass(frozen=True)
+class Verification(Generic[ManifestOf]):
+    """The outcome.
+
+    Attributes:
+        manifest: What the data set states.
+        checked: Number of images or volumes.
+        compared: Number of them that were compared with their originals.
+        problems: Everything that does not hold; empty for an intact data set.
+        effects: What the base network makes of the images or encrypted slices of each class, by class name; empty
+            without a base network.
+        budget: Budget of the images that were compared, measured again; ``None`` where none were, and for volumes.
+    """
+
+    manifest: ManifestOf
+    checked: int
+    compared: int
+    problems: tuple[Problem, ...]
+    effects: dict[str, Effect]
+    budget: Budget | None = None
 
 
 class Check(ABC, Generic[Record, ManifestOf, Source]):
@@ -75,7 +97,7 @@ class Check(ABC, Generic[Record, ManifestOf, Source]):
     def messages(self, record: Record) -> Iterable[str]:
         """What is wrong with one image or volume."""
 
-    def run(self, progress: Callable[[int], None]) -> tuple[Problem, ...]:
+    def run(self, progress: Callable[[int], None]) -> Verification[ManifestOf]:
         """Check everything: each image or volume, then the folder.
 
         Args:
@@ -85,12 +107,10 @@ class Check(ABC, Generic[Record, ManifestOf, Source]):
         for record in self.records:
             problems += [Problem(record.id, message) for message in self.messages(record)]
             progress(1)
-        return (*problems, *self._of_the_folder())
-
-    @property
-    def effects(self) -> dict[str, Effect]:
-        """What the base network makes of each class, by class name; empty without one."""
-        return {name: Effect.of(found) for name, found in self._effects.items()}
+        problems += self._of_the_folder()
+        compared = sum(record.id in self.sources for record in self.records)
+        effects = {name: Effect.of(found) for name, found in self._effects.items()}
+        return Verification(self.manifest, len(self.records), compared, tuple(problems), effects)
 
     def ask(self, images: Sequence[Tensor], name: str) -> None:
         """Ask the base network, if there is one, about images of a class, each ``(C, H, W)``."""

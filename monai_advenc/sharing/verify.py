@@ -22,8 +22,9 @@ from monai_advenc.evaluation.effect import require_own_key
 from monai_advenc.evaluation.survival import MOST_IMAGES, Survival, survival_of_folder
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.progress import ConsoleProgress, Progress
-from monai_advenc.sharing.verify_images import Verification, verify_folder
-from monai_advenc.sharing.verify_volumes import VolumeVerification, verify_volumes
+from monai_advenc.sharing.verification import Verification
+from monai_advenc.sharing.verify_images import verify_folder
+from monai_advenc.sharing.verify_volumes import verify_volumes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class VerifiedFolder:
         survivals: What is left of the effect after exports, where that was asked and nothing was wrong.
     """
 
-    outcome: Verification | VolumeVerification
+    outcome: Verification[Manifest] | Verification[VolumeManifest]
     survivals: tuple[Survival, ...] | None = None
 
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +15,13 @@ from torch import Tensor, nn
 from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.data.images.reading import read_original
 from monai_advenc.data.images.written_file import read_files
-from monai_advenc.data.manifest import Budget, Manifest
+from monai_advenc.data.manifest import Manifest
 from monai_advenc.data.records import ImageRecord
 from monai_advenc.encryption.fidelity import measure_fidelity
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import AdvencError
-from monai_advenc.evaluation.effect import Effect
 from monai_advenc.sharing.folder import IMAGES, budget_of
-from monai_advenc.sharing.verification import Check, Problem, differing
-
-
-@dataclass(frozen=True)
-class Verification:
-    """The outcome.
-
-    Attributes:
-        manifest: What the data set says of itself.
-        checked: Number of images.
-        compared: Number of images whose distance to the original was measured anew.
-        problems: Everything that does not hold; empty for an intact data set.
-        budget: Budget of the images that were compared, measured anew; ``None`` where none were.
-        effects: What the base network makes of the images of each class, by class name; empty without a base network.
-    """
-
-    manifest: Manifest
-    checked: int
-    compared: int
-    problems: tuple[Problem, ...]
-    budget: Budget | None
-    effects: dict[str, Effect]
+from monai_advenc.sharing.verification import Check, Verification, differing
 
 
 def verify_folder(
@@ -53,7 +31,7 @@ def verify_folder(
     base: nn.Module | None = None,
     key: EncryptionKey | None = None,
     progress: Callable[[int], None] = lambda _: None,
-) -> Verification:
+) -> Verification[Manifest]:
     """Check an encrypted data set file by file.
 
     Args:
@@ -73,15 +51,9 @@ def verify_folder(
     """
     sources = {file.id: file.path for file in originals.files} if originals is not None else None
     check = _ImageCheck(folder, IMAGES, sources, base, key)
-    problems = check.run(progress)
-    return Verification(
-        manifest=check.manifest,
-        checked=len(check.records),
-        compared=len(check.remeasured),
-        problems=problems,
-        budget=budget_of(check.header.norm, check.remeasured) if check.remeasured else None,
-        effects=check.effects,
-    )
+    found = check.run(progress)
+    budget = budget_of(check.header.norm, check.remeasured) if check.remeasured else None
+    return replace(found, compared=len(check.remeasured), budget=budget)
 
 
 class _ImageCheck(Check[ImageRecord, Manifest, Path]):

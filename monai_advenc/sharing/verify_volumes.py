@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,26 +18,8 @@ from monai_advenc.data.volumes.stored_volume import StoredVolume, read_stored_vo
 from monai_advenc.encryption.fidelity import measure_fidelity
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import AdvencError, VerificationError
-from monai_advenc.evaluation.effect import Effect
 from monai_advenc.sharing.folder import VOLUMES
-from monai_advenc.sharing.verification import Check, Problem, differing
-
-
-@dataclass(frozen=True)
-class VolumeVerification:
-    """The outcome.
-
-    Attributes:
-        manifest: What the data set says of itself.
-        compared: Number of volumes that were compared with their originals.
-        problems: Everything that does not hold; empty for an intact data set.
-        effects: What the base network makes of the encrypted slices of each class, by class name; empty without one.
-    """
-
-    manifest: VolumeManifest
-    compared: int
-    problems: tuple[Problem, ...]
-    effects: dict[str, Effect]
+from monai_advenc.sharing.verification import Check, Verification, differing
 
 
 def verify_volumes(
@@ -48,7 +29,7 @@ def verify_volumes(
     base: nn.Module | None = None,
     key: EncryptionKey | None = None,
     progress: Callable[[int], None] = lambda _: None,
-) -> VolumeVerification:
+) -> Verification[VolumeManifest]:
     """Check encrypted volumes file by file.
 
     Args:
@@ -64,10 +45,7 @@ def verify_volumes(
         VerificationError: There is no readable manifest, or the key is not of this data set.
     """
     sources = {case.id: case for case in originals} if originals is not None else None
-    check = _VolumeCheck(folder, VOLUMES, sources, base, key)
-    problems = check.run(progress)
-    compared = sum(record.id in check.sources for record in check.records)
-    return VolumeVerification(check.manifest, compared, problems, check.effects)
+    return _VolumeCheck(folder, VOLUMES, sources, base, key).run(progress)
 
 
 class _VolumeCheck(Check[VolumeRecord, VolumeManifest, Case]):
