@@ -11,8 +11,6 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
-from monai_advenc.cli.options.identity import Identity
-from monai_advenc.cli.options.ray import Ray, RayAddress, ray_workers
 
 if TYPE_CHECKING:
     from monai_advenc.data.manifest import Manifest
@@ -41,13 +39,13 @@ def encrypt(
         ),
     ] = None,
     file_format: options.Formats = None,
-    identity: Identity = None,
+    identity: options.Identity = None,
     region: options.Region = "all",
     workers: options.Workers = None,
     precision: options.Precision = "auto",
     device: options.Device = None,
-    ray: Ray = False,
-    ray_address: RayAddress = None,
+    ray: options.Ray = False,
+    ray_address: options.RayAddress = None,
     keep_going: options.KeepGoing = False,
     insecure_key_permissions: options.InsecureKeyPermissions = False,
     dry_run: options.DryRun = False,
@@ -60,8 +58,9 @@ def encrypt(
     """
     from monai_advenc.sharing.encrypt_folder import encrypt_folder
     from monai_advenc.sharing.options import EncryptionOptions
+    from monai_advenc.sharing.ray import RayWorkers
 
-    output = Output(json)
+    output, with_ray = Output(json), ray or ray_address is not None
     encryption_options = EncryptionOptions(
         formats=options.formats_of(file_format),
         size=size,
@@ -69,18 +68,19 @@ def encrypt(
         region=region,
         identity=identity,
         precision=precision,
-        workers=options.worker_count(None if ray or ray_address else workers),
+        workers=options.worker_count(None if with_ray else workers),
         keep_going=keep_going,
     )
-    compute = ray_workers(
-        (ray or ray_address is not None) and not dry_run,
-        ray_address,
-        key=key,
-        base=base,
-        workers=workers,
-        device=device,
-        insecure_key_permissions=insecure_key_permissions,
-    )
+    compute = None
+    if with_ray and not dry_run:
+        compute = RayWorkers(
+            key=key,
+            base=base,
+            address=ray_address,
+            workers=workers,
+            device=device,
+            insecure_key_permissions=insecure_key_permissions,
+        )
     shared = encrypt_folder(
         images,
         out,

@@ -12,7 +12,6 @@ import typer
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
 from monai_advenc.cli.options import choices, slicing
-from monai_advenc.cli.options.identity import Identity
 
 
 def encrypt_volume(
@@ -22,7 +21,7 @@ def encrypt_volume(
     ],
     key: Annotated[Path, typer.Option(help="The encryption key, from keygen.", dir_okay=False)],
     base: Annotated[Path, typer.Option(help="The base network, from train-base.", dir_okay=False)],
-    identity: Identity = None,
+    identity: options.Identity = None,
     slices_to_encrypt: Annotated[
         choices.SliceChoice,
         typer.Option(

@@ -13,7 +13,6 @@ from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
 from monai_advenc.cli.options import choices
 from monai_advenc.cli.options.tracking import NoTracking, TrackingUri, open_tracking
-from monai_advenc.errors import SettingsError
 
 
 def reproduce(
@@ -60,7 +59,7 @@ def reproduce(
 
     output = Output(json)
     name = f"table-{parse_what(what)[1]:02d}"
-    chosen = None if seeds is None else _parse_seeds(seeds)
+    chosen = None if seeds is None else options.whole_numbers(seeds, "seeds as whole numbers")
     with open_tracking(tracking_uri, no_tracking, name, out) as tracker:
         found = reproduce(
             what, data, preset, out, seeds=chosen, workers=workers, device=device, progress=output, tracker=tracker
@@ -71,10 +70,3 @@ def reproduce(
         return
     output.say(found.markdown)
     output.result({"table": found.number, "markdown": str(found.path)})
-
-
-def _parse_seeds(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise SettingsError(f"expected seeds as whole numbers separated by commas, got {text!r}") from None

@@ -13,8 +13,6 @@ from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
 from monai_advenc.cli.encrypt import summary_of
 from monai_advenc.cli.options import key as drawing, slicing
-from monai_advenc.cli.options.identity import Identity
-from monai_advenc.cli.options.ray import Ray, RayAddress, ray_workers
 
 
 def slice_and_encrypt(
@@ -40,7 +38,7 @@ def slice_and_encrypt(
         typer.Option(help="Use this base network.", show_default="trained once on the slices", dir_okay=False),
     ] = None,
     file_format: options.Formats = None,
-    identity: Identity = None,
+    identity: options.Identity = None,
     region: options.Region = "all",
     plane: slicing.Plane = "axial",
     size: slicing.Size = 320,
@@ -70,8 +68,8 @@ def slice_and_encrypt(
     workers: options.Workers = None,
     precision: options.Precision = "auto",
     device: options.Device = None,
-    ray: Ray = False,
-    ray_address: RayAddress = None,
+    ray: options.Ray = False,
+    ray_address: options.RayAddress = None,
     keep_going: options.KeepGoing = False,
     insecure_key_permissions: options.InsecureKeyPermissions = False,
     dry_run: options.DryRun = False,
@@ -86,27 +84,29 @@ def slice_and_encrypt(
     from monai_advenc.data.private_folder import private_folder_of
     from monai_advenc.networks.training import TrainingSettings
     from monai_advenc.sharing.options import EncryptionOptions
+    from monai_advenc.sharing.ray import RayWorkers
     from monai_advenc.sharing.slice_and_encrypt import slice_and_encrypt
 
-    output = Output(json)
+    output, with_ray = Output(json), ray or ray_address is not None
     private = private or private_folder_of(out)
     encryption_options = EncryptionOptions(
         formats=options.formats_of(file_format),
         region=region,
         identity=identity,
         precision=precision,
-        workers=options.worker_count(None if ray or ray_address else workers),
+        workers=options.worker_count(None if with_ray else workers),
         keep_going=keep_going,
     )
-    compute = ray_workers(
-        (ray or ray_address is not None) and not dry_run,
-        ray_address,
-        key=key or private / "key.json",
-        base=base or private / "base.pt",
-        workers=workers,
-        device=device,
-        insecure_key_permissions=insecure_key_permissions,
-    )
+    compute = None
+    if with_ray and not dry_run:
+        compute = RayWorkers(
+            key=key or private / "key.json",
+            base=base or private / "base.pt",
+            address=ray_address,
+            workers=workers,
+            device=device,
+            insecure_key_permissions=insecure_key_permissions,
+        )
     asked: dict[str, Any] = {"epochs": epochs, "seed": seed}
     shared = slice_and_encrypt(
         volumes,

@@ -75,6 +75,7 @@ def verify(
     )
     outcome = found.outcome
     counts = _say_outcome(outcome, output)
+    kind = "volumes" if "volumes" in counts else "images"
     result = {
         **counts,
         "compared": outcome.compared,
@@ -88,7 +89,6 @@ def verify(
         output.say(SURVIVAL_CAPTION)
         result["survival"] = [each.as_dict() for each in found.survivals]
     output.result(result)
-    kind = next(iter(counts))
     if kind == "volumes" and originals is not None and key is None and not outcome.compared:
         output.say("None has an original of its name: if --identity gave the cases other names, give --key as well.")
     if outcome.problems:
@@ -104,21 +104,23 @@ def _say_outcome(outcome: Verification[Manifest] | Verification[VolumeManifest],
     of_key = f"of key {manifest.header.key_id}: L2 up to {budget.l2.max:.4g}, "
     psnr = f"PSNR {budget.psnr_db.mean:.1f} dB on average, {budget.psnr_db.min:.1f} at least; "
     if isinstance(manifest, VolumeManifest):
-        counts = {"volumes": outcome.checked, "slices": sum(len(record.slices) for record in manifest.volumes)}
+        noun, counts = (
+            "volume",
+            {"volumes": outcome.checked, "slices": sum(len(record.slices) for record in manifest.volumes)},
+        )
         line = (
             f"{counts['slices']} encrypted slices in {outcome.checked} volumes {of_key}{psnr}{outcome.compared} volumes"
         )
         line += " compared with their originals."
     else:
-        counts = {"images": outcome.checked}
+        noun, counts = "image", {"images": outcome.checked}
         rms = f"{budget.rms_gray_levels.mean:.2f} gray levels of 255 RMS on average, "
         line = f"{outcome.checked} images {of_key}{rms}{psnr}{outcome.compared} compared with their originals"
         line += "." if outcome.budget else ": distances are the manifest's own, give --originals to measure them."
     if outcome.problems:
-        noun = next(iter(counts)).removesuffix("s")
         output.table("Problems", (noun, "problem"), [(each.id, each.message) for each in outcome.problems])
     output.say(line)
-    _say_effects(outcome.effects, list(counts)[-1], output)
+    _say_effects(outcome.effects, "slices" if "slices" in counts else "images", output)
     return counts
 
 

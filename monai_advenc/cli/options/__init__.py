@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from monai_advenc.cli.options import choices
-from monai_advenc.errors import IncompleteError
+from monai_advenc.errors import IncompleteError, SettingsError
+
+_RAY_PANEL = "Many GPUs or machines"
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines instead of text.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list what would happen; write nothing.")]
@@ -51,6 +53,34 @@ Region = Annotated[
     choices.Region,
     typer.Option(help="Which pixels may change: all (the paper), the body, or the mask beside each image."),
 ]
+Identity = Annotated[
+    choices.Identity | None,
+    typer.Option(
+        help="Patient and institution in DICOM headers: keep them; remove them (PS3.15 Basic Profile: names, numbers, "
+        "dates, descriptions, private groups, all UIDs); or the same with a pseudonym that is stable for each patient "
+        "under the key. Where it is not kept, cases get new names too (encrypt keeps file names, and refuses those "
+        "that name the patient). Needed whenever DICOM is written, and where files would be named after a patient; no "
+        "default. Text burned into the pixels stays whichever you choose: look at the images.",
+        show_default="must be chosen for DICOM",
+    ),
+]
+Ray = Annotated[
+    bool,
+    typer.Option(
+        "--ray",
+        help="Encrypt with Ray on this machine, one worker for each GPU or core (extra ray). The same bytes.",
+        rich_help_panel=_RAY_PANEL,
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        help="Encrypt with this Ray cluster; auto: the one this machine belongs to. All machines must see images, "
+        "output, key and base network at the same paths.",
+        show_default="no cluster",
+        rich_help_panel=_RAY_PANEL,
+    ),
+]
 
 NETWORK_HELP = "resnet18 (the paper's), resnet_small (for CPUs), or another; an unknown name lists all."
 
@@ -58,6 +88,18 @@ NETWORK_HELP = "resnet18 (the paper's), resnet_small (for CPUs), or another; an 
 def formats_of(given: list[choices.FileFormat] | None) -> tuple[str, ...]:
     """The formats that ``--format`` names, or the default ones."""
     return tuple(each.value for each in given) if given else ("nifti", "png16")
+
+
+def whole_numbers(text: str, what: str) -> tuple[int, ...]:
+    """The numbers of a list such as ``1,2``; ``what`` names them in the error.
+
+    Raises:
+        SettingsError: The text is no such list.
+    """
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise SettingsError(f"expected {what} separated by commas, got {text!r}") from None
 
 
 def worker_count(workers: int | None) -> int:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from monai_advenc.cli.options import choices
-from monai_advenc.errors import SettingsError
+from monai_advenc.cli.options import choices, whole_numbers
 
 if TYPE_CHECKING:
     from monai_advenc.data.volumes.cross_section import SliceSettings
@@ -63,9 +62,6 @@ def slice_settings(
     """The settings that the options say; 0 stands for "as it is"."""
     from monai_advenc.data.volumes.cross_section import SliceSettings
 
-    try:
-        labels = None if tumor_labels is None else tuple(int(label) for label in tumor_labels.split(","))
-    except ValueError:
-        raise SettingsError(f"expected whole numbers separated by commas, got {tumor_labels!r}") from None
+    labels = None if tumor_labels is None else whole_numbers(tumor_labels, "whole numbers")
     given: dict[str, Any] = {name: value or None for name, value in settings.items()}
     return SliceSettings(labels=labels, segments=tuple(tumor_segment) if tumor_segment else None, **given)

@@ -51,6 +51,7 @@ class RayWorkers:
         insecure_key_permissions: Accept a key file that others can read.
 
     Raises:
+        MissingExtraError: Ray is not installed.
         SettingsError: ``device`` names a certain GPU.
     """
 
@@ -64,12 +65,12 @@ class RayWorkers:
     def __post_init__(self) -> None:
         if self.device not in (None, *BLOCKS_PER_CALL):
             raise SettingsError(f"expected cpu or cuda for Ray, which chooses the GPU itself, got {self.device!r}")
+        self.require_ray()  # Missing, it should be reported before the volumes are cut and a network is trained.
 
     def __call__(self, encryption: ImageEncryption, files: Sequence[ImageFile]) -> Generator[list[Outcome], None, None]:
         """Encrypt images, in any order; those of a lost worker are given to another one.
 
         Raises:
-            MissingExtraError: Ray is not installed.
             OutputError: There is no such cluster, it gives no worker, or workers are lost again and again.
         """
         ray = self.require_ray()
