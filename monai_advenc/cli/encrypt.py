@@ -13,8 +13,8 @@ from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
 
 if TYPE_CHECKING:
-    from monai_advenc.data.manifest import Manifest
-    from monai_advenc.sharing.encrypt_folder import SharedFolder
+    from monai_advenc.data.manifest import Manifest, VolumeManifest
+    from monai_advenc.sharing.encrypt import Shared
 
 
 def encrypt(
@@ -100,15 +100,16 @@ def encrypt(
         output.result({"dry_run": True, "out": str(out), "images": shared.found, "passed_over": passed_over})
         return
     page = {} if report is None else {"report": str(report)}
-    output.result({**summary_of(shared, shared.manifest), "passed_over": passed_over, **page})
+    count = len(shared.manifest.images)
+    output.result({**summary_of(shared, shared.manifest, images=count), "passed_over": passed_over, **page})
     options.raise_for_failures(len(shared.failures), sum(shared.found.values()))
 
 
-def summary_of(shared: SharedFolder, manifest: Manifest) -> dict[str, Any]:
-    """The result for machines."""
+def summary_of(shared: Shared[Any], manifest: Manifest | VolumeManifest, **counts: int) -> dict[str, Any]:
+    """The result for machines, with the numbers of what was encrypted."""
     return {
         "out": str(shared.out),
-        "images": len(manifest.images),
+        **counts,
         "failures": [{"id": each.id, "message": each.message} for each in shared.failures],
         "key_id": manifest.header.key_id,
         "budget": manifest.budget.model_dump(),

@@ -11,6 +11,7 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
+from monai_advenc.cli.encrypt import summary_of
 from monai_advenc.cli.options import choices, slicing
 
 
@@ -90,14 +91,6 @@ def encrypt_volume(
         output.table("Would encrypt", ("class", "volumes"), shared.found.items())
         output.result({"dry_run": True, "out": str(out), "cases": shared.found})
         return
-    output.result(
-        {
-            "out": str(out),
-            "volumes": len(shared.manifest.volumes),
-            "slices": shared.slices,
-            "failures": [{"id": each.id, "message": each.message} for each in shared.failures],
-            "key_id": shared.manifest.header.key_id,
-            "budget": shared.manifest.budget.model_dump(),
-        }
-    )
+    count = len(shared.manifest.volumes)
+    output.result(summary_of(shared, shared.manifest, volumes=count, slices=shared.slices))
     options.raise_for_failures(len(shared.failures), sum(shared.found.values()))

@@ -133,5 +133,6 @@ def slice_and_encrypt(
         output.say(f"Encrypted slices to {out}; key, base network, original slices and report to {private}.")
         output.result({"dry_run": True, "out": str(out), "private": str(private), "cases": shared.found})
         return
-    output.result({**summary_of(shared, shared.manifest), "private": str(private), "report": str(shared.report)})
+    summary = summary_of(shared, shared.manifest, images=len(shared.manifest.images))
+    output.result({**summary, "private": str(private), "report": str(shared.report)})
     options.raise_for_failures(len(shared.failures), sum(shared.found.values()))

@@ -21,6 +21,7 @@ from torch import nn
 from monai_advenc.data.images.folder import ImageFile, ImageFolder
 from monai_advenc.data.manifest import Manifest, RunHeader, VolumeManifest
 from monai_advenc.data.volumes.case import Case
+from monai_advenc.data.volumes.slicing import SliceFailure
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import AdvencError, DatasetError, OutputError
 from monai_advenc.sharing.folder import IMAGES, VOLUMES, EncryptedFolder, Kind, ManifestOf, Owns, Record
@@ -67,6 +68,24 @@ class EncryptionResult(Generic[ManifestOf]):
 
     manifest: ManifestOf
     failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared(Generic[ManifestOf]):
+    """An encrypted data set that was written.
+
+    Attributes:
+        out: Its folder.
+        found: Number of originals of each class.
+        manifest: What the data set states: every image or volume with its distances, the key's public id. ``None``
+            after a dry run.
+        failures: Images, cases and volumes that failed; empty unless ``keep_going``.
+    """
+
+    out: Path
+    found: dict[str, int]
+    manifest: ManifestOf | None = None
+    failures: tuple[Failure | SliceFailure, ...] = ()
 
 
 def encrypt_images(

@@ -20,38 +20,27 @@ from monai_advenc.data.images.reading import read_image
 from monai_advenc.data.manifest import Manifest
 from monai_advenc.data.passed_over import say_passed_over
 from monai_advenc.data.private_folder import require_outside, require_secrets_outside
-from monai_advenc.data.volumes.slicing import SliceFailure
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import SettingsError
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.perturbation.batches import versions_per_pass
 from monai_advenc.progress import ConsoleProgress, Progress
-from monai_advenc.sharing.encrypt import Compute, EncryptionResult, encrypt_images
-from monai_advenc.sharing.images import Failure
+from monai_advenc.sharing.encrypt import Compute, EncryptionResult, Shared, encrypt_images
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.report import require_place, write_report
 from monai_advenc.workers import available_cores
 
 
 @dataclass(frozen=True, kw_only=True)
-class SharedFolder:
-    """An encrypted data set that was written.
+class SharedFolder(Shared[Manifest]):
+    """Encrypted images that were written.
 
     Attributes:
-        out: Its folder.
-        found: Number of originals of each class.
-        manifest: What it says of itself: every image and its distance from the original, the key's public id. ``None``
-            after a dry run.
-        failures: Images and cases that failed; empty unless ``keep_going``.
         passed_over: Files and folders among the originals that were not read.
         report: The page about it, which shows originals; ``None`` where none was written.
         private: The folder that must not be shared; ``None`` where there is none.
     """
 
-    out: Path
-    found: dict[str, int]
-    manifest: Manifest | None = None
-    failures: tuple[Failure | SliceFailure, ...] = ()
     passed_over: tuple[Path, ...] = ()
     report: Path | None = None
     private: Path | None = None

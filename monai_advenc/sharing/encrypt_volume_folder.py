@@ -30,28 +30,19 @@ from monai_advenc.data.volumes.stored_volume import is_dicom
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.progress import ConsoleProgress, Progress
-from monai_advenc.sharing.encrypt import encrypt_volumes
-from monai_advenc.sharing.images import Failure
+from monai_advenc.sharing.encrypt import Shared, encrypt_volumes
 from monai_advenc.sharing.options import VolumeOptions
 from monai_advenc.workers import available_cores
 
 
 @dataclass(frozen=True, kw_only=True)
-class SharedVolumes:
+class SharedVolumes(Shared[VolumeManifest]):
     """Encrypted volumes that were written.
 
     Attributes:
-        out: Their folder.
-        found: Number of originals of each class.
-        manifest: What the data set says of itself. ``None`` after a dry run.
-        failures: Volumes that failed; empty unless ``keep_going``.
         slices: Number of encrypted slices.
     """
 
-    out: Path
-    found: dict[str, int]
-    manifest: VolumeManifest | None = None
-    failures: tuple[Failure, ...] = ()
     slices: int = 0
 
 

@@ -14,7 +14,7 @@ from monai_advenc.data.dicom.identity.case_names import (
     refuse_names_of_patients,
     warn_of_burned_in_text,
 )
-from monai_advenc.data.images.folder import ImageFolder, find_images
+from monai_advenc.data.images.folder import ImageFolder, find_images, load_image_set
 from monai_advenc.data.manifest import JOURNAL_NAME, MANIFEST_NAME
 from monai_advenc.data.passed_over import say_passed_over
 from monai_advenc.data.private_folder import (
@@ -31,16 +31,17 @@ from monai_advenc.data.volumes.slice_volumes import cut_cases
 from monai_advenc.data.volumes.slicing import SliceFailure
 from monai_advenc.data.volumes.stored_volume import is_dicom
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.encryption.profiles import KeyOptions, draw_key
+from monai_advenc.encryption.profiles import KeyOptions, draw_key, say_drawn
 from monai_advenc.errors import DatasetError, OutputError
 from monai_advenc.files.folder_lock import LOCK_NAME
 from monai_advenc.networks import require_known_networks
-from monai_advenc.networks.training.base import require_enough_images
+from monai_advenc.networks.training.base import require_enough_images, train_base
+from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.networks.training.settings import TrainingSettings
 from monai_advenc.progress import ConsoleProgress, Progress
 from monai_advenc.sharing.encrypt import Compute
 from monai_advenc.sharing.encrypt_folder import SharedFolder, default_options, encrypt_and_say
-from monai_advenc.sharing.key_and_base import own_base, own_key, require_base_for, require_same_settings
+from monai_advenc.sharing.key_and_base import load_own_base, load_own_key
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.report import write_report
 
@@ -104,31 +105,40 @@ def slice_and_encrypt(
         AdvencError: A case failed and ``keep_going`` is off; the others done so far stay.
     """
     progress, options = progress or ConsoleProgress(), options or default_options()
-    root, out, given_key, given_base = Path(volumes), Path(out), _path(key), _path(base)
-    kept = private_folder_of(out) if private is None else Path(private)
-    require_secrets_outside(out, given_key, given_base)
+    root, out, kept = Path(volumes), Path(out), private_folder_of(Path(out)) if private is None else Path(private)
+    key_path, base_path = Path(key or kept / KEY_NAME), Path(base or kept / BASE_NAME)
+    draws, trains = key is None and not key_path.exists(), base is None and not base_path.exists()
+    require_secrets_outside(out, _path(key), _path(base))
     _require_places(root, out, kept)
     require_known_networks([network] if network else [])
     cases = find_cases(root, labels=_path(labels))
     say_passed_over(cases.passed_over, root, "folders of cases", progress)
     options = _with_identity(options, cases)
-    require_same_settings(given_key, kept / KEY_NAME, drawing, insecure_key_permissions)
-    if given_base is None and not (kept / BASE_NAME).exists():
+    if trains:
         require_enough_images(cases.class_counts())
-    if given_key is None and not (kept / KEY_NAME).exists():
-        draw_key(cases.classes, **dict(drawing))  # A combiner that needs more classes says so before anything is made.
+    if draws:
+        secret = draw_key(cases.classes, **dict(drawing))
+    else:
+        secret = load_own_key(key_path, drawing, insecure_key_permissions)
     shared = SharedFolder(out=out, found=cases.class_counts(), passed_over=cases.passed_over, private=kept)
     if dry_run:
         return shared
     place = choose_device(device)
     make_private(kept)
-    # Drawn before the slow work.
-    secret = own_key(given_key, kept / KEY_NAME, cases.classes, drawing, insecure_key_permissions, progress)
+    if draws:
+        secret.save(key_path)
+        say_drawn(secret, key_path, progress)
+    else:
+        progress.say(f"Using key {secret.key_id} of {key_path}; it decides combiner, radius and steps.")
     _require_classes_of(cases, secret)
-    require_base_for(secret, given_base or kept / BASE_NAME, network, training)
+    checkpoint = None if trains else load_own_base(base_path, secret, network, training)
     folder, failures = _cut(cases, slices, options, secret, kept, progress)
-    checkpoint = own_base(given_base, kept / BASE_NAME, folder, network, training, place, progress)
-    secret.require_classes(checkpoint.classes)
+    if checkpoint is None:
+        images = load_image_set(folder)
+        train_base(images, base_path, network=network, settings=training, device=place, progress=progress)
+        checkpoint = load_checkpoint(base_path)
+    else:
+        progress.say(f"Using base network {checkpoint.name} of {base_path}.")
     base_network = checkpoint.network if compute else checkpoint.network.to(place)
     result = encrypt_and_say(folder, out, secret, base_network, options, compute, progress)
     report = write_report(kept / REPORT_NAME, folder, out, checkpoint, secret, progress)
