@@ -65,6 +65,12 @@ def budget_of(norm: str, records: Iterable[ImageRecord | VolumeRecord]) -> Budge
     return Budget.of(norm, [each for record in records for each in record.measured])
 
 
+def require_empty(folder: Path) -> None:
+    """Raise :class:`OutputError` if a folder holds anything."""
+    if any(path.name != LOCK_NAME for path in folder.iterdir()):
+        raise OutputError(f"{folder} is not empty and not an unfinished encryption; choose another --out")
+
+
 class EncryptedFolder(Generic[Record, ManifestOf]):
     """The output folder of one encryption.
 
@@ -113,7 +119,7 @@ class EncryptedFolder(Generic[Record, ManifestOf]):
         if journal.exists():
             self._read_journal(journal)
         elif not manifest.exists():
-            self._require_empty()
+            require_empty(self.folder)
         remove_temporaries(self.folder)
         self._interrupted = journal.exists()
         if not journal.exists():
@@ -142,10 +148,6 @@ class EncryptedFolder(Generic[Record, ManifestOf]):
                 f"{self.folder} was begun with another base network, other options, or other software versions; "
                 "run it as before, or choose another --out"
             )
-
-    def _require_empty(self) -> None:
-        if any(path.name != LOCK_NAME for path in self.folder.iterdir()):
-            raise OutputError(f"{self.folder} is not empty and not an unfinished encryption; choose another --out")
 
     def _is_intact(self, record: Record) -> bool:
         paths = [(self.folder / file.path, file.sha256) for file in record.files]

@@ -33,7 +33,6 @@ from monai_advenc.data.volumes.stored_volume import is_dicom
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import KeyOptions, draw_key, say_drawn
 from monai_advenc.errors import DatasetError, OutputError
-from monai_advenc.files.folder_lock import LOCK_NAME
 from monai_advenc.networks import require_known_networks
 from monai_advenc.networks.training.base import require_enough_images, train_base
 from monai_advenc.networks.training.checkpoint import load_checkpoint
@@ -41,6 +40,7 @@ from monai_advenc.networks.training.settings import TrainingSettings
 from monai_advenc.progress import ConsoleProgress, Progress
 from monai_advenc.sharing.encrypt import Compute
 from monai_advenc.sharing.encrypt_folder import SharedFolder, default_options, encrypt_and_say
+from monai_advenc.sharing.folder import require_empty
 from monai_advenc.sharing.key_and_base import load_own_base, load_own_key
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.report import write_report
@@ -152,9 +152,8 @@ def _path(given: str | Path | None) -> Path | None:
 def _require_places(volumes: Path, out: Path, private: Path) -> None:
     """Before any work: the private folder must not be shared, and neither folder may hold something else."""
     require_apart(out, private)
-    is_ours = any((out / name).exists() for name in (JOURNAL_NAME, MANIFEST_NAME))
-    if out.is_dir() and not is_ours and any(path.name != LOCK_NAME for path in out.iterdir()):
-        raise OutputError(f"{out} is not empty and not an unfinished encryption; choose another --out")
+    if out.is_dir() and not any((out / name).exists() for name in (JOURNAL_NAME, MANIFEST_NAME)):
+        require_empty(out)
     if (private / REPORT_NAME).exists() and not (private / SLICES_NAME).is_dir():
         raise OutputError(f"{private / REPORT_NAME} is not of an earlier run; move it away or choose another --private")
     require_unshared(private / KEY_NAME, "--private")
