@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What long work tells its caller: lines, tables, how far it is, and numbers for a tracker of experiments."""
+"""Report the progress of long work: lines, tables, bars, and numbers for an experiment tracker."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Advance = Callable[[int], None]
-"""Takes the number of things that were done since the last call."""
+"""Receives the number of items done since the last call."""
 
 Value = str | int | float | bool | None
-"""What a tracker keeps: plain numbers and names."""
+"""A value that a tracker keeps: a plain number or name."""
 
 
 class Progress(Protocol):
-    """Where a function that works for minutes says what it does."""
+    """Receives the messages and progress of a function that runs for minutes."""
 
     def say(self, line: str) -> None:
-        """Take a line for people."""
+        """Receive a line of text."""
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Take a table for people."""
+        """Receive a table."""
 
     def stage(self, what: str, total: int | None) -> AbstractContextManager[Advance]:
-        """Open a stage of ``total`` things (``None``: unknown); yields what is called as they are done."""
+        """Open a stage of ``total`` items (``None``: unknown); yields a function to call with the number done."""
 
 
 class _Silent:
@@ -44,14 +44,14 @@ class _Silent:
 
 
 SILENT: Progress = _Silent()
-"""Takes everything and shows nothing."""
+"""Shows nothing."""
 
 
 class ConsoleProgress:
-    """Lines, tables and bars with rate and time left, on stderr.
+    """Print lines, tables and bars with rate and remaining time to stderr.
 
     Args:
-        lines: Where lines and tables go instead.
+        lines: Console for lines and tables; ``None``: stderr.
     """
 
     def __init__(self, lines: Console | None = None) -> None:
@@ -100,26 +100,25 @@ class ConsoleProgress:
             try:
                 yield advance
             except BaseException:
-                # Where stderr is a file, the bar is only written now, and would come before the line that says what
-                # failed.
+                # If stderr is a file, the bar is only written now, and would come before the error message.
                 bar.update(task, visible=self._bars.is_terminal)
                 raise
 
 
 class Tracker(Protocol):
-    """What keeps the numbers of an experiment; see :mod:`monai_advenc.experiments.tracking` for MLflow."""
+    """Keeps the numbers of an experiment; see :mod:`monai_advenc.experiments.tracking` for MLflow."""
 
     def log_params(self, params: Mapping[str, Value]) -> None:
-        """Note settings, once a run."""
+        """Log settings, once per run."""
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
-        """Note measurements."""
+        """Log measurements."""
 
     def log_file(self, path: Path) -> None:
         """Keep a copy of a file."""
 
     def child(self, run_name: str) -> AbstractContextManager[Tracker]:
-        """Open a run of its own below this one."""
+        """Open a child run of this run."""
 
 
 class _NoTracker:
@@ -137,4 +136,4 @@ class _NoTracker:
 
 
 NO_TRACKING: Tracker = _NoTracker()
-"""Takes everything and keeps nothing."""
+"""Keeps nothing."""

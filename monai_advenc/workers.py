@@ -1,9 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Worker processes of one thread each, and threads that read ahead and write behind; results come in order.
+"""Compute in worker processes of one thread each, or read ahead and write behind in threads; results keep their order.
 
-One thread a process, because the number of threads may decide the last bit of a sum, and because libraries that each
-start a thread for every core slow each other down.
+Each process has one thread, because the number of threads can change the last bit of a sum, and because libraries that
+each start one thread per core slow each other down.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 
 
 class _Results(Dataset[Result]):
-    """The results of a function, each computed when it is taken."""
+    """The results of a function, each computed on access."""
 
     def __init__(self, function: Callable[[Any], Result], items: Sequence[Any]) -> None:
         self.function = function
@@ -48,7 +48,7 @@ def map_in_workers(function: Callable[[Item], Result], items: Sequence[Item], wo
     Args:
         function: Does the work. It must return failures as values, not raise them.
         items: What to work on.
-        workers: Processes; 0 computes in this process when a result is taken, with one thread as well.
+        workers: Number of processes; 0 computes in this process, each result on demand, also with one thread.
 
     Yields:
         The results, in the order of the items.
@@ -56,7 +56,7 @@ def map_in_workers(function: Callable[[Item], Result], items: Sequence[Item], wo
     Raises:
         OutputError: A worker was killed.
     """
-    # PyTorch's loader brings what a pool needs: order, prefetching, signals, and an end when the parent dies.
+    # PyTorch's loader has what a pool needs: order, prefetching, signals, and an end when the parent dies.
     with warnings.catch_warnings():
         # More workers than cores are the caller's choice.
         warnings.filterwarnings("ignore", "This DataLoader will create")
@@ -76,18 +76,18 @@ def map_in_workers(function: Callable[[Item], Result], items: Sequence[Item], wo
         if not str(error).startswith("DataLoader worker (pid"):
             raise
         raise OutputError(
-            "a worker process was killed (out of memory?); run the same command again to go on, with fewer --workers"
+            "a worker process was killed (out of memory?); run the same command again to continue, with fewer --workers"
         ) from None
 
 
 def _as_it_is(result: Result) -> Result:
-    """Keep PyTorch's loader from turning arrays into tensors, and tuples into lists."""
+    """Keep PyTorch's loader from converting arrays to tensors and tuples to lists."""
     return result
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let PyTorch use one thread, as in a worker, and as many as before afterwards."""
+    """Let PyTorch use one thread, as in a worker, and restore the number of threads afterwards."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -100,14 +100,14 @@ def use_one_thread(worker: int = 0) -> None:
     """Let this process use one thread from now on.
 
     Args:
-        worker: Its number, which makes no difference.
+        worker: Its number; ignored.
     """
     torch.set_num_threads(1)
     threadpool_limits(1)
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -121,12 +121,12 @@ Written = TypeVar("Written")
 
 
 READERS = 2
-"""Threads that read, and as many items as they may be ahead."""
+"""Number of threads that read, and of items that they may read ahead."""
 
 
 WRITERS = max(2, min(8, available_cores()))
-"""Threads that write, and as many items as may wait for them. Writing is the slower side: it compresses and waits for
-the disk, and lets other threads run meanwhile."""
+"""Number of threads that write, and of items that may wait for them. Writing is slower than reading: it compresses and
+waits for the disk, while other threads run."""
 
 
 def overlapped(
@@ -138,21 +138,21 @@ def overlapped(
     ahead: int = READERS,
     behind: int = WRITERS,
 ) -> Iterator[Written]:
-    """Yield ``write(compute(read(item)))`` for every item, in order, the three steps of different items at once.
+    """Yield ``write(compute(read(item)))`` for every item, in order, with the steps of different items in parallel.
 
     Args:
         items: What to work on.
         read: Runs in other threads.
-        compute: Runs in the thread that takes the results, one item after the other.
+        compute: Runs in the calling thread, one item after the other.
         write: Runs in other threads.
-        ahead: Items that may be read ahead.
-        behind: Items that may wait to be written; then computing waits, so that memory does not grow.
+        ahead: Number of items that may be read ahead.
+        behind: Number of items that may wait to be written; with more, computing waits, so that memory does not grow.
 
     Yields:
-        What ``write`` returned.
+        The results of ``write``.
 
     Raises:
-        Exception: Whatever a step raised, when its item's turn comes; no thread is left then.
+        Exception: The exception of a step, in the order of the items; all threads have ended then.
     """
     reading = ThreadPoolExecutor(READERS, thread_name_prefix="read-ahead")
     writing = ThreadPoolExecutor(WRITERS, thread_name_prefix="write-behind")

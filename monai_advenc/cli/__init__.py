@@ -1,8 +1,8 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The command ``monai-advenc``: each command parses, calls the library, and prints what came of it.
+"""The command ``monai-advenc``: each command parses options, calls the library, and prints the result.
 
-torch and MONAI are imported inside the commands, so that ``--help`` answers at once.
+Commands import torch and MONAI in their bodies, so that ``--help`` is fast.
 """
 
 from __future__ import annotations

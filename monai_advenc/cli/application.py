@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The application: what all commands share, and how an error reaches a person or a machine."""
+"""The application: what all commands share, and how errors are printed for people and machines."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from monai_advenc.errors import EXIT_BAD_INPUT, AdvencError, IncompleteError
 EXIT_INTERRUPTED = 130
 
 USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
-"""click's ``UsageError``: typer brings a click of its own, or takes the installed one, depending on its version."""
+"""click's ``UsageError``: depending on its version, typer has its own click or uses the installed one."""
 
 
 class ErrorsInOneLine(TyperGroup):
-    """Turns every :class:`AdvencError` into one line on stderr (and one JSON object with ``--json``), exit status 2."""
+    """Print every :class:`AdvencError` as one line on stderr (and one JSON object with ``--json``), exit status 2."""
 
     _as_json = False
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """Note whether a machine listens, before a command can fail."""
+        """Read ``--json`` before a command can fail."""
         self._as_json = "--json" in args
         try:
             return super().make_context(info_name, args, parent, **extra)
@@ -44,17 +44,17 @@ class ErrorsInOneLine(TyperGroup):
         except USAGE_ERROR as error:
             self._refuse_usage(error, f"{ctx.command_path} {ctx.invoked_subcommand or ''}".rstrip())
         except KeyboardInterrupt:
-            errors.print("Stopped. What is finished is kept; the same command does what is missing.")
+            errors.print("Interrupted. Finished work is kept; run the same command again to continue.")
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
     def _refuse_usage(self, error: Any, command: str) -> NoReturn:
-        # Who gives nothing gets the help, which newer versions raise as an error.
+        # Without arguments, typer prints the help; newer versions raise this error for it.
         if type(error).__name__ == "NoArgsIsHelpError":
             raise error
         self._refuse(error, usage_message(error, command))
 
     def _refuse(self, error: Exception, message: str) -> NoReturn:
-        """One line for people, one object for a machine that reads stdout, exit status 2."""
+        """Print one line for people and, with ``--json``, one object for machines; exit status 2."""
         print_error(message)
         # An incomplete result was printed already.
         if self._as_json and not isinstance(error, IncompleteError):
@@ -63,14 +63,14 @@ class ErrorsInOneLine(TyperGroup):
 
 
 def usage_message(error: Any, command: str) -> str:
-    """What a :data:`USAGE_ERROR` says, with the value that came and where to read on, in one line.
+    """One line for a :data:`USAGE_ERROR`: its message, the value given, and the command whose help to read.
 
-    ``command`` is the one whose help to name where the error does not know.
+    ``command`` is the one to name if the error has none.
     """
     from pydantic import ValidationError
 
     message = " ".join(error.format_message().replace("Value error, ", "").split()).rstrip(".")
-    # Some versions of typer pass on what pydantic says, which does not name the value.
+    # Some versions of typer show the message of pydantic, which does not name the value.
     if isinstance(error.__cause__, ValidationError):
         given = repr(error.__cause__.errors()[0]["input"])
         message += "" if given in message else f", got {given}"
@@ -103,7 +103,7 @@ def _application(
     """Share medical images that people can read and networks cannot learn from.
 
     Every image is perturbed a little toward a secret class; a network trained on the shared images learns the planted
-    pattern and fails on real ones (adversarial data encryption, Hu et al. 2020). This is no cryptography and no
+    pattern and fails on real ones (adversarial data encryption, Hu et al. 2020). It is neither cryptography nor
     de-identification.
 
     Start with [bold]monai-advenc demo[/bold], then [bold]monai-advenc slice-and-encrypt volumes/ --out shared/[/bold].

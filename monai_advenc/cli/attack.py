@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""``monai-advenc attack``: what a recipient could do, for owners who want to know before they share."""
+"""``monai-advenc attack``: attacks of a recipient, for owners to try before they share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from monai_advenc.cli.options.tracking import NoTracking, TrackingUri, open_trac
 if TYPE_CHECKING:
     from monai_advenc.attackers.recovery.recover import Recovery
 
-attack = typer.Typer(no_args_is_help=True, help="Attack an encrypted data set, to know how well it holds.")
+attack = typer.Typer(no_args_is_help=True, help="Attack an encrypted data set, to test its protection.")
 
 
 @attack.command("recover")
@@ -38,28 +38,26 @@ def recover(
         ),
     ] = "separable",
     combiner: Annotated[
-        choices.KnownCombiner, typer.Option(help="How the attacker believes the versions are joined.")
+        choices.KnownCombiner, typer.Option(help="Combiner that the attacker assumes.")
     ] = "horizontal-concat",
-    targets: Annotated[int, typer.Option(min=1, help="Targets of a class to look for, layout unknown.")] = 2,
+    targets: Annotated[int, typer.Option(min=1, help="Targets per class to look for with layout-unknown.")] = 2,
     key: Annotated[
         Path | None,
-        typer.Option(help="The owner's key: says how much of the guess is right; it helps no guess.", dir_okay=False),
+        typer.Option(help="The owner's key, to score the guess; the attack does not use it.", dir_okay=False),
     ] = None,
     network: Annotated[str, typer.Option(help="Architecture of the attacker's two networks.")] = "vgg_small",
     epochs: Annotated[int, typer.Option(min=1, help="Passes through the images in training.")] = 12,
-    steps: Annotated[int, typer.Option(min=1, help="PGD steps of the attacker; the length follows.")] = 20,
+    steps: Annotated[int, typer.Option(min=1, help="PGD steps of the attacker; they decide the step size.")] = 20,
     augmentation_aware: Annotated[
         bool,
-        typer.Option(
-            "--augmentation-aware/--plain", help="Steps at random views, as the owner's of the default profile."
-        ),
+        typer.Option("--augmentation-aware/--plain", help="Steps at random views, as in the default profile of keys."),
     ] = False,
     kept_aside: Annotated[
-        float, typer.Option(min=0.01, max=0.9, help="Share of the own images to score guesses with.")
+        float, typer.Option(min=0.01, max=0.9, help="Share of the attacker's images to score guesses with.")
     ] = 0.3,
     size: Annotated[int | None, typer.Option(min=16, help="Resize images to this side.")] = None,
     gray: options.Gray = False,
-    seed: Annotated[int, typer.Option(min=0, help="Decides weights and the images kept aside.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the weights and of the images kept aside.")] = 2000,
     workers: options.Workers = None,
     device: options.Device = None,
     insecure_key_permissions: options.InsecureKeyPermissions = False,
@@ -69,9 +67,9 @@ def recover(
 ) -> None:
     """Guess which classes each class was perturbed toward (sections 3.4 and 4.3 of the paper).
 
-    The attacker trains one network on the encrypted images (M1) and one on own originals (M2), encrypts own images
-    under a guess with M2, and sees how well M1 recognizes them. Images are perturbed toward each class once, however
-    many guesses are tried. The guess goes to guess.json, which only you can read; nothing is printed of it.
+    The attacker trains one network on the encrypted images (M1) and one on the attacker's originals (M2), encrypts
+    images of its own under a guess with M2, and measures the accuracy of M1 on them. Images are perturbed toward each
+    class once for all guesses. The guess is written to guess.json, which only you can read, and never printed.
     """
     from monai_advenc.attackers.recovery.attack import RecoveryAttack
     from monai_advenc.attackers.recovery.recover import recover_key

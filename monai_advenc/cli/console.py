@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What commands print: lines and tables for people, one JSON object for machines, progress for both on stderr."""
+"""Output of commands: lines and tables for people, one JSON object for machines, progress on stderr."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ errors = Console(stderr=True, highlight=False)
 
 
 def print_error(message: str) -> None:
-    """One line on stderr, whatever the message holds; never wrapped, so that it can be searched."""
+    """Print an error as one line on stderr; never wrapped, so that it can be searched."""
     errors.print(f"[bold red]error:[/bold red] {escape(' '.join(message.split()))}", soft_wrap=True)
 
 
 class _Stdout(io.TextIOWrapper):
-    """Stdout that remembers why it took no more: where nothing is buffered, it could not be asked afterwards."""
+    """Stdout that keeps the error of a failed write: an unbuffered stdout would not report it again."""
 
     problem: OSError | None = None
 
@@ -52,9 +52,9 @@ class _Stdout(io.TextIOWrapper):
 
 @contextmanager
 def stdout_that_may_refuse() -> Iterator[None]:
-    """End the process in one line with status 2 where stdout takes no more, and quietly where its reader has left.
+    """End the process with one line and status 2 if stdout cannot be written, and silently if its reader has closed it.
 
-    Names of files that are no text are printed as escapes. A stdout closed from the start is ignored by Python.
+    File names that are not valid text are printed with escapes. Python itself ignores a stdout closed from the start.
     """
     given = sys.stdout
     if not isinstance(given, io.TextIOWrapper):
@@ -77,19 +77,19 @@ def stdout_that_may_refuse() -> Iterator[None]:
 
 
 def _end_without_stdout(problem: OSError) -> NoReturn:
-    # Python would try to print what is left once more when it ends.
+    # Python would try to print the rest again when it exits.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     if problem.errno == errno.EPIPE:
         sys.exit(EXIT_READER_LEFT)
-    print_error(f"cannot print to stdout ({problem.strerror}); what was written to files stays, send stdout elsewhere")
+    print_error(f"cannot print to stdout ({problem.strerror}); written files are kept, send stdout elsewhere")
     sys.exit(EXIT_BAD_INPUT)
 
 
 class Output(ConsoleProgress):
-    """Where a command's results go.
+    """Print a command's messages and results.
 
     Args:
-        as_json: One JSON object on stdout at the end, and nothing else there.
+        as_json: Whether to print only one JSON object on stdout, at the end.
     """
 
     def __init__(self, as_json: bool) -> None:
@@ -97,6 +97,6 @@ class Output(ConsoleProgress):
         self.as_json = as_json
 
     def result(self, values: dict[str, Any]) -> None:
-        """The result for machines."""
+        """Print the result for machines, with ``--json``."""
         if self.as_json:
             print(json.dumps(values, ensure_ascii=False))

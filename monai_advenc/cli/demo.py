@@ -15,12 +15,12 @@ from monai_advenc.cli.console import Output
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the report and all data.", file_okay=False)] = Path("demo-out"),
-    seed: Annotated[int, typer.Option(min=0, help="Decides volumes, networks and keys.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of volumes, networks and keys.")] = 0,
     volumes: Annotated[int, typer.Option(min=100, help="Phantom volumes; fewer are faster and show less.")] = 2500,
     workers: options.Workers = None,
     json: options.Json = False,
 ) -> None:
-    """Show the whole idea on phantom brain volumes, in a few minutes on a laptop.
+    """Run the whole method on phantom brain volumes, in a few minutes on a laptop.
 
     Makes volumes with tumors of five classes, cuts them, trains a base network, encrypts, trains networks on the
     result, and writes one page with pictures and numbers: report.html.
@@ -41,7 +41,7 @@ def demo(
             values = victim[arm]
             enc = f"{values['enc']:.1%}" if "enc" in values else ""
             rows.append((victim["network"], arm.replace("_", "-"), enc, f"{values['orig']:.1%}"))
-    columns = ("network", "trained on", "right on encrypted", "right on real")
+    columns = ("network", "trained on", "accuracy on encrypted", "accuracy on real")
     output.table("Networks trained on originals and on encrypted images (guessing: 20 %)", columns, rows)
     output.say(
         f"PSNR {summary['psnr_db']['mean']:.1f} dB. {summary['seconds']['total']:.0f} s. "

@@ -21,9 +21,7 @@ def encrypt(
     images: Annotated[
         Path, typer.Argument(help="Folder with one subfolder of images for each class.", file_okay=False)
     ],
-    out: Annotated[
-        Path, typer.Option(help="Folder for the encrypted images; a killed run is resumed.", file_okay=False)
-    ],
+    out: Annotated[Path, typer.Option(help="Folder for the encrypted images; resumes a killed run.", file_okay=False)],
     key: Annotated[Path, typer.Option(help="The encryption key, from keygen.", dir_okay=False)],
     base: Annotated[Path, typer.Option(help="The base network, from train-base.", dir_okay=False)],
     size: Annotated[
@@ -33,8 +31,8 @@ def encrypt(
     report: Annotated[
         Path | None,
         typer.Option(
-            help="Write a page (HTML) with pictures, the budget and what survives export. It shows originals: keep it "
-            "outside the folder that is shared.",
+            help="Write a page (HTML) with pictures, the budget and what survives export. It shows originals: choose a "
+            "place outside the folder that is shared.",
             dir_okay=False,
         ),
     ] = None,
@@ -54,7 +52,7 @@ def encrypt(
     """Encrypt a folder of labeled images (PNG, JPEG, TIFF, NIfTI slices, npy, single DICOM images; gray or RGB).
 
     Each image is perturbed toward the secret targets of its class and written with a manifest that verify checks.
-    Killed half-way, the same command goes on, and the result is the same to the last byte.
+    The same command resumes a killed run; the result is the same to the last byte.
     """
     from monai_advenc.sharing.encrypt_folder import encrypt_folder
     from monai_advenc.sharing.options import EncryptionOptions
@@ -106,7 +104,7 @@ def encrypt(
 
 
 def summary_of(shared: Shared[Any], manifest: Manifest | VolumeManifest, **counts: int) -> dict[str, Any]:
-    """The result for machines, with the numbers of what was encrypted."""
+    """The result for machines, with the numbers of encrypted images, volumes or slices."""
     return {
         "out": str(shared.out),
         **counts,

@@ -17,21 +17,17 @@ from monai_advenc.cli.options import choices, slicing
 
 def encrypt_volume(
     volumes: slicing.Volumes,
-    out: Annotated[
-        Path, typer.Option(help="Folder for the encrypted volumes; a killed run is resumed.", file_okay=False)
-    ],
+    out: Annotated[Path, typer.Option(help="Folder for the encrypted volumes; resumes a killed run.", file_okay=False)],
     key: Annotated[Path, typer.Option(help="The encryption key, from keygen.", dir_okay=False)],
     base: Annotated[Path, typer.Option(help="The base network, from train-base.", dir_okay=False)],
     identity: options.Identity = None,
     slices_to_encrypt: Annotated[
         choices.SliceChoice,
-        typer.Option(
-            "--slices", help="Encrypt the slices with tumor in them, or all that show anything, which needs no mask."
-        ),
+        typer.Option("--slices", help="Encrypt the slices with tumor, or all that are not empty, which needs no mask."),
     ] = "tumor",
     plane: Annotated[
         choices.Plane | None,
-        typer.Option(help="Direction of the slicing.", show_default="axial; DICOM: as it was taken"),
+        typer.Option(help="Direction of the slices.", show_default="axial; DICOM: as acquired"),
     ] = None,
     region: options.Region = "all",
     tumor_labels: slicing.TumorLabels = None,
@@ -40,7 +36,7 @@ def encrypt_volume(
     private: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for the table of names where identity is not kept.",
+            help="Folder for the table of names if identity is not kept.",
             show_default="<out>-private",
             file_okay=False,
         ),
@@ -55,10 +51,10 @@ def encrypt_volume(
 ) -> None:
     """Encrypt whole volumes: the slices with tumor change, everything else stays, and each volume is written back.
 
-    NIfTI keeps its header, type and scaling to the byte (its text goes where --identity is not keep); of a DICOM series
-    every slice becomes a derived object, changed or not, so that the new series is complete. Pixels beyond the window
-    of a slice (its 0.5th to 99.5th percentile) and padding keep their stored value; the others move by whole stored
-    units. Killed half-way, the same command goes on, and the result is the same to the last byte.
+    NIfTI files keep header, type and scaling to the byte (without --identity keep, text in the header is removed).
+    Every slice of a DICOM series becomes a derived object, changed or not, so that the new series is complete. Pixels
+    beyond the window of a slice (its 0.5th to 99.5th percentile) and padding keep their stored value; the others change
+    by whole stored units. The same command resumes a killed run; the result is the same to the last byte.
     """
     from monai_advenc.sharing.encrypt_volume_folder import encrypt_volume_folder
     from monai_advenc.sharing.options import VolumeOptions

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from monai_advenc.evaluation.accuracy import Accuracy
 
 _TEST_PANEL = "Test images"
-_TABLE = "Right on test images"
+_TABLE = "Accuracy on test images"
 _TESTED_ON = {"orig": "Orig (real)", "enc": "Enc"}
 
 
@@ -34,7 +34,7 @@ def evaluate(
             help="Measure this network (from train-base or a bundle) on all images, and train none.", dir_okay=False
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Victims of each kind, with seeds of their own.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of victims of each kind, one per seed.")] = 1,
     first_seed: Annotated[int, typer.Option(min=0, help="The first of these seeds.")] = 1000,
     epochs: Annotated[int, typer.Option(min=1, help="Passes through the training images.")] = 12,
     size: Annotated[int | None, typer.Option(min=16, help="Resize images to this side.")] = None,
@@ -64,12 +64,12 @@ def evaluate(
     no_tracking: NoTracking = False,
     json: options.Json = False,
 ) -> None:
-    """Train networks on the originals and on the encrypted images, and see how right they are on real ones.
+    """Train networks on originals and on encrypted images, and measure their accuracy on real ones.
 
-    Columns as in the paper: Enc, right on encrypted test images (of no use to anyone, encrypting takes the true
-    label); Orig, right on real ones: what an unauthorized recipient gets. Low is good protection. Victims that are
-    in measurements.jsonl already are not trained again. The output folder stays with you: it shows originals, and
-    what victims take real images for hints at the key.
+    Columns as in the paper: Enc, accuracy on encrypted test images (of no use to a recipient: encryption needs the true
+    label); Orig, accuracy on real ones, which an unauthorized recipient gets. A low Orig is good protection. Victims in
+    measurements.jsonl are not trained again. Keep the output folder private: it shows originals, and the predictions
+    of victims for real images give hints about the key.
     """
     from monai_advenc.evaluation.compare import evaluate
     from monai_advenc.evaluation.trained import evaluate_trained

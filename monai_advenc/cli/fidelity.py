@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""``monai-advenc fidelity``: what can be said of the images before doctors are asked."""
+"""``monai-advenc fidelity``: measure the images before a reader study."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 def fidelity(
     originals: Annotated[Path, typer.Argument(help="Original images, in class folders.", file_okay=False)],
-    encrypted: Annotated[Path, typer.Argument(help="The same, encrypted, by the same names.", file_okay=False)],
+    encrypted: Annotated[Path, typer.Argument(help="The same, encrypted, with the same names.", file_okay=False)],
     out: Annotated[Path, typer.Option(help="Folder for the tables.", file_okay=False)] = Path("fidelity"),
     observer: Annotated[
         Path | None,
         typer.Option(
-            help="A network trained on other originals, and not the base of the encryption: does it read both alike?",
+            help="A network trained on other originals, not the base network: compare its predictions on both.",
             dir_okay=False,
         ),
     ] = None,
     device: options.Device = None,
     json: options.Json = False,
 ) -> None:
-    """Measure what encryption changed, before doctors are asked: PSNR, SSIM, gray levels, HaarPSI, region by region.
+    """Measure what encryption changed, before a reader study: PSNR, SSIM, gray levels, HaarPSI, region by region.
 
-    The tumor is the mask beside the original (<id>.mask.png), the body what stands out from the background. No number
-    here replaces readers: see monai-advenc reader-study.
+    The tumor is the mask next to the original (<id>.mask.png), the body is what stands out from the background. No
+    number here replaces readers: see monai-advenc reader-study.
     """
     from monai_advenc.reader_study.fidelity import QUANTITIES, measure_fidelity_tables
 

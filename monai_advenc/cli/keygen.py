@@ -38,7 +38,7 @@ def keygen(
     correspondence: Annotated[
         str | None,
         typer.Option(
-            help="For reproduction: one that the paper prints (section-3.3, table-4, table-6, section-5).",
+            help="For reproduction: one printed in the paper (section-3.3, table-4, table-6, section-5).",
             show_default="drawn at random",
             rich_help_panel=drawing.KEY_PANEL,
         ),
@@ -54,8 +54,8 @@ def keygen(
 ) -> None:
     """Draw a secret encryption key and write it where only you can read it (mode 0600).
 
-    Whoever has the key can undo most of the protection. Keep it, with the base network, apart from what you share;
-    with it you can encrypt further images later so that they match.
+    Anyone with the key can undo most of the protection. Keep it and the base network apart from what you share. With
+    them you can encrypt more images later that match the first ones.
     """
     from monai_advenc.encryption.profiles import draw_key, say_drawn
 

@@ -15,13 +15,13 @@ from monai_advenc.cli.console import Output
 
 def phantoms(
     out: Annotated[Path, typer.Argument(help="Folder for the volumes.", file_okay=False)],
-    count: Annotated[int, typer.Option(min=1, help="Volumes of each of the five classes.")] = 60,
-    seed: Annotated[int, typer.Option(min=0, help="Decides the volumes; take another for test volumes.")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="Number of volumes of each of the five classes.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the volumes; use another one for test volumes.")] = 0,
     json: options.Json = False,
 ) -> None:
-    """Write phantom brain volumes with tumors and masks, to try every other command on.
+    """Write phantom brain volumes with tumors and masks, to try the other commands on.
 
-    They lie in <class>/<case>/image.nii.gz and seg.nii.gz, as slice and slice-and-encrypt take them.
+    The files are <class>/<case>/image.nii.gz and seg.nii.gz, a layout that slice and slice-and-encrypt read.
     """
     from monai_advenc.data.phantoms.volume import PHANTOM_CLASSES, write_phantoms
 

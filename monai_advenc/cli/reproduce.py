@@ -39,7 +39,7 @@ def reproduce(
         ),
     ] = "cpu",
     out: Annotated[
-        Path, typer.Option(help="Folder for results; tables in one folder share networks.", file_okay=False)
+        Path, typer.Option(help="Folder for results; tables in the same folder share networks.", file_okay=False)
     ] = Path("reproduction"),
     seeds: Annotated[
         str | None, typer.Option(help="Seeds, separated by commas.", show_default="0 (cpu) or 0,1,2")
@@ -50,10 +50,9 @@ def reproduce(
     no_tracking: NoTracking = False,
     json: options.Json = False,
 ) -> None:
-    """Measure a table of the paper anew and print our numbers beside the paper's, or draw a figure.
+    """Measure a table of the paper again and print our numbers next to the paper's, or draw a figure.
 
-    Networks and encrypted sets are kept in the output folder and serve all tables; a run that was stopped goes on
-    with what is missing.
+    The output folder keeps networks and encrypted sets for all tables; the same command resumes an interrupted run.
     """
     from monai_advenc.experiments.paper.reproduce import parse_what, reproduce
 

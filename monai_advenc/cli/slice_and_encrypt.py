@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""``monai-advenc slice-and-encrypt``: the main job, from volumes to an encrypted data set."""
+"""``monai-advenc slice-and-encrypt``: the main command, from volumes to an encrypted data set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def slice_and_encrypt(
     context: typer.Context,
     volumes: slicing.Volumes,
     out: Annotated[
-        Path, typer.Option(help="Folder for the encrypted slices: this one you may share.", file_okay=False)
+        Path, typer.Option(help="Folder for the encrypted slices, which you may share.", file_okay=False)
     ] = Path("shared"),
     private: Annotated[
         Path | None,
@@ -78,8 +78,8 @@ def slice_and_encrypt(
     """Cut volumes at the largest tumor cross-section, encrypt the slices, and write a data set that you may share.
 
     Reads NIfTI and DICOM volumes with tumor masks. What must stay secret - the key, the base network, the original
-    slices, the report - goes to a private folder beside the output. Killed at any moment, the same command goes on, and
-    the result is the same to the last byte. Nothing is overwritten.
+    slices, the report - goes to a private folder next to the output. The same command resumes a killed run at any
+    moment; the result is the same to the last byte. Nothing is overwritten.
     """
     from monai_advenc.data.private_folder import private_folder_of
     from monai_advenc.networks.training import TrainingSettings

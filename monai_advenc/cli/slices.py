@@ -16,7 +16,7 @@ from monai_advenc.cli.options import choices, slicing
 
 def slice_volumes(
     volumes: slicing.Volumes,
-    out: Annotated[Path, typer.Option(help="Folder for the slices; a killed run is resumed.", file_okay=False)],
+    out: Annotated[Path, typer.Option(help="Folder for the slices; resumes a killed run.", file_okay=False)],
     plane: slicing.Plane = "axial",
     size: slicing.Size = 320,
     fit: slicing.Fit = "pad-or-crop",
@@ -32,8 +32,8 @@ def slice_volumes(
 ) -> None:
     """Cut each volume at its largest tumor cross-section and write the slices, unencrypted, in class folders.
 
-    Beside each slice lies its tumor mask (<case>.mask.png); slices.csv says which slice was taken, its tumor area in
-    mm2, and which intensities became black and white.
+    The tumor mask of each slice is next to it (<case>.mask.png). slices.csv lists the index of each slice, its tumor
+    area in mm2, and the intensities that became black and white.
     """
     from monai_advenc.data.volumes.slice_volumes import slice_volumes
 

@@ -26,12 +26,13 @@ def train_base(
     gray: options.Gray = False,
     epochs: Annotated[int, typer.Option(min=1, help="Passes through the images.")] = 12,
     validation: Annotated[
-        float, typer.Option(min=0.01, max=0.9, help="Share of each class that is kept aside to choose the best epoch.")
+        float, typer.Option(min=0.01, max=0.9, help="Share of each class kept aside to choose the best epoch.")
     ] = 0.1,
     test: Annotated[
-        Path | None, typer.Option(help="Images never trained on, to report the accuracy on.", file_okay=False)
+        Path | None,
+        typer.Option(help="Images that training does not use, to measure the accuracy on.", file_okay=False),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Decides weights, order and the images kept aside.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the weights, the order and the images kept aside.")] = 0,
     device: options.Device = None,
     tracking_uri: TrackingUri = None,
     no_tracking: NoTracking = False,
@@ -39,7 +40,7 @@ def train_base(
 ) -> None:
     """Train the base network whose gradients shape the perturbations.
 
-    It must see the originals, so it stays with you, like the key: whoever has it perturbs as well as you do.
+    It is trained on the originals, so keep it private, like the key: anyone with it can perturb as well as you.
     """
     from monai_advenc.networks.training import TrainingSettings
     from monai_advenc.networks.training.base import train_base

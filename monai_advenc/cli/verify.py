@@ -25,18 +25,17 @@ def verify(
     folder: Annotated[Path, typer.Argument(help="An encrypted data set, with its manifest.json.", file_okay=False)],
     originals: Annotated[
         Path | None,
-        typer.Option(help="The images or volumes it was made from: measure every distance anew.", file_okay=False),
+        typer.Option(help="The images or volumes it was made from, to measure every distance again.", file_okay=False),
     ] = None,
     base: Annotated[
         Path | None,
-        typer.Option(help="The base network: ask it about every file as written.", dir_okay=False),
+        typer.Option(help="The base network, to classify every file as written.", dir_okay=False),
     ] = None,
     key: Annotated[
         Path | None,
         typer.Option(
-            help="The encryption key, with --base: tell what share of each class is taken for its targets. Which "
-            "classes those are is never told. Of volumes, with --originals: find the original of each where identity "
-            "was not kept and cases have other names.",
+            help="The encryption key. With --base: measure the share of each class that is taken for its targets, "
+            "which are never revealed. With --originals of volumes: find the original of each renamed case.",
             dir_okay=False,
         ),
     ] = None,
@@ -44,7 +43,7 @@ def verify(
         bool,
         typer.Option(
             "--survival",
-            help="With --base and --key: what is left of the effect after 8-bit and window/level export, JPEG, "
+            help="With --base and --key: measure what is left of the effect after 8-bit and window/level export, JPEG, "
             "JPEG 2000 and resizing.",
         ),
     ] = False,
@@ -52,12 +51,12 @@ def verify(
     device: options.Device = None,
     json: options.Json = False,
 ) -> None:
-    """Check that an encrypted data set reads back intact, within its stated budget, and still does what it should.
+    """Check that an encrypted data set reads back intact, within its stated budget, and still has its effect.
 
-    Without --originals the distances are the manifest's own; with them, L2, RMS and PSNR are measured on the files as
-    written. With --base and --key the base network is run on the files: an image does its work when the network takes
-    it for one of its secret targets. Of what encrypt-volume wrote, the encrypted slices count as images, and the others
-    are compared to the last stored value.
+    Without --originals the distances are those of the manifest; with them, L2, RMS and PSNR are measured on the files
+    as written. With --base and --key the base network classifies the files: an image is effective if the network takes
+    it for one of its secret targets. In the output of encrypt-volume, the encrypted slices count as images, and the
+    other slices are compared to the last stored value.
     """
     from monai_advenc.evaluation.survival import MOST_IMAGES, SURVIVAL_CAPTION, SURVIVAL_COLUMNS, survival_rows
     from monai_advenc.sharing.verify import verify
@@ -90,7 +89,7 @@ def verify(
         result["survival"] = [each.as_dict() for each in found.survivals]
     output.result(result)
     if kind == "volumes" and originals is not None and key is None and not outcome.compared:
-        output.say("None has an original of its name: if --identity gave the cases other names, give --key as well.")
+        output.say("No volume has an original of the same name; if --identity renamed the cases, give --key as well.")
     if outcome.problems:
         failing = len({each.id for each in outcome.problems})
         raise VerificationError(f"{failing} of {outcome.checked} {kind} or files of {folder} do not hold; see above")
@@ -125,7 +124,7 @@ def _say_outcome(outcome: Verification[Manifest] | Verification[VolumeManifest],
 
 
 def _say_effects(effects: Mapping[str, Effect], counted: str, output: Output) -> None:
-    """One row a class of what the base network takes the files for; nothing where no base network was asked."""
+    """Print a row for each class of what the base network takes the files for; nothing without a base network."""
     rows = [
         (
             name,

@@ -1,3 +1,3 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A folder to share: encrypt images or volumes into it, resume, verify, keep private what must stay."""
+"""Encrypt images or volumes into a folder to share, resume, verify, and keep secrets in a private folder."""

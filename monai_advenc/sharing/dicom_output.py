@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Encrypted images as derived DICOM objects of the DICOM images that they were made from."""
+"""Write encrypted images as DICOM objects derived from the original DICOM images."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class DicomOutput:
             ImageError: The file is no DICOM image, cannot be written back, or its name or class names the patient.
         """
         if dicom is None:
-            raise ImageError(f"{path} is no DICOM image; write it as nifti or png16: DICOM is derived from DICOM alone")
+            raise ImageError(f"{path} is not a DICOM image, so no DICOM can be derived from it; write nifti or png16")
         require_writable(dicom.dataset)
         if self.identity.choice != "keep":
             for what, text in (("file name", name), ("class", label)):
                 if names_patient(text, dicom.dataset):
                     raise ImageError(
-                        f"{path} has a {what} that names the patient, or has a date, number or UID of the archive, and "
-                        "would in the output; rename it"
+                        f"the {what} of {path} contains the patient's name or a date, number or UID from the file and "
+                        "would become part of the output; rename it"
                     )
         free = dicom.stored.free()
         if not free.any():
@@ -55,7 +55,7 @@ class DicomOutput:
         return free
 
     def encode(self, dicom: DicomSlice, encrypted: Tensor, formats: tuple[str, ...]) -> list[bytes]:
-        """The files of one encrypted image ``(1, H, W)``, all of them with the pixels that the DICOM file holds."""
+        """Encode one encrypted image ``(1, H, W)`` in each format, with the pixels of the DICOM file."""
         settings = self.key.perturbation.at_size(*encrypted.shape[-2:])
         values = dicom.stored.changed(encrypted, settings.radius, GEOMETRIES[settings.norm].length)
         pixels = dicom.stored.on_same_window(values)

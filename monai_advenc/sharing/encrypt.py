@@ -1,10 +1,10 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Encrypt a folder of images, or whole volumes, into a folder to share; an interrupted run goes on where it stopped.
+"""Encrypt a folder of images, or whole volumes, into a folder to share; an interrupted run can be resumed.
 
-Images are taken in small blocks: by worker processes of one thread each, by one process that has the GPU while threads
-read ahead and write behind, or by workers elsewhere. Volumes are taken one by one. Neither the blocks nor who computes
-them change a byte of the result.
+Worker processes of one thread each encrypt images in small blocks; on a GPU one process encrypts them while threads
+read ahead and write behind; Ray workers may do it elsewhere. Volumes are encrypted one by one. Neither the blocks nor
+the workers change a byte of the result.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Original = TypeVar("Original", ImageFile, Case)
 
 
 class Encryption(Protocol[Original]):
-    """What the loop needs to know of images or volumes.
+    """All images or all volumes of one run.
 
     Attributes:
         originals: All of them, encrypted or not.
@@ -56,15 +56,15 @@ class Encryption(Protocol[Original]):
         """How to encrypt."""
 
     def ownership(self) -> Owns:
-        """Tells of a path in the output folder whether some original is written to it."""
+        """A function that returns whether some original is written to a path in the output folder."""
 
     def state_of(self, original: Original) -> tuple[str, str | None]:
-        """The class and the checksum of an original as it is now; ``None`` where it can no longer be read."""
+        """The class and the current checksum of an original; ``None`` if it can no longer be read."""
 
 
 @dataclass(frozen=True)
 class EncryptionResult(Generic[ManifestOf]):
-    """What came of a run: the manifest, and the images or volumes that failed."""
+    """Result of a run: the manifest, and the images or volumes that failed."""
 
     manifest: ManifestOf
     failures: tuple[Failure, ...]
@@ -98,16 +98,16 @@ def encrypt_images(
     compute: Compute | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> EncryptionResult[Manifest]:
-    """Encrypt every image of a folder that is not encrypted yet.
+    """Encrypt the images of a folder that are not encrypted yet.
 
     Args:
         source: The images; its classes must be the key's.
-        out: Folder to write into; a run that was killed is resumed, finished images are kept.
+        out: Folder to write into; a killed run is resumed, finished images are kept.
         key: The encryption key.
         network: The base network.
         options: Formats, size, workers.
-        compute: Who computes; ``None``: this machine, see :func:`compute_here`.
-        progress: Called with the number of images done, earlier runs' first.
+        compute: Encrypts the images; ``None``: :func:`compute_here`.
+        progress: Called with the number of images done, first with that of earlier runs.
 
     Returns:
         The manifest that was written and the failures.
@@ -136,21 +136,21 @@ def encrypt_volumes(
     *,
     progress: Callable[[int], None] = lambda _: None,
 ) -> EncryptionResult[VolumeManifest]:
-    """Encrypt every volume that is not encrypted yet: the chosen slices change, everything else stays.
+    """Encrypt the volumes that are not encrypted yet: the chosen slices change, everything else stays.
 
     Args:
-        cases: The volumes, their masks and classes, under the names that they are to have in the output.
-        out: Folder to write into; a run that was killed is resumed, finished volumes are kept.
+        cases: The volumes, their masks and classes, under their names in the output.
+        out: Folder to write into; a killed run is resumed, finished volumes are kept.
         key: The encryption key.
         network: The base network.
         options: Slices, region, identity, workers.
-        progress: Called with the number of volumes done, earlier runs' first.
+        progress: Called with the number of volumes done, first with that of earlier runs.
 
     Returns:
         The manifest that was written and the failures.
 
     Raises:
-        DatasetError: A class that the key has not.
+        DatasetError: The volumes have a class that the key does not have.
         OutputError: The folder belongs to another run, holds volumes that are gone or have changed since, or cannot be
             written.
         AdvencError: A volume failed and ``keep_going`` is off; the others done so far stay.
@@ -191,7 +191,7 @@ def _encrypt_missing(
 
 
 def compute_here(encryption: ImageEncryption, files: Sequence[ImageFile]) -> Generator[list[Outcome], None, None]:
-    """Encrypt images on this machine: by worker processes on the processor, by this process alone on a GPU."""
+    """Encrypt images on this machine: in worker processes on CPUs, in this process on a GPU."""
     blocks = encryption.blocks_of(files, encryption.workers)
     if encryption.workers:
         yield from map_in_workers(encryption.encrypt, blocks, encryption.workers)
@@ -206,14 +206,14 @@ def _compute_volumes(encryption: VolumeEncryption, cases: Sequence[Case]) -> Gen
 
 
 def find_missing(folder: EncryptedFolder[Record, ManifestOf], encryption: Encryption[Original]) -> Sequence[Original]:
-    """The originals that are not encrypted yet.
+    """Find the originals that are not encrypted yet.
 
     Args:
-        folder: What was encrypted so far.
+        folder: The output, with the records of what is encrypted.
         encryption: All originals, and how they are read.
 
     Raises:
-        OutputError: Some were encrypted whose originals are gone or have changed since, or other files lie there.
+        OutputError: Originals of encrypted files are missing or have changed, or the folder holds other files.
     """
     _require_known(folder, {original.id for original in encryption.originals})
     folder.require_known_files(encryption.ownership())
@@ -222,12 +222,12 @@ def find_missing(folder: EncryptedFolder[Record, ManifestOf], encryption: Encryp
 
 
 def _require_known(folder: EncryptedFolder[Record, ManifestOf], known: set[str]) -> None:
-    """Raise if the output holds what is no longer among the originals: it may have been withdrawn."""
+    """Raise if the output holds images or volumes without an original: they may have been withdrawn."""
     strangers = sorted(set(folder.records) - known)
     if strangers:
         raise OutputError(
             f"{folder.folder} holds {len(strangers)} {folder.kind.noun}(s) that are not among the originals given, "
-            f"among them {folder.records[strangers[0]].files[0].path}; delete the files of those to withdraw, or give "
+            f"such as {folder.records[strangers[0]].files[0].path}; delete the files of withdrawn originals, or give "
             "all originals"
         )
 
@@ -242,5 +242,5 @@ def _require_unchanged(folder: EncryptedFolder[Record, ManifestOf], encryption: 
             written = folder.folder / record.files[0].path
             raise OutputError(
                 f"the original {original.path} has changed since it was encrypted; delete {written} to encrypt it "
-                "anew, or choose another --out"
+                "again, or choose another --out"
             )

@@ -36,9 +36,9 @@ class SharedFolder(Shared[Manifest]):
     """Encrypted images that were written.
 
     Attributes:
-        passed_over: Files and folders among the originals that were not read.
-        report: The page about it, which shows originals; ``None`` where none was written.
-        private: The folder that must not be shared; ``None`` where there is none.
+        passed_over: Files and folders among the originals that were skipped.
+        report: The report page, which shows originals; ``None`` if there is none.
+        private: The folder that must not be shared; ``None`` if there is none.
     """
 
     passed_over: tuple[Path, ...] = ()
@@ -47,7 +47,7 @@ class SharedFolder(Shared[Manifest]):
 
 
 def default_options() -> EncryptionOptions:
-    """What the commands do where no option is given: NIfTI and 16-bit PNG, one worker for each core."""
+    """Default options of the commands: NIfTI and 16-bit PNG, one worker for each core."""
     return EncryptionOptions(formats=("nifti", "png16"), workers=available_cores())
 
 
@@ -67,7 +67,7 @@ def encrypt_folder(
 ) -> SharedFolder:
     """Encrypt a folder of labeled images: perturb each one toward the secret targets of its class, and write it.
 
-    A killed run goes on with the same call, and the result is the same to the last byte.
+    The same call resumes a killed run; the result is the same to the last byte.
 
     Args:
         images: Folder with one subfolder of images for each class (PNG, JPEG, TIFF, NIfTI slices, npy, single DICOM
@@ -76,21 +76,21 @@ def encrypt_folder(
         key: File of the encryption key.
         base: File of the base network.
         options: Formats, size, region, identity, workers; ``None``: see :func:`default_options`.
-        report: Page (HTML) to write, with pictures, the budget and what survives export. It shows originals: outside
-            ``out``.
+        report: Page (HTML) to write, with pictures, the budget and what survives export. It shows originals and must
+            lie outside ``out``.
         device: Where networks run; ``None``: the GPU, if there is one.
         compute: Computes the images elsewhere, such as :class:`monai_advenc.sharing.ray.RayWorkers`; ``None``: this
             machine.
         insecure_key_permissions: Accept a key file that others can read.
         dry_run: Only check; write nothing.
-        progress: Where to say what is done; ``None``: on stderr.
+        progress: Receives messages and progress; ``None``: print to stderr.
 
     Raises:
         DatasetError: The classes are not the key's, or images do not fit together.
         KeyFileError: There is no such key, or others can read it.
         NetworkError: There is no such base network, or it is for other classes.
-        OutputError: A folder or file lies where it must not, belongs to another run, or cannot be written.
-        SettingsError: DICOM is written and no identity chosen, or a file is named after a patient.
+        OutputError: A folder or file is in a forbidden place, belongs to another run, or cannot be written.
+        SettingsError: DICOM is written and no identity is chosen, or a file is named after a patient.
         AdvencError: An image failed and ``keep_going`` is off; the others done so far stay.
     """
     progress, options = progress or ConsoleProgress(), options or default_options()
@@ -119,11 +119,11 @@ def encrypt_folder(
 
 
 def _with_identity(options: EncryptionOptions, folder: ImageFolder) -> EncryptionOptions:
-    """The options with an identity chosen; raise where it must be, or cannot be, or a file is named after a patient."""
+    """Fill in the identity; raise if it is missing or has no effect, or if a file is named after a patient."""
     writes_dicom = "dicom" in options.formats
     if not writes_dicom and options.identity not in (None, "keep"):
         raise SettingsError(
-            f"--identity {options.identity} is for DICOM headers, and no DICOM is written: file names stay as they "
+            f"--identity {options.identity} is for DICOM headers, but no DICOM is written and file names stay as they "
             "are; give --format dicom, or rename the files and leave --identity out"
         )
     refuse_names_of_patients(
@@ -143,7 +143,7 @@ def encrypt_and_say(
     compute: Compute | None,
     progress: Progress,
 ) -> EncryptionResult[Manifest]:
-    """Encrypt images that were found, and say what came of it."""
+    """Encrypt images that were found, and report the result."""
     options = _with_batch_size(source, network, options)
     with progress.stage("encrypting", len(source.files)) as advance:
         result = encrypt_images(source, out, key, network, options, compute=compute, progress=advance)
@@ -160,7 +160,7 @@ def encrypt_and_say(
 
 
 def _with_batch_size(source: ImageFolder, network: nn.Module, given: EncryptionOptions) -> EncryptionOptions:
-    """On a GPU, as many versions in a pass as its memory holds of images like the first."""
+    """Set the batch size to what the memory of the GPU, if there is one, holds of images like the first."""
     if next(network.parameters()).device.type != "cuda":
         return given
     channels, height, width = read_image(source.files[0].path).shape

@@ -63,28 +63,28 @@ def encrypt_volume_folder(
 ) -> SharedVolumes:
     """Encrypt whole volumes: the slices with tumor change, everything else stays, and each volume is written back.
 
-    A killed run goes on with the same call, and the result is the same to the last byte.
+    The same call resumes a killed run; the result is the same to the last byte.
 
     Args:
         volumes: Folder of cases, in one of the layouts of :mod:`monai_advenc.data.volumes.cases`.
         out: Folder to share.
         key: File of the encryption key.
         base: File of the base network.
-        identity: What happens to patient and institution in headers; must be chosen where there is DICOM.
-        options: Slices, plane, region, tumor, workers; its identity is not used. ``None``: one worker for each core.
+        identity: What happens to patient and institution in headers; must be chosen if there is DICOM.
+        options: Slices, plane, region, tumor, workers; its identity is ignored. ``None``: one worker for each core.
         labels: Table (case, label) of the classes, for layouts that do not name them.
-        private: Folder for the table of names where identity is not kept; ``None``: ``<out>-private``.
+        private: Folder for the table of names if identity is not kept; ``None``: ``<out>-private``.
         device: Where the network runs; ``None``: the GPU, if there is one.
         insecure_key_permissions: Accept a key file that others can read.
         dry_run: Only check; write nothing.
-        progress: Where to say what is done; ``None``: on stderr.
+        progress: Receives messages and progress; ``None``: print to stderr.
 
     Raises:
-        DatasetError: No cases, or a class that the key has not.
+        DatasetError: There are no cases, or the key does not have one of their classes.
         KeyFileError: There is no such key, or others can read it.
         NetworkError: There is no such base network, or it is for other classes.
-        OutputError: A folder or file lies where it must not, belongs to another run, or cannot be written.
-        SettingsError: There is DICOM and no identity chosen.
+        OutputError: A folder or file is in a forbidden place, belongs to another run, or cannot be written.
+        SettingsError: There is DICOM and no identity is chosen.
         AdvencError: A volume failed and ``keep_going`` is off; the others done so far stay.
     """
     progress, options = progress or ConsoleProgress(), options or VolumeOptions(workers=available_cores())

@@ -1,10 +1,10 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A folder that an encrypted data set is written into: resumable, and true to one key and one set of options.
+"""Output folder of an encryption: resumable, for one key and one set of options.
 
-While images are being written, a hidden journal holds one line for each finished image. A killed run leaves finished
-images, their lines and perhaps temporary files; the next run with the same key and options removes the temporaries
-and goes on. When all is done the manifest takes the place of the journal.
+During a run, a hidden journal holds one line for each finished image. A killed run leaves finished images, their lines
+and perhaps temporary files; the next run with the same key and options removes the temporary files and continues. At
+the end the manifest replaces the journal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from monai_advenc.files.folder_lock import LOCK_NAME, FolderLock
 from monai_advenc.files.json_lines import append_lines, each_line
 
 Owns = Callable[[str], bool]
-"""Whether a path in the folder is one that some original given is written to."""
+"""Returns whether some original given is written to a path in the folder."""
 
 Record = TypeVar("Record", ImageRecord, VolumeRecord)
 ManifestOf = TypeVar("ManifestOf", Manifest, VolumeManifest)
@@ -35,9 +35,9 @@ class Kind(Generic[Record, ManifestOf]):
     """What a folder holds: images or volumes.
 
     Attributes:
-        noun: Their name in messages; with an s, the manifest's field of their records.
-        record: What is noted of each.
-        manifest: What is noted of all.
+        noun: Their name in messages; with an s, the field of their records in the manifest.
+        record: Record of each.
+        manifest: Manifest of all.
     """
 
     noun: str
@@ -50,7 +50,7 @@ class Kind(Generic[Record, ManifestOf]):
         return records
 
     def manifest_of(self, header: RunHeader, records: tuple[Record, ...]) -> ManifestOf:
-        """The manifest of all that is finished, with the budget of all that has distances."""
+        """Make the manifest of finished images or volumes, with their budget."""
         content = {"header": header, "budget": budget_of(header.norm, records), f"{self.noun}s": records}
         return self.manifest.model_validate(content)
 
@@ -61,7 +61,7 @@ VOLUMES = Kind("volume", VolumeRecord, VolumeManifest)
 
 
 def budget_of(norm: str, records: Iterable[ImageRecord | VolumeRecord]) -> Budget:
-    """How far images, or the encrypted slices of volumes, are from their originals."""
+    """Distances of images, or of the encrypted slices of volumes, from their originals."""
     return Budget.of(norm, [each for record in records for each in record.measured])
 
 
@@ -75,15 +75,15 @@ class EncryptedFolder(Generic[Record, ManifestOf]):
     """The output folder of one encryption.
 
     Args:
-        folder: Where images or volumes go; made if it does not exist.
+        folder: Folder to write into; made if it does not exist.
         header: Key id and options of this run.
-        kind: Which of the two it holds.
+        kind: Whether it holds images or volumes.
 
     Attributes:
-        records: What is finished by id, from this and earlier runs.
+        records: Records of this and earlier runs, by id.
 
     Raises:
-        OutputError: The folder holds something else, or was begun with another key, network, or other options.
+        OutputError: The folder holds something else, or belongs to a run with another key, network or options.
     """
 
     def __init__(self, folder: Path, header: RunHeader, kind: Kind[Record, ManifestOf]) -> None:
@@ -99,7 +99,7 @@ class EncryptedFolder(Generic[Record, ManifestOf]):
             raise OutputError(f"{folder} is read-only; choose another --out")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # Before anything is looked at: what another run changes meanwhile would not be seen.
+            # Lock before reading anything: another run could change it meanwhile.
             self._lock = FolderLock(folder)
             try:
                 self._open()
@@ -113,7 +113,7 @@ class EncryptedFolder(Generic[Record, ManifestOf]):
         journal, manifest = self.folder / JOURNAL_NAME, self.folder / MANIFEST_NAME
         if manifest.exists():
             finished = self.kind.manifest.load(self.folder)
-            # A later software version may add images to a finished data set, though not to a half-finished one.
+            # A later software version may add images to a finished data set, but not to an unfinished one.
             self._require_same_run(finished.header.model_copy(update={"software": self.header.software}))
             self.records = {record.id: record for record in self.kind.records_in(finished)}
         if journal.exists():
@@ -128,7 +128,7 @@ class EncryptedFolder(Generic[Record, ManifestOf]):
             self._damaged |= {file.path for file in self.records.pop(damaged).files}
 
     def _read_journal(self, journal: Path) -> None:
-        # A killed run may leave half a line at the end; its image counts as not done.
+        # A killed run may leave half a line at the end; its image is encrypted again.
         try:
             lines = each_line(journal)
             self._require_same_run(RunHeader.model_validate_json(next(lines, "")))
@@ -154,13 +154,13 @@ class EncryptedFolder(Generic[Record, ManifestOf]):
         return all(path.is_file() and sha256_of(path) == checksum for path, checksum in paths)
 
     def require_known_files(self, owns: Owns) -> None:
-        """Raise if class folders are links, or hold files that no run into this folder wrote for an original given.
+        """Raise if class folders are links, or hold files that no run wrote for one of the originals given.
 
-        A killed run leaves files without noting them. Those of originals that are there still are written again; others
-        may have been withdrawn meanwhile, and would stay among what is shared.
+        A killed run leaves files without a record. Those of originals given are written again; the originals of others
+        may have been withdrawn, so their files must not be shared.
 
         Raises:
-            OutputError: There are such files; nothing is changed.
+            OutputError: There are such links or files; nothing is changed.
         """
         for name in self.header.classes:
             if (self.folder / name).is_symlink():
@@ -175,33 +175,33 @@ class EncryptedFolder(Generic[Record, ManifestOf]):
         ]
         if strangers:
             raise OutputError(
-                f"{self.folder} holds {len(strangers)} file(s) of none of the originals given, among them "
+                f"{self.folder} holds {len(strangers)} file(s) of none of the originals given, such as "
                 f"{strangers[0]}; delete or move them (a killed run may have left them), or give all originals"
             )
 
     def _present(self) -> Iterator[str]:
-        """The files in the class folders, as the records name them; hidden ones are the system's."""
+        """Paths of the files in the class folders, as in the records; without hidden files."""
         for name in self.header.classes:
             for path in sorted((self.folder / name).rglob("*")):
                 if path.is_file() and not path.name.startswith("."):
                     yield path.relative_to(self.folder).as_posix()
 
     def add(self, records: Iterable[Record]) -> None:
-        """Note what is finished; the files must be in place.
+        """Record finished images or volumes; their files must be in place.
 
         Raises:
             OutputError: The disk refuses.
         """
         records = list(records)
         self.records |= {record.id: record for record in records}
-        # The images are on disk; a line lost in a power cut costs making its image again, waiting costs a GPU's time.
+        # The images are on disk. A line lost in a power cut costs one image; waiting for each line would cost GPU time.
         lines = [record.to_json() for record in records]
         append_lines(self.folder / JOURNAL_NAME, lines, wait_for_disk=False)
 
     def finish(self, ids: Iterable[str], owns: Owns) -> ManifestOf:
-        """Write the manifest of the images or volumes ``ids``, in this order, and drop the journal.
+        """Write the manifest of the images or volumes ``ids``, in this order, and delete the journal.
 
-        What lies there of those that failed, from this run or a killed one, is deleted.
+        Files of failed ones, from this run or a killed one, are deleted.
         """
         records = tuple(self.records[id_] for id_ in ids if id_ in self.records)
         if not records:
@@ -216,5 +216,5 @@ class EncryptedFolder(Generic[Record, ManifestOf]):
         return manifest
 
     def close(self) -> None:
-        """Give the folder free."""
+        """Release the folder."""
         self._lock.release()

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Encrypting images block by block: read, perturb, combine, round, write, measure."""
+"""Encrypt images block by block: read, perturb, combine, round, write, measure."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class Failure:
 
 @dataclass(frozen=True)
 class Original:
-    """An image as it is encrypted, and all that is needed of its file: that is read once.
+    """An image to encrypt, with all that is needed of its file, which is read once.
 
     Attributes:
-        file: Where it is from.
+        file: Its file.
         image: ``(C, H, W)``, float32 in [0, 1].
         region: The pixels that may change, ``(1, H, W)``, bool; ``None``: all.
-        affine: Where it lies; ``None`` if the file does not say, or the image was resized.
-        dicom: The file, where DICOM is to be derived from it.
+        affine: Its position in space; ``None`` if unknown, or if the image was resized.
+        dicom: The DICOM file, if DICOM is to be derived from it.
     """
 
     file: ImageFile
@@ -68,7 +68,7 @@ class Original:
 
 @dataclass(frozen=True)
 class Encrypted:
-    """An image, its encrypted pixels ``(C, H, W)`` and what the base network computed in; not written yet."""
+    """An image with its encrypted pixels ``(C, H, W)`` and the base network's precision; not written yet."""
 
     original: Original
     encrypted: Tensor
@@ -108,12 +108,12 @@ class ImageEncryption:
             self._dicom = DicomOutput(key, identity, self.header.run_tag)
 
     def blocks_of(self, files: Sequence[ImageFile], workers: int) -> list[Sequence[ImageFile]]:
-        """Share images out into blocks for so many workers."""
+        """Divide images into blocks for a number of workers."""
         size = self.block_size(files, workers)
         return [files[start : start + size] for start in range(0, len(files), size)]
 
     def block_size(self, files: Sequence[ImageFile], workers: int) -> int:
-        """Images of a block where so many workers share the files, and none shall be left without."""
+        """Number of images in a block, so that every one of the workers gets some."""
         filling = images_per_block(self.key, self.options.batch_size, None)
         if self.key.perturbation.schedule != "adaptive" or not files:
             return filling
@@ -123,7 +123,7 @@ class ImageEncryption:
         return max(filling, min(fair_share, images_per_block(self.key, self.options.batch_size, shape)))
 
     def ownership(self) -> Owns:
-        """Tells of a path in the output folder whether some image of the source is written to it."""
+        """A function that returns whether some image of the source is written to a path in the output folder."""
         labels = {file.id: self.source.classes[file.label] for file in self.source.files}
         suffixes = [SLICE_FORMATS[name] for name in self.options.formats]
 
@@ -138,7 +138,7 @@ class ImageEncryption:
         return self.write_block(self.perturb_block(self.read_block(block)))
 
     def overlapped(self, blocks: Sequence[Sequence[ImageFile]]) -> Iterator[list[Outcome]]:
-        """All blocks in order, the files of some read and written while others are perturbed: the same outcomes."""
+        """Encrypt all blocks in order; reads and writes the files of some while others are perturbed."""
         return overlapped(blocks, self.read_block, self.perturb_block, self.write_block)
 
     def read_block(self, block: Sequence[ImageFile]) -> list[Original | Failure]:
@@ -152,7 +152,7 @@ class ImageEncryption:
             return Failure(file.id, str(error))
 
     def perturb_block(self, block: Sequence[Original | Failure]) -> list[Encrypted | Failure]:
-        """Encrypt what was read, images of one shape together."""
+        """Encrypt the images that were read, those of one shape together."""
         done: dict[str, Encrypted | Failure] = {each.id: each for each in block if isinstance(each, Failure)}
         by_shape: dict[tuple[int, ...], list[Original]] = {}
         for each in block:
@@ -163,7 +163,7 @@ class ImageEncryption:
         return [done[each.id] for each in block]
 
     def write_block(self, block: Sequence[Encrypted | Failure]) -> list[Outcome]:
-        """Write what was encrypted."""
+        """Write the encrypted images of one block."""
         return [each if isinstance(each, Failure) else self._write_or_fail(each) for each in block]
 
     def _write_or_fail(self, done: Encrypted) -> Outcome:
@@ -173,7 +173,7 @@ class ImageEncryption:
             return Failure(done.id, str(error), fatal=isinstance(error, OutputError))
 
     def read(self, file: ImageFile) -> Original:
-        """Read an image as it is encrypted, and the region that may change."""
+        """Read an image and the region that may change."""
         dicom = read_dicom_slice(file.path) if is_dicom_image(file.path) else None
         image = read_image(file.path) if dicom is None else dicom.stored.image()
         image = to_gray(image) if self.options.gray else image
@@ -193,11 +193,11 @@ class ImageEncryption:
         return Original(file, image, region, affine, dicom if self._dicom is not None else None)
 
     def affine_of(self, file: ImageFile) -> Affine | None:
-        """Where an image lies; ``None`` if its file does not say, or it is resized."""
+        """Position of an image in space; ``None`` if unknown, or if the image is resized."""
         return read_affine(file.path) if self.options.size is None else None
 
     def tag_of(self, original: Original) -> str:
-        """Keyed checksum of all of an original that its files tell: pixels, region, place in space, DICOM header."""
+        """Keyed checksum of an original: pixels, region, position in space, DICOM header."""
         image, region, affine = original.image, original.region, original.affine
         digest = hashlib.sha256(repr(tuple(image.shape)).encode() + image.cpu().numpy().tobytes())
         digest.update(b"" if region is None else region.cpu().numpy().tobytes())
@@ -206,7 +206,7 @@ class ImageEncryption:
         return self.key.tag("source", digest.digest())[:16]
 
     def state_of(self, file: ImageFile) -> tuple[str, str | None]:
-        """The class and the checksum of an original as it is now; ``None`` where it can no longer be read."""
+        """The class and the current checksum of an original; ``None`` if it can no longer be read."""
         try:
             tag = self.tag_of(self.read(file))
         except AdvencError:
@@ -241,11 +241,11 @@ class ImageEncryption:
         label, source_tag = self.source.classes[file.label], self.tag_of(done.original)
         for name, content in zip(self.options.formats, self._encode(done.original, done.encrypted), strict=True):
             path = f"{label}/{file.id}{SLICE_FORMATS[name]}"
-            # A killed run may have written this very file without noting it.
+            # A killed run may have written this file without recording it.
             write_atomically(self.out / path, content, overwrite=True)
             written.append(FileRecord(path=path, format=name, sha256=hashlib.sha256(content).hexdigest()))
         channels, height, width = done.encrypted.shape
-        # Measured on what a reader of the file gets, not on the tensor before writing.
+        # Measured on the file as written, not on the tensor.
         stored = read_image(self.out / written[0].path)
         fidelity = measure_fidelity(stored[None], done.original.image[None])[0]
         return ImageRecord(
@@ -266,6 +266,6 @@ class ImageEncryption:
 
 
 def _units_of(group: Sequence[Original]) -> Tensor | None:
-    """``(N,)``, float64: one stored unit of each image on the [0, 1] scale; ``None`` where no DICOM is written."""
+    """``(N,)``, float64: one stored unit of each image on the [0, 1] scale; ``None`` if no DICOM is written."""
     units = [each.dicom.stored.unit or 0.0 for each in group if each.dicom is not None]
     return torch.tensor(units, dtype=torch.float64) if units else None

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""How to encrypt a folder of images or of volumes, and the header by which a run knows its own unfinished work."""
+"""How to encrypt a folder of images or of volumes, and the header that identifies an unfinished run."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from monai_advenc.perturbation.batches import BATCH_SIZE
 
 @dataclass(frozen=True, kw_only=True)
 class EncryptionOptions:
-    """How to encrypt a folder; none of it is secret.
+    """How to encrypt a folder of images; nothing here is secret.
 
     Attributes:
-        formats: Files to write for each image, names in :data:`SLICE_FORMATS`. All hold the same pixel values, on the
-            grid of the coarsest.
-        size: Side in pixels that images are resized to first; ``None`` keeps each image's own size.
-        gray: Turn colors to gray first.
+        formats: Files to write for each image, names in :data:`SLICE_FORMATS`. All hold the same pixel values, rounded
+            to the coarsest.
+        size: Side in pixels to resize images to; ``None`` keeps each image's size.
+        gray: Convert colors to gray.
         region: Which pixels may change, a name in :data:`monai_advenc.encryption.regions.REGIONS`.
         precision: Precision of the base network.
         batch_size: Versions that go through the network together.
         identity: What happens to the identity in DICOM headers; must be chosen if DICOM is written.
         workers: Worker processes; 0 works in this process (on a GPU always so).
-        keep_going: Go on after an image that cannot be encrypted.
+        keep_going: Continue after an image that cannot be encrypted.
     """
 
     formats: tuple[str, ...] = ("png16",)
@@ -69,7 +69,7 @@ class EncryptionOptions:
 
     @property
     def deciding(self) -> tuple[Any, ...]:
-        """What decides the pixels, besides key and network."""
+        """The options that decide the pixels, together with key and network."""
         identity = [self.identity] if "dicom" in self.formats else []
         return (self.size, self.gray, self.region, self.precision, self.batch_size, *identity)
 
@@ -79,7 +79,7 @@ SLICE_CHOICES = ("tumor", "all")
 
 @dataclass(frozen=True, kw_only=True)
 class VolumeOptions:
-    """How to encrypt volumes; none of it is secret.
+    """How to encrypt volumes; nothing here is secret.
 
     Attributes:
         slices: ``"tumor"``: the slices with tumor in them; ``"all"``: every slice that shows anything.
@@ -87,11 +87,11 @@ class VolumeOptions:
         region: Which pixels may change, a name in :data:`monai_advenc.encryption.regions.REGIONS`; the mask is the
             tumor.
         tumor: Which labels or segments of the masks are tumor.
-        identity: What happens to the identity in DICOM headers; ``"keep"`` where there are none.
+        identity: What happens to the identity in DICOM headers; ``"keep"`` if there are none.
         precision: Precision of the base network.
         batch_size: Versions that go through the network together.
         workers: Worker processes; 0 works in this process (on a GPU always so).
-        keep_going: Go on after a volume that cannot be encrypted.
+        keep_going: Continue after a volume that cannot be encrypted.
     """
 
     slices: str = "tumor"
@@ -118,7 +118,7 @@ class VolumeOptions:
 
     @property
     def deciding(self) -> tuple[Any, ...]:
-        """What decides the voxels, besides key and network."""
+        """The options that decide the voxels, together with key and network."""
         tumor = (self.tumor.labels, self.tumor.segments)
         return (self.slices, self.plane, self.region, *tumor, self.identity, self.precision, self.batch_size)
 
@@ -133,7 +133,7 @@ def network_checksum(network: nn.Module) -> str:
 
 
 def run_header(key: EncryptionKey, network: nn.Module, options: EncryptionOptions | VolumeOptions) -> RunHeader:
-    """What two runs into one folder must have in common."""
+    """Make the header: two runs into one folder must have the same."""
     deciding = (network_checksum(network), *options.deciding)
     return RunHeader(
         key_id=key.key_id,
@@ -148,22 +148,22 @@ def run_header(key: EncryptionKey, network: nn.Module, options: EncryptionOption
 
 
 ADAPTIVE_BATCHES, ADAPTIVE_BYTES = 16, 128 * 2**20
-"""Batches of versions that adaptive steps have together at most, to fill up one that images have left with others; and
-bytes of their pixels: they are in memory several times over."""
+"""Most batches of versions in a block with the adaptive schedule, so that others take the place of images that finish
+early, and most bytes of their pixels: memory holds them several times."""
 
 
 def worker_count(network: nn.Module, options: EncryptionOptions | VolumeOptions) -> int:
-    """Worker processes to use: as many as the options say, and none where the network is on a GPU."""
+    """Number of worker processes: that of the options, or none if the network is on a GPU."""
     return 0 if any(parameter.is_cuda for parameter in network.parameters()) else options.workers
 
 
 def images_per_block(key: EncryptionKey, batch_size: int, image_shape: Sequence[int] | None) -> int:
-    """So many images that their versions fill one batch, and several with adaptive steps.
+    """Number of images whose versions fill one batch, or several with the adaptive schedule.
 
     Args:
-        key: Tells the number of targets and the schedule of the steps.
+        key: The encryption key, for the number of targets and the schedule.
         batch_size: Versions per pass.
-        image_shape: Of the images; ``None``: unknown, as where the first one cannot be read.
+        image_shape: Shape of the images; ``None``: unknown, such as when the first one cannot be read.
     """
     versions = batch_size
     if key.perturbation.schedule == "adaptive" and image_shape is not None:

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The page about a folder that was encrypted; it shows originals, so it stays with the owner."""
+"""Report page about an encrypted folder; it shows originals, so it stays with the owner."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from monai_advenc.networks.training.checkpoint import Checkpoint
 from monai_advenc.progress import Progress
 
 REPORT_IMAGES = 40
-"""Images of the report's table on exports, spread over the data set: each is shown to the base network 20 times."""
+"""Images of the report's table on exports, spread over the data set; the base network classifies each 20 times."""
 
 
 def require_place(report: Path, out: Path, key_id: str) -> None:
-    """Raise :class:`OutputError` if a page with originals would be shared, or would take the place of another file.
+    """Raise :class:`OutputError` if a page with originals would be shared or replace another file.
 
     Args:
-        report: Where the page is to be written.
+        report: File of the page.
         out: The folder that is shared.
         key_id: The page of an earlier run with this key is replaced.
     """
     if out.resolve() in report.resolve().parents:
-        raise OutputError(f"{report} lies in {out}, which is shared, and shows originals; choose a place outside")
+        raise OutputError(f"{report} shows originals and lies in {out}, which is shared; choose a place outside")
     if report.exists() and f"Key {key_id}".encode() not in report.read_bytes():
-        raise OutputError(f"{report} exists already and is not of an earlier run; choose another --report")
+        raise OutputError(f"{report} exists and is not the report of an earlier run; choose another --report")
 
 
 def write_report(
@@ -40,12 +40,12 @@ def write_report(
     """Write one page (HTML, mode 0600) with pictures of every class, the budget and what survives export.
 
     Args:
-        path: Where to; an existing page is replaced.
+        path: File of the page; an existing one is replaced.
         folder: The originals.
         out: The encrypted images.
         checkpoint: The base network.
         key: The key.
-        progress: Where to say what is done.
+        progress: Receives messages and progress.
     """
     facts = {"base network": checkpoint.name, "images": str(len(folder.files))}
     if "validation_accuracy" in checkpoint.notes:

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The main job: from volumes with tumor masks to an encrypted data set to share."""
+"""Make an encrypted data set to share from volumes with tumor masks: the main task of the package."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.report import write_report
 
 KEY_NAME, BASE_NAME, SLICES_NAME, REPORT_NAME = "key.json", "base.pt", "slices", "report.html"
-"""What lies in the private folder."""
+"""Files in the private folder."""
 
 
 def slice_and_encrypt(
@@ -71,8 +71,8 @@ def slice_and_encrypt(
     """Cut volumes at the largest tumor cross-section, encrypt the slices, and write a data set to share.
 
     Reads NIfTI and DICOM volumes with tumor masks. The key, the base network, the original slices and the report go to
-    a private folder next to the output; key and base network are made in the first run and used again afterwards. A
-    killed run goes on with the same call, and the result is the same to the last byte. Nothing is overwritten.
+    a private folder next to the output; later runs use the key and base network of the first. The same call resumes a
+    killed run, and the result is the same to the last byte. Nothing is overwritten.
 
     Args:
         volumes: Folder of cases, in one of the layouts of :mod:`monai_advenc.data.volumes.cases`.
@@ -82,10 +82,10 @@ def slice_and_encrypt(
         base: File of a base network to use; ``None``: trained once on the slices, in the private folder.
         labels: Table (case, label) of the classes, for layouts that do not name them.
         slices: How to cut.
-        drawing: How to draw the key. Where there is a key already, what is set here must agree with it; defaults need
-            not.
+        drawing: How to draw the key. If there is a key already, the attributes set here must agree with it; defaults
+            need not.
         network: Architecture of the base network; ``None``: ``resnet18`` on a GPU, else ``resnet_small``.
-        training: How to train the base network. Where there is one already, epochs and seed must agree with it if they
+        training: How to train the base network. If there is one already, epochs and seed must agree with it if they
             are set.
         options: How to encrypt; ``None``: NIfTI and 16-bit PNG, one worker for each core.
         device: Where networks run; ``None``: the GPU, if there is one.
@@ -93,14 +93,14 @@ def slice_and_encrypt(
             machine.
         insecure_key_permissions: Accept a key file that others can read.
         dry_run: Only check; write nothing.
-        progress: Where to say what is done; ``None``: on stderr.
+        progress: Receives messages and progress; ``None``: print to stderr.
 
     Raises:
-        DatasetError: No cases, cases that do not fit together or to the key, or too few to train a base network.
+        DatasetError: There are no cases, they do not match each other or the key, or are too few to train a network.
         KeyFileError: There is no such key, or others can read it.
         NetworkError: There is no such base network, or it is for other classes.
-        OutputError: A folder or file lies where it must not, belongs to another run, or cannot be written.
-        SettingsError: DICOM is written and no identity chosen, a case is named after a patient, or a setting
+        OutputError: A folder or file is in a forbidden place, belongs to another run, or cannot be written.
+        SettingsError: DICOM is written and no identity is chosen, a case is named after a patient, or a setting
             contradicts the key or the base network.
         AdvencError: A case failed and ``keep_going`` is off; the others done so far stay.
     """
@@ -150,23 +150,25 @@ def _path(given: str | Path | None) -> Path | None:
 
 
 def _require_places(volumes: Path, out: Path, private: Path) -> None:
-    """Before any work: the private folder must not be shared, and neither folder may hold something else."""
+    """Raise if the private folder would be shared, or one of the two folders holds something else."""
     require_apart(out, private)
     if out.is_dir() and not any((out / name).exists() for name in (JOURNAL_NAME, MANIFEST_NAME)):
         require_empty(out)
     if (private / REPORT_NAME).exists() and not (private / SLICES_NAME).is_dir():
-        raise OutputError(f"{private / REPORT_NAME} is not of an earlier run; move it away or choose another --private")
+        raise OutputError(
+            f"{private / REPORT_NAME} is not from an earlier run; move it away or choose another --private"
+        )
     require_unshared(private / KEY_NAME, "--private")
     if not are_listed(volumes):
         require_outside(out, volumes)
 
 
 def _with_identity(options: EncryptionOptions, cases: CaseList) -> EncryptionOptions:
-    """The options with an identity chosen; raise where it must be, or where DICOM cannot be derived from a case."""
+    """Fill in the identity; raise if it is missing, or if DICOM cannot be derived from a case."""
     writes_dicom = "dicom" in options.formats
     other = next((case for case in cases.cases if not is_dicom(case)), None) if writes_dicom else None
     if other is not None:
-        raise DatasetError(f"case {other.id!r} ({other.image}) is no DICOM series; write nifti or png16 instead")
+        raise DatasetError(f"case {other.id!r} ({other.image}) is not a DICOM series; write nifti or png16 instead")
     refuse_names_of_patients(
         ((case.id, case.image) for case in cases.cases),
         options.identity,
@@ -191,7 +193,7 @@ def _cut(
     private: Path,
     progress: Progress,
 ) -> tuple[ImageFolder, tuple[SliceFailure, ...]]:
-    """Cut the cases into the private folder, under names that tell nothing where identity is not kept."""
+    """Cut the cases into the private folder, under names without identity unless it is kept."""
     identity, target = options.identity or "keep", private / SLICES_NAME
     warn_of_burned_in_text((path for case in cases.cases for path in case.files()), identity, progress)
     named = name_without_identity(cases, identity, key, private, progress)
@@ -204,7 +206,7 @@ def _cut(
         keep_going=options.keep_going,
         progress=progress,
     )
-    # Every case of a class may have failed; the key still has that class. Slices of cases that were taken away may lie
-    # there still.
+    # Every case of a class may have failed; the key still has that class. The folder may still hold slices of cases
+    # that were withdrawn.
     folder, ids = find_images(target, key.classes), {case.id for case in named.cases}
     return replace(folder, files=tuple(file for file in folder.files if file.id in ids)), failures

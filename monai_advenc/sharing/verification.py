@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What checking encrypted images and checking encrypted volumes have in common."""
+"""Check an encrypted data set record by record: the part that images and volumes share."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from monai_advenc.files.folder_lock import LOCK_NAME
 from monai_advenc.sharing.folder import Kind, ManifestOf, Record, budget_of
 
 TOLERANCE = 1e-4
-"""How far a remeasured distance may be from the recorded one, relatively: another processor adds up differently."""
+"""Largest relative difference between a measured and a recorded distance: CPUs add up in different orders."""
 
 Source = TypeVar("Source")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with one image or volume, or with a file that none owns."""
+    """A problem of one image or volume, or of a file that belongs to none."""
 
     id: str
     message: str
@@ -35,7 +35,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Verification(Generic[ManifestOf]):
-    """The outcome.
+    """Result of checking a data set.
 
     Attributes:
         manifest: What the data set states.
@@ -56,24 +56,24 @@ class Verification(Generic[ManifestOf]):
 
 
 class Check(ABC, Generic[Record, ManifestOf, Source]):
-    """What is found while a data set is checked record by record.
+    """Check a data set record by record.
 
     Args:
         folder: The data set.
         kind: Whether it holds images or volumes.
-        sources: The originals by id; ``None`` where nothing is compared.
-        base: The base network, in evaluation mode, which is asked about everything written.
+        sources: The originals by id; ``None`` to compare nothing.
+        base: The base network, in evaluation mode, which classifies everything as written.
         key: The key of the data set.
 
     Raises:
-        VerificationError: There is no readable manifest, or the key is not of this data set.
+        VerificationError: There is no readable manifest, or the key is another data set's.
     """
 
     measured: ClassVar[str]
-    """What the budget is over."""
+    """What the budget summarizes."""
 
     command: ClassVar[str]
-    """What finishes an unfinished run."""
+    """The command that resumes an unfinished run."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class Check(ABC, Generic[Record, ManifestOf, Source]):
 
     @abstractmethod
     def messages(self, record: Record) -> Iterable[str]:
-        """What is wrong with one image or volume."""
+        """Problems of one image or volume."""
 
     def run(self, progress: Callable[[int], None]) -> Verification[ManifestOf]:
         """Check everything: each image or volume, then the folder.
@@ -113,19 +113,19 @@ class Check(ABC, Generic[Record, ManifestOf, Source]):
         return Verification(self.manifest, len(self.records), compared, tuple(problems), effects)
 
     def ask(self, images: Sequence[Tensor], name: str) -> None:
-        """Ask the base network, if there is one, about images of a class, each ``(C, H, W)``."""
+        """Let the base network, if there is one, classify images of one class, each ``(C, H, W)``."""
         if self.base is not None and name in self.header.classes and images:
             label = self.header.classes.index(name)
             seen = [effect_on(self.base, image, label, self.key) for image in images]
             self._effects.setdefault(name, []).extend(seen)
 
     def unlisted_class(self, record: Record) -> Iterator[str]:
-        """What is wrong with the class of an image or volume."""
+        """Problem of the class of an image or volume, if there is one."""
         if record.label not in self.header.classes:
             yield f"has a class {record.label!r} that the manifest does not list"
 
     def outside(self, record: ImageRecord | SliceRecord, subject: str = "") -> Iterator[str]:
-        """What is wrong with a distance by itself: none, or farther than the radius."""
+        """Problems of one distance: zero, or more than the radius."""
         length = record.linf if self.header.norm == "linf" else record.l2
         if length == 0:
             yield f"{subject}is its original: nothing was changed"
@@ -148,6 +148,6 @@ class Check(ABC, Generic[Record, ManifestOf, Source]):
 
 
 def differing(measured_l2: float, stated: ImageRecord | SliceRecord, subject: str = "") -> Iterator[str]:
-    """Whether a distance that was measured anew is the one that the manifest states."""
+    """Problem of a distance, if the measured one is not the one that the manifest states."""
     if abs(measured_l2 - stated.l2) > TOLERANCE * max(stated.l2, stated.radius):
         yield f"{subject}is {measured_l2:.6g} from its original, the manifest says {stated.l2:.6g}"

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Check a data set that was shared, whether it holds images or volumes."""
+"""Check an encrypted data set of images or volumes."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from monai_advenc.sharing.verify_volumes import verify_volumes
 
 @dataclass(frozen=True, kw_only=True)
 class VerifiedFolder:
-    """What checking a data set came to.
+    """Result of checking a data set.
 
     Attributes:
-        outcome: Of images or of volumes: the problems, the budget, what the base network makes of the files.
-        survivals: What is left of the effect after exports, where that was asked and nothing was wrong.
+        outcome: Problems, budget and the base network's predictions, of images or of volumes.
+        survivals: What is left of the effect after exports; ``None`` unless requested, or if there are problems.
     """
 
     outcome: Verification[Manifest] | Verification[VolumeManifest]
@@ -56,29 +56,31 @@ def verify(
     Args:
         folder: The data set, of images or of volumes.
         originals: Folder of the images or volumes it was made from: every distance is measured again.
-        base: File of the base network, which is asked about every file as written.
-        key: File of the key: tells the share of each class that is taken for its targets, never which those are. Of
-            volumes it finds the originals of cases that have other names in the data set.
+        base: File of the base network, which then classifies every file as written.
+        key: File of the key: with it the share of each class that the network takes for its targets is measured;
+            the targets are never revealed. For volumes it also finds the originals of renamed cases.
         survival: Measure what is left of the effect after exports; images only, needs ``base`` and ``key``.
         device: Where the network runs; ``None``: the GPU, if there is one.
         insecure_key_permissions: Accept a key file that others can read.
-        progress: Where to say how far it is; ``None``: on stderr.
+        progress: Receives messages and progress; ``None``: print to stderr.
 
     Returns:
-        All that was found; problems are returned, not raised.
+        The result; problems are returned, not raised.
 
     Raises:
         DatasetError: The originals cannot be found.
         NetworkError: The base network is for other classes or images.
-        SettingsError: Options that need others.
+        SettingsError: An option needs another one that is missing.
         VerificationError: There is no readable manifest, or the key is not of this data set.
     """
     progress, folder, has_volumes = progress or ConsoleProgress(), Path(folder), holds_volumes(Path(folder))
     if key is not None and base is None and not (has_volumes and originals):
-        rest = "; or --originals, for it tells which original belongs to which volume" if has_volumes else ""
-        raise SettingsError(f"--key tells what the base network should see; give --base too{rest}")
+        rest = "; or --originals, which the key matches to volumes" if has_volumes else ""
+        raise SettingsError(
+            f"--key needs --base, whose predictions it compares with the targets; give --base too{rest}"
+        )
     if survival and (base is None or key is None):
-        raise SettingsError("--survival asks the base network about secret targets; give --base and --key")
+        raise SettingsError("--survival measures how the base network sees secret targets; give --base and --key")
     if survival and has_volumes:
         raise SettingsError(f"{folder} holds volumes; --survival is for images")
     manifest = VolumeManifest.load(folder) if has_volumes else Manifest.load(folder)
@@ -121,7 +123,7 @@ def _load_base(path: str | Path | None, classes: tuple[str, ...], device: str | 
 
 
 def _as_named_in(manifest: VolumeManifest, cases: tuple[Case, ...], key: EncryptionKey | None) -> list[Case]:
-    """The cases under the names of the data set, which only the key can tell where they are not the cases' own."""
+    """The cases under their names in the data set; only the key can compute the names of renamed cases."""
     if key is None:
         return list(cases)
     require_own_key(key, manifest.header.key_id)

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Reading an encrypted data set back: is every file there, unchanged, within the stated budget, and does it work?"""
+"""Check encrypted images: every file present, unchanged, within the stated budget, and effective."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def verify_folder(
 
     Args:
         folder: The data set.
-        originals: The images it was made from: distances are then measured anew instead of trusted.
-        base: The base network, in evaluation mode: it is asked about every file as written.
-        key: The key: with it, whether the network takes an image for one of its targets is told, class by class,
-            and never which class that is.
+        originals: The images it was made from: distances are then measured instead of read from the manifest.
+        base: The base network, in evaluation mode: it classifies every file as written.
+        key: The key: with it the share of each class that the network takes for its targets is measured; the targets
+            are never revealed.
         progress: Called with 1 for each image.
 
     Returns:
         The problems found, none of which stops the check.
 
     Raises:
-        NetworkError: The base network does not take the images.
-        VerificationError: There is no readable manifest, or the key is not of this data set.
+        NetworkError: The base network does not accept the images.
+        VerificationError: There is no readable manifest, or the key is another data set's.
     """
     sources = {file.id: file.path for file in originals.files} if originals is not None else None
     check = _ImageCheck(folder, IMAGES, sources, base, key)

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Reading encrypted volumes back: is every file there, unchanged, and every slice within the stated budget?"""
+"""Check encrypted volumes: every file present and unchanged, every slice within the stated budget."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def verify_volumes(
 
     Args:
         folder: The data set.
-        originals: The cases it was made from, under the same names: every slice is then compared, the encrypted ones
-            measured anew, the others to the last stored value.
-        base: The base network, in evaluation mode: it is asked about every encrypted slice as written.
-        key: The key: with it, the share of slices that the network takes for one of their targets is told.
+        originals: The cases it was made from, under the same names: the distances of encrypted slices are then
+            measured, and the other slices compared to the last stored value.
+        base: The base network, in evaluation mode: it classifies every encrypted slice as written.
+        key: The key: with it the share of slices that the network takes for one of their targets is measured.
         progress: Called with 1 for each volume.
 
     Raises:
-        NetworkError: The base network does not take the slices.
-        VerificationError: There is no readable manifest, or the key is not of this data set.
+        NetworkError: The base network does not accept the slices.
+        VerificationError: There is no readable manifest, or the key is another data set's.
     """
     sources = {case.id: case for case in originals} if originals is not None else None
     return _VolumeCheck(folder, VOLUMES, sources, base, key).run(progress)
@@ -98,7 +98,7 @@ def _compare(written: StoredVolume, original: StoredVolume, record: VolumeRecord
     for index, (after, before) in enumerate(zip(written.slices, original.slices, strict=True)):
         same = np.array_equal(after.stored, before.stored)
         if index not in encrypted and not same:
-            yield f"slice {index} is not to be encrypted, and differs from its original"
+            yield f"slice {index} is not an encrypted slice, but differs from its original"
         elif index in encrypted and same:
             yield f"slice {index} equals its original: it is not encrypted"
         elif index in encrypted:

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Volumes, each read, encrypted slice by slice, written whole and measured when it is taken."""
+"""Encrypt volumes one by one: read, encrypt slice by slice, write whole, measure."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class VolumeEncryption:
     """Encrypts cases one by one, and writes them.
 
     Args:
-        cases: All cases, under the names that they have in the output.
+        cases: All cases, under their names in the output.
         out: Folder to write into.
         key: The encryption key.
         network: The base network.
@@ -67,7 +67,7 @@ class VolumeEncryption:
         self._prepared = PreparedNetworks(options.precision, key.perturbation.steps)
 
     def ownership(self) -> Owns:
-        """Tells of a path in the output folder whether some case is written to it."""
+        """A function that returns whether some case is written to a path in the output folder."""
         places = {f"{case.label}/{case.id}" for case in self.originals}
 
         def owns(path: str) -> bool:
@@ -85,7 +85,7 @@ class VolumeEncryption:
             return Failure(case.id, str(error))
 
     def read(self, case: Case) -> StoredCase:
-        """The case as it is encrypted; without its mask where all slices may change and the mask decides nothing."""
+        """Read a case; without its mask if the mask decides nothing."""
         needs_mask = self.options.slices == "tumor" or self.options.region == "mask"
         if needs_mask and case.problem is not None:
             raise DatasetError(case.problem)
@@ -93,14 +93,14 @@ class VolumeEncryption:
         return read_stored_case(case, self.options.plane, self.options.tumor)
 
     def tag_of(self, stored: StoredCase) -> str:
-        """Keyed checksum of a case: of its files, whose headers the output has too, and of its tumor."""
+        """Keyed checksum of a case: of its files, headers included, and of its tumor."""
         digest = hashlib.sha256(b"" if stored.tumor is None else np.packbits(stored.tumor).tobytes())
         for path in stored.volume.sources:
             digest.update(sha256_of(path).encode())
         return self.key.tag("source", digest.digest())[:16]
 
     def state_of(self, case: Case) -> tuple[str, str | None]:
-        """The class and the checksum of a case as it is now; ``None`` where it can no longer be read."""
+        """The class and the current checksum of a case; ``None`` if it can no longer be read."""
         try:
             tag = self.tag_of(self.read(case))
         except AdvencError:
@@ -124,7 +124,7 @@ class VolumeEncryption:
         try:
             slices = self._measure(case, stored, list(changes), files)
         except AdvencError:
-            # What does not read back must not lie among what is shared.
+            # Files that do not read back must not be shared.
             for file in files:
                 (self.out / file.path).unlink(missing_ok=True)
             raise
@@ -140,18 +140,18 @@ class VolumeEncryption:
         )
 
     def _require_nameless_class(self, case: Case, stored: StoredCase) -> None:
-        """Raise :class:`DatasetError` where identity goes and the class, a folder of the output, is called after it."""
+        """Raise :class:`DatasetError` if identity is removed but the class names the patient."""
         header = stored.volume.header
         if self.options.identity == "keep" or header is None:
             return
         if names_patient(case.label, header):
             raise DatasetError(
-                f"the class {case.label!r} of {case.image} names the patient, and would in the output; give the "
-                "classes with a labels.csv, or rename the folder"
+                f"the class {case.label!r} of {case.image} names the patient and would become a folder of the output; "
+                "give the classes in a labels.csv, or rename the folder"
             )
 
     def _prepare(self, stored: StoredCase, index: int) -> _Slice | None:
-        """A slice made ready; ``None`` for one that shows nothing, unless its tumor was asked for."""
+        """Prepare a slice; ``None`` for an empty one, unless slices with tumor were requested."""
         each = stored.volume.slices[index]
         try:
             if min(each.stored.shape) < SMALLEST_SIDE:
@@ -189,7 +189,7 @@ class VolumeEncryption:
                 return self._encrypt_block(case, block[:half]) | self._encrypt_block(case, block[half:])
             if self.options.slices == "tumor":
                 raise
-            return {}  # A slice that shows nothing to the base network stays as it is.
+            return {}  # A slice without a gradient stays as it is.
         settings = self.key.perturbation.at_size(*images.shape[-2:])
         length = GEOMETRIES[settings.norm].length
         return {
@@ -206,12 +206,12 @@ class VolumeEncryption:
         written = []
         for ending, content in stored.volume.encode(changes, derivation):
             path = f"{case.label}/{case.id}{ending}"
-            # A killed run may have written this very file without noting it.
+            # A killed run may have written this file without recording it.
             write_atomically(self.out / path, content, overwrite=True)
             kind = "dicom" if is_dicom(case) else "nifti"
             written.append(FileRecord(path=path, format=kind, sha256=hashlib.sha256(content).hexdigest()))
         if is_dicom(case):
-            # Slices of an earlier, longer series that the case had when it was encrypted before.
+            # An earlier run may have encrypted a longer series of this case.
             folder = (self.out / written[0].path).parent
             for stale in set(folder.glob(f"*{DICOM_SUFFIX}")) - {self.out / file.path for file in written}:
                 stale.unlink()
@@ -220,7 +220,7 @@ class VolumeEncryption:
     def _measure(
         self, case: Case, stored: StoredCase, encrypted: Sequence[int], files: Sequence[FileRecord]
     ) -> tuple[SliceRecord, ...]:
-        """Distances of the encrypted slices from their originals, of what a reader of the files gets."""
+        """Measure the encrypted slices, as written, against their originals."""
         place = self.out / files[0].path
         read_back = read_stored_volume(place.parent if is_dicom(case) else place, plane=stored.volume.plane)
         return measure_slices(read_back.slices, stored.volume.slices, encrypted, self.key)

@@ -547,7 +547,7 @@ def test_encrypt_writes_a_page_beside_but_never_into_what_is_shared(world: World
     assert page.read_text() == "notes of mine"
     assert not out.exists()
     page.unlink()
-    for _ in range(2):  # The same command again writes the same page anew.
+    for _ in range(2):  # The same command again writes the same page.
         assert run(*command, page).exit_code == 0
     assert "Effect after export" in page.read_text()
     assert run("verify", out).exit_code == 0

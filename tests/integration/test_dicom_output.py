@@ -209,7 +209,7 @@ def test_a_folder_of_dicom_images_is_encrypted_as_dicom(
     (tmp_path / "in" / "glioma" / "p1_1.dcm").rename(tmp_path / "in" / "glioma" / "Zschirnt.dcm")
     refused = run(*command, "--out", tmp_path / "named", "--format", "dicom", "--identity", "remove")
     assert refused.exit_code == 2
-    assert "names the patient" in refused.stderr
+    assert "contains the patient's name" in refused.stderr
     ignored = run(*command, "--out", tmp_path / "ignored", "--format", "png16", "--identity", "remove")
     assert ignored.exit_code == 2
     assert "no DICOM is written" in ignored.stderr

@@ -288,7 +288,7 @@ def test_all_slices_need_no_mask_even_where_it_is_empty(hospital: Hospital, run:
     assert result.exit_code == 0, result.output
 
 
-def test_a_series_that_has_become_shorter_is_encrypted_anew(hospital: Hospital, run: Run, tmp_path: Path) -> None:
+def test_a_series_that_has_become_shorter_is_encrypted_again(hospital: Hospital, run: Run, tmp_path: Path) -> None:
     shutil.copytree(hospital.volumes / "glioma", tmp_path / "v" / "glioma")
     mine = Hospital(tmp_path / "v", hospital.base, hospital.key)
     command = (*mine.common(tmp_path / "out"), "--identity", "keep", "--slices", "all")

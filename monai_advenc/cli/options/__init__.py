@@ -14,9 +14,10 @@ from monai_advenc.errors import IncompleteError, SettingsError
 _RAY_PANEL = "Many GPUs or machines"
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines instead of text.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list what would happen; write nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done; write nothing.")]
 KeepGoing = Annotated[
-    bool, typer.Option("--keep-going", help="Go on after a bad case and list all of them at the end (exit status 2).")
+    bool,
+    typer.Option("--keep-going", help="Continue after a bad case and list all bad cases at the end (exit status 2)."),
 ]
 InsecureKeyPermissions = Annotated[
     bool, typer.Option("--insecure-key-permissions", help="Accept a key file that others can read.")
@@ -30,12 +31,12 @@ Workers = Annotated[
 Precision = Annotated[
     choices.Precision,
     typer.Option(
-        help="Arithmetic of the base network while perturbing; auto: the fastest that the processor has and whose "
-        "gradients agree with fp32.",
+        help="Arithmetic of the base network while perturbing; auto: the fastest of the processor whose gradients "
+        "agree with fp32.",
         rich_help_panel="Speed",
     ),
 ]
-Gray = Annotated[bool, typer.Option("--gray", help="Turn colors to gray; for sets of mixed gray and RGB files.")]
+Gray = Annotated[bool, typer.Option("--gray", help="Convert colors to gray; for sets of mixed gray and RGB files.")]
 Device = Annotated[
     str | None,
     typer.Option(help="Where networks run: cpu, cuda, cuda:1.", show_default="cuda if there", rich_help_panel="Speed"),
@@ -44,23 +45,23 @@ Formats = Annotated[
     list[choices.FileFormat] | None,
     typer.Option(
         "--format",
-        help="Files to write for each image; may be given twice. dicom: derived objects of DICOM images, on their own "
-        "integers (see --identity); with nifti at most.",
+        help="Files to write for each image; repeatable. dicom: objects derived from DICOM images, with their stored "
+        "integers (see --identity); can be combined with nifti only.",
         show_default="nifti and png16",
     ),
 ]
 Region = Annotated[
     choices.Region,
-    typer.Option(help="Which pixels may change: all (the paper), the body, or the mask beside each image."),
+    typer.Option(help="Which pixels may change: all (the paper), the body, or the mask next to each image."),
 ]
 Identity = Annotated[
     choices.Identity | None,
     typer.Option(
         help="Patient and institution in DICOM headers: keep them; remove them (PS3.15 Basic Profile: names, numbers, "
         "dates, descriptions, private groups, all UIDs); or the same with a pseudonym that is stable for each patient "
-        "under the key. Where it is not kept, cases get new names too (encrypt keeps file names, and refuses those "
-        "that name the patient). Needed whenever DICOM is written, and where files would be named after a patient; no "
-        "default. Text burned into the pixels stays whichever you choose: look at the images.",
+        "under the key. If it is not kept, cases get new names too (encrypt keeps file names, and rejects those that "
+        "name the patient). Required if DICOM is written, or if files would be named after a patient; no default. "
+        "No choice removes text burned into the pixels: look at the images.",
         show_default="must be chosen for DICOM",
     ),
 ]
@@ -68,25 +69,25 @@ Ray = Annotated[
     bool,
     typer.Option(
         "--ray",
-        help="Encrypt with Ray on this machine, one worker for each GPU or core (extra ray). The same bytes.",
+        help="Encrypt with Ray on this machine, one worker for each GPU or core (extra ray). The bytes stay the same.",
         rich_help_panel=_RAY_PANEL,
     ),
 ]
 RayAddress = Annotated[
     str | None,
     typer.Option(
-        help="Encrypt with this Ray cluster; auto: the one this machine belongs to. All machines must see images, "
+        help="Encrypt with this Ray cluster; auto: the one of this machine. All machines must see images, "
         "output, key and base network at the same paths.",
         show_default="no cluster",
         rich_help_panel=_RAY_PANEL,
     ),
 ]
 
-NETWORK_HELP = "resnet18 (the paper's), resnet_small (for CPUs), or another; an unknown name lists all."
+NETWORK_HELP = "resnet18 (the paper's), resnet_small (for CPUs), or another; an unknown name prints the list."
 
 
 def formats_of(given: list[choices.FileFormat] | None) -> tuple[str, ...]:
-    """The formats that ``--format`` names, or the default ones."""
+    """The formats given with ``--format``, or the default ones."""
     return tuple(each.value for each in given) if given else ("nifti", "png16")
 
 
@@ -112,6 +113,8 @@ def worker_count(workers: int | None) -> int:
 
 
 def raise_for_failures(count: int, total: int) -> None:
-    """End with exit status 2 when something failed although the rest went on."""
+    """End with exit status 2 if something failed with ``--keep-going``."""
     if count:
-        raise IncompleteError(f"{count} of {total} failed; the others are done: mend those listed and run this again")
+        raise IncompleteError(
+            f"{count} of {total} failed, the others are done; fix those listed and run the same command again"
+        )

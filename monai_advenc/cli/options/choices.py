@@ -1,8 +1,8 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The words that options take: the library's own, said once more so that ``--help`` need not import torch.
+"""The values of options, repeated from the library so that ``--help`` need not import torch.
 
-``tests/integration/test_options.py`` holds them equal to the library's.
+``tests/integration/test_options.py`` requires that both are equal.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Preset = Literal["paper", "gpu-fast", "cpu"]
 
 
 class FileFormat(str, Enum):
-    """Files to write for each image: typer takes no list of a ``Literal``."""
+    """Files to write for each image: typer accepts no list of a ``Literal``."""
 
     nifti = "nifti"
     png16 = "png16"

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The options that draw a key."""
+"""Options that draw a key."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ RadiusAt = Annotated[
     int,
     typer.Option(
         min=0,
-        help="Image side for which the radius is meant; other sizes get it scaled, so that the mean change of a pixel "
-        "stays. 0: the same radius at every size.",
+        help="Image side that the radius is for; it is scaled for other sizes, so that the mean change of a pixel "
+        "stays the same. 0: the same radius at every size.",
         rich_help_panel=KEY_PANEL,
     ),
 ]
@@ -43,7 +43,7 @@ Schedule = Annotated[
     typer.Option(
         "--schedule",
         help="paper: many steps of one length. fast (ours): few steps, the first across the ball and each shorter. "
-        "adaptive (ours, plain steps only): each image takes as many as its loss asks for.",
+        "adaptive (ours, plain steps only): each image stops once more steps no longer lower its loss much.",
         rich_help_panel=KEY_PANEL,
     ),
 ]
@@ -62,26 +62,28 @@ StepSize = Annotated[
         rich_help_panel=KEY_PANEL,
     ),
 ]
-Recipient = Annotated[str | None, typer.Option(help="Public label of who gets this copy.", rich_help_panel=KEY_PANEL)]
+Recipient = Annotated[
+    str | None, typer.Option(help="Public label of the recipient of this copy.", rich_help_panel=KEY_PANEL)
+]
 KeySeed = Annotated[
     int | None,
     typer.Option(
         "--key-seed",
-        help="Draw the key from a seed. For experiments: who knows the seed knows the key, and whoever tries numbers "
-        "finds it, because the key's public id tells the right one.",
+        help="Draw the key from a seed. Experiments only. Anyone can recover this key by trying seeds: the public key "
+        "id confirms the right one.",
         rich_help_panel=KEY_PANEL,
     ),
 ]
 
 
 def is_named(context: typer.Context, name: str) -> bool:
-    """Whether a person named an option, rather than left it at its default."""
+    """Whether an option was given, rather than left at its default."""
     source = context.get_parameter_source(name)
     return source is not None and source.name != "DEFAULT"
 
 
 def key_options(context: typer.Context) -> KeyOptions:
-    """The options of this module, as a command got them; those that a person named count as set."""
+    """The options of this module as given to a command; those that were given count as set."""
     from monai_advenc.encryption.profiles import KeyOptions
 
     parameters = {name: "key_seed" if name == "seed" else name for name in KeyOptions.model_fields}

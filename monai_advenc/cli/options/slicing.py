@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The options that say where volumes lie and how they are cut."""
+"""Options for the folder of volumes and how to cut them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Plane = Annotated[choices.Plane, typer.Option(help="Direction of the cut.", rich
 Size = Annotated[
     int, typer.Option(min=0, help="Side of the slices in pixels; 0 keeps the volume's grid.", rich_help_panel=_PANEL)
 ]
-Fit = Annotated[choices.Fit, typer.Option(help="How slices get that size.", rich_help_panel=_PANEL)]
+Fit = Annotated[choices.Fit, typer.Option(help="How to bring slices to that size.", rich_help_panel=_PANEL)]
 TumorLabels = Annotated[
     str | None,
     typer.Option(
@@ -59,7 +59,7 @@ LabelTable = Annotated[
 def slice_settings(
     tumor_labels: str | None = None, tumor_segment: list[str] | None = None, **settings: Any
 ) -> SliceSettings:
-    """The settings that the options say; 0 stands for "as it is"."""
+    """The settings of the options; 0 stands for the volume's own."""
     from monai_advenc.data.volumes.cross_section import SliceSettings
 
     labels = None if tumor_labels is None else whole_numbers(tumor_labels, "whole numbers")

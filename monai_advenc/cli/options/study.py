@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The two folders of a reader study: the one that is served, and the sealed one."""
+"""Options for the two folders of a reader study: the served one and the sealed one."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ import typer
 StudyFolder = Annotated[Path, typer.Argument(help="The study that build wrote.", file_okay=False)]
 Sealed = Annotated[
     Path | None,
-    typer.Option(help="Folder of the sealed answer sheet.", show_default="beside the study: <study>-sealed"),
+    typer.Option(help="Folder of the sealed answer sheet.", show_default="next to the study: <study>-sealed"),
 ]

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Where commands track their runs."""
+"""Options for experiment tracking."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PANEL = "Tracking (MLflow)"
 
 TrackingUri = Annotated[
     str | None,
-    typer.Option(help="MLflow server or store.", show_default="mlruns.db beside the output", rich_help_panel=_PANEL),
+    typer.Option(help="MLflow server or store.", show_default="mlruns.db next to the output", rich_help_panel=_PANEL),
 ]
 NoTracking = Annotated[bool, typer.Option("--no-tracking", help="Track nothing.", rich_help_panel=_PANEL)]
 
@@ -30,7 +30,7 @@ NoTracking = Annotated[bool, typer.Option("--no-tracking", help="Track nothing."
 def open_tracking(
     uri: str | None, off: bool, run_name: str, folder: Path, keys: Sequence[EncryptionKey] = ()
 ) -> Iterator[Tracker]:
-    """The tracker that the options ask for; it refuses the secrets of ``keys``."""
+    """Open the tracker of the options; it rejects the secrets of ``keys``."""
     if off:
         yield NO_TRACKING
         return
@@ -45,7 +45,7 @@ def open_tracking(
 
 
 class _OpenedWhenUsed:
-    """Begins a run with the first thing to keep, so that a call that is refused leaves no store behind."""
+    """Starts the run with the first value to log, so that a rejected call leaves no store behind."""
 
     def __init__(self, start: Callable[[], Tracker]) -> None:
         self._tracker = cache(start)

@@ -28,10 +28,10 @@ reader_study = typer.Typer(
 @reader_study.command("build")
 def build(
     originals: Annotated[Path, typer.Argument(help="Original images, in class folders.", file_okay=False)],
-    encrypted: Annotated[Path, typer.Argument(help="The same, encrypted, by the same names.", file_okay=False)],
+    encrypted: Annotated[Path, typer.Argument(help="The same, encrypted, with the same names.", file_okay=False)],
     out: Annotated[Path, typer.Option(help="Folder for the study that is served.", file_okay=False)] = Path("study"),
     sealed: Sealed = None,
-    title: Annotated[str, typer.Option(help="What readers see as the title.")] = "Reader study",
+    title: Annotated[str, typer.Option(help="Title that readers see.")] = "Reader study",
     questions: Annotated[
         Path | None,
         typer.Option(
@@ -59,7 +59,7 @@ def build(
     ] = None,
     repeats: Annotated[
         int,
-        typer.Option(min=0, help="Images each reader reads once more in a third session.", rich_help_panel=_DESIGN),
+        typer.Option(min=0, help="Images that each reader reads again in a third session.", rich_help_panel=_DESIGN),
     ] = 0,
     pairs: Annotated[
         int,
@@ -71,7 +71,7 @@ def build(
         int | None,
         typer.Option(
             min=0,
-            help="Of the randomization; who knows it knows the order.",
+            help="Seed of the randomization; anyone with it can compute the order.",
             show_default="drawn, kept in the sealed sheet",
             rich_help_panel=_DESIGN,
         ),
@@ -84,13 +84,14 @@ def build(
         float, typer.Option(min=0.0001, max=0.25, help="Level of the one-sided test.", rich_help_panel=_ANALYSIS)
     ] = 0.025,
     simulated: Annotated[
-        bool, typer.Option("--simulated", help="A trial run without doctors; every output will say so.")
+        bool, typer.Option("--simulated", help="A trial run without doctors; every output is marked.")
     ] = False,
     json: options.Json = False,
 ) -> None:
     """Make a study from originals and encrypted images: blinded cases, an order for each reader, and their links.
 
-    The folder to serve holds nothing that tells original from encrypted. What does lies sealed beside it, for you.
+    Nothing in the folder to serve distinguishes original from encrypted images. The answer sheet is in a sealed folder
+    next to it, for you only.
     """
     from monai_advenc.reader_study.building.build import StudyOptions
     from monai_advenc.reader_study.building.from_folders import build_from_folders
@@ -138,8 +139,8 @@ def serve(
 ) -> None:
     """Serve a study to its readers until interrupted.
 
-    Every answer is on disk before the next image shows. Stop it and start it again whenever you like: readers go on
-    where they were. It needs no network and loads nothing from elsewhere.
+    Every answer is on disk before the next image is shown. You can stop and restart the server at any time; readers
+    continue with their next image. It needs no internet and loads nothing from other servers.
     """
     from monai_advenc.errors import DatasetError
     from monai_advenc.reader_study.building.from_folders import sealed_folder_of
@@ -153,14 +154,14 @@ def serve(
     try:
         links = read_links(seal)
     except DatasetError:
-        # The sealed folder may lie on another machine.
+        # The sealed folder may be on another machine.
         links = ()
     if not is_this_machine_only(host):
         output.say(
             f"Listening on {host}: others can reach this machine. The connection is not encrypted; put a TLS proxy in "
-            "front of it, and remember that whoever has a link reads as that reader."
+            "front of it, and keep the links secret: anyone with a link can answer as that reader."
         )
-    output.say(f"{loaded.title}: {len(loaded.readers)} reader(s). Stop with Ctrl-C; the same command goes on.")
+    output.say(f"{loaded.title}: {len(loaded.readers)} reader(s). Stop with Ctrl-C; run serve again to continue.")
     for name, path in links:
         output.say(f"  {name}  http://{shown_host(host)}:{port}{path}")
     if not links:

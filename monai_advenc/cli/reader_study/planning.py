@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""``monai-advenc reader-study sample-size`` and ``simulate``: what a study needs, what will come of it."""
+"""``monai-advenc reader-study sample-size`` and ``simulate``: plan a study."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from monai_advenc.cli.options.study import Sealed, StudyFolder
 
 def sample_size(
     margin: Annotated[float, typer.Option(min=0.001, max=0.5, help="Loss of accuracy that would matter.")] = 0.05,
-    power: Annotated[float, typer.Option(min=0.5, max=0.999, help="Chance of showing it, if all is well.")] = 0.8,
+    power: Annotated[float, typer.Option(min=0.5, max=0.999, help="Chance of showing it, if it is true.")] = 0.8,
     alpha: Annotated[float, typer.Option(min=0.0001, max=0.25, help="Level of the one-sided test.")] = 0.025,
     discordant: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Share of cases right on one reading alone; the paper's doctors had 0.05."),
+        typer.Option(min=0, max=1, help="Share of cases right in only one of two readings; 0.05 in the paper."),
     ] = 0.05,
     difference: Annotated[
         float, typer.Option(min=-0.5, max=0.5, help="True accuracy on encrypted minus on original images.")
     ] = 0.0,
     json: options.Json = False,
 ) -> None:
-    """How many cases a study needs to show that readers do no worse, for one reader: exact power of the very test.
+    """Compute the number of cases that one reader needs to show non-inferiority, with the exact power of the test.
 
-    Readers disagree with themselves on the same image too, so plan with more discordant cases rather than fewer.
+    Readers also disagree with themselves on the same image, so plan with more discordant cases rather than fewer.
     """
     from monai_advenc.reader_study.statistics.sample_size import cases_needed
 
@@ -53,17 +53,17 @@ def sample_size(
 def simulate(
     study: StudyFolder,
     sealed: Sealed = None,
-    accuracy: Annotated[float, typer.Option(min=0, max=1, help="Right on originals.")] = 0.75,
-    discordant: Annotated[float, typer.Option(min=0, max=1, help="Right on one of the two alone.")] = 0.05,
-    loss: Annotated[float, typer.Option(min=-0.5, max=0.5, help="Less right on encrypted images by this.")] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, help="Decides the answers.")] = 0,
+    accuracy: Annotated[float, typer.Option(min=0, max=1, help="Accuracy on originals.")] = 0.75,
+    discordant: Annotated[float, typer.Option(min=0, max=1, help="Share right in only one reading.")] = 0.05,
+    loss: Annotated[float, typer.Option(min=-0.5, max=0.5, help="Loss of accuracy on encrypted images.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the answers.")] = 0,
     json: options.Json = False,
 ) -> None:
-    """Let simulated readers answer a trial study (build --simulated), to see what a report will look like."""
+    """Let simulated readers answer a trial study (build --simulated), to see an example of the report."""
     from monai_advenc.reader_study.scoring.score_folder import simulate_folder
     from monai_advenc.reader_study.scoring.simulated_reader import Habits
 
     output = Output(json)
     count = simulate_folder(study, Habits(accuracy, discordant, loss), sealed=sealed, seed=seed, progress=output)
-    output.say(f"{count} answers by simulated readers, who are no people. Now: monai-advenc reader-study score {study}")
+    output.say(f"{count} answers by simulated readers, not by people. Now: monai-advenc reader-study score {study}")
     output.result({"answers": count, "simulated": True})

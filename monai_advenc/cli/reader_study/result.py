@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""``monai-advenc reader-study status`` and ``score``: how far readers are, and what came of it."""
+"""``monai-advenc reader-study status`` and ``score``: the progress of readers, and the result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from monai_advenc.cli.options.study import Sealed, StudyFolder
 
 
 def status(study: StudyFolder, json: options.Json = False) -> None:
-    """How far each reader is, also while the study is served. Opens no answer sheet and looks at no answer."""
+    """Show the progress of each reader, also while the study is served, without opening the answer sheet or answers."""
     from datetime import datetime
 
     from monai_advenc.reader_study.serving.answers import read_answers
@@ -50,7 +50,7 @@ def score(
 ) -> None:
     """Open the answer sheet and score the study: report.html, statistics.csv, readings.csv, scores.json.
 
-    The margin and the level were fixed by build. Scoring an unfinished study says so.
+    build fixed the margin and the level. The score of an unfinished study is marked as such.
     """
     from monai_advenc.reader_study.scoring.score_folder import score_folder
 

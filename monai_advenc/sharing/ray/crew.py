@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Workers that come and go, and the images that each is given."""
+"""Distribute images to Ray workers, and replace lost workers."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from monai_advenc.errors import OutputError
 from monai_advenc.sharing.images import Outcome
 
 RETRIES = 3
-"""How often the images that a worker had when it was lost are given to another one."""
+"""How often the images of a lost worker are given to another one."""
 
 IN_FLIGHT = 2
-"""Calls that a worker has at a time: one that it computes, and the next, so that it never waits for one."""
+"""Calls that a worker has at a time: one that it computes, and the next, so that it never waits."""
 
 PATIENCE_S = 600
-"""Seconds to wait for the first worker of a cluster, which may have to start a machine for it."""
+"""Seconds to wait for the first worker of a cluster, which may have to start a machine."""
 
 
 @dataclass
 class Call:
-    """Images to encrypt together, and how often the worker that had them was lost; none only ask whether it is fit."""
+    """Images to encrypt together, and how often their worker was lost; without images, a check of the worker."""
 
     files: Sequence[ImageFile] = ()
     losses: int = 0
 
 
 class Crew:
-    """Workers that are given calls when they have room for one; who is lost is replaced, and its calls given anew.
+    """Workers that get calls as they have room; a lost one is replaced, and other workers get its calls.
 
-    Ray itself would leave them waiting for the replacement, even if no machine has room for it.
+    Ray itself would hold the calls for the replacement, even if no machine has room for it.
     """
 
     def __init__(self, ray: Any, make_worker: Callable[[], Any]) -> None:
@@ -47,7 +47,7 @@ class Crew:
         self._heard = False
 
     def outcomes(self, count: int, calls: Sequence[Sequence[ImageFile]]) -> Generator[list[Outcome], None, None]:
-        """Have ``count`` workers answer all calls."""
+        """Let ``count`` workers answer all calls."""
         waiting = deque(Call(files) for files in calls)
         unanswered = len(waiting)
         for _ in range(count):
@@ -67,9 +67,9 @@ class Crew:
                 yield answer
 
     def _who_is_next(self, waiting: int) -> int | None:
-        """Who gets the next of the waiting calls: who has none, before who has one already.
+        """The worker for the next waiting call: one without a call, else one that has a call already.
 
-        That one waits while there are no more calls than workers that have not answered yet.
+        The latter waits while there are no more calls than workers that have not answered yet.
         """
         busy = {number for number, call in self._running.values() if call.files}
         starting = sum(not call.files for _, call in self._running.values())
@@ -77,7 +77,7 @@ class Crew:
         return self._room[0] if idle is None and self._room and waiting > starting else idle
 
     def _start(self, call: Call) -> None:
-        # A worker gets images only when it has answered: one that finds no free core would keep them for itself.
+        # A worker gets images only after its first answer: one without a free core would keep them waiting.
         self._workers.append(self._make_worker())
         self._give(len(self._workers) - 1, call)
 
@@ -86,7 +86,7 @@ class Crew:
         self._running[self._workers[number].encrypt.remote(files)] = (number, call)
 
     def _next_answer(self) -> tuple[int, Call, list[Outcome] | None]:
-        """The next answer, whose it is and to what; ``None``: that worker is lost."""
+        """The next answer, with its worker and call; ``None`` instead of an answer: the worker is lost."""
         done, _ = self._ray.wait(list(self._running), timeout=None if self._heard else PATIENCE_S)
         if not done:
             raise OutputError(f"Ray has started no worker within {PATIENCE_S} s; see ray status for what it waits for")
@@ -99,7 +99,7 @@ class Crew:
             if call.losses > RETRIES:
                 raise OutputError(
                     f"workers were lost {call.losses} times over the same images (out of memory?); "
-                    "run the same command again to go on, with fewer --workers"
+                    "run the same command again to continue, with fewer --workers"
                 ) from None
             return number, call, None
         self._heard = True
@@ -113,7 +113,7 @@ class Crew:
             self._start(Call() if call.files else call)
 
     def dismiss(self) -> None:
-        """End all workers."""
+        """Stop all workers."""
         for worker in self._workers:
             self._ray.kill(worker)
 

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Ray as the one who computes: its workers, and the connection to it."""
+"""Encrypt on Ray workers, and connect to Ray."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ from monai_advenc.sharing.ray.worker import Assignment, EncryptionWorker
 from monai_advenc.workers import available_cores
 
 BLOCKS_PER_CALL = {"cpu": 1, "cuda": 16}
-"""On a GPU many, so that within a call files are read and written while others are perturbed."""
+"""Many on a GPU, so that within a call some files are read and written while others are perturbed."""
 
 _OBJECT_STORE_BYTES = 80 * 2**20
-"""The least that Ray takes; nothing large goes there."""
+"""The minimum that Ray accepts; nothing large is stored there."""
 
 _LONGEST_FOLDER = 35
-"""Ray makes sockets in a folder; the system allows 107 bytes for their path."""
+"""Characters of a folder for Ray's sockets, whose paths may have 107 bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RayWorkers:
-    """Workers of Ray, to be given to :func:`monai_advenc.sharing.encrypt.encrypt_images` as ``compute``.
+    """Ray workers, for the argument ``compute`` of :func:`monai_advenc.sharing.encrypt.encrypt_images`.
 
     Attributes:
         key: File of the encryption key; in a cluster every machine must see it at this path, as the images, the output
             and the base network.
         base: File of the base network.
-        address: Of a running cluster, ``"auto"`` for the one that this machine belongs to; ``None`` starts Ray on this
-            machine alone and ends it afterwards.
+        address: Address of a running cluster, ``"auto"`` for the one of this machine; ``None`` starts Ray on this
+            machine and stops it afterwards.
         workers: How many; ``None`` is one for each core, or for each GPU. A cluster that is smaller gives fewer.
         device: ``"cpu"`` or ``"cuda"``, of which each worker gets a GPU of its own; ``None``: GPUs where there are any.
         insecure_key_permissions: Accept a key file that others can read.
@@ -68,10 +68,10 @@ class RayWorkers:
         self.require_ray()  # Missing, it should be reported before the volumes are cut and a network is trained.
 
     def __call__(self, encryption: ImageEncryption, files: Sequence[ImageFile]) -> Generator[list[Outcome], None, None]:
-        """Encrypt images, in any order; those of a lost worker are given to another one.
+        """Encrypt images, in any order; another worker gets the images of a lost one.
 
         Raises:
-            OutputError: There is no such cluster, it gives no worker, or workers are lost again and again.
+            OutputError: There is no such cluster, it starts no worker, or workers are lost repeatedly.
         """
         ray = self.require_ray()
         if not files:
@@ -91,14 +91,14 @@ class RayWorkers:
                 crew.dismiss()
 
     def require_ray(self) -> Any:
-        """The package ``ray``.
+        """Import the package ``ray``.
 
         Raises:
             MissingExtraError: It is not installed.
         """
         if self.address is None and "ray" not in sys.modules:
-            # Ray listens on all network interfaces, and who talks to it can run programs: let nobody without a token.
-            # Read when it is imported; a caller who has done so has chosen already.
+            # Ray listens on all network interfaces and runs any program that it receives, so require a token. Ray reads
+            # these variables when it is imported; a caller that imported it has made its own choice.
             os.environ.setdefault("RAY_AUTH_MODE", "token")
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         try:
@@ -108,7 +108,7 @@ class RayWorkers:
         return ray
 
     def _resources(self) -> tuple[int, int]:
-        """Cores and GPUs that Ray on this machine shall count with: as many as workers are wanted."""
+        """Cores and GPUs for Ray on this machine: one for each worker."""
         gpus = 0 if self.device == "cpu" else torch.cuda.device_count()
         if self.device == "cuda" and not gpus and self.address is None:
             raise SettingsError("there is no GPU for PyTorch on this machine; leave --device out")
@@ -121,11 +121,11 @@ class RayWorkers:
         device = self.device or ("cuda" if resources.get("GPU") else "cpu")
         most = int(resources.get("GPU" if device == "cuda" else "CPU", 0))
         if not most:
-            raise OutputError(f"Ray has no {device} to compute on; add machines that have, or choose another --device")
+            raise OutputError(f"Ray has no {device} to compute on; add machines with one, or choose another --device")
         return device, min(self.workers or most, most)
 
     def assignment(self, encryption: ImageEncryption, device: str) -> Assignment:
-        """What the workers are told of an encryption."""
+        """The assignment of the workers of an encryption."""
         return Assignment(
             key=self.key.absolute(),
             insecure_key_permissions=self.insecure_key_permissions,
@@ -142,7 +142,7 @@ class RayWorkers:
 
 @contextmanager
 def connection(ray: Any, address: str | None, cores: int, gpus: int) -> Iterator[None]:
-    """A connection to Ray; one that the caller has made already is used and stays."""
+    """Connect to Ray; a connection that the caller has opened is used and stays open."""
     if ray.is_initialized():
         yield
         return
@@ -163,7 +163,7 @@ def connection(ray: Any, address: str | None, cores: int, gpus: int) -> Iterator
 
 @contextmanager
 def _local_settings() -> Iterator[dict[str, Any]]:
-    """How to start Ray on this machine: quietly, for nobody else, and in a folder that is gone afterwards."""
+    """Settings to start Ray on this machine: without logs, for this process only, in a temporary folder."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     with ExitStack() as stack:
         folder = os.environ.get("RAY_TMPDIR")

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""One worker of a distributed encryption, and what it is told."""
+"""One Ray worker of an encryption, and its assignment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from monai_advenc.workers import use_one_thread
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """All that a worker is told, besides the images; none of it is secret.
+    """All that a worker receives, apart from the images; nothing here is secret.
 
     Attributes:
         key: File of the key.
@@ -28,8 +28,8 @@ class Assignment:
         key_id: Id of the key that must be in that file.
         base: File of the base network.
         base_checksum: Checksum of the network that must be in that file.
-        source: Where the images are from; without the list of them.
-        out: Where to write.
+        source: The folder of the images, without their list.
+        out: Folder to write into.
         options: How to encrypt.
         device: ``"cpu"`` or ``"cuda"``.
         software: Versions that the worker must have.
@@ -48,12 +48,12 @@ class Assignment:
 
 
 class EncryptionWorker:
-    """One worker: reads key and network once, then encrypts and writes the images that it is given.
+    """One worker: reads key and network once, then encrypts and writes the images that it receives.
 
-    Problems come back as :class:`Failure`: an exception would travel through Ray's logs.
+    It returns problems as :class:`Failure`: Ray would log an exception.
 
     Args:
-        assignment: What to do.
+        assignment: How to encrypt, and where.
     """
 
     def __init__(self, assignment: Assignment) -> None:
@@ -62,9 +62,9 @@ class EncryptionWorker:
         self._encryption: ImageEncryption | None = None
 
     def encrypt(self, files: Sequence[ImageFile]) -> list[Outcome]:
-        """Encrypt and write images; none is a way to ask whether the worker is fit."""
+        """Encrypt and write images; an empty call only checks whether the worker can start."""
         try:
-            # Not in __init__, which could not return what is wrong.
+            # Not in __init__, which cannot return a problem.
             self._encryption = self._encryption or self._load()
         except AdvencError as error:
             return [Failure("", str(error), fatal=True)]
@@ -76,12 +76,14 @@ class EncryptionWorker:
         found = software_versions()
         other = [f"{name} {found.get(name)}" for name, version in told.software.items() if found.get(name) != version]
         if other:
-            raise OutputError(f"a worker has other software than this machine ({', '.join(other)}); install the same")
+            raise OutputError(
+                f"a worker has other software than this machine ({', '.join(other)}); install the same versions"
+            )
         key = EncryptionKey.load(told.key, insecure_permissions=told.insecure_key_permissions)
         network = load_checkpoint(told.base).network
         if (key.key_id, network_checksum(network)) != (told.key_id, told.base_checksum):
             raise OutputError(
-                f"a worker finds another key or base network in {told.key} and {told.base} than this machine; "
+                f"a worker found another key or base network in {told.key} and {told.base} than this machine; "
                 "put both where all machines see the same files"
             )
         return ImageEncryption(told.source, told.out, key, network.to(told.device), told.options)
