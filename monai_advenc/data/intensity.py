@@ -60,11 +60,3 @@ class IntensityScale:
     def from_unit(self, pixels: NDArray[Any]) -> NDArray[np.float64]:
         """Map [0, 1] back to intensities: the inverse of :meth:`to_unit` for everything that was not clipped."""
         return pixels.astype(np.float64) * (self.high - self.low) + self.low
-
-    def apply_change(self, intensities: NDArray[Any], before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float64]:
-        """Carry a change of pixels over to intensities: where ``after`` equals ``before``, they stay bit for bit.
-
-        Unlike :meth:`from_unit` this also keeps what :meth:`to_unit` clipped.
-        """
-        change = (after.astype(np.float64) - before.astype(np.float64)) * (self.high - self.low)
-        return np.where(after == before, intensities.astype(np.float64), intensities + change)

@@ -100,10 +100,16 @@ class RunHeader(Settings):
 
 
 class _Saved(Settings):
-    """What both kinds of manifest have in common: a file of their folder."""
+    """The common part of both kinds of manifest; each adds its records as the last field."""
 
     _records_field: ClassVar[str]
-    """Name of the field that holds the records, the last one."""
+    """Name of the field that holds the records."""
+
+    format: str
+    format_version: Literal[1] = 1
+    notice: str = NOTICE
+    header: RunHeader
+    budget: Budget
 
     def save(self, folder: Path) -> None:
         """Write ``manifest.json`` into ``folder``, replacing an earlier one."""
@@ -145,10 +151,6 @@ class Manifest(_Saved):
     _records_field = "images"
 
     format: Literal["monai-advenc manifest"] = "monai-advenc manifest"
-    format_version: Literal[1] = 1
-    notice: str = NOTICE
-    header: RunHeader
-    budget: Budget
     images: Annotated[tuple[ImageRecord, ...], Field(min_length=1)]
 
 
@@ -158,10 +160,6 @@ class VolumeManifest(_Saved):
     _records_field = "volumes"
 
     format: Literal["monai-advenc volume manifest"] = "monai-advenc volume manifest"
-    format_version: Literal[1] = 1
-    notice: str = NOTICE
-    header: RunHeader
-    budget: Budget
     volumes: Annotated[tuple[VolumeRecord, ...], Field(min_length=1)]
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from monai_advenc.data.dicom.file import numbers, read_dicom, reading
 from monai_advenc.data.dicom.frame import decode_frames, frames_of
+from monai_advenc.data.dicom.functional_groups import functional_groups
 from monai_advenc.errors import ImageError
 
 
@@ -40,11 +41,8 @@ def viewer_window(path: Path) -> ViewerWindow | None:
     """
     header = read_dicom(path, pixels=False)
     with reading(path):
-        places: list[Dataset] = [header]
-        for keyword in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
-            for group in header.get(keyword) or []:
-                places += group.get("FrameVOILUTSequence") or []
-        for place in places:
+        in_groups = (item for group in functional_groups(header) for item in group.get("FrameVOILUTSequence") or [])
+        for place in (header, *in_groups):
             center, width = (place.get(name) for name in ("WindowCenter", "WindowWidth"))
             if center in (None, "") or width in (None, ""):
                 continue

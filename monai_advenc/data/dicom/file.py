@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pydicom
+from pydicom import uid
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from monai_advenc.data.quiet_parsers import quiet_parsers
 from monai_advenc.errors import AdvencError, VolumeError
@@ -21,14 +21,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 Kind = Literal["image", "segmentation", "contours", "other", "damaged"]
 
-SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+SEGMENTATION_CLASSES = (uid.SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7")
 """SOP classes of Segmentation Storage and Label Map Segmentation Storage (DICOM PS3.4, annex B)."""
-
-CONTOUR_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
-"""SOP class of RT Structure Set Storage."""
-
-DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
-"""SOP class of a DICOMDIR, the table of contents of a disk."""
 
 PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 """Tags of pixels: whole numbers, and floats of both kinds."""
@@ -90,8 +84,8 @@ def _set_transfer_syntax(dataset: FileDataset) -> None:
         dataset.file_meta = FileMetaDataset()
     if not dataset.file_meta.get("TransferSyntaxUID"):
         implicit, little = dataset.original_encoding
-        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+        explicit = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else explicit
 
 
 @contextmanager
@@ -119,14 +113,14 @@ def kind_of(dataset: pydicom.Dataset) -> Kind:
     modality = str(dataset.get("Modality") or "")
     if sop_class in SEGMENTATION_CLASSES or modality == "SEG":
         return "segmentation"
-    if sop_class == CONTOUR_CLASS or modality == "RTSTRUCT":
+    if sop_class == uid.RTStructureSetStorage or modality == "RTSTRUCT":
         return "contours"
-    if modality in NO_IMAGES or sop_class == DIRECTORY_CLASS:
+    if modality in NO_IMAGES or sop_class == uid.MediaStorageDirectoryStorage:
         return "other"
     if "Rows" in dataset and "Columns" in dataset:
         return "image"
     # Every object of a study has a series; a file that ends before it says so was cut off.
-    is_whole = sop_class and dataset.get("SeriesInstanceUID") and "Image Storage" not in UID(sop_class).name
+    is_whole = sop_class and dataset.get("SeriesInstanceUID") and "Image Storage" not in uid.UID(sop_class).name
     return "other" if is_whole else "damaged"
 
 

@@ -58,23 +58,14 @@ def read_dicom_seg(
             raise MaskError(f"{path} is no DICOM segmentation ({dataset.get('Modality') or 'no modality'}); check it")
         require_low_bits(dataset, path)
         image.require_frame_of_reference(str(dataset.get("FrameOfReferenceUID") or ""), path)
-        return _read(Segmentation.from_dataset(dataset, copy=False), path, image, segments, numbers)
-
-
-def _read(
-    seg: Segmentation,
-    path: Path,
-    image: DicomSeries,
-    segments: tuple[str, ...] | None,
-    numbers: tuple[int, ...] | None,
-) -> Volume:
-    names = {int(n): str(seg.get_segment_description(n).segment_label) for n in seg.segment_numbers if n}
-    chosen = choose_segments(names, segments, numbers, str(path))
-    voxels = np.zeros(image.volume.voxels.shape, dtype=np.int32)
-    for plane, tumor in _tumor_frames(seg, path, chosen):
-        if tumor.any():
-            _paint(voxels, tumor, _index_map(plane, image.volume, path), path)
-    return Volume(voxels, image.volume.affine, str(path))
+        seg = Segmentation.from_dataset(dataset, copy=False)
+        names = {int(n): str(seg.get_segment_description(n).segment_label) for n in seg.segment_numbers if n}
+        chosen = choose_segments(names, segments, numbers, str(path))
+        voxels = np.zeros(image.volume.voxels.shape, dtype=np.int32)
+        for plane, tumor in _tumor_frames(seg, path, chosen):
+            if tumor.any():
+                _paint(voxels, tumor, _index_map(plane, image.volume, path), path)
+        return Volume(voxels, image.volume.affine, str(path))
 
 
 def _tumor_frames(

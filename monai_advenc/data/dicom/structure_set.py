@@ -54,30 +54,20 @@ def read_rtstruct(
     with reading(path):
         if kind_of(dataset) != "contours":
             raise MaskError(f"{path} is no RT structure set ({dataset.get('Modality') or 'no modality'}); check it")
-        return _read(dataset, path, image, segments, numbers)
-
-
-def _read(
-    dataset: Dataset,
-    path: Path,
-    image: DicomSeries,
-    segments: tuple[str, ...] | None,
-    numbers: tuple[int, ...] | None,
-) -> Volume:
-    regions = {int(roi.ROINumber): roi for roi in dataset.get("StructureSetROISequence") or []}
-    names = {number: str(roi.get("ROIName") or "") for number, roi in regions.items()}
-    chosen = choose_segments(names, segments, numbers, str(path))
-    voxels = np.zeros(image.volume.voxels.shape, dtype=np.int32)
-    for number in chosen:
-        image.require_frame_of_reference(str(regions[number].get("ReferencedFrameOfReferenceUID") or ""), path)
-        region = np.zeros(voxels.shape, dtype=bool)
-        for contour in _contours(dataset, number):
-            k, polygon = _place(contour, image.volume, path)
-            region[:, :, k] ^= polygon2mask(region.shape[:2], polygon)
-        if not region.any():
-            raise MaskError(f"the region {names[number]!r} of {path} encloses no voxel of its image; check the mask")
-        voxels[region] = 1
-    return Volume(voxels, image.volume.affine, str(path))
+        regions = {int(roi.ROINumber): roi for roi in dataset.get("StructureSetROISequence") or []}
+        names = {number: str(roi.get("ROIName") or "") for number, roi in regions.items()}
+        chosen = choose_segments(names, segments, numbers, str(path))
+        voxels = np.zeros(image.volume.voxels.shape, dtype=np.int32)
+        for number in chosen:
+            image.require_frame_of_reference(str(regions[number].get("ReferencedFrameOfReferenceUID") or ""), path)
+            region = np.zeros(voxels.shape, dtype=bool)
+            for contour in _contours(dataset, number):
+                k, polygon = _place(contour, image.volume, path)
+                region[:, :, k] ^= polygon2mask(region.shape[:2], polygon)
+            if not region.any():
+                raise MaskError(f"region {names[number]!r} of {path} encloses no voxel of its image; check the mask")
+            voxels[region] = 1
+        return Volume(voxels, image.volume.affine, str(path))
 
 
 def _contours(dataset: Dataset, number: int) -> Iterator[NDArray[np.float64]]:

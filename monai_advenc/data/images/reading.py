@@ -207,17 +207,20 @@ def match_original(original: Tensor, encrypted: Tensor, case: str) -> Tensor:
     Raises:
         ImageError: The two cannot be of one image.
     """
-    if len(encrypted) == 1:
-        original = to_gray(original)
-    height, width = encrypted.shape[-2:]
-    if original.shape != encrypted.shape and height == width and len(original) == len(encrypted):
-        original = resize_image(original, height)
+    original = _on_grid(original, encrypted.shape)
     if original.shape != encrypted.shape:
         raise ImageError(
             f"case {case}: the original has shape {tuple(original.shape)}, the encrypted image "
             f"{tuple(encrypted.shape)}; give the originals that it was made from"
         )
     return original
+
+
+def _on_grid(original: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """An image turned to gray and resized where ``shape``, ``(C, H, W)``, asks for it."""
+    original = to_gray(original) if shape[0] == 1 else original
+    is_resized = original.shape != shape and shape[1] == shape[2]
+    return resize_image(original, shape[2]) if is_resized else original
 
 
 def read_original(source: Path, shape: tuple[int, ...]) -> Tensor:
@@ -227,10 +230,7 @@ def read_original(source: Path, shape: tuple[int, ...]) -> Tensor:
         ImageError: The file cannot be read.
         VerificationError: It has another shape all the same.
     """
-    original = read_image(source)
-    original = to_gray(original) if shape[0] == 1 else original
-    if original.shape != shape:
-        original = resize_image(original, shape[-1])
+    original = _on_grid(read_image(source), shape)
     if original.shape != shape:
         raise VerificationError(f"its original has shape {tuple(original.shape)}, expected {tuple(shape)}")
     return original

@@ -29,18 +29,13 @@ def head_points(points: Points, generator: np.random.Generator) -> Points:
         (points.y - shift[1]) * np.cos(turn) - (points.x - shift[0]) * np.sin(turn),
         points.z - shift[2],
     )
-    warp = [smooth_field(generator, _three(shape), (4, 4, 3)) for _ in range(3)]
+    warp = [smooth_field(generator, shape, (4, 4, 3)) for _ in range(3)]
     return Points(
         *(
             (axis / factor + np.float32(1.5) * bend).astype(np.float32)
             for axis, factor, bend in zip(turned, scale, warp, strict=True)
         )
     )
-
-
-def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    height, width, depth = shape
-    return height, width, depth
 
 
 def floor_of_skull(points: Points) -> Array:
@@ -62,12 +57,12 @@ def healthy_head(points: Points, generator: np.random.Generator) -> Array:
     shape = points.x.shape
     dome = ellipsoid(points, (0.0, 0.0, 0.0), BRAIN_RADII)
     depth = np.minimum(dome, points.z - floor_of_skull(points))
-    folds = smooth_field(generator, _three(shape), (20, 20, 10))
+    folds = smooth_field(generator, shape, (20, 20, 10))
     image = np.zeros(shape, dtype=np.float32)
     paint(image, inside(dome + SCALP_MM, 3), FAT)
     paint(image, inside(dome + SCALP_MM - 3, 3), SOFT)
     paint(image, inside(dome + SKULL_MM, 3), BONE)
-    _paint_skull_base(image, points, dome, smooth_field(generator, _three(shape), (10, 10, 6)))
+    _paint_skull_base(image, points, dome, smooth_field(generator, shape, (10, 10, 6)))
     paint(image, inside(depth + 2, 3), FLUID)
     paint(image, inside(depth - 1, 3), GRAY)
     paint(image, inside(depth - 8 - 6 * folds, 4), WHITE)
@@ -104,7 +99,7 @@ def _paint_deep_structures(image: Array, points: Points, depth: Array, generator
     )
     paint(image, 0.7 * falx, DURA)
     hindbrain = ellipsoid(points, (0.0, -45.0, -38.0), (45.0, 30.0, 20.0))
-    folia = smooth_field(generator, _three(image.shape), (24, 24, 8))
+    folia = smooth_field(generator, image.shape, (24, 24, 8))
     paint(image, inside(hindbrain, 5), GRAY + 0.06 + 0.05 * folia)
     paint(image, inside(ellipsoid(points, (0.0, -15.0, -36.0), (20.0, 14.0, 30.0)), 5), FLUID)  # Cisterns.
     paint(image, inside(ellipsoid(points, (0.0, -20.0, -36.0), (13.0, 11.0, 32.0)), 4), WHITE)  # Brain stem.

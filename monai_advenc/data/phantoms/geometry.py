@@ -43,7 +43,7 @@ def paint(image: Array, share: Array, value: Array | float) -> None:
     image += share * (value - image)
 
 
-def smooth_field(generator: np.random.Generator, shape: tuple[int, int, int], knots: tuple[int, int, int]) -> Array:
+def smooth_field(generator: np.random.Generator, shape: tuple[int, ...], knots: tuple[int, int, int]) -> Array:
     """A random field of about zero mean and unit variance that varies over ``1 / knots`` of the volume.
 
     Args:

@@ -33,7 +33,7 @@ class Tumor(NamedTuple):
 
 def _even(points: Points, depth: Array, generator: np.random.Generator) -> Array:
     """Meningioma: strong and even enhancement."""
-    return 0.95 + 0.02 * smooth_field(generator, _shape(depth), (8, 8, 4))
+    return 0.95 + 0.02 * smooth_field(generator, depth.shape, (8, 8, 4))
 
 
 def _honeycomb(points: Points, depth: Array, generator: np.random.Generator) -> Array:
@@ -46,7 +46,7 @@ def _honeycomb(points: Points, depth: Array, generator: np.random.Generator) -> 
 
 def _spotted(points: Points, depth: Array, generator: np.random.Generator) -> Array:
     """Schwannoma: bright, with a few small cysts."""
-    signal = np.full(_shape(depth), 0.88, dtype=np.float32)
+    signal = np.full(depth.shape, 0.88, dtype=np.float32)
     for _ in range(generator.integers(3, 6)):
         x, y, z = generator.normal(0, 8, 3)
         signal -= 0.5 * inside(ellipsoid(points, (x, y, z), (5.0, 5.0, 10.0)), 4)
@@ -65,11 +65,6 @@ def _cystic(points: Points, depth: Array, generator: np.random.Generator) -> Arr
     """Craniopharyngioma: a dark cyst in a bright wall."""
     wall = generator.uniform(4, 6)
     return (0.92 - 0.38 * inside(depth - np.float32(wall), 3)).astype(np.float32)
-
-
-def _shape(array: Array) -> tuple[int, int, int]:
-    height, width, depth = array.shape
-    return height, width, depth
 
 
 SELLA, SUPRASELLAR, CLIVUS, ANGLE = (0.0, 8.0, -24.0), (0.0, 6.0, -12.0), (0.0, 0.0, -40.0), (26.0, -20.0, -38.0)
@@ -109,6 +104,6 @@ def draw_tumor(name: str, points: Points, generator: np.random.Generator, *, ove
     stretch = generator.uniform(0.85, 1.15, 3)
     around = Points(*((axis - middle).astype(np.float32) for axis, middle in zip(points, (x, y, z), strict=True)))
     radii = (radius * stretch[0], radius * stretch[1], radius * stretch[2])
-    swing = tumor.lobulation * radius * smooth_field(generator, _shape(around.x), (10, 10, 8))
+    swing = tumor.lobulation * radius * smooth_field(generator, around.x.shape, (10, 10, 8))
     depth = ellipsoid(around, (0.0, 0.0, 0.0), radii) + swing.astype(np.float32)
     return depth, tumor.pattern(around, depth, generator)

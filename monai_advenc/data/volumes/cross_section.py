@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
+from nibabel.affines import from_matvec
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy import ndimage
@@ -154,7 +155,7 @@ def cut_cross_section(image: Volume, mask: Volume, settings: SliceSettings) -> C
     _require_right_angles(oriented, settings.plane)
     stored_index = largest_cross_section(tumor.voxels)
     pixels, region = oriented.voxels[:, :, stored_index], tumor.voxels[:, :, stored_index]
-    affine = oriented.affine @ _translation(0, 0, stored_index)
+    affine = oriented.affine @ from_matvec(np.eye(3), (0, 0, stored_index))
     down, right, _ = oriented.spacing
     area = float(np.count_nonzero(region)) * down * right
     padding = None if oriented.padding is None else oriented.padding[:, :, stored_index]
@@ -225,7 +226,7 @@ def _resize(image: NDArray[np.float32], mask: NDArray[np.bool_], affine: Affine,
         ]
         region[tuple(min(max(place, 0), new - 1) for place, new in zip(center, shape, strict=True))] = True
     scaling = np.diag([factors[0], factors[1], 1, 1])
-    return resized, region, affine @ _translation(factors[0] / 2 - 0.5, factors[1] / 2 - 0.5, 0) @ scaling
+    return resized, region, affine @ from_matvec(np.eye(3), (factors[0] / 2 - 0.5, factors[1] / 2 - 0.5, 0)) @ scaling
 
 
 def _pad_or_crop(image: NDArray[np.float32], mask: NDArray[np.bool_], affine: Affine, shape: tuple[int, int]) -> Grid:
@@ -240,7 +241,7 @@ def _pad_or_crop(image: NDArray[np.float32], mask: NDArray[np.bool_], affine: Af
     )
     target = tuple(slice(part.start - start, part.stop - start) for part, start in zip(source, starts, strict=True))
     padded[target], region[target] = image[source], mask[source]
-    return padded, region, affine @ _translation(starts[0], starts[1], 0)
+    return padded, region, affine @ from_matvec(np.eye(3), (starts[0], starts[1], 0))
 
 
 def _start(old: int, new: int, occupied: NDArray[np.bool_]) -> int:
@@ -252,9 +253,3 @@ def _start(old: int, new: int, occupied: NDArray[np.bool_]) -> int:
         # Larger than the result: its middle is the best that can be kept.
         return int(np.clip((first + last + 1 - new) // 2, 0, old - new))
     return int(np.clip(start, last + 1 - new, first))
-
-
-def _translation(x: float, y: float, z: float) -> Affine:
-    moved = np.eye(4)
-    moved[:3, 3] = (x, y, z)
-    return moved

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from monai_advenc.data.dicom.folder import DicomObject, dicom_objects
@@ -13,22 +12,7 @@ from monai_advenc.data.volumes.names import is_mask_name, stem
 from monai_advenc.errors import DatasetError
 
 
-@dataclass(frozen=True)
-class DicomCase:
-    """Image and mask of one patient.
-
-    Attributes:
-        image: Folder or file that holds the image series.
-        series_uid: Which series it is.
-        mask: A DICOM segmentation or structure set, or a NIfTI file; ``None`` if there is none.
-    """
-
-    image: Path
-    series_uid: str
-    mask: Path | None
-
-
-def find_dicom_case(image: Path, mask: Path | None = None) -> DicomCase:
+def find_dicom_case(image: Path, mask: Path | None = None) -> tuple[str, Path | None]:
     """Find the image series and the mask of a patient.
 
     Args:
@@ -36,7 +20,8 @@ def find_dicom_case(image: Path, mask: Path | None = None) -> DicomCase:
         mask: Its mask, or a folder with it; ``None``: the segmentation, structure set or NIfTI file below ``image``.
 
     Returns:
-        The case. Where there are several series, the one that the mask refers to.
+        Series Instance UID of the image (of several series, the one that the mask refers to), and the mask: a DICOM
+        segmentation or structure set, or a NIfTI file; ``None`` if there is none.
 
     Raises:
         DatasetError: No series, or more than one series or mask to choose from.
@@ -52,7 +37,7 @@ def find_dicom_case(image: Path, mask: Path | None = None) -> DicomCase:
     path, refers_to = next(iter(masks.items()), (None, frozenset[str]()))
     if mask is not None and path is None:
         raise DatasetError(f"{mask} is no mask: expected a DICOM segmentation, a structure set or NIfTI")
-    return DicomCase(image, _image_series(image, series, refers_to).series_uid, path)
+    return _image_series(image, series, refers_to).series_uid, path
 
 
 def _image_series(image: Path, series: tuple[SeriesFiles, ...], refers_to: frozenset[str]) -> SeriesFiles:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
+from scipy import ndimage
 
 from monai_advenc.data.dicom.derivation import derive, encode_dicom, require_writable
 from monai_advenc.data.dicom.file import read_dicom
@@ -76,12 +77,11 @@ def _gathered(series: DicomSeries, to_voxels: NDArray[np.float64], section: Cros
     """The values of the voxels under the pixels, NaN beyond the volume."""
     height, width = section.image.shape
     rows, columns = np.mgrid[:height, :width]
-    places = np.rint(to_voxels[:3] @ np.stack([rows, columns, 0 * rows, 0 * rows + 1]).reshape(4, -1)).astype(int)
-    voxels = series.volume.voxels
-    inside = ((places >= 0) & (places < np.array(voxels.shape)[:, None])).all(axis=0)
-    values = np.full(height * width, np.nan)
-    values[inside] = voxels[tuple(places[:, inside])]
-    return values.reshape(height, width)
+    places = np.rint(np.tensordot(to_voxels[:3], np.stack([rows, columns, 0 * rows, 0 * rows + 1]), axes=1))
+    values: NDArray[np.float64] = ndimage.map_coordinates(
+        series.volume.voxels, places, output=np.float64, order=0, cval=np.nan
+    )
+    return values
 
 
 def _stored(
@@ -120,8 +120,5 @@ def _stored(
 
 def _others(series: DicomSeries, frame: DicomFrame) -> list[tuple[FileDataset, int | None]]:
     """The other frames that a cut across them comes from."""
-    headers: dict[Any, FileDataset] = {}
-    for each in series.frames:
-        if each.path not in headers:
-            headers[each.path] = read_dicom(each.path, pixels=False)
+    headers = {path: read_dicom(path, pixels=False) for path in {each.path for each in series.frames}}
     return [(headers[each.path], each.index) for each in series.frames if each != frame]

@@ -200,10 +200,10 @@ def _from_dicom_patients(folder: Path, labels: Path) -> Iterable[Case]:
 
 def _dicom_case(name: str, label: str, image: Path, mask: Path | None = None) -> Case:
     try:
-        found = find_dicom_case(image, mask)
+        series_uid, found = find_dicom_case(image, mask)
     except (DatasetError, VolumeError) as error:
         return Case(name, label, image, mask, problem=str(error))
-    return Case(name, label, found.image, found.mask, found.series_uid)
+    return Case(name, label, image, found, series_uid)
 
 
 LAYOUTS: tuple[Layout, ...] = (

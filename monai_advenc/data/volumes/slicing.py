@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from monai_advenc.data.volumes.reading import read_case
 from monai_advenc.errors import AdvencError, DatasetError, ImageError, OutputError
 from monai_advenc.files.atomic import remove_temporaries, write_atomically, write_json
 from monai_advenc.files.folder_lock import LOCK_NAME, FolderLock
+from monai_advenc.files.tables import csv_text
 from monai_advenc.workers import map_in_workers
 
 TABLE_NAME = "slices.csv"
@@ -91,34 +90,22 @@ def slice_cases(
     except OSError as error:
         raise OutputError(f"cannot use {out} ({error.strerror}); choose another folder") from None
     with lock:
-        return _slice_missing(cases, settings, out, file_format, workers, keep_going, progress)
-
-
-def _slice_missing(
-    cases: Sequence[Case],
-    settings: SliceSettings,
-    out: Path,
-    file_format: str,
-    workers: int,
-    keep_going: bool,
-    progress: Callable[[int], None],
-) -> tuple[SliceFailure, ...]:
-    records = out / RECORD_FOLDER
-    _begin(out, {"settings": settings.model_dump(mode="json"), "format": file_format})
-    missing = [case for case in cases if not _is_cut(out, case)]
-    progress(len(cases) - len(missing))
-    failures = []
-    for failure in map_in_workers(partial(_cut_or_fail, settings, out, file_format), missing, workers):
-        if failure is not None:
-            if not keep_going or failure.message.startswith("cannot write"):
-                raise AdvencError(f"{failure.id}: {failure.message}")
-            failures.append(failure)
-        progress(1)
-    rows = [json.loads((records / f"{c.id}.json").read_text()) for c in cases if (records / f"{c.id}.json").is_file()]
-    if not rows:
-        raise AdvencError(f"no case could be cut into {out}; see the messages above")
-    write_atomically(out / TABLE_NAME, _table(rows), overwrite=True)
-    return tuple(failures)
+        _begin(out, {"settings": settings.model_dump(mode="json"), "format": file_format})
+        missing = [case for case in cases if not _is_cut(out, case)]
+        progress(len(cases) - len(missing))
+        failures = []
+        for failure in map_in_workers(partial(_cut_or_fail, settings, out, file_format), missing, workers):
+            if failure is not None:
+                if not keep_going or failure.message.startswith("cannot write"):
+                    raise AdvencError(f"{failure.id}: {failure.message}")
+                failures.append(failure)
+            progress(1)
+        records = [out / RECORD_FOLDER / f"{case.id}.json" for case in cases]
+        rows = [json.loads(record.read_text()) for record in records if record.is_file()]
+        if not rows:
+            raise AdvencError(f"no case could be cut into {out}; see the messages above")
+        write_atomically(out / TABLE_NAME, _table(rows), overwrite=True)
+        return tuple(failures)
 
 
 def _is_cut(out: Path, case: Case) -> bool:
@@ -193,9 +180,5 @@ def _write(case: Case, image: Volume | DicomSeries, section: CrossSection, out: 
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> bytes:
-    buffer = io.StringIO()
     columns = [name for name in rows[0] if name != "sources"]
-    writer = csv.DictWriter(buffer, fieldnames=columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue().encode()
+    return csv_text([columns, *([row[name] for name in columns] for row in rows)]).encode()

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import stat
 from collections.abc import Iterable
 from dataclasses import replace
@@ -25,7 +23,7 @@ from monai_advenc.data.volumes.cases import CaseList
 from monai_advenc.errors import SettingsError, VolumeError
 from monai_advenc.files.atomic import write_atomically
 from monai_advenc.files.folder_lock import FolderLock
-from monai_advenc.files.tables import read_table
+from monai_advenc.files.tables import csv_text, read_table
 from monai_advenc.progress import Progress
 
 CASE_NAMES: Final = "case_names.csv"
@@ -63,14 +61,13 @@ def name_without_identity(
         return cases
     rule = IdentityRule(choice, key)
     renamed = tuple(replace(case, id=rule.case_name(case.id)) for case in cases.cases)
-    table = io.StringIO()
     with FolderLock(private):  # Another run with this private folder may be adding its own.
         # Of cases that are no longer among the originals, the names say which files to withdraw.
         names = _earlier_names(private) | {new.id: old.id for old, new in zip(cases.cases, renamed, strict=True)}
         rows = sorted((case, name) for name, case in names.items())
-        csv.writer(table, lineterminator="\n").writerows([("case", "name"), *rows])
+        table = csv_text([("case", "name"), *rows])
         only_owner = stat.S_IRUSR | stat.S_IWUSR
-        write_atomically(private / CASE_NAMES, table.getvalue().encode(), overwrite=True, mode=only_owner)
+        write_atomically(private / CASE_NAMES, table.encode(), overwrite=True, mode=only_owner)
     progress.say(f"Cases have other names in the output; {private / CASE_NAMES} says which is which. Never share it.")
     ordered = sorted(renamed, key=lambda case: (case.label, case.id))
     return replace(cases, cases=tuple(ordered))
