@@ -68,19 +68,15 @@ def frames_of(dataset: FileDataset, path: Path) -> tuple[DicomFrame, ...]:
         VolumeError: No gray image that a volume could be made of; or the header is damaged.
     """
     with reading(path):
-        return _frames_of(dataset, path)
-
-
-def _frames_of(dataset: FileDataset, path: Path) -> tuple[DicomFrame, ...]:
-    _require_gray_image(dataset, path)
-    count = int(dataset.get("NumberOfFrames") or 1)
-    groups, shared = functional_groups(dataset, path)
-    if count > 1 and not groups:
-        return tuple(_frame(dataset, path, index, (dataset,), placed=False) for index in range(count))
-    return tuple(
-        _frame(dataset, path, index if count > 1 else None, (group, shared, dataset))
-        for index, group in enumerate(groups or [Dataset()])
-    )
+        _require_gray_image(dataset, path)
+        count = int(dataset.get("NumberOfFrames") or 1)
+        groups, shared = functional_groups(dataset, path)
+        if count > 1 and not groups:
+            return tuple(_frame(dataset, path, index, (dataset,), placed=False) for index in range(count))
+        return tuple(
+            _frame(dataset, path, index if count > 1 else None, (group, shared, dataset))
+            for index, group in enumerate(groups or [Dataset()])
+        )
 
 
 def _frame(
@@ -179,31 +175,34 @@ def decode_frames(dataset: FileDataset, frames: Sequence[DicomFrame]) -> tuple[P
     """
     path = frames[0].path
     with reading(path):
-        return _decode_frames(dataset, frames, path)
+        stored = np.stack(stored_pixels(dataset, frames))
+        if dataset.get("ModalityLUTSequence"):
+            values = apply_modality_lut(stored, dataset).astype(np.float32)
+        else:
+            slopes, intercepts = (
+                np.array([getattr(frame, name) for frame in frames])[:, None, None] for name in ("slope", "intercept")
+            )
+            # In double precision, as pydicom does it; a slope of 1 and an intercept of 0 change nothing.
+            values = (stored.astype(np.float64) * slopes + intercepts).astype(np.float32)
+        if not np.isfinite(values).all():
+            raise VolumeError(f"{path} holds NaN or infinite pixels; correct or leave out the case")
+        reserved = padding_range(dataset, stored.dtype)
+        return values, None if reserved is None else (stored >= reserved[0]) & (stored <= reserved[1])
 
 
-def _decode_frames(
-    dataset: FileDataset, frames: Sequence[DicomFrame], path: Path
-) -> tuple[Pixels, NDArray[np.bool_] | None]:
-    require_decoder(dataset, path)
+def stored_pixels(dataset: FileDataset, frames: Sequence[DicomFrame]) -> list[NDArray[Any]]:
+    """Decode the stored values ``(rows, columns)`` of each of some frames of one file, read with its pixels.
+
+    Raises:
+        VolumeError: There is no decoder for the transfer syntax.
+    """
+    _require_decoder(dataset, frames[0].path)
     stored = dataset.pixel_array
-    if stored.ndim == 2:
-        stored = stored[None]
-    stored = stored[[frame.index or 0 for frame in frames]]
-    if dataset.get("ModalityLUTSequence"):
-        values = apply_modality_lut(stored, dataset).astype(np.float32)
-    else:
-        slopes, intercepts = (
-            np.array([getattr(frame, name) for frame in frames])[:, None, None] for name in ("slope", "intercept")
-        )
-        # In double precision, as pydicom does it; a slope of 1 and an intercept of 0 change nothing.
-        values = (stored.astype(np.float64) * slopes + intercepts).astype(np.float32)
-    if not np.isfinite(values).all():
-        raise VolumeError(f"{path} holds NaN or infinite pixels; mend or leave out the case")
-    return values, _padding(dataset, stored)
+    stored = stored[None] if stored.ndim == 2 else stored
+    return [stored[frame.index or 0] for frame in frames]
 
 
-def require_decoder(dataset: FileDataset, path: Path) -> None:
+def _require_decoder(dataset: FileDataset, path: Path) -> None:
     """Raise :class:`VolumeError` for pixels that cannot be decoded here, saying what would help."""
     syntax = dataset.file_meta.TransferSyntaxUID
     try:
@@ -214,18 +213,15 @@ def require_decoder(dataset: FileDataset, path: Path) -> None:
         raise VolumeError(f"{path} is compressed with {syntax.name}: pip install 'monai-advenc[jpeg]' to read it")
 
 
-def _padding(dataset: FileDataset, stored: NDArray[Any]) -> NDArray[np.bool_] | None:
+def padding_range(dataset: Dataset, dtype: np.dtype[Any]) -> tuple[int, int] | None:
+    """First and last stored value that mean padding (PS3.3, C.7.5.1.1.2); ``None`` without one, and for float pixels.
+
+    Some files give these values with the other signedness than the pixels; the result has that of ``dtype``.
+    """
     value = numbers(dataset, "PixelPaddingValue", 1)
-    if value is None or not np.issubdtype(stored.dtype, np.integer):
+    if value is None or not np.issubdtype(dtype, np.integer):
         return None
     limit = numbers(dataset, "PixelPaddingRangeLimit", 1) or value
-    first, last = sorted(_in_range(each[0], stored.dtype) for each in (value, limit))
-    padding: NDArray[np.bool_] = (stored >= first) & (stored <= last)
-    return padding
-
-
-def _in_range(value: float, dtype: np.dtype[Any]) -> float:
-    """A padding value that was written with the other signedness, as the pixels have it."""
     limits = np.iinfo(dtype)
-    span = 2.0**limits.bits
-    return value - span if value > limits.max else value + span if value < limits.min else value
+    first, last = sorted(int(end - limits.min) % 2**limits.bits + limits.min for end in (value[0], limit[0]))
+    return first, last

@@ -4,13 +4,21 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 PER_FRAME: Final = "PerFrameFunctionalGroupsSequence"
 SHARED: Final = "SharedFunctionalGroupsSequence"
+
+
+def new_item(**attributes: Any) -> Dataset:
+    """Make an item of a sequence from its attributes by keyword."""
+    item = Dataset()
+    for keyword, value in attributes.items():
+        setattr(item, keyword, value)
+    return item
 
 
 def functional_groups(derived: Dataset) -> list[Dataset]:

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes
 from pydicom.uid import HTJ2K, JPEG2000, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from monai_advenc import __version__
-from monai_advenc.data.dicom.functional_groups import PER_FRAME, functional_groups
+from monai_advenc.data.dicom.functional_groups import PER_FRAME, functional_groups, new_item
 from monai_advenc.data.dicom.identity.rule import IdentityRule, coded, keyed_uid, uid_of_digest
 
 SOFTWARE: Final = "monai-advenc"
@@ -124,12 +123,13 @@ def source_references(source: Dataset, frame: int | None) -> list[Dataset]:
         return copy.deepcopy(list(own.get("SourceImageSequence") or []))
     if not source.get("SOPInstanceUID"):
         return []
-    item = Dataset()
-    item.ReferencedSOPClassUID = source.SOPClassUID
-    item.ReferencedSOPInstanceUID = source.SOPInstanceUID
+    item = new_item(
+        ReferencedSOPClassUID=source.SOPClassUID,
+        ReferencedSOPInstanceUID=source.SOPInstanceUID,
+        PurposeOfReferenceCodeSequence=[coded(codes.DCM.SourceImageForImageProcessingOperation)],
+    )
     if frame is not None:
         item.ReferencedFrameNumber = frame + 1
-    item.PurposeOfReferenceCodeSequence = Sequence([coded(codes.DCM.SourceImageForImageProcessingOperation)])
     return [item]
 
 
@@ -181,44 +181,34 @@ def set_derivation(
     """
     for item in origin:
         item.ReferencedSOPInstanceUID = derivation.public(str(item.ReferencedSOPInstanceUID))
-    homes = [derived]
+    home = derived
     if derived.get(PER_FRAME):
         # Enhanced objects say it of the frame (PS3.3, C.7.6.16.2.6), and list at the top what they refer to.
-        said = Dataset()
-        derived.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence = Sequence([said])
-        homes = [said]
+        home = Dataset()
+        derived.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence = [home]
         if origin and series:
-            derived.SourceImageEvidenceSequence = Sequence([_evidence(derived, derivation.public(series), origin)])
-    for home in homes:
-        home.DerivationDescription = derivation.description
-        home.DerivationCodeSequence = Sequence(copy.deepcopy(how))
-        if origin:
-            home.SourceImageSequence = Sequence(copy.deepcopy(origin))
+            derived.SourceImageEvidenceSequence = [_evidence(derived, derivation.public(series), origin)]
+    home.DerivationDescription = derivation.description
+    home.DerivationCodeSequence = how
+    if origin:
+        home.SourceImageSequence = origin
     name = str(derived.get("SeriesDescription") or "")
     # 64 characters are allowed, but some readers count the blank that pads an odd number of bytes.
     name = name[: 63 - len(f", {derivation.title}")]
     derived.SeriesDescription = f"{name}, {derivation.title}" if name else derivation.title
-    equipment = Dataset()
-    equipment.Manufacturer = SOFTWARE
-    equipment.ManufacturerModelName = SOFTWARE
-    equipment.SoftwareVersions = __version__
-    equipment.ContributionDescription = derivation.title
-    equipment.PurposeOfReferenceCodeSequence = Sequence([coded(codes.DCM.ModifyingEquipment)])
-    derived.ContributingEquipmentSequence = Sequence([*(derived.get("ContributingEquipmentSequence") or []), equipment])
+    equipment = new_item(
+        Manufacturer=SOFTWARE,
+        ManufacturerModelName=SOFTWARE,
+        SoftwareVersions=__version__,
+        ContributionDescription=derivation.title,
+        PurposeOfReferenceCodeSequence=[coded(codes.DCM.ModifyingEquipment)],
+    )
+    derived.ContributingEquipmentSequence = [*(derived.get("ContributingEquipmentSequence") or []), equipment]
 
 
 def _evidence(derived: Dataset, series_uid: str, origin: list[Dataset]) -> Dataset:
     """Study and series of the sources (PS3.3, table 10-9)."""
-    series = Dataset()
-    series.SeriesInstanceUID = series_uid
-    references = []
-    for item in origin:
-        reference = Dataset()
-        reference.ReferencedSOPClassUID = item.ReferencedSOPClassUID
-        reference.ReferencedSOPInstanceUID = item.ReferencedSOPInstanceUID
-        references.append(reference)
-    series.ReferencedSOPSequence = Sequence(references)
-    study = Dataset()
-    study.StudyInstanceUID = derived.StudyInstanceUID
-    study.ReferencedSeriesSequence = Sequence([series])
-    return study
+    keywords = ("ReferencedSOPClassUID", "ReferencedSOPInstanceUID")
+    references = [new_item(**{keyword: item[keyword].value for keyword in keywords}) for item in origin]
+    series = new_item(SeriesInstanceUID=series_uid, ReferencedSOPSequence=references)
+    return new_item(StudyInstanceUID=derived.StudyInstanceUID, ReferencedSeriesSequence=[series])

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 
-from monai_advenc.data.dicom.file import numbers, read_dicom, reading
-from monai_advenc.data.dicom.frame import DicomFrame, frames_of, require_decoder
+from monai_advenc.data.dicom.file import read_dicom, reading
+from monai_advenc.data.dicom.frame import DicomFrame, frames_of, padding_range, stored_pixels
 from monai_advenc.data.stored_slice import StoredSlice
 from monai_advenc.data.volume import Affine
 from monai_advenc.errors import AdvencError, ImageError
@@ -47,8 +46,6 @@ def read_dicom_slice(path: Path) -> DicomSlice:
         if len(frames) != 1:
             raise ImageError(f"{path} holds {len(frames)} frames; expected one image: cut it, or use encrypt-volume")
         return DicomSlice(stored_slices(dataset, frames)[0], dataset, _affine_of(frames[0]))
-    except ImageError:
-        raise
     except AdvencError as error:
         raise ImageError(str(error)) from None
 
@@ -80,10 +77,8 @@ def stored_slices(dataset: FileDataset, frames: Sequence[DicomFrame]) -> list[St
     if not all(frame.linear for frame in frames):
         raise ImageError(f"{path} has a modality LUT that is a table, or float pixels; expected rescaled whole numbers")
     with reading(path):
-        require_decoder(dataset, path)
-        stored = dataset.pixel_array
-        stored = stored[None] if stored.ndim == 2 else stored
-        return [_stored_slice(dataset, frame, stored[frame.index or 0]) for frame in frames]
+        stored = stored_pixels(dataset, frames)
+        return [_stored_slice(dataset, frame, values) for frame, values in zip(frames, stored, strict=True)]
 
 
 def _stored_slice(dataset: FileDataset, frame: DicomFrame, stored: NDArray[Any]) -> StoredSlice:
@@ -92,17 +87,6 @@ def _stored_slice(dataset: FileDataset, frame: DicomFrame, stored: NDArray[Any])
         stored=stored,
         source=str(frame.path) if frame.index is None else f"frame {frame.index + 1} of {frame.path}",
         rising=(frame.slope > 0) != frame.inverted,
-        reserved=_reserved(dataset, stored),
+        reserved=padding_range(dataset, stored.dtype),
         limits=(lowest, lowest + 2**frame.bits_stored - 1),
     )
-
-
-def _reserved(dataset: FileDataset, stored: NDArray[Any]) -> tuple[int, int] | None:
-    """First and last stored value that mean padding (PS3.3, C.7.5.1.1.2), with the signedness of the pixels."""
-    value = numbers(dataset, "PixelPaddingValue", 1)
-    if value is None:
-        return None
-    ends = (value[0], (numbers(dataset, "PixelPaddingRangeLimit", 1) or value)[0])
-    limits = np.iinfo(stored.dtype)
-    first, last = sorted(int(end - limits.min) % 2**limits.bits + limits.min for end in ends)
-    return first, last

@@ -28,6 +28,7 @@ from pydicom.sr.codedict import codes
 
 from monai_advenc import __version__
 from monai_advenc.data.dicom.file import looks_like_dicom
+from monai_advenc.data.dicom.functional_groups import new_item
 from monai_advenc.data.dicom.identity.profile import Actions, is_prose, table_actions
 from monai_advenc.data.dicom.identity.traces import Traces, is_well_known, traces_of
 from monai_advenc.data.quiet_parsers import quiet_parsers
@@ -234,11 +235,7 @@ def says_burned_in(path: Path) -> bool:
 
 def coded(code: Any) -> Dataset:
     """A code as the item of a code sequence (PS3.3, 8.8)."""
-    item = Dataset()
-    item.CodeValue = code.value
-    item.CodingSchemeDesignator = code.scheme_designator
-    item.CodeMeaning = code.meaning
-    return item
+    return new_item(CodeValue=code.value, CodingSchemeDesignator=code.scheme_designator, CodeMeaning=code.meaning)
 
 
 def _replace(element: DataElement, replacement: Callable[[str], str]) -> None:
