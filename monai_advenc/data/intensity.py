@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Mapping intensities to [0, 1] and exactly back."""
+"""Map intensities to [0, 1] and back."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class IntensityScale:
             ImageError: NaN, or an empty or constant image, which has no range.
         """
         if not intensities.size:
-            raise ImageError(f"{source} is nothing but padding: there is nothing to see; leave out the case")
+            raise ImageError(f"{source} holds only padding; expected image content: leave out the case")
         if not np.isfinite(intensities).all():
-            raise ImageError(f"{source} holds NaN or infinite intensities; mend or leave out the case")
+            raise ImageError(f"{source} holds NaN or infinite intensities; correct or leave out the case")
         low, high = np.percentile(intensities, (LOW_PERCENTILE, HIGH_PERCENTILE))
         if low == high:
             low, high = intensities.min(), intensities.max()
         if low == high:
             raise ImageError(
-                f"{source} is constant ({low:.6g} everywhere): there is nothing to see; leave out the case"
+                f"{source} is constant ({low:.6g} everywhere); expected an image with contrast: leave out the case"
             )
         return cls(float(high), float(low)) if inverted else cls(float(low), float(high))
 

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What an encrypted data set says of itself: budget, versions, checksums; never the secret.
+"""The manifest of an encrypted data set: budget, versions, checksums; never the secret.
 
 A manifest holds no time and no absolute path, so an interrupted and resumed run ends with the very bytes of an
 uninterrupted one.
@@ -27,7 +27,7 @@ from monai_advenc.settings import Schedule, Settings, first_problem
 MANIFEST_NAME = "manifest.json"
 
 JOURNAL_NAME = ".journal.jsonl"
-"""What an unfinished data set has instead: a line for each finished image."""
+"""File of an unfinished data set in place of the manifest: a line for each finished image."""
 
 NOTICE = (
     "Images perturbed against unauthorized training (adversarial data encryption, Hu et al. 2020). Not cryptography, "
@@ -59,7 +59,7 @@ class Distribution(Settings):
 
 
 class Budget(Settings):
-    """How far the images of a data set are from their originals."""
+    """Distances of the images of a data set from their originals."""
 
     norm: str
     l2: Distribution
@@ -75,7 +75,7 @@ class Budget(Settings):
 
 
 class RunHeader(Settings):
-    """What must be equal for two runs to write into one folder.
+    """The settings that two runs must share to write into one folder.
 
     Attributes:
         key_id: Id of the key.
@@ -84,7 +84,7 @@ class RunHeader(Settings):
         classes: Class names.
         norm: Geometry of the ball.
         schedule: How the lengths of the steps go, as in
-            :class:`monai_advenc.perturbation.settings.PerturbationSettings`; it says nothing of where they led.
+            :class:`monai_advenc.perturbation.settings.PerturbationSettings`.
         formats: File formats.
         software: Versions of the packages that decide the bytes.
     """
@@ -139,7 +139,9 @@ class _Saved(Settings):
         except FileNotFoundError:
             if not folder.exists():
                 raise VerificationError(f"there is no {folder}; give a folder that encrypt finished") from None
-            raise VerificationError(f"{folder} has no {MANIFEST_NAME}; give a folder that encrypt finished") from None
+            raise VerificationError(
+                f"{folder} has no {MANIFEST_NAME}; expected a finished encrypted data set: run encrypt to its end"
+            ) from None
         except (OSError, ValidationError, SettingsError) as error:
             problem = first_problem(error) if isinstance(error, ValidationError) else str(error)
             raise VerificationError(f"{path} is damaged ({problem}); get the data set again") from None
@@ -168,7 +170,7 @@ def holds_volumes(folder: Path) -> bool:
     try:
         content = json.loads((folder / MANIFEST_NAME).read_bytes())
     except (OSError, ValueError, RecursionError):
-        return False  # Whoever loads it says what is wrong.
+        return False  # Loading it reports the problem.
     return isinstance(content, dict) and content.get("format") == "monai-advenc volume manifest"
 
 

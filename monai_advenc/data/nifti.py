@@ -25,7 +25,7 @@ def read_volume(path: Path) -> Volume:
         path: A file with one of :data:`NIFTI_SUFFIXES`.
 
     Returns:
-        Voxels ``(X, Y, Z)``, float32, scaled as the header says; a fourth axis of length one is dropped.
+        Voxels ``(X, Y, Z)``, float32, scaled by the header; a fourth axis of length one is dropped.
 
     Raises:
         VolumeError: The file is missing, damaged, no volume, 4-D, RGB, empty, or holds NaN.
@@ -33,7 +33,7 @@ def read_volume(path: Path) -> Volume:
     values, affine = _load(path)
     volume = Volume(values.astype(np.float32), affine, str(path))
     if not np.isfinite(volume.voxels).all():
-        raise VolumeError(f"{path} holds NaN or infinite voxels; mend or leave out the case")
+        raise VolumeError(f"{path} holds NaN or infinite voxels; correct or leave out the case")
     return volume
 
 
@@ -50,7 +50,9 @@ def read_mask(path: Path) -> Volume:
     values, affine = _load(path)
     labels = np.rint(values)
     if not np.array_equal(labels, values) or np.abs(labels.astype(np.float64)).max(initial=0) > np.iinfo(np.int32).max:
-        raise MaskError(f"{path} holds values that are no labels (not whole numbers of 32 bits); give the segmentation")
+        raise MaskError(
+            f"{path} holds values that are no labels; expected whole numbers of 32 bits: give the segmentation"
+        )
     return Volume(labels.astype(np.int32), affine, str(path))
 
 
@@ -74,7 +76,7 @@ def _load(path: Path, *, scalar: bool = True) -> tuple[NDArray[Any], Affine]:
             values = np.asarray(image.dataobj)
     except FileNotFoundError as error:
         missing = Path(str(error.filename)).name if error.filename else "the other file of the pair"
-        raise VolumeError(f"{path} is only half of a pair: {missing} is missing beside it; give both files") from None
+        raise VolumeError(f"{path} is only half of a pair: expected {missing} next to it; give both files") from None
     except Exception as error:  # Parsers raise whatever the damaged byte led them to.
         if isinstance(error, VolumeError):
             raise
@@ -83,7 +85,9 @@ def _load(path: Path, *, scalar: bool = True) -> tuple[NDArray[Any], Affine]:
     if scalar:
         values = values.reshape(values.shape[:3])
     if not is_usable_affine(image.affine):
-        raise VolumeError(f"{path} has no usable affine; set its orientation with a converter first")
+        raise VolumeError(
+            f"{path} has no usable affine; expected three independent axes: set its orientation with a converter first"
+        )
     return values, np.asarray(image.affine, dtype=np.float64)
 
 

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A NIfTI file as it is stored, and the same file with other voxels: every byte of the header stays."""
+"""Read a NIfTI file as it is stored, and write it with other voxels: every byte of the header stays."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class NiftiFile:
     Attributes:
         stored: ``(X, Y, Z)``, as stored, before the header's slope and intercept.
         affine: 4x4, from voxel indices to RAS+ world coordinates in mm.
-        slope: The header's ``scl_slope``; 1 where it says that nothing is scaled.
+        slope: The header's ``scl_slope``; 1 if the values are not scaled.
         content: The bytes of the file, not compressed.
         offset: Where the voxels begin among them.
         path: The file.
@@ -56,7 +56,7 @@ class NiftiFile:
         Args:
             stored: ``(X, Y, Z)``.
             keep_text: Whether all bytes around the voxels stay. Otherwise free text, extensions (which may hold a whole
-                DICOM header) and what follows the voxels go: names, places and times of scans stand there.
+                DICOM header) and what follows the voxels go: they may hold names, places and times.
         """
         voxels = stored.astype(self.stored.dtype).tobytes(order="F")
         before, after = self.content[: self.offset], self.content[self.offset + len(voxels) :]
@@ -66,7 +66,7 @@ class NiftiFile:
 
 
 def _without_text(head: bytes) -> bytes:
-    """What stands before the voxels, its text and extensions emptied."""
+    """The bytes before the voxels, with text and extensions zeroed."""
     is_second = nibabel.nifti2.header_dtype.itemsize in (int.from_bytes(head[:4], order) for order in _BYTE_ORDERS)
     fields = nibabel.nifti2.header_dtype if is_second else nibabel.nifti1.header_dtype
     emptied = bytearray(head)
@@ -86,7 +86,7 @@ def read_nifti_file(path: Path) -> NiftiFile:
     """
     if not path.name.lower().endswith(STORED_SUFFIXES):
         raise VolumeError(f"{path} cannot be written back: expected .nii or .nii.gz; convert it first")
-    volume = read_volume(path)  # Whatever is wrong with the file is said there.
+    volume = read_volume(path)  # Reports any problem of the file.
     image: Any = nibabel.load(path)
     if not isinstance(image, nibabel.Nifti1Image) or image.get_data_dtype().kind not in _KINDS:
         raise VolumeError(f"{path} holds {image.get_data_dtype()} voxels; expected NIfTI with whole or real numbers")

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The folder beside an output folder for all that must not be shared."""
+"""The private folder next to an output folder, for files that must not be shared."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def require_secrets_outside(out: Path, *secrets: Path | None) -> None:
     """
     for path in secrets:
         if path is not None and out.resolve() in path.resolve().parents:
-            raise OutputError(f"{path} lies in {out}, which is to be shared; move it out of there, and name it again")
+            raise OutputError(
+                f"{path} lies in {out}, which will be shared; move it to another folder and give its new path"
+            )
 
 
 def require_unshared(path: Path, option: str) -> None:
@@ -66,27 +68,27 @@ def _is_manifest(path: Path) -> bool:
 
 
 def make_private(folder: Path) -> None:
-    """A folder that only its owner can enter; one that exists stays as its owner made it.
+    """Create a folder that only its owner can enter; an existing folder keeps its permissions.
 
     Raises:
-        OutputError: The disk refuses.
+        OutputError: The folder cannot be created.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
-        raise OutputError(f"cannot make {folder}: {error.strerror}; choose another place") from None
+        raise OutputError(f"cannot create {folder}: {error.strerror}; choose another place") from None
 
 
 def require_own_folder(out: Path, shared: Path, marker: str, what: str) -> None:
-    """Raise unless a folder is new, empty or ours, and lies outside the data set that is shared.
+    """Raise unless a folder is new, empty or of this package, and lies outside the data set to be shared.
 
-    It is not made yet: whoever writes into it makes it private first.
+    This function does not create the folder; the caller makes it private first.
 
     Args:
         out: Where results are to go.
         shared: The encrypted data set.
-        marker: Name of the file that says a folder is ours.
+        marker: Name of the file that marks a folder of this package.
         what: What such a folder holds, for messages.
 
     Raises:

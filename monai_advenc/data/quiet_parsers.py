@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _TALKING = ("pydicom", "highdicom", "libjpeg", "openjpeg", "nibabel.global")
-"""Loggers that write a line to the terminal for each oddity of each file."""
+"""Loggers that write a line to the terminal for each irregularity of each file."""
 
 
 @contextmanager
 def quiet_parsers() -> Iterator[None]:
-    """Without warnings and log lines: many real files break rules, and what matters is checked and said by us."""
+    """Suppress warnings and log lines: many real files break rules, and this package reports what matters."""
     levels = {logger: logger.level for logger in map(logging.getLogger, _TALKING)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

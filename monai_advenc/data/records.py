@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What a manifest says of each encrypted image or volume: files, checksums, distances."""
+"""Records of a manifest, one for each encrypted image or volume: files, checksums, distances."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing_extensions import Self
 _RECORD_CONFIG = ConfigDict(extra="forbid")
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 1000
-"""In bytes; beyond it file systems answer with an error instead of "no such file"."""
+"""In bytes; for longer names file systems raise another error than "no such file"."""
 
 
 class Record:
-    """What a manifest holds for each image or volume, as dataclasses with slots: models take three times the memory."""
+    """Base of the records, which are dataclasses with slots: pydantic models take three times the memory."""
 
     __slots__ = ()
 
@@ -37,7 +37,7 @@ class Record:
         return record
 
     def to_values(self) -> dict[str, Any]:
-        """The record as JSON has it."""
+        """The record as values that JSON can hold."""
         values: dict[str, Any] = _adapter(type(self)).dump_python(self, mode="json")
         return values
 
@@ -73,7 +73,7 @@ class FileRecord:
 
 
 Files = Annotated[tuple[FileRecord, ...], Field(min_length=1)]
-"""What was written for one image or volume, never nothing."""
+"""The written files of one image or volume, at least one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_RECORD_CONFIG)
@@ -83,7 +83,7 @@ class ImageRecord(Record):
     Attributes:
         id: Unique within the data set.
         label: Class name.
-        files: What was written; several formats hold the same pixel values.
+        files: The written files; several formats hold the same pixel values.
         shape: ``(C, H, W)``.
         radius: Radius of the ball at this size.
         l2: Euclidean distance on the [0, 1] scale.
@@ -93,8 +93,8 @@ class ImageRecord(Record):
         ssim: Structural similarity.
         source_tag: Keyed checksum of the original: pixels, region, place in space, DICOM header. Only the key's owner
             can make or compare it.
-        precision: What the base network was prepared for, as
-            :class:`monai_advenc.acceleration.prepare.PreparedNetwork` says; ``None`` where that was not noted.
+        precision: Numeric precision of the base network, as in
+            :class:`monai_advenc.acceleration.prepare.PreparedNetwork`; ``None`` where it was not recorded.
     """
 
     id: str
@@ -112,7 +112,7 @@ class ImageRecord(Record):
 
     @property
     def measured(self) -> tuple[ImageRecord]:
-        """What has distances: the image itself."""
+        """The records with distances: the image itself."""
         return (self,)
 
 
@@ -136,11 +136,11 @@ class VolumeRecord(Record):
     Attributes:
         id: Unique within the data set.
         label: Class name.
-        files: What was written: one NIfTI file, or one DICOM file for each slice, encrypted or not.
+        files: The written files: one NIfTI file, or one DICOM file for each slice, encrypted or not.
         plane: Direction of the slices.
         slices: The encrypted slices, measured on the written files.
-        left_alone: How many slices are as they were, to the last stored value.
-        source_tag: Keyed checksum of the original's files and of what was to be encrypted.
+        left_alone: Number of unchanged slices, identical in every stored value.
+        source_tag: Keyed checksum of the original's files and of the choice of slices.
         precision: As in :class:`ImageRecord`.
     """
 
@@ -155,5 +155,5 @@ class VolumeRecord(Record):
 
     @property
     def measured(self) -> tuple[SliceRecord, ...]:
-        """What has distances: the encrypted slices."""
+        """The records with distances: the encrypted slices."""
         return self.slices

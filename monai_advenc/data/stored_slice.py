@@ -1,11 +1,11 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A slice on the numbers that its file stores, so that a change of pixels is written back exactly.
+"""A slice in the stored values of its file, so that changed pixels are written back exactly.
 
 The slice's window, from the 0.5th to the 99.5th percentile of what is no padding, becomes [0, 1]. Its ends are values
 that occur, and what lies at them or beyond stays as it is, bit for bit; so does padding. The rest moves inside the
 window by whole stored units. Therefore the window found in the encrypted file is the one of its original, and both are
-read on one scale without a word about it in either.
+read on one scale, which neither file needs to store.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class StoredSlice:
                 # In the latter case a changed neighbor could move the percentiles of the encrypted slice.
                 raise ImageError(f"{self.source} is constant or nearly so: there is nothing to see; leave it out")
         if not np.isfinite(high - low):
-            raise ImageError(f"{self.source} holds NaN or infinite values; mend or leave it out")
+            raise ImageError(f"{self.source} holds NaN or infinite values; correct or leave it out")
         return low, high
 
     @property

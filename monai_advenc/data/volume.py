@@ -19,7 +19,7 @@ def is_usable_affine(affine: NDArray[Any] | None) -> bool:
     """Whether an affine has three finite axes that point in different directions."""
     if affine is None or not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
         return False
-    # Axes that are nearly parallel, or of lengths that no scanner has, cannot be told apart.
+    # nibabel finds no orientation for axes that are nearly parallel or of implausible lengths.
     return not np.isnan(nibabel.orientations.io_orientation(affine)).any()
 
 
@@ -31,8 +31,8 @@ class Volume:
         voxels: ``(X, Y, Z)``.
         affine: 4x4, from voxel indices to RAS+ world coordinates in mm.
         source: Name of the file, for messages.
-        padding: ``(X, Y, Z)``, bool: voxels that fill up the picture and were never measured; they are background,
-            whatever their value. ``None``: none.
+        padding: ``(X, Y, Z)``, bool: voxels outside the measured field of view; they count as background. ``None``:
+            none.
         inverted: Whether viewers show low values bright (DICOM's MONOCHROME1).
     """
 

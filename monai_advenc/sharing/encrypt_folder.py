@@ -18,8 +18,8 @@ from monai_advenc.data.dicom.identity.case_names import (
 from monai_advenc.data.images.folder import ImageFolder, find_images
 from monai_advenc.data.images.reading import read_image
 from monai_advenc.data.manifest import Manifest
-from monai_advenc.data.passed_over import say_passed_over
 from monai_advenc.data.private_folder import require_outside, require_secrets_outside
+from monai_advenc.data.skipped import say_skipped
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import SettingsError
 from monai_advenc.networks.training.checkpoint import load_checkpoint
@@ -100,7 +100,7 @@ def encrypt_folder(
     secret = EncryptionKey.load(Path(key), insecure_permissions=insecure_key_permissions)
     checkpoint = load_checkpoint(Path(base))
     folder = find_images(source, secret.classes)
-    say_passed_over(folder.passed_over, source, "images in class folders of a kind that is read", progress)
+    say_skipped(folder.passed_over, source, "images in class folders of a kind that is read", progress)
     secret.require_classes(checkpoint.classes)
     options = _with_identity(options, folder)
     shared = SharedFolder(out=out, found=folder.class_counts(), passed_over=folder.passed_over, report=page)

@@ -16,7 +16,6 @@ from monai_advenc.data.dicom.identity.case_names import (
 )
 from monai_advenc.data.dicom.identity.rule import IdentityChoice
 from monai_advenc.data.manifest import VolumeManifest
-from monai_advenc.data.passed_over import say_passed_over
 from monai_advenc.data.private_folder import (
     make_private,
     private_folder_of,
@@ -25,6 +24,7 @@ from monai_advenc.data.private_folder import (
     require_secrets_outside,
     require_unshared,
 )
+from monai_advenc.data.skipped import say_skipped
 from monai_advenc.data.volumes.cases import are_listed, find_cases
 from monai_advenc.data.volumes.stored_volume import is_dicom
 from monai_advenc.encryption.key import EncryptionKey
@@ -93,7 +93,7 @@ def encrypt_volume_folder(
     require_secrets_outside(out, Path(key), Path(base))
     require_unshared(kept / CASE_NAMES, "--private")
     cases = find_cases(root, labels=None if labels is None else Path(labels))
-    say_passed_over(cases.passed_over, root, "folders of cases", progress)
+    say_skipped(cases.passed_over, root, "folders of cases", progress)
     has_dicom = any(is_dicom(case) and case.problem is None for case in cases.cases)
     choice = choose_identity(identity, writes_dicom=has_dicom)
     secret = EncryptionKey.load(Path(key), insecure_permissions=insecure_key_permissions)

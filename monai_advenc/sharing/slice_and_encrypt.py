@@ -16,7 +16,6 @@ from monai_advenc.data.dicom.identity.case_names import (
 )
 from monai_advenc.data.images.folder import ImageFolder, find_images, load_image_set
 from monai_advenc.data.manifest import JOURNAL_NAME, MANIFEST_NAME
-from monai_advenc.data.passed_over import say_passed_over
 from monai_advenc.data.private_folder import (
     make_private,
     private_folder_of,
@@ -25,6 +24,7 @@ from monai_advenc.data.private_folder import (
     require_secrets_outside,
     require_unshared,
 )
+from monai_advenc.data.skipped import say_skipped
 from monai_advenc.data.volumes.cases import CaseList, are_listed, find_cases
 from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.data.volumes.slice_volumes import cut_cases
@@ -112,7 +112,7 @@ def slice_and_encrypt(
     _require_places(root, out, kept)
     require_known_networks([network] if network else [])
     cases = find_cases(root, labels=_path(labels))
-    say_passed_over(cases.passed_over, root, "folders of cases", progress)
+    say_skipped(cases.passed_over, root, "folders of cases", progress)
     options = _with_identity(options, cases)
     if trains:
         require_enough_images(cases.class_counts())

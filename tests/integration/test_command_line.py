@@ -270,7 +270,7 @@ def no_image(case: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (delete_mask, "no mask beside"),
+        (delete_mask, "no mask next to"),
         (empty_mask, "is empty"),
         (shift_mask, "another affine"),
         (shrink_mask, "has shape"),
@@ -428,7 +428,7 @@ def test_a_key_or_a_base_within_what_is_shared_is_refused(world: World, run: Run
         secret = ("--key", places[world.key], "--base", places[world.base])
         for command in (("encrypt", slices), ("encrypt-volume", world.volumes), ("slice-and-encrypt", world.volumes)):
             error = sole_error(run(*command, "--out", out, *secret))
-            assert f"{out / path.name} lies in {out}, which is to be shared; move it out" in error
+            assert f"{out / path.name} lies in {out}, which will be shared; move it to another folder" in error
         (out / path.name).unlink()
     assert not list(out.iterdir())
 
@@ -449,7 +449,7 @@ def test_secrets_are_not_made_within_an_encrypted_data_set(world: World, run: Ru
 
 def test_slices_are_not_cut_into_the_folder_of_volumes(world: World, run: Run, tmp_path: Path) -> None:
     volumes = copy_of(world.volumes, tmp_path)
-    assert "would take slices for cases" in sole_error(run("slice", volumes, "--out", volumes / "slices", *FAST))
+    assert "would read the slices as cases" in sole_error(run("slice", volumes, "--out", volumes / "slices", *FAST))
 
 
 def test_a_key_says_how_little_there_is_to_guess_of_few_classes(run: Run, tmp_path: Path) -> None:
@@ -465,12 +465,12 @@ def test_what_is_not_read_in_a_folder_of_images_is_said_or_refused(world: World,
     slices, out = tmp_path / "slices", tmp_path / "out"
     assert run("slice", world.volumes, "--out", slices, *FAST).exit_code == 0
     command = ("encrypt", slices, "--out", out, "--key", world.key, "--base", world.base, "--workers", 0)
-    assert "passed over" not in run(*command, "--dry-run").stdout
+    assert "skipped" not in run(*command, "--dry-run").stdout
     folder = min(path for path in slices.iterdir() if path.is_dir() and not path.name.startswith("."))
     (folder / "photo.bmp").touch()
     (slices / "loose.png").touch()
     said = run(*command, "--dry-run").stdout
-    assert f"passed over 2 that are no images in class folders of a kind that is read: {folder.name}/photo.bmp" in said
+    assert f"skipped 2 that are no images in class folders of a kind that is read: {folder.name}/photo.bmp" in said
     told = json.loads(run(*command, "--json").stdout)
     assert told["passed_over"] == [str(folder / "photo.bmp"), str(slices / "loose.png")]
     (folder / "patient").mkdir()

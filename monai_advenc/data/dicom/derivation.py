@@ -1,9 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""DICOM out: an image derived from a frame of a DICOM file: other pixels, and otherwise as like it as may be.
+"""Derive a DICOM image from a frame of a DICOM file, with other pixels.
 
-The derived object (PS3.3, C.7.6.1.1.2) has UIDs of its own, says that it is derived, from what and how, and keeps
-everything else: geometry, windowing, rescale, pixel representation, bits stored. Of a multi-frame file it has the one
+The derived object (PS3.3, C.7.6.1.1.2) has its own UIDs, states its source and its derivation, and keeps everything
+else: geometry, windowing, rescale, pixel representation, bits stored. Of a multi-frame file it has the one
 frame. The same source, key and options give the same bytes.
 """
 
@@ -125,12 +125,16 @@ def require_writable(source: Dataset) -> None:
     name = _path_of(source)
     with reading(name), _as_lenient_as_the_source():
         if source.get("ModalityLUTSequence"):
-            raise ImageError(f"{name} has a modality LUT that is a table, not a line: it can be read, not written")
+            raise ImageError(
+                f"{name} has a modality LUT that is a table; expected rescale slope and intercept: convert it first"
+            )
         if int(source.get("SamplesPerPixel") or 1) != 1 or "BitsStored" not in source:
-            raise ImageError(f"{name} has colors or float pixels; DICOM is written for gray images of whole numbers")
+            raise ImageError(
+                f"{name} has colors or float pixels; expected gray whole numbers to write DICOM: convert it first"
+            )
         if not source.get("SOPClassUID") or not UID(str(source.SOPClassUID)).is_valid:
             raise ImageError(
-                f"{name} has no valid SOP Class UID, so nothing can be derived from it; get the file again"
+                f"{name} has no valid SOP Class UID; expected one to derive DICOM from it: get the file again"
             )
 
 
@@ -155,7 +159,7 @@ def encode_dicom(derived: Dataset) -> bytes:
 
 @contextmanager
 def _as_lenient_as_the_source() -> Iterator[None]:
-    """What breaks a rule in the source is kept as it is: it is not ours to mend."""
+    """Disable validation: values of the source that break a rule stay as they are."""
     with pydicom.config.disable_value_validation(), quiet_parsers():
         yield
 

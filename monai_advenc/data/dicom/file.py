@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""One DICOM file: whether it is one, reading it with pydicom, and what kind of object it holds."""
+"""Read one DICOM file with pydicom, and recognize the kind of object that it holds."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def read_dicom(path: Path, *, pixels: bool) -> FileDataset:
     if not path.is_file():
         raise VolumeError(f"{path} does not exist; check the path")
     if not looks_like_dicom(path):
-        raise VolumeError(f"{path} is no DICOM file: it begins neither with a preamble nor with a first tag")
+        raise VolumeError(
+            f"{path} is no DICOM file; expected a preamble or a first tag of group 2 or 8: check the file"
+        )
 
     with reading(path):
         dataset = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
@@ -79,7 +81,7 @@ def drop_pixels(dataset: FileDataset) -> None:
 
 
 def _set_transfer_syntax(dataset: FileDataset) -> None:
-    """Where the file does not name its transfer syntax, the one that its first tags were read with."""
+    """Set a missing transfer syntax to the encoding that pydicom read the first tags with."""
     if getattr(dataset, "file_meta", None) is None:
         dataset.file_meta = FileMetaDataset()
     if not dataset.file_meta.get("TransferSyntaxUID"):
@@ -90,10 +92,10 @@ def _set_transfer_syntax(dataset: FileDataset) -> None:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Around everything that looks into a data set, which pydicom parses only when asked for each element.
+    """Report damage in one line while a data set is used; pydicom parses each element only on access.
 
     Raises:
-        VolumeError: Whatever a damaged byte of ``path`` made the parsers raise, in one line.
+        VolumeError: A parser raised any exception for ``path``.
     """
     try:
         with quiet_parsers():
@@ -119,7 +121,7 @@ def kind_of(dataset: pydicom.Dataset) -> Kind:
         return "other"
     if "Rows" in dataset and "Columns" in dataset:
         return "image"
-    # Every object of a study has a series; a file that ends before it says so was cut off.
+    # Every object of a study has a series; a file without one was cut off.
     is_whole = sop_class and dataset.get("SeriesInstanceUID") and "Image Storage" not in uid.UID(sop_class).name
     return "other" if is_whole else "damaged"
 

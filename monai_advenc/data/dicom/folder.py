@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The DICOM objects below a folder, told by their content: images, segmentations, contours."""
+"""Find the DICOM objects below a folder by content: images, segmentations, contours."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TAGS = [
 
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-"""Files of these names should be DICOM, even if nothing in them looks like it any more."""
+"""Suffixes of DICOM files; a file with one of them that does not look like DICOM is damaged."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class DicomObject:
 def dicom_objects(place: Path) -> tuple[DicomObject, ...]:
     """The DICOM files in and below a folder (hidden ones left out), or the file itself; sorted by path.
 
-    Damaged ones are among them, so that no volume silently lacks a slice.
+    The result includes damaged files, so that no volume silently lacks a slice.
     """
     return tuple(
         _object(path) for path in _files(place) if looks_like_dicom(path) or path.suffix.lower() in DICOM_SUFFIXES
@@ -91,7 +91,7 @@ def _object(path: Path) -> DicomObject:
                 series_uid=str(header.get("SeriesInstanceUID") or ""),
                 refers_to=frozenset(_referenced_series(header)),
             )
-    except Exception:  # noqa: BLE001 - Parsers raise whatever the damaged byte led them to; reading it will say what.
+    except Exception:  # noqa: BLE001 - Parsers raise any exception for damaged files; reading the file reports it.
         return DicomObject(path, "damaged", "", "", frozenset())
 
 

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The frames of one DICOM file: where each lies, what its stored values mean, and their decoding."""
+"""Read and decode the frames of one DICOM file: position, meaning of the stored values, pixels."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class DicomFrame:
         index: 0-based index in a multi-frame file; ``None`` in a single-frame file.
         sop_instance_uid: SOP Instance UID of the file.
         shape: Rows and columns.
-        plane: Where the frame lies; ``None`` if the file does not say, as for projections.
+        plane: Where the frame lies; ``None`` if the file has no position, as for projections.
         unplaced_spacing: Distance of neighboring rows and columns in mm where there is no plane; 1 if the file does not
             say.
         thickness: Distance to the next slice by the header, in mm; ``None`` if the file does not say.
@@ -124,7 +124,7 @@ def _has_float_pixels(dataset: Dataset) -> bool:
 def _require_gray_image(dataset: FileDataset, path: Path) -> None:
     if kind_of(dataset) != "image":
         what = str(dataset.get("Modality") or "an object without pixels")
-        raise VolumeError(f"{path} is no image ({what}); a segmentation or contours go in as the mask")
+        raise VolumeError(f"{path} is no image ({what}); give a segmentation or structure set as the mask")
     color = str(dataset.get("PhotometricInterpretation") or "")
     if int(dataset.get("SamplesPerPixel") or 1) != 1 or not color.startswith("MONOCHROME"):
         raise VolumeError(f"{path} is no gray image ({color or 'no photometric interpretation'}): expected MONOCHROME")
@@ -167,8 +167,8 @@ def decode_frames(dataset: FileDataset, frames: Sequence[DicomFrame]) -> tuple[P
         frames: Which frames of it.
 
     Returns:
-        The values after the modality LUT (PS3.3, C.11.1), ``(N, rows, columns)``, float32; and where the file says
-        that there is only padding (PS3.3, C.7.5.1.1.2), or ``None`` if it does not say.
+        The values after the modality LUT (PS3.3, C.11.1), ``(N, rows, columns)``, float32; and where there is
+        padding (PS3.3, C.7.5.1.1.2), or ``None`` if the file has no padding value.
 
     Raises:
         VolumeError: Damaged, of a transfer syntax without decoder, or not finite.
@@ -203,12 +203,14 @@ def stored_pixels(dataset: FileDataset, frames: Sequence[DicomFrame]) -> list[ND
 
 
 def _require_decoder(dataset: FileDataset, path: Path) -> None:
-    """Raise :class:`VolumeError` for pixels that cannot be decoded here, saying what would help."""
+    """Raise :class:`VolumeError` with a remedy for pixels that cannot be decoded here."""
     syntax = dataset.file_meta.TransferSyntaxUID
     try:
         is_available = get_decoder(syntax).is_available
     except NotImplementedError:
-        raise VolumeError(f"{path} has the transfer syntax {syntax.name}; write it uncompressed first") from None
+        raise VolumeError(
+            f"{path} has the transfer syntax {syntax.name}, which has no decoder here; write it uncompressed first"
+        ) from None
     if not is_available:
         raise VolumeError(f"{path} is compressed with {syntax.name}: pip install 'monai-advenc[jpeg]' to read it")
 

@@ -26,12 +26,12 @@ _OF_THE_OLD_PLANE = ("SliceLocation", "SpacingBetweenSlices")
 
 @dataclass(frozen=True)
 class NewGrid:
-    """Where the pixels of a derived image lie, if not where those of its source do.
+    """The new grid of a derived image whose pixels lie elsewhere than those of its source.
 
     Attributes:
         affine: 4x4, from (row, column, 0) to RAS+ world coordinates in mm.
         reformatted: Whether the plane is another than that of the source.
-        placed: Whether the source says where it lies; if not (projections), of the affine only the spacings count.
+        placed: Whether the source has a position; without one (projections), only the spacings of the affine count.
     """
 
     affine: Affine
@@ -40,7 +40,7 @@ class NewGrid:
 
 
 def set_geometry(derived: Dataset, grid: NewGrid) -> None:
-    """Write position, orientation and spacing (PS3.3, C.7.6.2), and take out what speaks of the old grid."""
+    """Write position, orientation and spacing (PS3.3, C.7.6.2), and remove attributes of the old grid."""
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ grid.affine
     spacing = np.linalg.norm(affine[:3, :2], axis=0)
     for tag in [tag for tag in list(derived.keys()) if tag.group >> 8 == 0x60]:

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Where the frames of a DICOM object lie: position, orientation and spacing, from the data set or functional groups."""
+"""Position, orientation and spacing of the frames of a DICOM object, from the data set or functional groups."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ def functional_groups(dataset: Dataset, path: Path) -> tuple[Sequence[Dataset], 
     count = int(dataset.get("NumberOfFrames") or 1)
     groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
     if count < 1 or (groups and len(groups) != count):
-        raise VolumeError(f"{path} says {count} frames and describes {len(groups)}; get the file again")
+        raise VolumeError(
+            f"{path} describes {len(groups)} frames; expected {count}, its Number of Frames: get the file again"
+        )
     return groups, (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
 
 

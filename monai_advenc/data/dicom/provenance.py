@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What a derived DICOM object says of where it comes from and how it was made (PS3.3, C.7.6.1 and C.12.4)."""
+"""Record the source and derivation of a derived DICOM object (PS3.3, C.7.6.1 and C.12.4)."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Derivation:
 
 
 def _own_derivation(source: Dataset) -> Dataset | None:
-    """Where a working copy that this package cut says so; ``None`` for other images."""
+    """The place of the derivation description in a slice cut by this package; ``None`` for other images."""
     places = [source]
     for item in source.get(PER_FRAME) or []:
         places += item.get("DerivationImageSequence") or []
@@ -111,13 +111,13 @@ def _own_derivation(source: Dataset) -> Dataset | None:
 
 
 def earlier_codes(source: Dataset) -> list[Dataset]:
-    """How a working copy of ours was made, which is part of how its derivatives were."""
+    """Derivation codes of a slice cut by this package, which its derivatives inherit."""
     own = _own_derivation(source)
     return [] if own is None else copy.deepcopy(list(own.get("DerivationCodeSequence") or []))
 
 
 def source_references(source: Dataset, frame: int | None) -> list[Dataset]:
-    """What goes into Source Image Sequence: the source, or, for a working copy of ours, what that was cut from."""
+    """Items of Source Image Sequence: the source, or, for a slice cut by this package, the sources of that slice."""
     own = _own_derivation(source)
     if own is not None:
         return copy.deepcopy(list(own.get("SourceImageSequence") or []))
@@ -134,11 +134,11 @@ def source_references(source: Dataset, frame: int | None) -> list[Dataset]:
 
 
 def lossy_compression(source: FileDataset) -> dict[str, Any]:
-    """What is true of the source is true of what was made from it (PS3.3, C.7.6.1.1.5)."""
+    """Lossy compression attributes that a derived object inherits from its source (PS3.3, C.7.6.1.1.5)."""
     if source.get("LossyImageCompression") == "01":
         return {}
     syntax: Any = source.file_meta.get("TransferSyntaxUID")
-    # JPEG 2000 may be lossless in its general form; a file that says so is believed.
+    # JPEG 2000 may be lossless in its general form; a file that claims this is trusted.
     says_lossless = syntax in (JPEG2000, HTJ2K) and source.get("LossyImageCompression") == "00"
     is_lossy = syntax in LOSSY_METHODS and not says_lossless
     if not is_lossy:
@@ -170,20 +170,20 @@ def _frame_types(derived: Dataset) -> list[tuple[Dataset, str]]:
 def set_derivation(
     derived: Dataset, derivation: Derivation, origin: list[Dataset], how: list[Dataset], series: str
 ) -> None:
-    """Say what the object comes from and how it was made, where its class says such things.
+    """Write the source and derivation of an object where its class keeps them.
 
     Args:
         derived: The object.
         derivation: How it was made.
         origin: Items of its Source Image Sequence, with the UIDs of the sources.
         how: Items of its Derivation Code Sequence.
-        series: Series Instance UID of the sources; empty if the object tells already what series they are of.
+        series: Series Instance UID of the sources; empty if the object already refers to their series.
     """
     for item in origin:
         item.ReferencedSOPInstanceUID = derivation.public(str(item.ReferencedSOPInstanceUID))
     home = derived
     if derived.get(PER_FRAME):
-        # Enhanced objects say it of the frame (PS3.3, C.7.6.16.2.6), and list at the top what they refer to.
+        # Enhanced objects keep it in the frame (PS3.3, C.7.6.16.2.6) and list their references at the top.
         home = Dataset()
         derived.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence = [home]
         if origin and series:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A DICOM series as a volume: its frames sorted along the normal of the slices, on one regular grid.
 
-What cannot be such a volume is refused in one line rather than guessed: several images at one position (time points,
+Series that are no such volume are rejected with a one-line error: several images at one position (time points,
 echoes), missing slices, slices of different size or direction, several frames without positions.
 """
 
@@ -31,8 +31,8 @@ class DicomSeries:
 
     Attributes:
         volume: ``voxels[:, :, k]`` holds the values of ``frames[k]`` after the modality LUT, float32, transposed: X
-            counts columns, Y rows. ``affine`` leads to RAS+ mm. ``padding`` says where the files have only padding,
-            ``inverted`` whether they are MONOCHROME1.
+            counts columns, Y rows. ``affine`` leads to RAS+ mm. ``padding`` marks padding,
+            ``inverted`` is true for MONOCHROME1.
         frames: The frames, sorted along the normal of the slices.
         modality: Modality (CT, MR, ...).
         description: Series Description, for messages; it may name a patient, so it goes into no output.
@@ -121,7 +121,7 @@ class SeriesFiles:
 def find_dicom_series(folder: Path) -> tuple[SeriesFiles, ...]:
     """Find every image series in and below a folder, or in one file.
 
-    Files are told by their content, whatever their names; what is no DICOM image, or damaged, is left out.
+    This function recognizes files by content, not by name; it skips damaged files and files without DICOM images.
 
     Args:
         folder: A folder, a tree of patients, studies and series, or a file.
@@ -182,7 +182,7 @@ def read_dicom_frames(source: Path | Sequence[Path], *, series_uid: str | None =
     objects = [each for path in paths for each in dicom_objects(path)]
     damaged = next((each.path for each in objects if each.kind == "damaged"), None)
     if damaged is not None:
-        raise VolumeError(f"{damaged} is a damaged DICOM file: a slice may be lost; get it again or take it away")
+        raise VolumeError(f"{damaged} is a damaged DICOM file, so a slice may be missing; get it again or move it away")
     found = series_of(objects)
     chosen = [each for each in found if series_uid in (None, each.series_uid)]
     if not chosen:
@@ -198,7 +198,7 @@ def _read_headers(paths: Sequence[Path], source: str) -> SeriesFrames:
     by_uid: dict[str, tuple[DicomFrame, ...]] = {}
     for path, header in headers.items():
         frames = frames_of(header, path)
-        # Two files with one SOP Instance UID are copies of one object; files without any are told by their path.
+        # Two files with one SOP Instance UID are copies of one object; a file without UID counts by its path.
         by_uid.setdefault(frames[0].sop_instance_uid or str(path), frames)
     ordered, affine = stack_frames([frame for frames in by_uid.values() for frame in frames], source)
     if not is_usable_affine(affine):

@@ -27,7 +27,7 @@ IRREGULAR = 0.05
 def stack_frames(frames: Sequence[DicomFrame], source: str) -> tuple[tuple[DicomFrame, ...], Affine]:
     """Sort frames and find their grid.
 
-    A gantry tilt makes a grid whose third axis is not at right angles to the slices; its affine says so.
+    With a gantry tilt, the third axis of the affine is not at right angles to the slices.
 
     Args:
         frames: The frames of one series; at least one.

@@ -1,9 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Folders of labeled images: finding them and loading all.
+"""Find and load folders of labeled images.
 
-A class is a subfolder, or a row in ``labels.csv``. An encrypted data set is read through its manifest. Where several
-images are of one patient, ``patients.csv`` (image, patient) says so, and they are never split apart.
+A class is a subfolder, or a row in ``labels.csv``. An encrypted data set is read through its manifest. If
+several images show one patient, ``patients.csv`` (image, patient) lists them, and a split keeps them together.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from monai_advenc.files.tables import LABEL_TABLE, is_file, read_table, require_
 PATIENT_TABLE = "patients.csv"
 
 _MADE_BY_MACHINES = ("@", "__")
-"""Begins the names of folders that file servers and archives leave beside images: @eaDir, __MACOSX."""
+"""Prefixes of folders that file servers and archives leave next to images: @eaDir, __MACOSX."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class ImageFile:
         path: The file.
         label: Index into the folder's classes.
         mask_path: Its region mask, if there is one.
-        patient: Who it is of, where that is known.
+        patient: Its patient, if known.
     """
 
     id: str
@@ -61,8 +61,8 @@ class ImageFolder:
         root: The folder.
         files: The images.
         classes: Class names in the order of the labels.
-        passed_over: Files beside the images that are no images of a kind that is read, images beside the class
-            folders, and class folders without images.
+        passed_over: Skipped paths: files of other formats in class folders, images outside class folders, and class
+            folders without images.
     """
 
     root: Path
@@ -166,12 +166,14 @@ def _read_table(table: Path) -> Iterable[tuple[str, str, Path]]:
         path = table.parent / row["file"]
         name = image_id(path)
         if name is None or not is_file(path):
-            raise DatasetError(f"{table} names {row['file'][:100]!r}, which is no image file beside it; mend the table")
+            raise DatasetError(
+                f"{table} names {row['file'][:100]!r}, which is no image file next to it; correct the table"
+            )
         yield row["label"], name, path
 
 
 def _read_patients(table: Path) -> dict[str, str]:
-    """Who each image is of; empty without a table."""
+    """Patient of each image; empty without a table."""
     if not table.is_file():
         return {}
     patient_of: dict[str, str] = {}
@@ -234,6 +236,6 @@ def load_image_set(
 
 
 def patients_of(files: Iterable[ImageFile]) -> tuple[str, ...] | None:
-    """Who each image is of; ``None`` where that is not known."""
+    """Patient of each image; ``None`` if unknown."""
     patients = tuple(file.patient for file in files if file.patient is not None)
     return patients or None

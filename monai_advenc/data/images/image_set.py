@@ -23,7 +23,7 @@ class ImageSet:
         ids: One name per image, unique.
         classes: Class names.
         masks: Region masks ``(N, 1, H, W)``, bool, or ``None``.
-        patients: Who each image is of, or ``None`` where that is not known; a split keeps a patient on one side.
+        patients: Patient of each image; ``None`` if unknown. A split keeps all images of a patient on one side.
     """
 
     images: Tensor
@@ -100,7 +100,7 @@ class ImageSet:
         return self.subset(torch.cat(kept).sort().values), self.subset(torch.cat(split_off).sort().values)
 
     def _wanted(self, fraction: float) -> Iterator[tuple[Tensor, int]]:
-        """For each class its images, and how many of them to split off."""
+        """For each class, its images and the number to split off."""
         for label, name in enumerate(self.classes):
             members = (self.labels == label).nonzero().flatten()
             if len(members) < 2:
@@ -117,7 +117,7 @@ class ImageSet:
         left, taken, chosen = torch.stack(list(counts.values())).sum(dim=0), torch.zeros_like(wanted), set()
         names = list(counts)
         order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).tolist()
-        # Who brings the numbers nearer to the wanted ones; then, for a class still without, its smallest patients.
+        # Patients that bring the counts nearer to the target; then, for each class still empty, its smallest patients.
         for last_resort, row in [(False, row) for row in order] + [(True, row) for row in order]:
             own = counts[names[row]]
             nearer = (wanted - taken - own).abs().sum() < (wanted - taken).abs().sum()
@@ -131,7 +131,7 @@ class ImageSet:
         for label, name in enumerate(self.classes):
             if not taken[label]:
                 raise DatasetError(
-                    f"class {name!r} cannot be split without tearing a patient's images apart; add patients"
+                    f"class {name!r} cannot be split without dividing the images of one patient; add patients"
                 )
         split_off = [row for row, name in enumerate(patients) if name in chosen]
         return self.subset([row for row, name in enumerate(patients) if name not in chosen]), self.subset(split_off)

@@ -27,7 +27,7 @@ from monai_advenc.data.volume import Affine
 from monai_advenc.errors import ImageError, VerificationError
 
 MASK_SUFFIX = ".mask.png"
-"""``<id>.mask.png`` beside an image is its region mask."""
+"""``<id>.mask.png`` next to an image is its region mask."""
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".nii.gz", ".nii", ".npy", DICOM_SUFFIX)
 
@@ -58,7 +58,9 @@ def read_image(path: Path) -> Tensor:
     try:
         values = _READERS[next(suffix for suffix in IMAGE_SUFFIXES if path.name.lower().endswith(suffix))](path)
     except StopIteration:
-        raise ImageError(f"{path} is no image of a kind this reads: {', '.join(IMAGE_SUFFIXES)}") from None
+        raise ImageError(
+            f"{path} has an unknown suffix; expected one of {', '.join(IMAGE_SUFFIXES)}: convert it"
+        ) from None
     except ImageError:
         raise
     except FileNotFoundError:
@@ -175,7 +177,7 @@ def _to_unit(values: NDArray[np.generic], path: Path) -> Tensor:
     else:
         raise ImageError(f"{path} holds {values.dtype} values; expected unsigned integers, or floats in [0, 1]")
     if not np.isfinite(pixels).all():
-        raise ImageError(f"{path} holds NaN or infinite pixels; mend or remove it")
+        raise ImageError(f"{path} holds NaN or infinite pixels; correct or remove it")
     if pixels.min() < 0 or pixels.max() > 1:
         raise ImageError(f"{path} holds values from {pixels.min():.4g} to {pixels.max():.4g}; expected [0, 1]: rescale")
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
@@ -202,7 +204,7 @@ def to_gray(image: Tensor) -> Tensor:
 
 
 def match_original(original: Tensor, encrypted: Tensor, case: str) -> Tensor:
-    """The original as it went into the encryption: gray if that was, and on its grid.
+    """Convert an original to the form that was encrypted: gray if the encrypted image is, and of its size.
 
     Raises:
         ImageError: The two cannot be of one image.
@@ -224,11 +226,11 @@ def _on_grid(original: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def read_original(source: Path, shape: tuple[int, ...]) -> Tensor:
-    """An original as it was encrypted: turned to gray and resized where the encrypted image, ``(C, H, W)``, is so.
+    """Read an original in the form that was encrypted: gray and resized where the encrypted image, ``(C, H, W)``, is.
 
     Raises:
         ImageError: The file cannot be read.
-        VerificationError: It has another shape all the same.
+        VerificationError: It still has another shape.
     """
     original = _on_grid(read_image(source), shape)
     if original.shape != shape:

@@ -70,7 +70,7 @@ def _cystic(points: Points, depth: Array, generator: np.random.Generator) -> Arr
 SELLA, SUPRASELLAR, CLIVUS, ANGLE = (0.0, 8.0, -24.0), (0.0, 6.0, -12.0), (0.0, 0.0, -40.0), (26.0, -20.0, -38.0)
 
 TUMORS: dict[str, Tumor] = {
-    # Meninges nearly everywhere: convexity, beside the falx, sphenoid wing, tuberculum, petrous bone.
+    # Meninges nearly everywhere: convexity, next to the falx, sphenoid wing, tuberculum, petrous bone.
     "meningioma": Tumor(
         ((50.0, 10.0, 26.0), (12.0, 40.0, 40.0), (36.0, 32.0, -12.0), (6.0, 22.0, -14.0), ANGLE), 5.0, 0.06, _even
     ),

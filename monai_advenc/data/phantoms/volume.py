@@ -40,7 +40,7 @@ FULL_SCALE = 1000.0
 """Stored value of the brightest tissue."""
 
 RECORD_NAME = ".phantoms.json"
-"""Beside the classes, what their volumes were drawn from."""
+"""File next to the class folders that holds the seed and settings of their volumes."""
 
 
 class Difficulty(Settings):
@@ -132,7 +132,7 @@ def write_phantoms(
     """Write volumes and masks as ``folder/<class>/<case>/image.nii.gz`` and ``seg.nii.gz``.
 
     Cases are numbered through the classes in turn, so a larger set begins with the smaller one. What is there
-    already is left alone: a killed run goes on where it stopped.
+    already stays unchanged: the same call resumes an interrupted run.
 
     Args:
         folder: Where to write; made if missing.
@@ -158,12 +158,14 @@ def write_phantoms(
 
 
 def _claim(folder: Path, seed: int, shape: tuple[int, int, int], difficulty: Difficulty) -> None:
-    """Note whose volumes these are, so that they never mix with other ones."""
+    """Record the settings of the volumes, so that a folder never mixes volumes of different settings."""
     record = folder / RECORD_NAME
-    # Hidden are what a killed run leaves and what the system keeps.
+    # Hidden files are left by an interrupted run or the operating system.
     taken = any(folder.glob("[!.]*")) and not record.exists()
     if taken or (folder.exists() and not folder.is_dir()):
-        raise OutputError(f"{folder} holds files of which nothing says that they are phantoms; choose a new folder")
+        raise OutputError(
+            f"{folder} holds files but no {RECORD_NAME}, so they may not be phantoms; choose a new folder"
+        )
     settings = {"seed": int(seed), "shape": [int(size) for size in shape], "difficulty": difficulty.model_dump()}
     write_once(record, settings, f"{folder} holds phantoms of another seed or other settings; choose a new folder")
 

@@ -18,8 +18,8 @@ class Case:
         image: File of the image; a folder if it is a DICOM series.
         mask: File of the tumor mask; ``None`` if there is none, which is an error only when the case is cut.
         series_uid: Which series in the folder is the image; ``None`` if there is only one, and for NIfTI.
-        problem: Why the files of the case cannot be told apart; an error only when the case is cut, so that one patient
-            does not stop the others.
+        problem: Why the files of the case are ambiguous; an error only when the case is cut, so that one patient does
+            not stop the others.
     """
 
     id: str

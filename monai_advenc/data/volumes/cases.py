@@ -1,15 +1,15 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Finding cases: an image volume, its tumor mask and its class, in the layouts that people have.
+"""Find cases: an image volume, its tumor mask and its class, in one of several folder layouts.
 
-Tried in this order:
+The layouts are tried in this order:
 
 ``cases.csv``
     A table with the columns case, image, mask, label; paths relative to the table.
 ``dataset.json``
     The MONAI / Medical Segmentation Decathlon list; classes come from ``labels.csv`` (case, label).
 Class folders
-    ``<class>/<case>/image.nii.gz`` with ``seg``, ``mask`` or ``label`` beside it, or ``<class>/<case>.nii.gz`` with
+    ``<class>/<case>/image.nii.gz`` with ``seg``, ``mask`` or ``label`` next to it, or ``<class>/<case>.nii.gz`` with
     ``<case>_seg.nii.gz`` and the like; or ``<class>/<case>/`` with a DICOM series and its mask somewhere below.
 BraTS names
     ``<case>/<case>_t1ce.nii.gz`` (or ``-t1c``) with ``<case>_seg.nii.gz``; classes come from ``labels.csv``.
@@ -38,7 +38,7 @@ class CaseList:
     Attributes:
         cases: The cases.
         classes: The names of their classes, sorted.
-        passed_over: Folders beside those of the cases, in which there was none.
+        passed_over: Skipped folders: those without a case.
     """
 
     cases: tuple[Case, ...]
@@ -51,12 +51,12 @@ class CaseList:
 
 
 def are_listed(folder: Path) -> bool:
-    """Whether a table in the folder lists the files of the cases; else every folder below it is looked at."""
+    """Whether a table in the folder lists the files of the cases; otherwise every folder below it is searched."""
     return any((folder / name).is_file() for name in (CASE_TABLE, DATASET_LIST))
 
 
 def find_cases(folder: Path, *, labels: Path | None = None) -> CaseList:
-    """Find the cases below a folder, whichever of the layouts above it has.
+    """Find the cases below a folder in any of the layouts above.
 
     Args:
         folder: The folder.
@@ -102,5 +102,5 @@ def _require_usable(cases: Iterable[Case]) -> None:
         require_file_name("case id", case.id, case.image)
         require_file_name("class", case.label, case.image)
         if not case.image.exists():
-            raise DatasetError(f"case {case.id!r} names {case.image}, which does not exist; mend the table")
+            raise DatasetError(f"case {case.id!r} names {case.image}, which does not exist; correct the table")
     require_distinct_classes({case.label for case in seen.values()})

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""One patient's DICOM folder: which of its series is the image, and which file its mask."""
+"""Find the image series and the mask in a patient's DICOM folder."""
 
 from __future__ import annotations
 
@@ -29,14 +29,16 @@ def find_dicom_case(image: Path, mask: Path | None = None) -> tuple[str, Path | 
     objects = dicom_objects(image)
     series = series_of(objects)
     if not series:
-        raise DatasetError(f"no DICOM images in {image}; check the folder")
+        raise DatasetError(f"no DICOM images in {image}; expected an image series: check the folder")
     masks = _masks(mask, dicom_objects(mask)) if mask is not None else _masks(image, objects)
     if len(masks) > 1:
         names = ", ".join(path.name for path in list(masks)[:4])
         raise DatasetError(f"{image} has {len(masks)} masks ({names}); keep one, or name one in cases.csv")
     path, refers_to = next(iter(masks.items()), (None, frozenset[str]()))
     if mask is not None and path is None:
-        raise DatasetError(f"{mask} is no mask: expected a DICOM segmentation, a structure set or NIfTI")
+        raise DatasetError(
+            f"{mask} is no mask: expected a DICOM segmentation, a structure set or NIfTI; check the path"
+        )
     return _image_series(image, series, refers_to).series_uid, path
 
 
@@ -47,7 +49,7 @@ def _image_series(image: Path, series: tuple[SeriesFiles, ...], refers_to: froze
     if len(referred) != 1:
         kinds = ", ".join(f"{each.modality} {each.paths[0].relative_to(image)}" for each in series[:4])
         raise DatasetError(
-            f"{image} holds {len(series)} series ({kinds}) and its mask does not say which is meant; "
+            f"{image} holds {len(series)} series ({kinds}) and its mask refers to none or several of them; "
             "name the folder of one in cases.csv"
         )
     return referred[0]
@@ -58,6 +60,6 @@ def _masks(place: Path, objects: tuple[DicomObject, ...]) -> dict[Path, frozense
     found = {each.path: each.refers_to for each in objects if each.kind in ("segmentation", "contours")}
     volumes = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
     nifti = [path for path in volumes if stem(path)]
-    # One NIfTI file beside DICOM images without another mask can only be theirs; else the name must say so.
+    # A single NIfTI file next to DICOM images without another mask is their mask; otherwise the name decides.
     named = nifti if len(nifti) == 1 and not found else [path for path in nifti if is_mask_name(stem(path))]
     return {**found, **dict.fromkeys(named, frozenset())}

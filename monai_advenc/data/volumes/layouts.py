@@ -1,8 +1,8 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The layouts in which people keep volumes, masks and classes, each a function that finds the cases of a folder.
+"""The supported layouts of volumes, masks and classes: each is a function that finds the cases of a folder.
 
-What lies in a folder of cases and cannot be told or read is a case with a problem, and is not passed over.
+A case whose files are ambiguous or unreadable is returned with its problem; it is not skipped.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ BRATS_MODALITIES = ("t1ce", "t1c", "t1gd")
 """Contrast-enhanced T1, where tumors stand out; the BraTS releases spell it in different ways."""
 
 OTHER_VOLUMES = (".nrrd", ".nhdr", ".mha", ".mhd", *DICOM_SUFFIXES)
-"""Ends of the names of volumes that a class folder itself cannot hold."""
+"""Suffixes of volumes that cannot lie directly in a class folder."""
 
 Layout = Callable[[Path, Path], Iterable[Case]]
-"""From a folder and the table of classes, which need not exist, to its cases; none, if it is laid out otherwise."""
+"""Takes a folder and the table of classes, which may be missing; yields no cases if the folder has another layout."""
 
 
 def _classes_of(table: Path) -> Callable[[str], str]:
@@ -93,8 +93,8 @@ def _from_dataset_list(folder: Path, labels: Path) -> Iterable[Case]:
 def _from_class_folders(folder: Path, labels: Path) -> Iterable[Case]:
     cases = list(_in_class_folders(folder, labels))
     if not cases:
-        return ()  # The files are laid out in another way.
-    # A folder without a readable case is a class only if it has cases of NIfTI; else it may hold anything.
+        return ()  # The folder has another layout.
+    # A folder without a readable case is a class only if it holds NIfTI cases.
     return [*cases, *(unread for each in subfolders(folder) for unread in _unreadable_in(each, cases))]
 
 
@@ -111,7 +111,7 @@ def _in_class_folders(folder: Path, labels: Path) -> Iterable[Case]:
         for path, name in zip(volumes, names, strict=True):
             if name.lower() in IMAGE_NAMES or is_mask_name(name):
                 continue
-            # By BraTS names, a folder that is called after its images is a case and no class.
+            # In BraTS names, a folder with the name of its images is a case, not a class.
             is_of_brats = has_other_modalities(name, names) or without_modality(name) == class_folder.name != name
             if not is_of_brats:
                 masks = files_of_first_name(class_folder, names_beside(name, MASK_NAMES))
@@ -126,15 +126,15 @@ def _nifti_case(name: str, label: str, folder: Path) -> Case:
 
 
 def _ambiguous(files: list[Path]) -> str | None:
-    """Why nobody knows which of several files is meant; ``None`` for one, or none."""
+    """The problem of several candidate files; ``None`` for one file or none."""
     if len(files) < 2:
         return None
     names = ", ".join(path.name for path in files)
-    return f"{files[0].parent} holds {names}, and nothing says which is meant; keep one, or name one in {CASE_TABLE}"
+    return f"{files[0].parent} holds {names}; expected one file: keep one, or name one in {CASE_TABLE}"
 
 
 def _unreadable_in(class_folder: Path, cases: list[Case]) -> Iterable[Case]:
-    """Case folders without an image, and volumes of other kinds: they fail, and are not passed over."""
+    """Case folders without an image, and volumes of other formats: cases that fail instead of being skipped."""
     label, known = class_folder.name, {case.id for case in cases}
     is_class = any(case.label == label for case in cases)
     for case_folder in subfolders(class_folder):
@@ -149,7 +149,7 @@ def _unreadable_in(class_folder: Path, cases: list[Case]) -> Iterable[Case]:
         is_other = path.name.lower().endswith(OTHER_VOLUMES) and not path.name.startswith(".") and path.is_file()
         # The same image in two formats, or its mask in another.
         if is_other and path.stem not in known and Path(path.stem).stem not in known:
-            problem = f"{path} is no NIfTI, and DICOM needs a folder for each case; convert it, or move it away"
+            problem = f"{path} is no NIfTI file, and DICOM needs a folder for each case; convert it, or move it away"
             yield Case(f"{label} {path.name}", label, path, None, problem=problem)
     names = [stem(path) for path in volumes_in(class_folder)]
     for name in sorted({without_modality(name) for name in names if has_other_modalities(name, names)}):
@@ -158,7 +158,7 @@ def _unreadable_in(class_folder: Path, cases: list[Case]) -> Iterable[Case]:
 
 
 def _without_image(folder: Path) -> str | None:
-    """Why a folder that has no image is no case; ``None``, if it is one of DICOM, or of notes."""
+    """The problem of a folder without image; ``None`` for folders of DICOM and folders without volumes."""
     if has_dicom(folder):
         return None
     if any(stem(path) for path in folder.iterdir()):

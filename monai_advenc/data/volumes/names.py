@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The names that people give to the files of images and masks."""
+"""Recognize images, masks and modalities by file name."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def names_beside(name: str, endings: Sequence[str]) -> list[str]:
 
 
 def is_mask_name(name: str) -> bool:
-    """Whether a name without suffix says that the file is a mask."""
+    """Whether a name without suffix is that of a mask."""
     return name.lower() in MASK_NAMES or name.lower().endswith(tuple(names_beside("", MASK_NAMES)))
 
 
 def without_modality(name: str) -> str:
-    """The case that a file is of by BraTS names: ``BraTS_1`` of ``BraTS_1_t1ce``; a name of another kind as it is."""
+    """Strip the modality from a BraTS name: ``BraTS_1`` of ``BraTS_1_t1ce``; other names stay as they are."""
     return _MODALITY.sub("", name)
 
 
 def has_other_modalities(name: str, names: Sequence[str]) -> bool:
-    """Whether a file is one of several of a case by BraTS names."""
+    """Whether a file is one of several modalities of a case, by BraTS names."""
     case = without_modality(name)
     return case != name and sum(without_modality(other) == case != other for other in names) > 1
 
@@ -51,7 +51,7 @@ def files_named(folder: Path, names: Sequence[str]) -> list[Path]:
 
 
 def files_of_first_name(folder: Path, names: Sequence[str]) -> list[Path]:
-    """The NIfTI files with the first of these names that there is one for; several, if they differ in suffix alone."""
+    """The NIfTI files with the first of these names that exists; several if they differ only in suffix."""
     found = files_named(folder, names)
     return [path for path in found if stem(path).lower() == stem(found[0]).lower()]
 

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Read a case's image, and its tumor on the grid of the image, whichever format each is in."""
+"""Read a case's image and its tumor on the image's grid, from NIfTI or DICOM."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read_case(case: Case, settings: SliceSettings) -> tuple[Volume | DicomSeries
         raise DatasetError(case.problem)
     if case.mask is None:
         raise MaskError(
-            f"no mask beside {case.image}: expected seg.nii.gz, mask.nii.gz or label.nii.gz, or with DICOM images a "
+            f"no mask next to {case.image}: expected seg.nii.gz, mask.nii.gz or label.nii.gz, or with DICOM images a "
             "segmentation (SEG) or structure set (RTSTRUCT); add it"
         )
     is_nifti = bool(stem(case.image))
@@ -49,11 +49,11 @@ def read_case(case: Case, settings: SliceSettings) -> tuple[Volume | DicomSeries
 
 
 def read_tumor(mask: Path, image: Volume | DicomSeries, settings: SliceSettings) -> Volume:
-    """Read a mask on the grid of its image, which is read already.
+    """Read the mask of an image on the image's grid.
 
     Args:
         mask: NIfTI, or with DICOM images a DICOM segmentation or structure set.
-        image: The image; its voxels do not matter.
+        image: The image; its voxels are not used.
         settings: Which labels or segments of the mask are tumor.
 
     Returns:
@@ -72,7 +72,9 @@ def read_tumor(mask: Path, image: Volume | DicomSeries, settings: SliceSettings)
 
 def _nifti_tumor(path: Path, image: Volume, settings: SliceSettings) -> Volume:
     if settings.segments is not None:
-        raise MaskError(f"the mask {path} is NIfTI and names no segments; choose by number with --tumor-labels")
+        raise MaskError(
+            f"the mask {path} is NIfTI, which has no segment names; choose labels by number with --tumor-labels"
+        )
     # Converters flip axes; the same voxels in another order are still on the image's grid.
     mask = read_mask(path).oriented("".join(nibabel.orientations.aff2axcodes(image.affine)))
     return Volume(tumor_of(mask, settings.labels).astype(np.int32), mask.affine, mask.source)

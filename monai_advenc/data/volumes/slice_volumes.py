@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from monai_advenc.data.passed_over import say_passed_over
+from monai_advenc.data.skipped import say_skipped
 from monai_advenc.data.volumes.cases import CaseList, are_listed, find_cases
 from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.data.volumes.slicing import SliceFailure, slice_cases
@@ -18,7 +18,7 @@ from monai_advenc.workers import available_cores
 
 @dataclass(frozen=True)
 class SlicedVolumes:
-    """What came of cutting volumes.
+    """The result of cutting volumes.
 
     Attributes:
         out: The folder of slices.
@@ -47,14 +47,14 @@ def slice_volumes(
 
     Args:
         volumes: Folder of cases, in one of the layouts of :mod:`monai_advenc.data.volumes.cases`.
-        out: Folder for the slices; a killed run goes on with the same call.
+        out: Folder for the slices; the same call resumes an interrupted run.
         settings: Plane, size, what counts as tumor.
         labels: Table (case, label) of the classes, for layouts that do not name them.
         file_format: ``"nifti"``, ``"png16"``, ``"png8"`` or ``"dicom"``.
         workers: Worker processes; ``None``: one for each core.
         keep_going: Go on after a case that cannot be cut.
         dry_run: Only find the cases; write nothing.
-        progress: Where to say what is done; ``None``: on stderr.
+        progress: Receives messages and progress; ``None``: stderr.
 
     Raises:
         DatasetError: No cases, or cases that do not fit together.
@@ -63,9 +63,11 @@ def slice_volumes(
     """
     progress, root, out = progress or ConsoleProgress(), Path(volumes), Path(out)
     if not are_listed(root) and root.resolve() in (out.resolve(), *out.resolve().parents):
-        raise OutputError(f"{out} lies in {root}, where a next run would take slices for cases; choose another --out")
+        raise OutputError(
+            f"{out} lies in {root}, where the next run would read the slices as cases; choose another --out"
+        )
     cases = find_cases(root, labels=None if labels is None else Path(labels))
-    say_passed_over(cases.passed_over, root, "folders of cases", progress)
+    say_skipped(cases.passed_over, root, "folders of cases", progress)
     if dry_run:
         return SlicedVolumes(out, cases)
     count = available_cores() if workers is None else workers
@@ -85,7 +87,7 @@ def cut_cases(
     keep_going: bool,
     progress: Progress,
 ) -> tuple[SliceFailure, ...]:
-    """Cut all cases and say what came of it; see :func:`slice_volumes`."""
+    """Cut all cases and report the result; see :func:`slice_volumes`."""
     with progress.stage("slicing", len(cases.cases)) as advance:
         failures = slice_cases(
             cases.cases,

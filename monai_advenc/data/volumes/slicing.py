@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Cutting many cases into a folder of slices: resumable, with a table of where each slice came from."""
+"""Cut many cases into a folder of slices: resumable, with a table of the source of each slice."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from monai_advenc.workers import map_in_workers
 
 TABLE_NAME = "slices.csv"
 RECORD_FOLDER = ".slices"
-"""One small JSON file for each finished slice; written last, so that its presence says the slice is whole."""
+"""Folder with one small JSON file for each finished slice. It is written last: if it exists, the slice is complete."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def slice_cases(
     Args:
         cases: What to cut.
         settings: Plane, labels, size.
-        out: Folder to write into; a killed run is resumed.
+        out: Folder to write into; the same call resumes an interrupted run.
         file_format: A name in :data:`SLICE_FORMATS`.
         workers: Worker processes.
         keep_going: Go on after a case that cannot be cut.
@@ -119,7 +119,7 @@ def _is_cut(out: Path, case: Case) -> bool:
     if (cut["label"], cut["sources"]) != (case.label, _fingerprints(case)):
         raise DatasetError(
             f"case {case.id!r} has changed since it was cut; delete {out / cut['file']} to cut it again, or choose "
-            "another --out if that folder is of other volumes"
+            "another --out if that folder holds slices of other volumes"
         )
     return True
 
@@ -135,7 +135,7 @@ def _begin(out: Path, options: dict[str, Any]) -> None:
     try:
         if path.is_file():
             if json.loads(path.read_text()) != options:
-                raise OutputError(f"{out} was cut with other options; run it as before, or choose another folder")
+                raise OutputError(f"{out} was cut with other options; give the same options, or choose another folder")
             remove_temporaries(out)
             return
         if any(path.name != LOCK_NAME for path in out.iterdir()):
@@ -157,7 +157,7 @@ def _write(case: Case, image: Volume | DicomSeries, section: CrossSection, out: 
     path = Path(case.label) / f"{case.id}{SLICE_FORMATS[file_format]}"
     if file_format == "dicom":
         if not isinstance(image, DicomSeries):
-            raise ImageError(f"{case.image} is no DICOM image; write nifti or png16: DICOM is derived from DICOM alone")
+            raise ImageError(f"{case.image} is no DICOM image; DICOM slices need DICOM volumes: write nifti or png16")
         content = encode_cross_section(image, section)
     else:
         content = encode_image(torch.from_numpy(section.image)[None], file_format, section.affine)

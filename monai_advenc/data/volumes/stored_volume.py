@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A volume as the slices of one plane, on the numbers that its files store: read, changed, and encoded again."""
+"""Read, change and encode a volume as the slices of one plane, in the stored values of its files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Changes = Mapping[int, NDArray[Any]]
 """New stored values ``(H, W)`` of some slices, by index."""
 
 Written = tuple[str, bytes]
-"""What follows the name of the volume in the name of a file, and the file's content."""
+"""Suffix of a file's name after the name of the volume, and the file's content."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class StoredCase:
         if choice == "all":
             return list(range(len(self.volume.slices)))
         if self.tumor is None:
-            raise MaskError(f"no mask beside {name}: add it, or encrypt with --slices all")
+            raise MaskError(f"no mask next to {name}: add it, or encrypt with --slices all")
         return [int(k) for k in np.flatnonzero(self.tumor.any(axis=(1, 2)))]
 
 
@@ -99,7 +99,7 @@ def read_stored_volume(image: Path, series_uid: str | None = None, plane: str | 
 
     Raises:
         VolumeError: It cannot be read, or not written back.
-        ImageError: DICOM of another plane, or of values that are no line of whole numbers.
+        ImageError: DICOM of another plane, or whose values are no linear function of stored whole numbers.
     """
     if stem(image):
         return nifti_slices(read_nifti_file(image), plane)
@@ -166,7 +166,7 @@ def dicom_slices(found: SeriesFrames, plane: str | None = None) -> StoredVolume:
     grid = Volume(np.stack([each.stored.T for each in in_order], axis=2), found.affine, name)
     own, is_flipped = _plane_of(found.affine)
     if plane not in (None, own):
-        raise ImageError(f"{name} has {own} slices, which are files of their own; give --plane {own}, or none")
+        raise ImageError(f"{name} has {own} slices, each a separate image; give --plane {own}, or leave out --plane")
     places = range(len(frames))[::-1] if is_flipped else range(len(frames))
     oriented = grid.oriented(PLANES[own]).voxels
     slices = tuple(replace(in_order[place], stored=oriented[:, :, k]) for k, place in enumerate(places))

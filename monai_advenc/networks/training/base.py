@@ -12,8 +12,8 @@ from torch import Tensor
 from monai_advenc.acceleration.processor import choose_device
 from monai_advenc.data.images.folder import find_images, load_image_set
 from monai_advenc.data.images.image_set import ImageSet
-from monai_advenc.data.passed_over import say_passed_over
 from monai_advenc.data.private_folder import require_unshared
+from monai_advenc.data.skipped import say_skipped
 from monai_advenc.errors import DatasetError, OutputError
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training.checkpoint import load_checkpoint, save_checkpoint
@@ -152,7 +152,7 @@ def _read(
         _require_free(out)
         return images, ()
     folder = find_images(Path(images))
-    say_passed_over(folder.passed_over, folder.root, "images in class folders of a kind that is read", progress)
+    say_skipped(folder.passed_over, folder.root, "images in class folders of a kind that is read", progress)
     require_enough_images(folder.class_counts())
     _require_free(out)
     with progress.stage("reading images", len(folder.files)) as advance:

@@ -225,7 +225,7 @@ def test_a_name_without_room_for_the_endings_of_files_is_refused(tmp_path: Path,
 @pytest.mark.parametrize("name", ["a" * 300, "a/" * 3000])
 def test_a_table_with_a_name_longer_than_any_file_s_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "labels.csv").write_text(f"file,label\n{name}x.png,a\n")
-    with pytest.raises(DatasetError, match="which is no image file beside it; mend the table"):
+    with pytest.raises(DatasetError, match="which is no image file next to it; correct the table"):
         find_images(tmp_path)
 
 

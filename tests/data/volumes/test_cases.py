@@ -116,7 +116,7 @@ def test_files_of_which_nothing_says_which_is_meant_fail(tmp_path: Path) -> None
     touch(tmp_path, "a/1/image.nii", "a/1/image.nii.gz", "a/2/image.nii", "a/2/seg.nii", "a/2/seg.nii.gz")
     touch(tmp_path, "a/3.nii", "a/3_seg.nii", "a/3_seg.nii.gz", "a/4_t1ce.nii", "a/4_t2.nii", "a/4_seg.nii")
     problems = {case.id: case.problem for case in find_cases(tmp_path).cases}
-    assert "image.nii, image.nii.gz, and nothing says which is meant" in str(problems["1"])
+    assert "image.nii, image.nii.gz; expected one file" in str(problems["1"])
     assert "seg.nii, seg.nii.gz" in str(problems["2"])
     assert "3_seg.nii, 3_seg.nii.gz" in str(problems["3"])
     assert "several images of 4" in str(problems["4"])

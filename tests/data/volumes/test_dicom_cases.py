@@ -129,7 +129,7 @@ def test_ambiguous_patients_are_refused_in_one_line_when_they_are_cut(tmp_path: 
 
     paths = write_series(tmp_path / "a" / "1" / "x", stored(), series="x")
     write_series(tmp_path / "a" / "1" / "y", stored(), series="y")
-    refuse("holds 2 series .CT x/000.dcm, CT y/000.dcm. and its mask does not say which is meant")
+    refuse("holds 2 series .CT x/000.dcm, CT y/000.dcm. and its mask refers to none or several of them")
     for name in ("s1.dcm", "s2.dcm"):
         write_seg(tmp_path / "a" / "1" / name, paths, {"tumor": tumor()})
     refuse("has 2 masks .s1.dcm, s2.dcm.; keep one")
@@ -151,7 +151,7 @@ def test_segments_are_chosen_by_name_or_number_and_nifti_masks_have_no_names(tmp
     assert slice_case(case, SliceSettings(size=None, labels=(2,))).index == 3
     affine = read_dicom_series(tmp_path / "image").volume.affine
     nifti = Case("p", "glioma", tmp_path / "image", write_nifti_mask(tmp_path / "m.nii", affine, tumor()))
-    with pytest.raises(MaskError, match="names no segments; choose by number with --tumor-labels"):
+    with pytest.raises(MaskError, match="has no segment names; choose labels by number with --tumor-labels"):
         slice_case(nifti, SliceSettings(segments=("tumor",)))
     image = write_nifti_mask(tmp_path / "image.nii", affine, tumor())
     with pytest.raises(MaskError, match=r"is DICOM, its image .* NIfTI"):
@@ -192,7 +192,7 @@ def test_padding_is_black_and_has_no_part_in_the_range(tmp_path: Path, photometr
     # The rescale intercept is -1024.
     assert min(section.intensity.low, section.intensity.high) >= -1024
     nothing = np.full_like(padded, -30000)
-    with pytest.raises(ImageError, match="is nothing but padding"):
+    with pytest.raises(ImageError, match="holds only padding"):
         cut(tmp_path / "nothing", nothing, change=pad)
 
 

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Names of cases and files in the output: those that tell the patient are replaced or refused."""
+"""Replace or reject names of cases and files in the output that identify the patient."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def choose_identity(choice: IdentityChoice | None, *, writes_dicom: bool) -> Ide
 def name_without_identity(
     cases: CaseList, choice: IdentityChoice, key: KeyedTags, private: Path, progress: Progress
 ) -> CaseList:
-    """Rename cases so that their names tell nothing, unless identity is kept.
+    """Rename cases to keyed names without identity, unless identity is kept.
 
     Names of folders and files often are names or numbers of patients. A table in the private folder has both names.
 
@@ -51,7 +51,7 @@ def name_without_identity(
         choice: What happens to the identity.
         key: What the new names are tied to.
         private: Folder for the table; must exist unless identity is kept.
-        progress: Takes a line about it.
+        progress: Receives a line about it.
 
     Raises:
         DatasetError: The table of an earlier run is damaged.
@@ -62,13 +62,13 @@ def name_without_identity(
     rule = IdentityRule(choice, key)
     renamed = tuple(replace(case, id=rule.case_name(case.id)) for case in cases.cases)
     with FolderLock(private):  # Another run with this private folder may be adding its own.
-        # Of cases that are no longer among the originals, the names say which files to withdraw.
+        # Names of cases that left the originals show which files to withdraw.
         names = _earlier_names(private) | {new.id: old.id for old, new in zip(cases.cases, renamed, strict=True)}
         rows = sorted((case, name) for name, case in names.items())
         table = csv_text([("case", "name"), *rows])
         only_owner = stat.S_IRUSR | stat.S_IWUSR
         write_atomically(private / CASE_NAMES, table.encode(), overwrite=True, mode=only_owner)
-    progress.say(f"Cases have other names in the output; {private / CASE_NAMES} says which is which. Never share it.")
+    progress.say(f"Cases have new names in the output; {private / CASE_NAMES} lists both names. Never share it.")
     ordered = sorted(renamed, key=lambda case: (case.label, case.id))
     return replace(cases, cases=tuple(ordered))
 
@@ -98,11 +98,11 @@ def refuse_names_of_patients(named: Iterable[tuple[str, Path]], choice: Identity
         try:
             dataset = read_dicom(header, pixels=False)
         except VolumeError:
-            continue  # Said of the case itself when it is read.
+            continue  # Reading the case reports the problem.
         if names_patient(name, dataset):
             raise SettingsError(
-                f"{name!r} names the patient of {header}, or has a date, number or UID of the archive, and would in "
-                f"the output; {way_out}"
+                f"the name {name!r} contains the patient's name or a date, number or UID from {header} and would "
+                f"become a file name in the output; {way_out}"
             )
 
 
@@ -112,7 +112,7 @@ def _first_dicom(place: Path) -> Path | None:
 
 
 def warn_of_burned_in_text(paths: Iterable[Path], choice: IdentityChoice, progress: Progress) -> None:
-    """Say which images state that names or numbers are written into their pixels, which nothing here removes."""
+    """Warn about images whose headers state that text is burned into the pixels; this package does not remove it."""
     if choice == "keep":
         return
     burned = [path for path in paths if says_burned_in(path)]

@@ -74,7 +74,7 @@ class KeyedTags(Protocol):
 
 
 def keyed_uid(key: KeyedTags, purpose: str, *parts: str) -> str:
-    """A UID that the owner of the key can make again and nobody else can trace back (PS3.5, B.2: ``2.25.`` and a UUID).
+    """Derive a UID that only the owner of the key can trace back (PS3.5, B.2: ``2.25.`` and a UUID).
 
     Args:
         key: Makes the checksum that the UID is taken from.
@@ -96,7 +96,7 @@ def require_identity_choice(choice: str | None) -> IdentityChoice:
         SettingsError: None was made, or an unknown one.
     """
     if choice not in IDENTITY_CHOICES:
-        what = "DICOM is written and nothing was chosen" if choice is None else f"{choice!r} is no choice"
+        what = "DICOM output needs a choice of identity" if choice is None else f"{choice!r} is no choice"
         raise SettingsError(
             f"{what}: give --identity keep (patient and institution stay), remove (PS3.15 basic profile), or "
             "pseudonym (the same, with a keyed pseudonym for each patient)"
@@ -165,7 +165,7 @@ class IdentityRule:
 
     def _clean_element(self, dataset: Dataset, element: DataElement, actions: Actions, traces: Traces) -> None:
         action = actions.get(element.tag) or ("X" if element.tag.group >> 8 == 0x50 else "")
-        # Of what is UN, of whatever tag, nobody knows what it holds: long elements stay so when a file is read.
+        # The content of UN elements is unknown, whatever their tag; pydicom keeps this VR for long elements.
         is_unlisted = not action and (element.VR in _MOMENT or _is_opaque(element))
         if action == "X" or is_unlisted or element.VR == "UN":
             del dataset[element.tag]
@@ -189,7 +189,7 @@ class IdentityRule:
                 self._clean(item, actions, traces)
 
     def _replace_by_dummy(self, element: DataElement) -> None:
-        """A value that says nothing where the image would be incomplete without one."""
+        """Set a dummy value where the image would be incomplete without one."""
         if element.VR == "SQ":
             for item in element.value:
                 for inner in item:
@@ -205,12 +205,12 @@ class IdentityRule:
 
 
 def _is_opaque(element: DataElement) -> bool:
-    """Whether nothing can be told of what an element holds."""
+    """Whether the content of an element is unknown."""
     return element.VR in _BINARY and element.keyword not in _SHOWN_BINARY
 
 
 def _holds_trace(element: DataElement, traces: Traces) -> bool:
-    """Whether a patient stands in an element that is kept, other than in what tells how to read the image."""
+    """Whether a kept element holds a trace of the patient; elements that decide how to read the image do not count."""
     if element.VR not in (*_FREE_TEXT, *_TYPED_NUMBER, "CS") or element.keyword in _HOW_TO_READ or element.is_empty:
         return False
     values = [str(each) for each in (element.value if element.VM > 1 else [element.value])]
@@ -229,7 +229,7 @@ def says_burned_in(path: Path) -> bool:
         with quiet_parsers():
             header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=["BurnedInAnnotation"])
             return str(header.get("BurnedInAnnotation") or "").upper() == "YES"
-    except Exception:  # noqa: BLE001  # Whoever reads it next says what is wrong with it.
+    except Exception:  # noqa: BLE001  # Reading the image reports the problem.
         return False
 
 
