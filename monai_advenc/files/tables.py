@@ -54,13 +54,6 @@ def read_table(table: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
         raise DatasetError(f"cannot read the table {table} ({error}); expected CSV in UTF-8") from None
 
 
-def csv_text(rows: Iterable[Sequence[object]]) -> str:
-    """Format rows as CSV with commas and a line feed after each row."""
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return buffer.getvalue()
-
-
 def _names(file: TextIO, separator: str) -> list[str]:
     """Read the column names for a separator; the file's position does not change."""
     names = next(csv.reader(file, delimiter=separator), [])
@@ -69,7 +62,7 @@ def _names(file: TextIO, separator: str) -> list[str]:
 
 
 def csv_text(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """A CSV table with a header row; ``None`` is an empty cell."""
+    """Format a CSV table with a header row; ``None`` is an empty cell."""
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows([columns, *rows])
     return buffer.getvalue()

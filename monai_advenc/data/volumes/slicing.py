@@ -181,4 +181,4 @@ def _write(case: Case, image: Volume | DicomSeries, section: CrossSection, out: 
 
 def _table(rows: Sequence[dict[str, Any]]) -> bytes:
     columns = [name for name in rows[0] if name != "sources"]
-    return csv_text([columns, *([row[name] for name in columns] for row in rows)]).encode()
+    return csv_text(columns, ([row[name] for name in columns] for row in rows)).encode()

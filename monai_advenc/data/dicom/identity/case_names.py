@@ -65,7 +65,7 @@ def name_without_identity(
         # Names of cases that left the originals show which files to withdraw.
         names = _earlier_names(private) | {new.id: old.id for old, new in zip(cases.cases, renamed, strict=True)}
         rows = sorted((case, name) for name, case in names.items())
-        table = csv_text([("case", "name"), *rows])
+        table = csv_text(("case", "name"), rows)
         only_owner = stat.S_IRUSR | stat.S_IWUSR
         write_atomically(private / CASE_NAMES, table.encode(), overwrite=True, mode=only_owner)
     progress.say(f"Cases have new names in the output; {private / CASE_NAMES} lists both names. Never share it.")
