@@ -68,6 +68,11 @@ def measure_fidelity(images: Tensor, originals: Tensor) -> list[Fidelity]:
     ]
 
 
+def psnr_db(mean_square: float) -> float:
+    """PSNR for a peak of 1, from the mean squared change of a pixel; at most :data:`IDENTICAL_PSNR_DB`."""
+    return min(IDENTICAL_PSNR_DB, -10 * float(np.log10(mean_square))) if mean_square else IDENTICAL_PSNR_DB
+
+
 def _measure(image: np.ndarray, original: np.ndarray) -> Fidelity:
     change = image - original
     mean_square = float(np.square(change).mean())
@@ -75,6 +80,6 @@ def _measure(image: np.ndarray, original: np.ndarray) -> Fidelity:
         l2=float(np.sqrt(np.square(change).sum())),
         linf=float(np.abs(change).max()),
         rms_gray_levels=GRAY_LEVELS * mean_square**0.5,
-        psnr_db=min(IDENTICAL_PSNR_DB, -10 * float(np.log10(mean_square))) if mean_square else IDENTICAL_PSNR_DB,
+        psnr_db=psnr_db(mean_square),
         ssim=float(structural_similarity(original, image, data_range=1, channel_axis=0, win_size=SMALLEST_SIDE)),
     )

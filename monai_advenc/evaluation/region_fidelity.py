@@ -17,7 +17,7 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from monai_advenc.data.images.reading import to_gray
-from monai_advenc.encryption.fidelity import GRAY_LEVELS, IDENTICAL_PSNR_DB, SMALLEST_SIDE
+from monai_advenc.encryption.fidelity import GRAY_LEVELS, SMALLEST_SIDE, psnr_db
 from monai_advenc.encryption.regions import body
 from monai_advenc.errors import ImageError
 from monai_advenc.evaluation.haarpsi import similarity_maps
@@ -97,7 +97,7 @@ def measure_regions(image: Tensor, original: Tensor, regions: Mapping[str, Regio
         measured[name] = RegionFidelity(
             int(region.sum()),
             GRAY_LEVELS * mean_square**0.5,
-            min(IDENTICAL_PSNR_DB, -10 * float(np.log10(mean_square))) if mean_square else IDENTICAL_PSNR_DB,
+            psnr_db(mean_square),
             float(similar[region].mean()),
             maps.index(region),
         )

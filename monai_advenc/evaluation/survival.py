@@ -8,20 +8,20 @@ given, they are exported in the same way; the base network's predictions for the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from monai_advenc.data.images.exports import EXPORTS
 from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.data.images.reading import read_original
 from monai_advenc.data.images.written_file import read_record
 from monai_advenc.data.manifest import Manifest
-from monai_advenc.encryption.fidelity import IDENTICAL_PSNR_DB
+from monai_advenc.encryption.fidelity import psnr_db
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.evaluation.effect import Effect, ImageEffect, effect_on, require_own_key
 
@@ -50,59 +50,6 @@ class Survival:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class SurvivalImage:
-    """One encrypted image ``(C, H, W)`` as read from its file, its class, and its original if given."""
-
-    encrypted: Tensor
-    label: int
-    original: Tensor | None = None
-
-
-def measure_survival(
-    network: nn.Module,
-    key: EncryptionKey,
-    images: Iterable[SurvivalImage],
-    *,
-    progress: Callable[[int], None] = lambda _: None,
-) -> list[Survival]:
-    """Apply every export to each image and measure the effect on the base network.
-
-    Args:
-        network: The base network, in evaluation mode.
-        key: The key with the targets; only shares and means over all images are returned.
-        images: At least one; shapes may differ.
-        progress: Called with 1 after each image.
-
-    Returns:
-        One row per export, in the order of :data:`~monai_advenc.data.images.exports.EXPORTS`.
-
-    Raises:
-        NetworkError: The network does not accept such images.
-    """
-    effects: dict[str, list[ImageEffect]] = {name: [] for name in EXPORTS}
-    controls: dict[str, list[ImageEffect]] = {name: [] for name in EXPORTS}
-    noise: dict[str, list[float]] = {name: [] for name in EXPORTS}
-    for image in images:
-        for name, export in EXPORTS.items():
-            exported = export(image.encrypted)
-            effects[name].append(effect_on(network, exported, image.label, key))
-            if image.original is not None:
-                control = export(image.original)
-                controls[name].append(effect_on(network, control, image.label, key))
-                noise[name].append(_psnr_db(exported, control))
-        progress(1)
-    return [
-        Survival(
-            export=name,
-            effect=Effect.of(effects[name]),
-            originals=Effect.of(controls[name]) if controls[name] else None,
-            psnr_db=round(float(np.mean(noise[name])), 3) if noise[name] else None,
-        )
-        for name in EXPORTS
-    ]
-
-
 def survival_of_folder(
     folder: Path,
     network: nn.Module,
@@ -112,15 +59,18 @@ def survival_of_folder(
     most: int = MOST_IMAGES,
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[Survival]:
-    """Apply :func:`measure_survival` to the files of an encrypted data set.
+    """Apply every export to each image of an encrypted data set and measure the effect on the base network.
 
     Args:
         folder: The data set.
         network: The base network, in evaluation mode.
-        key: Its key.
+        key: Its key, with the targets; only shares and means over all images are returned.
         originals: The original images, for comparison.
         most: Maximum number of images to measure, evenly spread over the data set.
         progress: Called with 1 after each image.
+
+    Returns:
+        One row per export, in the order of :data:`~monai_advenc.data.images.exports.EXPORTS`.
 
     Raises:
         AdvencError: A file cannot be read or was changed, so the data set does not verify.
@@ -132,20 +82,30 @@ def survival_of_folder(
     count = len(manifest.images)
     records = [manifest.images[place * count // min(count, most)] for place in range(min(count, most))]
     sources = {file.id: file.path for file in originals.files} if originals else {}
-
-    def read() -> Iterator[SurvivalImage]:
-        for record in records:
-            encrypted = read_record(folder, record)
-            source = sources.get(record.id)
-            original = None if source is None else read_original(source, tuple(encrypted.shape))
-            yield SurvivalImage(encrypted, manifest.header.classes.index(record.label), original)
-
-    return measure_survival(network, key, read(), progress=progress)
-
-
-def _psnr_db(image: Tensor, original: Tensor) -> float:
-    mean_square = (image.double() - original.double()).square().mean().item()
-    return min(IDENTICAL_PSNR_DB, -10 * float(np.log10(mean_square))) if mean_square else IDENTICAL_PSNR_DB
+    effects: dict[str, list[ImageEffect]] = {name: [] for name in EXPORTS}
+    controls: dict[str, list[ImageEffect]] = {name: [] for name in EXPORTS}
+    noise: dict[str, list[float]] = {name: [] for name in EXPORTS}
+    for record in records:
+        encrypted, label = read_record(folder, record), manifest.header.classes.index(record.label)
+        source = sources.get(record.id)
+        original = None if source is None else read_original(source, tuple(encrypted.shape))
+        for name, export in EXPORTS.items():
+            exported = export(encrypted)
+            effects[name].append(effect_on(network, exported, label, key))
+            if original is not None:
+                control = export(original)
+                controls[name].append(effect_on(network, control, label, key))
+                noise[name].append(psnr_db((exported.double() - control.double()).square().mean().item()))
+        progress(1)
+    return [
+        Survival(
+            export=name,
+            effect=Effect.of(effects[name]),
+            originals=Effect.of(controls[name]) if controls[name] else None,
+            psnr_db=round(float(np.mean(noise[name])), 3) if noise[name] else None,
+        )
+        for name in EXPORTS
+    ]
 
 
 SURVIVAL_CAPTION = (

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -69,6 +70,19 @@ class VictimResult:
 
 def train_victim(job: VictimJob) -> VictimResult:
     """Train one victim and test it after each epoch."""
+    return train_and_test(job)[1]
+
+
+def train_and_test(job: VictimJob, *, unfinished: Path | None = None) -> tuple[nn.Module, VictimResult]:
+    """Train one victim and test it after each epoch.
+
+    Args:
+        job: The victim.
+        unfinished: File that holds the training between two epochs; an interrupted one continues from it.
+
+    Returns:
+        The network of the last epoch, and its accuracy; ``last`` is empty if ``unfinished`` held all epochs.
+    """
     images = job.train_set.images
     built = get_network(
         job.network, len(job.train_set.classes), images.shape[1], max(images.shape[-2:]), seed=job.settings.seed
@@ -83,9 +97,9 @@ def train_victim(job: VictimJob) -> VictimResult:
             raise SanityError(f"{told}: {error}; leave this victim out, or use another seed") from None
         return {name: accuracy.value for name, accuracy in last.items()}
 
-    trained = train(built.to(job.device), job.train_set, None, job.settings, observe=test)
+    trained = train(built.to(job.device), job.train_set, None, job.settings, observe=test, unfinished=unfinished)
     history = {name: [record.observed[name] for record in trained.history] for name in job.test_sets}
-    return VictimResult(
+    return trained.network, VictimResult(
         network=job.network, trained_on=job.trained_on, seed=job.settings.seed, last=last, history=history
     )
 

@@ -6,9 +6,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from monai_advenc.attackers.domain_adaptation.paired_training import Descent, PairedBatch, train_on_pairs
-from monai_advenc.attackers.domain_adaptation.task import AdaptationTask, autocast, untrained_network
-from monai_advenc.networks.features import features_and_logits
+from monai_advenc.attackers.domain_adaptation.paired_training import train_with_alignment
+from monai_advenc.attackers.domain_adaptation.task import AdaptationTask, untrained_network
 from monai_advenc.networks.training.reproducibility import reproducible
 
 WEIGHT = 100.0
@@ -26,18 +25,9 @@ def coral(task: AdaptationTask) -> nn.Module:
         The network of the last epoch, in evaluation mode.
     """
     with reproducible(task.settings.seed):
-        network = untrained_network(task)
-        descent = Descent(network.parameters(), task.settings)
-
-        def learn(batch: PairedBatch) -> Tensor:
-            with autocast(task):
-                features, logits = features_and_logits(network, batch.images)
-            source, target = features.float().chunk(2)
-            loss = batch.source_loss(logits) + WEIGHT * covariance_distance(source, target)
-            descent.take_step(loss, batch)
-            return loss.detach()
-
-        return train_on_pairs(task, network, learn)
+        return train_with_alignment(
+            task, untrained_network(task), lambda _, features: WEIGHT * covariance_distance(*features.chunk(2))
+        )
 
 
 def covariance_distance(source: Tensor, target: Tensor) -> Tensor:

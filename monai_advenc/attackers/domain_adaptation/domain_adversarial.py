@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from monai_advenc.attackers.domain_adaptation.paired_training import Descent, PairedBatch, train_on_pairs
-from monai_advenc.attackers.domain_adaptation.task import AdaptationTask, autocast, untrained_network
-from monai_advenc.networks.features import features_and_logits, last_linear
+from monai_advenc.attackers.domain_adaptation.paired_training import PairedBatch, train_with_alignment
+from monai_advenc.attackers.domain_adaptation.task import AdaptationTask, untrained_network
+from monai_advenc.networks.features import last_linear
 from monai_advenc.networks.training.reproducibility import reproducible
 
 RAMP = 10.0
@@ -36,19 +36,14 @@ def domain_adversarial(task: AdaptationTask) -> nn.Module:
         domains = nn.Sequential(
             nn.Linear(last_linear(network).in_features, HIDDEN_UNITS), nn.ReLU(), nn.Linear(HIDDEN_UNITS, 1)
         ).to(task.device)
-        descent = Descent([*network.parameters(), *domains.parameters()], task.settings)
 
-        def learn(batch: PairedBatch) -> Tensor:
-            with autocast(task):
-                features, logits = features_and_logits(network, batch.images)
-            guesses = domains(with_reversed_gradient(features.float(), strength(batch.step / batch.steps))).flatten()
+        def confusion(batch: PairedBatch, features: Tensor) -> Tensor:
+            guesses = domains(with_reversed_gradient(features, strength(batch.step / batch.steps))).flatten()
             is_source = torch.zeros_like(guesses)
             is_source[: len(batch.labels)] = 1
-            loss = batch.source_loss(logits) + functional.binary_cross_entropy_with_logits(guesses, is_source)
-            descent.take_step(loss, batch)
-            return loss.detach()
+            return functional.binary_cross_entropy_with_logits(guesses, is_source)
 
-        return train_on_pairs(task, network, learn)
+        return train_with_alignment(task, network, confusion, domains)
 
 
 def strength(progress: float) -> float:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from monai_advenc.attackers.domain_adaptation.task import AdaptationTask
+from monai_advenc.attackers.domain_adaptation.task import AdaptationTask, autocast
 from monai_advenc.errors import NetworkError
+from monai_advenc.networks.features import features_and_logits
 from monai_advenc.networks.training import TrainingSettings
 from monai_advenc.networks.training.augmentation import shift_and_flip
 from monai_advenc.networks.training.class_weights import class_weights
@@ -106,6 +107,38 @@ def train_on_pairs(task: AdaptationTask, network: nn.Module, learn: Callable[[Pa
             )
         task.observe(network.eval())
     return network.eval()
+
+
+def train_with_alignment(
+    task: AdaptationTask,
+    network: nn.Module,
+    misalignment: Callable[[PairedBatch, Tensor], Tensor],
+    further: nn.Module | None = None,
+) -> nn.Module:
+    """Run the task's epochs and minimize the classification loss plus a loss of both domains' features.
+
+    Args:
+        task: Data and training settings.
+        network: Network to train in place.
+        misalignment: Maps a batch and its features ``(2 N, D)``, float32, to a scalar loss.
+        further: Module of that loss, trained together with the network.
+
+    Returns:
+        ``network``, in evaluation mode.
+
+    Raises:
+        NetworkError: Training diverged.
+    """
+    descent = Descent([*network.parameters(), *(further.parameters() if further else ())], task.settings)
+
+    def learn(batch: PairedBatch) -> Tensor:
+        with autocast(task):
+            features, logits = features_and_logits(network, batch.images)
+        loss = batch.source_loss(logits) + misalignment(batch, features.float())
+        descent.take_step(loss, batch)
+        return loss.detach()
+
+    return train_on_pairs(task, network, learn)
 
 
 class _Batches:

@@ -17,7 +17,6 @@ from monai_advenc.attackers.recovery.attack import RecoveryAttack
 from monai_advenc.attackers.recovery.guesser import Guesser, Targets
 from monai_advenc.attackers.recovery.outcome import RecoveryOutcome, judge
 from monai_advenc.attackers.recovery.own_versions import OwnVersions
-from monai_advenc.data.images.folder import find_images, load_image_set
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.data.manifest import MANIFEST_NAME, Manifest
 from monai_advenc.data.private_folder import make_private, require_own_folder
@@ -25,6 +24,7 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import KeyFileError, SanityError
 from monai_advenc.evaluation.accuracy import measure_accuracy
 from monai_advenc.evaluation.sanity import require_above_chance
+from monai_advenc.evaluation.trained import load_named
 from monai_advenc.files.atomic import write_json, write_once
 from monai_advenc.networks import get_network, require_known_networks
 from monai_advenc.networks.training import TrainingSettings, load_checkpoint, save_checkpoint, train
@@ -186,11 +186,7 @@ def _load(
 ) -> tuple[ImageSet, ImageSet]:
     if (own / MANIFEST_NAME).exists():
         raise SanityError(f"{own} is an encrypted data set; an attacker needs original images of the same classes")
-    sets = []
-    for folder in (encrypted, own):
-        found = find_images(folder, manifest.header.classes)
-        with progress.stage(f"reading {folder.name}", len(found.files)) as advance:
-            sets.append(load_image_set(found, size, gray=gray, progress=advance))
+    sets = [load_named(folder, manifest.header.classes, size, gray, progress) for folder in (encrypted, own)]
     shapes = [tuple(images.images.shape[1:]) for images in sets]
     if shapes[0] != shapes[1]:
         raise SanityError(f"encrypted and own images have shapes {shapes[0]} and {shapes[1]}; give --size or --gray")

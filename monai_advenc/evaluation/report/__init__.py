@@ -5,6 +5,6 @@
 from __future__ import annotations
 
 from monai_advenc.evaluation.report.encryption_report import encryption_report, examples_of
-from monai_advenc.evaluation.report.html import Example, Note, ReportContent, Table, render_report
+from monai_advenc.evaluation.report.html import Example, Note, Table
 
-__all__ = ["Example", "Note", "ReportContent", "Table", "encryption_report", "examples_of", "render_report"]
+__all__ = ["Example", "Note", "Table", "encryption_report", "examples_of"]

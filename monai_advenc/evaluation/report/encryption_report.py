@@ -14,7 +14,7 @@ from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.data.images.reading import is_dicom_image, read_image, read_region, resize_image, to_gray
 from monai_advenc.data.manifest import Manifest
 from monai_advenc.evaluation.measurement import Measurement
-from monai_advenc.evaluation.report.html import Example, Note, ReportContent, Table, render_report
+from monai_advenc.evaluation.report.html import Example, Note, Table, render_report
 from monai_advenc.evaluation.survival import SURVIVAL_CAPTION, SURVIVAL_COLUMNS, Survival, survival_rows
 
 LEAD = (
@@ -87,18 +87,11 @@ def encryption_report(
         A self-contained page. It shows originals, so keep it with them and do not share it.
     """
     manifest = Manifest.load(encrypted)
-    content = ReportContent(
-        title=title,
-        lead=lead,
-        classes=manifest.header.classes,
-        examples=examples_of(originals, encrypted, manifest),
-        manifest=manifest,
-        measurements=measurements,
-        headline=headline,
-        notes=[*notes, *([survival_note(survivals)] if survivals else [])],
-        facts=facts or {},
+    examples = examples_of(originals, encrypted, manifest)
+    notes = [*notes, *([survival_note(survivals)] if survivals else [])]
+    return render_report(
+        manifest, examples, measurements, headline, title=title, lead=lead, notes=notes, facts=facts or {}
     )
-    return render_report(content)
 
 
 def survival_note(survivals: Sequence[Survival]) -> Note:

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -53,53 +53,46 @@ class Note:
     table: Table | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReportContent:
-    """Content of a report.
+def render_report(
+    manifest: Manifest,
+    examples: Sequence[Example],
+    measurements: Sequence[Measurement],
+    headline: str | None,
+    **texts: Any,
+) -> str:
+    """Render the page as HTML; it needs no network access and no other file.
 
-    Attributes:
-        title: Heading of the page.
-        lead: One or two sentences under it.
-        classes: Class names.
-        examples: Pictures, preferably one per class.
+    Args:
         manifest: Manifest of the encrypted data set, with budget and versions.
+        examples: Pictures, preferably one per class.
         measurements: Victims' accuracies; empty if none were trained.
         headline: Training set of the victims' accuracies in large type.
-        notes: Further paragraphs.
-        facts: Short rows about the run (seed, networks, times); nothing secret.
+        texts: ``title``, ``lead``, ``notes`` and ``facts`` of
+            :func:`~monai_advenc.evaluation.report.encryption_report.encryption_report`; nothing secret.
     """
-
-    title: str
-    lead: str
-    classes: Sequence[str]
-    examples: Sequence[Example]
-    manifest: Manifest
-    measurements: Sequence[Measurement] = ()
-    headline: str | None = None
-    notes: Sequence[Note] = ()
-    facts: Mapping[str, str] = field(default_factory=dict)
-
-
-def render_report(content: ReportContent) -> str:
-    """Render the page as HTML; it needs no network access and no other file."""
     environment = Environment(
         loader=PackageLoader("monai_advenc.evaluation", "report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    images = content.manifest.images
+    images, classes = manifest.images, manifest.header.classes
     radius = max(image.radius for image in images)
     return environment.get_template("report.html.jinja").render(
-        content=content,
+        **texts,
+        manifest=manifest,
+        measurements=measurements,
         version=__version__,
-        examples=[_pictures(example) for example in content.examples],
+        examples=[_pictures(example) for example in examples],
+        outlined=bool(examples) and examples[0].mask is not None,
         gain=figures.DIFFERENCE_GAIN,
-        numbers=_headline(content),
-        accuracy_table=_accuracy_table(content.measurements),
-        accuracy_plot=_accuracy_plot(content),
-        confusions=_confusions(content),
-        budget=content.manifest.budget,
+        numbers=None if headline is None else _headline(measurements, headline, len(classes)),
+        accuracy_table=_accuracy_table(measurements) if measurements else None,
+        accuracy_plot=Markup(figures.accuracy_bars(summarize(measurements), 1 / len(classes)))
+        if measurements
+        else None,
+        confusions=list(_confusions(measurements, headline, classes)),
+        budget=manifest.budget,
         histograms=[
             Markup(figures.budget_histogram([i.l2 for i in images], "L2 distance", radius)),
             Markup(figures.budget_histogram([i.psnr_db for i in images], "PSNR, dB")),
@@ -117,34 +110,23 @@ def _pictures(example: Example) -> dict[str, str]:
     }
 
 
-def _headline(content: ReportContent) -> dict[str, str] | None:
-    if content.headline is None:
-        return None
-    rows = summarize([each for each in content.measurements if each.trained_on == content.headline])
+def _headline(measurements: Sequence[Measurement], headline: str, num_classes: int) -> dict[str, str]:
+    rows = summarize([each for each in measurements if each.trained_on == headline])
     mean = {
         test_set: sum(row["last"] for row in rows if row["test_set"] == test_set)
         / sum(row["test_set"] == test_set for row in rows)
         for test_set in ("enc", "orig")
     }
-    clean = [row["last"] for row in summarize(content.measurements) if row["trained_on"] == "clean"]
+    clean = [row["last"] for row in summarize(measurements) if row["trained_on"] == "clean"]
     return {
         "enc": f"{mean['enc']:.0%}",
         "orig": f"{mean['orig']:.0%}",
         "clean": f"{sum(clean) / len(clean):.0%}" if clean else "",
-        "chance": f"{1 / len(content.classes):.0%}",
+        "chance": f"{1 / num_classes:.0%}",
     }
 
 
-def _accuracy_plot(content: ReportContent) -> Markup | None:
-    if not content.measurements:
-        return None
-    rows = summarize(content.measurements)
-    return Markup(figures.accuracy_bars(rows, chance=1 / len(content.classes)))
-
-
-def _accuracy_table(measurements: Sequence[Measurement]) -> Table | None:
-    if not measurements:
-        return None
+def _accuracy_table(measurements: Sequence[Measurement]) -> Table:
     cells: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for row in summarize(measurements):
         cells.setdefault((row["trained_on"], row["network"]), {})[row["test_set"]] = row
@@ -167,14 +149,11 @@ def _accuracy_table(measurements: Sequence[Measurement]) -> Table | None:
     )
 
 
-def _confusions(content: ReportContent) -> list[Markup]:
-    wanted = [name for name in ("clean", content.headline) if name]
-    network = content.measurements[0].network if content.measurements else None
-    plots = []
-    for trained_on in wanted:
-        for each in content.measurements:
-            if (each.trained_on, each.network, each.test_set) == (trained_on, network, "orig"):
+def _confusions(measurements: Sequence[Measurement], headline: str | None, classes: Sequence[str]) -> Iterator[Markup]:
+    """Plots of the first network, trained on originals and on the headline's set."""
+    for trained_on in ("clean", headline):
+        for each in measurements:
+            if (each.trained_on, each.network, each.test_set) == (trained_on, measurements[0].network, "orig"):
                 title = f"{each.network} trained on {trained_on} images"
-                plots.append(Markup(figures.confusion_plot(each.confusion, content.classes, title)))
+                yield Markup(figures.confusion_plot(each.confusion, classes, title))
                 break
-    return plots

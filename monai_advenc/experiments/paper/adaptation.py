@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from monai_advenc.attackers.domain_adaptation import ADAPTERS, AdaptationTask
 from monai_advenc.data.images.image_set import ImageSet
@@ -63,12 +63,11 @@ def _adapt(
     def observe(network: nn.Module) -> None:
         history.append(measure_accuracy(network, target).value)
 
-    unlabeled: Tensor = target.images
     settings = laboratory.settings.training.model_copy(update={"seed": seed + VICTIM_SEED_OFFSET})
     task = AdaptationTask(
         network=preset.victims[0],
         source=source,
-        target=unlabeled,
+        target=target.images,
         settings=settings,
         device=laboratory.device,
         observe=observe,

@@ -6,25 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from monai_advenc.attackers.recovery.attack import CONCAT_LAYOUTS
-from monai_advenc.attackers.recovery.enumeration import (
-    EVEN_CONCAT,
-    enumerate_pairs,
-    enumerate_targets,
-    sweep_pairs,
-    sweep_targets,
-)
+from monai_advenc.attackers.recovery.attack import LAYOUTS, RecoveryAttack
+from monai_advenc.attackers.recovery.enumeration import EVEN_CONCAT, sweep_pairs, sweep_targets
 from monai_advenc.attackers.recovery.guesser import Guesser, Layout, Targets
 from monai_advenc.attackers.recovery.outcome import judge
 from monai_advenc.attackers.recovery.own_versions import OwnVersions
-from monai_advenc.attackers.recovery.separable import (
-    recover_by_slot,
-    recover_ratio,
-    recover_without_layout,
-    recover_without_ratio,
-    refine,
-)
-from monai_advenc.encryption.paper import MIXUP_AND_CONCAT_RATIOS
+from monai_advenc.attackers.recovery.separable import recover_by_slot, recover_ratio
 from monai_advenc.experiments.paper.experiment import Experiment, Found, simulator_of
 from monai_advenc.experiments.paper.laboratory import Laboratory, Wanted
 from monai_advenc.experiments.paper.preset import Preset
@@ -37,7 +24,7 @@ RATIOS = (0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
 ALONE = f"class {STUDIED_CLASS} alone"
 """Column of the accuracy on the images of the guessed class."""
 
-MIXED_LAYOUT = Layout(MIXUP_AND_CONCAT, MIXUP_AND_CONCAT_RATIOS)
+MIXED_LAYOUT, _ = LAYOUTS[MIXUP_AND_CONCAT]
 
 
 class Bench:
@@ -59,10 +46,10 @@ class Bench:
         """A new guesser without tries; a class may be its own target, as in the printed tables."""
         return Guesser(self._learner, self.versions, own_class=True)
 
-    def perturb_all(self, labels: Sequence[int] | None = None) -> None:
-        """Perturb the images of some classes, or of all, toward every class in parallel."""
+    def perturb_all(self) -> None:
+        """Perturb all images toward every class in parallel."""
         classes = range(self.versions.num_classes)
-        self.versions.make([(label, target) for label in labels or classes for target in classes])
+        self.versions.make([(label, target) for label in classes for target in classes])
 
     def facts(self, name: str, attack: Callable[[Guesser], Sequence[Targets]]) -> dict[str, float]:
         """Run an attack on the whole key; return its findings and its number of tries."""
@@ -102,8 +89,7 @@ def _sweep(preset: Preset) -> list[str]:
 
 
 def _on_all_images(bench: Bench, guess: Mapping[int, Targets], layout: Layout) -> dict[str, float]:
-    score = bench.guesser().overall(guess, layout)
-    return {"accuracy": score.accuracy}
+    return {"accuracy": bench.guesser().overall(guess, layout).accuracy}
 
 
 def _measure_targets(laboratory: Laboratory, preset: Preset, part: str, seed: int) -> Found:
@@ -114,7 +100,8 @@ def _measure_targets(laboratory: Laboratory, preset: Preset, part: str, seed: in
     for target, score in sweep_targets(guesser, STUDIED_CLASS).items():
         overall = guesser.overall({STUDIED_CLASS: (target,)}).accuracy
         rows[f"{STUDIED_CLASS} -> {target}"] = {"accuracy": overall, ALONE: score.accuracy}
-    return Found(rows, {**bench.facts("enumeration", enumerate_targets), **bench.scale()}, bench.images())
+    facts = bench.facts("enumeration", RecoveryAttack(method="enumeration", combiner=BASIC).recover)
+    return Found(rows, {**facts, **bench.scale()}, bench.images())
 
 
 def _measure_ratios(laboratory: Laboratory, preset: Preset, part: str, seed: int) -> Found:
@@ -122,14 +109,10 @@ def _measure_ratios(laboratory: Laboratory, preset: Preset, part: str, seed: int
     truth = dict(enumerate(bench.truth.targets))
     bench.versions.make([(label, target) for label, targets in truth.items() for target in targets])
     rows = {"unperturbed": _on_all_images(bench, {}, EVEN_CONCAT)}
-    rows |= {f"{share}": _on_all_images(bench, truth, _concat(share)) for share in RATIOS}
-    layouts = [_concat(share) for share in RATIOS]
-    best = recover_ratio(bench.guesser(), bench.truth.targets, layouts)
+    layouts = {share: Layout(CONCAT, (share, 1 - share)) for share in RATIOS}
+    rows |= {f"{share}": _on_all_images(bench, truth, layout) for share, layout in layouts.items()}
+    best = recover_ratio(bench.guesser(), bench.truth.targets, list(layouts.values()))
     return Found(rows, {"share of the first target that wins": best.ratios[0]}, bench.images())
-
-
-def _concat(share: float) -> Layout:
-    return Layout(CONCAT, (share, 1 - share))
 
 
 def _measure_pairs(laboratory: Laboratory, preset: Preset, part: str, seed: int) -> Found:
@@ -150,13 +133,11 @@ def _measure_pairs(laboratory: Laboratory, preset: Preset, part: str, seed: int)
         f"{ALONE}, mean of pairs with no true target, %": round(100 * sum(neither) / len(neither), 1),
         "of all comparisons between the two, the pair with a true target wins, %": round(100 * won, 1),
     }
-    facts |= bench.facts("enumeration of pairs", enumerate_pairs)
+    facts |= bench.facts("enumeration of pairs", RecoveryAttack(method="enumeration", combiner=CONCAT).recover)
     facts |= bench.facts("separable", lambda fresh: recover_by_slot(fresh, EVEN_CONCAT, 2))
-    facts |= bench.facts(
-        "separable, refined once", lambda fresh: refine(fresh, recover_by_slot(fresh, EVEN_CONCAT, 2), EVEN_CONCAT)
-    )
-    facts |= bench.facts("layout unknown", lambda fresh: recover_without_layout(fresh, 2))
-    facts |= bench.facts("ratio unknown", lambda fresh: recover_without_ratio(fresh, CONCAT_LAYOUTS, 2))
+    facts |= bench.facts("separable, refined once", RecoveryAttack(combiner=CONCAT).recover)
+    facts |= bench.facts("layout unknown", RecoveryAttack(method="layout-unknown", num_targets=2).recover)
+    facts |= bench.facts("ratio unknown", RecoveryAttack(method="ratio-unknown").recover)
     return Found(rows, {**facts, **bench.scale()}, bench.images())
 
 
@@ -171,10 +152,8 @@ def _measure_number_of_targets(laboratory: Laboratory, preset: Preset, part: str
         "targets 1 and 2": _on_all_images(bench, {label: row[:2] for label, row in enumerate(truth)}, EVEN_CONCAT),
     }
     facts = bench.facts("separable", lambda fresh: recover_by_slot(fresh, MIXED_LAYOUT, 4))
-    facts |= bench.facts(
-        "separable, refined once", lambda fresh: refine(fresh, recover_by_slot(fresh, MIXED_LAYOUT, 4), MIXED_LAYOUT)
-    )
-    facts |= bench.facts("layout unknown", lambda fresh: recover_without_layout(fresh, 4))
+    facts |= bench.facts("separable, refined once", RecoveryAttack(combiner=MIXUP_AND_CONCAT).recover)
+    facts |= bench.facts("layout unknown", RecoveryAttack(method="layout-unknown", num_targets=4).recover)
     facts["enumeration would take, tries"] = float(10 * 10 * 9 * 8 * 7)
     return Found(rows, {**facts, **bench.scale()}, bench.images())
 

@@ -22,10 +22,10 @@ from monai_advenc.encryption.correspondence import ClassCorrespondence
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.evaluation.accuracy import measure_accuracy
 from monai_advenc.evaluation.sanity import require_above_chance, require_gradients, require_same_images
+from monai_advenc.evaluation.victims import VictimJob, train_and_test
 from monai_advenc.experiments.paper.encrypted_sets import encrypt_set, load_pixels, save_pixels
 from monai_advenc.files.atomic import remove_temporaries, write_once
-from monai_advenc.networks import get_network
-from monai_advenc.networks.training import TrainingSettings, load_checkpoint, save_checkpoint, train
+from monai_advenc.networks.training import TrainingSettings, load_checkpoint, save_checkpoint
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.workers import map_in_workers
 
@@ -123,6 +123,10 @@ class Laboratory:
             seed=seed,
         )
 
+    def base(self, seed: int) -> Wanted:
+        """The owner's base network for a seed."""
+        return Wanted(self.settings.base, CLEAN, seed)
+
     def encrypted(self, kind: str, split: str, seed: int) -> ImageSet:
         """Return a split encrypted by a combiner's key or toward random targets; ``"clean"`` is the original split."""
         if kind == CLEAN:
@@ -132,7 +136,7 @@ class Laboratory:
             path = self.folder / f"{kind}.{split}.{seed}.npy"
             if not path.exists():
                 self._say(f"encrypting {len(originals)} {split} images: {kind}, seed {seed}")
-                base = self.network(Wanted(self.settings.base, CLEAN, seed)).network.to(self.device)
+                base = self.network(self.base(seed)).network.to(self.device)
                 require_gradients(base, originals)
                 key = self.key("basic" if kind == RANDOM_TARGETS else kind, seed)
                 save_pixels(
@@ -162,7 +166,7 @@ class Laboratory:
     def train_missing(self, wanted: Iterable[Wanted], *, progress: Callable[[int], None] = lambda _: None) -> None:
         """Train the missing networks, several at a time on a CPU, base networks first."""
         missing = [each for each in dict.fromkeys(wanted) if not self._path(each).exists()]
-        bases = [Wanted(self.settings.base, CLEAN, each.seed) for each in missing if each.trained_on != CLEAN]
+        bases = [self.base(each.seed) for each in missing if each.trained_on != CLEAN]
         for group in ([base for base in dict.fromkeys(bases) if not self._path(base).exists()], missing):
             for each in group:
                 self.encrypted(each.trained_on, "train", each.seed)
@@ -180,40 +184,32 @@ class Laboratory:
 
     def train(self, wanted: Wanted) -> Trained:
         """Train a network and test it after each epoch."""
-        train_set = self.encrypted(wanted.trained_on, "train", wanted.seed)
-        test_sets = self.test_sets(wanted.trained_on, wanted.seed)
-        seed = self._training_seed(wanted)
-        _, channels, height, width = train_set.images.shape
-        built = get_network(wanted.network, len(train_set.classes), channels, max(height, width), seed=seed)
-
-        def test(network: nn.Module) -> dict[str, float]:
-            return {name: measure_accuracy(network, test_set).value for name, test_set in test_sets.items()}
-
-        settings = self.settings.training.model_copy(update={"seed": seed})
-        unfinished = self.folder / f"{wanted.name}.unfinished"
-        result = train(built.to(self.device), train_set, None, settings, observe=test, unfinished=unfinished)
-        trained = result.network
-        history = {name: [record.observed[name] for record in result.history] for name in test_sets}
+        # Separate seeds for the base and every other network, because attackers do not know the owner's.
+        seed = wanted.seed if wanted == self.base(wanted.seed) else wanted.seed + VICTIM_SEED_OFFSET
+        job = VictimJob(
+            network=wanted.network,
+            trained_on=wanted.trained_on,
+            train_set=self.encrypted(wanted.trained_on, "train", wanted.seed),
+            test_sets=self.test_sets(wanted.trained_on, wanted.seed),
+            settings=self.settings.training.model_copy(update={"seed": seed}),
+            device=self.device,
+        )
+        trained, result = train_and_test(job, unfinished=self.folder / f"{wanted.name}.unfinished")
         if wanted.trained_on == CLEAN:
-            require_above_chance(measure_accuracy(trained, test_sets["Orig"]), f"the clean-trained {wanted.network}")
-        return Trained(trained.cpu(), history)
-
-    def _training_seed(self, wanted: Wanted) -> int:
-        """Separate seeds for the base and every other network, because attackers do not know the owner's."""
-        is_base = wanted == Wanted(self.settings.base, CLEAN, wanted.seed)
-        return wanted.seed if is_base else wanted.seed + VICTIM_SEED_OFFSET
+            require_above_chance(
+                measure_accuracy(trained, self.originals["test"]), f"the clean-trained {wanted.network}"
+            )
+        return Trained(trained.cpu(), result.history)
 
     def _path(self, wanted: Wanted) -> Path:
         return self.folder / f"{wanted.name}.pt"
 
     def _save(self, wanted: Wanted, trained: Trained) -> None:
-        train_set = self.originals["train"]
-        side = max(train_set.images.shape[-2:])
+        _, channels, *sides = self.originals["train"].images.shape
+        classes = self.originals["train"].classes
         notes = {"history": json.dumps({name: list(values) for name, values in trained.history.items()})}
-        channels = train_set.images.shape[1]
-        save_checkpoint(
-            self._path(wanted), trained.network, wanted.network, train_set.classes, channels, side, notes=notes
-        )
+        path = self._path(wanted)
+        save_checkpoint(path, trained.network, wanted.network, classes, channels, max(sides), notes=notes)
         accuracies = ", ".join(f"{name} {values[-1]:.1%}" for name, values in trained.history.items())
         self._say(f"trained {wanted.name}: {accuracies}")
 

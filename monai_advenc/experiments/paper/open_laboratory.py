@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from monai_advenc.data.images.cifar10 import read_cifar10
@@ -15,7 +16,7 @@ from monai_advenc.encryption.paper import MRI_SIDE
 from monai_advenc.errors import DatasetError
 from monai_advenc.experiments.paper import key_recovery, victims
 from monai_advenc.experiments.paper.laboratory import Laboratory, LaboratorySettings
-from monai_advenc.experiments.paper.preset import Preset
+from monai_advenc.experiments.paper.preset import Preset, choose_preset
 from monai_advenc.networks.training import TrainingAugmentation, TrainingSettings
 from monai_advenc.perturbation.settings import PerturbationSettings
 
@@ -26,31 +27,50 @@ TEST_SHARE = 0.2
 """Test share of each class if brain-tumor images come in one folder, as in section 5."""
 
 
-def open_laboratory(
-    folder: Path, data: Path, name: str, preset: Preset, *, device: str, workers: int, say: Callable[[str], None]
-) -> Laboratory:
+@dataclass(frozen=True, kw_only=True)
+class TableRun:
+    """Options for running a table.
+
+    Attributes:
+        number: Number of the table.
+        data: CIFAR-10 for :func:`monai_advenc.data.images.cifar10.read_cifar10`; for table 12 class folders of
+            brain-tumor images, or ``train`` and ``test`` with class folders below. Figures accept either.
+        preset: Name of the size.
+        out: Folder for results, with the files that tables share.
+        seeds: Seeds of base networks, victims and attackers.
+        device: Device for the computation.
+        workers: Worker processes on a CPU.
+    """
+
+    number: int
+    data: Path
+    preset: str
+    out: Path
+    seeds: Sequence[int]
+    device: str = "cpu"
+    workers: int = 0
+
+
+def open_laboratory(folder: Path, run: TableRun, *, say: Callable[[str], None]) -> Laboratory:
     """Open or create the laboratory of CIFAR-10 or of brain tumors.
 
     Args:
         folder: Its folder, called :data:`CIFAR10` or :data:`BRAIN_TUMORS`.
-        data: The images.
-        name: Name of the preset.
-        preset: The preset.
-        device: Device for the computation.
-        workers: Worker processes on a CPU.
+        run: Images, preset, device and workers.
         say: Called with one line for each network or set that is made.
 
     Raises:
         DatasetError: The data do not fit the experiment.
         OutputError: The folder belongs to other settings or data.
     """
+    preset = choose_preset(run.preset)
     if folder.name == CIFAR10:
-        sets = read_cifar10(data, train_size=preset.train_size, test_size=preset.test_size)
+        sets = read_cifar10(run.data, train_size=preset.train_size, test_size=preset.test_size)
         images, settings = (sets.train, sets.test), _cifar10_settings(preset)
     else:
-        images = _read_brain_tumors(data, preset)
+        images = _read_brain_tumors(run.data, preset)
         settings = _brain_settings(preset, len(images[0].classes))
-    return Laboratory(folder / name, *images, settings, device=device, workers=workers, say=say)
+    return Laboratory(folder / run.preset, *images, settings, device=run.device, workers=run.workers, say=say)
 
 
 def _read_brain_tumors(data: Path, preset: Preset) -> tuple[ImageSet, ImageSet]:

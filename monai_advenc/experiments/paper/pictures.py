@@ -16,7 +16,7 @@ from monai_advenc.encryption.combiners import CombinerSettings, combine
 from monai_advenc.encryption.encrypt import combine_versions, perturb_toward_targets
 from monai_advenc.errors import DatasetError
 from monai_advenc.evaluation.report.figures import DIFFERENCE_GAIN, Panel, difference, picture_grid
-from monai_advenc.experiments.paper.laboratory import CLEAN, Laboratory, Wanted
+from monai_advenc.experiments.paper.laboratory import Laboratory
 
 CONCAT = "horizontal-concat"
 MOST_CLASSES = 6
@@ -70,7 +70,7 @@ def one_of_each_class(images: ImageSet) -> ImageSet:
 
 
 def _versions(laboratory: Laboratory, images: ImageSet, seed: int) -> Tensor:
-    base = laboratory.network(Wanted(laboratory.settings.base, CLEAN, seed)).network
+    base = laboratory.network(laboratory.base(seed)).network
     channels, height, width = images.images.shape[1:]
     key = laboratory.key(CONCAT, seed)
     network = prepare(base, (channels, height, width), steps=key.perturbation.steps)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monai_advenc.acceleration.processor import choose_device
-from monai_advenc.errors import DatasetError, SettingsError
+from monai_advenc.errors import SettingsError
+from monai_advenc.experiments.paper.open_laboratory import TableRun
 from monai_advenc.experiments.paper.preset import choose_preset
-from monai_advenc.experiments.paper.run_table import TableRun, draw_figure, require_table, run_table
+from monai_advenc.experiments.paper.run_table import draw_figure, run_table
 from monai_advenc.progress import NO_TRACKING, ConsoleProgress, Progress, Tracker
 from monai_advenc.workers import available_cores
 
@@ -80,14 +81,10 @@ def reproduce(
     )
     if is_figure:
         return Reproduced(number=number, path=draw_figure(run, say=progress.say))
-    require_table(number)
-    if not run.data.exists():
-        raise DatasetError(f"{data} does not exist; give the images as --data")
-    drawn = run_table(run, tracker=tracker, stage=progress.stage, say=progress.say)
-    path = run.out / f"table-{number:02d}.md"
+    path = run_table(run, tracker=tracker, progress=progress)
     tracker.log_file(path)
     tracker.log_file(path.with_suffix(".jsonl"))
-    return Reproduced(number=number, path=path, markdown=drawn)
+    return Reproduced(number=number, path=path, markdown=path.read_text(encoding="utf-8"))
 
 
 def parse_what(what: int | str) -> tuple[bool, int]:

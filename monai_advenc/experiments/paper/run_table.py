@@ -7,23 +7,22 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
-from monai_advenc.errors import OutputError, SettingsError
+from monai_advenc.errors import DatasetError, OutputError, SettingsError
 from monai_advenc.experiments.paper import adaptation, key_recovery, victims
 from monai_advenc.experiments.paper.experiment import Experiment
 from monai_advenc.experiments.paper.laboratory import Laboratory, Wanted
-from monai_advenc.experiments.paper.open_laboratory import BRAIN_TUMORS, CIFAR10, open_laboratory
+from monai_advenc.experiments.paper.open_laboratory import BRAIN_TUMORS, CIFAR10, TableRun, open_laboratory
 from monai_advenc.experiments.paper.pictures import FIGURES
 from monai_advenc.experiments.paper.preset import Preset, choose_preset
 from monai_advenc.experiments.paper.provenance import provenance_on
 from monai_advenc.experiments.paper.results import Result, append_result, draw_table, read_results
 from monai_advenc.files.atomic import write_atomically
 from monai_advenc.files.folder_lock import FolderLock
-from monai_advenc.progress import Tracker
+from monai_advenc.progress import Progress, Tracker
 
 EXPERIMENTS: Mapping[int, Experiment] = MappingProxyType(
     {
@@ -47,67 +46,35 @@ BRAIN_TABLE = 12
 
 _NOT_IN_METRIC_NAMES = re.compile(r"[^\w\-. /]")
 
-Stage = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""Opens a progress bar from a description and a total; the context yields the function that advances it."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class TableRun:
-    """Options for running a table.
-
-    Attributes:
-        number: Number of the table.
-        data: CIFAR-10 for :func:`monai_advenc.data.images.cifar10.read_cifar10`; for table 12 class folders of
-            brain-tumor images, or ``train`` and ``test`` with class folders below. Figures accept either.
-        preset: Name of the size.
-        out: Folder for results, with the files that tables share.
-        seeds: Seeds of base networks, victims and attackers.
-        device: Device for the computation.
-        workers: Worker processes on a CPU.
-    """
-
-    number: int
-    data: Path
-    preset: str
-    out: Path
-    seeds: Sequence[int]
-    device: str = "cpu"
-    workers: int = 0
-
-
-def require_table(number: int) -> None:
-    """Raise :class:`SettingsError` unless a table of this number can be measured."""
-    if number not in EXPERIMENTS:
-        known = ", ".join(map(str, EXPERIMENTS))
-        raise SettingsError(f"there is no table {number} to measure; choose one of {known}")
-
-
-def run_table(run: TableRun, *, tracker: Tracker, stage: Stage, say: Callable[[str], None]) -> str:
+def run_table(run: TableRun, *, tracker: Tracker, progress: Progress) -> Path:
     """Measure the missing parts of a table, and draw it.
 
     Args:
         run: Options.
         tracker: Gets the settings, and for each part a child run with every epoch of its networks and the findings.
-        stage: Opens progress bars.
-        say: Called with one line for each network or set that is made.
+        progress: Shows bars, and one line for each network or set that is made.
 
     Returns:
-        The table in Markdown, also written to ``<out>/table-NN.md``; the results are in ``table-NN.jsonl``.
+        The table in Markdown, ``<out>/table-NN.md``; the results are in ``table-NN.jsonl``.
 
     Raises:
         SettingsError: There is no such table or preset.
-        DatasetError: The data do not fit the table.
+        DatasetError: The data are missing or do not fit the table.
         OutputError: The folder belongs to other settings or data, or cannot be written.
     """
-    require_table(run.number)
-    preset = choose_preset(run.preset)
+    if run.number not in EXPERIMENTS:
+        known = ", ".join(map(str, EXPERIMENTS))
+        raise SettingsError(f"there is no table {run.number} to measure; choose one of {known}")
+    if not run.data.exists():
+        raise DatasetError(f"{run.data} does not exist; give the images as --data")
+    preset, path = choose_preset(run.preset), run.out / f"table-{run.number:02d}.md"
     with _lock(run.out / (BRAIN_TUMORS if run.number == BRAIN_TABLE else CIFAR10)) as folder:
-        laboratory = _open(run, folder, preset, say)
+        laboratory = open_laboratory(folder, run, say=progress.say)
         _track_settings(tracker, run, preset)
-        results = _measure_missing(run, laboratory, preset, tracker, stage)
-    drawn = draw_table(run.number, results)
-    write_atomically(run.out / f"{_name(run)}.md", drawn.encode(), overwrite=True)
-    return drawn
+        results = _measure_missing(run, path.with_suffix(".jsonl"), laboratory, preset, tracker, progress)
+    write_atomically(path, draw_table(run.number, results).encode(), overwrite=True)
+    return path
 
 
 def draw_figure(run: TableRun, *, say: Callable[[str], None]) -> Path:
@@ -128,14 +95,10 @@ def draw_figure(run: TableRun, *, say: Callable[[str], None]) -> Path:
         raise SettingsError(f"there is no figure {run.number} of images; choose one of {', '.join(map(str, FIGURES))}")
     is_cifar10 = run.data.is_file() or not any(path.is_dir() for path in run.data.glob("*"))
     with _lock(run.out / (CIFAR10 if is_cifar10 else BRAIN_TUMORS)) as folder:
-        drawn = FIGURES[run.number](_open(run, folder, choose_preset(run.preset), say), run.seeds[0])
+        drawn = FIGURES[run.number](open_laboratory(folder, run, say=say), run.seeds[0])
     path = run.out / f"figure-{run.number}.png"
     write_atomically(path, drawn, overwrite=True)
     return path
-
-
-def _open(run: TableRun, folder: Path, preset: Preset, say: Callable[[str], None]) -> Laboratory:
-    return open_laboratory(folder, run.data, run.preset, preset, device=run.device, workers=run.workers, say=say)
 
 
 @contextmanager
@@ -149,15 +112,11 @@ def _lock(folder: Path) -> Iterator[Path]:
         yield folder
 
 
-def _name(run: TableRun) -> str:
-    return f"table-{run.number:02d}"
-
-
 def _measure_missing(
-    run: TableRun, laboratory: Laboratory, preset: Preset, tracker: Tracker, stage: Stage
+    run: TableRun, path: Path, laboratory: Laboratory, preset: Preset, tracker: Tracker, progress: Progress
 ) -> list[Result]:
     """Measure the missing results of the table and return all, for these and other seeds."""
-    experiment, path = EXPERIMENTS[run.number], run.out / f"{_name(run)}.jsonl"
+    experiment = EXPERIMENTS[run.number]
     digest = laboratory.digest(preset.model_dump_json())
     results = [result for result in read_results(path) if result.preset == run.preset]
     if any(result.digest != digest for result in results):
@@ -167,12 +126,12 @@ def _measure_missing(
     wanted = {pair: experiment.networks(preset, *pair) for pair in missing}
     networks = dict.fromkeys(network for networks in wanted.values() for network in networks)
     if networks:
-        with stage("training networks", len(networks)) as advance:
+        with progress.stage("training networks", len(networks)) as advance:
             laboratory.train_missing(networks, progress=advance)
     if missing:
-        with stage(f"measuring table {run.number}", len(missing)) as advance:
+        with progress.stage(f"measuring table {run.number}", len(missing)) as advance:
             for part, seed in missing:
-                result = _measure(run, laboratory, preset, part, seed)
+                result = _measure(run, laboratory, preset, digest, part, seed)
                 append_result(path, result)
                 results.append(result)
                 _track(tracker, result, laboratory, wanted[part, seed])
@@ -180,7 +139,7 @@ def _measure_missing(
     return results
 
 
-def _measure(run: TableRun, laboratory: Laboratory, preset: Preset, part: str, seed: int) -> Result:
+def _measure(run: TableRun, laboratory: Laboratory, preset: Preset, digest: str, part: str, seed: int) -> Result:
     start = time.perf_counter()
     found = EXPERIMENTS[run.number].measure(laboratory, preset, part, seed)
     return Result(
@@ -192,7 +151,7 @@ def _measure(run: TableRun, laboratory: Laboratory, preset: Preset, part: str, s
         facts=dict(found.facts),
         images={"": len(laboratory.originals["test"]), **found.images},
         seconds=round(time.perf_counter() - start, 1),
-        digest=laboratory.digest(preset.model_dump_json()),
+        digest=digest,
         provenance=provenance_on(run.device),
     )
 

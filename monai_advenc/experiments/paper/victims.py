@@ -50,7 +50,7 @@ def _measure_basic(laboratory: Laboratory, preset: Preset, part: str, seed: int)
     victim = laboratory.network(wanted).network
     columns["Orig+P"] = accuracy_with_correspondence(victim, laboratory.originals["test"], targets)
     columns["R+Orig"] = laboratory.network(Wanted(part, RANDOM_TARGETS, seed)).history["Orig"][-1]
-    base = laboratory.network(Wanted(laboratory.settings.base, CLEAN, seed)).history["Orig"][-1]
+    base = laboratory.network(laboratory.base(seed)).history["Orig"][-1]
     return Found({part: columns}, {BASE_FACT: round(100 * base, 2)})
 
 
@@ -87,7 +87,7 @@ def _brain_networks(preset: Preset, part: str, seed: int) -> list[Wanted]:
 
 
 def _measure_brain(laboratory: Laboratory, preset: Preset, part: str, seed: int) -> Found:
-    base = laboratory.network(Wanted(laboratory.settings.base, CLEAN, seed)).history["Orig"][-1]
+    base = laboratory.network(laboratory.base(seed)).history["Orig"][-1]
     found = _columns(laboratory, Wanted(part, COMBINED[0], seed))
     return Found({part: found}, {BASE_FACT: round(100 * base, 2)})
 

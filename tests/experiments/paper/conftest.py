@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
 
@@ -13,9 +12,10 @@ import numpy as np
 import pytest
 
 from monai_advenc.experiments.paper import preset as presets
+from monai_advenc.experiments.paper.open_laboratory import TableRun
 from monai_advenc.experiments.paper.preset import Preset
-from monai_advenc.experiments.paper.run_table import TableRun, run_table
-from monai_advenc.progress import NO_TRACKING, Tracker
+from monai_advenc.experiments.paper.run_table import run_table
+from monai_advenc.progress import NO_TRACKING, SILENT, Tracker
 
 TINY = Preset(
     base="resnet_small",
@@ -32,6 +32,15 @@ TINY = Preset(
     brain_size=32,
     perturbation_batch=8,
 )
+
+
+class _Heard:
+    """Keeps the lines that it is told and shows nothing."""
+
+    table, stage = SILENT.table, SILENT.stage
+
+    def __init__(self, said: list[str]) -> None:
+        self.say = said.append
 
 
 @pytest.fixture
@@ -56,15 +65,12 @@ def reproduce(
     """Runs a table on the miniature; returns the table and the lines said."""
     monkeypatch.setattr(presets, "PRESETS", MappingProxyType({"tiny": TINY}))
 
-    @contextmanager
-    def silent(description: str, total: int) -> Iterator[Callable[[int], None]]:
-        yield lambda done: None
-
     def run(
         number: int, *, data: Path = miniature_cifar10, seeds: tuple[int, ...] = (0,), tracker: Tracker = NO_TRACKING
     ) -> tuple[str, list[str]]:
         said: list[str] = []
         asked = TableRun(number=number, data=data, preset="tiny", out=tmp_path / "out", seeds=seeds)
-        return run_table(asked, tracker=tracker, stage=silent, say=said.append), said
+        path = run_table(asked, tracker=tracker, progress=_Heard(said))
+        return path.read_text(encoding="utf-8"), said
 
     return run

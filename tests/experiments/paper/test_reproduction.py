@@ -24,11 +24,12 @@ from monai_advenc.errors import DatasetError, OutputError, SettingsError
 from monai_advenc.experiments.paper import preset as presets
 from monai_advenc.experiments.paper.adaptation import UNSHIFTED
 from monai_advenc.experiments.paper.experiment import Experiment
+from monai_advenc.experiments.paper.open_laboratory import TableRun
 from monai_advenc.experiments.paper.paper_tables import BASE_FACT, BRAIN_TUMOR_CLASSES, PAPER_TABLES
 from monai_advenc.experiments.paper.pictures import one_of_each_class
 from monai_advenc.experiments.paper.preset import PRESETS
 from monai_advenc.experiments.paper.results import Result, append_result, draw_table, read_results
-from monai_advenc.experiments.paper.run_table import EXPERIMENTS, TableRun, draw_figure
+from monai_advenc.experiments.paper.run_table import EXPERIMENTS, draw_figure
 from monai_advenc.experiments.paper.victims import accuracy_with_correspondence
 from monai_advenc.experiments.tracking import track
 from tests.experiments.paper.conftest import TINY
