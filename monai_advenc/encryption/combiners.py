@@ -64,7 +64,7 @@ def cutmix(versions: Tensor, ratios: Tensor, seeds: Sequence[int]) -> Tensor:
     """
     height, width = versions.shape[-2:]
     sides = [(round(height * math.sqrt(share)), round(width * math.sqrt(share))) for share in ratios[:, 0].tolist()]
-    return _take_versions(versions, _rectangles(sides, height, width, seeds).to(versions.device))
+    return _paste(versions, sides, seeds)
 
 
 def random_square(versions: Tensor, ratios: Tensor, seeds: Sequence[int]) -> Tensor:
@@ -74,9 +74,7 @@ def random_square(versions: Tensor, ratios: Tensor, seeds: Sequence[int]) -> Ten
     """
     height, width = versions.shape[-2:]
     sides = [min(round(math.sqrt(share * height * width)), height, width) for share in ratios[:, 0].tolist()]
-    return _take_versions(
-        versions, _rectangles([(side, side) for side in sides], height, width, seeds).to(versions.device)
-    )
+    return _paste(versions, [(side, side) for side in sides], seeds)
 
 
 def _column_choice(shares: Tensor, width: int) -> Tensor:
@@ -85,15 +83,16 @@ def _column_choice(shares: Tensor, width: int) -> Tensor:
     return (torch.arange(width, device=shares.device)[None, None, :] >= ends[:, :, None]).sum(dim=1)
 
 
-def _rectangles(sides: Sequence[tuple[int, int]], height: int, width: int, seeds: Sequence[int]) -> Tensor:
-    """Choice maps ``(N, H, W)``: 1 inside a rectangle of each image's sides, 0 outside."""
+def _paste(versions: Tensor, sides: Sequence[tuple[int, int]], seeds: Sequence[int]) -> Tensor:
+    """Take a rectangle of each image's sides from version 2, all else from version 1."""
+    height, width = versions.shape[-2:]
     choice = torch.zeros(len(sides), height, width, dtype=torch.int64)
     for image, ((tall, wide), seed) in enumerate(zip(sides, seeds, strict=True)):
         generator = torch.Generator().manual_seed(seed)
         top = int(torch.randint(height - tall + 1, (), generator=generator))
         left = int(torch.randint(width - wide + 1, (), generator=generator))
         choice[image, top : top + tall, left : left + wide] = 1
-    return choice
+    return _take_versions(versions, choice.to(versions.device))
 
 
 def _take_versions(versions: Tensor, choice: Tensor) -> Tensor:

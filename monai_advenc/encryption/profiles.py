@@ -143,15 +143,9 @@ def has_setting(key: EncryptionKey, name: str, value: Any) -> bool:
     if name == "seed":
         # With a seed, the secret of the layout depends on nothing else.
         return EncryptionKey.draw(key.classes, steps, combiner="basic", seed=value).layout_secret == key.layout_secret
-    held = {
-        "radius": steps.radius,
-        "radius_at": steps.reference_side or 0,
-        "schedule": steps.schedule,
-        "steps": steps.steps,
-        "step_size": steps.step_size,
-        "recipient": key.recipient,
-    }
-    return bool(held[name] == value)
+    if name == "radius_at":
+        return bool((steps.reference_side or 0) == value)
+    return bool(getattr(key if name == "recipient" else steps, name) == value)
 
 
 def say_drawn(key: EncryptionKey, path: Path, progress: Progress) -> None:

@@ -5,17 +5,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import ValidationError
 
 from monai_advenc.errors import OutputError, SettingsError
 from monai_advenc.evaluation.victims import VictimResult
 from monai_advenc.files.json_lines import append_lines, read_lines
 from monai_advenc.settings import Settings
+
+Record = TypeVar("Record")
 
 
 class Measurement(Settings):
@@ -80,16 +81,25 @@ def append_measurements(path: Path, measurements: Sequence[Measurement]) -> None
     append_lines(path, [each.model_dump_json() for each in measurements])
 
 
+def read_records(path: Path, kind: Callable[..., Record], what: str) -> list[Record]:
+    """Read a file of JSON lines, each with the values of one record; skip a truncated last line.
+
+    Raises:
+        OutputError: The file is damaged before its end; ``what`` names its content.
+    """
+    try:
+        return [kind(**json.loads(line)) for line in read_lines(path)]
+    except (ValueError, TypeError, SettingsError):
+        raise OutputError(f"{path} holds lines that are no {what}; move it to another place") from None
+
+
 def read_measurements(path: Path) -> list[Measurement]:
     """Read a file of measurements; skip a truncated last line, and keep the later of two measurements of one victim.
 
     Raises:
         OutputError: The file is damaged before its end.
     """
-    try:
-        found = [Measurement(**json.loads(line)) for line in read_lines(path)]
-    except (ValueError, TypeError, ValidationError, SettingsError):
-        raise OutputError(f"{path} holds lines that are no measurements; move it to another place") from None
+    found = read_records(path, Measurement, "measurements")
     return list({(each.network, each.trained_on, each.test_set, each.seed): each for each in found}.values())
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_advenc.attackers.recovery.attack import RecoveryAttack
-from monai_advenc.attackers.recovery.enumeration import EVEN_CONCAT, enumerate_pairs, enumerate_targets, sweep_targets
+from monai_advenc.attackers.recovery.enumeration import EVEN_CONCAT, enumerate_key, sweep
 from monai_advenc.attackers.recovery.guesser import Guesser, Layout
 from monai_advenc.attackers.recovery.outcome import judge
 from monai_advenc.attackers.recovery.own_versions import OwnVersions
@@ -78,7 +78,7 @@ def guesser_for(correspondence: ClassCorrespondence, own_images: ImageSet) -> Gu
 def test_enumeration_finds_every_target_of_a_basic_encryption(own_images: ImageSet) -> None:
     truth = ClassCorrespondence.draw(5, seed=3)
     guesser = guesser_for(truth, own_images)
-    outcome = judge(enumerate_targets(guesser), truth, guesser)
+    outcome = judge(enumerate_key(guesser), truth, guesser)
     assert (outcome.in_place, outcome.as_sets, outcome.targets) == (5, 5, 1.0)
     assert outcome.tries == 5 * 4
     assert outcome.perturbed_images == len(own_images) * 4
@@ -87,7 +87,7 @@ def test_enumeration_finds_every_target_of_a_basic_encryption(own_images: ImageS
 def test_each_image_is_perturbed_toward_each_class_at_most_once_however_many_guesses(own_images: ImageSet) -> None:
     truth = ClassCorrespondence.draw(5, 2, seed=3)
     guesser = guesser_for(truth, own_images)
-    guess = enumerate_pairs(guesser)
+    guess = enumerate_key(guesser, EVEN_CONCAT, 2)
     assert guesser.tries == 5 * 4 * 3
     assert guesser.versions.perturbed == len(own_images) * 4
     recover_by_slot(guesser, EVEN_CONCAT, 2)
@@ -113,7 +113,7 @@ def test_without_the_layout_the_targets_are_found_as_sets(own_images: ImageSet) 
 
 def test_a_score_asked_for_twice_counts_once(own_images: ImageSet) -> None:
     guesser = guesser_for(ClassCorrespondence.draw(5, seed=3), own_images)
-    assert sweep_targets(guesser, 0) == sweep_targets(guesser, 0)
+    assert sweep(guesser, 0) == sweep(guesser, 0)
     guesser.score(0, (None,))
     assert guesser.tries == 4
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from monai_advenc.attackers.recovery.enumeration import EVEN_CONCAT, enumerate_pairs, enumerate_targets
+from monai_advenc.attackers.recovery.enumeration import EVEN_CONCAT, enumerate_key
 from monai_advenc.attackers.recovery.guesser import WHOLE_IMAGE, Guesser, Layout, Targets
 from monai_advenc.attackers.recovery.separable import (
     recover_by_slot,
@@ -79,7 +79,7 @@ class RecoveryAttack(Settings):
         if slots > 2:
             tries = guesser.num_classes ** (slots + 1)
             raise SettingsError(f"enumerating {slots} targets needs about {tries} tries; use the separable attack")
-        return enumerate_targets(guesser) if slots == 1 else enumerate_pairs(guesser, layout)
+        return enumerate_key(guesser, layout, slots)
 
     def _number_of_targets(self) -> int:
         if self.method == "layout-unknown":

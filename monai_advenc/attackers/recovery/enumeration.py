@@ -11,24 +11,16 @@ from monai_advenc.attackers.recovery.guesser import WHOLE_IMAGE, Guesser, Layout
 EVEN_CONCAT = Layout("horizontal-concat", (0.5, 0.5))
 
 
-def sweep_targets(guesser: Guesser, label: int) -> dict[int, Score]:
-    """Score every target for one class of a basic encryption: the rows of table 3."""
-    return {target: guesser.score(label, (target,), WHOLE_IMAGE) for target in guesser.choices(label)}
+def sweep(guesser: Guesser, label: int, layout: Layout = WHOLE_IMAGE, num_targets: int = 1) -> dict[Targets, Score]:
+    """Score every ordered choice of different targets for one class: the rows of table 3, with two targets table 8."""
+    choices = permutations(guesser.choices(label), num_targets)
+    return {targets: guesser.score(label, targets, layout) for targets in choices}
 
 
-def sweep_pairs(guesser: Guesser, label: int, layout: Layout = EVEN_CONCAT) -> dict[Targets, Score]:
-    """Score every ordered pair of different targets for one class of a Horizontal Concat: the rows of table 8."""
-    pairs = permutations(guesser.choices(label), 2)
-    return {pair: guesser.score(label, pair, layout) for pair in pairs}
+def enumerate_key(guesser: Guesser, layout: Layout = WHOLE_IMAGE, num_targets: int = 1) -> tuple[Targets, ...]:
+    """Recover the targets with the best score for each class.
 
-
-def enumerate_targets(guesser: Guesser) -> tuple[Targets, ...]:
-    """Recover a basic correspondence in about K x K tries: the target with the best score for each class."""
-    sweeps = (sweep_targets(guesser, label) for label in range(guesser.num_classes))
-    return tuple((max(scores, key=scores.__getitem__),) for scores in sweeps)
-
-
-def enumerate_pairs(guesser: Guesser, layout: Layout = EVEN_CONCAT) -> tuple[Targets, ...]:
-    """Recover the pairs of a Horizontal Concat in about K x K x K tries, the paper's 1,000."""
-    sweeps = (sweep_pairs(guesser, label, layout) for label in range(guesser.num_classes))
+    Of K classes, one target takes about K x K tries, a pair about K x K x K, the paper's 1,000.
+    """
+    sweeps = (sweep(guesser, label, layout, num_targets) for label in range(guesser.num_classes))
     return tuple(max(scores, key=scores.__getitem__) for scores in sweeps)

@@ -17,7 +17,8 @@ from itertools import permutations
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from monai_advenc.attackers.recovery.guesser import WHOLE_IMAGE, Guesser, Layout, Targets
+from monai_advenc.attackers.recovery.enumeration import sweep
+from monai_advenc.attackers.recovery.guesser import Guesser, Layout, Targets
 
 
 def recover_by_slot(guesser: Guesser, layout: Layout, num_targets: int) -> tuple[Targets, ...]:
@@ -46,8 +47,9 @@ def recover_without_layout(guesser: Guesser, num_targets: int) -> tuple[Targets,
     """
     found = []
     for label in range(guesser.num_classes):
-        scores = {target: guesser.score(label, (target,), WHOLE_IMAGE) for target in guesser.choices(label)}
-        found.append(tuple(sorted(scores, key=scores.__getitem__, reverse=True)[:num_targets]))
+        scores = sweep(guesser, label)
+        best_first = sorted(scores, key=scores.__getitem__, reverse=True)
+        found.append(tuple(target for (target,) in best_first[:num_targets]))
     return tuple(found)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from monai_advenc.attackers.recovery.attack import LAYOUTS, RecoveryAttack
-from monai_advenc.attackers.recovery.enumeration import EVEN_CONCAT, sweep_pairs, sweep_targets
+from monai_advenc.attackers.recovery.enumeration import EVEN_CONCAT, sweep
 from monai_advenc.attackers.recovery.guesser import Guesser, Layout, Targets
 from monai_advenc.attackers.recovery.outcome import judge
 from monai_advenc.attackers.recovery.own_versions import OwnVersions
@@ -97,7 +97,7 @@ def _measure_targets(laboratory: Laboratory, preset: Preset, part: str, seed: in
     bench.perturb_all()
     guesser = bench.guesser()
     rows = {"unperturbed": {"accuracy": guesser.overall({}).accuracy, ALONE: guesser.score(0, (None,))[0]}}
-    for target, score in sweep_targets(guesser, STUDIED_CLASS).items():
+    for (target,), score in sweep(guesser, STUDIED_CLASS).items():
         overall = guesser.overall({STUDIED_CLASS: (target,)}).accuracy
         rows[f"{STUDIED_CLASS} -> {target}"] = {"accuracy": overall, ALONE: score.accuracy}
     facts = bench.facts("enumeration", RecoveryAttack(method="enumeration", combiner=BASIC).recover)
@@ -120,7 +120,7 @@ def _measure_pairs(laboratory: Laboratory, preset: Preset, part: str, seed: int)
     bench.perturb_all()
     guesser = bench.guesser()
     rows = {"unperturbed": _on_all_images(bench, {}, EVEN_CONCAT)}
-    pairs = sweep_pairs(guesser, STUDIED_CLASS)
+    pairs = sweep(guesser, STUDIED_CLASS, EVEN_CONCAT, 2)
     for pair, score in sorted(pairs.items(), key=lambda item: item[1], reverse=True):
         overall = guesser.overall({STUDIED_CLASS: pair}, EVEN_CONCAT).accuracy
         rows[str(pair)] = {"accuracy": overall, ALONE: score.accuracy}

@@ -4,18 +4,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field
 from scipy.stats import binomtest
 
-from monai_advenc.errors import OutputError, SettingsError
+from monai_advenc.evaluation.measurement import read_records
 from monai_advenc.experiments.paper.paper_tables import PAPER_TABLES
-from monai_advenc.files.json_lines import append_lines, read_lines
+from monai_advenc.files.json_lines import append_lines
 from monai_advenc.settings import Settings
 
 
@@ -62,10 +61,7 @@ def read_results(path: Path) -> list[Result]:
     Raises:
         OutputError: The file is damaged before its end.
     """
-    try:
-        return [Result(**json.loads(line)) for line in read_lines(path)]
-    except (ValueError, TypeError, ValidationError, SettingsError):
-        raise OutputError(f"{path} holds lines that are no results; move it to another place") from None
+    return read_records(path, Result, "results")
 
 
 def draw_table(number: int, results: Sequence[Result]) -> str:
