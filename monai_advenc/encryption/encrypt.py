@@ -1,9 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Encrypting images: perturb toward every target of the class, combine, round to the file's grid.
+"""Encrypt images: perturb toward every target of the class, combine, round to the file's grid.
 
-The one path that the command line, the MONAI transforms, the inferer and the bundles all take, so that they all
-produce the same bytes.
+The command line, the MONAI transforms, the inferer and the bundles all use these functions, so they produce the same
+bytes.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from monai_advenc.errors import DatasetError, NetworkError, UnchangedError
 from monai_advenc.perturbation.batches import BATCH_SIZE, perturb_in_batches
 
 UNCHANGED = (
-    "the base network has no gradient there, or the change is too faint for the file; leave the image out, train the "
-    "base anew, or give a larger radius"
+    "the base network has no gradient there, or the change is too small for the file; leave the image out, train "
+    "another base network, or give a larger radius"
 )
-"""Why an image can come out as it went in, and what to do about it."""
+"""Why encryption can leave an image unchanged, and what to do about it."""
 
 
 def perturb_toward_targets(
@@ -33,7 +33,7 @@ def perturb_toward_targets(
     regions: Tensor | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> Tensor:
-    """Perturb each image toward each target of its class: all versions of all images in one stream of batches.
+    """Perturb each image toward each target of its class, all versions in one stream of batches.
 
     Args:
         key: Correspondence and perturbation settings.
@@ -41,20 +41,22 @@ def perturb_toward_targets(
         images: Originals ``(N, C, H, W)``, float32 in [0, 1].
         labels: True classes ``(N,)``, int64, in the order of ``key.classes``.
         regions: Binary masks ``(N, 1, H, W)`` of the pixels that may change.
-        batch_size: Versions per pass; results are the same bytes only for the same batch size.
+        batch_size: Versions per pass; another batch size can change the bytes of the result.
 
     Returns:
         Versions ``(N, T, C, H, W)``, float32; T is the number of targets.
 
     Raises:
-        DatasetError: Not one label for each image, or one that the key has no class for.
-        NetworkError: The network is a prepared one of more or fewer classes than the key's.
+        DatasetError: There is not one label for each image, or the key has no class for a label.
+        NetworkError: A prepared network has another number of classes than the key.
     """
     _check_labels(key, images, labels)
-    # What other modules call so may be from before their last layer was replaced.
+    # Other modules may have an outdated num_classes, from before their last layer was replaced.
     known = network.num_classes if isinstance(network, PreparedNetwork) else None
     if known not in (None, len(key.classes)):
-        raise NetworkError(f"the network has {known} classes, the key {len(key.classes)}; give a base of these classes")
+        raise NetworkError(
+            f"the network has {known} classes, the key {len(key.classes)}; give a base network for the key's classes"
+        )
     targets = key.correspondence.targets_of(labels)
     count, num_targets = targets.shape
     seeds = [
@@ -84,32 +86,32 @@ def combine_versions(
     levels: int | None = None,
     unit: Tensor | None = None,
 ) -> Tensor:
-    """Join the versions of each image as the key says and round them to a file's grid.
+    """Combine the versions of each image with the key's combiner and round the result to a file's grid.
 
     Args:
         key: Combiner, ratios and radius.
         images: Originals ``(N, C, H, W)``.
-        versions: What :func:`perturb_toward_targets` returned for them.
+        versions: Result of :func:`perturb_toward_targets` for these images.
         labels: True classes ``(N,)``.
         levels: Steps of the file's grid (PNG).
-        unit: ``(N,)``: size of one stored unit on the [0, 1] scale, for files on whose own grid the originals lie
-            (DICOM, scaled NIfTI). Without ``levels`` and ``unit``: no rounding.
+        unit: ``(N,)``: size of one stored unit on the [0, 1] scale, for originals on their file's own grid (DICOM,
+            scaled NIfTI). Without ``levels`` and ``unit``: no rounding.
 
     Returns:
         Encrypted images ``(N, C, H, W)``, each within the key's radius of its original.
 
     Raises:
-        DatasetError: A label that the key has no class for.
-        ImageError: A grid too coarse for the radius.
-        UnchangedError: An image would come out as it went in.
-        SettingsError: Both ``levels`` and ``unit``.
+        DatasetError: The key has no class for a label.
+        ImageError: The grid is too coarse for the radius.
+        UnchangedError: An image did not change.
+        SettingsError: Both ``levels`` and ``unit`` are given.
     """
     _check_labels(key, images, labels)
     settings = key.perturbation.at_size(*images.shape[-2:])
     seeds = key.image_seeds("layout", images)
     combined = combine(key.combiner, images, versions, labels, radius=settings.radius, norm=settings.norm, seeds=seeds)
     encrypted = round_to_grid(combined, images, levels=levels, unit=unit, radius=settings.radius, norm=settings.norm)
-    # Of the versions too: rounding alone is no encryption.
+    # Versions are checked too, because rounding alone does not encrypt.
     as_before = _are_equal(versions, images[:, None]) | _are_equal(encrypted, images)
     if as_before.any():
         raise UnchangedError(f"{int(as_before.sum())} of {len(images)} images came out unchanged: {UNCHANGED}")
@@ -127,32 +129,32 @@ def encrypt_batch(
     unit: Tensor | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> Tensor:
-    """Encrypt images (section 4.1): from originals to what is written to files.
+    """Encrypt images (section 4.1): map originals to the pixels of the encrypted files.
 
-    No image's result depends on the others in the batch.
+    An image's result does not depend on the other images of the batch.
 
     Args:
         key: The encryption key.
         network: The base network in evaluation mode (see :func:`monai_advenc.acceleration.prepare.prepare`).
         images: Originals ``(N, C, H, W)``, float32 in [0, 1].
         labels: True classes ``(N,)``, int64, in the order of ``key.classes``.
-        regions: Binary masks ``(N, 1, H, W)`` of the pixels that may change; others keep their value, up to the
+        regions: Binary masks ``(N, 1, H, W)`` of the pixels that may change; other pixels are only rounded to the
             file's grid.
         levels: Steps of the output file's grid (255 for 8-bit PNG).
-        unit: ``(N,)``: size of one stored unit on the [0, 1] scale, for files on whose own grid the originals lie
-            (12 and 16-bit DICOM, NIfTI with a slope); a pixel then changes by whole units, and one that does not
-            change stays bit for bit what it was. Without ``levels`` and ``unit`` the result is float32.
-        batch_size: Versions per pass; results are the same bytes only for the same batch size.
+        unit: ``(N,)``: size of one stored unit on the [0, 1] scale, for originals on their file's own grid (12 and
+            16-bit DICOM, NIfTI with a slope). Pixels then change by whole units, and unchanged pixels keep every bit.
+            Without ``levels`` and ``unit`` the result is float32.
+        batch_size: Versions per pass; another batch size can change the bytes of the result.
 
     Returns:
         Encrypted images ``(N, C, H, W)``, float32 in [0, 1], each within the key's radius of its original.
 
     Raises:
-        DatasetError: A label that the key has no class for.
-        ImageError: NaN, values outside [0, 1], or a grid too coarse for the radius.
-        UnchangedError: An image would come out as it went in.
-        NetworkError: The network is in training mode or does not fit.
-        SettingsError: Both ``levels`` and ``unit``.
+        DatasetError: The key has no class for a label.
+        ImageError: Images hold NaN or values outside [0, 1], or the grid is too coarse for the radius.
+        UnchangedError: An image did not change.
+        NetworkError: The network is in training mode or has other classes than the key.
+        SettingsError: Both ``levels`` and ``unit`` are given.
 
     Example:
         >>> encrypted = encrypt_batch(key, prepare(base, (1, 320, 320)), images, labels, levels=65535)
@@ -162,7 +164,7 @@ def encrypt_batch(
 
 
 def _are_equal(changed: Tensor, images: Tensor) -> Tensor:
-    """For each row whether all values are equal; ``(N,)``."""
+    """Compare row by row: whether all values are equal, ``(N,)``."""
     return (changed == images).flatten(1).all(dim=1)
 
 

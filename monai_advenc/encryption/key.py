@@ -1,8 +1,8 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The encryption key: everything about an encryption that must stay secret, and its file.
+"""The encryption key, which holds all secrets of an encryption, and its file.
 
-This is the one module that reads and writes the secret. A key's ``repr`` shows its id, which reveals nothing about it.
+Only this module reads and writes the secret. A key's ``repr`` shows its id, which reveals nothing about the secret.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class EncryptionKey(Settings):
-    """All that an attacker must not know, valid by construction.
+    """All secrets of an encryption, validated on construction.
 
     Attributes:
         format_version: Version of the file format.
@@ -45,8 +45,8 @@ class EncryptionKey(Settings):
         correspondence: Targets of each class.
         combiner: Combiner and its ratios for each class.
         perturbation: Norm, radius and steps.
-        layout_secret: 256 bits, 64 hexadecimal digits; seeds everything that is placed at random in an image.
-        recipient: Public label of the recipient whose copy this key makes; two recipients get two keys.
+        layout_secret: 256 bits, 64 hexadecimal digits; seeds all random positions in an image.
+        recipient: Public label of the recipient of the copy made with this key; each recipient needs another key.
     """
 
     format_version: Literal[1] = FORMAT_VERSION
@@ -85,24 +85,24 @@ class EncryptionKey(Settings):
         recipient: str | None = None,
         seed: int | None = None,
     ) -> EncryptionKey:
-        """Draw a fresh key for these classes.
+        """Draw a new key for these classes.
 
         Args:
             classes: Class names, in the order of the labels.
             perturbation: Norm, radius and steps.
             combiner: Its settings, or its name for the paper's ratios.
-            correspondence: Use this one, for reproduction; ``None`` draws one.
-            recipient: Public label of who gets the copy made with this key.
-            seed: For reproducible experiments only: with it, everything in the key is a function of the seed.
+            correspondence: A given correspondence, for reproduction; ``None`` draws one.
+            recipient: Public label of the recipient of the copy made with this key.
+            seed: For reproducible experiments only: the seed determines the whole key.
 
         Raises:
-            CorrespondenceError: Too few classes for the combiner.
-            SettingsError: Class names or ratios that do not fit.
+            CorrespondenceError: There are too few classes for the combiner.
+            SettingsError: Class names or ratios are invalid.
         """
         if isinstance(combiner, str):
             combiner = CombinerSettings.default(combiner, len(classes))
         layout = secrets.token_bytes(32) if seed is None else hashlib.sha256(f"layout {seed}".encode()).digest()
-        # A seeded key must be the same on any day.
+        # A key from a seed must not depend on the date.
         moment = datetime.now(timezone.utc).replace(microsecond=0) if seed is None else _EPOCH
         return cls(
             created=moment,
@@ -115,31 +115,31 @@ class EncryptionKey(Settings):
         )
 
     def require_classes(self, classes: Sequence[str]) -> None:
-        """Raise :class:`NetworkError` unless a base network for ``classes`` is one for the key's, in their order."""
+        """Raise :class:`NetworkError` unless ``classes`` of a base network are the key's, in the same order."""
         if tuple(classes) != self.classes:
             raise NetworkError(
                 f"the base network knows the classes {', '.join(classes)}, the key {', '.join(self.classes)}; "
-                "give a base trained on this data set"
+                "give a base network trained on this data set"
             )
 
     @property
     def key_id(self) -> str:
-        """16 hexadecimal digits that name the key in public.
+        """Public id of the key, 16 hexadecimal digits.
 
-        Keyed by 256 secret bits they reveal nothing about it. A key that was drawn from a seed has no more secret bits
-        than the seed, and its id is enough to find out which seed it was.
+        It is an HMAC with 256 secret bits and reveals nothing about the key. But a key drawn from a seed has no more
+        secret bits than the seed: anyone can recover it by trying seeds, because the id confirms the right one.
         """
         return self.tag("key id", self._canonical())[:16]
 
     def tag(self, purpose: str, content: bytes) -> str:
-        """HMAC-SHA-256 of ``content`` under the layout secret, as hexadecimal digits, separate for each purpose."""
+        """Compute the HMAC-SHA-256 of ``content`` with the layout secret; hexadecimal digits, separate per purpose."""
         secret = bytes.fromhex(self.layout_secret)
         return hmac.new(secret, purpose.encode() + b"\0" + content, hashlib.sha256).hexdigest()
 
     def image_seeds(self, purpose: str, images: Tensor) -> list[int]:
-        """One seed of 63 bits for each image ``(N, ...)``, drawn from its pixels and the layout secret alone.
+        """Compute a seed of 63 bits for each image ``(N, ...)`` from its pixels and the layout secret.
 
-        Not from its name or position: the same image gets the same seed in any batch, shard, folder or pipeline.
+        Name and position have no influence: an image gets the same seed in any batch, shard, folder or pipeline.
         """
         rows = images.detach().cpu().contiguous()
         return [int(self.tag(purpose, row.numpy().tobytes())[:16], 16) >> 1 for row in rows]
@@ -147,7 +147,7 @@ class EncryptionKey(Settings):
     def _canonical(self) -> bytes:
         values = self.model_dump(mode="json")
         if values["perturbation"].get("schedule") == "fast":
-            values["perturbation"]["schedule"] = "cosine"  # As version 0.1 wrote it: its keys keep their id.
+            values["perturbation"]["schedule"] = "cosine"  # Version 0.1 wrote this word; its keys keep their id.
         return json.dumps(values, sort_keys=True).encode()
 
     def __repr__(self) -> str:
@@ -156,11 +156,11 @@ class EncryptionKey(Settings):
     __str__ = __repr__
 
     def __repr_args__(self) -> Iterator[tuple[str, Any]]:
-        # What pydantic hands to pretty printers and rich tracebacks.
+        # Pydantic passes these to pretty printers and rich tracebacks.
         yield "key_id", self.key_id
 
     def save(self, path: Path) -> None:
-        """Write the key as JSON that only its owner can read (mode 0600); an existing file is never overwritten."""
+        """Write the key as JSON, readable by the file's owner only (mode 0600); never overwrite a file."""
         content = json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
         write_atomically(path, content.encode(), mode=stat.S_IRUSR | stat.S_IWUSR)
 
@@ -170,16 +170,18 @@ class EncryptionKey(Settings):
 
         Args:
             path: The file.
-            insecure_permissions: Accept a file that others than its owner can read.
+            insecure_permissions: Accept a file that other users can read.
 
         Raises:
-            KeyFileError: The file is missing, readable by others, no key, of another version, or invalid.
+            KeyFileError: The file is missing, readable by other users, no key, of another version, or invalid.
         """
         try:
             mode = path.stat().st_mode
             content = path.read_bytes()
         except OSError as error:
-            raise KeyFileError(f"cannot read the key {path}: {error.strerror}; give the file keygen wrote") from None
+            raise KeyFileError(
+                f"cannot read the key {path}: {error.strerror}; give the file that keygen wrote"
+            ) from None
         if mode & (stat.S_IRWXG | stat.S_IRWXO) and not insecure_permissions:
             raise KeyFileError(
                 f"others can read the key {path} (mode {stat.S_IMODE(mode):04o}); "
@@ -190,10 +192,12 @@ class EncryptionKey(Settings):
         except (ValueError, RecursionError):
             raise KeyFileError(f"{path} is damaged or no key: expected JSON; restore it from a backup") from None
         if not isinstance(values, dict) or "format_version" not in values:
-            raise KeyFileError(f"{path} is no encryption key: it has no format_version; give the file keygen wrote")
+            raise KeyFileError(
+                f"{path} is no encryption key: it has no format_version; give the file that keygen wrote"
+            )
         if values["format_version"] != FORMAT_VERSION:
             raise KeyFileError(
-                f"{path} has an unknown key format; this version reads {FORMAT_VERSION}: update monai-advenc"
+                f"{path} has an unknown key format; this version reads format {FORMAT_VERSION}: update monai-advenc"
             )
         try:
             return cls.model_validate_json(content)
@@ -203,9 +207,9 @@ class EncryptionKey(Settings):
 
 
 def secret_encodings(key: EncryptionKey) -> set[bytes]:
-    """The forms in which the secret parts of ``key`` could leak into a file: for guards and tests that search.
+    """List the encodings in which the secret parts of ``key`` could leak into a file, for guards and tests to search.
 
-    Tables so short that they could stand anywhere by chance (under 12 characters) are left out.
+    Tables under 12 characters are left out, because they could occur by chance.
     """
     secret = bytes.fromhex(key.layout_secret)
     forms: set[str] = {key.layout_secret, key.layout_secret.upper()}

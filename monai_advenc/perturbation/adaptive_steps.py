@@ -1,11 +1,11 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Steps of which each image takes as many as its loss asks for (ours, beyond the paper).
+"""Adaptive schedule: each image stops once more steps no longer lower its loss much (ours, not part of the paper).
 
-On a well-trained base fifteen steps bring half of the images as near to their targets as a hundred do, and the loss
-after three long steps tells which half. So images go in stretches of six steps; before each one a look at the loss says
-how many steps are still worth while, and those that have arrived leave. Step lengths fall in a straight line to the end
-of what is left. What else was tried: ``results/few_steps.md``.
+On a well-trained base network, 15 steps bring half of the images as close to their targets as 100 steps do, and the
+loss after three long steps shows which half. Therefore images take stretches of six steps. Before each stretch, the
+loss decides how many more steps are worthwhile; images that need no more stop. Step lengths decrease linearly over the
+remaining steps. ``results/few_steps.md`` lists what else was tried.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from monai_advenc.acceleration.gradients import EXACT_STEPS, agree, loss_gradien
 from monai_advenc.perturbation.objectives import Objective
 
 STRETCH = 6
-"""Steps from one look at the losses to the next. The first stretch takes what is over: three of 69 steps."""
+"""Steps between two checks of the losses. The first stretch takes the remainder: three of 69 steps."""
 
 LAST_LENGTH = 0.03
-"""Share of the first step's length that is left for the last."""
+"""Length of the last step as a share of the first step's."""
 
 LEAST_STEPS, STEPS_PER_ROOT = 6, 30
-"""An image at a loss of 0.1 is given about 6 + 30 x sqrt(0.1) more steps, rounded to whole stretches: as losses are
-compared by their difference, a small one need not be known to many digits."""
+"""An image with a loss of 0.1 gets about 6 + 30 x sqrt(0.1) more steps, rounded to whole stretches. Losses are compared
+by their difference, so a small loss need not be known to many digits."""
 
 SOFTEST, SOFT_UNTIL = 1.5, 0.75
-"""Temperature of the loss at the first step; it falls to 1 when steps are three quarters of the first one's length.
-The softer loss hears all classes, not just the one that leads, and so more often finds the way to the lower end."""
+"""Temperature of the loss at the first step; it falls to 1 when steps have three quarters of the first one's length.
+The softer loss depends on all classes, not only on the leading one, and more often leads to the lower minimum."""
 
 EXACT_ABOVE = 0.05
-"""The last :data:`monai_advenc.acceleration.gradients.EXACT_STEPS` steps follow the exact network where the loss was
-above that when the last stretch began."""
+"""The last :data:`monai_advenc.acceleration.gradients.EXACT_STEPS` steps use the exact network if the loss was above
+this value when the last stretch began."""
 
 FEW = 4
-"""Images per pass where the exact network is asked because the other one disagrees: these are few."""
+"""Images per pass for images that need the exact network because the gradients disagree; there are few of them."""
 
 Move = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """Images, their gradients, step lengths ``(N, 1, 1, 1)`` and row numbers to the images after the step."""
@@ -46,19 +46,19 @@ Move = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 @dataclass
 class AdaptiveSteps:
-    """A walk of any number of images, each toward its target, in as many steps as it needs.
+    """Move any number of images toward their targets, each in as many steps as it needs.
 
-    Images need not keep step with each other: those that have the longest way to go fill the next batch. What an image
-    is asked in a step always comes in batches of one size, padded if need be, so that where it ends depends on none of
-    the others.
+    Images do not advance together: the images with the most remaining steps fill the next batch. All batches have one
+    size, padded if necessary, so an image's result does not depend on the other images.
 
     Attributes:
-        network: In evaluation mode. If it has an ``exact_network``, that one goes the last steps, and all steps with
-            images whose first gradients disagree (see :class:`monai_advenc.acceleration.gradients.StepGradients`).
-        objective: What is to fall, image by image.
-        move: One step.
+        network: In evaluation mode. If it has an ``exact_network``, that network computes the last steps, and all steps
+            of images whose first gradients disagree (see
+            :class:`monai_advenc.acceleration.gradients.StepGradients`).
+        objective: Loss to minimize for each image.
+        move: Takes one step.
         first_length: Length of the first step.
-        steps: The most that an image may take.
+        steps: Maximum number of steps of an image.
         batch_size: Images per pass.
         inside: Binary mask that broadcasts to the images: where gradients are compared.
     """
@@ -73,14 +73,14 @@ class AdaptiveSteps:
 
     def __post_init__(self) -> None:
         self.exact_network: nn.Module = getattr(self.network, "exact_network", None) or self.network
-        # On the processor, where it is decided who goes next.
+        # On the CPU, which decides the next batch.
         count = (len(self.objective),)
         self.left = torch.full(count, self.steps, device="cpu")
         self.length = torch.full(count, self.first_length, dtype=torch.float32, device="cpu")
         self.arriving, self.exactly = torch.zeros(2, *count, dtype=torch.bool, device="cpu")
 
     def from_originals(self, images: Tensor) -> Tensor:
-        """Where the images ``(N, C, H, W)`` end; to be called once."""
+        """Return the images ``(N, C, H, W)`` after all their steps; call it once."""
         images = images.clone()
         rows = torch.arange(len(images), device="cpu")
         for start in range(0, len(images), max(1, self.batch_size)):
@@ -99,7 +99,7 @@ class AdaptiveSteps:
         self._step(images, rows, gradients, losses)
 
     def _next_batch(self) -> tuple[nn.Module, Tensor, int]:
-        """The network to ask, the rows to ask it for, and the size of the batch, which they may not fill."""
+        """The network of the next pass, its rows, and the batch size, which may be larger than the number of rows."""
         exactly = self.exactly
         closing = self.arriving & (self.left <= EXACT_STEPS) & ~exactly & (self.exact_network is not self.network)
         groups = (
@@ -120,7 +120,7 @@ class AdaptiveSteps:
         self.length[rows] -= (length - LAST_LENGTH * self.first_length) / self.left[rows].clamp_min(1)
 
     def _look(self, rows: Tensor, losses: Tensor) -> None:
-        """Shorten the way of those that begin a stretch, where their losses are worth no more."""
+        """Reduce the remaining steps of images that begin a stretch, if their losses are worth fewer."""
         left = self.left[rows]
         begins = left % STRETCH == 0
         fewer = torch.minimum(left, steps_worth_while(losses))
@@ -138,6 +138,6 @@ class AdaptiveSteps:
 
 
 def steps_worth_while(losses: Tensor) -> Tensor:
-    """How many more steps losses ``(N,)`` are worth, in whole stretches; int64. NaN is worth as many as infinity."""
+    """Number of further steps for losses ``(N,)``, in whole stretches; int64. NaN counts as infinity."""
     wanted = LEAST_STEPS + STEPS_PER_ROOT * losses.nan_to_num(nan=float("inf")).clamp(0, 1e6).sqrt()
     return STRETCH * (wanted / STRETCH).round().clamp_min(1).long()

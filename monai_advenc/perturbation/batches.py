@@ -1,9 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Perturbing many images: in batches of one size, several batches at a time on a processor with several cores.
+"""Perturb many images in batches of one size, several batches at a time on a CPU with several cores.
 
-Cores that share a batch wait for each other after every layer; cores that each have a batch of their own do not. And
-while there is a batch for every core, the result does not depend on how many cores there are.
+Cores that share a batch wait for each other after every layer; cores with separate batches do not. As long as each core
+has its own batch, the result does not depend on the number of cores.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from monai_advenc.perturbation.pgd import check_inputs, perturb
 from monai_advenc.perturbation.settings import PerturbationSettings
 
 MOST_BATCHES_AT_A_TIME = 8
-"""Each needs memory of its own; with more cores than that, several share a batch."""
+"""Each batch needs its own memory; with more cores than this, several cores share a batch."""
 
 MOST_BATCHES_TOGETHER = 32
-"""Batches' worth of images that adaptive steps have at a time; more would fill up batches hardly better."""
+"""Number of batches from which adaptive steps choose their images; more would hardly fill batches better."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -42,17 +42,17 @@ def perturb_in_batches(
     seeds: Sequence[int] | None = None,
     regions: Tensor | None = None,
 ) -> Tensor:
-    """:func:`monai_advenc.perturbation.pgd.perturb` for any number of images.
+    """Apply :func:`monai_advenc.perturbation.pgd.perturb` to any number of images.
 
     Args:
-        network: In evaluation mode. Several threads use it at once if it says that it is ``stateless``, as networks
-            from :func:`monai_advenc.acceleration.prepare.prepare` do where their graph is known.
+        network: In evaluation mode. Several threads use it at once if its attribute ``stateless`` is true, as for
+            networks from :func:`monai_advenc.acceleration.prepare.prepare` whose graph is known.
         images: ``(N, C, H, W)``, float32 in [0, 1].
         targets: Target classes ``(N,)``, int64; or any other objective for these images.
         settings: Radius, steps and norm.
-        batch_size: Images per pass through the network. The last batch is padded to it, as a processor may choose
-            another summation order for another size. Adaptive steps fill up batches from all images that are still
-            on their way, so they take a fraction of the passes only where there are many more images than that.
+        batch_size: Images per pass through the network. The last batch is padded to this size, because a processor may
+            choose another summation order for another size. Adaptive steps fill batches from all images that need
+            more steps, so they save passes only if there are many more images than this.
         seeds: One seed per image, for augmentation-aware steps.
         regions: Binary masks ``(N, 1, H, W)`` of the pixels that may change.
 
@@ -60,12 +60,12 @@ def perturb_in_batches(
         Perturbed images, the shape of ``images``.
 
     Raises:
-        ImageError, NetworkError, SettingsError: As :func:`monai_advenc.perturbation.pgd.perturb`.
+        ImageError, NetworkError, SettingsError: As for :func:`monai_advenc.perturbation.pgd.perturb`.
     """
     objective = as_objective(targets)
     check_inputs(network, images, objective, settings, seeds, regions)
     if batch_size < 1:
-        raise SettingsError(f"expected batches of at least one image, got {batch_size}")
+        raise SettingsError(f"expected a batch_size of 1 or more, got {batch_size}")
 
     shared = images.device.type == "cpu" and getattr(network, "stateless", False)
     size = _rows_together(len(images), batch_size, settings, shared=shared)
@@ -74,7 +74,7 @@ def perturb_in_batches(
         # Adaptive steps pad their batches themselves.
         missing = 0 if settings.schedule == "adaptive" else batch_size - len(rows)
         padded = [*rows, *[rows[-1]] * missing]
-        # Where a caller is in inference mode, what is taken out there could not serve for gradients.
+        # Rows that are selected in a caller's inference mode would not allow gradients.
         with torch.inference_mode(False):
             return perturb(
                 network,
@@ -92,7 +92,7 @@ def perturb_in_batches(
 
 
 def _rows_together(count: int, batch_size: int, settings: PerturbationSettings, *, shared: bool) -> int:
-    """How many images are perturbed together: one batch; of adaptive steps a thread's share, if it is not too large."""
+    """Number of images perturbed together: one batch, or for adaptive steps a thread's share up to a limit."""
     if settings.schedule != "adaptive":
         return batch_size
     threads = min(torch.get_num_threads(), MOST_BATCHES_AT_A_TIME) if shared else 1
@@ -101,7 +101,7 @@ def _rows_together(count: int, batch_size: int, settings: PerturbationSettings, 
 
 
 def _map_on_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """Results in order; each thread has its share of PyTorch's threads."""
+    """Map items on threads and return the results in order; each thread gets an equal share of PyTorch's threads."""
     cores = torch.get_num_threads()
     at_a_time = min(cores, len(items), MOST_BATCHES_AT_A_TIME)
     if at_a_time < 2:
@@ -112,25 +112,25 @@ def _map_on_threads(function: Callable[[Item], Result], items: Sequence[Item]) -
         pool.shutdown()
         return results
     finally:
-        # A thread cannot be stopped: after Ctrl-C those that run go on to the end of their images, but nobody waits.
+        # A thread cannot be stopped: after Ctrl-C, running threads finish their images, but nothing waits for them.
         pool.shutdown(wait=False, cancel_futures=True)
-        torch.set_num_threads(cores)  # PyTorch gives threads to come what any thread asked for last.
+        torch.set_num_threads(cores)  # New threads get the number that any thread set last.
 
 
 BATCH_SIZE = 8
-"""Versions that go through the network together. Fixed, because a processor may add up in another order for another
-batch size, and PGD amplifies the last bit; the last batch is padded to it. Larger is hardly faster on a CPU."""
+"""Versions that go through the network together. Fixed, because a processor may sum in another order for another batch
+size, and PGD amplifies the last bit. The last batch is padded to it. A larger size is hardly faster on a CPU."""
 
 
 LARGEST_BATCH = 256
-"""Beyond it a GPU gains little; and while memory allows it, every run takes the same batch, hence the same bytes."""
+"""A larger batch hardly speeds up a GPU. With enough memory, all runs use this size and produce the same bytes."""
 
 
 SHARE_OF_FREE_MEMORY = 0.7
 
 
 def versions_per_pass(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
-    """How many images should go through a network together, for encryption's ``batch_size``.
+    """Choose the number of images that go through a network together, for encryption's ``batch_size``.
 
     Returns:
         On a CPU :data:`monai_advenc.perturbation.batches.BATCH_SIZE`. On a GPU the largest power of two up to
@@ -158,6 +158,11 @@ def versions_per_pass(network: nn.Module, image_shape: tuple[int, int, int]) -> 
 
 
 def largest_batch(free: float, per_image: float) -> int:
-    """The largest power of two of images that fit into memory, both in bytes, within what is sensible."""
+    """Largest power of two of images that fit into memory, from :data:`BATCH_SIZE` to :data:`LARGEST_BATCH`.
+
+    Args:
+        free: Free memory in bytes.
+        per_image: Memory for one image in bytes.
+    """
     fitting = int(SHARE_OF_FREE_MEMORY * free / max(per_image, 1))
     return min(LARGEST_BATCH, max(BATCH_SIZE, 1 << max(0, fitting.bit_length() - 1)))

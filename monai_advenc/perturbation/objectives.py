@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Objectives: what the steps of a perturbation lower, one loss for each image."""
+"""Objectives: the loss of each image that a perturbation minimizes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing_extensions import override
 from monai_advenc.errors import SettingsError
 
 Rows = Tensor | Sequence[int]
-"""Numbers of images in a batch; one may come more than once."""
+"""Indices of images in a batch; an index may occur more than once."""
 
 
 class Objective(ABC):
-    """A loss for each image of a batch; :func:`monai_advenc.perturbation.pgd.perturb` lowers any of them.
+    """A loss for each image of a batch, for :func:`monai_advenc.perturbation.pgd.perturb` to minimize.
 
-    An image's loss depends on no other image of the batch.
+    An image's loss does not depend on the other images of the batch.
     """
 
     @abstractmethod
@@ -29,8 +29,8 @@ class Objective(ABC):
         """Compute the losses ``(N,)``.
 
         Args:
-            logits: What the network answered, ``(N, K)``, or ``(N, K, H, W)`` for a loss of every pixel.
-            features: ``(N, D)`` of a network that answers with ``(logits, features)``; else ``None``.
+            logits: Outputs of the network, ``(N, K)``, or ``(N, K, H, W)`` for a loss of every pixel.
+            features: ``(N, D)`` if the network returns ``(logits, features)``, otherwise ``None``.
         """
 
     @abstractmethod
@@ -39,7 +39,7 @@ class Objective(ABC):
 
     @abstractmethod
     def of(self, rows: Rows) -> Objective:
-        """The objective of some images of the batch, in that order."""
+        """Return the objective of the images with these indices, in this order."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class TargetClass(Objective):
 
 
 def as_objective(targets: Tensor | Objective) -> Objective:
-    """An objective as it is; target classes ``(N,)`` as the paper's objective.
+    """Return an objective unchanged, and turn target classes ``(N,)`` into the paper's objective.
 
     Raises:
         SettingsError: ``targets`` is a tensor of another shape.

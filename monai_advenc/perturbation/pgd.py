@@ -1,9 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Perturbing one image toward one target class: targeted projected gradient descent (sections 3.1 and 3.3).
+"""Perturb images toward a target class by targeted projected gradient descent (PGD, sections 3.1 and 3.3).
 
-Pure functions over batches. The network takes images in [0, 1] and returns logits, so a radius means the same for
-every network.
+Pure functions over batches. The network maps images in [0, 1] to logits, so a radius has the same meaning for every
+network.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from monai_advenc.perturbation.views import draw_views
 
 
 class Geometry(NamedTuple):
-    """What a norm means for PGD; every function maps batches ``(N, C, H, W)`` image by image."""
+    """The functions of a norm that PGD needs; each maps batches ``(N, C, H, W)`` image by image."""
 
     direction: Callable[[Tensor], Tensor]
     project: Callable[[Tensor, float], Tensor]
@@ -33,7 +33,7 @@ class Geometry(NamedTuple):
 
 
 def l2_length(change: Tensor) -> Tensor:
-    """Euclidean length of each image's change; ``(N, ...)`` to ``(N,)``."""
+    """Compute the Euclidean length of each image's change; maps ``(N, ...)`` to ``(N,)``."""
     length: Tensor = torch.linalg.vector_norm(change.flatten(1), dim=1)
     return length
 
@@ -43,15 +43,15 @@ def _per_image(values: Tensor, like: Tensor) -> Tensor:
 
 
 def _l2_direction(gradient: Tensor) -> Tensor:
-    # A zero gradient stays zero: there is no direction to go, and the image waits for the next view.
+    # A zero gradient stays zero: it has no direction, so the image does not change until the next view.
     length = l2_length(gradient).clamp_min(torch.finfo(gradient.dtype).tiny)
     return gradient / _per_image(length, gradient)
 
 
 def project_l2(change: Tensor, radius: float) -> Tensor:
-    """The nearest change of Euclidean length at most ``radius``, image by image."""
+    """Compute the nearest change with a Euclidean length of at most ``radius``, image by image."""
     length = l2_length(change)
-    # The margin of one part in a million keeps the rounded result inside for whoever measures it in float64.
+    # The margin of one part in a million keeps the rounded result inside the ball when measured in float64.
     shrink = (radius * (1 - 1e-6) / length.clamp_min(torch.finfo(change.dtype).tiny)).clamp_max(1)
     return change * _per_image(shrink, change)
 
@@ -68,7 +68,7 @@ GEOMETRIES: dict[str, Geometry] = {
 
 @dataclass(frozen=True)
 class _Step:
-    """One step of PGD from wherever a batch has come."""
+    """One step of PGD from the current state of a batch."""
 
     original: Tensor
     inside: Tensor
@@ -78,10 +78,10 @@ class _Step:
     def __call__(
         self, perturbed: Tensor, gradient: Tensor, length: float | Tensor, rows: Tensor | slice = slice(None)
     ) -> Tensor:
-        """Where ``rows`` of the batch are after a step of a length, one for all or ``(N, 1, 1, 1)``."""
+        """Return ``rows`` of the batch after a step; ``length`` is one number or ``(N, 1, 1, 1)``."""
         original, inside = self.original[rows], self.inside[rows]
         ahead = perturbed - length * self.geometry.direction(gradient * inside)
-        # Cannot leave the ball by clamping: the original lies in the box, and the box is convex.
+        # Clamping does not leave the ball, because the original lies in the box and the box is convex.
         moved = (original + self.geometry.project(ahead - original, self.radius)).clamp(0, 1)
         return torch.where(inside, moved, original)
 
@@ -98,22 +98,22 @@ def perturb(
 ) -> Tensor:
     """Move each image toward its target class by targeted PGD inside a small ball (section 3.1).
 
-    Each step goes its length along the normalized gradient, is projected onto the ball around the original, and
-    clamped to [0, 1]. The start is the original itself; the paper names none.
+    Each step moves the image along the normalized gradient, projects it onto the ball around the original, and clamps
+    it to [0, 1]. It starts at the original; the paper does not state a start.
 
     Args:
         network: Maps images ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``; in evaluation mode. Autocast has no effect
-            here; :func:`monai_advenc.acceleration.prepare.prepare` computes in bf16 and on integers.
+            here; :func:`monai_advenc.acceleration.prepare.prepare` selects bf16 or int8.
         images: Original images ``(N, C, H, W)``, float32 in [0, 1].
-        targets: Target classes ``(N,)``, int64; or any other objective for these images.
-        settings: Radius, steps and norm; a ``reference_side`` is applied to the size of ``images``.
-        seeds: One seed per image for the random views of augmentation-aware steps; needed only for those.
-        regions: Binary masks ``(N, 1, H, W)`` or ``(N, C, H, W)``: pixels outside stay bit for bit what they were.
-        batch_size: Images per pass of adaptive steps, from which images leave one by one; ``None``: all.
+        targets: Target classes ``(N,)``, int64; or another objective for these images.
+        settings: Radius, steps and norm; ``reference_side`` scales the radius to the size of ``images``.
+        seeds: One seed per image for the random views of augmentation-aware steps; other steps need none.
+        regions: Binary masks ``(N, 1, H, W)`` or ``(N, C, H, W)``: pixels outside keep every bit.
+        batch_size: Images per pass of adaptive steps; ``None``: all.
 
     Returns:
-        Perturbed images, float32, the shape and device of ``images``. A row does not depend on the other rows, as
-        long as the batch keeps its size (a processor may choose another summation order for another size).
+        Perturbed images, float32, the shape and device of ``images``. A row does not depend on the other rows of a
+        batch of the same size (a processor may choose another summation order for another size).
 
     Raises:
         NetworkError: The network is in training mode, or its gradient is not finite.
@@ -127,7 +127,7 @@ def perturb(
     settings = settings.at_size(*images.shape[-2:])
     geometry = GEOMETRIES[settings.norm]
     views = draw_views(settings.augmentation, seeds, settings.steps, images)
-    # The caller's modes belong to the caller's thread, and must not decide about pixels.
+    # The modes of the caller's thread must not change pixels.
     with torch.inference_mode(False), torch.no_grad(), torch.autocast(images.device.type, enabled=False):
         original = images.detach().clone()
         inside = torch.ones_like(original[:, :1, :1, :1], dtype=torch.bool) if regions is None else regions.bool()
@@ -155,9 +155,11 @@ def check_inputs(
     seeds: Sequence[int] | None,
     regions: Tensor | None,
 ) -> None:
-    """Raise what :func:`perturb` says that it raises, before it begins."""
+    """Check the arguments of :func:`perturb` and raise its errors."""
     if network.training:
-        raise NetworkError("the network is in training mode, where images in a batch influence each other; call eval()")
+        raise NetworkError(
+            "the network is in training mode, in which images of a batch influence each other; call eval()"
+        )
     if images.ndim != 4 or images.dtype != torch.float32:
         raise SettingsError(f"expected float32 images (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
     require_pixels(images)
@@ -178,7 +180,7 @@ def check_inputs(
 def require_pixels(images: Tensor) -> None:
     """Raise :class:`ImageError` unless every value is a number in [0, 1]."""
     if not images.isfinite().all():
-        raise ImageError("expected pixels in [0, 1], got NaN or infinite ones; mend or leave out the image")
+        raise ImageError("expected pixels in [0, 1], got NaN or infinite values; fix or leave out the image")
     if images.numel() and (images.min() < 0 or images.max() > 1):
         low, high = images.min().item(), images.max().item()
         raise ImageError(f"expected pixels in [0, 1], got {low:.8g} to {high:.8g}; scale the intensities first")

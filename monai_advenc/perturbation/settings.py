@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Perturbation settings: how far and how an image may be moved."""
+"""Settings of a perturbation: norm, radius, steps and schedule."""
 
 from __future__ import annotations
 
@@ -14,39 +14,42 @@ from monai_advenc.perturbation.views import Augmentation
 from monai_advenc.settings import Schedule, Settings
 
 COSINE_END = 0.01
-"""Share of the first step that is left for the last in the fast schedule."""
+"""Length of the last step of the fast schedule as a share of the first step's."""
 
 FAST_STEPS = 25
-"""Steps of the fast schedule, whose first one is twice the radius. After so many plain steps of radius 2, 20
-slices of 320x320 ended at a lower mean loss than after the paper's 100, and 19 or all of them, by processor, at most
-0.01 above it (``docs/benchmarks.md``). Steps that look at random views see fewer of them, and on slices victims failed
-a little less; with 50 no difference was found (``results/fast_schedule.md``)."""
+"""Number of steps of the fast schedule, whose first step is twice the radius.
+
+After 25 plain steps with radius 2, 20 slices of 320x320 had a lower mean loss than after the paper's 100. The losses of
+19 or all of them, depending on the processor, were at most 0.01 above the paper's (``docs/benchmarks.md``). With
+augmentation-aware steps, 25 steps use fewer random views and misled victims on slices a little less; 50 steps showed no
+difference (``results/fast_schedule.md``)."""
 
 ADAPTIVE_STEPS = 69
-"""The most steps of the adaptive schedule, which starts with twice the radius; see
+"""Maximum number of steps of the adaptive schedule, whose first step is twice the radius; see
 :mod:`monai_advenc.perturbation.adaptive_steps`."""
 
 
 VIEWS_HIDE_THE_LOSS = (
-    "adaptive steps go by the loss of the image itself, which augmentation-aware steps never see; "
+    "adaptive steps need the loss of the image itself, which augmentation-aware steps do not compute; "
     "take plain steps (--profile paper-concat), or another schedule (--schedule fast)"
 )
 
 
 class PerturbationSettings(Settings):
-    """How far and how a perturbation may go, on the [0, 1] pixel scale.
+    """Norm, radius and steps of a perturbation, on the [0, 1] pixel scale.
 
     Attributes:
         norm: Geometry of the ball: ``"l2"`` (the paper) or ``"linf"``.
         radius: Radius of the ball around the original image.
-        step_size: Length of each normalized step; of the first, in the fast and the adaptive schedule.
-        steps: Number of steps; the paper takes 100.
-        schedule: ``"paper"``: all steps have one length. ``"fast"``: they shrink along a half cosine to a hundredth
-            (ours); see :data:`FAST_STEPS`. ``"adaptive"``: each image takes as many as its loss asks for,
-            at most ``steps`` (ours); see :mod:`monai_advenc.perturbation.adaptive_steps`. Plain steps only.
-        reference_side: Side in pixels of the square image for which ``radius`` and ``step_size`` are meant. An image
-            of another size gets both scaled by its side, so that the root mean square of the change stays the same.
-            ``None``: the same radius at every size. L2 only.
+        step_size: Length of each normalized step; in the fast and the adaptive schedule, of the first step.
+        steps: Number of steps; 100 in the paper.
+        schedule: ``"paper"``: all steps have one length. ``"fast"``: the length decreases along a half cosine to a
+            hundredth (ours); see :data:`FAST_STEPS`. ``"adaptive"``: each image stops once more steps no longer lower
+            its loss much, after at most ``steps`` (ours); see :mod:`monai_advenc.perturbation.adaptive_steps`. Plain
+            steps only.
+        reference_side: Side in pixels of the square image for which ``radius`` and ``step_size`` are given. For another
+            size, both are scaled by the side, so that the root mean square of the change stays the same. ``None``: the
+            same radius at every size. L2 only.
         augmentation: Random views for augmentation-aware steps; ``None`` for the paper's plain steps.
     """
 
@@ -61,7 +64,7 @@ class PerturbationSettings(Settings):
     @model_validator(mode="after")
     def _reference_side_needs_l2(self) -> PerturbationSettings:
         if self.norm == "linf" and self.reference_side is not None:
-            raise ValueError("a largest change per pixel does not depend on the image's size; drop reference_side")
+            raise ValueError("the L-infinity radius does not depend on the image's size; drop reference_side")
         return self
 
     @model_validator(mode="after")
@@ -72,7 +75,7 @@ class PerturbationSettings(Settings):
 
     @model_serializer(mode="wrap")
     def _leave_out_the_paper_schedule(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Keys from before there were schedules keep their id, and who has only such keys needs no newer reader.
+        # Keys that are older than schedules keep their id, and older versions can still read keys of this schedule.
         values: dict[str, Any] = handler(self)
         return {name: value for name, value in values.items() if (name, value) != ("schedule", "paper")}
 
@@ -83,14 +86,14 @@ class PerturbationSettings(Settings):
             SettingsError: Lengths of adaptive steps depend on the image.
         """
         if self.schedule == "adaptive":
-            raise SettingsError("lengths of adaptive steps depend on the image; perturb one and look where it ends")
+            raise SettingsError("lengths of adaptive steps depend on the image; expected the paper or fast schedule")
         if self.schedule == "paper":
             return self.step_size
         share = (1 + math.cos(math.pi * step / max(1, self.steps - 1))) / 2
         return self.step_size * (COSINE_END + (1 - COSINE_END) * share)
 
     def at_size(self, height: int, width: int) -> PerturbationSettings:
-        """The same settings with the radius that holds for images of ``height`` x ``width`` pixels."""
+        """Return these settings with radius and step size for images of ``height`` x ``width`` pixels."""
         if self.reference_side is None:
             return self
         scale = math.sqrt(height * width) / self.reference_side

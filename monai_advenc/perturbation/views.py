@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Views: maps of the images through which augmentation-aware steps take their gradients; not part of the paper."""
+"""Views: random shifts and flips for the gradients of augmentation-aware steps (ours, not part of the paper)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from monai_advenc.settings import Settings
 
 
 class Augmentation(Settings):
-    """Random views through which augmentation-aware steps take their gradients; not part of the paper.
+    """Random views for the gradients of augmentation-aware steps (ours, not part of the paper).
 
-    A perturbation found through shifted and flipped views is one that still says "target class" after the shifts and
-    flips of a victim's training, and transfers better to other networks even without them.
+    A perturbation from the gradients of shifted and flipped views still leads to the target class after the shifts and
+    flips of a victim's training. It also transfers better to other networks trained without them.
 
     Attributes:
         max_shift: Largest circular shift in each direction, as a share of the image's side.
@@ -35,13 +35,13 @@ class Views(ABC):
 
     @abstractmethod
     def look(self, images: Tensor, step: int) -> Tensor:
-        """``images`` ``(N, C, H, W)`` as seen in this step, counted from 0."""
+        """Return the views of ``images`` ``(N, C, H, W)`` in this step, counted from 0."""
 
     def gradient(self, gradient_at: Callable[[Tensor], Tensor], images: Tensor, step: int) -> Tensor:
-        """Gradient with respect to ``images`` of a loss of what is seen in this step.
+        """Compute the gradient with respect to ``images`` of a loss of their views in this step.
 
         Args:
-            gradient_at: From seen images to the gradient of their losses.
+            gradient_at: Maps views to the gradient of their losses.
             images: ``(N, C, H, W)``.
             step: Counted from 0.
         """
@@ -52,12 +52,12 @@ class Views(ABC):
         return gradient
 
     def seen_inside(self, inside: Tensor) -> Tensor | None:
-        """Where the pixels of a mask are seen; ``None`` if that is not known, as of pixels that move."""
+        """Return the place of a mask's pixels in the views; ``None`` if it is unknown, as for pixels that move."""
         return None
 
 
 class SameView(Views):
-    """Images as they are: the paper's plain steps."""
+    """Unchanged images: the paper's plain steps."""
 
     @override
     def look(self, images: Tensor, step: int) -> Tensor:
@@ -73,9 +73,9 @@ class SameView(Views):
 
 
 class RandomViews(Views):
-    """Shifts and flips.
+    """Random shifts and flips.
 
-    A shift or flip permutes the pixels, so its gradient is the gradient of what is seen, permuted back.
+    A shift or flip permutes the pixels, so its gradient is the gradient of the view, permuted back.
     """
 
     def __init__(self, augmentation: Augmentation, seeds: Sequence[int], steps: int, images: Tensor) -> None:
@@ -102,7 +102,7 @@ class RandomViews(Views):
         return self.look_back(gradient_at(self.look(images, step)), step)
 
     def look_back(self, views: Tensor, step: int) -> Tensor:
-        """The inverse of :meth:`look`."""
+        """Undo :meth:`look`."""
         rows, columns = self._indices(step)
         return _take_pixels(views, rows.argsort(dim=1), columns.argsort(dim=1))
 
@@ -119,7 +119,7 @@ def _take_pixels(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def draw_views(augmentation: Augmentation | None, seeds: Sequence[int] | None, steps: int, images: Tensor) -> Views:
-    """Views for each of ``images`` ``(N, C, H, W)`` and each step; without an augmentation, the images as they are."""
+    """Draw views for each of ``images`` ``(N, C, H, W)`` and each step; without augmentation, the unchanged images."""
     if augmentation is None or seeds is None:
         return SameView()
     return RandomViews(augmentation, seeds, steps, images)
