@@ -153,7 +153,7 @@ def encrypt_batch(
         DatasetError: The key has no class for a label.
         ImageError: Images hold NaN or values outside [0, 1], or the grid is too coarse for the radius.
         UnchangedError: An image did not change.
-        NetworkError: The network is in training mode or has other classes than the key.
+        NetworkError: The network is in training mode or does not fit the key.
         SettingsError: Both ``levels`` and ``unit`` are given.
 
     Example:

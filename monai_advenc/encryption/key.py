@@ -45,7 +45,7 @@ class EncryptionKey(Settings):
         correspondence: Targets of each class.
         combiner: Combiner and its ratios for each class.
         perturbation: Norm, radius and steps.
-        layout_secret: 256 bits, 64 hexadecimal digits; seeds all random positions in an image.
+        layout_secret: 256 bits, 64 hexadecimal digits; seeds everything random in an image (positions, views).
         recipient: Public label of the recipient of the copy made with this key; each recipient needs another key.
     """
 

@@ -19,7 +19,7 @@ def whole_image(image: Tensor, mask: Tensor | None) -> Tensor | None:
     return None
 
 
-def body(image: Tensor, mask: Tensor | None) -> Tensor | None:
+def body(image: Tensor, mask: Tensor | None = None) -> Tensor:
     """Select the largest bright object with its holes filled: head or trunk without background.
 
     Args:
@@ -41,7 +41,7 @@ def body(image: Tensor, mask: Tensor | None) -> Tensor | None:
     return torch.from_numpy(ndimage.binary_fill_holes(largest))[None]
 
 
-def given_mask(image: Tensor, mask: Tensor | None) -> Tensor | None:
+def given_mask(image: Tensor, mask: Tensor | None) -> Tensor:
     """Select the mask ``(1, H, W)`` next to the image.
 
     Raises:

@@ -61,8 +61,7 @@ def image_regions(original: Tensor, mask: Tensor | None) -> dict[str, Region]:
     everything: Region = np.ones(tuple(original.shape[-2:]), dtype=bool)
     tumor: Region = np.zeros_like(everything) if mask is None else mask[0].numpy().astype(bool)
     try:
-        found = body(original, None)
-        inside: Region = everything if found is None else found[0].numpy().astype(bool)
+        inside: Region = body(original)[0].numpy()
     except ImageError:
         # A constant image has no visible body.
         inside = np.zeros_like(everything)

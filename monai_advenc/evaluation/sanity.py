@@ -15,6 +15,8 @@ from monai_advenc.evaluation.accuracy import Accuracy
 LEAST_MOVED = 0.5
 """Minimum share of images with a gradient."""
 
+PROBED = 64
+
 
 def require_above_chance(accuracy: Accuracy, what: str) -> None:
     """Raise :class:`SanityError` unless a network is clearly better than always predicting the most frequent class.
@@ -30,7 +32,7 @@ def require_above_chance(accuracy: Accuracy, what: str) -> None:
         )
 
 
-def require_gradients(network: nn.Module, images: ImageSet, *, probe: int = 64) -> None:
+def require_gradients(network: nn.Module, images: ImageSet) -> None:
     """Raise :class:`SanityError` unless a base network has a gradient toward other classes for most images.
 
     If logits are saturated or activations are dead, the gradient is zero, perturbing changes nothing, and the
@@ -38,10 +40,9 @@ def require_gradients(network: nn.Module, images: ImageSet, *, probe: int = 64) 
 
     Args:
         network: The base network in evaluation mode.
-        images: Originals; the first of each class are tested.
-        probe: Approximate number of images to test.
+        images: Originals; the first of each class are tested, about 64 images.
     """
-    tried = images.first_of_each_class(probe)
+    tried = images.first_of_each_class(PROBED)
     device = next(network.parameters()).device
     targets = (tried.labels + 1) % len(images.classes)
     gradients = target_gradient(network, tried.images.to(device), targets.to(device)).flatten(1)

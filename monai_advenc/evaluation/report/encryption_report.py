@@ -17,19 +17,13 @@ from monai_advenc.evaluation.measurement import Measurement
 from monai_advenc.evaluation.report.html import Example, Note, Table, render_report
 from monai_advenc.evaluation.survival import SURVIVAL_CAPTION, SURVIVAL_COLUMNS, Survival, survival_rows
 
-LEAD = (
-    "Every image was perturbed toward secret target classes of its class. The aim: people read the images as before, "
-    "and networks trained on them are misled on real images."
-)
 
-
-def examples_of(originals: ImageFolder, encrypted: Path, manifest: Manifest, per_class: int = 1) -> list[Example]:
-    """Read the first images of each class, original and encrypted, from the files; DICOM in the original's window."""
+def examples_of(originals: ImageFolder, encrypted: Path, manifest: Manifest) -> list[Example]:
+    """Read the first image of each class, original and encrypted, from the files; DICOM in the original's window."""
     sources = {file.id: file for file in originals.files}
-    shown: dict[str, list[Example]] = {}
+    shown: dict[str, Example] = {}
     for record in manifest.images:
-        examples = shown.setdefault(record.label, [])
-        if len(examples) >= per_class or record.id not in sources:
+        if record.label in shown or record.id not in sources:
             continue
         source = sources[record.id]
         written = encrypted / record.files[0].path
@@ -42,15 +36,9 @@ def examples_of(originals: ImageFolder, encrypted: Path, manifest: Manifest, per
         mask = None
         if source.mask_path is not None:
             mask = _at_size(read_region(source.mask_path).float(), record.shape) > 0
-        examples.append(
-            Example(
-                title=record.label if window is None else f"{record.label} ({window})",
-                original=original,
-                encrypted=after,
-                mask=mask,
-            )
-        )
-    return [example for label in sorted(shown) for example in shown[label]]
+        title = record.label if window is None else f"{record.label} ({window})"
+        shown[record.label] = Example(title=title, original=original, encrypted=after, mask=mask)
+    return [shown[label] for label in sorted(shown)]
 
 
 def _at_size(image: Tensor, shape: tuple[int, int, int]) -> Tensor:
@@ -63,7 +51,6 @@ def encryption_report(
     encrypted: Path,
     *,
     title: str = "Encrypted data set",
-    lead: str = LEAD,
     measurements: Sequence[Measurement] = (),
     headline: str | None = None,
     notes: Sequence[Note] = (),
@@ -76,7 +63,6 @@ def encryption_report(
         originals: The original images.
         encrypted: The folder with the manifest.
         title: Heading.
-        lead: Sentence under it.
         measurements: Victims' accuracies, if any.
         headline: Training set of the accuracies in large type.
         notes: Further paragraphs.
@@ -89,9 +75,7 @@ def encryption_report(
     manifest = Manifest.load(encrypted)
     examples = examples_of(originals, encrypted, manifest)
     notes = [*notes, *([survival_note(survivals)] if survivals else [])]
-    return render_report(
-        manifest, examples, measurements, headline, title=title, lead=lead, notes=notes, facts=facts or {}
-    )
+    return render_report(manifest, examples, measurements, headline, title=title, notes=notes, facts=facts or {})
 
 
 def survival_note(survivals: Sequence[Survival]) -> Note:

@@ -67,7 +67,7 @@ def render_report(
         examples: Pictures, preferably one per class.
         measurements: Victims' accuracies; empty if none were trained.
         headline: Training set of the victims' accuracies in large type.
-        texts: ``title``, ``lead``, ``notes`` and ``facts`` of
+        texts: ``title``, ``notes`` and ``facts`` of
             :func:`~monai_advenc.evaluation.report.encryption_report.encryption_report`; nothing secret.
     """
     environment = Environment(

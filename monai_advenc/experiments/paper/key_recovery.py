@@ -80,20 +80,11 @@ class Bench:
         return {"accuracy": sum(counts), ALONE: counts[STUDIED_CLASS]}
 
 
-def _networks(trained_on: str) -> Callable[[Preset, str, int], list[Wanted]]:
-    return lambda preset, part, seed: [Wanted(preset.learner, trained_on, seed), simulator_of(preset, seed)]
-
-
-def _sweep(preset: Preset) -> list[str]:
-    return ["sweep"]
-
-
 def _on_all_images(bench: Bench, guess: Mapping[int, Targets], layout: Layout) -> dict[str, float]:
     return {"accuracy": bench.guesser().overall(guess, layout).accuracy}
 
 
-def _measure_targets(laboratory: Laboratory, preset: Preset, part: str, seed: int) -> Found:
-    bench = Bench(laboratory, preset, BASIC, seed)
+def _measure_targets(bench: Bench) -> Found:
     bench.perturb_all()
     guesser = bench.guesser()
     rows = {"unperturbed": {"accuracy": guesser.overall({}).accuracy, ALONE: guesser.score(0, (None,))[0]}}
@@ -104,8 +95,7 @@ def _measure_targets(laboratory: Laboratory, preset: Preset, part: str, seed: in
     return Found(rows, {**facts, **bench.scale()}, bench.images())
 
 
-def _measure_ratios(laboratory: Laboratory, preset: Preset, part: str, seed: int) -> Found:
-    bench = Bench(laboratory, preset, CONCAT, seed)
+def _measure_ratios(bench: Bench) -> Found:
     truth = dict(enumerate(bench.truth.targets))
     bench.versions.make([(label, target) for label, targets in truth.items() for target in targets])
     rows = {"unperturbed": _on_all_images(bench, {}, EVEN_CONCAT)}
@@ -115,8 +105,7 @@ def _measure_ratios(laboratory: Laboratory, preset: Preset, part: str, seed: int
     return Found(rows, {"share of the first target that wins": best.ratios[0]}, bench.images())
 
 
-def _measure_pairs(laboratory: Laboratory, preset: Preset, part: str, seed: int) -> Found:
-    bench = Bench(laboratory, preset, CONCAT, seed)
+def _measure_pairs(bench: Bench) -> Found:
     bench.perturb_all()
     guesser = bench.guesser()
     rows = {"unperturbed": _on_all_images(bench, {}, EVEN_CONCAT)}
@@ -141,8 +130,7 @@ def _measure_pairs(laboratory: Laboratory, preset: Preset, part: str, seed: int)
     return Found(rows, {**facts, **bench.scale()}, bench.images())
 
 
-def _measure_number_of_targets(laboratory: Laboratory, preset: Preset, part: str, seed: int) -> Found:
-    bench = Bench(laboratory, preset, MIXUP_AND_CONCAT, seed)
+def _measure_number_of_targets(bench: Bench) -> Found:
     bench.perturb_all()
     truth = bench.truth.targets
     rows = {
@@ -158,7 +146,17 @@ def _measure_number_of_targets(laboratory: Laboratory, preset: Preset, part: str
     return Found(rows, {**facts, **bench.scale()}, bench.images())
 
 
-TABLE_3 = Experiment(3, _sweep, _networks(BASIC), _measure_targets)
-TABLE_5 = Experiment(5, _sweep, _networks(CONCAT), _measure_ratios)
-TABLE_8 = Experiment(8, _sweep, _networks(CONCAT), _measure_pairs)
-TABLE_9 = Experiment(9, _sweep, _networks(MIXUP_AND_CONCAT), _measure_number_of_targets)
+def _experiment(number: int, trained_on: str, measure: Callable[[Bench], Found]) -> Experiment:
+    def networks(preset: Preset, part: str, seed: int) -> list[Wanted]:
+        return [Wanted(preset.learner, trained_on, seed), simulator_of(preset, seed)]
+
+    def measure_part(laboratory: Laboratory, preset: Preset, part: str, seed: int) -> Found:
+        return measure(Bench(laboratory, preset, trained_on, seed))
+
+    return Experiment(number, lambda preset: ["sweep"], networks, measure_part)
+
+
+TABLE_3 = _experiment(3, BASIC, _measure_targets)
+TABLE_5 = _experiment(5, CONCAT, _measure_ratios)
+TABLE_8 = _experiment(8, CONCAT, _measure_pairs)
+TABLE_9 = _experiment(9, MIXUP_AND_CONCAT, _measure_number_of_targets)

@@ -171,14 +171,3 @@ PAPER_TABLES: Mapping[int, PaperTable] = MappingProxyType(
     }
 )
 """The tables of results by their numbers."""
-
-BRAIN_TUMOR_CLASSES: Mapping[str, tuple[int, int]] = MappingProxyType(
-    {
-        "meningioma": (879, 219),
-        "chordoma": (1149, 287),
-        "schwannoma": (541, 135),
-        "pituitary adenoma": (1451, 362),
-        "craniopharyngioma": (233, 58),
-    }
-)
-"""Table 11: training and test images of each class."""

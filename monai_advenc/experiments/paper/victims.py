@@ -54,10 +54,6 @@ def _measure_basic(laboratory: Laboratory, preset: Preset, part: str, seed: int)
     return Found({part: columns}, {BASE_FACT: round(100 * base, 2)})
 
 
-def _distribution_part(preset: Preset) -> list[str]:
-    return [preset.victims[0]]
-
-
 def _measure_distribution(laboratory: Laboratory, preset: Preset, part: str, seed: int) -> Found:
     confusion = measure_accuracy(
         laboratory.network(Wanted(part, BASIC, seed)).network, laboratory.originals["test"]
@@ -94,7 +90,7 @@ def _measure_brain(laboratory: Laboratory, preset: Preset, part: str, seed: int)
 
 TABLE_1 = Experiment(1, lambda preset: preset.victims, _basic_networks, _measure_basic)
 TABLE_2 = Experiment(
-    2, _distribution_part, lambda preset, part, seed: [Wanted(part, BASIC, seed)], _measure_distribution
+    2, lambda preset: preset.victims[:1], lambda preset, part, seed: [Wanted(part, BASIC, seed)], _measure_distribution
 )
 TABLE_7 = Experiment(7, _combined_parts, _combined_networks, _measure_combined)
 TABLE_12 = Experiment(12, lambda preset: preset.brain_victims, _brain_networks, _measure_brain)
