@@ -25,13 +25,13 @@ from monai_advenc.acceleration.processor import computes_in_bf16
 from monai_advenc.data.images.folder import find_images
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.data.images.writing import encode_image
-from monai_advenc.encryption.encrypt import encrypt_batch
+from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training import TrainingSettings, train
 from monai_advenc.perturbation.batches import BATCH_SIZE
 from monai_advenc.perturbation.settings import FAST_STEPS, PerturbationSettings
-from monai_advenc.sharing.encrypt import encrypt_images
+from monai_advenc.sharing.encryption_run import encrypt_images
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.workers import one_thread
 

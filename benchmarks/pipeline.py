@@ -31,13 +31,13 @@ from monai_advenc.data.phantoms.volume import PHANTOM_CLASSES, write_phantoms
 from monai_advenc.data.volumes.cases import find_cases
 from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.data.volumes.slicing import slice_cases
-from monai_advenc.encryption import encrypt as encryption
+from monai_advenc.encryption import encrypt_batch as encryption
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.networks import get_network
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
 from monai_advenc.sharing import folder as encrypted_folder, images as encryption_blocks
-from monai_advenc.sharing.encrypt import encrypt_images
+from monai_advenc.sharing.encryption_run import encrypt_images
 from monai_advenc.sharing.images import ImageEncryption, Outcome
 from monai_advenc.sharing.options import EncryptionOptions
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.cases import untrained_case
-from monai_advenc.attackers.recovery.attack import RecoveryAttack
 from monai_advenc.attackers.recovery.guesser import Guesser
+from monai_advenc.attackers.recovery.methods import RecoveryAttack
 from monai_advenc.attackers.recovery.own_versions import OwnVersions
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.perturbation.settings import PerturbationSettings

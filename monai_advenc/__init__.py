@@ -14,7 +14,7 @@ from monai_advenc.errors import AdvencError as AdvencError
 
 if TYPE_CHECKING:
     from monai_advenc.acceleration.prepare import prepare as prepare
-    from monai_advenc.attackers.recovery.recover import recover_key as recover_key
+    from monai_advenc.attackers.recovery.recover_key import recover_key as recover_key
     from monai_advenc.data.dicom.segmentation import read_dicom_seg as read_dicom_seg
     from monai_advenc.data.dicom.series import (
         find_dicom_series as find_dicom_series,
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from monai_advenc.data.volumes.cross_section import SliceSettings as SliceSettings
     from monai_advenc.encryption.correspondence import ClassCorrespondence as ClassCorrespondence
-    from monai_advenc.encryption.encrypt import encrypt_batch as encrypt_batch
+    from monai_advenc.encryption.encrypt_batch import encrypt_batch as encrypt_batch
     from monai_advenc.encryption.key import EncryptionKey as EncryptionKey
     from monai_advenc.encryption.profiles import (
         KeyOptions as KeyOptions,
@@ -59,7 +59,7 @@ _HOMES = {
     "SliceSettings": "data.volumes.cross_section",
     "TrainingSettings": "networks.training.settings",
     "draw_key": "encryption.profiles",
-    "encrypt_batch": "encryption.encrypt",
+    "encrypt_batch": "encryption.encrypt_batch",
     "encrypt_folder": "sharing.encrypt_folder",
     "evaluate": "evaluation.compare",
     "find_dicom_series": "data.dicom.series",
@@ -67,7 +67,7 @@ _HOMES = {
     "read_dicom_series": "data.dicom.series",
     "perturb": "perturbation.pgd",
     "prepare": "acceleration.prepare",
-    "recover_key": "attackers.recovery.recover",
+    "recover_key": "attackers.recovery.recover_key",
     "reproduce": "experiments.paper.reproduce",
     "slice_and_encrypt": "sharing.slice_and_encrypt",
     "train_base": "networks.training.base",

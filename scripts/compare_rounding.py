@@ -29,7 +29,7 @@ from monai_advenc.data.images.folder import find_images, load_image_set
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.data.manifest import software_versions
 from monai_advenc.encryption.combiners import combine
-from monai_advenc.encryption.encrypt import encrypt_batch
+from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.paper import MRI_RADIUS, MRI_SIDE
 from monai_advenc.files.json_lines import append_lines, read_lines

@@ -37,7 +37,7 @@ from monai_advenc.data.images.cifar10 import read_cifar10
 from monai_advenc.data.images.folder import find_images, load_image_set
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.data.manifest import software_versions
-from monai_advenc.encryption.encrypt import encrypt_batch
+from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.evaluation.accuracy import measure_accuracy
 from monai_advenc.evaluation.sanity import require_above_chance

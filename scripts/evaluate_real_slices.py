@@ -31,7 +31,7 @@ from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.data.images.writing import encode_image
 from monai_advenc.data.manifest import software_versions
 from monai_advenc.encryption.correspondence import count_correspondences
-from monai_advenc.encryption.encrypt import encrypt_batch
+from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.fidelity import measure_fidelity
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import FEW_CLASSES

@@ -259,7 +259,7 @@ print(json.dumps([status, sorted(sys.modules)]))
 
 def test_only_networks_and_transforms_of_monai_wait_for_its_import() -> None:
     """It takes seconds, in each worker process again."""
-    commands = ("sharing.encrypt", "sharing.verify_images", "networks.training")
+    commands = ("sharing.encryption_run", "sharing.verify_images", "networks.training")
     imports = "; ".join(f"import {ROOT}.{name}" for name in commands)
     loaded = json.loads(run_python("-c", f"import json, sys; {imports}; print(json.dumps(sorted(sys.modules)))").stdout)
     assert f"{ROOT}.networks.resnet" in loaded

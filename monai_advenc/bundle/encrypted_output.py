@@ -23,7 +23,7 @@ from monai_advenc.bundle.refusal import refuses_in_one_line, run_engine
 from monai_advenc.data.images.folder import ImageFolder, find_images
 from monai_advenc.data.records import ImageRecord
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.sharing.encrypt import find_missing
+from monai_advenc.sharing.encryption_run import find_missing
 from monai_advenc.sharing.folder import IMAGES, EncryptedFolder
 from monai_advenc.sharing.images import Encrypted, ImageEncryption, Original
 from monai_advenc.sharing.options import EncryptionOptions

@@ -15,7 +15,7 @@ from monai_advenc.cli.options import choices
 from monai_advenc.cli.options.tracking import NoTracking, TrackingUri, open_tracking
 
 if TYPE_CHECKING:
-    from monai_advenc.attackers.recovery.recover import Recovery
+    from monai_advenc.attackers.recovery.recover_key import Recovery
 
 attack = typer.Typer(no_args_is_help=True, help="Attack an encrypted data set, to test its protection.")
 
@@ -71,8 +71,8 @@ def recover(
     images of its own under a guess with M2, and measures the accuracy of M1 on them. Images are perturbed toward each
     class once for all guesses. The guess is written to guess.json, which only you can read, and never printed.
     """
-    from monai_advenc.attackers.recovery.attack import RecoveryAttack
-    from monai_advenc.attackers.recovery.recover import recover_key
+    from monai_advenc.attackers.recovery.methods import RecoveryAttack
+    from monai_advenc.attackers.recovery.recover_key import recover_key
     from monai_advenc.encryption.key import EncryptionKey
     from monai_advenc.networks.training import TrainingSettings
 

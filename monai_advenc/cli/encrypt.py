@@ -14,7 +14,7 @@ from monai_advenc.cli.console import Output
 
 if TYPE_CHECKING:
     from monai_advenc.data.manifest import Manifest, VolumeManifest
-    from monai_advenc.sharing.encrypt import Shared
+    from monai_advenc.sharing.encryption_run import Shared
 
 
 def encrypt(

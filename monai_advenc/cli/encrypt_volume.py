@@ -56,7 +56,7 @@ def encrypt_volume(
     beyond the window of a slice (its 0.5th to 99.5th percentile) and padding keep their stored value; the others change
     by whole stored units. The same command resumes a killed run; the result is the same to the last byte.
     """
-    from monai_advenc.sharing.encrypt_volume_folder import encrypt_volume_folder
+    from monai_advenc.sharing.encrypt_volumes import encrypt_volume_folder
     from monai_advenc.sharing.options import VolumeOptions
 
     output = Output(json)

@@ -25,7 +25,7 @@ from monai_advenc.errors import SettingsError
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.perturbation.batches import versions_per_pass
 from monai_advenc.progress import ConsoleProgress, Progress
-from monai_advenc.sharing.encrypt import Compute, EncryptionResult, Shared, encrypt_images
+from monai_advenc.sharing.encryption_run import Compute, EncryptionResult, Shared, encrypt_images
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.report import require_place, write_report
 from monai_advenc.workers import available_cores

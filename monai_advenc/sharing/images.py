@@ -20,7 +20,7 @@ from monai_advenc.data.images.reading import is_dicom_image, read_affine, read_i
 from monai_advenc.data.images.writing import SLICE_FORMATS, encode_image
 from monai_advenc.data.records import FileRecord, ImageRecord
 from monai_advenc.data.volume import Affine
-from monai_advenc.encryption.encrypt import encrypt_batch
+from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.fidelity import SMALLEST_SIDE, measure_fidelity
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.regions import REGIONS

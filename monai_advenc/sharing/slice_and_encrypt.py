@@ -38,8 +38,8 @@ from monai_advenc.networks.training.base import require_enough_images, train_bas
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.networks.training.settings import TrainingSettings
 from monai_advenc.progress import ConsoleProgress, Progress
-from monai_advenc.sharing.encrypt import Compute
 from monai_advenc.sharing.encrypt_folder import SharedFolder, default_options, encrypt_and_say
+from monai_advenc.sharing.encryption_run import Compute
 from monai_advenc.sharing.folder import require_empty
 from monai_advenc.sharing.key_and_base import load_own_base, load_own_key
 from monai_advenc.sharing.options import EncryptionOptions

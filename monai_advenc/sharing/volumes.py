@@ -23,7 +23,7 @@ from monai_advenc.data.records import FileRecord, SliceRecord, VolumeRecord
 from monai_advenc.data.stored_slice import StoredSlice
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.stored_volume import StoredCase, is_dicom, read_stored_case, read_stored_volume
-from monai_advenc.encryption.encrypt import UNCHANGED, encrypt_batch
+from monai_advenc.encryption.encrypt_batch import UNCHANGED, encrypt_batch
 from monai_advenc.encryption.fidelity import SMALLEST_SIDE, measure_fidelity
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.regions import REGIONS

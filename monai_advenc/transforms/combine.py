@@ -14,7 +14,7 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends
 from torch import Tensor
 
-from monai_advenc.encryption.encrypt import combine_versions
+from monai_advenc.encryption.encrypt_batch import combine_versions
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.rounding import require_levels
 from monai_advenc.errors import SettingsError

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from monai_advenc.acceleration.kept_networks import PreparedNetworks
 from monai_advenc.acceleration.prepare import Precision
 from monai_advenc.acceleration.processor import device_of
-from monai_advenc.encryption.encrypt import perturb_toward_targets
+from monai_advenc.encryption.encrypt_batch import perturb_toward_targets
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.perturbation.batches import BATCH_SIZE
 from monai_advenc.transforms.inputs import label_indices, like, load_base, load_key, plain_batch, require_batch_size
@@ -29,7 +29,7 @@ class AdversarialEncrypt(Transform):
     """Perturb an image toward each target of its class (sections 3.1 and 4.1): one image in, its versions out.
 
     The result depends only on image, label and key, so MONAI may cache it. The bytes are those of
-    :func:`monai_advenc.encryption.encrypt.perturb_toward_targets`, alone or in a batch.
+    :func:`monai_advenc.encryption.encrypt_batch.perturb_toward_targets`, alone or in a batch.
 
     Args:
         network: The base network, mapping images in [0, 1] to logits, on its own device; or the path of a checkpoint of

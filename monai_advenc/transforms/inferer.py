@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from monai_advenc.acceleration.kept_networks import PreparedNetworks
 from monai_advenc.acceleration.prepare import Precision
-from monai_advenc.encryption.encrypt import encrypt_batch
+from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.rounding import require_levels
 from monai_advenc.errors import SettingsError

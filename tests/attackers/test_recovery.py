@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from monai_advenc.attackers.recovery.attack import RecoveryAttack
 from monai_advenc.attackers.recovery.enumeration import EVEN_CONCAT, enumerate_key, sweep
 from monai_advenc.attackers.recovery.guesser import Guesser, Layout
+from monai_advenc.attackers.recovery.methods import RecoveryAttack
 from monai_advenc.attackers.recovery.outcome import judge
 from monai_advenc.attackers.recovery.own_versions import OwnVersions
 from monai_advenc.attackers.recovery.separable import (

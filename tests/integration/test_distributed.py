@@ -31,7 +31,7 @@ from monai_advenc.data.volumes.slicing import slice_cases
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import OutputError, SettingsError
 from monai_advenc.networks.training import load_checkpoint
-from monai_advenc.sharing.encrypt import encrypt_images
+from monai_advenc.sharing.encryption_run import encrypt_images
 from monai_advenc.sharing.images import Failure, ImageEncryption
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.ray import RayWorkers

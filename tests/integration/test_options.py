@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from monai_advenc.acceleration.prepare import Precision
-from monai_advenc.attackers.recovery.attack import LAYOUTS, RecoveryAttack
+from monai_advenc.attackers.recovery.methods import LAYOUTS, RecoveryAttack
 from monai_advenc.cli.options import choices, key
 from monai_advenc.data.dicom.identity.rule import IDENTITY_CHOICES
 from monai_advenc.data.images.writing import SLICE_FORMATS

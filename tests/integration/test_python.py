@@ -31,7 +31,7 @@ from monai_advenc.errors import DatasetError, OutputError, SettingsError
 from monai_advenc.evaluation.trained import evaluate_trained
 from monai_advenc.networks.training import load_checkpoint
 from monai_advenc.progress import SILENT
-from monai_advenc.sharing.encrypt_volume_folder import encrypt_volume_folder
+from monai_advenc.sharing.encrypt_volumes import encrypt_volume_folder
 from monai_advenc.sharing.verify import verify
 from tests.integration.conftest import World
 

@@ -16,7 +16,7 @@ from monai_advenc.data.images.writing import encode_image
 from monai_advenc.data.manifest import MANIFEST_NAME, Manifest
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.perturbation.settings import PerturbationSettings
-from monai_advenc.sharing.encrypt import encrypt_images
+from monai_advenc.sharing.encryption_run import encrypt_images
 from monai_advenc.sharing.options import EncryptionOptions
 from tests.conftest import tiny_network
 

@@ -22,7 +22,7 @@ from monai_advenc.errors import NetworkError, VerificationError
 from monai_advenc.evaluation.effect import Effect, effect_on
 from monai_advenc.evaluation.survival import SURVIVAL_COLUMNS, survival_of_folder, survival_rows
 from monai_advenc.perturbation.settings import PerturbationSettings
-from monai_advenc.sharing.encrypt import encrypt_images
+from monai_advenc.sharing.encryption_run import encrypt_images
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.verify_images import verify_folder
 from tests.conftest import tiny_network

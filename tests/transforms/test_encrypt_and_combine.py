@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from monai_advenc.data.images.folder import find_images, load_image_set
 from monai_advenc.data.images.reading import read_image
 from monai_advenc.data.images.writing import encode_image
-from monai_advenc.encryption.encrypt import encrypt_batch
+from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import DatasetError, ImageError, NetworkError, SettingsError
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training import save_checkpoint
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
-from monai_advenc.sharing.encrypt import encrypt_images
+from monai_advenc.sharing.encryption_run import encrypt_images
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.transforms import (
     AdversarialEncrypt,

@@ -10,7 +10,7 @@ from monai.engines import PrepareBatchExtraInput, SupervisedEvaluator
 from torch import Tensor, nn
 
 from monai_advenc.acceleration.prepare import prepare
-from monai_advenc.encryption.encrypt import encrypt_batch
+from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import SettingsError
 from monai_advenc.perturbation.settings import PerturbationSettings

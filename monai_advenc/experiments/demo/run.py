@@ -38,7 +38,7 @@ from monai_advenc.networks import get_network
 from monai_advenc.networks.training import TrainingResult, TrainingSettings, load_checkpoint, save_checkpoint, train
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
-from monai_advenc.sharing.encrypt import encrypt_images
+from monai_advenc.sharing.encryption_run import encrypt_images
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.workers import map_in_workers
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from monai_advenc.acceleration.prepare import PreparedNetwork, prepare
 from monai_advenc.data.images.image_set import ImageSet
-from monai_advenc.encryption.encrypt import encrypt_batch
+from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.rounding import round_to_grid
 from monai_advenc.files.atomic import write_atomically

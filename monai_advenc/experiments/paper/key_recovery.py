@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from monai_advenc.attackers.recovery.attack import LAYOUTS, RecoveryAttack
 from monai_advenc.attackers.recovery.enumeration import EVEN_CONCAT, sweep
 from monai_advenc.attackers.recovery.guesser import Guesser, Layout, Targets
+from monai_advenc.attackers.recovery.methods import LAYOUTS, RecoveryAttack
 from monai_advenc.attackers.recovery.outcome import judge
 from monai_advenc.attackers.recovery.own_versions import OwnVersions
 from monai_advenc.attackers.recovery.separable import recover_by_slot, recover_ratio

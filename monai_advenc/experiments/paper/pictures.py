@@ -13,7 +13,7 @@ from torch import Tensor
 from monai_advenc.acceleration.prepare import prepare
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.encryption.combiners import CombinerSettings, combine
-from monai_advenc.encryption.encrypt import combine_versions, perturb_toward_targets
+from monai_advenc.encryption.encrypt_batch import combine_versions, perturb_toward_targets
 from monai_advenc.errors import DatasetError
 from monai_advenc.evaluation.report.figures import DIFFERENCE_GAIN, Panel, difference, picture_grid
 from monai_advenc.experiments.paper.laboratory import Laboratory

@@ -38,7 +38,7 @@ _LONGEST_FOLDER = 35
 
 @dataclass(frozen=True, kw_only=True)
 class RayWorkers:
-    """Ray workers, for the argument ``compute`` of :func:`monai_advenc.sharing.encrypt.encrypt_images`.
+    """Ray workers, for the argument ``compute`` of :func:`monai_advenc.sharing.encryption_run.encrypt_images`.
 
     Attributes:
         key: File of the encryption key; in a cluster every machine must see it at this path, as the images, the output

@@ -13,7 +13,7 @@ from monai_advenc.evaluation.measurement import Measurement
 from monai_advenc.evaluation.report import Note, Table, encryption_report
 from monai_advenc.evaluation.report.figures import difference, overview
 from monai_advenc.perturbation.settings import PerturbationSettings
-from monai_advenc.sharing.encrypt import encrypt_images
+from monai_advenc.sharing.encryption_run import encrypt_images
 from monai_advenc.sharing.options import EncryptionOptions
 from tests.conftest import tiny_network
 

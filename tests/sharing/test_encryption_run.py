@@ -24,7 +24,7 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import AdvencError, DatasetError, OutputError
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
-from monai_advenc.sharing.encrypt import encrypt_images
+from monai_advenc.sharing.encryption_run import encrypt_images
 from monai_advenc.sharing.images import ImageEncryption
 from monai_advenc.sharing.options import EncryptionOptions, network_checksum
 from monai_advenc.sharing.verify_images import verify_folder

@@ -30,7 +30,7 @@ from monai_advenc.data.volumes.stored_volume import is_dicom
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.progress import ConsoleProgress, Progress
-from monai_advenc.sharing.encrypt import Shared, encrypt_volumes
+from monai_advenc.sharing.encryption_run import Shared, encrypt_volumes
 from monai_advenc.sharing.options import VolumeOptions
 from monai_advenc.workers import available_cores
 

@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Run a whole recovery attack: guess every class's targets from the attacker's assumptions about the method."""
+"""Methods of a recovery attack: guess the targets of every class under what the attacker assumes about the key."""
 
 from __future__ import annotations
 

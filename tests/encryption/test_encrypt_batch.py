@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from monai_advenc.acceleration.prepare import prepare
-from monai_advenc.encryption import encrypt as encryption
+from monai_advenc.encryption import encrypt_batch as encryption
 from monai_advenc.encryption.combiners import COMBINERS
-from monai_advenc.encryption.encrypt import combine_versions, encrypt_batch, perturb_toward_targets
+from monai_advenc.encryption.encrypt_batch import combine_versions, encrypt_batch, perturb_toward_targets
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import DatasetError
 from monai_advenc.perturbation.batches import BATCH_SIZE

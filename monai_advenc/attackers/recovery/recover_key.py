@@ -13,8 +13,8 @@ from typing import Any
 from torch import nn
 
 from monai_advenc.acceleration.processor import choose_device
-from monai_advenc.attackers.recovery.attack import RecoveryAttack
 from monai_advenc.attackers.recovery.guesser import Guesser, Targets
+from monai_advenc.attackers.recovery.methods import RecoveryAttack
 from monai_advenc.attackers.recovery.outcome import RecoveryOutcome, judge
 from monai_advenc.attackers.recovery.own_versions import OwnVersions
 from monai_advenc.data.images.image_set import ImageSet
