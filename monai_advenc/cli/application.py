@@ -100,11 +100,11 @@ def _application(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Share medical images that people can read and networks cannot learn from.
+    """Share medical images with a change that is hard to see; networks trained on them are misled on real images.
 
-    Every image is perturbed a little toward a secret class; a network trained on the shared images learns the planted
-    pattern and fails on real ones (adversarial data encryption, Hu et al. 2020). It is neither cryptography nor
-    de-identification.
+    Each image is moved a little toward a secret class (adversarial data encryption, Hu et al. 2020). How much networks
+    are misled depends on the images: measure yours with evaluate. It is not cryptography, not de-identification and not
+    unbreakable.
 
     Start with [bold]monai-advenc demo[/bold], then [bold]monai-advenc slice-and-encrypt volumes/ --out shared/[/bold].
     """

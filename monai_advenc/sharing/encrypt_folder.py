@@ -48,7 +48,7 @@ class SharedFolder(Shared[Manifest]):
 
 def default_options() -> EncryptionOptions:
     """Default options of the commands: NIfTI and 16-bit PNG, one worker for each core."""
-    return EncryptionOptions(formats=("nifti", "png16"), workers=available_cores())
+    return EncryptionOptions(workers=available_cores())
 
 
 def encrypt_folder(

@@ -41,7 +41,7 @@ class EncryptionOptions:
         keep_going: Continue after an image that cannot be encrypted.
     """
 
-    formats: tuple[str, ...] = ("png16",)
+    formats: tuple[str, ...] = ("nifti", "png16")
     size: int | None = None
     gray: bool = False
     region: str = "all"

@@ -49,7 +49,8 @@ def write_report(
     """
     facts = {"base network": checkpoint.name, "images": str(len(folder.files))}
     if "validation_accuracy" in checkpoint.notes:
-        facts["base network, right on images kept aside"] = f"{float(checkpoint.notes['validation_accuracy']):.1%}"
+        accuracy = float(checkpoint.notes["validation_accuracy"])
+        facts["accuracy of the base network on images kept aside"] = f"{accuracy:.1%}"
     count = min(len(Manifest.load(out).images), REPORT_IMAGES)
     with progress.stage("exporting", count) as advance:
         survivals = survival_of_folder(

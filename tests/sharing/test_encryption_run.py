@@ -148,7 +148,7 @@ def test_images_that_a_worker_is_told_of_later_fill_up_its_batches_too(
 ) -> None:
     plan = PerturbationSettings(radius=1, step_size=2, steps=15, schedule="adaptive")
     key = EncryptionKey.draw(sorted(CLASSES), plan, combiner="basic", seed=1)
-    options, source = EncryptionOptions(precision="fp32", batch_size=2), find_images(originals)
+    options, source = EncryptionOptions(formats=("png16",), precision="fp32", batch_size=2), find_images(originals)
     encryption = ImageEncryption(replace(source, files=()), tmp_path, key, base, options)
     assert len(source.files) == 12
     assert encryption.block_size(source.files, 0) == 12

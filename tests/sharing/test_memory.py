@@ -39,7 +39,10 @@ def peak_of_encrypting(folder: Path, count: int) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode_image(torch.rand(1, 16, 16, generator=generator), "png8"))
     key = EncryptionKey.draw(CLASSES, PerturbationSettings(radius=1, step_size=1, steps=1), combiner="basic", seed=1)
-    network, options = tiny_network(num_classes=2), EncryptionOptions(precision="fp32", batch_size=2)
+    network, options = (
+        tiny_network(num_classes=2),
+        EncryptionOptions(formats=("png16",), precision="fp32", batch_size=2),
+    )
     # What waits for Python's collector is not kept, and when that comes depends on all that ran before.
     gc.collect()
     gc.freeze()

@@ -174,7 +174,7 @@ def test_a_file_that_is_a_link_to_itself_is_a_problem_of_its_image_alone(encrypt
 def test_in_linf_the_largest_change_counts(originals: ImageFolder, base: nn.Module, tmp_path: Path) -> None:
     settings = PerturbationSettings(norm="linf", radius=0.05, step_size=0.02, steps=3)
     key = EncryptionKey.draw(CLASSES, settings, combiner="basic", seed=1)
-    encrypt_images(originals, tmp_path / "out", key, base, EncryptionOptions(precision="fp32"))
+    encrypt_images(originals, tmp_path / "out", key, base, EncryptionOptions(formats=("png16",), precision="fp32"))
     outcome = verify_folder(tmp_path / "out", originals=originals)
     assert outcome.problems == ()
     assert min(record.l2 for record in outcome.manifest.images) > 0.05
@@ -339,7 +339,7 @@ def test_survival_without_originals_leaves_their_columns_empty(encrypted: Path, 
 
 def test_identical_images_have_a_finite_psnr(originals: ImageFolder, base: nn.Module, tmp_path: Path) -> None:
     key = make_key()
-    encrypt_images(originals, tmp_path / "out", key, base, EncryptionOptions(precision="fp32"))
+    encrypt_images(originals, tmp_path / "out", key, base, EncryptionOptions(formats=("png16",), precision="fp32"))
     itself = find_images(tmp_path / "out", CLASSES)
     rows = survival_of_folder(tmp_path / "out", base, key, originals=itself, most=2)
     assert {row.psnr_db for row in rows} == {IDENTICAL_PSNR_DB}

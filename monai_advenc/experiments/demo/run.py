@@ -98,7 +98,9 @@ def run_demo(out: Path, *, seed: int, recipe: DemoRecipe, workers: int, stage: S
     for arm, folder in folders.items():
         key = _key(private / f"key-{arm}.json", seed, recipe, augmentation_aware=arm == AUGMENTATION_AWARE)
         with clock.time(f"encrypt_{arm}"), stage(f"encrypting, {arm.replace('_', '-')}", len(slices.files)) as advance:
-            encrypt_images(slices, folder, key, base, EncryptionOptions(workers=workers), progress=advance)
+            encrypt_images(
+                slices, folder, key, base, EncryptionOptions(formats=("png16",), workers=workers), progress=advance
+            )
     encrypted = {arm: load_image_set(find_images(folder)) for arm, folder in folders.items()}
     with clock.time("victims"):
         jobs = _encrypted_jobs(train_set, test_set, encrypted, seed, recipe)

@@ -145,7 +145,7 @@ def require_enough_images(counts: dict[str, int]) -> None:
 def _read(
     images: str | Path | ImageSet, out: Path, size: int | None, gray: bool, progress: Progress
 ) -> tuple[ImageSet, tuple[Path, ...]]:
-    """The images to train on, and what lies beside them; all that can be refused is refused before the long work."""
+    """Read the images to train on, and list what was skipped; refuse what can be refused before the long work."""
     if isinstance(images, ImageSet):
         counts = images.labels.bincount(minlength=len(images.classes)).tolist()
         require_enough_images(dict(zip(images.classes, counts, strict=True)))
@@ -175,8 +175,8 @@ def _warn_if_little_learned(accuracy: float, labels: Tensor, progress: Progress)
     if accuracy >= 1.5 * commonest:
         return ()
     warning = (
-        f"Careful: naming the commonest class would be right on {commonest:.1%}. A base network that has learned "
-        "little protects little; train longer (--epochs) or give more cases."
+        f"Careful: always naming the commonest class has an accuracy of {commonest:.1%}. A base network that has "
+        "learned little protects little; train longer (--epochs) or give more cases."
     )
     progress.say(warning)
     return (warning,)

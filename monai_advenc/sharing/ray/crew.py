@@ -25,7 +25,7 @@ PATIENCE_S = 600
 
 @dataclass
 class Call:
-    """Images to encrypt together, and how often their worker was lost; without images, a check of the worker."""
+    """Images to encrypt together, and the number of workers they have lost; without images, a check of the worker."""
 
     files: Sequence[ImageFile] = ()
     losses: int = 0

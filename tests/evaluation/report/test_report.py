@@ -30,7 +30,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         mask[8:20, 8:20] = True
         (root / "in" / name / f"{name}1.mask.png").write_bytes(encode_mask(mask.numpy()))
     key = EncryptionKey.draw(CLASSES, PerturbationSettings(radius=1, step_size=0.3, steps=3), seed=1)
-    encrypt_images(find_images(root / "in"), root / "out", key, tiny_network(3), EncryptionOptions())
+    encrypt_images(find_images(root / "in"), root / "out", key, tiny_network(3), EncryptionOptions(formats=("png16",)))
     return root / "in", root / "out"
 
 

@@ -61,7 +61,7 @@ def test_every_worker_gets_its_share_before_any_gets_more(
     files = tuple(ImageFile(f"{number}", tmp_path / "0.png", 0) for number in range(images))
     plan = PerturbationSettings(radius=1, step_size=2, steps=45, schedule=schedule)  # type: ignore[arg-type]  # One of them.
     key = EncryptionKey.draw(CLASSES, plan, combiner="basic", seed=1)
-    source, options = ImageFolder(tmp_path, files, CLASSES), EncryptionOptions(batch_size=4)
+    source, options = ImageFolder(tmp_path, files, CLASSES), EncryptionOptions(formats=("png16",), batch_size=4)
     encryption = ImageEncryption(source, tmp_path / "out", key, tiny_network(num_classes=3), options)
     ray = SimpleNamespace(
         cluster_resources=lambda: resources, remote=lambda _: SimpleNamespace(options=lambda **_: None)

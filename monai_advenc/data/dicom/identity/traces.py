@@ -217,7 +217,7 @@ def _joined(components: list[str]) -> Iterator[str]:
 
 
 def _object_uids(dataset: Dataset) -> Iterator[str]:
-    """UIDs of objects, which whoever has the archive can look up; a text may hold the address of one."""
+    """UIDs of objects, which anyone with access to the archive can look up; a text may hold the address of one."""
     for element in _elements(dataset):
         uid = str(element.value).lower() if element.keyword in _OBJECT_UIDS else ""
         if len(uid) >= _SHORTEST_WORD and not is_well_known(uid):
