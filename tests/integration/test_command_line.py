@@ -543,7 +543,7 @@ def test_encrypt_writes_a_page_beside_but_never_into_what_is_shared(world: World
     command = ("encrypt", slices, "--out", out, "--key", world.key, "--base", world.base, "--workers", 0, "--report")
     assert "which is shared" in sole_error(run(*command, out / "deep" / "page.html"))
     page.write_text("notes of mine")
-    assert "exists already" in sole_error(run(*command, page))
+    assert "exists and is not the report" in sole_error(run(*command, page))
     assert page.read_text() == "notes of mine"
     assert not out.exists()
     page.unlink()

@@ -236,7 +236,7 @@ def test_what_cannot_be_written_as_dicom_is_refused_in_one_line(
     cases = ("slice-and-encrypt", patients, "--key", key, "--base", base, "--workers", 0, "--out", tmp_path / "out")
     wrong = {
         "--identity": (*encrypt, "--format", "dicom"),
-        "no DICOM image": (*encrypt, "--format", "dicom", "--identity", "keep"),
+        "is not a DICOM image": (*encrypt, "--format", "dicom", "--identity", "keep"),
         "write one of them": (*encrypt, "--format", "dicom", "--format", "png16", "--identity", "keep"),
         "on the grid of its source": (*encrypt, "--format", "dicom", "--identity", "keep", "--size", 64),
         "give --identity": (*cases, "--format", "dicom"),
