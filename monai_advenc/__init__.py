@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from monai_advenc.transforms import *  # noqa: F403  # Type checkers read its __all__; nobody else comes here.
     from monai_advenc.transforms.inferer import EncryptionInferer as EncryptionInferer
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _TRANSFORMS = (
     *("AdversarialEncrypt", "CombineVersions", "ConcatCombine", "EncryptImage", "LargestCrossSection", "LoadSlice"),

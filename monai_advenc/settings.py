@@ -36,6 +36,13 @@ class Settings(BaseModel):
             raise SettingsError(f"{type(self).__name__}: {first_problem(error)}") from None
 
 
+def require_between(name: str, value: float, lowest: float, highest: float = float("inf")) -> None:
+    """Raise :class:`SettingsError` unless a number lies in a range, both ends included."""
+    if not lowest <= value <= highest:
+        expected = f"at least {lowest}" if highest == float("inf") else f"from {lowest} to {highest}"
+        raise SettingsError(f"expected {name} {expected}, got {value}")
+
+
 def first_problem(error: ValidationError) -> str:
     """The first problem of a pydantic error in one line: the field and what was expected, never the value given."""
     problem = error.errors(include_input=False, include_url=False, include_context=False)[0]

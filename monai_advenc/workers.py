@@ -21,14 +21,14 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch.utils.data import DataLoader, Dataset
 
-from monai_advenc.errors import OutputError
+from monai_advenc.errors import AdvencError, OutputError
 
 Item = TypeVar("Item")
 
 Result = TypeVar("Result")
 
 
-class _Results(Dataset[Result]):
+class _Results(Dataset[Result | AdvencError]):
     """The results of a function, each computed on access."""
 
     def __init__(self, function: Callable[[Any], Result], items: Sequence[Any]) -> None:
@@ -38,15 +38,18 @@ class _Results(Dataset[Result]):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, index: int) -> Result:
-        return self.function(self.items[index])
+    def __getitem__(self, index: int) -> Result | AdvencError:
+        try:
+            return self.function(self.items[index])
+        except AdvencError as error:
+            return error  # Raised in a worker, it would come back as a traceback in a message.
 
 
 def map_in_workers(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
     """Yield ``function(item)`` for every item, in order, computed by worker processes of one thread each.
 
     Args:
-        function: Does the work. It must return failures as values, not raise them.
+        function: Does the work. What it returns or raises is pickled.
         items: What to work on.
         workers: Number of processes; 0 computes in this process, each result on demand, also with one thread.
 
@@ -54,13 +57,14 @@ def map_in_workers(function: Callable[[Item], Result], items: Sequence[Item], wo
         The results, in the order of the items.
 
     Raises:
+        AdvencError: The function raised it, for the first item whose result was not taken yet.
         OutputError: A worker was killed.
     """
     # PyTorch's loader has what a pool needs: order, prefetching, signals, and an end when the parent dies.
     with warnings.catch_warnings():
         # More workers than cores are the caller's choice.
         warnings.filterwarnings("ignore", "This DataLoader will create")
-        loader: DataLoader[Result] = DataLoader(
+        loader: DataLoader[Result | AdvencError] = DataLoader(
             _Results(function, items),
             batch_size=None,
             num_workers=min(workers, len(items)),
@@ -70,7 +74,10 @@ def map_in_workers(function: Callable[[Item], Result], items: Sequence[Item], wo
         computed = iter(loader)
     try:
         with nullcontext() if loader.num_workers else one_thread():
-            yield from computed
+            for result in computed:
+                if isinstance(result, AdvencError):
+                    raise result
+                yield result
     except RuntimeError as error:
         # An exception that a worker raised says "Caught ... in DataLoader worker process" instead.
         if not str(error).startswith("DataLoader worker (pid"):

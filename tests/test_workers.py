@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from monai_advenc.errors import OutputError
+from monai_advenc.errors import DatasetError, OutputError
 from monai_advenc.workers import map_in_workers
 
 
@@ -23,6 +23,19 @@ def test_results_come_in_order_as_the_function_returned_them_and_of_one_thread(w
     assert all(isinstance(values, np.ndarray) and values.tolist() == [item] * 2 for item, values, _ in results)
     assert {used for _, _, used in results} == {1}
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_of_ours_comes_back_from_a_worker_as_it_was_raised(workers: int) -> None:
+    def fail(item: int) -> int:
+        if item == 2:
+            raise DatasetError("expected one thing, got another; do this")
+        return item
+
+    results = map_in_workers(fail, range(4), workers)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(DatasetError, match=r"^expected one thing, got another; do this$"):
+        next(results)
 
 
 def test_no_items_need_no_workers() -> None:

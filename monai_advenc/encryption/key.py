@@ -21,6 +21,7 @@ from typing import Any, Final, Literal
 from pydantic import Field, ValidationError, model_validator
 from torch import Tensor
 
+from monai_advenc.data.private_folder import require_unshared
 from monai_advenc.encryption.combiners import CombinerSettings
 from monai_advenc.encryption.correspondence import ClassCorrespondence
 from monai_advenc.errors import KeyFileError, NetworkError, SettingsError
@@ -159,13 +160,19 @@ class EncryptionKey(Settings):
         # Pydantic passes these to pretty printers and rich tracebacks.
         yield "key_id", self.key_id
 
-    def save(self, path: Path) -> None:
-        """Write the key as JSON, readable by the file's owner only (mode 0600); never overwrite a file."""
+    def save(self, path: str | Path) -> None:
+        """Write the key as JSON, readable by the file's owner only (mode 0600); never overwrite a file.
+
+        Raises:
+            OutputError: The file exists, cannot be written, or would lie in an encrypted data set, which is shared.
+        """
+        path = Path(path)
+        require_unshared(path, "place")
         content = json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
         write_atomically(path, content.encode(), mode=stat.S_IRUSR | stat.S_IWUSR)
 
     @classmethod
-    def load(cls, path: Path, *, insecure_permissions: bool = False) -> EncryptionKey:
+    def load(cls, path: str | Path, *, insecure_permissions: bool = False) -> EncryptionKey:
         """Read a key file.
 
         Args:
@@ -175,6 +182,7 @@ class EncryptionKey(Settings):
         Raises:
             KeyFileError: The file is missing, readable by other users, no key, of another version, or invalid.
         """
+        path = Path(path)
         try:
             mode = path.stat().st_mode
             content = path.read_bytes()

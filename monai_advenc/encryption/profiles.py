@@ -9,9 +9,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
+from pydantic import Field
+
 from monai_advenc.encryption.correspondence import ClassCorrespondence, count_correspondences
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.paper import MRI_RADIUS, MRI_SIDE, STEP_SIZE, STEPS
+from monai_advenc.errors import SettingsError
 from monai_advenc.perturbation.settings import ADAPTIVE_STEPS, FAST_STEPS, PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
 from monai_advenc.progress import Progress
@@ -51,11 +54,11 @@ class KeyOptions(Settings):
     """
 
     profile: Profile = "default"
-    radius: float = MRI_RADIUS
-    radius_at: int = MRI_SIDE
+    radius: float = Field(default=MRI_RADIUS, gt=0)
+    radius_at: int = Field(default=MRI_SIDE, ge=0)
     schedule: ScheduleName = "paper"
-    steps: int | None = None
-    step_size: float | None = None
+    steps: int | None = Field(default=None, ge=1)
+    step_size: float | None = Field(default=None, gt=0)
     recipient: str | None = None
     seed: int | None = None
 
@@ -94,7 +97,10 @@ def draw_key(
         CorrespondenceError: Too few classes for the combiner.
         SettingsError: Class names or numbers that do not fit.
     """
-    KeyOptions(profile=profile, schedule=schedule)  # Says which word is unknown, if one is.
+    if isinstance(classes, str):
+        raise SettingsError(f"expected a sequence of class names, got one text {classes!r}; give a list")
+    # Says what cannot be, before anything is computed from it.
+    KeyOptions(profile=profile, radius=radius, radius_at=radius_at, schedule=schedule, steps=steps, step_size=step_size)
     perturbation = PerturbationSettings(
         radius=radius,
         **_step_settings(schedule, radius, steps, step_size),
@@ -123,7 +129,7 @@ def _step_settings(schedule: ScheduleName, radius: float, steps: int | None, ste
         default_steps, default_size = FAST_STEPS if schedule == "fast" else ADAPTIVE_STEPS, 2 * radius
     return {
         "schedule": schedule,
-        "steps": steps or default_steps,
+        "steps": default_steps if steps is None else steps,
         "step_size": default_size if step_size is None else step_size,
     }
 
@@ -155,6 +161,6 @@ def say_drawn(key: EncryptionKey, path: Path, progress: Progress) -> None:
         count = count_correspondences(len(key.classes), key.correspondence.num_targets)
         progress.say(
             f"Note: with {len(key.classes)} classes there {'is' if count == 1 else 'are'} only {count} "
-            f"way{'' if count == 1 else 's'} to choose the targets: training on the images fails all the same, but the "
-            "targets themselves are easily guessed."
+            f"way{'' if count == 1 else 's'} to choose the targets, so anyone can guess them. How far networks are "
+            "misled is another question; measure it with evaluate."
         )

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from monai_advenc.files.atomic import write_atomically, write_json, write_once
 from monai_advenc.networks import require_known_networks
 from monai_advenc.networks.training import TrainingSettings
 from monai_advenc.progress import NO_TRACKING, ConsoleProgress, Progress, Tracker
+from monai_advenc.settings import require_between
 from monai_advenc.workers import available_cores
 
 MARKER_NAME = "evaluation.json"
@@ -45,12 +46,12 @@ class Evaluation:
 
     Attributes:
         out: Folder of ``report.html``, ``summary.json`` and ``measurements.jsonl``; it shows originals.
-        measurements: Of each network on each test set.
+        measurements: Of each network on each test set. Not shown: what a victim takes each class for hints at the key.
         rows: Mean and standard deviation over seeds of each network, training set and test set.
     """
 
     out: Path
-    measurements: tuple[Measurement, ...]
+    measurements: tuple[Measurement, ...] = field(repr=False)
     rows: list[dict[str, Any]]
 
     @property
@@ -114,6 +115,9 @@ def evaluate(
         SettingsError: There is no such network or device, or half of the test images are missing.
     """
     progress, out, encrypted = progress or ConsoleProgress(), Path(out), Path(encrypted)
+    require_between("the number of victims", len(victims), 1)
+    require_between("seeds", seeds, 1)
+    require_between("test_share", test_share, 0.01, 0.9)
     require_known_networks(victims)
     place = choose_device(device)
     require_own_folder(out, encrypted, MARKER_NAME, "evaluation")

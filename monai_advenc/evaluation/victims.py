@@ -120,14 +120,4 @@ def train_victims(jobs: Sequence[VictimJob], *, workers: int = 0) -> Iterator[Vi
     if any(torch.device(job.device).type != "cpu" for job in jobs):
         yield from map(train_victim, jobs)
         return
-    for result in map_in_workers(_train_or_fail, jobs, workers):
-        if isinstance(result, SanityError):
-            raise result
-        yield result
-
-
-def _train_or_fail(job: VictimJob) -> VictimResult | SanityError:
-    try:
-        return train_victim(job)
-    except SanityError as error:
-        return error
+    yield from map_in_workers(train_victim, jobs, workers)

@@ -15,6 +15,7 @@ from torch import nn
 
 from monai_advenc.acceleration.prepare import Precision
 from monai_advenc.data.dicom.identity.rule import IDENTITY_CHOICES, IdentityChoice, require_identity_choice
+from monai_advenc.data.images.folder import SMALLEST_SIZE
 from monai_advenc.data.images.writing import SLICE_FORMATS
 from monai_advenc.data.manifest import RunHeader, software_versions
 from monai_advenc.data.volumes.cross_section import SliceSettings
@@ -22,6 +23,7 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.regions import REGIONS
 from monai_advenc.errors import DatasetError, SettingsError
 from monai_advenc.perturbation.batches import BATCH_SIZE
+from monai_advenc.settings import require_between
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,10 @@ class EncryptionOptions:
     purpose: ClassVar[str] = "run"
 
     def __post_init__(self) -> None:
+        require_between("batch_size", self.batch_size, 1)
+        require_between("workers", self.workers, 0)
+        if self.size is not None:
+            require_between("size", self.size, SMALLEST_SIZE)
         for names, known, kind in ((self.formats, SLICE_FORMATS, "format"), ((self.region,), REGIONS, "region")):
             unknown = [name for name in names if name not in known]
             if unknown or not names:
@@ -108,6 +114,8 @@ class VolumeOptions:
     formats: ClassVar[tuple[str, ...]] = ("volume",)
 
     def __post_init__(self) -> None:
+        require_between("batch_size", self.batch_size, 1)
+        require_between("workers", self.workers, 0)
         for value, known in (
             (self.slices, SLICE_CHOICES),
             (self.region, tuple(REGIONS)),

@@ -13,6 +13,7 @@ import torch
 
 import monai_advenc
 from monai_advenc import (
+    EncryptionKey,
     EncryptionOptions,
     KeyOptions,
     SliceSettings,
@@ -20,6 +21,7 @@ from monai_advenc import (
     draw_key,
     encrypt_folder,
     evaluate,
+    recover_key,
     reproduce,
     slice_and_encrypt,
     train_base,
@@ -32,6 +34,7 @@ from monai_advenc.evaluation.trained import evaluate_trained
 from monai_advenc.networks.training import load_checkpoint
 from monai_advenc.progress import SILENT
 from monai_advenc.sharing.encrypt_volumes import encrypt_volume_folder
+from monai_advenc.sharing.options import VolumeOptions
 from monai_advenc.sharing.verify import verify
 from tests.integration.conftest import World
 
@@ -185,7 +188,7 @@ def test_a_key_is_drawn_from_a_profile() -> None:
     printed = draw_key([str(label) for label in range(10)], profile="paper-concat", correspondence="table-4")
     assert printed.correspondence.targets[0] == (8, 4)
     with pytest.raises(SettingsError, match="profile"):
-        draw_key("ab", profile="strongest")  # type: ignore[arg-type]  # That is the point.
+        draw_key(["a", "b"], profile="strongest")  # type: ignore[arg-type]  # That is the point.
 
 
 @pytest.fixture(scope="session")
@@ -280,3 +283,42 @@ def test_a_figure_or_table_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_the_root_offers_every_job() -> None:
     jobs = {"draw_key", "train_base", "encrypt_folder", "slice_and_encrypt", "evaluate", "recover_key", "reproduce"}
     assert jobs <= set(monai_advenc.__all__)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: EncryptionOptions(size=-5),
+        lambda: EncryptionOptions(size=8),
+        lambda: EncryptionOptions(workers=-1),
+        lambda: EncryptionOptions(batch_size=0),
+        lambda: VolumeOptions(workers=-1),
+        lambda: draw_key(["a", "b", "c"], steps=0),
+        lambda: draw_key(["a", "b", "c"], radius=0),
+        lambda: draw_key("abc"),
+        lambda: train_base("nowhere", "base.pt", validation=0),
+        lambda: evaluate("nowhere", "nowhere", "out", seeds=0),
+        lambda: evaluate("nowhere", "nowhere", "out", victims=[]),
+        lambda: evaluate("nowhere", "nowhere", "out", test_share=0),
+        lambda: recover_key("nowhere", "nowhere", "out", kept_aside=0),
+        lambda: reproduce("²", "nowhere"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_before_anything_is_written(
+    call: Callable[[], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError) as refused:
+        call()
+    assert "\n" not in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_key_is_never_saved_into_a_data_set_that_is_shared(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"software": {"monai-advenc": "0.2.0"}}')
+    key = draw_key(["a", "b", "c"], seed=1)
+    with pytest.raises(OutputError, match="which is shared"):
+        key.save(str(tmp_path / "key.json"))
+    key.save(str(tmp_path.parent / f"{tmp_path.name}-key.json"))
+    assert EncryptionKey.load(str(tmp_path.parent / f"{tmp_path.name}-key.json")) == key
+    assert not (tmp_path / "key.json").exists()

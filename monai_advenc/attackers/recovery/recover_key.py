@@ -31,6 +31,7 @@ from monai_advenc.networks.training import TrainingSettings, load_checkpoint, sa
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
 from monai_advenc.progress import NO_TRACKING, ConsoleProgress, Progress, Tracker
+from monai_advenc.settings import require_between
 from monai_advenc.workers import available_cores
 
 MARKER_NAME = "recovery.json"
@@ -126,6 +127,8 @@ def recover_key(
         SettingsError: There is no such network, device or attack.
     """
     progress, out, encrypted = progress or ConsoleProgress(), Path(out), Path(encrypted)
+    require_between("kept_aside", kept_aside, 0.01, 0.9)
+    require_between("steps", steps, 1)
     place = choose_device(device)
     require_known_networks([network])
     require_own_folder(out, encrypted, MARKER_NAME, "recovery attack")

@@ -27,6 +27,7 @@ from monai_advenc.data.images.reading import (
 from monai_advenc.data.manifest import MANIFEST_NAME, Manifest
 from monai_advenc.errors import DatasetError, ImageError
 from monai_advenc.files.tables import LABEL_TABLE, is_file, read_table, require_distinct_classes, require_file_name
+from monai_advenc.settings import require_between
 
 PATIENT_TABLE = "patients.csv"
 
@@ -183,6 +184,10 @@ def _read_patients(table: Path) -> dict[str, str]:
     return patient_of
 
 
+SMALLEST_SIZE = 16
+"""Side in pixels below which an image shows nothing."""
+
+
 def load_image_set(
     folder: ImageFolder,
     size: int | None = None,
@@ -203,7 +208,10 @@ def load_image_set(
 
     Raises:
         ImageError: An image cannot be read, or differs in shape from the first.
+        SettingsError: ``size`` is smaller than :data:`SMALLEST_SIZE`.
     """
+    if size is not None:
+        require_between("size", size, SMALLEST_SIZE)
     images = masks = torch.empty(0)
     with_mask = 0
     for row, file in enumerate(folder.files):

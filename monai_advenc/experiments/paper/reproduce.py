@@ -94,6 +94,6 @@ def parse_what(what: int | str) -> tuple[bool, int]:
         SettingsError: It names neither.
     """
     kind, dash, number = str(what).rpartition("-")
-    if kind not in ("", "table", "figure") or not number.isdigit() or (dash and not kind):
+    if kind not in ("", "table", "figure") or not number.isdecimal() or (dash and not kind):
         raise SettingsError(f"expected the number of a table, or figure-3 or figure-4, got {str(what)!r}")
     return kind == "figure", int(number)

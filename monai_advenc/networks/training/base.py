@@ -20,6 +20,7 @@ from monai_advenc.networks.training.checkpoint import load_checkpoint, save_chec
 from monai_advenc.networks.training.settings import TrainingSettings
 from monai_advenc.networks.training.train import EpochRecord, accuracy_of, train
 from monai_advenc.progress import NO_TRACKING, ConsoleProgress, Progress, Tracker
+from monai_advenc.settings import require_between
 
 MIN_IMAGES_PER_CLASS = 20
 """Fewer teach no network a class; its gradients would be noise."""
@@ -86,6 +87,7 @@ def train_base(
         SettingsError: There is no such network or device.
     """
     progress, path = progress or ConsoleProgress(), Path(out)
+    require_between("validation", validation, 0.01, 0.9)
     require_unshared(path, "--out")
     image_set, passed_over = _read(images, path, size, gray, progress)
     place = choose_device(device)

@@ -55,8 +55,8 @@ class RayWorkers:
         SettingsError: ``device`` names a certain GPU.
     """
 
-    key: Path
-    base: Path
+    key: str | Path
+    base: str | Path
     address: str | None = None
     workers: int | None = None
     device: str | None = None
@@ -127,10 +127,10 @@ class RayWorkers:
     def assignment(self, encryption: ImageEncryption, device: str) -> Assignment:
         """The assignment of the workers of an encryption."""
         return Assignment(
-            key=self.key.absolute(),
+            key=Path(self.key).absolute(),
             insecure_key_permissions=self.insecure_key_permissions,
             key_id=encryption.key.key_id,
-            base=self.base.absolute(),
+            base=Path(self.base).absolute(),
             base_checksum=network_checksum(encryption.network),
             source=ImageFolder(encryption.source.root.absolute(), (), encryption.source.classes),
             out=encryption.out.absolute(),
