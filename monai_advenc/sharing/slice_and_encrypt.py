@@ -75,7 +75,8 @@ def slice_and_encrypt(
     killed run, and the result is the same to the last byte. Nothing is overwritten.
 
     Args:
-        volumes: Folder of cases, in one of the layouts of :mod:`monai_advenc.data.volumes.cases`.
+        volumes: Folder of cases: a folder for each class, in it one for each case with ``image.nii.gz`` and
+            ``seg.nii.gz``, or another layout of ``docs/quickstart.md``.
         out: Folder to share.
         private: Folder for what must not be shared; ``None``: ``<out>-private``.
         key: File of a key to use; ``None``: drawn once, in the private folder.
@@ -95,6 +96,10 @@ def slice_and_encrypt(
         dry_run: Only check; write nothing.
         progress: Receives messages and progress; ``None``: print to stderr.
 
+    Returns:
+        What was written: the folder to share, its manifest (with the budget in PSNR and gray levels), the private
+        folder, the report, and the failures.
+
     Raises:
         DatasetError: There are no cases, they do not match each other or the key, or are too few to train a network.
         KeyFileError: There is no such key, or others can read it.
@@ -102,7 +107,7 @@ def slice_and_encrypt(
         OutputError: A folder or file is in a forbidden place, belongs to another run, or cannot be written.
         SettingsError: DICOM is written and no identity is chosen, a case is named after a patient, or a setting
             contradicts the key or the base network.
-        AdvencError: A case failed and ``keep_going`` is off; the others done so far stay.
+        AdvencError: A case failed and ``options.keep_going`` is off; the others done so far stay.
     """
     progress, options = progress or ConsoleProgress(), options or default_options()
     root, out, kept = Path(volumes), Path(out), private_folder_of(Path(out)) if private is None else Path(private)
