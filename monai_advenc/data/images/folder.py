@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -26,7 +27,16 @@ from monai_advenc.data.images.reading import (
 )
 from monai_advenc.data.manifest import MANIFEST_NAME, Manifest
 from monai_advenc.errors import DatasetError, ImageError
-from monai_advenc.files.tables import LABEL_TABLE, is_file, read_table, require_distinct_classes, require_file_name
+from monai_advenc.files.names import (
+    comparable,
+    exists,
+    find_path,
+    folded,
+    require_distinct_classes,
+    require_distinct_ids,
+    require_file_name,
+)
+from monai_advenc.files.tables import LABEL_TABLE, read_table
 from monai_advenc.settings import require_between
 
 PATIENT_TABLE = "patients.csv"
@@ -87,9 +97,9 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
         The images. Hidden files, tables and masks (``<id>.mask.png``) are no images.
 
     Raises:
-        DatasetError: No folder, no images, two images with one id, classes whose names differ in capitals or blanks
-            at most, a name that cannot be a file name, a class that ``classes`` does not name, images in a folder
-            within a class folder, or an image that ``patients.csv`` leaves out.
+        DatasetError: No folder, no images, two images or two classes whose names are equal or differ only in case,
+            blanks or Unicode form, a name that cannot be a file name, a class that ``classes`` does not name,
+            images in a folder within a class folder, or an image that ``patients.csv`` leaves out.
     """
     if not root.is_dir():
         raise DatasetError(f"{root} is no folder; give a folder with one subfolder of images for each class")
@@ -109,28 +119,35 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
         )
     names = tuple(classes) if classes is not None else tuple(sorted({label for label, _, _ in found}))
     patients = _read_patients(root / PATIENT_TABLE)
-    paths: dict[str, Path] = {}
+    number_of = {comparable(name): number for number, name in enumerate(names)}
+    number_of |= {name: number for number, name in enumerate(names)}
+    masks_in = cache(_masks_in)
     files = []
     for label, name, path in sorted(found):
         require_file_name("image", name, path)
         require_file_name("class", label, path)
-        if label not in names:
+        number = number_of.get(label, number_of.get(comparable(label)))
+        if number is None:
             raise DatasetError(f"unknown class {label!r} ({path}); expected one of {', '.join(names)}")
-        if name in paths:
-            raise DatasetError(f"two images with one id {name!r}: {paths[name]} and {path}; rename one")
-        paths[name] = path
-        mask = path.with_name(name + MASK_SUFFIX)
-        if patients and name not in patients:
+        patient = patients.get(comparable(name))
+        if patients and patient is None:
             raise DatasetError(f"image {name!r} has no row in {root / PATIENT_TABLE}; add it, or remove the table")
-        patient = patients.get(name)
-        files.append(ImageFile(name, path, names.index(label), mask if is_file(mask) else None, patient))
+        files.append(ImageFile(name, path, number, masks_in(path.parent).get(folded(name)), patient))
     if not (root / MANIFEST_NAME).is_file():
+        require_distinct_ids("images", ((file.id, file.path) for file in files))
         require_distinct_classes({label for label, _, _ in found})
     return ImageFolder(root, tuple(files), names, passed_over)
 
 
 def _visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _masks_in(folder: Path) -> dict[str, Path]:
+    """The masks in a folder by the :func:`folded` names of their images."""
+    there = _visible(folder) if folder.is_dir() else []  # The images of a manifest may have been lost.
+    masks = [path for path in there if path.name.lower().endswith(MASK_SUFFIX) and path.is_file()]
+    return {folded(path.name[: -len(MASK_SUFFIX)]): path for path in masks}
 
 
 def _walk_class_folders(root: Path) -> Iterable[tuple[str, str, Path]]:
@@ -151,7 +168,7 @@ def _unread_in_class_folders(root: Path) -> Iterable[Path]:
         if not inside:
             yield folder
         for path in inside:
-            if image_id(path) is not None or path.name.endswith((MASK_SUFFIX, ".csv", ".json")):
+            if image_id(path) is not None or path.name.lower().endswith((MASK_SUFFIX, ".csv", ".json")):
                 continue
             is_of_people = path.is_dir() and not path.name.startswith(_MADE_BY_MACHINES)
             if is_of_people and any(image_id(each) is not None for each in path.rglob("*")):
@@ -164,9 +181,9 @@ def _unread_in_class_folders(root: Path) -> Iterable[Path]:
 
 def _read_table(table: Path) -> Iterable[tuple[str, str, Path]]:
     for row in read_table(table, ("file", "label")):
-        path = table.parent / row["file"]
+        path = find_path(table.parent, row["file"])
         name = image_id(path)
-        if name is None or not is_file(path):
+        if name is None or not (exists(path) and path.is_file()):
             raise DatasetError(
                 f"{table} names {row['file'][:100]!r}, which is no image file next to it; correct the table"
             )
@@ -179,7 +196,8 @@ def _read_patients(table: Path) -> dict[str, str]:
         return {}
     patient_of: dict[str, str] = {}
     for row in read_table(table, ("image", "patient")):
-        if not row["patient"] or patient_of.setdefault(row["image"], row["patient"]) != row["patient"]:
+        image, patient = comparable(row["image"]), comparable(row["patient"])
+        if not patient or patient_of.setdefault(image, patient) != patient:
             raise DatasetError(f"image {row['image']!r} has no patient or two in {table}; keep the right row")
     return patient_of
 

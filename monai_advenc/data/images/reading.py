@@ -36,9 +36,9 @@ _LUMA = (0.299, 0.587, 0.114)
 
 def image_id(path: Path) -> str | None:
     """The id of an image file, its name without the suffix; ``None`` when it is no image (or a mask)."""
-    if path.name.startswith(".") or path.name.endswith(MASK_SUFFIX):
-        return None
     lower = path.name.lower()
+    if lower.startswith(".") or lower.endswith(MASK_SUFFIX):
+        return None
     suffix = next((suffix for suffix in IMAGE_SUFFIXES if lower.endswith(suffix)), None)
     return None if suffix is None else path.name[: -len(suffix)]
 

@@ -20,7 +20,7 @@ DICOM patients
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,8 @@ from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.layouts import CASE_TABLE, DATASET_LIST, LAYOUTS
 from monai_advenc.data.volumes.names import subfolders
 from monai_advenc.errors import DatasetError
-from monai_advenc.files.tables import LABEL_TABLE, require_distinct_classes, require_file_name
+from monai_advenc.files.names import exists, require_distinct_classes, require_distinct_ids, require_file_name
+from monai_advenc.files.tables import LABEL_TABLE
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ def find_cases(folder: Path, *, labels: Path | None = None) -> CaseList:
         The cases; always in the same order.
 
     Raises:
-        DatasetError: No folder, no cases, two cases with one id, two classes whose names differ in capitals or
-            blanks at most, a missing image, or a case without a class.
+        DatasetError: No folder, no cases, two cases or two classes whose names are equal or differ only in case,
+            blanks or Unicode form, a missing image, or a case without a class.
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder} is no folder; give the folder that holds the volumes")
@@ -93,14 +94,11 @@ def _folders_without_cases(folder: Path, cases: Iterable[Case]) -> Iterable[Path
     return (path for path in subfolders(folder) if path.name not in holding)
 
 
-def _require_usable(cases: Iterable[Case]) -> None:
-    seen: dict[str, Case] = {}
+def _require_usable(cases: Sequence[Case]) -> None:
+    require_distinct_ids("cases", ((case.id, case.image) for case in cases))
     for case in cases:
-        if case.id in seen:
-            raise DatasetError(f"two cases with one id {case.id!r}: {seen[case.id].image} and {case.image}; rename one")
-        seen[case.id] = case
         require_file_name("case id", case.id, case.image)
         require_file_name("class", case.label, case.image)
-        if not case.image.exists():
+        if not exists(case.image):
             raise DatasetError(f"case {case.id!r} names {case.image}, which does not exist; correct the table")
-    require_distinct_classes({case.label for case in seen.values()})
+    require_distinct_classes({case.label for case in cases})

@@ -30,6 +30,7 @@ from monai_advenc.data.volumes.names import (
     without_modality,
 )
 from monai_advenc.errors import DatasetError, VolumeError
+from monai_advenc.files.names import comparable, exists, find_path, folded
 from monai_advenc.files.tables import read_table
 
 CASE_TABLE, DATASET_LIST = "cases.csv", "dataset.json"
@@ -50,15 +51,23 @@ def _classes_of(table: Path) -> Callable[[str], str]:
         raise DatasetError(f"no table of classes: expected {table} with the columns case, label; or give --labels")
     label_of: dict[str, str] = {}
     for row in read_table(table, ("case", "label")):
-        if label_of.setdefault(row["case"], row["label"]) != row["label"]:
+        if label_of.setdefault(comparable(row["case"]), row["label"]) != row["label"]:
             raise DatasetError(f"case {row['case']!r} has two classes in {table}; keep the right row")
 
     def look_up(case: str) -> str:
-        if case not in label_of:
-            raise DatasetError(f"case {case!r} has no row in {table}; add it, or move the case away")
-        return label_of[case]
+        label = label_of.get(comparable(case))
+        if label is None:
+            alike = [each for each in label_of if _without_zeros(each) == _without_zeros(case)]
+            # Spreadsheets take leading zeros away.
+            hint = f"; it has {alike[0]!r}, without the same zeros or capitals" if alike else ""
+            raise DatasetError(f"case {case!r} has no row in {table}{hint}; add it, or move the case away")
+        return label
 
     return look_up
+
+
+def _without_zeros(case: str) -> str:
+    return folded(case).lstrip("0")
 
 
 def _from_table(folder: Path, labels: Path) -> Iterable[Case]:
@@ -66,8 +75,8 @@ def _from_table(folder: Path, labels: Path) -> Iterable[Case]:
     if not table.is_file():
         return
     for row in read_table(table, ("case", "image", "mask", "label")):
-        image, mask = folder / row["image"], folder / row["mask"] if row["mask"] else None
-        if image.exists() and not stem(image):
+        image, mask = find_path(folder, row["image"]), find_path(folder, row["mask"]) if row["mask"] else None
+        if exists(image) and not stem(image):
             yield _dicom_case(row["case"], row["label"], image, mask)
         else:
             yield Case(row["case"], row["label"], image, mask)
@@ -87,7 +96,7 @@ def _from_dataset_list(folder: Path, labels: Path) -> Iterable[Case]:
     class_of = _classes_of(labels)
     for image, mask in pairs:
         name = stem(Path(image))
-        yield Case(name, class_of(name), folder / image, folder / mask)
+        yield Case(name, class_of(name), find_path(folder, image), find_path(folder, mask))
 
 
 def _from_class_folders(folder: Path, labels: Path) -> Iterable[Case]:

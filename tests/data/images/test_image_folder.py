@@ -234,3 +234,34 @@ def test_a_table_that_is_no_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_bytes(b"file,label\n\xff\xfe.png,a\n")
     with pytest.raises(DatasetError, match="expected CSV in UTF-8"):
         find_images(tmp_path)
+
+
+@pytest.mark.parametrize("ending", [".mask.png", ".MASK.PNG", ".Mask.Png"])
+def test_a_mask_is_a_mask_in_capitals_too(tmp_path: Path, ending: str) -> None:
+    gray_png(tmp_path / "a" / "x.png")
+    gray_png(tmp_path / "a" / f"x{ending}", 255)
+    folder = find_images(tmp_path)
+    assert [(file.id, file.mask_path) for file in folder.files] == [("x", tmp_path / "a" / f"x{ending}")]
+    assert folder.passed_over == ()
+
+
+def test_names_in_tables_are_found_by_what_they_look_like(tmp_path: Path) -> None:
+    gray_png(tmp_path / "u\u0308.png")
+    (tmp_path / "labels.csv").write_text("file\tlabel\n\u200b\u00fc.png\ta\n", encoding="utf-8")
+    (tmp_path / "patients.csv").write_text("image;patient\n\u00fc;Mu\u0308ller\n", encoding="utf-8")
+    (file,) = find_images(tmp_path).files
+    assert (file.path, file.patient) == (tmp_path / "u\u0308.png", "M\u00fcller")
+
+
+@pytest.mark.parametrize("known", ["\u00fc", "u\u0308"])
+@pytest.mark.parametrize("folder", ["\u00fc", "u\u0308"])
+def test_a_class_is_known_by_what_its_name_looks_like(tmp_path: Path, known: str, folder: str) -> None:
+    gray_png(tmp_path / folder / "1.png")
+    assert [file.label for file in find_images(tmp_path, ("a", known)).files] == [1]
+
+
+def test_images_that_would_be_one_file_on_some_file_systems_are_refused(tmp_path: Path) -> None:
+    gray_png(tmp_path / "a" / "P1.png")
+    gray_png(tmp_path / "b" / "p1.png")
+    with pytest.raises(DatasetError, match=r"two images whose ids 'P1' and 'p1' differ only in case"):
+        find_images(tmp_path)

@@ -185,3 +185,34 @@ def test_what_cannot_be_is_refused_in_one_line(tmp_path: Path) -> None:
     refuse("cannot read the table")
     with pytest.raises(DatasetError, match="is no folder"):
         find_cases(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("typed", ["M\u00fcller", "Mu\u0308ller", "\u200bM\u00fcller ", "M\u00fcl\u00adler"])
+@pytest.mark.parametrize("folder", ["M\u00fcller", "Mu\u0308ller"])
+def test_a_case_is_found_in_a_table_by_what_its_name_looks_like(tmp_path: Path, typed: str, folder: str) -> None:
+    touch(tmp_path, f"{folder}/{folder}_t1ce.nii.gz", f"{folder}/{folder}_seg.nii.gz")
+    (tmp_path / "labels.csv").write_text(f"case,label\n{typed},x\n", encoding="utf-8")
+    assert found(tmp_path) == [("x", folder, f"{folder}/{folder}_t1ce.nii.gz", f"{folder}/{folder}_seg.nii.gz")]
+
+
+def test_files_that_a_table_names_are_found_by_what_their_names_look_like(tmp_path: Path) -> None:
+    touch(tmp_path, "Mu\u0308ller/i.nii", "Mu\u0308ller/m.nii")
+    (tmp_path / "cases.csv").write_text("case,image,mask,label\n1,M\u00fcller/i.nii,M\u00fcller/m.nii,a\n")
+    assert found(tmp_path) == [("a", "1", "Mu\u0308ller/i.nii", "Mu\u0308ller/m.nii")]
+
+
+@pytest.mark.parametrize(("case", "typed"), [("007", "7"), ("P1", "p1")])
+def test_a_row_that_lost_its_zeros_or_capitals_is_named(tmp_path: Path, case: str, typed: str) -> None:
+    touch(tmp_path, f"{case}/{case}_t1ce.nii.gz")
+    (tmp_path / "labels.csv").write_text(f"case,label\n{typed},x\n")
+    with pytest.raises(DatasetError, match=f"case '{case}' has no row in .*; it has '{typed}', without the same zeros"):
+        find_cases(tmp_path)
+
+
+@pytest.mark.parametrize("other", ["p1", "P1\u200b", "P1 "])
+def test_ids_that_would_be_one_file_on_some_file_systems_are_refused(tmp_path: Path, other: str) -> None:
+    touch(tmp_path, "a/P1/image.nii", f"b/{other}/image.nii")
+    with pytest.raises(
+        DatasetError, match=r"two cases whose ids 'P1' and .* differ only in case, blanks or Unicode form"
+    ):
+        find_cases(tmp_path)
