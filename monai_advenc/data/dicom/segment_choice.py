@@ -1,13 +1,18 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Which of the named segments of a mask are the tumor."""
+"""Which of the named segments of a mask are the tumor, also where a description of a segment is incomplete."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
+
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
 
 from monai_advenc.errors import MaskError
+from monai_advenc.files.names import matches
+
+_UNKNOWN = Code("261665006", "SCT", "Unknown")
 
 
 def choose_segments(
@@ -20,7 +25,8 @@ def choose_segments(
 
     Args:
         names: Name of each segment (SEG: Segment Label; RTSTRUCT: ROI Name) by its number.
-        patterns: Names, whatever their case; ``*`` stands for any characters. ``None``: not chosen by name.
+        patterns: Names, whatever their case; ``*`` stands for any characters, all others for themselves.
+            ``None``: not chosen by name.
         numbers: Numbers. ``None``: not chosen by number.
         source: Name of the file, for messages.
 
@@ -41,7 +47,7 @@ def choose_segments(
         return tuple(names)
     chosen = set(numbers or ())
     for pattern in patterns or ():
-        matching = {n for n, name in names.items() if fnmatchcase(name.strip().casefold(), pattern.strip().casefold())}
+        matching = {number for number, name in names.items() if matches(name, pattern)}
         if not matching:
             raise MaskError(f"the mask {source} has no segment {pattern!r}; it has {present[:300]}")
         chosen |= matching
@@ -49,3 +55,29 @@ def choose_segments(
     if absent or not chosen:
         raise MaskError(f"the mask {source} has no segment {absent or 'that was asked for'}; it has {present[:300]}")
     return tuple(sorted(chosen))
+
+
+def fill_unneeded_attributes(segmentation: Dataset) -> None:
+    """Set what describes the segments of a DICOM segmentation and is missing, in memory.
+
+    Published segmentations lack such attributes, which highdicom requires. They say nothing about the pixels; a segment
+    without a label is called by its number.
+    """
+    for segment in segmentation.get("SegmentSequence") or ():
+        _set_if_missing(segment, "SegmentLabel", f"segment {segment.get('SegmentNumber')}")
+        _set_if_missing(segment, "SegmentAlgorithmType", "MANUAL")
+        if segment.SegmentAlgorithmType != "MANUAL":
+            _set_if_missing(segment, "SegmentAlgorithmName", "unknown")
+        for keyword in ("SegmentedPropertyCategoryCodeSequence", "SegmentedPropertyTypeCodeSequence"):
+            _set_if_missing(segment, keyword, [_code(_UNKNOWN)])
+
+
+def _set_if_missing(dataset: Dataset, keyword: str, value: object) -> None:
+    if not dataset.get(keyword):
+        setattr(dataset, keyword, value)
+
+
+def _code(code: Code) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning
+    return item

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from monai_advenc.data.dicom.file import kind_of, read_dicom, reading
 from monai_advenc.data.dicom.frame import require_low_bits
 from monai_advenc.data.dicom.plane import FramePlane, frame_planes
-from monai_advenc.data.dicom.segment_choice import choose_segments
+from monai_advenc.data.dicom.segment_choice import choose_segments, fill_unneeded_attributes
 from monai_advenc.data.dicom.series import DicomSeries
 from monai_advenc.data.volume import Volume
 from monai_advenc.errors import MaskError
@@ -58,6 +58,7 @@ def read_dicom_seg(
             raise MaskError(f"{path} is no DICOM segmentation ({dataset.get('Modality') or 'no modality'}); check it")
         require_low_bits(dataset, path)
         image.require_frame_of_reference(str(dataset.get("FrameOfReferenceUID") or ""), path)
+        fill_unneeded_attributes(dataset)
         seg = Segmentation.from_dataset(dataset, copy=False)
         names = {int(n): str(seg.get_segment_description(n).segment_label) for n in seg.segment_numbers if n}
         chosen = choose_segments(names, segments, numbers, str(path))

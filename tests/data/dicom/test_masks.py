@@ -148,6 +148,35 @@ def test_overlapping_segments_are_chosen_by_name_or_number_and_joined(tmp_path: 
     refuse(read_dicom_seg, path, series, "has no segment 7; it has", numbers=(7,))
 
 
+@pytest.mark.parametrize("name", ["GTV[1]", "Lesion?", "GTV1"])
+def test_a_segment_is_chosen_by_its_name_whatever_signs_it_has(tmp_path: Path, name: str) -> None:
+    masks = {
+        each: np.roll(blob(), shift, axis=2) for shift, each in enumerate(("GTV1", "GTV[1]", "Lesion2", "Lesion?"))
+    }
+    series, paths = series_with(tmp_path, blob())
+    path = write_seg(tmp_path / "seg.dcm", paths, masks)
+    assert np.array_equal(read_dicom_seg(path, series, segments=(name,)).voxels, masks[name].transpose(2, 1, 0))
+
+
+@pytest.mark.parametrize(
+    "keyword",
+    [
+        "SegmentAlgorithmType",
+        "SegmentAlgorithmName",
+        "SegmentLabel",
+        "SegmentedPropertyCategoryCodeSequence",
+        "SegmentedPropertyTypeCodeSequence",
+    ],
+)
+def test_a_segmentation_needs_no_attribute_that_says_nothing_about_its_pixels(tmp_path: Path, keyword: str) -> None:
+    series, paths = series_with(tmp_path, blob())
+    path = write_seg(tmp_path / "seg.dcm", paths, {"tumor": blob()})
+    dataset = pydicom.dcmread(path)
+    dataset.SegmentSequence[0].pop(keyword, None)
+    dataset.save_as(path)
+    assert np.array_equal(read_dicom_seg(path, series).voxels, blob().transpose(2, 1, 0))
+
+
 def test_half_of_a_fractional_segmentation_is_tumor(tmp_path: Path) -> None:
     fractions = blob() * np.float32(0.49)
     fractions[2, 4, 4:6] = 0.51
