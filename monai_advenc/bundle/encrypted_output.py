@@ -27,7 +27,7 @@ from monai_advenc.sharing.encryption_run import find_missing
 from monai_advenc.sharing.folder import IMAGES, EncryptedFolder
 from monai_advenc.sharing.images import Encrypted, ImageEncryption, Original
 from monai_advenc.sharing.options import EncryptionOptions
-from monai_advenc.transforms.inputs import load_base, load_key
+from monai_advenc.transforms.inputs import load_base, load_key, numbers_are_places
 
 
 class EncryptedOutput:
@@ -78,7 +78,9 @@ class EncryptedOutput:
         names = [] if self._folder is None else [file.id for file in find_missing(self._folder, self._encryption)]
         names = _from_first(names)
         files = [self._files[name] for name in names]
-        return [{"image": str(file.path), "label": file.label, "id": file.id} for file in files]
+        # Transforms refuse numbers where the names of the classes are other numbers.
+        labels = range(len(self._source.classes)) if numbers_are_places(self._source.classes) else self._source.classes
+        return [{"image": str(file.path), "label": labels[file.label], "id": file.id} for file in files]
 
     def attach(self, engine: Engine) -> None:
         """Write after each iteration of an evaluator."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import DatasetError, SettingsError
+from monai_advenc.files.names import comparable
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 
 
@@ -26,7 +27,8 @@ def label_indices(
     """Convert labels, by number or class name, one or a batch, to int64 ``(N,)``.
 
     Raises:
-        DatasetError: A class name is unknown to the key, a number is not whole, or there is no label.
+        DatasetError: A class name is unknown to the key, a number is not whole, numbers are given although the classes'
+            names are other numbers, or there is no label.
     """
     if isinstance(labels, str | Integral):
         labels = [labels]
@@ -38,11 +40,22 @@ def label_indices(
         numbers = torch.as_tensor(labels).as_subclass(torch.Tensor).flatten().cpu()
         if numbers.is_floating_point() and (numbers != numbers.long()).any():
             raise DatasetError(f"expected whole numbers as classes, got {numbers.tolist()}")
+        if not numbers_are_places(classes):
+            raise DatasetError(
+                f"expected class names, because those of the key are numbers in another order ({', '.join(classes)}), "
+                f"got {numbers.tolist()[:3]}; give names, such as {classes[0]!r}"
+            )
         return numbers.long()
-    unknown = sorted({str(label) for label in labels if label not in classes})
+    number_of = {comparable(name): number for number, name in enumerate(classes)}
+    unknown = sorted({str(label) for label in labels if comparable(str(label)) not in number_of})
     if unknown:
         raise DatasetError(f"unknown class {unknown[0]!r}; the key is for {', '.join(classes)}")
-    return torch.tensor([classes.index(str(label)) for label in labels])
+    return torch.tensor([number_of[comparable(str(label))] for label in labels])
+
+
+def numbers_are_places(classes: Sequence[str]) -> bool:
+    """Whether no class is named by the number of another one, as ``1, 2, 3`` are, or ``0, 1, 10, 11, 2``."""
+    return all(int(name) == place for place, name in enumerate(classes) if name.strip().isdecimal())
 
 
 def load_key(encryption_key: EncryptionKey | str | Path) -> EncryptionKey:

@@ -254,6 +254,24 @@ def test_a_label_may_be_of_any_type_that_tells_its_class(label: Any) -> None:
     assert label_indices(label, CLASSES).tolist() == [1]
 
 
+@pytest.mark.parametrize("classes", [("1", "2", "3"), tuple(sorted(map(str, range(12)))), ("a", "0"), ("\u0661", "x")])
+@pytest.mark.parametrize("label", [1, [0, 1], torch.tensor([1]), np.int64(1), 1.0])
+def test_a_number_is_refused_where_classes_have_other_numbers_as_names(classes: tuple[str, ...], label: Any) -> None:
+    with pytest.raises(DatasetError, match=r"expected class names, .*give names, such as ") as error:
+        label_indices([label] if isinstance(label, float) else label, classes)
+    assert "\n" not in str(error.value)
+    assert label_indices(list(classes), classes).tolist() == list(range(len(classes)))
+
+
+@pytest.mark.parametrize("classes", [("0", "1", "2"), ("00", "01", "02"), ("a", "1", "c"), ("T1", "T2", "T0")])
+def test_a_number_is_a_place_where_no_class_says_otherwise(classes: tuple[str, ...]) -> None:
+    assert label_indices([0, 1, 2], classes).tolist() == [0, 1, 2]
+
+
+def test_a_class_name_is_known_in_every_unicode_form() -> None:
+    assert label_indices(["u\u0308", "\u00fc\u200b"], ("a", "\u00fc")).tolist() == [1, 1]
+
+
 def test_one_label_for_each_image_is_expected(base: nn.Module, images: Tensor) -> None:
     with pytest.raises(DatasetError, match="a label for each of 2 images"):
         EncryptImage(base, make_key(), batched=True)(images[:2], [0, 1, 0, 0, 0])
