@@ -12,12 +12,14 @@ import copy
 import json
 import re
 import secrets
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import unquote
 
 from monai_advenc import __version__
 from monai_advenc.encryption.correspondence import ClassCorrespondence
@@ -29,14 +31,60 @@ EXPERIMENT = "monai-advenc"
 STORE_NAME = "mlruns.db"
 SQLITE = "sqlite:///"
 
+_LONGEST_WAIT = 5.0
+"""Seconds to wait for another process that is writing to the store."""
+
 
 class SecretInTrackingError(RuntimeError):
     """A bug in this package: a secret was about to be logged. The message never contains it."""
 
 
+_QUERY = re.compile(r"\?\w+=[^/]*$")
+_IN_URIS = re.compile(r"[?%]")
+
+
+def sqlite_uri(database: Path) -> str:
+    """The URI of a SQLite store; SQLAlchemy would read ``?`` and ``%`` of a plain path as signs of its own."""
+    path = database.absolute()
+    if not _IN_URIS.search(str(path)):
+        return f"{SQLITE}{path}"
+    from sqlalchemy import URL
+
+    # Its releases differ in what they decode, so SQLite itself gets a URI. With the driver named, MLflow makes no
+    # folder that is called like the encoded path.
+    return URL.create("sqlite+pysqlite", database=path.as_uri(), query={"uri": "true"}).render_as_string()
+
+
+def sqlite_database(uri: str) -> Path | None:
+    """The file of a SQLite store; ``None`` for servers, stores in memory and URIs with options of the driver.
+
+    ``?`` and ``%`` belong to the name of a folder that exists; otherwise they are decoded, as SQLAlchemy does.
+
+    Raises:
+        OutputError: A slash is missing.
+    """
+    if uri.startswith("sqlite:") and not uri.startswith(SQLITE):
+        path = uri.removeprefix("sqlite:").lstrip("/")
+        raise OutputError(f"cannot track to {uri}: a file needs three slashes; give --tracking-uri {SQLITE}{path}")
+    text = uri.removeprefix(SQLITE)
+    if text in (uri, "", ":memory:") or text.startswith("file:") or _QUERY.search(text):
+        return None
+    literal, decoded = Path(text), Path(unquote(text))
+    return decoded if not literal.parent.is_dir() and decoded.parent.is_dir() else literal
+
+
+def _require_writable(database: Path) -> None:
+    """Raise for a store that cannot be written: MLflow would try again for minutes."""
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(database, timeout=_LONGEST_WAIT)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("PRAGMA user_version").fetchone()
+
+
 def _cannot_track(uri: str, error: Exception) -> OutputError:
     """Error in one line, without the password that a URI may contain."""
-    line = f"cannot track to {uri}: {' '.join(str(error).split())[:200]}; fix --tracking-uri or use --no-tracking"
+    problem = getattr(error, "orig", None) or error  # SQLAlchemy adds the statement and a link to its own message.
+    line = f"cannot track to {uri}: {' '.join(str(problem).split())[:200]}; fix --tracking-uri or use --no-tracking"
     return OutputError(re.sub(r"//[^/@\s]*@", "//", line))
 
 
@@ -44,7 +92,7 @@ class MlflowTracker:
     """One MLflow run.
 
     Args:
-        uri: Tracking URI: ``sqlite:///...`` or ``http(s)://...``.
+        uri: Tracking URI: ``sqlite:///...`` (see :func:`sqlite_uri`) or ``http(s)://...``.
         run_name: Name of the run, made unique.
         artifacts: Folder for files if the store is local.
         keys: Keys whose secrets must not be logged.
@@ -74,12 +122,14 @@ class MlflowTracker:
 
     @contextmanager
     def _reaching_the_store(self) -> Iterator[None]:
-        """Turn a full disk or a lost server into a one-line error."""
+        """Turn a full disk, a locked database or a lost server into a one-line error."""
         import mlflow
+        import sqlalchemy
 
         try:
             yield
-        except (mlflow.exceptions.MlflowException, OSError) as error:
+        # A missing driver of a database is an ImportError.
+        except (mlflow.exceptions.MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError, ImportError) as error:
             raise _cannot_track(self._uri, error) from None
 
     def _start(self, run_name: str, parent: str | None = None) -> str:
@@ -163,14 +213,14 @@ def track(
     Raises:
         OutputError: The store cannot be reached or written.
     """
-    artifacts = None
-    if uri is not None and uri.startswith(SQLITE):
-        artifacts = Path(uri.removeprefix(SQLITE)).parent / "mlruns"
-    if uri is None:
+    database = folder / STORE_NAME if uri is None else sqlite_database(uri)
+    artifacts = None if database is None else database.parent / "mlruns"
+    if database is not None:
+        uri = sqlite_uri(database)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot make {folder}: {error.strerror}; choose another folder") from None
-        uri, artifacts = f"{SQLITE}{(folder / STORE_NAME).absolute()}", folder / "mlruns"
+            _require_writable(database)
+        except (sqlite3.Error, OSError) as error:
+            raise _cannot_track(str(database), error) from None
+    assert uri is not None
     with MlflowTracker(uri, run_name, artifacts=artifacts, keys=keys) as tracker:
         yield tracker
