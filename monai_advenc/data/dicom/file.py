@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pydicom
-from pydicom import uid
+from pydicom import datadict, uid
 from pydicom.dataset import FileDataset, FileMetaDataset
 
 from monai_advenc.data.quiet_parsers import quiet_parsers
@@ -130,12 +130,20 @@ def numbers(dataset: pydicom.Dataset, keyword: str, count: int) -> tuple[float, 
     """The ``count`` numbers of an element; ``None`` where it is missing or empty, as often in real files.
 
     Raises:
-        VolumeError: Another number of values, or one that is not finite.
+        VolumeError: Another number of values, or one that is no finite number.
     """
-    value: Any = dataset.get(keyword)
-    if value is None or value == "" or (count > 1 and len(value) == 0):
-        return None
-    found = tuple(float(each) for each in (value if count > 1 else (value,)))
+    try:
+        value: Any = dataset.get(keyword)
+        if value is None or value == "" or (count > 1 and len(value) == 0):
+            return None
+        found = tuple(float(each) for each in (value if count > 1 else (value,)))
+    except (ValueError, TypeError, ArithmeticError) as error:
+        tag = datadict.tag_for_keyword(keyword) or 0
+        problem = " ".join(str(error).split())[:120]
+        raise VolumeError(
+            f"{keyword} ({tag >> 16:04X},{tag & 0xFFFF:04X}) holds no {count} numbers ({problem}); "
+            "correct it in the file"
+        ) from None
     if len(found) != count or not all(abs(each) < 1e30 for each in found):
         raise VolumeError(f"{keyword} has the values {found[:8]}; expected {count} finite numbers")
     return found

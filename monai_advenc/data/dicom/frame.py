@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ def _frame(
         shape=(int(dataset.Rows), int(dataset.Columns)),
         plane=plane_of(places, path) if placed else None,
         unplaced_spacing=pixel_spacing(measures) or (1.0, 1.0),
-        thickness=abs(_number(measures, "SpacingBetweenSlices", 0) or _number(measures, "SliceThickness", 0)) or None,
+        thickness=_thickness(measures),
         slope=slope,
         intercept=_number(transformation, "RescaleIntercept", 0.0),
         linear=not is_float and not dataset.get("ModalityLUTSequence"),
@@ -109,6 +110,16 @@ def _frame(
         signed=is_float or int(dataset.get("PixelRepresentation") or 0) == 1,
         transfer_syntax=str(dataset.file_meta.TransferSyntaxUID),
     )
+
+
+def _thickness(measures: Dataset) -> float | None:
+    """Distance to the next slice by the header; an unreadable one is none, because positions decide where they can."""
+    for keyword in ("SpacingBetweenSlices", "SliceThickness"):
+        with suppress(VolumeError):
+            found = abs(_number(measures, keyword, 0))
+            if found:
+                return found
+    return None
 
 
 def _number(dataset: Dataset, keyword: str, default: float) -> float:

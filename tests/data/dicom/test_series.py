@@ -11,9 +11,11 @@ import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from numpy.typing import NDArray
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.processing import apply_modality_lut
+from pydicom.tag import Tag
 from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -301,6 +303,37 @@ def test_values_of_empty_tags_count_as_missing(tmp_path: Path) -> None:
     stored = numbers(2, 4, 4)
     write_series(tmp_path, stored, change=empty)
     assert np.array_equal(read_dicom_series(tmp_path).volume.voxels, stored.transpose(2, 1, 0))
+
+
+def with_text(keyword: str, text: bytes) -> Callable[[Dataset, int], None]:
+    """Write an element as it came, which pydicom itself would refuse to write."""
+
+    def change(dataset: Dataset, k: int) -> None:
+        tag = Tag(keyword)
+        dataset._dict[tag] = RawDataElement(tag, "DS", len(text), text, 0, False, True)
+
+    return change
+
+
+@pytest.mark.parametrize("keyword", ["SliceThickness", "SpacingBetweenSlices"])
+@pytest.mark.parametrize("text", [b"2,0 ", b"2.0 mm", b"thin"])
+def test_a_thickness_that_is_no_number_does_not_matter_where_positions_tell_it(
+    tmp_path: Path, keyword: str, text: bytes
+) -> None:
+    stored = numbers(3, 4, 5)
+    write_series(tmp_path, stored, step=(0, 0, 2), change=with_text(keyword, text))
+    series = read_dicom_series(tmp_path)
+    assert series.volume.spacing == (1, 1, 2)
+    assert np.array_equal(series.volume.voxels, stored.transpose(2, 1, 0) - np.float32(1024))
+
+
+def test_a_number_that_is_needed_and_none_is_named_with_its_tag(tmp_path: Path) -> None:
+    write_series(tmp_path, numbers(2, 4, 4), change=with_text("RescaleSlope", b"1,5 "))
+    with pytest.raises(
+        VolumeError, match=r"RescaleSlope \(0028,1053\) holds no 1 numbers .*1,5.*; correct it"
+    ) as error:
+        read_dicom_series(tmp_path)
+    assert "\n" not in str(error.value)
 
 
 def test_a_picture_without_position_is_read_as_it_is_shown(tmp_path: Path) -> None:
