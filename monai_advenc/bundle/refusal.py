@@ -13,10 +13,13 @@ from typing import ParamSpec, TypeVar, cast
 
 from ignite.engine import Engine
 
-from monai_advenc.errors import EXIT_BAD_INPUT, AdvencError
+from monai_advenc.errors import EXIT_BAD_INPUT, AdvencError, OutputError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_STORES = ("mlflow", "sqlalchemy")
+"""Packages whose exceptions mean that MONAI's handler cannot write to the tracking store."""
 
 
 def refuses_in_one_line(function: Callable[P, T]) -> Callable[P, T]:
@@ -51,12 +54,17 @@ def run_engine(engine: Engine) -> None:
 
 
 def refusal_in(error: BaseException | None) -> AdvencError | None:
-    """Return the :class:`AdvencError` that an exception is or that MONAI's transforms and engines wrapped in it.
+    """Return the :class:`AdvencError` that an exception is, or that MONAI's transforms and engines wrapped in it.
+
+    An error of the tracking store counts as one.
 
     Only causes count (``raise ... from``): an exception raised while handling an :class:`AdvencError` is a bug and
     keeps its traceback.
     """
     while error is not None and not isinstance(error, AdvencError):
+        if type(error).__module__.partition(".")[0] in _STORES:
+            problem = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
+            return OutputError(f"cannot track: {problem}; check the tracking store, or leave --tracking out")
         error = error.__cause__
     return error
 
