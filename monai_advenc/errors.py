@@ -17,6 +17,8 @@
     ├── SanityError              a measurement that would be meaningless
     ├── OutputError              an output that cannot be written: read-only, full, or of another run
     ├── VerificationError        a data set that does not read back as its manifest says
+    ├── IncompleteError          some failed, with --keep-going
+    ├── AllFailedError           all failed, with --keep-going
     └── MissingExtraError        an optional package that is not installed
 
 Each message is one line: what was expected, what came, and what to do. The command line prints that line and exits
@@ -24,6 +26,8 @@ with status 2; anything that is not an ``AdvencError`` is a defect of this packa
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 EXIT_BAD_INPUT = 2
 """Exit status of a command after an :class:`AdvencError`."""
@@ -83,6 +87,19 @@ class VerificationError(AdvencError):
 
 class IncompleteError(AdvencError):
     """A run with partial failure: the rest is done, and the result lists what is missing."""
+
+
+class AllFailedError(AdvencError):
+    """A run in which every image, case or volume failed.
+
+    Attributes:
+        failures: The id of each, and why it failed.
+    """
+
+    def __init__(self, what: str, failures: Sequence[tuple[str, str]]) -> None:
+        self.failures = tuple(failures)
+        first = ": ".join(self.failures[0])
+        super().__init__(f"{what}: all {len(self.failures)} failed; the first is {first}")
 
 
 class MissingExtraError(AdvencError):

@@ -12,7 +12,8 @@ from typer.core import TyperGroup
 
 from monai_advenc import __version__
 from monai_advenc.cli.console import errors, print_error, stdout_that_may_refuse
-from monai_advenc.errors import EXIT_BAD_INPUT, AdvencError, IncompleteError
+from monai_advenc.errors import EXIT_BAD_INPUT, AdvencError, AllFailedError, IncompleteError
+from monai_advenc.progress import ConsoleProgress
 
 EXIT_INTERRUPTED = 130
 
@@ -55,10 +56,14 @@ class ErrorsInOneLine(TyperGroup):
 
     def _refuse(self, error: Exception, message: str) -> NoReturn:
         """Print one line for people and, with ``--json``, one object for machines; exit status 2."""
+        failures = error.failures if isinstance(error, AllFailedError) else ()
+        if failures:
+            ConsoleProgress(errors).table("Failed", ("what", "why"), failures)
         print_error(message)
         # An incomplete result was printed already.
         if self._as_json and not isinstance(error, IncompleteError):
-            print(json.dumps({"error": {"type": type(error).__name__, "message": message}}))
+            why = {"failures": [{"id": name, "message": reason} for name, reason in failures]} if failures else {}
+            print(json.dumps({"error": {"type": type(error).__name__, "message": message}, **why}))
         raise typer.Exit(EXIT_BAD_INPUT) from None
 
 

@@ -23,7 +23,7 @@ from monai_advenc.data.manifest import Manifest, RunHeader, VolumeManifest
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.slicing import SliceFailure
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.errors import AdvencError, DatasetError, OutputError
+from monai_advenc.errors import AdvencError, AllFailedError, DatasetError, OutputError
 from monai_advenc.sharing.folder import IMAGES, VOLUMES, EncryptedFolder, Kind, ManifestOf, Owns, Record
 from monai_advenc.sharing.images import Failure, ImageEncryption, Outcome
 from monai_advenc.sharing.options import EncryptionOptions, VolumeOptions
@@ -186,6 +186,10 @@ def _encrypt_missing(
                         raise AdvencError(f"{problem.id}: {problem.message}")
                 failures += failed
                 progress(len(outcomes))
+        if failures and not folder.records:
+            raise AllFailedError(
+                f"no {kind.noun} was encrypted into {folder.folder}", [(each.id, each.message) for each in failures]
+            )
         ids = (original.id for original in encryption.originals)
         return EncryptionResult(folder.finish(ids, encryption.ownership()), tuple(failures))
 

@@ -32,7 +32,7 @@ from monai_advenc.data.volumes.slicing import SliceFailure
 from monai_advenc.data.volumes.stored_volume import is_dicom
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import KeyOptions, draw_key, say_drawn
-from monai_advenc.errors import DatasetError, OutputError
+from monai_advenc.errors import AllFailedError, DatasetError, OutputError
 from monai_advenc.networks import require_known_networks
 from monai_advenc.networks.training.base import require_enough_images, train_base
 from monai_advenc.networks.training.checkpoint import load_checkpoint
@@ -145,7 +145,11 @@ def slice_and_encrypt(
     else:
         progress.say(f"Using base network {checkpoint.name} of {base_path}.")
     base_network = checkpoint.network if compute else checkpoint.network.to(place)
-    result = encrypt_and_say(folder, out, secret, base_network, options, compute, progress)
+    try:
+        result = encrypt_and_say(folder, out, secret, base_network, options, compute, progress)
+    except AllFailedError as error:
+        error.failures += tuple((each.id, each.message) for each in failures)
+        raise
     report = write_report(kept / REPORT_NAME, folder, out, checkpoint, secret, progress)
     return replace(shared, manifest=result.manifest, failures=(*result.failures, *failures), report=report)
 

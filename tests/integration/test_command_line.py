@@ -304,6 +304,42 @@ def test_a_bad_case_is_named_in_one_line_and_the_others_are_unharmed(
     assert len(list(out.rglob("*.png"))) == 10
 
 
+def test_every_reason_is_told_when_no_case_can_be_cut(world: World, run: Run, tmp_path: Path) -> None:
+    volumes = copy_of(world.volumes, tmp_path)
+    cases = sorted(volumes.glob("*/*"))
+    for case in cases:
+        delete_mask(case)
+    result = run("slice", volumes, "--out", tmp_path / "out", *FAST, "--keep-going", "--json")
+    assert result.exit_code == 2
+    outcome = json.loads(result.stdout)
+    assert outcome["error"]["type"] == "AllFailedError"
+    assert f"all {len(cases)} failed; the first is {cases[0].name}: no mask next to" in outcome["error"]["message"]
+    assert sorted(each["id"] for each in outcome["failures"]) == sorted(case.name for case in cases)
+    assert all("no mask next to" in each["message"] for each in outcome["failures"])
+    shown = run("slice", volumes, "--out", tmp_path / "out", *FAST, "--keep-going").stderr
+    assert all(case.name in shown for case in cases)
+
+
+def test_every_reason_is_told_when_no_image_can_be_encrypted(world: World, run: Run, tmp_path: Path) -> None:
+    for label in PHANTOM_CLASSES:
+        (tmp_path / "in" / label).mkdir(parents=True)
+        (tmp_path / "in" / label / f"of {label}.png").write_bytes(b"no image")
+    command = ("encrypt", tmp_path / "in", "--out", tmp_path / "out", "--key", world.key, "--base", world.base)
+    result = run(*command, "--workers", 0, "--keep-going", "--json")
+    assert result.exit_code == 2
+    failures = json.loads(result.stdout)["failures"]
+    assert sorted(each["id"] for each in failures) == sorted(f"of {label}" for label in PHANTOM_CLASSES)
+    assert all("cannot read" in each["message"] for each in failures)
+
+
+def test_other_options_are_taken_where_nothing_was_cut_with_the_first(world: World, run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ("slice", world.volumes, "--out", out, *FAST)
+    assert "is empty" in sole_error(run(*command, "--tumor-labels", 9))
+    assert run(*command, "--tumor-labels", 1).exit_code == 0
+    assert "was cut with other options" in sole_error(run(*command, "--tumor-labels", 9))
+
+
 def test_two_cases_with_one_id(world: World, run: Run, tmp_path: Path) -> None:
     volumes = copy_of(world.volumes, tmp_path)
     case = min((volumes / "meningioma").iterdir())

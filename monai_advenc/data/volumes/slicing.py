@@ -20,7 +20,7 @@ from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.cross_section import CrossSection, SliceSettings, cut_cross_section
 from monai_advenc.data.volumes.dicom_cross_section import encode_cross_section
 from monai_advenc.data.volumes.reading import read_case
-from monai_advenc.errors import AdvencError, DatasetError, ImageError, OutputError
+from monai_advenc.errors import AdvencError, AllFailedError, DatasetError, ImageError, OutputError
 from monai_advenc.files.atomic import remove_temporaries, write_atomically, write_json
 from monai_advenc.files.folder_lock import LOCK_NAME, FolderLock
 from monai_advenc.files.tables import csv_text
@@ -82,7 +82,8 @@ def slice_cases(
 
     Raises:
         OutputError: The folder holds something else, was cut with other settings, or cannot be written.
-        AdvencError: A case failed and ``keep_going`` is off; those done so far stay.
+        AdvencError: A case failed and ``keep_going`` is off; those done so far stay. As :class:`AllFailedError` if all
+            failed.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -103,7 +104,7 @@ def slice_cases(
         records = [out / RECORD_FOLDER / f"{case.id}.json" for case in cases]
         rows = [json.loads(record.read_text()) for record in records if record.is_file()]
         if not rows:
-            raise AdvencError(f"no case could be cut into {out}; see the messages above")
+            raise AllFailedError(f"no case could be cut into {out}", [(each.id, each.message) for each in failures])
         write_atomically(out / TABLE_NAME, _table(rows), overwrite=True)
         return tuple(failures)
 
@@ -134,15 +135,15 @@ def _begin(out: Path, options: dict[str, Any]) -> None:
     path = out / RECORD_FOLDER / "options"
     try:
         if path.is_file():
-            if json.loads(path.read_text()) != options:
+            # Options of a run that cut nothing bind nobody.
+            if json.loads(path.read_text()) != options and any(path.parent.glob("*.json")):
                 raise OutputError(f"{out} was cut with other options; give the same options, or choose another folder")
             remove_temporaries(out)
-            return
-        if any(path.name != LOCK_NAME for path in out.iterdir()):
+        elif any(path.name != LOCK_NAME for path in out.iterdir()):
             raise OutputError(f"{out} is not empty and holds no unfinished slices; choose another folder")
     except (OSError, ValueError) as error:
         raise OutputError(f"cannot use {out} ({error}); choose another folder") from None
-    write_json(path, options)
+    write_json(path, options, overwrite=True)
 
 
 def _cut_or_fail(settings: SliceSettings, out: Path, file_format: str, case: Case) -> SliceFailure | None:
