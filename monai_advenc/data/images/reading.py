@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One image file: PNG, JPEG, TIFF, two-dimensional NIfTI, npy or DICOM, as ``(C, H, W)``, float32 in [0, 1].
 
-Integer files are divided by the largest value of their type. DICOM images have their own window, from the 0.5th to the
-99.5th percentile; see :mod:`monai_advenc.data.stored_slice`.
+Integer files are divided by the largest value of their type, and 0 is black. DICOM images have their own window, from
+the 0.5th to the 99.5th percentile; see :mod:`monai_advenc.data.stored_slice`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from monai_advenc.data.dicom.slice import read_dicom_affine, read_dicom_slice
+from monai_advenc.data.images.orientation import upright
+from monai_advenc.data.images.tiff import read_tiff
 from monai_advenc.data.images.writing import DICOM_SUFFIX
 from monai_advenc.data.nifti import read_slice_affine
 from monai_advenc.data.volume import Affine
@@ -30,6 +32,9 @@ MASK_SUFFIX = ".mask.png"
 """``<id>.mask.png`` next to an image is its region mask."""
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".nii.gz", ".nii", ".npy", DICOM_SUFFIX)
+
+_JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""Markers of a frame header: all processes, but not the tables among them."""
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -82,7 +87,7 @@ def _read_png(path: Path) -> NDArray[np.generic]:
         if image.mode in ("L", "RGB", "I;16"):
             deep_color = image.mode == "RGB" and _png_bit_depth(path) == 16
             if not deep_color:
-                return _upright(np.asarray(image), orientation)
+                return upright(np.asarray(image), orientation)
     # Pillow would silently keep only the upper byte of 16-bit colors.
     with path.open("rb") as file:
         width, height, rows, info = png.Reader(file=file).asDirect()
@@ -92,24 +97,7 @@ def _read_png(path: Path) -> NDArray[np.generic]:
         pixels = np.vstack([np.asarray(row, dtype=dtype) for row in rows]).reshape(height, width, info["planes"])
     if info["bitdepth"] not in (8, 16):
         pixels = (pixels.astype(np.float32) / (2 ** info["bitdepth"] - 1)).astype(np.float32)
-    return _upright(pixels, orientation)
-
-
-def _upright(pixels: NDArray[np.generic], orientation: object) -> NDArray[np.generic]:
-    """Stored pixels ``(H, W)`` or ``(H, W, C)`` as people see them, by the orientation of their EXIF tag.
-
-    The files written carry no such tag, so they must hold what is seen.
-    """
-    turns: dict[object, NDArray[np.generic]] = {
-        2: pixels[:, ::-1],
-        3: pixels[::-1, ::-1],
-        4: pixels[::-1],
-        5: pixels.swapaxes(0, 1),
-        6: np.rot90(pixels, -1),
-        7: pixels[::-1, ::-1].swapaxes(0, 1),
-        8: np.rot90(pixels),
-    }
-    return turns.get(orientation, pixels)
+    return upright(pixels, orientation)
 
 
 def _png_bit_depth(path: Path) -> int:
@@ -117,16 +105,39 @@ def _png_bit_depth(path: Path) -> int:
         return file.read(25)[24]
 
 
-def _read_pillow(path: Path) -> NDArray[np.generic]:
-    # Not by its name: Pillow 13 maps a turned, uncompressed TIFF into memory with sides exchanged, and shears its rows.
-    with path.open("rb") as file, Image.open(file) as image:
-        if getattr(image, "n_frames", 1) != 1:
-            # Only the formats with frames declare it.
-            raise ImageError(f"{path} holds {image.n_frames} images; expected one: save them separately")  # type: ignore[attr-defined]
-        if image.mode not in ("L", "RGB", "I;16", "F"):
+def _read_jpeg(path: Path) -> NDArray[np.generic]:
+    precision = _jpeg_precision(path.read_bytes())
+    if precision not in (None, 8):
+        raise ImageError(f"{path} is a JPEG of {precision} bits a sample; save it as 16-bit PNG")
+    with Image.open(path, formats=("JPEG", "MPO")) as image:
+        images = getattr(image, "n_frames", 1)
+        if images != 1:
+            raise ImageError(f"{path} holds {images} images; expected one: save them separately")
+        if image.mode not in ("L", "RGB"):
             raise ImageError(f"{path} has color mode {image.mode}; save it as plain gray or RGB")
-        # As in _upright; only Pillow knows whether it has turned a TIFF already while reading it.
-        return np.asarray(ImageOps.exif_transpose(image))
+        return np.asarray(ImageOps.exif_transpose(image))  # As in upright.
+
+
+def _jpeg_precision(content: bytes) -> int | None:
+    """Bits a sample by the first frame header of a JPEG file; ``None`` if there is none."""
+    at = 2
+    while content[at : at + 1] == b"\xff" and at + 5 <= len(content):
+        marker = content[at + 1]
+        if marker in _JPEG_FRAMES:
+            return content[at + 4]
+        # A marker may be preceded by any number of fill bytes.
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+    return None
+
+
+def _read_by_content(path: Path) -> NDArray[np.generic]:
+    """PNG, JPEG or TIFF by its first bytes: programs misname such files, and open them all the same."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    for signature, read in _SIGNATURES.items():
+        if start.startswith(signature):
+            return read(path)
+    raise ImageError(f"cannot read {path}: damaged or no image (no PNG, JPEG or TIFF); replace or remove it")
 
 
 def _read_nifti(path: Path) -> NDArray[np.generic]:
@@ -155,9 +166,14 @@ def _read_dicom(path: Path) -> NDArray[np.generic]:
     return pixels
 
 
+_SIGNATURES: dict[bytes, Callable[[Path], NDArray[np.generic]]] = {
+    b"\x89PNG\r\n\x1a\n": _read_png,
+    b"\xff\xd8\xff": _read_jpeg,
+    **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), read_tiff),
+}
+
 _READERS: dict[str, Callable[[Path], NDArray[np.generic]]] = {
-    ".png": _read_png,
-    **dict.fromkeys((".jpg", ".jpeg", ".tif", ".tiff"), _read_pillow),
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".tif", ".tiff"), _read_by_content),
     **dict.fromkeys((".nii", ".nii.gz"), _read_nifti),
     ".npy": _read_npy,
     DICOM_SUFFIX: _read_dicom,
