@@ -1,18 +1,20 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Reading volumes with nibabel: NIfTI-1 and 2, single files and pairs, Analyze, MGH."""
+"""Reading volumes with nibabel: NIfTI-1 and 2, single files and pairs, MGH."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_advenc.data.nifti_affine import affines_of
+from monai_advenc.data.nifti_content import load_whole
 from monai_advenc.data.quiet_parsers import quiet_parsers
-from monai_advenc.data.volume import Affine, Volume, is_usable_affine
+from monai_advenc.data.volume import Affine, Volume
 from monai_advenc.errors import MaskError, VolumeError
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img", ".mgz", ".mgh")
@@ -30,8 +32,8 @@ def read_volume(path: Path) -> Volume:
     Raises:
         VolumeError: The file is missing, damaged, no volume, 4-D, RGB, empty, or holds NaN.
     """
-    values, affine = _load(path)
-    volume = Volume(values.astype(np.float32), affine, str(path))
+    values, affine, other = _load(path)
+    volume = Volume(values.astype(np.float32), affine, str(path), other_form=other)
     if not np.isfinite(volume.voxels).all():
         raise VolumeError(f"{path} holds NaN or infinite voxels; correct or leave out the case")
     return volume
@@ -47,48 +49,56 @@ def read_mask(path: Path) -> Volume:
         MaskError: A value is not a whole number.
         VolumeError: As :func:`read_volume`.
     """
-    values, affine = _load(path)
+    values, affine, other = _load(path)
     labels = np.rint(values)
     if not np.array_equal(labels, values) or np.abs(labels.astype(np.float64)).max(initial=0) > np.iinfo(np.int32).max:
         raise MaskError(
             f"{path} holds values that are no labels; expected whole numbers of 32 bits: give the segmentation"
         )
-    return Volume(labels.astype(np.int32), affine, str(path))
+    return Volume(labels.astype(np.int32), affine, str(path), other_form=other)
 
 
 def read_slice_affine(path: Path) -> Affine | None:
-    """The affine of a slice stored as NIfTI; ``None`` for other files.
+    """The affine of a slice stored as NIfTI, in mm; ``None`` for other files.
 
     Raises:
         VolumeError: The file is damaged.
     """
-    return _load(path, scalar=False)[1] if path.name.lower().endswith(NIFTI_SUFFIXES) else None
+    return affines_of(_read(path)[0], path)[0] if path.name.lower().endswith(NIFTI_SUFFIXES) else None
 
 
-def _load(path: Path, *, scalar: bool = True) -> tuple[NDArray[Any], Affine]:
+def read_slice_values(path: Path) -> NDArray[Any]:
+    """The values of a slice stored as NIfTI, with all axes of the file.
+
+    Raises:
+        VolumeError: The file is damaged.
+    """
+    return _read(path)[1]
+
+
+def _load(path: Path) -> tuple[NDArray[Any], Affine, Affine | None]:
+    image, values = _read(path, require=_require_scalar_volume)
+    return values.reshape(values.shape[:3]), *affines_of(image, path)
+
+
+def _read(path: Path, *, require: Callable[[Any, Path], None] | None = None) -> tuple[Any, NDArray[Any]]:
+    """The image as nibabel has it, and its values; ``require`` looks at the header before they are read."""
     if not path.is_file():
         raise VolumeError(f"{path} does not exist; check the path")
     try:
         with quiet_parsers():
-            image: Any = nibabel.load(path)
-            if scalar:
-                _require_scalar_volume(image, path)
-            values = np.asarray(image.dataobj)
+            image = load_whole(path)
+            if require is not None:
+                require(image, path)
+            return image, np.asarray(image.dataobj)
     except FileNotFoundError as error:
         missing = Path(str(error.filename)).name if error.filename else "the other file of the pair"
         raise VolumeError(f"{path} is only half of a pair: expected {missing} next to it; give both files") from None
-    except Exception as error:  # Parsers raise whatever the damaged byte led them to.
-        if isinstance(error, VolumeError):
-            raise
+    except VolumeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - Parsers raise whatever the damaged byte led them to.
         problem = " ".join(str(error).split())[:160]
         raise VolumeError(f"cannot read {path}: damaged or no volume ({problem}); get the file again") from None
-    if scalar:
-        values = values.reshape(values.shape[:3])
-    if not is_usable_affine(image.affine):
-        raise VolumeError(
-            f"{path} has no usable affine; expected three independent axes: set its orientation with a converter first"
-        )
-    return values, np.asarray(image.affine, dtype=np.float64)
 
 
 def _require_scalar_volume(image: Any, path: Path) -> None:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import gzip
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_advenc.data.nifti import read_volume
+from monai_advenc.data.nifti_content import image_in, read_whole
+from monai_advenc.data.quiet_parsers import quiet_parsers
 from monai_advenc.errors import VolumeError
 
 STORED_SUFFIXES = (".nii.gz", ".nii")
@@ -41,6 +42,7 @@ class NiftiFile:
         content: The bytes of the file, not compressed.
         offset: Where the voxels begin among them.
         path: The file.
+        other_form: 4x4, in mm: the qform where it is not what ``affine`` is; see :class:`Volume`.
     """
 
     stored: NDArray[Any]
@@ -49,6 +51,7 @@ class NiftiFile:
     content: bytes
     offset: int
     path: Path
+    other_form: NDArray[np.float64] | None = None
 
     def encode(self, stored: NDArray[Any], *, keep_text: bool = True) -> bytes:
         """The same file with other stored values; compressed if it was, without a time.
@@ -87,15 +90,11 @@ def read_nifti_file(path: Path) -> NiftiFile:
     if not path.name.lower().endswith(STORED_SUFFIXES):
         raise VolumeError(f"{path} cannot be written back: expected .nii or .nii.gz; convert it first")
     volume = read_volume(path)  # Reports any problem of the file.
-    image: Any = nibabel.load(path)
-    if not isinstance(image, nibabel.Nifti1Image) or image.get_data_dtype().kind not in _KINDS:
+    content = read_whole(path)
+    with quiet_parsers():
+        image = image_in(content, path)
+    if image.get_data_dtype().kind not in _KINDS:
         raise VolumeError(f"{path} holds {image.get_data_dtype()} voxels; expected NIfTI with whole or real numbers")
-    try:
-        raw = path.read_bytes()
-        content = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-    except (OSError, EOFError, zlib.error) as error:
-        # The voxels may be readable although the end of the file is not what it was.
-        raise VolumeError(f"{path} is damaged ({error}); get the file again") from None
     voxels: Any = image.dataobj
     stored = np.asarray(voxels.get_unscaled()).reshape(volume.voxels.shape)
     if stored.dtype.kind in "iu" and max(-int(stored.min()), int(stored.max())) > _LARGEST:
@@ -107,4 +106,5 @@ def read_nifti_file(path: Path) -> NiftiFile:
         content=content,
         offset=int(voxels.offset),
         path=path,
+        other_form=volume.other_form,
     )

@@ -23,6 +23,13 @@ def is_usable_affine(affine: NDArray[Any] | None) -> bool:
     return not np.isnan(nibabel.orientations.io_orientation(affine)).any()
 
 
+def corner_distance(shape: tuple[int, ...], one: Affine, other: Affine) -> float:
+    """How far apart, in mm, two affines place the corners of a grid ``(X, Y, Z)``, at most."""
+    corners = np.array([[x, y, z, 1.0] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
+    corners[:, :3] *= np.array(shape) - 1
+    return float(np.linalg.norm((corners @ (one - other).T)[:, :3], axis=1).max())
+
+
 @dataclass(frozen=True)
 class Volume:
     """Voxels on their grid.
@@ -34,6 +41,8 @@ class Volume:
         padding: ``(X, Y, Z)``, bool: voxels outside the measured field of view; they count as background. ``None``:
             none.
         inverted: Whether viewers show low values bright (DICOM's MONOCHROME1).
+        other_form: 4x4, in mm: the affine of a NIfTI file's qform where it has a sform that disagrees. ``None``: the
+            file says one thing.
     """
 
     voxels: NDArray[Any]
@@ -41,6 +50,7 @@ class Volume:
     source: str
     padding: NDArray[np.bool_] | None = None
     inverted: bool = False
+    other_form: Affine | None = None
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -53,10 +63,11 @@ class Volume:
         stored = nibabel.orientations.io_orientation(self.affine)
         wanted = nibabel.orientations.axcodes2ornt(tuple(axcodes))
         change = nibabel.orientations.ornt_transform(stored, wanted)
-        affine = self.affine @ nibabel.orientations.inv_ornt_aff(change, self.voxels.shape)
+        turn = nibabel.orientations.inv_ornt_aff(change, self.voxels.shape)
+        other = None if self.other_form is None else self.other_form @ turn
 
         def turned(array: NDArray[Any]) -> NDArray[Any]:
             return np.ascontiguousarray(nibabel.orientations.apply_orientation(array, change))
 
         padding = None if self.padding is None else turned(self.padding)
-        return replace(self, voxels=turned(self.voxels), affine=affine, padding=padding)
+        return replace(self, voxels=turned(self.voxels), affine=self.affine @ turn, padding=padding, other_form=other)

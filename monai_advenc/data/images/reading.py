@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import png
 import torch
@@ -24,9 +23,9 @@ from monai_advenc.data.dicom.slice import read_dicom_affine, read_dicom_slice
 from monai_advenc.data.images.orientation import upright
 from monai_advenc.data.images.tiff import read_tiff
 from monai_advenc.data.images.writing import DICOM_SUFFIX
-from monai_advenc.data.nifti import read_slice_affine
+from monai_advenc.data.nifti import read_slice_affine, read_slice_values
 from monai_advenc.data.volume import Affine
-from monai_advenc.errors import ImageError, VerificationError
+from monai_advenc.errors import ImageError, VerificationError, VolumeError
 
 MASK_SUFFIX = ".mask.png"
 """``<id>.mask.png`` next to an image is its region mask."""
@@ -142,9 +141,9 @@ def _read_by_content(path: Path) -> NDArray[np.generic]:
 
 def _read_nifti(path: Path) -> NDArray[np.generic]:
     try:
-        values = np.asarray(nibabel.load(path).dataobj)  # type: ignore[attr-defined]  # not in nibabel's stubs
-    except nibabel.filebasedimages.ImageFileError as error:
-        raise ImageError(f"cannot read {path}: {' '.join(str(error).split())[:200]}; replace it") from None
+        values = read_slice_values(path)
+    except VolumeError as error:
+        raise ImageError(str(error)) from None
     if values.dtype.names:
         raise ImageError(f"{path} holds RGB voxels; expected a gray slice with values in [0, 1]")
     # Slices are volumes of one slice; colors lie on the fifth axis, where NIfTI keeps vectors.

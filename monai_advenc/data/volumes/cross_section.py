@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from monai_advenc.data.intensity import IntensityScale
 from monai_advenc.data.volume import Affine, Volume
+from monai_advenc.data.volumes.same_grid import require_same_grid
 from monai_advenc.errors import MaskError, VolumeError
 from monai_advenc.settings import Settings
 
@@ -26,9 +27,6 @@ PLANES: dict[str, str] = {"axial": "PLS", "coronal": "ILA", "sagittal": "IPR"}
 Axial and coronal slices lie as radiologists read them: the patient's right on the image's left. The last axis points
 like the RAS axis, so that an index is the same in both.
 """
-
-GRID_TOLERANCE_MM = 1e-2
-"""How far corresponding corners of image and mask may lie apart; headers round their numbers."""
 
 SIDE: Final = 320
 """Side in pixels of the paper's slices (section 5)."""
@@ -110,23 +108,6 @@ def tumor_of(mask: Volume, labels: tuple[int, ...] | None) -> NDArray[np.bool_]:
         wanted = "any label" if labels is None else f"label {', '.join(map(str, labels))}"
         raise MaskError(f"the mask {mask.source} is empty: expected {wanted}, it holds {present}; check the mask")
     return tumor
-
-
-def require_same_grid(image: Volume, mask: Volume) -> None:
-    """Raise :class:`MaskError` unless image and mask have one shape and their corners coincide."""
-    if image.voxels.shape != mask.voxels.shape:
-        raise MaskError(
-            f"the mask {mask.source} has shape {mask.voxels.shape}, its image {image.voxels.shape}; "
-            "resample the mask onto the image"
-        )
-    corners = np.array([[x, y, z, 1.0] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
-    corners[:, :3] *= np.array(image.voxels.shape) - 1
-    apart = np.linalg.norm((corners @ (image.affine - mask.affine).T)[:, :3], axis=1).max()
-    if apart > GRID_TOLERANCE_MM:
-        raise MaskError(
-            f"the mask {mask.source} lies {apart:.3g} mm away from its image (another affine); "
-            "resample the mask onto the image"
-        )
 
 
 def cut_cross_section(image: Volume, mask: Volume, settings: SliceSettings) -> CrossSection:

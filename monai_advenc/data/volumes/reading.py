@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel.orientations
@@ -77,7 +78,7 @@ def _nifti_tumor(path: Path, image: Volume, settings: SliceSettings) -> Volume:
         )
     # Converters flip axes; the same voxels in another order are still on the image's grid.
     mask = read_mask(path).oriented("".join(nibabel.orientations.aff2axcodes(image.affine)))
-    return Volume(tumor_of(mask, settings.labels).astype(np.int32), mask.affine, mask.source)
+    return replace(mask, voxels=tumor_of(mask, settings.labels).astype(np.int32))
 
 
 def _dicom_tumor(path: Path, series: DicomSeries, settings: SliceSettings) -> Volume:

@@ -24,9 +24,10 @@ from monai_advenc.data.nifti_file import NiftiFile, read_nifti_file
 from monai_advenc.data.stored_slice import StoredSlice
 from monai_advenc.data.volume import Volume
 from monai_advenc.data.volumes.case import Case
-from monai_advenc.data.volumes.cross_section import PLANES, SliceSettings, require_same_grid
+from monai_advenc.data.volumes.cross_section import PLANES, SliceSettings
 from monai_advenc.data.volumes.names import stem
 from monai_advenc.data.volumes.reading import read_tumor
+from monai_advenc.data.volumes.same_grid import require_same_grid
 from monai_advenc.errors import ImageError, MaskError
 
 Changes = Mapping[int, NDArray[Any]]
@@ -129,7 +130,7 @@ def read_stored_case(case: Case, plane: str | None, tumor: SliceSettings) -> Sto
 def nifti_slices(file: NiftiFile, plane: str | None = None) -> StoredVolume:
     """The slices of a NIfTI file; ``plane`` ``None``: axial."""
     plane = plane or "axial"
-    grid = Volume(file.stored, file.affine, str(file.path))
+    grid = Volume(file.stored, file.affine, str(file.path), other_form=file.other_form)
     oriented = grid.oriented(PLANES[plane]).voxels
     suffix = ".nii.gz" if file.path.name.lower().endswith(".gz") else ".nii"
 
