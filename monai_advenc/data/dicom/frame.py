@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_modality_lut
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import JPEGLSTransferSyntaxes
 
+from monai_advenc.data.dicom.claims import require_claimed_pixels, require_whole_codestreams
 from monai_advenc.data.dicom.file import kind_of, numbers, reading
 from monai_advenc.data.dicom.plane import FramePlane, functional_group, functional_groups, pixel_spacing, plane_of
 from monai_advenc.errors import VolumeError
@@ -70,10 +73,13 @@ def frames_of(dataset: FileDataset, path: Path) -> tuple[DicomFrame, ...]:
     """
     with reading(path):
         _require_gray_image(dataset, path)
+        require_claimed_pixels(dataset, path)
         count = int(dataset.get("NumberOfFrames") or 1)
         groups, shared = functional_groups(dataset, path)
         if count > 1 and not groups:
-            return tuple(_frame(dataset, path, index, (dataset,), placed=False) for index in range(count))
+            # They differ in nothing else; a header may claim as many as the file has bytes.
+            first = _frame(dataset, path, 0, (dataset,), placed=False)
+            return tuple(replace(first, index=index) for index in range(count))
         return tuple(
             _frame(dataset, path, index if count > 1 else None, (group, shared, dataset))
             for index, group in enumerate(groups or [Dataset()])
@@ -205,10 +211,16 @@ def stored_pixels(dataset: FileDataset, frames: Sequence[DicomFrame]) -> list[ND
     """Decode the stored values ``(rows, columns)`` of each of some frames of one file, read with its pixels.
 
     Raises:
-        VolumeError: There is no decoder for the transfer syntax.
+        VolumeError: There is no decoder for the transfer syntax, or a compressed frame is not whole.
     """
-    _require_decoder(dataset, frames[0].path)
-    stored = dataset.pixel_array
+    path = frames[0].path
+    _require_decoder(dataset, path)
+    require_whole_codestreams(dataset, path)
+    if dataset.file_meta.TransferSyntaxUID in JPEGLSTransferSyntaxes:
+        # The other decoder of JPEG-LS, which pydicom would try next, makes up what a damaged codestream lacks.
+        stored = pixel_array(dataset, decoding_plugin="pyjpegls")
+    else:
+        stored = dataset.pixel_array
     stored = stored[None] if stored.ndim == 2 else stored
     return [stored[frame.index or 0] for frame in frames]
 

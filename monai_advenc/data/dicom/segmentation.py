@@ -12,6 +12,7 @@ import numpy as np
 from highdicom.seg import Segmentation
 from numpy.typing import NDArray
 
+from monai_advenc.data.dicom.claims import require_claimed_pixels, require_whole_codestreams
 from monai_advenc.data.dicom.file import kind_of, read_dicom, reading
 from monai_advenc.data.dicom.frame import require_low_bits
 from monai_advenc.data.dicom.plane import FramePlane, frame_planes
@@ -57,6 +58,8 @@ def read_dicom_seg(
         if kind_of(dataset) != "segmentation":
             raise MaskError(f"{path} is no DICOM segmentation ({dataset.get('Modality') or 'no modality'}); check it")
         require_low_bits(dataset, path)
+        require_claimed_pixels(dataset, path)
+        require_whole_codestreams(dataset, path)
         image.require_frame_of_reference(str(dataset.get("FrameOfReferenceUID") or ""), path)
         fill_unneeded_attributes(dataset)
         seg = Segmentation.from_dataset(dataset, copy=False)

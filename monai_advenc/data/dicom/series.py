@@ -157,11 +157,14 @@ def read_dicom_series(source: Path | Sequence[Path], *, series_uid: str | None =
     """
     found = read_dicom_frames(source, series_uid=series_uid)
     rows, columns = found.frames[0].shape
-    voxels = np.empty((columns, rows, len(found.frames)), dtype=np.float32)
-    padding = np.zeros(voxels.shape, dtype=bool)
+    voxels, padding = np.empty(0, dtype=np.float32), np.empty(0, dtype=bool)
     places = {frame: k for k, frame in enumerate(found.frames)}
     for dataset, frames in found.files():
         pixels, padded = decode_frames(dataset, frames)
+        if not voxels.size:
+            # Not before frames of this size were there: a header may claim any.
+            voxels = np.empty((columns, rows, len(found.frames)), dtype=np.float32)
+            padding = np.zeros(voxels.shape, dtype=bool)
         slices = [places[frame] for frame in frames]
         voxels[:, :, slices] = pixels.transpose(2, 1, 0)
         if padded is not None:
