@@ -4,19 +4,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Orientation, Transform
+from monai.transforms import InvertibleTransform, MapTransform, Orientation, Transform
+from monai.transforms.lazy.functional import apply_pending
 from monai.utils import MetaKeys, TransformBackends, convert_to_tensor
 from torch import Tensor
 
+from monai_advenc.data.tumor import tumor_voxels
 from monai_advenc.data.volumes.cross_section import PLANES, Plane, largest_cross_section
-from monai_advenc.errors import MaskError, SettingsError
+from monai_advenc.errors import MaskError, SettingsError, VolumeError
 
 
 class LargestCrossSection(Transform):
@@ -46,21 +48,21 @@ class LargestCrossSection(Transform):
         """Index of the slice along the last axis of the oriented mask ``(1, X, Y, Z)``.
 
         Raises:
-            MaskError: The mask is empty.
+            MaskError: The mask is refused by :func:`monai_advenc.data.tumor.tumor_voxels`.
         """
-        oriented = self._orient(mask)
-        values = oriented[0].cpu().numpy()
-        tumor = values != 0 if self.labels is None else np.isin(values, self.labels)
-        return largest_cross_section(tumor)
+        values = self._orient(mask)[0].cpu().numpy()
+        return largest_cross_section(tumor_voxels(values, "the mask", self.labels))
 
     def cut(self, volume: Any, index: int) -> MetaTensor:
         """Cut the slice ``(C, H, W)`` of a volume ``(C, X, Y, Z)``; its affine maps ``(h, w, 0)`` to the world."""
-        oriented = self._orient(volume)
+        placed = _applied(volume)
+        oriented = self._orient(placed)
         section = oriented.as_tensor()[..., index].contiguous()
         step = torch.eye(4, dtype=oriented.affine.dtype)
         step[2, 3] = index
         meta = {**oriented.meta, MetaKeys.SPATIAL_SHAPE: np.asarray(section.shape[1:])}
-        cut = MetaTensor(section, meta=meta)
+        # What was applied before the cut; the orientation here is part of the cut.
+        cut = MetaTensor(section, meta=meta, applied_operations=list(placed.applied_operations))
         cut.affine = oriented.affine @ step
         return cut
 
@@ -70,28 +72,40 @@ class LargestCrossSection(Transform):
         """Cut.
 
         Args:
-            volume: ``(C, X, Y, Z)``.
-            mask: ``(1, X, Y, Z)`` on the same grid.
+            volume: ``(C, X, Y, Z)``; pending lazy operations are applied first, to both.
+            mask: ``(1, X, Y, Z)`` on the same grid. The affine of the volume decides the orientation of both; a plain
+                tensor has the affine of the other.
 
         Returns:
             ``(C, H, W)``.
 
         Raises:
-            MaskError: The mask is empty or on another grid.
+            MaskError: The mask is on another grid, or refused by :func:`monai_advenc.data.tumor.tumor_voxels`.
         """
-        require_same_shape(volume, mask)
-        return self.cut(volume, self.index_of(mask))
+        (cut,) = self.cut_all([volume], mask)
+        return cut
+
+    def cut_all(self, volumes: Sequence[Any], mask: Any) -> list[MetaTensor]:
+        """Cut volumes at the same slice; the first with an affine decides the orientation of all."""
+        placed, placed_mask = [_applied(volume) for volume in volumes], _applied(mask)
+        for volume in placed:
+            _require_same_shape(volume, placed_mask)
+        given = zip([*volumes, mask], [*placed, placed_mask], strict=True)
+        affine, *others = [tensor.affine for old, tensor in given if isinstance(old, MetaTensor)] or [torch.eye(4)]
+        if not all(torch.allclose(affine, other, atol=1e-3) for other in others):
+            raise MaskError("the mask has another affine than its volume; resample it onto the volume")
+        index = self.index_of(_with_affine(placed_mask, affine))
+        return [self.cut(_with_affine(volume, affine), index) for volume in placed]
 
     def _orient(self, volume: Any) -> MetaTensor:
-        tensor: Tensor = convert_to_tensor(volume, track_meta=True)
-        if not isinstance(tensor, MetaTensor):
-            tensor = MetaTensor(tensor)
         # As usual in MONAI, orientation changes the array and the affine.
-        return MetaTensor(self.orient(tensor))
+        return MetaTensor(self.orient(_applied(volume)))
 
 
-class LargestCrossSectiond(MapTransform):
+class LargestCrossSectiond(MapTransform, InvertibleTransform):
     """Dictionary version of :class:`LargestCrossSection`.
+
+    The inverse leaves a slice as it is: what came after the cut can be undone, what came before it cannot.
 
     Args:
         keys: Keys to cut, all at the same slice, which the mask decides; they may include the mask.
@@ -118,27 +132,49 @@ class LargestCrossSectiond(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace each key's volume by its slice."""
         result = dict(data)
-        keys = list(self.key_iterator(result))
-        if not keys:
-            return result
-        mask = result[self.mask_key]
-        index = self.cross_section.index_of(mask)
-        for key in keys:
-            require_same_shape(result[key], mask)
-            result[key] = self.cross_section.cut(result[key], index)
+        # The image's affine decides the orientation, so that the mask, which may be cut too, comes last.
+        keys = sorted(self.key_iterator(result), key=lambda key: key == self.mask_key)
+        if keys:
+            cuts = self.cross_section.cut_all([result[key] for key in keys], result[self.mask_key])
+            result.update(zip(keys, cuts, strict=True))
+        return result
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the slices as they are.
+
+        Raises:
+            VolumeError: Something was applied to a volume before it was cut, which a slice cannot undo.
+        """
+        result = dict(data)
+        for key in self.key_iterator(result):
+            earlier = [str(each.get("class")) for each in getattr(result[key], "applied_operations", [])]
+            if earlier:
+                raise VolumeError(
+                    f"LargestCrossSectiond cannot be undone, so that {', '.join(earlier)} before it cannot be either: "
+                    f"{key!r} has only one slice left; invert the transforms after the cut alone"
+                )
         return result
 
 
-def require_same_shape(volume: Any, mask: Any) -> None:
-    """Raise :class:`MaskError` unless the spatial shapes agree, and the affines if both have one."""
+def _applied(volume: Any) -> MetaTensor:
+    """A volume as a tensor with an affine, its pending lazy operations applied."""
+    tensor: Tensor = convert_to_tensor(volume, track_meta=True)
+    if not isinstance(tensor, MetaTensor):
+        tensor = MetaTensor(tensor)
+    return MetaTensor(apply_pending(tensor)[0]) if tensor.pending_operations else tensor
+
+
+def _with_affine(volume: MetaTensor, affine: Tensor) -> MetaTensor:
+    meta = {**volume.meta, MetaKeys.AFFINE: affine}
+    return MetaTensor(volume.as_tensor(), meta=meta, applied_operations=list(volume.applied_operations))
+
+
+def _require_same_shape(volume: MetaTensor, mask: MetaTensor) -> None:
     if tuple(volume.shape[1:]) != tuple(mask.shape[1:]) or len(volume.shape) != 4 or mask.shape[0] != 1:
         raise MaskError(
             f"expected a volume (C, X, Y, Z) and its mask (1, X, Y, Z), got {tuple(volume.shape)} and "
             f"{tuple(mask.shape)}; resample the mask onto the volume"
         )
-    both_placed = isinstance(volume, MetaTensor) and isinstance(mask, MetaTensor)
-    if both_placed and not torch.allclose(volume.affine, mask.affine, atol=1e-3):
-        raise MaskError("the mask has another affine than its volume; resample it onto the volume")
 
 
 LargestCrossSectionD = LargestCrossSectionDict = LargestCrossSectiond

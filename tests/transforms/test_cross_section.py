@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 from monai.data import CacheDataset, DataLoader, Dataset, MetaTensor
-from monai.transforms import Compose
+from monai.transforms import Compose, Flip, Flipd, Orientationd, Resized
 
 from monai_advenc.data.intensity import IntensityScale
 from monai_advenc.data.volume import Volume
 from monai_advenc.data.volumes.cross_section import SliceSettings, cut_cross_section
-from monai_advenc.errors import MaskError, SettingsError
+from monai_advenc.errors import MaskError, SettingsError, VolumeError
 from monai_advenc.transforms import LargestCrossSection, LargestCrossSectiond
 
 
@@ -83,3 +83,77 @@ def test_plain_tensors_are_cut_as_if_stored_ras() -> None:
     data, _, _ = sample("RAS")
     cut = LargestCrossSection()(data["image"].as_tensor(), data["mask"].as_tensor())
     assert torch.equal(cut.as_tensor(), LargestCrossSection()(data["image"], data["mask"]).as_tensor())
+
+
+def test_pending_lazy_operations_are_applied_before_the_cut() -> None:
+    data, _, _ = sample("RAS")
+    eager, lazy = Flip(0), Flip(0, lazy=True)
+    expected = LargestCrossSection()(eager(data["image"]), eager(data["mask"]))
+    for image, mask in ((lazy, lazy), (eager, lazy), (lazy, eager)):
+        cut = LargestCrossSection()(image(data["image"]), mask(data["mask"]))
+        assert torch.equal(cut.as_tensor(), expected.as_tensor())
+        assert torch.equal(cut.affine, expected.affine)
+        assert not cut.pending_operations
+    # Independent of MONAI: the array is mirrored and its affine too, so that each place keeps its value.
+    plain = LargestCrossSection()(data["image"], data["mask"])
+    assert torch.equal(expected.as_tensor(), plain.as_tensor())
+    flipped = Flipd(keys=["image", "mask"], spatial_axis=0, lazy=True)(data)
+    assert torch.equal(LargestCrossSectiond(keys=["image"])(flipped)["image"].as_tensor(), plain.as_tensor())
+    assert torch.equal(LargestCrossSection().cut(lazy(data["image"]), 7).as_tensor(), plain.as_tensor())
+
+
+def test_the_affine_of_the_image_decides_for_both() -> None:
+    """At 45 degrees a rounded header would name the axes of the mask differently."""
+    half = np.sqrt(0.5)
+    oblique = np.array([[half, -half, 0, 0], [half, half, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]])
+    generator = np.random.default_rng(0)
+    voxels = generator.uniform(0, 100, (12, 12, 12)).astype(np.float32)
+    mask = np.zeros(voxels.shape, np.int32)
+    mask[2:9, 3, 2:9] = mask[4, 1:4, 5] = 1
+    for plane in ("coronal", "sagittal"):
+        for turn in (-1e-6, 1e-6):
+            rounded = oblique + np.array([[turn, 0, 0, 0], [-turn, 0, 0, 0], [0] * 4, [0] * 4])
+            image = Volume(voxels, oblique + 2 * (rounded - oblique), "image")
+            labels = Volume(mask, oblique - 2 * (rounded - oblique), "mask")
+            expected = cut_cross_section(image, labels, SliceSettings(size=None, plane=plane))
+            data = {
+                "image": MetaTensor(torch.from_numpy(voxels)[None], affine=torch.from_numpy(image.affine)),
+                "mask": MetaTensor(torch.from_numpy(mask)[None], affine=torch.from_numpy(labels.affine)),
+            }
+            for keys in (["image", "mask"], ["mask", "image"]):
+                cut = LargestCrossSectiond(keys=keys, plane=plane)(data)
+                assert np.array_equal(cut["mask"].numpy()[0] != 0, expected.mask)
+            pixels = cut["image"].numpy()[0]
+            assert np.array_equal(
+                IntensityScale(expected.intensity.low, expected.intensity.high).to_unit(pixels), expected.image
+            )
+            assert set(pixels[expected.mask]) <= set(voxels[mask != 0])
+
+
+def test_a_plain_mask_lies_where_its_image_does() -> None:
+    data, _, _ = sample("PIR")
+    expected = LargestCrossSectiond(keys=["image", "mask"])(data)
+    for plain in ("image", "mask"):
+        mixed = {**data, plain: data[plain].as_tensor()}
+        cut = LargestCrossSectiond(keys=["image", "mask"])(mixed)
+        for key in ("image", "mask"):
+            assert torch.equal(cut[key].as_tensor(), expected[key].as_tensor())
+
+
+def test_the_inverse_undoes_what_came_after_the_cut_and_names_the_cut_otherwise() -> None:
+    data, _, _ = sample()
+    keys = ("image", "mask")
+    after = Compose([LargestCrossSectiond(keys=keys), Resized(keys="image", spatial_size=(32, 32))])
+    cut = LargestCrossSectiond(keys=keys)(data)["image"]
+    assert tuple(after.inverse(after(data))["image"].shape) == tuple(cut.shape)
+    orient = Orientationd(keys=keys, axcodes="SRA", labels=None)
+    before = Compose([orient, *after.transforms])
+    result = before(data)
+    assert [each["class"] for each in result["image"].applied_operations] == ["Orientation", "Resize"]
+    with pytest.raises(RuntimeError) as error:
+        before.inverse({"image": result["image"]})
+    told = error.value.__cause__
+    assert isinstance(told, VolumeError)
+    assert str(told).startswith("LargestCrossSectiond cannot be undone, so that Orientation before it cannot be either")
+    assert "\n" not in str(told)
+    assert not data["image"].applied_operations

@@ -14,6 +14,7 @@ from pydantic import Field
 from scipy import ndimage
 
 from monai_advenc.data.intensity import IntensityScale
+from monai_advenc.data.tumor import tumor_voxels
 from monai_advenc.data.volume import Affine, Volume
 from monai_advenc.data.volumes.same_grid import require_same_grid
 from monai_advenc.errors import MaskError, VolumeError
@@ -30,9 +31,6 @@ like the RAS axis, so that an index is the same in both.
 
 SIDE: Final = 320
 """Side in pixels of the paper's slices (section 5)."""
-
-MOST_LABELS = 16
-"""Masks of parts of tumors have fewer values, images more."""
 
 RIGHT_ANGLE_TOLERANCE = 0.01
 """Cosine of the angle between the axes of a slice that still counts as a right angle: about half a degree off."""
@@ -96,20 +94,6 @@ def largest_cross_section(mask: NDArray[Any], axis: int = 2) -> int:
     return int(areas.argmax())
 
 
-def tumor_of(mask: Volume, labels: tuple[int, ...] | None) -> NDArray[np.bool_]:
-    """The voxels of ``mask`` that count as tumor.
-
-    Raises:
-        MaskError: There are none; the message names the labels that the mask holds.
-    """
-    tumor: NDArray[np.bool_] = mask.voxels != 0 if labels is None else np.isin(mask.voxels, labels)
-    if not tumor.any():
-        present = ", ".join(str(value) for value in np.unique(mask.voxels) if value) or "none"
-        wanted = "any label" if labels is None else f"label {', '.join(map(str, labels))}"
-        raise MaskError(f"the mask {mask.source} is empty: expected {wanted}, it holds {present}; check the mask")
-    return tumor
-
-
 def cut_cross_section(image: Volume, mask: Volume, settings: SliceSettings) -> CrossSection:
     """Cut the slice with the largest tumor area out of a volume.
 
@@ -125,13 +109,15 @@ def cut_cross_section(image: Volume, mask: Volume, settings: SliceSettings) -> C
         The slice, scaled to [0, 1].
 
     Raises:
-        MaskError: Mask empty or on another grid, or image and mask exchanged.
+        MaskError: Mask on another grid, or refused by :func:`monai_advenc.data.tumor.tumor_voxels`.
         VolumeError: The volume's axes are not at right angles in this plane.
         ImageError: The slice is constant.
     """
     require_same_grid(image, mask)
     axes = PLANES[settings.plane]
-    tumor = Volume(tumor_of(mask, settings.labels), mask.affine, mask.source).oriented(axes)
+    # The image's affine decides for both: rounded headers of oblique volumes may be named after different axes.
+    found = tumor_voxels(mask.voxels, mask.source, settings.labels, image.voxels)
+    tumor = Volume(found, image.affine, mask.source).oriented(axes)
     oriented = image.oriented(axes)
     _require_right_angles(oriented, settings.plane)
     stored_index = largest_cross_section(tumor.voxels)
@@ -142,7 +128,6 @@ def cut_cross_section(image: Volume, mask: Volume, settings: SliceSettings) -> C
     padding = None if oriented.padding is None else oriented.padding[:, :, stored_index]
     measured = pixels if padding is None else pixels[~padding]
     scale = IntensityScale.robust(measured, f"slice {stored_index} of {image.source}", inverted=image.inverted)
-    _refuse_exchanged(measured, mask, f"slice {stored_index} of {image.source}")
     unit = scale.to_unit(pixels)
     if padding is not None:
         unit[padding] = 0
@@ -165,16 +150,6 @@ def cut_cross_section(image: Volume, mask: Volume, settings: SliceSettings) -> C
         intensity=scale,
         spacing=(float(spacing[0]), float(spacing[1])),
     )
-
-
-def _refuse_exchanged(intensities: NDArray[Any], mask: Volume, source: str) -> None:
-    """Where image and mask are exchanged, the mask would be shared: it has two values, and the image has many."""
-    others = intensities[intensities != intensities.flat[0]]
-    if (others == others.flat[0]).all() and len(np.unique(mask.voxels)) > MOST_LABELS:
-        raise MaskError(
-            f"{source} has two values, and {mask.source} more than {MOST_LABELS}: are image and mask exchanged? "
-            "Give them their names"
-        )
 
 
 def _require_right_angles(oriented: Volume, plane: str) -> None:

@@ -15,9 +15,10 @@ from monai_advenc.data.dicom.segmentation import read_dicom_seg
 from monai_advenc.data.dicom.series import DicomSeries, read_dicom_series
 from monai_advenc.data.dicom.structure_set import read_rtstruct
 from monai_advenc.data.nifti import read_mask, read_volume
+from monai_advenc.data.tumor import tumor_voxels
 from monai_advenc.data.volume import Volume
 from monai_advenc.data.volumes.case import Case
-from monai_advenc.data.volumes.cross_section import SliceSettings, tumor_of
+from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.data.volumes.names import stem
 from monai_advenc.errors import DatasetError, MaskError
 
@@ -54,7 +55,7 @@ def read_tumor(mask: Path, image: Volume | DicomSeries, settings: SliceSettings)
 
     Args:
         mask: NIfTI, or with DICOM images a DICOM segmentation or structure set.
-        image: The image; its voxels are not used.
+        image: The image; its voxels only show whether image and mask were exchanged.
         settings: Which labels or segments of the mask are tumor.
 
     Returns:
@@ -65,25 +66,42 @@ def read_tumor(mask: Path, image: Volume | DicomSeries, settings: SliceSettings)
             segment.
     """
     if stem(mask):
-        return _nifti_tumor(mask, image.volume if isinstance(image, DicomSeries) else image, settings)
-    if not isinstance(image, DicomSeries):
+        volume = image.volume if isinstance(image, DicomSeries) else image
+        read = _on_axes_of(_read_nifti(mask, settings), volume)
+        labels = settings.labels
+    elif isinstance(image, DicomSeries):
+        volume, labels = image.volume, None
+        read = _read_dicom(mask, image, settings)
+    else:
         raise MaskError(f"the mask {mask} is DICOM, its image {image.source} NIfTI; give both in one format")
-    return _dicom_tumor(mask, image, settings)
+    tumor = tumor_voxels(read.voxels, read.source, labels, volume.voxels)
+    return replace(read, voxels=tumor.astype(np.int32))
 
 
-def _nifti_tumor(path: Path, image: Volume, settings: SliceSettings) -> Volume:
+def _read_nifti(path: Path, settings: SliceSettings) -> Volume:
     if settings.segments is not None:
         raise MaskError(
             f"the mask {path} is NIfTI, which has no segment names; choose labels by number with --tumor-labels"
         )
-    # Converters flip axes; the same voxels in another order are still on the image's grid.
-    mask = read_mask(path).oriented("".join(nibabel.orientations.aff2axcodes(image.affine)))
-    return replace(mask, voxels=tumor_of(mask, settings.labels).astype(np.int32))
+    return read_mask(path)
 
 
-def _dicom_tumor(path: Path, series: DicomSeries, settings: SliceSettings) -> Volume:
+def _on_axes_of(mask: Volume, image: Volume) -> Volume:
+    """Bring the mask's axes into the order of the image's: converters flip axes, and the grid stays the same.
+
+    Both grids are compared with each other, not with the patient, where the axes of oblique volumes are ambiguous.
+    """
+    change = nibabel.orientations.io_orientation(np.linalg.inv(image.affine) @ mask.affine)
+    if np.isnan(change).any():
+        return mask  # Another grid altogether, which is refused where both grids are compared.
+    turn = nibabel.orientations.inv_ornt_aff(change, mask.voxels.shape)
+    voxels = np.ascontiguousarray(nibabel.orientations.apply_orientation(mask.voxels, change))
+    other = None if mask.other_form is None else mask.other_form @ turn
+    return replace(mask, voxels=voxels, affine=mask.affine @ turn, other_form=other)
+
+
+def _read_dicom(path: Path, series: DicomSeries, settings: SliceSettings) -> Volume:
     header = read_dicom(path, pixels=False)
     with reading(path):
         read = read_rtstruct if kind_of(header) == "contours" else read_dicom_seg
-    mask = read(path, series, segments=settings.segments, numbers=settings.labels)
-    return Volume(tumor_of(mask, None).astype(np.int32), mask.affine, mask.source)
+    return read(path, series, segments=settings.segments, numbers=settings.labels)
