@@ -50,7 +50,8 @@ def read_dicom_seg(
         Voxels ``(X, Y, Z)``, int32, 1 inside the chosen segments, on the image's grid.
 
     Raises:
-        MaskError: A segment is not there, or the segmentation lies elsewhere than the image.
+        MaskError: A segment is not there, all chosen are empty, the segmentation lies elsewhere than the image, or it
+            is fractional and does not say which value a whole voxel has.
         VolumeError: Damaged, or no segmentation.
     """
     dataset = read_dicom(path, pixels=True)
@@ -69,6 +70,9 @@ def read_dicom_seg(
         for plane, tumor in _tumor_frames(seg, path, chosen):
             if tumor.any():
                 _paint(voxels, tumor, _index_map(plane, image.volume, path), path)
+        if not voxels.any():
+            empty = ", ".join(repr(names[number]) for number in chosen)
+            raise MaskError(f"segment {empty} of the mask {path} is empty: it marks no pixel; check the mask")
         return Volume(voxels, image.volume.affine, str(path))
 
 
@@ -80,17 +84,28 @@ def _tumor_frames(
     stored = stored[None] if stored.ndim == 2 else stored
     planes = frame_planes(seg, path)
     kind = str(seg.SegmentationType)
-    level = TUMOR_FRACTION * int(seg.get("MaximumFractionalValue") or 1)
+    level = TUMOR_FRACTION * _whole_voxel(seg, stored, path) if kind == "FRACTIONAL" else 1
     for plane, number, pixels in zip(planes, _segment_numbers(seg, kind), stored, strict=True):
         if kind == "LABELMAP":
             tumor = np.isin(pixels, chosen)
         elif number in chosen:
-            tumor = pixels >= level if kind == "FRACTIONAL" else pixels > 0
+            tumor = pixels >= level
         else:
             continue
         if plane is None:
             raise MaskError(f"the mask {path} does not say where its frames lie; give one with plane positions")
         yield plane, tumor
+
+
+def _whole_voxel(seg: Segmentation, stored: NDArray[Any], path: Path) -> int:
+    """The stored value of a voxel that is all tumor, in a fractional segmentation."""
+    largest = int(seg.get("MaximumFractionalValue") or 0)
+    if largest < 1 or stored.max(initial=0) > largest:
+        raise MaskError(
+            f"the mask {path} is fractional, and its Maximum Fractional Value is {largest or 'missing'} with values up "
+            f"to {stored.max(initial=0)}: half a voxel is unknown; export it again, or as a binary segmentation"
+        )
+    return largest
 
 
 def _segment_numbers(seg: Segmentation, kind: str) -> list[int]:

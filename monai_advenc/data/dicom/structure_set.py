@@ -4,22 +4,27 @@
 
 from __future__ import annotations
 
+import logging
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from skimage.draw import polygon2mask
 
+from monai_advenc.data.dicom.contours import ON_CONTOUR, Polygon, enclosed_pixels
 from monai_advenc.data.dicom.file import kind_of, read_dicom, reading
 from monai_advenc.data.dicom.segment_choice import choose_segments
 from monai_advenc.data.dicom.series import DicomSeries
 from monai_advenc.data.volume import Volume
 from monai_advenc.errors import MaskError
 
-AREA_TYPES = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
-"""Contours that enclose an area; points and open lines do not."""
+PLANAR, EXCLUSIVE = "CLOSED_PLANAR", "CLOSEDPLANAR_XOR"
+"""Types of contours that enclose an area; points and open lines do not."""
+
+FARTHEST_MM = 1e6
+"""No scanner reaches farther; NaN and infinity are no coordinates either."""
 
 BETWEEN_SLICES = 0.25
 """How far, in slices, a contour may lie from a slice; farther ones were drawn on other slices."""
@@ -34,8 +39,8 @@ def read_rtstruct(
 ) -> Volume:
     """Read the contours of regions of interest.
 
-    A voxel is inside when its center is. Contours of one region in one slice are combined by exclusive or, so that a
-    contour inside another is a hole, as planning systems draw them; several regions are joined.
+    Contours of one region in one slice are combined as :func:`monai_advenc.data.dicom.contours.enclosed_pixels` says;
+    several regions are joined. Regions without contours, and points and open lines, add nothing.
 
     Args:
         path: The structure set.
@@ -47,7 +52,8 @@ def read_rtstruct(
         Voxels ``(X, Y, Z)``, int32, 1 inside, on the image's grid.
 
     Raises:
-        MaskError: A region is not there or has no contours, or contours lie elsewhere than the slices.
+        MaskError: A region is not there, all chosen enclose no voxel, or a contour lies outside the image or between
+            its slices.
         VolumeError: Damaged, or no structure set.
     """
     dataset = read_dicom(path, pixels=True)
@@ -58,32 +64,64 @@ def read_rtstruct(
         names = {number: str(roi.get("ROIName") or "") for number, roi in regions.items()}
         chosen = choose_segments(names, segments, numbers, str(path))
         voxels = np.zeros(image.volume.voxels.shape, dtype=np.int32)
+        empty = []
         for number in chosen:
             image.require_frame_of_reference(str(regions[number].get("ReferencedFrameOfReferenceUID") or ""), path)
-            region = np.zeros(voxels.shape, dtype=bool)
-            for contour in _contours(dataset, number):
-                k, polygon = _place(contour, image.volume, path)
-                region[:, :, k] ^= polygon2mask(region.shape[:2], polygon)
+            name = f"region {names[number]!r} of {path}"
+            region = _region_voxels(dataset, number, image.volume, name)
             if not region.any():
-                raise MaskError(f"region {names[number]!r} of {path} encloses no voxel of its image; check the mask")
+                empty.append(repr(names[number]))
             voxels[region] = 1
+        if len(empty) == len(chosen):
+            raise MaskError(f"region {', '.join(empty)} of {path} encloses no voxel of its image; check the mask")
         return Volume(voxels, image.volume.affine, str(path))
 
 
-def _contours(dataset: Dataset, number: int) -> Iterator[NDArray[np.float64]]:
-    """Corners ``(N, 3)`` of each contour of a region that encloses an area, in mm in LPS+."""
+def _region_voxels(dataset: Dataset, number: int, grid: Volume, name: str) -> NDArray[np.bool_]:
+    """The voxels ``(X, Y, Z)`` of one region; ``name`` is for messages."""
+    contours: dict[int, dict[str, list[Polygon]]] = defaultdict(lambda: {PLANAR: [], EXCLUSIVE: []})
+    is_clipped = False
+    for kind, corners in _contours(dataset, number):
+        k, polygon = _place(corners, grid, name)
+        is_clipped |= _reaches_beyond(polygon, grid, name)
+        contours[k][kind].append(polygon)
+    columns, rows, slices = grid.voxels.shape
+    region = np.zeros((columns, rows, slices), dtype=bool)
+    for k, found in contours.items():
+        region[:, :, k] = enclosed_pixels(found[PLANAR], found[EXCLUSIVE], (columns, rows))
+    if is_clipped:
+        logging.getLogger(__name__).warning("%s reaches beyond its image; the part outside is left out", name)
+    if contours and not region.any():
+        logging.getLogger(__name__).warning("%s encloses no voxel of its image and adds nothing", name)
+    return region
+
+
+def _contours(dataset: Dataset, number: int) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Type and corners ``(N, 3)``, in mm in LPS+, of each contour of a region that encloses an area."""
     for region in dataset.get("ROIContourSequence") or []:
         if int(region.ReferencedROINumber) != number:
             continue
         for contour in region.get("ContourSequence") or []:
-            if str(contour.get("ContourGeometricType") or "") in AREA_TYPES:
+            kind = str(contour.get("ContourGeometricType") or "")
+            if kind in (PLANAR, EXCLUSIVE):
                 corners = np.array(contour.ContourData, dtype=np.float64).reshape(-1, 3)
                 if len(corners) >= 3:
-                    yield corners
+                    yield kind, corners
 
 
-def _place(corners: NDArray[np.float64], grid: Volume, path: Path) -> tuple[int, NDArray[np.float64]]:
+def _reaches_beyond(polygon: Polygon, grid: Volume, name: str) -> bool:
+    """Whether a contour lies in part outside the pixels of its slice; one that lies there as a whole is refused."""
+    low, high = polygon.min(axis=0), polygon.max(axis=0)
+    first, last = -0.5, np.array(grid.voxels.shape[:2]) - 0.5
+    if (high < first).any() or (low > last).any():
+        raise MaskError(f"{name} has a contour outside its image {grid.source}; give the structure set of this series")
+    return bool((low < first - ON_CONTOUR).any() or (high > last + ON_CONTOUR).any())
+
+
+def _place(corners: NDArray[np.float64], grid: Volume, name: str) -> tuple[int, Polygon]:
     """The slice that a contour lies on, and its corners there in (column, row)."""
+    if not (np.abs(corners) < FARTHEST_MM).all():
+        raise MaskError(f"{name} has a contour with coordinates that are no places; export the structure set again")
     ras = corners * (-1, -1, 1)
     inverse = np.linalg.inv(grid.affine)
     places = ras @ inverse[:3, :3].T + inverse[:3, 3]
@@ -91,7 +129,7 @@ def _place(corners: NDArray[np.float64], grid: Volume, path: Path) -> tuple[int,
     apart = float(np.abs(places[:, 2] - k).max())
     if apart > BETWEEN_SLICES or not 0 <= k < grid.voxels.shape[2]:
         raise MaskError(
-            f"the mask {path} has a contour that lies on no slice of its image {grid.source} (nearest {k}, "
+            f"{name} has a contour that lies on no slice of its image {grid.source} (nearest {k}, "
             f"{apart:.3g} slices off, of {grid.voxels.shape[2]}); give the structure set of this series"
         )
     return k, places[:, :2]

@@ -185,6 +185,25 @@ def test_half_of_a_fractional_segmentation_is_tumor(tmp_path: Path) -> None:
     assert read_dicom_seg(path, series).voxels.sum() == 2
 
 
+def test_a_fractional_segmentation_that_does_not_say_what_a_whole_voxel_is_is_refused(tmp_path: Path) -> None:
+    series, paths = series_with(tmp_path, blob())
+    path = write_seg(tmp_path / "seg.dcm", paths, {"tumor": blob() * np.float32(0.3)}, kind="FRACTIONAL")
+    seg = pydicom.dcmread(path)
+    for maximum, told in ((None, "missing"), (0, "missing"), (7, "7")):
+        seg.MaximumFractionalValue = maximum
+        if maximum is None:
+            del seg.MaximumFractionalValue
+        seg.save_as(path)
+        refuse(read_dicom_seg, path, series, f"its Maximum Fractional Value is {told} with values up to")
+
+
+def test_a_segment_without_pixels_is_named(tmp_path: Path) -> None:
+    series, paths = series_with(tmp_path, blob())
+    path = write_seg(tmp_path / "seg.dcm", paths, {"Core": blob(), "Edema": blob() * 0}, omit_empty_frames=False)
+    assert read_dicom_seg(path, series, segments=("*",)).voxels.sum() == blob().sum()
+    refuse(read_dicom_seg, path, series, "segment 'Edema' of the mask .* is empty", segments=("edema",))
+
+
 def test_a_segmentation_whose_values_are_not_in_the_low_bits_is_refused(tmp_path: Path) -> None:
     image, sources = series_with(tmp_path, blob())
     path = write_seg(tmp_path / "seg.dcm", sources, {"Tumor": blob()}, kind="FRACTIONAL")
@@ -248,6 +267,52 @@ def test_contours_are_rasterized_with_holes_and_joined_by_name(tmp_path: Path) -
     refuse(read_rtstruct, path, series, "has 2 segments .1 'Ring'; 2 'Dot'.: say which are tumor")
 
 
+def test_contours_are_combined_by_their_type(tmp_path: Path) -> None:
+    series, paths = series_with(tmp_path, blob())
+    x, y, z = center_of(series, 1)
+    twice, apart = [square(x, y, z, 5)] * 2, [square(x - 0.5, y, z, 4), square(x + 0.5, y, z, 4)]
+    for kind, areas in (("CLOSED_PLANAR", (25, 25)), ("CLOSEDPLANAR_XOR", (0, 16))):
+        path = write_rtstruct(tmp_path / f"{kind}.dcm", paths[0], {"Twice": twice, "Apart": apart}, kind=kind)
+        for name, area in zip(("Twice", "Apart"), areas, strict=True):
+            if area:
+                assert read_rtstruct(path, series, segments=(name,)).voxels.sum() == area
+            else:
+                refuse(read_rtstruct, path, series, "region 'Twice' of .* encloses no voxel", segments=(name,))
+
+
+def test_regions_without_contours_and_points_add_nothing(tmp_path: Path) -> None:
+    series, paths = series_with(tmp_path, blob())
+    x, y, z = center_of(series, 1)
+    path = write_rtstruct(tmp_path / "rs.dcm", paths[0], {"GTV1": [square(x, y, z, 3)], "GTV2": [], "GTV3": []})
+    dataset = pydicom.dcmread(path)
+    point = write_rtstruct(tmp_path / "point.dcm", paths[0], {"GTV": [square(x, y, z, 3)[:1]]}, kind="POINT")
+    dataset.ROIContourSequence[1].ContourSequence = pydicom.dcmread(point).ROIContourSequence[0].ContourSequence
+    del dataset.ROIContourSequence[2].ContourSequence
+    dataset.save_as(path)
+    assert read_rtstruct(path, series, segments=("GTV*",)).voxels.sum() == 9
+    refuse(read_rtstruct, path, series, "region 'GTV2', 'GTV3' of .* encloses no voxel", numbers=(2, 3))
+    del dataset.ROIContourSequence[2]
+    dataset.save_as(path)
+    assert read_rtstruct(path, series, segments=("GTV*",)).voxels.sum() == 9
+
+
+def test_what_a_region_loses_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    series, paths = series_with(tmp_path, blob())
+    x, y, z = center_of(series, 1)  # Pixel (6, 5) of 12 columns and 10 rows.
+    tiny, beyond = square(x + 0.5, y + 0.5, z, 0.5), square(x + 5, y, z, 3)
+    path = write_rtstruct(tmp_path / "rs.dcm", paths[0], {"Tiny": [tiny], "Beyond": [beyond]})
+    assert read_rtstruct(path, series, segments=("*",)).voxels.sum() == 2 * 3
+    assert len(caplog.messages) == 2
+    assert "region 'Tiny' of" in caplog.messages[0]
+    assert "adds nothing" in caplog.messages[0]
+    assert "region 'Beyond' of" in caplog.messages[1]
+    assert "reaches beyond its image" in caplog.messages[1]
+    dataset = pydicom.dcmread(path)
+    dataset.ROIContourSequence[1].ContourSequence[0].ContourData[0] = "1e12"
+    dataset.save_as(path)
+    refuse(read_rtstruct, path, series, "coordinates that are no places", numbers=(2,))
+
+
 def test_contours_elsewhere_than_the_slices_are_refused(tmp_path: Path) -> None:
     series, paths = series_with(tmp_path, blob())
     x, y, z = center_of(series, 1)
@@ -258,9 +323,9 @@ def test_contours_elsewhere_than_the_slices_are_refused(tmp_path: Path) -> None:
         path = write_rtstruct(tmp_path / f"{name}.dcm", paths[0], {name: [contour]})
         refuse(read_rtstruct, path, series, "has a contour that lies on no slice")
     beside = write_rtstruct(tmp_path / "beside.dcm", paths[0], {"x": [square(x + 500, y, z, 4)]})
-    refuse(read_rtstruct, beside, series, "encloses no voxel")
+    refuse(read_rtstruct, beside, series, "region 'x' of .* has a contour outside its image")
     points = write_rtstruct(tmp_path / "points.dcm", paths[0], {"x": [square(x, y, z, 4)]}, kind="POINT")
-    refuse(read_rtstruct, points, series, "encloses no voxel")
+    refuse(read_rtstruct, points, series, "region 'x' of .* encloses no voxel")
     other, _ = series_with(tmp_path / "other", blob(), series="other")
     refuse(read_rtstruct, beside, other, "another frame of reference")
     refuse(read_rtstruct, paths[0], series, r"is no RT structure set \(CT\)")
