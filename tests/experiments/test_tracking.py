@@ -172,8 +172,11 @@ def test_an_error_of_the_database_that_mlflow_lets_through_is_one_line(
 
 def test_a_server_whose_driver_is_not_installed_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg2", None)
-    message = r"cannot track to postgresql://host/x: .*psycopg2.*; fix --tracking-uri"
-    with pytest.raises(OutputError, match=message), track("postgresql://reader:hunter2@host/x", "run", tmp_path):
+    message = r"cannot track to postgresql\+psycopg2://host/x: .*psycopg2.*; fix --tracking-uri"
+    with (
+        pytest.raises(OutputError, match=message),
+        track("postgresql+psycopg2://reader:hunter2@host/x", "run", tmp_path),
+    ):
         pass
 
 
