@@ -29,6 +29,9 @@ CLASSES = "chordoma,craniopharyngioma,meningioma,pituitary_adenoma,schwannoma"
 SLICING = {"plane": "axial", "size": 64, "fit": "pad-or-crop"}
 COMPUTING = {"workers": 2, "precision": "fp32", "device": "cpu"}
 VERSIONS = re.compile(rb"monai-advenc \d+(\.\w+)*")
+SOFTWARE = re.compile(rb'"00181020": \{[^}]*\}')
+"""Software Versions, of a contributing equipment."""
+
 NOT_PIXELS = ("software", "schedule")
 
 
@@ -283,7 +286,7 @@ def _content(path: Path) -> bytes:
     if path.suffix == ".dcm":
         dataset = pydicom.dcmread(path)
         text = json.dumps([dataset.file_meta.to_json_dict(), dataset.to_json_dict()], sort_keys=True).encode()
-        return VERSIONS.sub(b"monai-advenc", text)
+        return SOFTWARE.sub(b"", VERSIONS.sub(b"monai-advenc", text))
     if path.name == "manifest.json":
         manifest = json.loads(path.read_bytes())
         manifest["header"] = {name: each for name, each in manifest["header"].items() if name not in NOT_PIXELS}

@@ -53,7 +53,9 @@ def test_an_image_can_be_written_in_every_format_of_the_library() -> None:
 def test_a_key_is_drawn_alike_on_the_command_line_and_from_python() -> None:
     defaults = profiles.KeyOptions()
     assert (defaults.radius, defaults.radius_at) == (key.RADIUS, key.RADIUS_AT)
-    assert profiles.draw_key("abc", seed=3) == profiles.draw_key("abc", **dict(profiles.KeyOptions(seed=3)))
+    assert profiles.draw_key(("a", "b", "c"), seed=3) == profiles.draw_key(
+        ("a", "b", "c"), **dict(profiles.KeyOptions(seed=3))
+    )
 
 
 def test_help_says_which_words_there_are_and_which_is_the_default(run: Callable[..., Any]) -> None:
