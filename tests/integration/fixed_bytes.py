@@ -291,8 +291,8 @@ def _content(path: Path) -> bytes:
         manifest = json.loads(path.read_bytes())
         manifest["header"] = {name: each for name, each in manifest["header"].items() if name not in NOT_PIXELS}
         text = json.dumps(manifest, sort_keys=True)
-        # Checksums of DICOM files, in which the version stands.
-        return re.sub(r'"sha256": "\w+"', "", text).encode() if '.dcm"' in text else text.encode()
+        # Checksums of DICOM files, written or cut in between, in which the version stands.
+        return re.sub(r'"(sha256|source_tag)": "\w+"', "", text).encode() if '.dcm"' in text else text.encode()
     return path.read_bytes()
 
 
