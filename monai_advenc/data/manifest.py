@@ -138,7 +138,7 @@ class _Saved(Settings):
             return cls.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             if not folder.exists():
-                raise VerificationError(f"there is no {folder}; give a folder that encrypt finished") from None
+                raise VerificationError(f"{folder} does not exist; give the folder of an encrypted data set") from None
             raise VerificationError(
                 f"{folder} has no {MANIFEST_NAME}; expected a finished encrypted data set: run encrypt to its end"
             ) from None

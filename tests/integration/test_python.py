@@ -42,7 +42,7 @@ Run = Callable[..., Any]
 
 
 class Told:
-    """A progress and a tracker that keep what they are told."""
+    """A progress and a tracker that keep what they receive."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

@@ -35,7 +35,7 @@ TINY = Preset(
 
 
 class _Heard:
-    """Keeps the lines that it is told and shows nothing."""
+    """Keeps the lines of a run and shows nothing."""
 
     table, stage = SILENT.table, SILENT.stage
 
