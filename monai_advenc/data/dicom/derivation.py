@@ -28,13 +28,13 @@ from monai_advenc.data.dicom.file import PIXELS, reading
 from monai_advenc.data.dicom.functional_groups import keep_one_frame
 from monai_advenc.data.dicom.geometry import NewGrid, set_geometry
 from monai_advenc.data.dicom.identity.rule import coded
+from monai_advenc.data.dicom.image_type import set_image_type
 from monai_advenc.data.dicom.provenance import (
     SOFTWARE,
     Derivation,
     earlier_codes,
     lossy_compression,
     set_derivation,
-    set_image_type,
     source_references,
 )
 from monai_advenc.data.quiet_parsers import quiet_parsers
@@ -49,7 +49,7 @@ _STALE = (
     *("DoubleFloatPixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "DataSetTrailingPadding"),
     *("InstanceCreationDate", "InstanceCreationTime", "InstanceCreatorUID", "PixelDataProviderURL"),
     # Parts of a larger object, or several frames, which a single frame is not.
-    *("ConcatenationUID", "InConcatenationNumber", "ConcatenationFrameOffsetNumber", "FrameIncrementPointer"),
+    *("ConcatenationUID", "InConcatenationNumber", "ConcatenationFrameOffsetNumber"),
     *("SmallestPixelValueInSeries", "LargestPixelValueInSeries"),
 )
 

@@ -7,10 +7,17 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
 PER_FRAME: Final = "PerFrameFunctionalGroupsSequence"
 SHARED: Final = "SharedFunctionalGroupsSequence"
+
+_VECTORS: Final = (
+    *("FrameTimeVector", "FrameLabelVector", "EnergyWindowVector", "DetectorVector", "PhaseVector", "RotationVector"),
+    *("RRIntervalVector", "TimeSlotVector", "SliceVector", "AngularViewVector", "TimeSliceVector"),
+)
+"""Attributes with a value for each frame, to which Frame Increment Pointer can point (PS3.3, C.7.6.6 and C.8.4.8)."""
 
 
 def new_item(**attributes: Any) -> Dataset:
@@ -47,8 +54,25 @@ def keep_one_frame(derived: Dataset, frame: int) -> None:
         _drop_overlays_of_frames(derived)
     if derived.get(PER_FRAME):
         derived.PerFrameFunctionalGroupsSequence = Sequence([derived.PerFrameFunctionalGroupsSequence[frame]])
-    for keyword in ("FrameTimeVector", "FrameLabelVector", "SliceVector"):
-        derived.pop(keyword, None)
+    _keep_value_of_frame(derived, frame)
+
+
+def _keep_value_of_frame(derived: Dataset, frame: int) -> None:
+    """Shorten attributes that have a value for each frame to the value of the frame that is left."""
+    for keyword in _VECTORS:
+        values = _values(derived, keyword)
+        if frame < len(values):
+            # Times are those since the frame before, and the first has none.
+            setattr(derived, keyword, 0 if keyword == "FrameTimeVector" else values[frame])
+        else:
+            derived.pop(keyword, None)
+    if any(pointer not in derived for pointer in _values(derived, "FrameIncrementPointer")):
+        del derived.FrameIncrementPointer
+
+
+def _values(derived: Dataset, keyword: str) -> list[Any]:
+    value = derived.get(keyword)
+    return [] if value is None else list(value) if isinstance(value, MultiValue) else [value]
 
 
 def _drop_overlays_of_frames(derived: Dataset) -> None:

@@ -50,7 +50,11 @@ def set_geometry(derived: Dataset, grid: NewGrid) -> None:
         return
     down, right = (affine[:3, :2] / spacing).T
     home_of(derived, "PlanePositionSequence").ImagePositionPatient = _decimals(affine[:3, 3])
-    home_of(derived, "PlaneOrientationSequence").ImageOrientationPatient = _decimals([*right, *down])
+    orientation = home_of(derived, "PlaneOrientationSequence")
+    before = numbers(orientation, "ImageOrientationPatient", 6)
+    if before is None or not np.allclose(before, [*right, *down], atol=1e-4):
+        derived.pop("PatientOrientation", None)  # Says in letters how rows and columns lay.
+    orientation.ImageOrientationPatient = _decimals([*right, *down])
     home_of(derived, "PixelMeasuresSequence").PixelSpacing = _decimals(spacing)
     for keyword in (*_OF_THE_OLD_PIXELS, *(_OF_THE_OLD_PLANE if grid.reformatted else ())):
         derived.pop(keyword, None)

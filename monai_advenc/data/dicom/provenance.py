@@ -15,7 +15,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import HTJ2K, JPEG2000, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from monai_advenc import __version__
-from monai_advenc.data.dicom.functional_groups import PER_FRAME, functional_groups, new_item
+from monai_advenc.data.dicom.functional_groups import PER_FRAME, new_item
 from monai_advenc.data.dicom.identity.rule import IdentityRule, coded, keyed_uid, uid_of_digest
 
 SOFTWARE: Final = "monai-advenc"
@@ -144,27 +144,6 @@ def lossy_compression(source: FileDataset) -> dict[str, Any]:
     if not is_lossy:
         return {"LossyImageCompression": "00"}
     return {"LossyImageCompression": "01", "LossyImageCompressionMethod": LOSSY_METHODS[syntax]}
-
-
-def set_image_type(derived: Dataset, *, reformatted: bool) -> None:
-    """Value 1 and 2 become DERIVED and SECONDARY (PS3.3, C.7.6.1.1.2); what follows is kept."""
-    for home, keyword in [(derived, "ImageType"), *_frame_types(derived)]:
-        values = home.get(keyword) or []
-        rest = [str(value) for value in ([values] if isinstance(values, str) else values)][2:]
-        if reformatted and rest and rest[0] in ("AXIAL", "CORONAL", "SAGITTAL", "OBLIQUE"):
-            rest[0] = "REFORMATTED"
-        setattr(home, keyword, ["DERIVED", "SECONDARY", *rest])
-
-
-def _frame_types(derived: Dataset) -> list[tuple[Dataset, str]]:
-    return [
-        (item, "FrameType")
-        for group in functional_groups(derived)
-        for element in group
-        if element.VR == "SQ"
-        for item in element.value
-        if "FrameType" in item
-    ]
 
 
 def set_derivation(
