@@ -11,9 +11,11 @@ from pydicom.dataset import Dataset
 
 from monai_advenc.data.dicom.derivation import derive, encode_dicom
 from monai_advenc.data.dicom.geometry import NewGrid
-from monai_advenc.data.dicom.identity.rule import IdentityChoice
+from monai_advenc.data.dicom.identity.rule import IDENTITY_CHOICES, IdentityChoice
 from monai_advenc.data.dicom.slice import read_dicom_affine
+from tests.data.dicom.dicom_conformance import missing_attributes
 from tests.data.dicom.dicom_objects import CLASSES, write_object
+from tests.data.dicom.dicom_phantom import item
 from tests.data.dicom.test_derivation import derivation
 
 IMAGE_TYPES: dict[str, list[Any]] = {
@@ -39,6 +41,14 @@ def written(path: Path, choice: IdentityChoice, frame: int = 0) -> Dataset:
     out = path.with_suffix(".out")
     out.write_bytes(encode_dicom(derive(source, pixels, derivation(choice), frame=index)))
     return pydicom.dcmread(out)
+
+
+@pytest.mark.parametrize("choice", IDENTITY_CHOICES)
+@pytest.mark.parametrize("kind", CLASSES)
+def test_every_class_keeps_what_it_requires(kind: str, choice: IdentityChoice, tmp_path: Path) -> None:
+    path = write_object(kind, tmp_path)[0]
+    before, after = pydicom.dcmread(path), written(path, choice)
+    assert not set(missing_attributes(after)) - set(missing_attributes(before))
 
 
 @pytest.mark.parametrize("kind", CLASSES)
@@ -80,3 +90,20 @@ def test_the_letters_of_an_orientation_stay_only_with_it(is_turned: bool, tmp_pa
     source = pydicom.dcmread(path)
     derived = derive(source, source.pixel_array, derivation(), grid=grid)
     assert ("PatientOrientation" in derived) != is_turned
+
+
+def test_a_sequence_that_must_not_be_empty_goes(tmp_path: Path) -> None:
+    study = item(ReferencedSOPClassUID="1.2.840.10008.3.1.2.3.1", ReferencedSOPInstanceUID="1.2.3.4")
+    path = write_object("CT", tmp_path, lambda made: setattr(made, "ReferencedStudySequence", [study]))[0]
+    assert "ReferencedStudySequence" not in written(path, "remove")
+
+
+def test_an_animal_has_no_owner_but_the_place_for_one(tmp_path: Path) -> None:
+    def change(made: Dataset) -> None:
+        made.PatientSpeciesDescription = "Dog"
+        made.ResponsiblePerson, made.ResponsiblePersonRole, made.ResponsibleOrganization = "A^B", "OWNER", "C"
+
+    after = written(write_object("CT", tmp_path, change)[0], "remove")
+    assert not after.ResponsiblePerson
+    assert after.ResponsibleOrganization == ""
+    assert "ResponsiblePersonRole" not in after

@@ -14,7 +14,18 @@ from typing import Final
 from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
+from pydicom.uid import (
+    DigitalIntraOralXRayImageStorageForPresentation,
+    DigitalIntraOralXRayImageStorageForProcessing,
+    DigitalMammographyXRayImageStorageForPresentation,
+    DigitalMammographyXRayImageStorageForProcessing,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    PositronEmissionTomographyImageStorage,
+    RTImageStorage,
+)
 
 TABLE_EDITION: Final = "dicomfields_2026c"
 """Edition of PS3.15, table E.1-1."""
@@ -38,12 +49,42 @@ _BESIDES_THE_TABLE = (
     *("ImageID", "FrameLabel", "BreedRegistrationNumber", "StorageMediaFileSetID", "InstructionText"),
     *("OtherStudyNumbers", "DeviceID", "GridID", "NTPSourceAddress", "RecordKey", "PriorRecordKey", "Signature"),
     *("ContactDisplayName", "ContentDescription", "OwnerID"),
+    # Issuers of numbers, groups of patients and documents: their items would be incomplete without what goes.
+    *("IssuerOfAccessionNumberSequence", "SourcePatientGroupIdentificationSequence"),
+    *("GroupOfPatientsIdentificationSequence", "HL7StructuredDocumentReferenceSequence"),
     # A header under encryption, and dictation.
     *("EncryptedAttributesSequence", "WaveformSequence"),
     # Places and people of earlier processing. The table lists its parts alone.
     "ContributingEquipmentSequence",
 )
 """Dates, numbers and labels of patients, orders and devices that the table does not list."""
+
+_PROJECTIONS = (
+    *(DigitalXRayImageStorageForPresentation, DigitalXRayImageStorageForProcessing),
+    *(DigitalMammographyXRayImageStorageForPresentation, DigitalMammographyXRayImageStorageForProcessing),
+    *(DigitalIntraOralXRayImageStorageForPresentation, DigitalIntraOralXRayImageStorageForProcessing),
+)
+
+_REQUIRED: Final[dict[str, tuple[str, ...]]] = {
+    PositronEmissionTomographyImageStorage: ("SeriesDate", "SeriesTime"),  # Type 1 in PET Series (PS3.3, C.8.9.1).
+    RTImageStorage: ("OperatorsName",),  # Type 2 in RT Series (C.8.8.1).
+    # Type 1C in DX Series (C.8.11.1): required where a procedure step was involved, which its presence says.
+    **dict.fromkeys(_PROJECTIONS, ("ReferencedPerformedProcedureStepSequence",)),
+}
+"""Attributes that classic objects of a class require, other than most, and for which the table leaves a choice."""
+
+_REQUIRED_IF_ENHANCED: Final = ("RadiopharmaceuticalStartDateTime",)
+"""Type 1 in Enhanced PET Isotope (PS3.3, C.8.22.4). The table says X, which fits classic PET, where it is type 3."""
+
+_TYPES_IN_IMAGES: Final = {
+    "ReferencedStudySequence": "X",  # Type 3 in General Study, where it must not be empty (PS3.3, C.7.2.1).
+    # Type 2C in Patient (C.7.1.1): animals must have them, if empty. A role needs a person.
+    "ResponsiblePerson": "Z",
+    "ResponsibleOrganization": "Z",
+    "ResponsiblePersonRole": "X",
+    "BreedRegistrationSequence": "Z",
+}
+"""Actions that follow from types which the attributes have in all images."""
 
 Actions = dict[BaseTag, str]
 
@@ -54,13 +95,17 @@ def is_prose(element: DataElement) -> bool:
     return (element.VR in _PROSE or bool(is_remark)) and element.keyword not in _CODES
 
 
-@cache
-def table_actions(is_enhanced: bool) -> Actions:
-    """Action of each tag of table E.1-1: X remove, Z empty, D dummy, U new UID.
+def actions_for(dataset: Dataset) -> Actions:
+    """Action of each tag of table E.1-1 in an object: X remove, Z empty, D dummy, U new UID.
 
-    Where the table leaves a choice by what the kind of image requires: enhanced objects require values that classic
-    ones can lack.
+    Where the table leaves a choice, the object's class decides: X if the attribute is of type 3 there, Z or D if it is
+    of type 2 or 1. Enhanced objects require values that classic ones can lack.
     """
+    return _actions("PerFrameFunctionalGroupsSequence" in dataset, str(dataset.get("SOPClassUID") or ""))
+
+
+@cache
+def _actions(is_enhanced: bool, sop_class: str) -> Actions:
     table = dicom_anonymization_database_selector(TABLE_EDITION)
     chosen = {
         "X_TAGS": "X",
@@ -80,4 +125,7 @@ def table_actions(is_enhanced: bool) -> Actions:
         for tag in table[name]
         if len(tag) == 2
     }
-    return actions | {BaseTag(tag): "X" for tag in map(tag_for_keyword, _BESIDES_THE_TABLE) if tag is not None}
+    actions |= {BaseTag(tag): "X" for tag in map(tag_for_keyword, _BESIDES_THE_TABLE) if tag is not None}
+    required = [*_REQUIRED.get(sop_class, ()), *(_REQUIRED_IF_ENHANCED if is_enhanced else ())]
+    chosen_by_type = _TYPES_IN_IMAGES | dict.fromkeys(required, "D")
+    return actions | {BaseTag(tag_for_keyword(keyword) or 0): action for keyword, action in chosen_by_type.items()}

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Patient identity in DICOM headers: kept, removed, or replaced by a pseudonym (DICOM PS3.15, annex E).
 
-Removal follows the Basic Application Level Confidentiality Profile without options. The engine is ours, because it must
-reach into every sequence, give the same result on every run, and tie the new UIDs and pseudonyms to a key. Beyond the
-table, all that is unknown is removed: private elements, tags outside the dictionary, dates, person names, prose and
-addresses that the table does not list, and text and typed numbers in which a name, number, day or UID of the patient
-stands. So is binary data other than pixels and tables of gray levels, which could hold text, sound or a header under
-encryption. Pixels are not looked at.
+Removal follows the Basic Application Level Confidentiality Profile, with options only for what SUVs need. The engine
+is ours, because it must reach into every sequence, give the same result on every run, and tie the new UIDs and
+pseudonyms to a key. Beyond the table, all that is unknown is removed: private elements, tags outside the dictionary,
+dates, person names, prose and addresses that the table does not list, and text and typed numbers in which a name,
+number, day or UID of the patient stands. So is binary data other than pixels and tables of gray levels, which could
+hold text, sound or a header under encryption. Pixels are not looked at.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from pydicom.sr.codedict import codes
 from monai_advenc import __version__
 from monai_advenc.data.dicom.file import looks_like_dicom
 from monai_advenc.data.dicom.functional_groups import new_item
-from monai_advenc.data.dicom.identity.profile import Actions, is_prose, table_actions
+from monai_advenc.data.dicom.identity.profile import Actions, actions_for, is_prose
 from monai_advenc.data.dicom.identity.traces import Traces, is_well_known, traces_of
+from monai_advenc.data.dicom.identity.uptake import uptake_of
 from monai_advenc.data.quiet_parsers import quiet_parsers
 from monai_advenc.errors import SettingsError
 
@@ -132,15 +133,17 @@ class IdentityRule:
         if self.choice == "keep":
             return
         pseudonym = self._pseudonym(dataset)
-        actions = table_actions("PerFrameFunctionalGroupsSequence" in dataset)
-        self._clean(dataset, actions, traces_of(dataset))
+        uptake = uptake_of(dataset)
+        self._clean(dataset, actions_for(dataset), traces_of(dataset))
         if self.choice == "pseudonym":
             dataset.PatientName = pseudonym
             dataset.PatientID = pseudonym
         dataset.PatientIdentityRemoved = "YES"
-        dataset.LongitudinalTemporalInformationModified = "REMOVED"
+        uptake.put_back()
+        dataset.LongitudinalTemporalInformationModified = "MODIFIED" if uptake.has_moments else "REMOVED"
         dataset.DeidentificationMethod = f"PS3.15 Basic Profile, monai-advenc {__version__}"
-        dataset.DeidentificationMethodCodeSequence = Sequence([coded(codes.DCM.BasicApplicationConfidentialityProfile)])
+        profile = (codes.DCM.BasicApplicationConfidentialityProfile, *uptake.options)
+        dataset.DeidentificationMethodCodeSequence = Sequence([coded(each) for each in profile])
 
     def _pseudonym(self, dataset: Dataset) -> str:
         own = str(dataset.get("PatientID") or "").strip()
