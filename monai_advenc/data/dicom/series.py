@@ -3,7 +3,7 @@
 """A DICOM series as a volume: its frames sorted along the normal of the slices, on one regular grid.
 
 Series that are no such volume are rejected with a one-line error: several images at one position (time points,
-echoes), missing slices, slices of different size or direction, several frames without positions.
+echoes) or with one UID, missing slices, slices of different size or direction, several frames without positions.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 
+from monai_advenc.data.dicom.copies import frames_without_copies
 from monai_advenc.data.dicom.file import read_dicom, reading
 from monai_advenc.data.dicom.folder import DicomObject, dicom_objects
 from monai_advenc.data.dicom.frame import DicomFrame, decode_frames, frames_of
@@ -198,12 +199,8 @@ def read_dicom_frames(source: Path | Sequence[Path], *, series_uid: str | None =
 
 def _read_headers(paths: Sequence[Path], source: str) -> SeriesFrames:
     headers = {path: read_dicom(path, pixels=False) for path in paths}
-    by_uid: dict[str, tuple[DicomFrame, ...]] = {}
-    for path, header in headers.items():
-        frames = frames_of(header, path)
-        # Two files with one SOP Instance UID are copies of one object; a file without UID counts by its path.
-        by_uid.setdefault(frames[0].sop_instance_uid or str(path), frames)
-    ordered, affine = stack_frames([frame for frames in by_uid.values() for frame in frames], source)
+    frames = frames_without_copies({path: frames_of(header, path) for path, header in headers.items()})
+    ordered, affine = stack_frames(frames, source)
     if not is_usable_affine(affine):
         raise VolumeError(f"{source} has spacings or positions that make no grid; get the series again")
     return SeriesFrames(source, ordered, affine, headers[ordered[0].path])
