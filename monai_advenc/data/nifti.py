@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +19,14 @@ from monai_advenc.data.volume import Affine, Volume
 from monai_advenc.errors import MaskError, VolumeError
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img", ".mgz", ".mgh")
+
+
+def files_of_volume(path: Path) -> tuple[Path, ...]:
+    """The files that a volume is read from: header and voxels of a pair, else the file itself; they may be missing."""
+    if not path.name.lower().endswith((".hdr", ".img")):
+        return (path,)
+    pair = nibabel.Nifti1Pair.filespec_to_file_map(str(path))
+    return tuple(Path(str(pair[part].filename)) for part in ("header", "image"))
 
 
 def read_volume(path: Path) -> Volume:

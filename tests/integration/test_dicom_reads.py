@@ -74,4 +74,5 @@ def test_a_slice_of_a_series_is_decoded_once_to_be_cut(
     patient, label = next(iter(PATIENTS.items()))
     series = patients / label / f"Quendolin {patient}" / "images"
     found = Counter(reads(path) for path in series.iterdir())
-    assert found == {(1, 3): 5, (2, 3): 1}, "the slice with the tumor is read once more to be derived from"
+    # Headers are read as above, and to find the files whose content the record of the slice holds.
+    assert found == {(1, 4): 5, (2, 4): 1}, "the slice with the tumor is read once more to be derived from"

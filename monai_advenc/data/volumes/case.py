@@ -4,8 +4,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from monai_advenc.data.dicom.folder import dicom_objects
+from monai_advenc.data.nifti import files_of_volume
+from monai_advenc.errors import VolumeError
+from monai_advenc.files.atomic import sha256_of
 
 
 @dataclass(frozen=True)
@@ -39,3 +46,33 @@ class Case:
         places = [place for place in (self.image, self.mask) if place is not None]
         found = {path for place in places for path in (place, *place.rglob("*")) if path.is_file()}
         return sorted(found)
+
+    def content(self) -> dict[str, str]:
+        """SHA-256 of what the image and the mask are read from: the bytes of every file, not names, sizes or times.
+
+        Both files of a NIfTI pair count, and every image file of a DICOM series, in any order and once if it is there
+        several times. Other files in the folder of a series do not count.
+
+        Raises:
+            VolumeError: A file cannot be read.
+        """
+        mask = () if self.mask is None else files_of_volume(self.mask)
+        return {"image": _digest_of(self._image_files()), "mask": _digest_of(mask)}
+
+    def _image_files(self) -> Iterable[Path]:
+        if not self.image.is_dir():
+            return files_of_volume(self.image)
+        # A damaged file may be a slice of the series.
+        return (
+            each.path
+            for each in dicom_objects(self.image)
+            if each.kind == "damaged" or (each.kind == "image" and self.series_uid in (None, each.series_uid))
+        )
+
+
+def _digest_of(files: Iterable[Path]) -> str:
+    try:
+        digests = {sha256_of(path) for path in files if path.is_file()}
+    except OSError as error:
+        raise VolumeError(f"cannot read {error.filename} ({error.strerror}); check its permissions") from None
+    return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()

@@ -92,7 +92,7 @@ def slice_cases(
         raise OutputError(f"cannot use {out} ({error.strerror}); choose another folder") from None
     with lock:
         _begin(out, {"settings": settings.model_dump(mode="json"), "format": file_format})
-        missing = [case for case in cases if not _is_cut(out, case)]
+        missing = _missing(out, cases, workers)
         progress(len(cases) - len(missing))
         failures = []
         for failure in map_in_workers(partial(_cut_or_fail, settings, out, file_format), missing, workers):
@@ -101,34 +101,41 @@ def slice_cases(
                     raise AdvencError(f"{failure.id}: {failure.message}")
                 failures.append(failure)
             progress(1)
-        records = [out / RECORD_FOLDER / f"{case.id}.json" for case in cases]
-        rows = [json.loads(record.read_text()) for record in records if record.is_file()]
+        records = [_record(out, case) for case in cases]
+        rows = [json.loads(record.read_text(encoding="utf-8")) for record in records if record.is_file()]
         if not rows:
             raise AllFailedError(f"no case could be cut into {out}", [(each.id, each.message) for each in failures])
         write_atomically(out / TABLE_NAME, _table(rows), overwrite=True)
         return tuple(failures)
 
 
+def _missing(out: Path, cases: Sequence[Case], workers: int) -> list[Case]:
+    """The cases that are still to be cut; reads the files of the others, to see whether they have changed."""
+    recorded = [case for case in cases if _record(out, case).is_file()]
+    cut = map_in_workers(partial(_is_cut, out), recorded, workers)
+    done = {case.id for case, is_cut in zip(recorded, cut, strict=True) if is_cut}
+    return [case for case in cases if case.id not in done]
+
+
+def _record(out: Path, case: Case) -> Path:
+    return out / RECORD_FOLDER / f"{case.id}.json"
+
+
 def _is_cut(out: Path, case: Case) -> bool:
-    """Whether a case was cut by an earlier run, from the files and for the class that it has now."""
-    record = out / RECORD_FOLDER / f"{case.id}.json"
-    if not record.is_file():
-        return False
-    cut = json.loads(record.read_text(encoding="utf-8"))
+    """Whether a case with a record was cut from the content and for the class that it has now."""
+    cut = json.loads(_record(out, case).read_text(encoding="utf-8"))
     if not (out / cut["file"]).is_file() or not (out / cut["label"] / f"{case.id}.mask.png").is_file():
         return False
-    if (cut["label"], cut["sources"]) != (case.label, _fingerprints(case)):
+    # Version 0.1 recorded sizes and times of files, which do not show that a slice is of today's content.
+    is_old = isinstance(cut["sources"], list)
+    now = [path.stat().st_size for path in case.files()] if is_old else case.content()
+    then = [size for size, _ in cut["sources"]] if is_old else cut["sources"]
+    if (cut["label"], then) != (case.label, now):
         raise DatasetError(
             f"case {case.id!r} has changed since it was cut; delete {out / cut['file']} to cut it again, or choose "
             "another --out if that folder holds slices of other volumes"
         )
-    return True
-
-
-def _fingerprints(case: Case) -> list[list[int]]:
-    """Size and time of change of the case's files: enough to notice that one was replaced."""
-    states = [path.stat() for path in case.files()]
-    return [[state.st_size, state.st_mtime_ns] for state in states]
+    return not is_old
 
 
 def _begin(out: Path, options: dict[str, Any]) -> None:
@@ -148,13 +155,31 @@ def _begin(out: Path, options: dict[str, Any]) -> None:
 
 def _cut_or_fail(settings: SliceSettings, out: Path, file_format: str, case: Case) -> SliceFailure | None:
     try:
-        _write(case, *_read_and_cut(case, settings), out, file_format)
+        # Before the files are read: a file that changes meanwhile is noticed by the next run.
+        content = case.content()
+        _write(case, content, *_read_and_cut(case, settings), out, file_format)
     except AdvencError as error:
+        if not isinstance(error, OutputError):
+            _remove_earlier(out, case, file_format)
         return SliceFailure(case.id, str(error))
     return None
 
 
-def _write(case: Case, image: Volume | DicomSeries, section: CrossSection, out: Path, file_format: str) -> None:
+def _remove_earlier(out: Path, case: Case, file_format: str) -> None:
+    """Remove what an earlier version or a killed run cut of a case that cannot be cut now: it may be of other files."""
+    slice_of_case = out / case.label / f"{case.id}{SLICE_FORMATS[file_format]}"
+    for path in (_record(out, case), slice_of_case, slice_of_case.with_name(f"{case.id}.mask.png")):
+        path.unlink(missing_ok=True)
+
+
+def _write(
+    case: Case,
+    sources: dict[str, str],
+    image: Volume | DicomSeries,
+    section: CrossSection,
+    out: Path,
+    file_format: str,
+) -> None:
     path = Path(case.label) / f"{case.id}{SLICE_FORMATS[file_format]}"
     if file_format == "dicom":
         if not isinstance(image, DicomSeries):
@@ -175,9 +200,9 @@ def _write(case: Case, image: Volume | DicomSeries, section: CrossSection, out: 
         "column_spacing_mm": round(section.spacing[1], 6),
         "intensity_low": section.intensity.low,
         "intensity_high": section.intensity.high,
-        "sources": _fingerprints(case),
+        "sources": sources,
     }
-    write_json(out / RECORD_FOLDER / f"{case.id}.json", record, overwrite=True)
+    write_json(_record(out, case), record, overwrite=True)
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> bytes:
