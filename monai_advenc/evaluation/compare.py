@@ -13,6 +13,7 @@ from typing import Any
 from monai_advenc.acceleration.processor import choose_device
 from monai_advenc.data.images.folder import find_images
 from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.data.images.overlap import overlap_warnings, require_disjoint
 from monai_advenc.data.manifest import Manifest
 from monai_advenc.data.private_folder import make_private, require_own_folder
 from monai_advenc.errors import SettingsError
@@ -24,7 +25,7 @@ from monai_advenc.evaluation.measurement import (
     summarize,
 )
 from monai_advenc.evaluation.report import encryption_report
-from monai_advenc.evaluation.sanity import require_above_chance, require_disjoint, require_same_images
+from monai_advenc.evaluation.sanity import require_above_chance, require_same_images
 from monai_advenc.evaluation.trained import load_named
 from monai_advenc.evaluation.victims import VictimJob, train_victims
 from monai_advenc.files.atomic import write_atomically, write_json, write_once
@@ -201,7 +202,10 @@ def _load(
         sets["test_encrypted"] = train_encrypted.with_ids(test.ids)
     require_same_images(sets["train_encrypted"], sets["train"], "training images")
     require_same_images(sets["test_encrypted"], sets["test"], "test images")
-    require_disjoint(sets["train"], sets["test"])
+    if test_originals is not None:
+        require_disjoint(sets["train"], sets["test"])
+    for warning in overlap_warnings(sets["train"], sets["test"]):
+        progress.say(warning)
     return sets
 
 

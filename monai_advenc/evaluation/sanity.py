@@ -63,10 +63,3 @@ def require_same_images(encrypted: ImageSet, originals: ImageSet, what: str) -> 
         raise SanityError(f"encrypted and original {what} have shapes {shapes}; give --size to resize them")
     if torch.equal(encrypted.images, originals.images):
         raise SanityError(f"the encrypted {what} equal the originals: nothing was encrypted; check the folders")
-
-
-def require_disjoint(train: ImageSet, test: ImageSet) -> None:
-    """Raise :class:`SanityError` if a case is in both the training and the test set."""
-    both = sorted(set(train.ids) & set(test.ids))
-    if both:
-        raise SanityError(f"{len(both)} cases are in both training and test set, among them {both[0]!r}; split them")

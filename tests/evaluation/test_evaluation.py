@@ -14,7 +14,6 @@ from monai_advenc.evaluation.accuracy import Accuracy, measure_accuracy, predict
 from monai_advenc.evaluation.measurement import append_measurements, measurements_of, read_measurements, summarize
 from monai_advenc.evaluation.sanity import (
     require_above_chance,
-    require_disjoint,
     require_gradients,
     require_same_images,
 )
@@ -76,8 +75,6 @@ def test_measurements_that_would_mean_nothing_are_refused() -> None:
         require_same_images(images, images, "images")
     with pytest.raises(SanityError, match="not the same images"):
         require_same_images(make_set(seed=1), images, "images")
-    with pytest.raises(SanityError, match="both training and test"):
-        require_disjoint(images, images.subset([3]))
 
 
 def test_outputs_that_are_merely_positive_or_merely_add_up_to_one_are_logits() -> None:

@@ -18,6 +18,7 @@ from monai_advenc.attackers.recovery.methods import RecoveryAttack
 from monai_advenc.attackers.recovery.outcome import RecoveryOutcome, judge
 from monai_advenc.attackers.recovery.own_versions import OwnVersions
 from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.data.images.overlap import overlap_warnings
 from monai_advenc.data.manifest import MANIFEST_NAME, Manifest
 from monai_advenc.data.private_folder import make_private, require_own_folder
 from monai_advenc.encryption.key import EncryptionKey
@@ -136,6 +137,8 @@ def recover_key(
     truth = _key_of(key, manifest, insecure_key_permissions)
     learned, originals = _load(encrypted, Path(own), manifest, size, gray, progress)
     own_train, own_test = originals.split(kept_aside, training.seed)
+    for warning in overlap_warnings(own_train, own_test):
+        progress.say(warning)
     make_private(out)
     _mark(out, learned, originals, network, training, kept_aside)
     learner = _trained(out / "learner.pt", network, learned, training, place, progress)

@@ -11,6 +11,7 @@ from pathlib import Path
 from monai_advenc.data.images.cifar10 import read_cifar10
 from monai_advenc.data.images.folder import find_images, load_image_set
 from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.data.images.overlap import overlap_warnings
 from monai_advenc.encryption.correspondence import ClassCorrespondence
 from monai_advenc.encryption.paper import MRI_SIDE
 from monai_advenc.errors import DatasetError
@@ -69,6 +70,8 @@ def open_laboratory(folder: Path, run: TableRun, *, say: Callable[[str], None]) 
         images, settings = (sets.train, sets.test), _cifar10_settings(preset)
     else:
         images = _read_brain_tumors(run.data, preset)
+        for warning in overlap_warnings(*images):
+            say(warning)
         settings = _brain_settings(preset, len(images[0].classes))
     return Laboratory(folder / run.preset, *images, settings, device=run.device, workers=run.workers, say=say)
 

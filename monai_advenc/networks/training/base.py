@@ -12,6 +12,7 @@ from torch import Tensor
 from monai_advenc.acceleration.processor import choose_device
 from monai_advenc.data.images.folder import find_images, load_image_set
 from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.data.images.overlap import overlap_warnings, require_disjoint
 from monai_advenc.data.private_folder import require_unshared
 from monai_advenc.data.skipped import say_skipped
 from monai_advenc.errors import DatasetError, OutputError
@@ -36,7 +37,7 @@ class TrainedBase:
         validation_accuracy: Accuracy on the images kept aside, in [0, 1].
         best_epoch: The epoch that was kept, from 1.
         test_accuracy: Accuracy on the test images, in [0, 1]; ``None`` where none were given.
-        warnings: One line each about accuracies that are too low to protect much.
+        warnings: One line each about accuracies that are too low to protect much, and about images in two sets.
         passed_over: Files in the folder that were not read.
     """
 
@@ -84,6 +85,7 @@ def train_base(
         DatasetError: Too few images of a class, or fewer than two classes.
         ImageError: An image cannot be read.
         OutputError: ``out`` exists, lies in an encrypted data set, or cannot be written.
+        SanityError: An image of ``test`` is among ``images``, by its pixels.
         SettingsError: There is no such network or device.
     """
     progress, path = progress or ConsoleProgress(), Path(out)
@@ -93,6 +95,8 @@ def train_base(
     place = choose_device(device)
     name = network or ("resnet_small" if place == "cpu" else "resnet18")
     train_set, validation_set = image_set.split(validation, settings.seed)
+    test_set = None if test is None else load_image_set(find_images(Path(test), image_set.classes), size, gray=gray)
+    warnings = _warn_of_overlap(image_set, train_set, validation_set, test_set, progress)
     _, channels, height, width = image_set.images.shape
     side = max(height, width)
     built = get_network(name, len(image_set.classes), channels, side, seed=settings.seed).to(place)
@@ -112,10 +116,9 @@ def train_base(
     save_checkpoint(path, result.network, name, image_set.classes, channels, side, notes=notes)
     _track(result.history, tracker)
     progress.say(f"Base network {name}: {accuracy:.1%} on {len(validation_set)} images kept aside. Wrote {path}.")
-    warnings = _warn_if_little_learned(accuracy, validation_set.labels, progress)
+    warnings += _warn_if_little_learned(accuracy, validation_set.labels, progress)
     test_accuracy = None
-    if test is not None:
-        test_set = load_image_set(find_images(Path(test), image_set.classes), size, gray=gray)
+    if test_set is not None:
         test_accuracy = accuracy_of(load_checkpoint(path).network, test_set.images, test_set.labels)
         tracker.log_metrics({"test_accuracy": test_accuracy})
         progress.say(f"On {len(test_set)} test images: {test_accuracy:.1%}.")
@@ -170,6 +173,19 @@ def _track(history: list[EpochRecord], tracker: Tracker) -> None:
     for record in history:
         metrics = {"train_loss": record.train_loss, "validation_accuracy": record.validation_accuracy or 0.0}
         tracker.log_metrics(metrics, step=record.epoch)
+
+
+def _warn_of_overlap(
+    images: ImageSet, train_set: ImageSet, validation_set: ImageSet, test_set: ImageSet | None, progress: Progress
+) -> tuple[str, ...]:
+    """Say what training and validation images share; raise :class:`SanityError` if test images are among them."""
+    warnings = overlap_warnings(train_set, validation_set, "validation")
+    if test_set is not None:
+        require_disjoint(images, test_set)
+        warnings += overlap_warnings(images, test_set)
+    for warning in warnings:
+        progress.say(warning)
+    return warnings
 
 
 def _warn_if_little_learned(accuracy: float, labels: Tensor, progress: Progress) -> tuple[str, ...]:
