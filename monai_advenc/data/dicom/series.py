@@ -8,7 +8,8 @@ echoes) or with one UID, missing slices, slices of different size or direction, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -18,10 +19,11 @@ from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 
 from monai_advenc.data.dicom.copies import frames_without_copies
-from monai_advenc.data.dicom.file import read_dicom, reading
+from monai_advenc.data.dicom.file import numbers, read_dicom, reading
 from monai_advenc.data.dicom.folder import DicomObject, dicom_objects
 from monai_advenc.data.dicom.frame import DicomFrame, decode_frames, frames_of
 from monai_advenc.data.dicom.stack import stack_frames
+from monai_advenc.data.quiet_parsers import quiet_parsers
 from monai_advenc.data.volume import Affine, Volume, is_usable_affine
 from monai_advenc.errors import MaskError, VolumeError
 
@@ -200,7 +202,27 @@ def read_dicom_frames(source: Path | Sequence[Path], *, series_uid: str | None =
 def _read_headers(paths: Sequence[Path], source: str) -> SeriesFrames:
     headers = {path: read_dicom(path, pixels=False) for path in paths}
     frames = frames_without_copies({path: frames_of(header, path) for path, header in headers.items()})
+    _require_one_series({frame.path: headers[frame.path] for frame in frames}, source)
     ordered, affine = stack_frames(frames, source)
     if not is_usable_affine(affine):
         raise VolumeError(f"{source} has spacings or positions that make no grid; get the series again")
     return SeriesFrames(source, ordered, affine, headers[ordered[0].path])
+
+
+def _require_one_series(headers: Mapping[Path, FileDataset], source: str) -> None:
+    """Raise :class:`VolumeError` for images of several series with one UID, whose slices may fit between each other."""
+    first_with: dict[str, dict[str, Path]] = {"Modality": {}, "Series Number": {}}
+    for path, header in headers.items():
+        with quiet_parsers(), suppress(VolumeError):  # A Series Number that is no number tells nothing.
+            number = numbers(header, "SeriesNumber", 1)
+            if number is not None:
+                first_with["Series Number"].setdefault(f"{number[0]:g}", path)
+        if header.get("Modality"):
+            first_with["Modality"].setdefault(str(header.Modality), path)
+    for name, found in first_with.items():
+        if len(found) > 1:
+            (value, path), (other_value, other_path) = list(found.items())[:2]
+            raise VolumeError(
+                f"{source} holds several series with one Series Instance UID: {path} has {name} {value}, "
+                f"{other_path} has {other_value}; give each its own folder or UID"
+            )

@@ -22,6 +22,7 @@ from monai_advenc.data.volumes.reading import read_case
 from monai_advenc.data.volumes.stored_volume import read_stored_volume
 from monai_advenc.errors import VolumeError
 from tests.data.dicom.dicom_phantom import square, uid, write_enhanced, write_rtstruct, write_seg, write_series
+from tests.data.dicom.test_series import with_text
 
 
 def slices(count: int, *, seed: int = 0) -> np.ndarray[Any, np.dtype[np.int16]]:
@@ -170,3 +171,30 @@ def test_a_mask_that_refers_to_several_images_by_one_uid_chooses_none_of_them(tm
         dataset.save_as(other)
     with pytest.raises(VolumeError, match="different images with one SOP Instance UID"):
         read_case(case, SliceSettings())
+
+
+@pytest.mark.parametrize("other", [{"SeriesNumber": 2}, {"Modality": "MR"}], ids=lambda elements: next(iter(elements)))
+def test_two_series_with_one_uid_are_not_laid_between_each_other(tmp_path: Path, other: dict[str, Any]) -> None:
+    """Slices of the second series lie in the middle between those of the first: together they make a regular grid."""
+    write_series(tmp_path / "one", slices(3), step=(0, 0, 4))
+    between = {"origin": (-10, -20, 32), "step": (0, 0, 4), "names": ["a", "b", "c"]}
+
+    def change(dataset: Dataset, k: int) -> None:
+        for keyword, value in other.items():
+            setattr(dataset, keyword, value)
+
+    write_series(tmp_path / "two", slices(3, seed=1), change=change, **between)
+    message = refusal(tmp_path)
+    assert next(iter(other)) in message.replace("Series Number", "SeriesNumber")
+    for part in ("several series with one Series Instance UID", str(tmp_path / "one"), str(tmp_path / "two")):
+        assert part in message
+
+
+@pytest.mark.parametrize("number", [b"", b"2,0 ", b"one "])
+def test_a_series_number_that_says_nothing_does_not_matter(tmp_path: Path, number: bytes) -> None:
+    def change(dataset: Dataset, k: int) -> None:
+        if k == 1:
+            with_text("SeriesNumber", number)(dataset, k)
+
+    write_series(tmp_path, slices(3), change=change)
+    assert len(read_dicom_series(tmp_path).frames) == 3
