@@ -15,6 +15,7 @@ from monai_advenc.bundle.checkpoints import (
 from monai_advenc.bundle.configuration import (
     bundle_root as bundle_root,
     keep_configuration as keep_configuration,
+    store_in as store_in,
     unique_run_name as unique_run_name,
 )
 from monai_advenc.bundle.encrypted_output import EncryptedOutput as EncryptedOutput

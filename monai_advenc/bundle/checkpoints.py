@@ -16,6 +16,7 @@ from torch import nn
 from monai_advenc.bundle.known_options import refuse_unknown_ids
 from monai_advenc.bundle.refusal import refuses_in_one_line
 from monai_advenc.errors import NetworkError, OutputError
+from monai_advenc.files.tracking_store import sqlite_database
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training.checkpoint import FORMAT, load_checkpoint, save_checkpoint
 
@@ -133,3 +134,7 @@ def track_files(handlers: Iterable[Any], *paths: str) -> None:
     for handler in handlers:
         if isinstance(handler, MLFlowHandler):
             handler.artifacts = (*handler.artifacts, *paths)
+            # MONAI would make another folder where the name of this one has a blank or a question mark.
+            database = sqlite_database(handler.client.tracking_uri)
+            if database is not None:
+                handler.artifact_location = (database.parent / "mlruns").absolute().as_uri()

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import secrets
 import stat
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai_advenc.bundle.processes import is_first_process
 from monai_advenc.bundle.refusal import refuses_in_one_line
 from monai_advenc.files.atomic import write_json
+from monai_advenc.files.tracking_store import open_store, sqlite_database, sqlite_uri
 
 T = TypeVar("T")
 
@@ -76,24 +78,44 @@ def unique_run_name(name: str) -> str:
     return f"{name}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
+def store_in(folder: str) -> str:
+    """URI of the tracking store in a folder; MONAI's own is that of another file if the path has ``?`` or ``%``."""
+    return sqlite_uri(Path(folder) / "mlruns.db")
+
+
 @refuses_in_one_line
 def keep_configuration(path: str) -> None:
     """Write the running configuration with all options if ``--tracking mlflow`` was given; readable by its owner only.
 
-    MONAI would write it before the options are checked, into the folder of the results, which may be shared.
+    MONAI would write it before the options are checked, into the folder of the results, which may be shared. The store
+    is asked first, because MLflow tries a store that does not answer for minutes.
 
     Args:
         path: The file to write; its folder is created, also for the tracking store.
 
     Raises:
-        OutputError: The file exists or cannot be written.
+        OutputError: The tracking store cannot be reached or written, or the file exists or cannot be written.
     """
     parser = running_parser()
-    if parser is not None and is_first_process() and _is_tracked(parser.get()):
+    if parser is None or not is_first_process():
+        return
+    stores = {_store_of(parser, handler) for handler in _trackers(parser.get())}
+    for store in filter(None, stores):
+        open_store(sqlite_database(store) or store, "fix --tracking_uri, or leave --tracking out")
+    if stores:
         write_json(Path(path), parser.get(), mode=stat.S_IRUSR | stat.S_IWUSR)
 
 
-def _is_tracked(config: Any) -> bool:
-    if isinstance(config, dict):
-        return config.get("_target_") == "MLFlowHandler" or any(map(_is_tracked, config.values()))
-    return isinstance(config, list) and any(map(_is_tracked, config))
+def _trackers(config: Any, identity: str = "") -> Iterator[str]:
+    """Ids of the handlers that track."""
+    if isinstance(config, dict) and config.get("_target_") == "MLFlowHandler":
+        yield identity
+    named = config.items() if isinstance(config, dict) else enumerate(config) if isinstance(config, list) else ()
+    for name, value in named:
+        yield from _trackers(value, f"{identity}::{name}".removeprefix("::"))
+
+
+def _store_of(parser: ConfigParser, handler: str) -> str | None:
+    """Tracking URI of a handler as MONAI chooses it; ``None``: its default, a file in the working directory."""
+    given = parser.get_parsed_content(f"{handler}::tracking_uri") if "tracking_uri" in parser[handler] else None
+    return os.environ.get("MLFLOW_TRACKING_URI") or given or None
