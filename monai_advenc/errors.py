@@ -27,14 +27,22 @@ with status 2; anything that is not an ``AdvencError`` is a defect of this packa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
 
 EXIT_BAD_INPUT = 2
 """Exit status of a command after an :class:`AdvencError`."""
 
 
 class AdvencError(Exception):
-    """Base class of all errors that a user can fix."""
+    """Base class of all errors that a user can fix.
+
+    Attributes:
+        failures: The id of each image, case or volume that failed before, with ``--keep-going``, and why.
+    """
+
+    failures: tuple[tuple[str, str], ...] = ()
 
 
 class SettingsError(AdvencError, ValueError):
@@ -86,15 +94,11 @@ class VerificationError(AdvencError):
 
 
 class IncompleteError(AdvencError):
-    """A run with partial failure: the rest is done, and the result lists what is missing."""
+    """A run with partial failure: the rest is done, and the result, which was printed, lists what failed."""
 
 
 class AllFailedError(AdvencError):
-    """A run in which every image, case or volume failed.
-
-    Attributes:
-        failures: The id of each, and why it failed.
-    """
+    """A run in which every image, case or volume failed; the first reason is part of the message."""
 
     def __init__(self, what: str, failures: Sequence[tuple[str, str]]) -> None:
         self.failures = tuple(failures)
@@ -104,3 +108,26 @@ class AllFailedError(AdvencError):
 
 class MissingExtraError(AdvencError):
     """An optional package that is not installed."""
+
+
+class Failed(Protocol):
+    """An image, case or volume that failed, and why, in one line."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+
+    @property
+    def message(self) -> str:
+        """Why it failed."""
+
+
+@contextmanager
+def remembering(failures: Iterable[Failed]) -> Iterator[None]:
+    """Add what failed before to an error that ends the run, so that no reason is lost."""
+    try:
+        yield
+    except AdvencError as error:
+        before = [(each.id, each.message) for each in failures]
+        error.failures += tuple(each for each in before if each not in error.failures)
+        raise

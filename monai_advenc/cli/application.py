@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -12,7 +13,7 @@ from typer.core import TyperGroup
 
 from monai_advenc import __version__
 from monai_advenc.cli.console import errors, print_error, stdout_that_may_refuse
-from monai_advenc.errors import EXIT_BAD_INPUT, AdvencError, AllFailedError, IncompleteError
+from monai_advenc.errors import EXIT_BAD_INPUT, AdvencError, IncompleteError
 from monai_advenc.progress import ConsoleProgress
 
 EXIT_INTERRUPTED = 130
@@ -41,11 +42,13 @@ class ErrorsInOneLine(TyperGroup):
         except AdvencError as error:
             if ctx.params.get("debug"):
                 raise
-            self._refuse(error, str(error))
+            self._refuse(error, str(error), error.failures)
         except USAGE_ERROR as error:
             self._refuse_usage(error, f"{ctx.command_path} {ctx.invoked_subcommand or ''}".rstrip())
         except KeyboardInterrupt:
-            errors.print("Interrupted. Finished work is kept; run the same command again to continue.")
+            message = "Interrupted. Finished work is kept; run the same command again to continue."
+            errors.print(message)
+            self._tell_machines("Interrupted", message)
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
     def _refuse_usage(self, error: Any, command: str) -> NoReturn:
@@ -54,17 +57,21 @@ class ErrorsInOneLine(TyperGroup):
             raise error
         self._refuse(error, usage_message(error, command))
 
-    def _refuse(self, error: Exception, message: str) -> NoReturn:
+    def _refuse(self, error: Exception, message: str, failures: Sequence[tuple[str, str]] = ()) -> NoReturn:
         """Print one line for people and, with ``--json``, one object for machines; exit status 2."""
-        failures = error.failures if isinstance(error, AllFailedError) else ()
         if failures:
             ConsoleProgress(errors).table("Failed", ("what", "why"), failures)
         print_error(message)
         # An incomplete result was printed already.
-        if self._as_json and not isinstance(error, IncompleteError):
-            why = {"failures": [{"id": name, "message": reason} for name, reason in failures]} if failures else {}
-            print(json.dumps({"error": {"type": type(error).__name__, "message": message}, **why}))
+        if not isinstance(error, IncompleteError):
+            self._tell_machines(type(error).__name__, message, failures)
         raise typer.Exit(EXIT_BAD_INPUT) from None
+
+    def _tell_machines(self, kind: str, message: str, failures: Sequence[tuple[str, str]] = ()) -> None:
+        """Print an error as one JSON object, with ``--json``."""
+        if self._as_json:
+            why = {"failures": [{"id": name, "message": reason} for name, reason in failures]} if failures else {}
+            print(json.dumps({"error": {"type": kind, "message": message}, **why}))
 
 
 def usage_message(error: Any, command: str) -> str:

@@ -13,7 +13,7 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
-from monai_advenc.errors import VerificationError
+from monai_advenc.errors import IncompleteError
 
 if TYPE_CHECKING:
     from monai_advenc.data.manifest import Manifest, VolumeManifest
@@ -92,7 +92,7 @@ def verify(
         output.say("No volume has an original of the same name; if --identity renamed the cases, give --key as well.")
     if outcome.problems:
         failing = len({each.id for each in outcome.problems})
-        raise VerificationError(f"{failing} of {outcome.checked} {kind} or files of {folder} do not hold; see above")
+        raise IncompleteError(f"{failing} of {outcome.checked} {kind} or files of {folder} do not hold; see above")
 
 
 def _say_outcome(outcome: Verification[Manifest] | Verification[VolumeManifest], output: Output) -> dict[str, int]:

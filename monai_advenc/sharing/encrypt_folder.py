@@ -21,7 +21,7 @@ from monai_advenc.data.manifest import Manifest
 from monai_advenc.data.private_folder import require_outside, require_secrets_outside
 from monai_advenc.data.skipped import say_skipped
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.errors import SettingsError
+from monai_advenc.errors import SettingsError, remembering
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.perturbation.batches import versions_per_pass
 from monai_advenc.progress import ConsoleProgress, Progress
@@ -114,7 +114,8 @@ def encrypt_folder(
     network = checkpoint.network if compute else checkpoint.network.to(choose_device(device))
     result = encrypt_and_say(folder, out, secret, network, options, compute, progress)
     if page is not None:
-        write_report(page, folder, out, checkpoint, secret, progress)
+        with remembering(result.failures):
+            write_report(page, folder, out, checkpoint, secret, progress)
     return replace(shared, manifest=result.manifest, failures=result.failures)
 
 

@@ -23,7 +23,7 @@ from monai_advenc.data.manifest import Manifest, RunHeader, VolumeManifest
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.slicing import SliceFailure
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.errors import AdvencError, AllFailedError, DatasetError, OutputError
+from monai_advenc.errors import AdvencError, AllFailedError, DatasetError, OutputError, remembering
 from monai_advenc.sharing.folder import IMAGES, VOLUMES, EncryptedFolder, Kind, ManifestOf, Owns, Record
 from monai_advenc.sharing.images import Failure, ImageEncryption, Outcome
 from monai_advenc.sharing.options import EncryptionOptions, VolumeOptions
@@ -175,7 +175,7 @@ def _encrypt_missing(
         missing = find_missing(folder, encryption)
         progress(len(encryption.originals) - len(missing))
         failures: list[Failure] = []
-        with contextlib.closing(compute(missing)) as done:
+        with remembering(failures), contextlib.closing(compute(missing)) as done:
             for outcomes in done:
                 folder.add(outcome for outcome in outcomes if not isinstance(outcome, Failure))
                 failed = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
@@ -191,7 +191,8 @@ def _encrypt_missing(
                 f"no {kind.noun} was encrypted into {folder.folder}", [(each.id, each.message) for each in failures]
             )
         ids = (original.id for original in encryption.originals)
-        return EncryptionResult(folder.finish(ids, encryption.ownership()), tuple(failures))
+        with remembering(failures):
+            return EncryptionResult(folder.finish(ids, encryption.ownership()), tuple(failures))
 
 
 def compute_here(encryption: ImageEncryption, files: Sequence[ImageFile]) -> Generator[list[Outcome], None, None]:

@@ -32,7 +32,7 @@ from monai_advenc.data.volumes.slicing import SliceFailure
 from monai_advenc.data.volumes.stored_volume import is_dicom
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import KeyOptions, draw_key, say_drawn
-from monai_advenc.errors import AllFailedError, DatasetError, OutputError
+from monai_advenc.errors import DatasetError, OutputError, remembering
 from monai_advenc.networks import require_known_networks
 from monai_advenc.networks.training.base import require_enough_images, train_base
 from monai_advenc.networks.training.checkpoint import load_checkpoint
@@ -138,19 +138,17 @@ def slice_and_encrypt(
     _require_classes_of(cases, secret)
     checkpoint = None if trains else load_own_base(base_path, secret, network, training)
     folder, failures = _cut(cases, slices, options, secret, kept, progress)
-    if checkpoint is None:
-        images = load_image_set(folder)
-        train_base(images, base_path, network=network, settings=training, device=place, progress=progress)
-        checkpoint = load_checkpoint(base_path)
-    else:
-        progress.say(f"Using base network {checkpoint.name} of {base_path}.")
-    base_network = checkpoint.network if compute else checkpoint.network.to(place)
-    try:
+    with remembering(failures):
+        if checkpoint is None:
+            images = load_image_set(folder)
+            train_base(images, base_path, network=network, settings=training, device=place, progress=progress)
+            checkpoint = load_checkpoint(base_path)
+        else:
+            progress.say(f"Using base network {checkpoint.name} of {base_path}.")
+        base_network = checkpoint.network if compute else checkpoint.network.to(place)
         result = encrypt_and_say(folder, out, secret, base_network, options, compute, progress)
-    except AllFailedError as error:
-        error.failures += tuple((each.id, each.message) for each in failures)
-        raise
-    report = write_report(kept / REPORT_NAME, folder, out, checkpoint, secret, progress)
+        with remembering(result.failures):
+            report = write_report(kept / REPORT_NAME, folder, out, checkpoint, secret, progress)
     return replace(shared, manifest=result.manifest, failures=(*result.failures, *failures), report=report)
 
 
@@ -217,5 +215,6 @@ def _cut(
     )
     # Every case of a class may have failed; the key still has that class. The folder may still hold slices of cases
     # that were withdrawn.
-    folder, ids = find_images(target, key.classes), {case.id for case in named.cases}
+    with remembering(failures):
+        folder, ids = find_images(target, key.classes), {case.id for case in named.cases}
     return replace(folder, files=tuple(file for file in folder.files if file.id in ids)), failures

@@ -295,7 +295,7 @@ def test_a_bad_case_is_named_in_one_line_and_the_others_are_unharmed(
     assert message in error
     result = run(*command, "--keep-going", "--json")
     assert result.exit_code == 2
-    outcome = json.loads(result.stdout.splitlines()[0])
+    outcome = json.loads(result.stdout)
     assert outcome["images"] == 9
     assert [failure["id"] for failure in outcome["failures"]] == [case.name]
     shutil.rmtree(case)
@@ -549,7 +549,7 @@ def test_an_intact_data_set_verifies_and_a_harmed_one_does_not(world: World, run
     next(out.rglob("*.png")).unlink()
     result = run("verify", out, "--json")
     assert "do not hold" in sole_error(result)
-    assert len(json.loads(result.stdout.splitlines()[0])["problems"]) == 1
+    assert len(json.loads(result.stdout)["problems"]) == 1
     assert "no manifest.json" in sole_error(run("verify", tmp_path))
 
 

@@ -20,7 +20,7 @@ from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.cross_section import CrossSection, SliceSettings, cut_cross_section
 from monai_advenc.data.volumes.dicom_cross_section import encode_cross_section
 from monai_advenc.data.volumes.reading import read_case
-from monai_advenc.errors import AdvencError, AllFailedError, DatasetError, ImageError, OutputError
+from monai_advenc.errors import AdvencError, AllFailedError, DatasetError, ImageError, OutputError, remembering
 from monai_advenc.files.atomic import remove_temporaries, write_atomically, write_json
 from monai_advenc.files.folder_lock import LOCK_NAME, FolderLock
 from monai_advenc.files.tables import csv_text
@@ -94,18 +94,20 @@ def slice_cases(
         _begin(out, {"settings": settings.model_dump(mode="json"), "format": file_format})
         missing = _missing(out, cases, workers)
         progress(len(cases) - len(missing))
-        failures = []
-        for failure in map_in_workers(partial(_cut_or_fail, settings, out, file_format), missing, workers):
-            if failure is not None:
-                if not keep_going or failure.message.startswith("cannot write"):
-                    raise AdvencError(f"{failure.id}: {failure.message}")
-                failures.append(failure)
-            progress(1)
-        records = [_record(out, case) for case in cases]
-        rows = [json.loads(record.read_text(encoding="utf-8")) for record in records if record.is_file()]
-        if not rows:
-            raise AllFailedError(f"no case could be cut into {out}", [(each.id, each.message) for each in failures])
-        write_atomically(out / TABLE_NAME, _table(rows), overwrite=True)
+        failures: list[SliceFailure] = []
+        with remembering(failures):
+            for failure in map_in_workers(partial(_cut_or_fail, settings, out, file_format), missing, workers):
+                if failure is not None:
+                    if not keep_going or failure.message.startswith("cannot write"):
+                        raise AdvencError(f"{failure.id}: {failure.message}")
+                    failures.append(failure)
+                progress(1)
+            records = [_record(out, case) for case in cases]
+            rows = [json.loads(record.read_text(encoding="utf-8")) for record in records if record.is_file()]
+            if not rows:
+                reasons = [(each.id, each.message) for each in failures]
+                raise AllFailedError(f"no case could be cut into {out}", reasons)
+            write_atomically(out / TABLE_NAME, _table(rows), overwrite=True)
         return tuple(failures)
 
 
