@@ -32,6 +32,7 @@ def encrypt_volume(
     region: options.Region = "all",
     tumor_labels: slicing.TumorLabels = None,
     tumor_segment: slicing.TumorSegment = None,
+    assume_orientation: slicing.AssumeOrientation = None,
     labels: slicing.LabelTable = None,
     private: Annotated[
         Path | None,
@@ -64,7 +65,9 @@ def encrypt_volume(
         slices=slices_to_encrypt,
         plane=plane,
         region=region,
-        tumor=slicing.slice_settings(tumor_labels, tumor_segment, size=0, fit="resize"),
+        tumor=slicing.slice_settings(
+            tumor_labels, tumor_segment, size=0, fit="resize", assume_orientation=assume_orientation
+        ),
         precision=precision,
         workers=options.worker_count(workers),
         keep_going=keep_going,

@@ -46,6 +46,7 @@ def slice_and_encrypt(
     tumor_labels: slicing.TumorLabels = None,
     tumor_segment: slicing.TumorSegment = None,
     isotropic_mm: slicing.IsotropicMm = None,
+    assume_orientation: slicing.AssumeOrientation = None,
     labels: slicing.LabelTable = None,
     profile: drawing.Profile = "default",
     radius: drawing.Radius = drawing.RADIUS,
@@ -107,6 +108,7 @@ def slice_and_encrypt(
             device=device,
             insecure_key_permissions=insecure_key_permissions,
         )
+    geometry: dict[str, Any] = {"plane": plane, "size": size, "fit": fit, "isotropic_mm": isotropic_mm}
     asked: dict[str, Any] = {"epochs": epochs, "seed": seed}
     shared = slice_and_encrypt(
         volumes,
@@ -115,9 +117,7 @@ def slice_and_encrypt(
         key=key,
         base=base,
         labels=labels,
-        slices=slicing.slice_settings(
-            tumor_labels, tumor_segment, plane=plane, size=size, fit=fit, isotropic_mm=isotropic_mm
-        ),
+        slices=slicing.slice_settings(tumor_labels, tumor_segment, **geometry, assume_orientation=assume_orientation),
         drawing=drawing.key_options(context),
         network=network,
         training=TrainingSettings(**{name: asked[name] for name in asked if drawing.is_named(context, name)}),

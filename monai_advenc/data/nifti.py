@@ -1,10 +1,11 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Reading volumes with nibabel: NIfTI-1 and 2, single files and pairs, MGH."""
+"""Reading volumes with nibabel: NIfTI-1 and 2, single files and pairs, MGH, and Analyze if its orientation is known."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_advenc.data.nifti_affine import affines_of
+from monai_advenc.data.nifti_affine import affines_of, placed
 from monai_advenc.data.nifti_content import load_whole
 from monai_advenc.data.quiet_parsers import quiet_parsers
 from monai_advenc.data.volume import Affine, Volume
-from monai_advenc.errors import MaskError, VolumeError
+from monai_advenc.errors import VolumeError
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img", ".mgz", ".mgh")
 
@@ -29,42 +30,36 @@ def files_of_volume(path: Path) -> tuple[Path, ...]:
     return tuple(Path(str(pair[part].filename)) for part in ("header", "image"))
 
 
-def read_volume(path: Path) -> Volume:
+def read_volume(path: Path, assumed: str | None = None) -> Volume:
     """Read a scalar volume.
 
     Args:
         path: A file with one of :data:`NIFTI_SUFFIXES`.
+        assumed: Where the voxel axes point, such as ``"RAS"``, if the file states no orientation; ``None``: not known.
 
     Returns:
         Voxels ``(X, Y, Z)``, float32, scaled by the header; a fourth axis of length one is dropped.
 
     Raises:
-        VolumeError: The file is missing, damaged, no volume, 4-D, RGB, empty, or holds NaN.
+        VolumeError: The file is missing, damaged, no volume, 4-D, RGB, empty, holds NaN, or states no orientation.
     """
-    values, affine, other = _load(path)
-    volume = Volume(values.astype(np.float32), affine, str(path), other_form=other)
+    read = _load(path, assumed)
+    volume = replace(read, voxels=read.voxels.astype(np.float32))
     if not np.isfinite(volume.voxels).all():
         raise VolumeError(f"{path} holds NaN or infinite voxels; correct or leave out the case")
     return volume
 
 
-def read_mask(path: Path) -> Volume:
-    """Read a label volume.
+def read_mask(path: Path, assumed: str | None = None) -> Volume:
+    """Read a label volume; :func:`monai_advenc.data.tumor.tumor_voxels` decides what its values mean.
 
     Returns:
-        Voxels ``(X, Y, Z)``, int32. Files that store labels as floats are welcome if the values are whole.
+        Voxels ``(X, Y, Z)`` as the header scales them, whatever they are.
 
     Raises:
-        MaskError: A value is not a whole number.
-        VolumeError: As :func:`read_volume`.
+        VolumeError: As :func:`read_volume`, but NaN is left to the rule.
     """
-    values, affine, other = _load(path)
-    labels = np.rint(values)
-    if not np.array_equal(labels, values) or np.abs(labels.astype(np.float64)).max(initial=0) > np.iinfo(np.int32).max:
-        raise MaskError(
-            f"{path} holds values that are no labels; expected whole numbers of 32 bits: give the segmentation"
-        )
-    return Volume(labels.astype(np.int32), affine, str(path), other_form=other)
+    return _load(path, assumed)
 
 
 def read_slice_affine(path: Path) -> Affine | None:
@@ -73,7 +68,11 @@ def read_slice_affine(path: Path) -> Affine | None:
     Raises:
         VolumeError: The file is damaged.
     """
-    return affines_of(_read(path)[0], path)[0] if path.name.lower().endswith(NIFTI_SUFFIXES) else None
+    if not path.name.lower().endswith(NIFTI_SUFFIXES):
+        return None
+    image = _read(path)[0]
+    # A slice of NIfTI without codes has rows and columns all the same.
+    return affines_of(image, path)[0] if "sform_code" in image.header else placed(image, path, None)[0]
 
 
 def read_slice_values(path: Path) -> NDArray[Any]:
@@ -85,9 +84,10 @@ def read_slice_values(path: Path) -> NDArray[Any]:
     return _read(path)[1]
 
 
-def _load(path: Path) -> tuple[NDArray[Any], Affine, Affine | None]:
+def _load(path: Path, assumed: str | None) -> Volume:
     image, values = _read(path, require=_require_scalar_volume)
-    return values.reshape(values.shape[:3]), *affines_of(image, path)
+    affine, other, used = placed(image, path, assumed)
+    return Volume(values.reshape(values.shape[:3]), affine, str(path), other_form=other, assumed=used)
 
 
 def _read(path: Path, *, require: Callable[[Any, Path], None] | None = None) -> tuple[Any, NDArray[Any]]:

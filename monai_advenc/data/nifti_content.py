@@ -34,7 +34,7 @@ _MOST_AFTER = 16 * 2**20
 
 
 def load_whole(path: Path) -> Any:
-    """Load a volume with nibabel, after its file was found to be whole.
+    """Load a volume with nibabel, after its file was found to be whole; Analyze too, which states no orientation.
 
     Returns:
         The image; its voxels are still to be read.
@@ -53,11 +53,6 @@ def load_whole(path: Path) -> Any:
             _require_claimed(_header_of(file.read(_HEAD), path)[0], path.stat().st_size, path)
         return nibabel.load(path)
     image: Any = nibabel.load(path)
-    if not isinstance(image, nibabel.Nifti1Pair):
-        raise VolumeError(
-            f"{path} is Analyze, which does not say where left and right are; convert it to NIfTI with a program that "
-            "knows how it was written"
-        )
     voxels = Path(str(image.file_map["image"].filename))
     _require_claimed(image.header, voxels.stat().st_size, path)
     return image

@@ -43,6 +43,7 @@ class NiftiFile:
         offset: Where the voxels begin among them.
         path: The file.
         other_form: 4x4, in mm: the qform where it is not what ``affine`` is; see :class:`Volume`.
+        assumed: The orientation that was assumed, because the file states none.
     """
 
     stored: NDArray[Any]
@@ -52,6 +53,7 @@ class NiftiFile:
     offset: int
     path: Path
     other_form: NDArray[np.float64] | None = None
+    assumed: str | None = None
 
     def encode(self, stored: NDArray[Any], *, keep_text: bool = True) -> bytes:
         """The same file with other stored values; compressed if it was, without a time.
@@ -81,15 +83,19 @@ def _without_text(head: bytes) -> bytes:
     return bytes(emptied)
 
 
-def read_nifti_file(path: Path) -> NiftiFile:
+def read_nifti_file(path: Path, assumed: str | None = None) -> NiftiFile:
     """Read a NIfTI file (NIfTI-1 or 2) so that it can be written back.
+
+    Args:
+        path: The file.
+        assumed: As for :func:`monai_advenc.data.nifti.read_volume`.
 
     Raises:
         VolumeError: As :func:`monai_advenc.data.nifti.read_volume`; or the file is no single NIfTI file.
     """
     if not path.name.lower().endswith(STORED_SUFFIXES):
         raise VolumeError(f"{path} cannot be written back: expected .nii or .nii.gz; convert it first")
-    volume = read_volume(path)  # Reports any problem of the file.
+    volume = read_volume(path, assumed)  # Reports any problem of the file.
     content = read_whole(path)
     with quiet_parsers():
         image = image_in(content, path)
@@ -107,4 +113,5 @@ def read_nifti_file(path: Path) -> NiftiFile:
         offset=int(voxels.offset),
         path=path,
         other_form=volume.other_form,
+        assumed=volume.assumed,
     )

@@ -7,7 +7,14 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, TypeAdapter, field_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    field_validator,
+    model_serializer,
+)
 from pydantic.dataclasses import dataclass
 from typing_extensions import Self
 
@@ -138,6 +145,8 @@ class VolumeRecord(Record):
         label: Class name.
         files: The written files: one NIfTI file, or one DICOM file for each slice, encrypted or not.
         plane: Direction of the slices.
+        assumed_orientation: Where the voxel axes point by ``--assume-orientation``, because the file does not say it;
+            left out of the manifest if it does.
         slices: The encrypted slices, measured on the written files.
         left_alone: Number of unchanged slices, identical in every stored value.
         source_tag: Keyed checksum of the original's files and of the choice of slices.
@@ -148,10 +157,19 @@ class VolumeRecord(Record):
     label: str
     files: Files
     plane: str
+    assumed_orientation: str | None = None
     slices: Annotated[tuple[SliceRecord, ...], Field(min_length=1)]
     left_alone: int
     source_tag: str
     precision: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_was_not_assumed(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = write(self)
+        if self.assumed_orientation is None:
+            # As version 0.1 writes and reads it.
+            del values["assumed_orientation"]
+        return values
 
     @property
     def measured(self) -> tuple[SliceRecord, ...]:

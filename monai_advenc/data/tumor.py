@@ -51,7 +51,7 @@ def tumor_voxels(
         )
     tumor: NDArray[np.bool_] = values != 0 if labels is None else np.isin(values, labels)
     if not tumor.any():
-        present = ", ".join(str(value) for value in np.unique(values)[: MOST_LABELS + 1] if value) or "none"
+        present = ", ".join(str(int(value)) for value in np.unique(values)[: MOST_LABELS + 1] if value) or "none"
         wanted = "any label" if labels is None else f"label {', '.join(map(str, labels))}"
         raise MaskError(f"the mask {source} is empty: expected {wanted}, it holds {present}; check the mask")
     _require_plausible(values, source, image)

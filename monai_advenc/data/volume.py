@@ -43,6 +43,7 @@ class Volume:
         inverted: Whether viewers show low values bright (DICOM's MONOCHROME1).
         other_form: 4x4, in mm: the affine of a NIfTI file's qform where it has a sform that disagrees. ``None``: the
             file says one thing.
+        assumed: The orientation that was assumed, such as ``"RAS"``, because the file states none. ``None``: it does.
     """
 
     voxels: NDArray[Any]
@@ -51,6 +52,7 @@ class Volume:
     padding: NDArray[np.bool_] | None = None
     inverted: bool = False
     other_form: Affine | None = None
+    assumed: str | None = None
 
     @property
     def spacing(self) -> tuple[float, float, float]:

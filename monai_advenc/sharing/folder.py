@@ -131,9 +131,15 @@ class EncryptedFolder(Generic[Record, ManifestOf]):
         # A killed run may leave half a line at the end; its image is encrypted again.
         try:
             lines = each_line(journal)
-            self._require_same_run(RunHeader.model_validate_json(next(lines, "")))
-            for record in map(self.kind.record.from_json, lines):
-                self.records[record.id] = record
+            found = RunHeader.model_validate_json(next(lines, ""))
+            recorded = {record.id: record for record in map(self.kind.record.from_json, lines)}
+            nothing = not recorded and not self.records and not any(self._present())
+            if nothing and found.classes == self.header.classes:
+                # Options of a run that wrote nothing bind nobody.
+                journal.unlink()
+                return
+            self._require_same_run(found)
+            self.records |= recorded
         except (ValueError, ValidationError, SettingsError):
             raise OutputError(f"{journal} is damaged; move {self.folder} away and start again") from None
 

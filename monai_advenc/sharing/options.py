@@ -92,7 +92,7 @@ class VolumeOptions:
         plane: Direction of the slices; ``None``: axial, and for DICOM the plane in which the series was taken.
         region: Which pixels may change, a name in :data:`monai_advenc.encryption.regions.REGIONS`; the mask is the
             tumor.
-        tumor: Which labels or segments of the masks are tumor.
+        tumor: Which labels or segments of the masks are tumor, and the orientation of files that state none.
         identity: What happens to the identity in DICOM headers; ``"keep"`` if there are none.
         precision: Precision of the base network.
         batch_size: Versions that go through the network together.
@@ -127,7 +127,8 @@ class VolumeOptions:
     @property
     def deciding(self) -> tuple[Any, ...]:
         """The options that decide the voxels, together with key and network."""
-        tumor = (self.tumor.labels, self.tumor.segments)
+        tumor: tuple[Any, ...] = (self.tumor.labels, self.tumor.segments)
+        tumor += () if self.tumor.assume_orientation is None else (self.tumor.assume_orientation,)
         return (self.slices, self.plane, self.region, *tumor, self.identity, self.precision, self.batch_size)
 
 

@@ -71,7 +71,8 @@ class _VolumeCheck(Check[VolumeRecord, VolumeManifest, Case]):
 
     def _read(self, record: VolumeRecord) -> StoredVolume:
         place = self.folder / record.files[0].path
-        volume = read_stored_volume(place.parent if record.files[0].format == "dicom" else place, plane=record.plane)
+        written = place.parent if record.files[0].format == "dicom" else place
+        volume = read_stored_volume(written, plane=record.plane, assumed=record.assumed_orientation)
         beyond = [each.index for each in record.slices if not 0 <= each.index < len(volume.slices)]
         if beyond:
             raise VerificationError(f"has {len(volume.slices)} slices, the manifest lists slice {beyond[0]}")
@@ -80,7 +81,8 @@ class _VolumeCheck(Check[VolumeRecord, VolumeManifest, Case]):
     def _against_the_original(self, written: StoredVolume, record: VolumeRecord) -> Iterable[str]:
         if record.id in self.sources:
             case = self.sources[record.id]
-            yield from _compare(written, read_stored_volume(case.image, case.series_uid, record.plane), record)
+            original = read_stored_volume(case.image, case.series_uid, record.plane, record.assumed_orientation)
+            yield from _compare(written, original, record)
 
 
 def _damage_to(folder: Path, file: FileRecord) -> Iterable[str]:

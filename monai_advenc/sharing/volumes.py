@@ -133,6 +133,7 @@ class VolumeEncryption:
             label=case.label,
             files=files,
             plane=stored.volume.plane,
+            assumed_orientation=stored.volume.grid.assumed,
             slices=slices,
             left_alone=len(stored.volume.slices) - len(changes),
             source_tag=tag,
@@ -222,7 +223,9 @@ class VolumeEncryption:
     ) -> tuple[SliceRecord, ...]:
         """Measure the encrypted slices, as written, against their originals."""
         place = self.out / files[0].path
-        read_back = read_stored_volume(place.parent if is_dicom(case) else place, plane=stored.volume.plane)
+        written = place.parent if is_dicom(case) else place
+        grid = stored.volume.grid
+        read_back = read_stored_volume(written, plane=stored.volume.plane, assumed=grid.assumed)
         return measure_slices(read_back.slices, stored.volume.slices, encrypted, self.key)
 
 

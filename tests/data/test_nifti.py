@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from monai_advenc.data.nifti import read_mask, read_volume
+from monai_advenc.data.tumor import tumor_voxels
 from monai_advenc.data.volume import Volume
 from monai_advenc.data.volumes.cross_section import SliceSettings, cut_cross_section
 from monai_advenc.errors import ImageError, MaskError, VolumeError
@@ -19,7 +20,7 @@ REFUSED = {
     "example_nifti2.nii.gz": r"4-D \(2 volumes\)",
     "test.mgz": r"4-D \(2 volumes\)",
     "ivadomed_rgb.nii.gz": "RGB",
-    "analyze.hdr": "is Analyze, which does not say where left and right are",
+    "analyze.hdr": "does not say where left and right are (Analyze",
     "nifti1.hdr": "half of a pair",
 }
 
@@ -109,10 +110,13 @@ def test_damaged_and_foreign_files_are_refused_in_one_line(tmp_path: Path) -> No
         read_volume(save(tmp_path / "flat.nii", np.ones((3, 3), np.float32)))
 
 
-def test_masks_of_whole_floats_are_labels_and_others_are_not(tmp_path: Path) -> None:
+def test_masks_of_whole_floats_are_labels_and_others_are_refused_by_the_rule(tmp_path: Path) -> None:
     values = np.zeros((4, 4, 4), np.float32)
     values[1, 1, 1] = 2
-    assert read_mask(save(tmp_path / "labels.nii", values)).voxels[1, 1, 1] == 2
-    values[0, 0, 0] = 0.4
-    with pytest.raises(MaskError, match="no labels"):
-        read_mask(save(tmp_path / "soft.nii", values))
+    mask = read_mask(save(tmp_path / "labels.nii", values))
+    assert np.argwhere(tumor_voxels(mask.voxels, mask.source)).tolist() == [[1, 1, 1]]
+    for wrong in (0.4, np.nan, np.inf):
+        values[0, 0, 0] = wrong
+        mask = read_mask(save(tmp_path / "soft.nii", values))
+        with pytest.raises(MaskError, match=r"soft\.nii holds values that are no labels"):
+            tumor_voxels(mask.voxels, mask.source)

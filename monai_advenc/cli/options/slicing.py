@@ -48,6 +48,15 @@ TumorSegment = Annotated[
 IsotropicMm = Annotated[
     float | None, typer.Option(min=0, help="Resample to square pixels of this side in mm.", rich_help_panel=_PANEL)
 ]
+AssumeOrientation = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the voxel axes point in files that do not say it (NIfTI with both codes 0, Analyze, MGH): three "
+        "letters, such as RAS for right, anterior, superior. Image and mask.",
+        show_default="refuse such files",
+        rich_help_panel=_PANEL,
+    ),
+]
 LabelTable = Annotated[
     Path | None,
     typer.Option(

@@ -5,15 +5,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from nibabel.affines import from_matvec
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from scipy import ndimage
 
 from monai_advenc.data.intensity import IntensityScale
+from monai_advenc.data.nifti_affine import require_orientation
 from monai_advenc.data.tumor import tumor_voxels
 from monai_advenc.data.volume import Affine, Volume
 from monai_advenc.data.volumes.same_grid import require_same_grid
@@ -47,6 +48,8 @@ class SliceSettings(Settings):
         size: Side in pixels of the result; ``None`` keeps the grid. The paper's is 320.
         fit: ``"pad-or-crop"`` keeps the pixels as they are and adds or removes border, ``"resize"`` interpolates.
         isotropic_mm: Resample the slice to square pixels of this side first; ``None``: as they are.
+        assume_orientation: Where the voxel axes of NIfTI, Analyze and MGH files point that do not say it: three
+            letters, one for each axis, such as ``"RAS"`` for right, anterior, superior. ``None``: refuse such files.
     """
 
     plane: Plane = "axial"
@@ -55,6 +58,7 @@ class SliceSettings(Settings):
     size: int | None = Field(default=SIDE, ge=16)
     fit: Literal["pad-or-crop", "resize"] = "pad-or-crop"
     isotropic_mm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    assume_orientation: Annotated[str, AfterValidator(require_orientation)] | None = None
 
 
 @dataclass(frozen=True)

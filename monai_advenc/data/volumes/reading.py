@@ -46,7 +46,11 @@ def read_case(case: Case, settings: SliceSettings) -> tuple[Volume | DicomSeries
             "segmentation (SEG) or structure set (RTSTRUCT); add it"
         )
     is_nifti = bool(stem(case.image))
-    image = read_volume(case.image) if is_nifti else read_dicom_series(case.image, series_uid=case.series_uid)
+    image = (
+        read_volume(case.image, settings.assume_orientation)
+        if is_nifti
+        else read_dicom_series(case.image, series_uid=case.series_uid)
+    )
     return image, read_tumor(case.mask, image, settings)
 
 
@@ -83,7 +87,7 @@ def _read_nifti(path: Path, settings: SliceSettings) -> Volume:
         raise MaskError(
             f"the mask {path} is NIfTI, which has no segment names; choose labels by number with --tumor-labels"
         )
-    return read_mask(path)
+    return read_mask(path, settings.assume_orientation)
 
 
 def _on_axes_of(mask: Volume, image: Volume) -> Volume:

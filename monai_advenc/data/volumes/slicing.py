@@ -91,7 +91,7 @@ def slice_cases(
     except OSError as error:
         raise OutputError(f"cannot use {out} ({error.strerror}); choose another folder") from None
     with lock:
-        _begin(out, {"settings": settings.model_dump(mode="json"), "format": file_format})
+        _begin(out, {"settings": _stated(settings), "format": file_format})
         missing = _missing(out, cases, workers)
         progress(len(cases) - len(missing))
         failures: list[SliceFailure] = []
@@ -109,6 +109,11 @@ def slice_cases(
                 raise AllFailedError(f"no case could be cut into {out}", reasons)
             write_atomically(out / TABLE_NAME, _table(rows), overwrite=True)
         return tuple(failures)
+
+
+def _stated(settings: SliceSettings) -> dict[str, Any]:
+    """Settings for the record; as in version 0.1 where no orientation is assumed."""
+    return settings.model_dump(mode="json", exclude=None if settings.assume_orientation else {"assume_orientation"})
 
 
 def _missing(out: Path, cases: Sequence[Case], workers: int) -> list[Case]:
@@ -159,7 +164,7 @@ def _cut_or_fail(settings: SliceSettings, out: Path, file_format: str, case: Cas
     try:
         # Before the files are read: a file that changes meanwhile is noticed by the next run.
         content = case.content()
-        _write(case, content, *_read_and_cut(case, settings), out, file_format)
+        _write(case, content, *_read_and_cut(case, settings), out, file_format, settings)
     except AdvencError as error:
         if not isinstance(error, OutputError):
             _remove_earlier(out, case, file_format)
@@ -181,6 +186,7 @@ def _write(
     section: CrossSection,
     out: Path,
     file_format: str,
+    settings: SliceSettings,
 ) -> None:
     path = Path(case.label) / f"{case.id}{SLICE_FORMATS[file_format]}"
     if file_format == "dicom":
@@ -204,6 +210,8 @@ def _write(
         "intensity_high": section.intensity.high,
         "sources": sources,
     }
+    if settings.assume_orientation is not None:
+        record["assumed_orientation"] = None if isinstance(image, DicomSeries) else image.assumed
     write_json(_record(out, case), record, overwrite=True)
 
 

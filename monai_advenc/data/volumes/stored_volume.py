@@ -95,7 +95,9 @@ def is_dicom(case: Case) -> bool:
     return not stem(case.image)
 
 
-def read_stored_volume(image: Path, series_uid: str | None = None, plane: str | None = None) -> StoredVolume:
+def read_stored_volume(
+    image: Path, series_uid: str | None = None, plane: str | None = None, assumed: str | None = None
+) -> StoredVolume:
     """Read a NIfTI file, or a folder or file of DICOM, as it is stored.
 
     Raises:
@@ -103,7 +105,7 @@ def read_stored_volume(image: Path, series_uid: str | None = None, plane: str | 
         ImageError: DICOM of another plane, or whose values are no linear function of stored whole numbers.
     """
     if stem(image):
-        return nifti_slices(read_nifti_file(image), plane)
+        return nifti_slices(read_nifti_file(image, assumed), plane)
     return dicom_slices(read_dicom_frames(image, series_uid=series_uid), plane)
 
 
@@ -113,13 +115,13 @@ def read_stored_case(case: Case, plane: str | None, tumor: SliceSettings) -> Sto
     Args:
         case: The case.
         plane: Direction of the slices; ``None``: axial, and for DICOM the plane of the series.
-        tumor: Which labels or segments are tumor.
+        tumor: Which labels or segments are tumor, and the orientation of files that state none.
 
     Raises:
         VolumeError: Image or mask cannot be read; as :class:`MaskError` when the mask lies elsewhere or is empty.
         ImageError: As :func:`read_stored_volume`.
     """
-    volume = read_stored_volume(case.image, case.series_uid, plane)
+    volume = read_stored_volume(case.image, case.series_uid, plane, tumor.assume_orientation)
     if case.mask is None:
         return StoredCase(volume, None)
     mask = read_tumor(case.mask, volume.series or volume.grid, tumor)
@@ -130,7 +132,7 @@ def read_stored_case(case: Case, plane: str | None, tumor: SliceSettings) -> Sto
 def nifti_slices(file: NiftiFile, plane: str | None = None) -> StoredVolume:
     """The slices of a NIfTI file; ``plane`` ``None``: axial."""
     plane = plane or "axial"
-    grid = Volume(file.stored, file.affine, str(file.path), other_form=file.other_form)
+    grid = Volume(file.stored, file.affine, str(file.path), other_form=file.other_form, assumed=file.assumed)
     oriented = grid.oriented(PLANES[plane]).voxels
     suffix = ".nii.gz" if file.path.name.lower().endswith(".gz") else ".nii"
 
