@@ -17,7 +17,9 @@ from monai.utils import MetaKeys, TransformBackends, convert_to_tensor
 from torch import Tensor
 
 from monai_advenc.data.tumor import tumor_voxels
+from monai_advenc.data.volume import corner_distance
 from monai_advenc.data.volumes.cross_section import PLANES, Plane, largest_cross_section
+from monai_advenc.data.volumes.same_grid import GRID_TOLERANCE_VOXELS
 from monai_advenc.errors import MaskError, SettingsError, VolumeError
 
 
@@ -25,7 +27,8 @@ class LargestCrossSection(Transform):
     """Cut a volume at the slice with the largest tumor area (section 5), for any orientation of its axes.
 
     Choice and orientation follow :func:`monai_advenc.data.volumes.cross_section.cut_cross_section`; intensities do not
-    change.
+    change. Lengths play no part: the affine of the slice keeps the unit of the volume's, which for NIfTI in micrometers
+    or meters is what MONAI reads, while the commands convert to millimeters.
 
     Args:
         plane: ``"axial"``, ``"coronal"`` or ``"sagittal"``.
@@ -44,14 +47,19 @@ class LargestCrossSection(Transform):
         self.labels = labels
         self.orient = Orientation(axcodes=PLANES[plane], labels=None)
 
-    def index_of(self, mask: Any) -> int:
-        """Index of the slice along the last axis of the oriented mask ``(1, X, Y, Z)``.
+    def index_of(self, mask: Any, image: Any = None) -> int:
+        """Index of the slice along the last axis of the oriented mask.
+
+        Args:
+            mask: ``(1, X, Y, Z)``.
+            image: ``(C, X, Y, Z)`` on its grid, of which the first channel must not be the mask; ``None``: not known.
 
         Raises:
             MaskError: The mask is refused by :func:`monai_advenc.data.tumor.tumor_voxels`.
         """
         values = self._orient(mask)[0].cpu().numpy()
-        return largest_cross_section(tumor_voxels(values, "the mask", self.labels))
+        shown = None if image is None else self._orient(image)[0].cpu().numpy()
+        return largest_cross_section(tumor_voxels(values, "the mask", self.labels, shown))
 
     def cut(self, volume: Any, index: int) -> MetaTensor:
         """Cut the slice ``(C, H, W)`` of a volume ``(C, X, Y, Z)``; its affine maps ``(h, w, 0)`` to the world."""
@@ -73,8 +81,8 @@ class LargestCrossSection(Transform):
 
         Args:
             volume: ``(C, X, Y, Z)``; pending lazy operations are applied first, to both.
-            mask: ``(1, X, Y, Z)`` on the same grid. The affine of the volume decides the orientation of both; a plain
-                tensor has the affine of the other.
+            mask: ``(1, X, Y, Z)`` on the same grid, up to a tenth of a voxel. The affine of the volume decides the
+                orientation of both; a plain tensor has the affine of the other.
 
         Returns:
             ``(C, H, W)``.
@@ -86,15 +94,22 @@ class LargestCrossSection(Transform):
         return cut
 
     def cut_all(self, volumes: Sequence[Any], mask: Any) -> list[MetaTensor]:
-        """Cut volumes at the same slice; the first with an affine decides the orientation of all."""
+        """Cut volumes at the same slice; the first with an affine decides the orientation of all.
+
+        The first volume is the image, unless it is the mask: the two must differ.
+        """
         placed, placed_mask = [_applied(volume) for volume in volumes], _applied(mask)
         for volume in placed:
             _require_same_shape(volume, placed_mask)
         given = zip([*volumes, mask], [*placed, placed_mask], strict=True)
         affine, *others = [tensor.affine for old, tensor in given if isinstance(old, MetaTensor)] or [torch.eye(4)]
-        if not all(torch.allclose(affine, other, atol=1e-3) for other in others):
+        # In voxels, because MONAI keeps the unit of the file.
+        tolerance = GRID_TOLERANCE_VOXELS * float(torch.linalg.vector_norm(affine[:3, :3].double(), dim=0).min())
+        shape, here = tuple(placed_mask.shape[1:]), affine.double().numpy()
+        if any(corner_distance(shape, here, other.double().numpy()) > tolerance for other in others):
             raise MaskError("the mask has another affine than its volume; resample it onto the volume")
-        index = self.index_of(_with_affine(placed_mask, affine))
+        image = _with_affine(placed[0], affine) if volumes and volumes[0] is not mask else None
+        index = self.index_of(_with_affine(placed_mask, affine), image)
         return [self.cut(_with_affine(volume, affine), index) for volume in placed]
 
     def _orient(self, volume: Any) -> MetaTensor:

@@ -157,3 +157,39 @@ def test_the_inverse_undoes_what_came_after_the_cut_and_names_the_cut_otherwise(
     assert str(told).startswith("LargestCrossSectiond cannot be undone, so that Orientation before it cannot be either")
     assert "\n" not in str(told)
     assert not data["image"].applied_operations
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_mask_that_is_the_image_is_refused(channels: int) -> None:
+    data, _, _ = sample()
+    whole = data["image"].as_tensor().round()
+    image = MetaTensor(torch.cat([whole + 7 * k for k in range(channels)]), affine=data["image"].affine)
+    for mask in (whole, whole + 7 * (channels - 1)):
+        with pytest.raises(MaskError, match=r"is no mask|same values as its image"):
+            LargestCrossSectiond(keys="image")({"image": image, "mask": mask})
+    few = (data["mask"] != 0).float()
+    with pytest.raises(MaskError, match="holds the same values as its image"):
+        LargestCrossSection()(few, few.clone())
+    # The mask itself may be cut too, alone or with others.
+    for keys in (["mask"], ["mask", "image"]):
+        assert LargestCrossSectiond(keys=keys)(data)["mask"].shape[0] == 1
+
+
+def test_an_image_with_fewer_values_than_its_mask_was_exchanged_with_it() -> None:
+    data, _, _ = sample()
+    with pytest.raises(MaskError, match="exchanged"):
+        LargestCrossSection()((data["mask"] == 1).float(), data["mask"])
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1, 1e3])
+def test_a_mask_one_voxel_away_is_refused_in_any_unit(unit: float) -> None:
+    data, _, _ = sample()
+    scale = torch.diag(torch.tensor([unit, unit, unit, 1.0], dtype=torch.float64))
+    near = scale @ data["image"].affine
+    image = MetaTensor(data["image"].as_tensor(), affine=near)
+    rounded, away = near.clone(), near.clone()
+    rounded[0, 3] += 0.05 * 0.9 * unit
+    away[0, 3] += 0.9 * unit
+    LargestCrossSection()(image, MetaTensor(data["mask"].as_tensor(), affine=rounded))
+    with pytest.raises(MaskError, match="another affine"):
+        LargestCrossSection()(image, MetaTensor(data["mask"].as_tensor(), affine=away))
