@@ -105,6 +105,20 @@ class ConsoleProgress:
                 raise
 
 
+def saying_what_was_done(advance: Advance, progress: Progress, total: int) -> Advance:
+    """An ``advance`` whose first call, with what earlier runs did, is said too."""
+    is_first = True
+
+    def told(done: int) -> None:
+        nonlocal is_first
+        if is_first and done:
+            progress.say(f"Resuming: {done} of {total} are already done.")
+        is_first = False
+        advance(done)
+
+    return told
+
+
 class Tracker(Protocol):
     """Keeps the numbers of an experiment; see :mod:`monai_advenc.experiments.tracking` for MLflow."""
 

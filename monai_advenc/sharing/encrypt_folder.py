@@ -24,7 +24,7 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import SettingsError, remembering
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.perturbation.batches import versions_per_pass
-from monai_advenc.progress import ConsoleProgress, Progress
+from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_done
 from monai_advenc.sharing.encryption_run import Compute, EncryptionResult, Shared, encrypt_images
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.report import require_place, write_report
@@ -147,7 +147,8 @@ def encrypt_and_say(
     """Encrypt images that were found, and report the result."""
     options = _with_batch_size(source, network, options)
     with progress.stage("encrypting", len(source.files)) as advance:
-        result = encrypt_images(source, out, key, network, options, compute=compute, progress=advance)
+        told = saying_what_was_done(advance, progress, len(source.files))
+        result = encrypt_images(source, out, key, network, options, compute=compute, progress=told)
     budget = result.manifest.budget
     arithmetic = " and ".join(sorted({each.precision or "a precision not noted" for each in result.manifest.images}))
     if result.failures:

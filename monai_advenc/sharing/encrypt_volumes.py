@@ -29,7 +29,7 @@ from monai_advenc.data.volumes.cases import are_listed, find_cases
 from monai_advenc.data.volumes.stored_volume import is_dicom
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.networks.training.checkpoint import load_checkpoint
-from monai_advenc.progress import ConsoleProgress, Progress
+from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_done
 from monai_advenc.sharing.encryption_run import Shared, encrypt_volumes
 from monai_advenc.sharing.options import VolumeOptions
 from monai_advenc.workers import available_cores
@@ -111,7 +111,8 @@ def encrypt_volume_folder(
     named = name_without_identity(cases, choice, secret, kept, progress).cases
     network = checkpoint.network.to(choose_device(device))
     with progress.stage("encrypting", len(named)) as advance:
-        result = encrypt_volumes(named, out, secret, network, replace(options, identity=choice), progress=advance)
+        told = saying_what_was_done(advance, progress, len(named))
+        result = encrypt_volumes(named, out, secret, network, replace(options, identity=choice), progress=told)
     manifest, budget = result.manifest, result.manifest.budget
     if result.failures:
         progress.table("Not encrypted", ("volume", "why"), [(each.id, each.message) for each in result.failures])

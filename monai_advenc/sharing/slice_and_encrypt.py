@@ -27,12 +27,13 @@ from monai_advenc.data.private_folder import (
 from monai_advenc.data.skipped import say_skipped
 from monai_advenc.data.volumes.cases import CaseList, are_listed, find_cases
 from monai_advenc.data.volumes.cross_section import SliceSettings
+from monai_advenc.data.volumes.reading import mask_of
 from monai_advenc.data.volumes.slice_volumes import cut_cases
 from monai_advenc.data.volumes.slicing import SliceFailure
 from monai_advenc.data.volumes.stored_volume import is_dicom
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import KeyOptions, draw_key, say_drawn
-from monai_advenc.errors import DatasetError, OutputError, remembering
+from monai_advenc.errors import AdvencError, DatasetError, OutputError, remembering
 from monai_advenc.networks import require_known_networks
 from monai_advenc.networks.training.base import require_enough_images, train_base
 from monai_advenc.networks.training.checkpoint import load_checkpoint
@@ -119,6 +120,8 @@ def slice_and_encrypt(
     cases = find_cases(root, labels=_path(labels))
     say_skipped(cases.passed_over, root, "folders of cases", progress)
     options = _with_identity(options, cases)
+    if not options.keep_going:
+        _require_masks(cases)
     if trains:
         require_enough_images(cases.class_counts())
     if draws:
@@ -182,6 +185,15 @@ def _with_identity(options: EncryptionOptions, cases: CaseList) -> EncryptionOpt
         "choose --identity remove or pseudonym for other names, or keep",
     )
     return replace(options, identity=choose_identity(options.identity, writes_dicom=writes_dicom))
+
+
+def _require_masks(cases: CaseList) -> None:
+    """Raise before anything is drawn or trained if a case has no mask, or several."""
+    for case in cases.cases:
+        try:
+            mask_of(case)
+        except AdvencError as error:
+            raise AdvencError(f"{case.id}: {error}") from None
 
 
 def _require_classes_of(cases: CaseList, key: EncryptionKey) -> None:

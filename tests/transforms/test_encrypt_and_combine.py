@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, strategies as st
 from monai.data import CacheDataset, DataLoader, Dataset, MetaTensor
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, ScaleIntensityRanged
 from torch import Tensor, nn
@@ -266,6 +267,20 @@ def test_a_number_is_refused_where_classes_have_other_numbers_as_names(classes: 
 @pytest.mark.parametrize("classes", [("0", "1", "2"), ("00", "01", "02"), ("a", "1", "c"), ("T1", "T2", "T0")])
 def test_a_number_is_a_place_where_no_class_says_otherwise(classes: tuple[str, ...]) -> None:
     assert label_indices([0, 1, 2], classes).tolist() == [0, 1, 2]
+
+
+@given(
+    classes=st.lists(st.sampled_from([*map(str, range(8)), "00", "07", "a", "b2"]), min_size=2, max_size=6, unique=True)
+)
+def test_no_number_ever_means_a_class_that_is_named_with_another(classes: list[str]) -> None:
+    conflicts = [name for place, name in enumerate(classes) if name.isdigit() and int(name) != place]
+    for place in range(len(classes)):
+        if conflicts:
+            with pytest.raises(DatasetError, match="expected class names"):
+                label_indices(place, classes)
+        else:
+            assert label_indices(place, classes).tolist() == [place]
+        assert label_indices(classes[place], classes).tolist() == [place]
 
 
 def test_a_class_name_is_known_in_every_unicode_form() -> None:

@@ -38,6 +38,23 @@ def read_case(case: Case, settings: SliceSettings) -> tuple[Volume | DicomSeries
         VolumeError: The image cannot be read; as :class:`MaskError` when the mask is missing, empty, elsewhere, or has
             no such segment.
     """
+    mask = mask_of(case)
+    is_nifti = bool(stem(case.image))
+    image = (
+        read_volume(case.image, settings.assume_orientation)
+        if is_nifti
+        else read_dicom_series(case.image, series_uid=case.series_uid)
+    )
+    return image, read_tumor(mask, image, settings)
+
+
+def mask_of(case: Case) -> Path:
+    """The mask of a case, before anything is read.
+
+    Raises:
+        DatasetError: The patient's folder holds several series or masks to choose from.
+        MaskError: There is no mask.
+    """
     if case.problem is not None:
         raise DatasetError(case.problem)
     if case.mask is None:
@@ -45,13 +62,7 @@ def read_case(case: Case, settings: SliceSettings) -> tuple[Volume | DicomSeries
             f"no mask next to {case.image}: expected seg.nii.gz, mask.nii.gz or label.nii.gz, or with DICOM images a "
             "segmentation (SEG) or structure set (RTSTRUCT); add it"
         )
-    is_nifti = bool(stem(case.image))
-    image = (
-        read_volume(case.image, settings.assume_orientation)
-        if is_nifti
-        else read_dicom_series(case.image, series_uid=case.series_uid)
-    )
-    return image, read_tumor(case.mask, image, settings)
+    return case.mask
 
 
 def read_tumor(mask: Path, image: Volume | DicomSeries, settings: SliceSettings) -> Volume:

@@ -12,7 +12,7 @@ from monai_advenc.data.volumes.cases import CaseList, are_listed, find_cases
 from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.data.volumes.slicing import SliceFailure, slice_cases
 from monai_advenc.errors import OutputError
-from monai_advenc.progress import ConsoleProgress, Progress
+from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_done
 from monai_advenc.workers import available_cores
 
 
@@ -96,7 +96,7 @@ def cut_cases(
             file_format=file_format,
             workers=workers,
             keep_going=keep_going,
-            progress=advance,
+            progress=saying_what_was_done(advance, progress, len(cases.cases)),
         )
     if failures:
         progress.table("Not sliced", ("case", "why"), [(each.id, each.message) for each in failures])
