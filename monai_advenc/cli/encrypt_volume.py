@@ -25,10 +25,7 @@ def encrypt_volume(
         choices.SliceChoice,
         typer.Option("--slices", help="Encrypt the slices with tumor, or all that are not empty, which needs no mask."),
     ] = "tumor",
-    plane: Annotated[
-        choices.Plane | None,
-        typer.Option(help="Direction of the slices.", show_default="axial; DICOM: as acquired"),
-    ] = None,
+    plane: slicing.Plane = "acquired",
     region: options.Region = "all",
     tumor_labels: slicing.TumorLabels = None,
     tumor_segment: slicing.TumorSegment = None,
@@ -57,6 +54,7 @@ def encrypt_volume(
     beyond the window of a slice (its 0.5th to 99.5th percentile) and padding keep their stored value; the others change
     by whole stored units. The same command resumes a killed run; the result is the same to the last byte.
     """
+    from monai_advenc.data.volumes.plane import count_planes
     from monai_advenc.sharing.encrypt_volumes import encrypt_volume_folder
     from monai_advenc.sharing.options import VolumeOptions
 
@@ -91,5 +89,6 @@ def encrypt_volume(
         output.result({"dry_run": True, "out": str(out), "cases": shared.found})
         return
     count = len(shared.manifest.volumes)
-    output.result(summary_of(shared, shared.manifest, volumes=count, slices=shared.slices))
+    planes = count_planes(record.plane for record in shared.manifest.volumes)
+    output.result({**summary_of(shared, shared.manifest, volumes=count, slices=shared.slices), "planes": planes})
     options.raise_for_failures(len(shared.failures), sum(shared.found.values()))

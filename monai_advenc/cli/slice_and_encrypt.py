@@ -40,7 +40,7 @@ def slice_and_encrypt(
     file_format: options.Formats = None,
     identity: options.Identity = None,
     region: options.Region = "all",
-    plane: slicing.Plane = "axial",
+    plane: slicing.Plane = "acquired",
     size: slicing.Size = 320,
     fit: slicing.Fit = "pad-or-crop",
     tumor_labels: slicing.TumorLabels = None,
@@ -134,5 +134,5 @@ def slice_and_encrypt(
         output.result({"dry_run": True, "out": str(out), "private": str(private), "cases": shared.found})
         return
     summary = summary_of(shared, shared.manifest, images=len(shared.manifest.images))
-    output.result({**summary, "private": str(private), "report": str(shared.report)})
+    output.result({**summary, **slicing.summary_of(shared.cuts), "private": str(private), "report": str(shared.report)})
     options.raise_for_failures(len(shared.failures), sum(shared.found.values()))

@@ -17,7 +17,7 @@ from monai_advenc.cli.options import choices, slicing
 def slice_volumes(
     volumes: slicing.Volumes,
     out: Annotated[Path, typer.Option(help="Folder for the slices; resumes a killed run.", file_okay=False)],
-    plane: slicing.Plane = "axial",
+    plane: slicing.Plane = "acquired",
     size: slicing.Size = 320,
     fit: slicing.Fit = "pad-or-crop",
     tumor_labels: slicing.TumorLabels = None,
@@ -65,5 +65,7 @@ def slice_volumes(
         return
     failures = [{"id": each.id, "message": each.message} for each in sliced.failures]
     total = sum(counts.values())
-    output.result({"out": str(out), "slices": total - len(failures), "failures": failures})
+    output.result(
+        {"out": str(out), "slices": total - len(failures), **slicing.summary_of(sliced.cuts), "failures": failures}
+    )
     options.raise_for_failures(len(failures), total)

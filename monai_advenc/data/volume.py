@@ -44,6 +44,8 @@ class Volume:
         other_form: 4x4, in mm: the affine of a NIfTI file's qform where it has a sform that disagrees. ``None``: the
             file says one thing.
         assumed: The orientation that was assumed, such as ``"RAS"``, because the file states none. ``None``: it does.
+        slice_axis: The axis from slice to slice of a file that was acquired in slices and says so (DICOM); ``None``:
+            the file does not say.
     """
 
     voxels: NDArray[Any]
@@ -53,6 +55,7 @@ class Volume:
     inverted: bool = False
     other_form: Affine | None = None
     assumed: str | None = None
+    slice_axis: int | None = None
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -71,5 +74,11 @@ class Volume:
         def turned(array: NDArray[Any]) -> NDArray[Any]:
             return np.ascontiguousarray(nibabel.orientations.apply_orientation(array, change))
 
-        padding = None if self.padding is None else turned(self.padding)
-        return replace(self, voxels=turned(self.voxels), affine=self.affine @ turn, padding=padding, other_form=other)
+        return replace(
+            self,
+            voxels=turned(self.voxels),
+            affine=self.affine @ turn,
+            padding=None if self.padding is None else turned(self.padding),
+            other_form=other,
+            slice_axis=None if self.slice_axis is None else int(change[self.slice_axis, 0]),
+        )

@@ -20,6 +20,7 @@ from monai_advenc.data.images.reading import read_image
 from monai_advenc.data.manifest import Manifest
 from monai_advenc.data.private_folder import require_outside, require_secrets_outside
 from monai_advenc.data.skipped import say_skipped
+from monai_advenc.data.volumes.slice_volumes import Cuts
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import SettingsError, remembering
 from monai_advenc.networks.training.checkpoint import load_checkpoint
@@ -39,11 +40,13 @@ class SharedFolder(Shared[Manifest]):
         passed_over: Files and folders among the originals that were skipped.
         report: The report page, which shows originals; ``None`` if there is none.
         private: The folder that must not be shared; ``None`` if there is none.
+        cuts: In which planes the slices were cut, and which tumors were cropped; ``None`` if nothing was cut.
     """
 
     passed_over: tuple[Path, ...] = ()
     report: Path | None = None
     private: Path | None = None
+    cuts: Cuts | None = None
 
 
 def default_options() -> EncryptionOptions:

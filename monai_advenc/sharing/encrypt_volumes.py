@@ -26,6 +26,7 @@ from monai_advenc.data.private_folder import (
 )
 from monai_advenc.data.skipped import say_skipped
 from monai_advenc.data.volumes.cases import are_listed, find_cases
+from monai_advenc.data.volumes.plane import count_planes, say_planes
 from monai_advenc.data.volumes.stored_volume import is_dicom
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.networks.training.checkpoint import load_checkpoint
@@ -121,4 +122,6 @@ def encrypt_volume_folder(
         f"Encrypted {count} slices of {len(manifest.volumes)} volumes into {out} with key {secret.key_id}: "
         f"PSNR {budget.psnr_db.mean:.1f} dB on average, {budget.rms_gray_levels.mean:.2f} gray levels of 255."
     )
+    if options.plane == "acquired":
+        say_planes(count_planes(record.plane for record in manifest.volumes), progress)
     return replace(shared, manifest=manifest, failures=result.failures, slices=count)

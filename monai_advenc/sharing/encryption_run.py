@@ -245,7 +245,8 @@ def _require_unchanged(folder: EncryptedFolder[Record, ManifestOf], encryption: 
         record = folder.records[original.id]
         if (record.label, record.source_tag) != state:
             written = folder.folder / record.files[0].path
+            or_plane = ", or an earlier version cut it in another plane" if folder.kind is VOLUMES else ""
             raise OutputError(
-                f"the original {original.path} has changed since it was encrypted; delete {written} to encrypt it "
-                "again, or choose another --out"
+                f"the original {original.path} has changed since it was encrypted{or_plane}; delete {written} to "
+                "encrypt it again, or choose another --out"
             )

@@ -8,7 +8,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import nn
@@ -19,6 +19,7 @@ from monai_advenc.data.images.folder import SMALLEST_SIZE
 from monai_advenc.data.images.writing import SLICE_FORMATS
 from monai_advenc.data.manifest import RunHeader, software_versions
 from monai_advenc.data.volumes.cross_section import SliceSettings
+from monai_advenc.data.volumes.plane import PlaneChoice
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.regions import REGIONS
 from monai_advenc.errors import DatasetError, SettingsError
@@ -89,7 +90,7 @@ class VolumeOptions:
 
     Attributes:
         slices: ``"tumor"``: the slices with tumor in them; ``"all"``: every slice that shows anything.
-        plane: Direction of the slices; ``None``: axial, and for DICOM the plane in which the series was taken.
+        plane: Direction of the slices, or ``"acquired"``, the only choice for DICOM besides the series' own plane.
         region: Which pixels may change, a name in :data:`monai_advenc.encryption.regions.REGIONS`; the mask is the
             tumor.
         tumor: Which labels or segments of the masks are tumor, and the orientation of files that state none.
@@ -101,7 +102,7 @@ class VolumeOptions:
     """
 
     slices: str = "tumor"
-    plane: str | None = None
+    plane: PlaneChoice = "acquired"
     region: str = "all"
     tumor: SliceSettings = field(default_factory=SliceSettings)
     identity: IdentityChoice = "keep"
@@ -118,6 +119,7 @@ class VolumeOptions:
         require_between("workers", self.workers, 0)
         for value, known in (
             (self.slices, SLICE_CHOICES),
+            (self.plane, get_args(PlaneChoice)),
             (self.region, tuple(REGIONS)),
             (self.identity, IDENTITY_CHOICES),
         ):
@@ -129,7 +131,9 @@ class VolumeOptions:
         """The options that decide the voxels, together with key and network."""
         tumor: tuple[Any, ...] = (self.tumor.labels, self.tumor.segments)
         tumor += () if self.tumor.assume_orientation is None else (self.tumor.assume_orientation,)
-        return (self.slices, self.plane, self.region, *tumor, self.identity, self.precision, self.batch_size)
+        # As in version 0.1, so that its data sets are continued and DICOM keeps its UIDs.
+        plane = None if self.plane == "acquired" else self.plane
+        return (self.slices, plane, self.region, *tumor, self.identity, self.precision, self.batch_size)
 
 
 def network_checksum(network: nn.Module) -> str:

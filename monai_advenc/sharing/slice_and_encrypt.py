@@ -28,8 +28,7 @@ from monai_advenc.data.skipped import say_skipped
 from monai_advenc.data.volumes.cases import CaseList, are_listed, find_cases
 from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.data.volumes.reading import mask_of
-from monai_advenc.data.volumes.slice_volumes import cut_cases
-from monai_advenc.data.volumes.slicing import SliceFailure
+from monai_advenc.data.volumes.slice_volumes import Cuts, cut_cases
 from monai_advenc.data.volumes.stored_volume import is_dicom
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import KeyOptions, draw_key, say_drawn
@@ -140,8 +139,8 @@ def slice_and_encrypt(
         progress.say(f"Using key {secret.key_id} of {key_path}; it decides combiner, radius and steps.")
     _require_classes_of(cases, secret)
     checkpoint = None if trains else load_own_base(base_path, secret, network, training)
-    folder, failures = _cut(cases, slices, options, secret, kept, progress)
-    with remembering(failures):
+    folder, cuts = _cut(cases, slices, options, secret, kept, progress)
+    with remembering(cuts.failures):
         if checkpoint is None:
             images = load_image_set(folder)
             train_base(images, base_path, network=network, settings=training, device=place, progress=progress)
@@ -152,7 +151,8 @@ def slice_and_encrypt(
         result = encrypt_and_say(folder, out, secret, base_network, options, compute, progress)
         with remembering(result.failures):
             report = write_report(kept / REPORT_NAME, folder, out, checkpoint, secret, progress)
-    return replace(shared, manifest=result.manifest, failures=(*result.failures, *failures), report=report)
+    shared = replace(shared, manifest=result.manifest, report=report, cuts=cuts)
+    return replace(shared, failures=(*result.failures, *cuts.failures))
 
 
 def _path(given: str | Path | None) -> Path | None:
@@ -211,12 +211,12 @@ def _cut(
     key: EncryptionKey,
     private: Path,
     progress: Progress,
-) -> tuple[ImageFolder, tuple[SliceFailure, ...]]:
+) -> tuple[ImageFolder, Cuts]:
     """Cut the cases into the private folder, under names without identity unless it is kept."""
     identity, target = options.identity or "keep", private / SLICES_NAME
     warn_of_burned_in_text((path for case in cases.cases for path in case.files()), identity, progress)
     named = name_without_identity(cases, identity, key, private, progress)
-    failures = cut_cases(
+    cuts = cut_cases(
         named,
         settings,
         target,
@@ -227,6 +227,6 @@ def _cut(
     )
     # Every case of a class may have failed; the key still has that class. The folder may still hold slices of cases
     # that were withdrawn.
-    with remembering(failures):
+    with remembering(cuts.failures):
         folder, ids = find_images(target, key.classes), {case.id for case in named.cases}
-    return replace(folder, files=tuple(file for file in folder.files if file.id in ids)), failures
+    return replace(folder, files=tuple(file for file in folder.files if file.id in ids)), cuts

@@ -93,10 +93,13 @@ class VolumeEncryption:
         return read_stored_case(case, self.options.plane, self.options.tumor)
 
     def tag_of(self, stored: StoredCase) -> str:
-        """Keyed checksum of a case: of its files, headers included, and of its tumor."""
+        """Keyed checksum of a case: of its files, headers included, of its tumor, and of the plane chosen for it."""
         digest = hashlib.sha256(b"" if stored.tumor is None else np.packbits(stored.tumor).tobytes())
         for path in stored.volume.sources:
             digest.update(sha256_of(path).encode())
+        if stored.volume.series is None and self.options.plane == "acquired" and stored.volume.plane != "axial":
+            # Version 0.1 took axial slices of NIfTI by default; its volumes must not be continued in another plane.
+            digest.update(stored.volume.plane.encode())
         return self.key.tag("source", digest.digest())[:16]
 
     def state_of(self, case: Case) -> tuple[str, str | None]:

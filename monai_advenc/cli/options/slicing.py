@@ -13,6 +13,7 @@ from monai_advenc.cli.options import choices, whole_numbers
 
 if TYPE_CHECKING:
     from monai_advenc.data.volumes.cross_section import SliceSettings
+    from monai_advenc.data.volumes.slice_volumes import Cuts
 
 _PANEL = "Slicing"
 
@@ -24,7 +25,14 @@ Volumes = Annotated[
         file_okay=False,
     ),
 ]
-Plane = Annotated[choices.Plane, typer.Option(help="Direction of the cut.", rich_help_panel=_PANEL)]
+Plane = Annotated[
+    choices.PlaneChoice,
+    typer.Option(
+        help="Direction of the slices. acquired: that of the DICOM series; NIfTI: across the axis with the coarsest "
+        "spacing, axial if the spacings agree within 20 %.",
+        rich_help_panel=_PANEL,
+    ),
+]
 Size = Annotated[
     int, typer.Option(min=0, help="Side of the slices in pixels; 0 keeps the volume's grid.", rich_help_panel=_PANEL)
 ]
@@ -74,3 +82,10 @@ def slice_settings(
     labels = None if tumor_labels is None else whole_numbers(tumor_labels, "whole numbers")
     given: dict[str, Any] = {name: value or None for name, value in settings.items()}
     return SliceSettings(labels=labels, segments=tuple(tumor_segment) if tumor_segment else None, **given)
+
+
+def summary_of(cuts: Cuts | None) -> dict[str, Any]:
+    """What to say to machines about cuts: cases by plane, and the share of each cropped tumor that is kept."""
+    if cuts is None:
+        return {}
+    return {"planes": dict(cuts.planes), "cropped": {case: round(kept, 4) for case, kept in cuts.cropped.items()}}

@@ -173,7 +173,8 @@ def read_dicom_series(source: Path | Sequence[Path], *, series_uid: str | None =
         if padded is not None:
             padding[:, :, slices] = padded.transpose(2, 1, 0)
     inverted = found.frames[0].inverted
-    return found.series(Volume(voxels, found.affine, found.source, padding if padding.any() else None, inverted))
+    padding_or_none = padding if padding.any() else None
+    return found.series(Volume(voxels, found.affine, found.source, padding_or_none, inverted, slice_axis=2))
 
 
 def read_dicom_frames(source: Path | Sequence[Path], *, series_uid: str | None = None) -> SeriesFrames:

@@ -17,18 +17,10 @@ from monai_advenc.data.intensity import IntensityScale
 from monai_advenc.data.nifti_affine import require_orientation
 from monai_advenc.data.tumor import tumor_voxels
 from monai_advenc.data.volume import Affine, Volume
+from monai_advenc.data.volumes.plane import PLANES, PlaneChoice, chosen_plane
 from monai_advenc.data.volumes.same_grid import require_same_grid
 from monai_advenc.errors import MaskError, VolumeError
 from monai_advenc.settings import Settings
-
-Plane = Literal["axial", "coronal", "sagittal"]
-
-PLANES: dict[str, str] = {"axial": "PLS", "coronal": "ILA", "sagittal": "IPR"}
-"""For each plane, the axes of its slices: rows downward, columns to the right, next slice.
-
-Axial and coronal slices lie as radiologists read them: the patient's right on the image's left. The last axis points
-like the RAS axis, so that an index is the same in both.
-"""
 
 SIDE: Final = 320
 """Side in pixels of the paper's slices (section 5)."""
@@ -41,7 +33,8 @@ class SliceSettings(Settings):
     """How to cut a volume.
 
     Attributes:
-        plane: Direction of the cut; the paper's is axial.
+        plane: Direction of the cut. ``"acquired"``: that of the volume's own slices, see
+            :func:`monai_advenc.data.volumes.plane.acquired_plane`.
         labels: Mask values that count as tumor (DICOM: segment or ROI numbers); ``None``: all but 0.
         segments: Names of the segments or regions of DICOM masks that count as tumor, ``*`` standing for any
             characters; ``None``: there must be only one.
@@ -52,7 +45,7 @@ class SliceSettings(Settings):
             letters, one for each axis, such as ``"RAS"`` for right, anterior, superior. ``None``: refuse such files.
     """
 
-    plane: Plane = "axial"
+    plane: PlaneChoice = "acquired"
     labels: tuple[int, ...] | None = None
     segments: tuple[str, ...] | None = None
     size: int | None = Field(default=SIDE, ge=16)
@@ -69,11 +62,12 @@ class CrossSection:
         image: ``(H, W)``, float32 in [0, 1].
         mask: ``(H, W)``, bool: the tumor.
         affine: 4x4, from ``(h, w, 0)`` to RAS+ world coordinates in mm.
-        plane: Direction of the cut.
+        plane: Direction of the cut: axial, coronal or sagittal.
         index: Index of the slice in the volume oriented RAS.
         area_mm2: Area of the tumor in the slice, on the volume's own grid.
         intensity: The map from the file's units to [0, 1].
         spacing: Distance of neighboring pixels in mm, downward and to the right.
+        tumor_kept: Share of the tumor's pixels that cropping kept; 1 if all.
     """
 
     image: NDArray[np.float32]
@@ -84,6 +78,7 @@ class CrossSection:
     area_mm2: float
     intensity: IntensityScale
     spacing: tuple[float, float]
+    tumor_kept: float = 1.0
 
 
 def largest_cross_section(mask: NDArray[Any], axis: int = 2) -> int:
@@ -118,12 +113,13 @@ def cut_cross_section(image: Volume, mask: Volume, settings: SliceSettings) -> C
         ImageError: The slice is constant.
     """
     require_same_grid(image, mask)
-    axes = PLANES[settings.plane]
+    plane = chosen_plane(settings.plane, image)
+    axes = PLANES[plane]
     # The image's affine decides for both: rounded headers of oblique volumes may be named after different axes.
     found = tumor_voxels(mask.voxels, mask.source, settings.labels, image.voxels)
     tumor = Volume(found, image.affine, mask.source).oriented(axes)
     oriented = image.oriented(axes)
-    _require_right_angles(oriented, settings.plane)
+    _require_right_angles(oriented, plane)
     stored_index = largest_cross_section(tumor.voxels)
     pixels, region = oriented.voxels[:, :, stored_index], tumor.voxels[:, :, stored_index]
     affine = oriented.affine @ from_matvec(np.eye(3), (0, 0, stored_index))
@@ -140,19 +136,22 @@ def cut_cross_section(image: Volume, mask: Volume, settings: SliceSettings) -> C
             max(1, round(n * mm / settings.isotropic_mm)) for n, mm in zip(unit.shape, (down, right), strict=True)
         )
         unit, region, affine = _resize(unit, region, affine, (shape[0], shape[1]))
+    kept = 1.0
     if settings.size is not None:
-        fit = _resize if settings.fit == "resize" else _pad_or_crop
+        fit, whole = _resize if settings.fit == "resize" else _pad_or_crop, np.count_nonzero(region)
         unit, region, affine = fit(unit, region, affine, (settings.size, settings.size))
+        kept = 1.0 if settings.fit == "resize" else np.count_nonzero(region) / whole
     spacing = np.linalg.norm(affine[:3, :2], axis=0)
     return CrossSection(
         image=np.ascontiguousarray(unit, dtype=np.float32),
         mask=np.ascontiguousarray(region),
         affine=affine,
-        plane=settings.plane,
+        plane=plane,
         index=stored_index,
         area_mm2=area,
         intensity=scale,
         spacing=(float(spacing[0]), float(spacing[1])),
+        tumor_kept=kept,
     )
 
 

@@ -4,16 +4,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from monai_advenc.data.skipped import say_skipped
 from monai_advenc.data.volumes.cases import CaseList, are_listed, find_cases
 from monai_advenc.data.volumes.cross_section import SliceSettings
-from monai_advenc.data.volumes.slicing import SliceFailure, slice_cases
+from monai_advenc.data.volumes.plane import count_planes, say_planes
+from monai_advenc.data.volumes.slicing import SliceFailure, read_records, slice_cases
 from monai_advenc.errors import OutputError
 from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_done
 from monai_advenc.workers import available_cores
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """The cuts of all cases.
+
+    Attributes:
+        planes: Number of cases cut in each plane.
+        cropped: Share of the tumor kept, for each case whose tumor is larger than the slice.
+        failures: The cases that could not be cut; empty unless ``keep_going``.
+    """
+
+    planes: Mapping[str, int] = field(default_factory=dict)
+    cropped: Mapping[str, float] = field(default_factory=dict)
+    failures: tuple[SliceFailure, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -23,12 +40,17 @@ class SlicedVolumes:
     Attributes:
         out: The folder of slices.
         cases: What was found.
-        failures: The cases that could not be cut; empty unless ``keep_going``.
+        cuts: What was cut, and what could not be.
     """
 
     out: Path
     cases: CaseList
-    failures: tuple[SliceFailure, ...] = ()
+    cuts: Cuts = Cuts()
+
+    @property
+    def failures(self) -> tuple[SliceFailure, ...]:
+        """The cases that could not be cut; empty unless ``keep_going``."""
+        return self.cuts.failures
 
 
 def slice_volumes(
@@ -71,10 +93,10 @@ def slice_volumes(
     if dry_run:
         return SlicedVolumes(out, cases)
     count = available_cores() if workers is None else workers
-    failures = cut_cases(
+    cuts = cut_cases(
         cases, settings, out, file_format=file_format, workers=count, keep_going=keep_going, progress=progress
     )
-    return SlicedVolumes(out, cases, failures)
+    return SlicedVolumes(out, cases, cuts)
 
 
 def cut_cases(
@@ -86,7 +108,7 @@ def cut_cases(
     workers: int,
     keep_going: bool,
     progress: Progress,
-) -> tuple[SliceFailure, ...]:
+) -> Cuts:
     """Cut all cases and report the result; see :func:`slice_volumes`."""
     with progress.stage("slicing", len(cases.cases)) as advance:
         failures = slice_cases(
@@ -101,4 +123,20 @@ def cut_cases(
     if failures:
         progress.table("Not sliced", ("case", "why"), [(each.id, each.message) for each in failures])
     progress.say(f"Cut {len(cases.cases) - len(failures)} cases at the largest tumor cross-section into {out}.")
-    return failures
+    records = read_records(out, cases.cases)
+    planes = count_planes(record["plane"] for record in records)
+    if settings.plane == "acquired":
+        say_planes(planes, progress)
+    # Version 0.1 did not note the share.
+    cropped = {record["case"]: kept for record in records if (kept := record.get("tumor_kept", 1)) < 1}
+    _warn_of_cropping(cropped, len(records), settings, progress)
+    return Cuts(planes, cropped, failures)
+
+
+def _warn_of_cropping(cropped: Mapping[str, float], cut: int, settings: SliceSettings, progress: Progress) -> None:
+    if cropped:
+        progress.table("Cropped tumors", ("case", "kept"), [(case, f"{kept:.0%}") for case, kept in cropped.items()])
+        progress.say(
+            f"Warning: {len(cropped)} of {cut} tumors are larger than {settings.size} pixels and were cropped; "
+            f"{min(cropped.values()):.0%} of the tumor is kept at the least. Give a larger --size, or --fit resize."
+        )

@@ -30,6 +30,9 @@ TABLE_NAME = "slices.csv"
 RECORD_FOLDER = ".slices"
 """Folder with one small JSON file for each finished slice. It is written last: if it exists, the slice is complete."""
 
+_NOT_IN_THE_TABLE = ("sources", "tumor_kept")
+"""Fields of a record that the table leaves out."""
+
 
 @dataclass(frozen=True)
 class SliceFailure:
@@ -102,8 +105,7 @@ def slice_cases(
                         raise AdvencError(f"{failure.id}: {failure.message}")
                     failures.append(failure)
                 progress(1)
-            records = [_record(out, case) for case in cases]
-            rows = [json.loads(record.read_text(encoding="utf-8")) for record in records if record.is_file()]
+            rows = read_records(out, cases)
             if not rows:
                 reasons = [(each.id, each.message) for each in failures]
                 raise AllFailedError(f"no case could be cut into {out}", reasons)
@@ -128,6 +130,12 @@ def _record(out: Path, case: Case) -> Path:
     return out / RECORD_FOLDER / f"{case.id}.json"
 
 
+def read_records(out: Path, cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """The records of the cases that are cut, in their order: the columns of the table, and what it leaves out."""
+    records = [_record(out, case) for case in cases]
+    return [json.loads(record.read_text(encoding="utf-8")) for record in records if record.is_file()]
+
+
 def _is_cut(out: Path, case: Case) -> bool:
     """Whether a case with a record was cut from the content and for the class that it has now."""
     cut = json.loads(_record(out, case).read_text(encoding="utf-8"))
@@ -150,14 +158,25 @@ def _begin(out: Path, options: dict[str, Any]) -> None:
     try:
         if path.is_file():
             # Options of a run that cut nothing bind nobody.
-            if json.loads(path.read_text()) != options and any(path.parent.glob("*.json")):
-                raise OutputError(f"{out} was cut with other options; give the same options, or choose another folder")
+            earlier = json.loads(path.read_text())
+            if earlier != options and any(path.parent.glob("*.json")):
+                raise OutputError(
+                    f"{out} was cut with other options ({_difference(earlier, options)}); give the same options, or "
+                    "choose another folder"
+                )
             remove_temporaries(out)
         elif any(path.name != LOCK_NAME for path in out.iterdir()):
             raise OutputError(f"{out} is not empty and holds no unfinished slices; choose another folder")
     except (OSError, ValueError) as error:
         raise OutputError(f"cannot use {out} ({error}); choose another folder") from None
     write_json(path, options, overwrite=True)
+
+
+def _difference(earlier: dict[str, Any], now: dict[str, Any]) -> str:
+    """What differs between the options of two runs, for a message."""
+    old, new = ({"format": each.get("format"), **each.get("settings", {})} for each in (earlier, now))
+    names = [name for name in {**new, **old} if old.get(name) != new.get(name)]
+    return ", ".join(f"{name} {old.get(name)}, not {new.get(name)}" for name in names)
 
 
 def _cut_or_fail(settings: SliceSettings, out: Path, file_format: str, case: Case) -> SliceFailure | None:
@@ -209,6 +228,7 @@ def _write(
         "intensity_low": section.intensity.low,
         "intensity_high": section.intensity.high,
         "sources": sources,
+        "tumor_kept": section.tumor_kept,
     }
     if settings.assume_orientation is not None:
         record["assumed_orientation"] = None if isinstance(image, DicomSeries) else image.assumed
@@ -216,5 +236,5 @@ def _write(
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> bytes:
-    columns = [name for name in rows[0] if name != "sources"]
+    columns = [name for name in rows[0] if name not in _NOT_IN_THE_TABLE]
     return csv_text(columns, ([row[name] for name in columns] for row in rows)).encode()

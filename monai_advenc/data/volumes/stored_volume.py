@@ -24,8 +24,9 @@ from monai_advenc.data.nifti_file import NiftiFile, read_nifti_file
 from monai_advenc.data.stored_slice import StoredSlice
 from monai_advenc.data.volume import Volume
 from monai_advenc.data.volumes.case import Case
-from monai_advenc.data.volumes.cross_section import PLANES, SliceSettings
+from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.data.volumes.names import stem
+from monai_advenc.data.volumes.plane import PLANES, chosen_plane, plane_across
 from monai_advenc.data.volumes.reading import read_tumor
 from monai_advenc.data.volumes.same_grid import require_same_grid
 from monai_advenc.errors import ImageError, MaskError
@@ -96,7 +97,7 @@ def is_dicom(case: Case) -> bool:
 
 
 def read_stored_volume(
-    image: Path, series_uid: str | None = None, plane: str | None = None, assumed: str | None = None
+    image: Path, series_uid: str | None = None, plane: str = "acquired", assumed: str | None = None
 ) -> StoredVolume:
     """Read a NIfTI file, or a folder or file of DICOM, as it is stored.
 
@@ -109,12 +110,12 @@ def read_stored_volume(
     return dicom_slices(read_dicom_frames(image, series_uid=series_uid), plane)
 
 
-def read_stored_case(case: Case, plane: str | None, tumor: SliceSettings) -> StoredCase:
+def read_stored_case(case: Case, plane: str, tumor: SliceSettings) -> StoredCase:
     """Read a case.
 
     Args:
         case: The case.
-        plane: Direction of the slices; ``None``: axial, and for DICOM the plane of the series.
+        plane: Direction of the slices, or ``"acquired"``.
         tumor: Which labels or segments are tumor, and the orientation of files that state none.
 
     Raises:
@@ -129,10 +130,10 @@ def read_stored_case(case: Case, plane: str | None, tumor: SliceSettings) -> Sto
     return StoredCase(volume, volume.slices_of(mask.voxels) != 0)
 
 
-def nifti_slices(file: NiftiFile, plane: str | None = None) -> StoredVolume:
-    """The slices of a NIfTI file; ``plane`` ``None``: axial."""
-    plane = plane or "axial"
+def nifti_slices(file: NiftiFile, choice: str = "acquired") -> StoredVolume:
+    """The slices of a NIfTI file in a plane, or as acquired."""
     grid = Volume(file.stored, file.affine, str(file.path), other_form=file.other_form, assumed=file.assumed)
+    plane = chosen_plane(choice, grid)
     oriented = grid.oriented(PLANES[plane]).voxels
     suffix = ".nii.gz" if file.path.name.lower().endswith(".gz") else ".nii"
 
@@ -147,12 +148,12 @@ def nifti_slices(file: NiftiFile, plane: str | None = None) -> StoredVolume:
     return StoredVolume(grid, plane, slices, encode, (file.path,))
 
 
-def dicom_slices(found: SeriesFrames, plane: str | None = None) -> StoredVolume:
+def dicom_slices(found: SeriesFrames, plane: str = "acquired") -> StoredVolume:
     """The slices of a DICOM series, which are its frames.
 
     Args:
         found: The frames; their files are read here, once.
-        plane: The plane that the frames must have; ``None``: whichever they have.
+        plane: The plane that the frames must have; ``"acquired"``: whichever they have.
 
     Raises:
         ImageError: The frames are of another plane, or cannot be written.
@@ -166,11 +167,11 @@ def dicom_slices(found: SeriesFrames, plane: str | None = None) -> StoredVolume:
         drop_pixels(dataset)
         headers[members[0].path] = dataset
     in_order = [as_stored[frame] for frame in frames]
-    grid = Volume(np.stack([each.stored.T for each in in_order], axis=2), found.affine, name)
-    own, is_flipped = _plane_of(found.affine)
-    if plane not in (None, own):
+    grid = Volume(np.stack([each.stored.T for each in in_order], axis=2), found.affine, name, slice_axis=2)
+    own, is_rising = plane_across(found.affine, 2)
+    if plane not in ("acquired", own):
         raise ImageError(f"{name} has {own} slices, each a separate image; give --plane {own}, or leave out --plane")
-    places = range(len(frames))[::-1] if is_flipped else range(len(frames))
+    places = range(len(frames)) if is_rising else range(len(frames))[::-1]
     oriented = grid.oriented(PLANES[own]).voxels
     slices = tuple(replace(in_order[place], stored=oriented[:, :, k]) for k, place in enumerate(places))
 
@@ -184,17 +185,6 @@ def dicom_slices(found: SeriesFrames, plane: str | None = None) -> StoredVolume:
 
     header = headers[frames[0].path]
     return StoredVolume(grid, own, slices, encode, tuple(headers), header, found.series(grid))
-
-
-def _plane_of(affine: NDArray[np.float64]) -> tuple[str, bool]:
-    """The plane nearest to that of the first two axes, and whether its slices run against the third axis."""
-    stored = nibabel.orientations.io_orientation(affine)
-    for plane, axes in PLANES.items():
-        wanted = nibabel.orientations.axcodes2ornt(tuple(axes))
-        new_axis, direction = nibabel.orientations.ornt_transform(stored, wanted)[2]
-        if new_axis == 2:
-            return plane, direction < 0
-    raise AssertionError("one of the three planes has the third axis as its normal")
 
 
 def _put_back(grid: Volume, plane: str, changes: Changes) -> NDArray[Any]:

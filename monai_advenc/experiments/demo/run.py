@@ -83,7 +83,7 @@ def run_demo(out: Path, *, seed: int, recipe: DemoRecipe, workers: int, stage: S
             advance(1)
     cases = find_cases(private / "volumes")
     with clock.time("slices"), stage("slicing", recipe.volumes) as advance:
-        settings = SliceSettings(size=recipe.size, fit="pad-or-crop")
+        settings = SliceSettings(plane="axial", size=recipe.size, fit="pad-or-crop")
         slice_cases(cases.cases, settings, private / "slices", workers=workers, progress=advance)
     slices = find_images(private / "slices")
     originals = load_image_set(slices)
