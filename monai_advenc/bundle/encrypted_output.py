@@ -25,8 +25,9 @@ from monai_advenc.data.records import ImageRecord
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.sharing.encryption_run import find_missing
 from monai_advenc.sharing.folder import IMAGES, EncryptedFolder
-from monai_advenc.sharing.images import Encrypted, ImageEncryption, Original
+from monai_advenc.sharing.images import ImageEncryption
 from monai_advenc.sharing.options import EncryptionOptions
+from monai_advenc.sharing.original import Encrypted, Original
 from monai_advenc.transforms.inputs import load_base, load_key, numbers_are_places
 
 

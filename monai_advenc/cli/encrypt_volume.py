@@ -27,6 +27,7 @@ def encrypt_volume(
     ] = "tumor",
     plane: slicing.Plane = "acquired",
     region: options.Region = "all",
+    full_radius: options.FullRadius = False,
     tumor_labels: slicing.TumorLabels = None,
     tumor_segment: slicing.TumorSegment = None,
     assume_orientation: slicing.AssumeOrientation = None,
@@ -63,6 +64,7 @@ def encrypt_volume(
         slices=slices_to_encrypt,
         plane=plane,
         region=region,
+        full_radius=full_radius,
         tumor=slicing.slice_settings(
             tumor_labels, tumor_segment, size=0, fit="resize", assume_orientation=assume_orientation
         ),

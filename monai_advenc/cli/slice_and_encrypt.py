@@ -40,6 +40,7 @@ def slice_and_encrypt(
     file_format: options.Formats = None,
     identity: options.Identity = None,
     region: options.Region = "all",
+    full_radius: options.FullRadius = False,
     plane: slicing.Plane = "acquired",
     size: slicing.Size = 320,
     fit: slicing.Fit = "pad-or-crop",
@@ -93,6 +94,7 @@ def slice_and_encrypt(
     encryption_options = EncryptionOptions(
         formats=options.formats_of(file_format),
         region=region,
+        full_radius=full_radius,
         identity=identity,
         precision=precision,
         workers=options.worker_count(None if with_ray else workers),

@@ -13,10 +13,10 @@ import platform
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 from typing_extensions import Self
 
 from monai_advenc.data.records import ImageRecord, Record, SliceRecord, VolumeRecord
@@ -58,20 +58,55 @@ class Distribution(Settings):
         return cls(**{name: round(float(value), 6) for name, value in summary.items()})
 
 
+class ChangeableBudget(Settings):
+    """Distances over the pixels that may change: one figure for each image or slice."""
+
+    linf: Distribution
+    rms_gray_levels: Distribution
+    psnr_db: Distribution
+
+
 class Budget(Settings):
-    """Distances of the images of a data set from their originals."""
+    """Distances of the images of a data set from their originals.
+
+    Attributes:
+        norm: Geometry of the ball.
+        l2: Euclidean distance on the [0, 1] scale.
+        rms_gray_levels: Root mean square change of a pixel in gray levels of 255.
+        psnr_db: Peak signal-to-noise ratio.
+        ssim: Structural similarity.
+        changeable: The distances over the pixels that may change; ``None`` where all may.
+    """
 
     norm: str
     l2: Distribution
     rms_gray_levels: Distribution
     psnr_db: Distribution
     ssim: Distribution
+    changeable: ChangeableBudget | None = None
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_is_the_whole_image(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Manifests of images that may change everywhere stay as they were.
+        values: dict[str, Any] = handler(self)
+        return {name: value for name, value in values.items() if (name, value) != ("changeable", None)}
 
     @classmethod
     def of(cls, norm: str, images: Sequence[ImageRecord | SliceRecord]) -> Budget:
         """Summarize the records of all images or slices."""
-        quantities = ("l2", "rms_gray_levels", "psnr_db", "ssim")
-        return cls(norm=norm, **{name: Distribution.of([getattr(i, name) for i in images]) for name in quantities})
+        return cls(
+            norm=norm,
+            **_distributions(images, ("l2", "rms_gray_levels", "psnr_db", "ssim")),
+            changeable=ChangeableBudget(
+                **_distributions([i.changeable or i for i in images], ("linf", "rms_gray_levels", "psnr_db"))
+            )
+            if any(image.changeable for image in images)
+            else None,
+        )
+
+
+def _distributions(measured: Sequence[Any], quantities: Sequence[str]) -> dict[str, Distribution]:
+    return {name: Distribution.of([getattr(each, name) for each in measured]) for name in quantities}
 
 
 class RunHeader(Settings):

@@ -46,7 +46,15 @@ class Record:
     def to_values(self) -> dict[str, Any]:
         """The record as values that JSON can hold."""
         values: dict[str, Any] = _adapter(type(self)).dump_python(self, mode="json")
-        return values
+        return _without_unused(values)
+
+
+def _without_unused(values: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is stated only where some pixels may not change: manifests of all others stay as they were."""
+    kept = {name: value for name, value in values.items() if (name, value) != ("changeable", None)}
+    if "slices" in kept:
+        kept["slices"] = [_without_unused(each) for each in kept["slices"]]
+    return kept
 
 
 _ADAPTERS: dict[type[Record], TypeAdapter[Any]] = {}
@@ -84,6 +92,23 @@ Files = Annotated[tuple[FileRecord, ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_RECORD_CONFIG)
+class Changeable:
+    """Distances of one image from its original over the pixels that may change.
+
+    Attributes:
+        pixels: Number of these pixels.
+        linf: Largest change, on the [0, 1] scale.
+        rms_gray_levels: Root mean square change of such a pixel, in gray levels of 255.
+        psnr_db: Peak signal-to-noise ratio for a peak of 1.
+    """
+
+    pixels: int
+    linf: float
+    rms_gray_levels: float
+    psnr_db: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_RECORD_CONFIG)
 class ImageRecord(Record):
     """One encrypted image and how far it is from its original, measured on the written pixels.
 
@@ -102,6 +127,8 @@ class ImageRecord(Record):
             can make or compare it.
         precision: Numeric precision of the base network, as in
             :class:`monai_advenc.acceleration.prepare.PreparedNetwork`; ``None`` where it was not recorded.
+        changeable: The distances over the pixels that may change; ``None`` where all may, and where it was not
+            recorded.
     """
 
     id: str
@@ -116,6 +143,7 @@ class ImageRecord(Record):
     ssim: float
     source_tag: str
     precision: str | None = None
+    changeable: Changeable | None = None
 
     @property
     def measured(self) -> tuple[ImageRecord]:
@@ -134,6 +162,7 @@ class SliceRecord(Record):
     rms_gray_levels: float
     psnr_db: float
     ssim: float
+    changeable: Changeable | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_RECORD_CONFIG)

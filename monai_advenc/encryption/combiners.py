@@ -27,7 +27,7 @@ from torch import Tensor
 
 from monai_advenc.encryption.paper import CONCAT_SHARES, MIXUP_AND_CONCAT_RATIOS
 from monai_advenc.errors import SettingsError
-from monai_advenc.perturbation.pgd import GEOMETRIES
+from monai_advenc.perturbation.pgd import GEOMETRIES, Radius
 from monai_advenc.settings import Settings
 
 
@@ -187,7 +187,7 @@ def combine(
     versions: Tensor,
     labels: Tensor,
     *,
-    radius: float,
+    radius: Radius,
     norm: str = "l2",
     seeds: Sequence[int] | None = None,
 ) -> Tensor:
@@ -198,7 +198,7 @@ def combine(
         images: Originals ``(N, C, H, W)`` in [0, 1].
         versions: Perturbed versions ``(N, T, C, H, W)``, each within ``radius`` of its original.
         labels: True classes ``(N,)``, int64; they select the row of ratios for each image.
-        radius: Radius of the ball, for this image size.
+        radius: Radius of the ball, for this image size; one for all images, or ``(N,)``.
         norm: Norm of the ball, ``"l2"`` or ``"linf"``.
         seeds: One seed per image, for combiners with random positions; zeros if not given.
 

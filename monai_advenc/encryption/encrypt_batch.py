@@ -31,6 +31,7 @@ def perturb_toward_targets(
     labels: Tensor,
     *,
     regions: Tensor | None = None,
+    scales: Tensor | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> Tensor:
     """Perturb each image toward each target of its class, all versions in one stream of batches.
@@ -41,6 +42,8 @@ def perturb_toward_targets(
         images: Originals ``(N, C, H, W)``, float32 in [0, 1].
         labels: True classes ``(N,)``, int64, in the order of ``key.classes``.
         regions: Binary masks ``(N, 1, H, W)`` of the pixels that may change.
+        scales: ``(N,)``: the share of the key's radius that each image gets, see
+            :func:`monai_advenc.encryption.regions.radius_scales`; ``None``: all of it, however small the region.
         batch_size: Versions per pass; another batch size can change the bytes of the result.
 
     Returns:
@@ -73,6 +76,7 @@ def perturb_toward_targets(
         batch_size=batch_size,
         seeds=seeds,
         regions=None if regions is None else regions.repeat_interleave(num_targets, dim=0),
+        scales=None if scales is None else scales.repeat_interleave(num_targets),
     )
     return versions.reshape(count, num_targets, *images.shape[1:])
 
@@ -83,6 +87,7 @@ def combine_versions(
     versions: Tensor,
     labels: Tensor,
     *,
+    scales: Tensor | None = None,
     levels: int | None = None,
     unit: Tensor | None = None,
 ) -> Tensor:
@@ -93,6 +98,7 @@ def combine_versions(
         images: Originals ``(N, C, H, W)``.
         versions: Result of :func:`perturb_toward_targets` for these images.
         labels: True classes ``(N,)``.
+        scales: As for :func:`perturb_toward_targets`.
         levels: Steps of the file's grid (PNG).
         unit: ``(N,)``: size of one stored unit on the [0, 1] scale, for originals on their file's own grid (DICOM,
             scaled NIfTI). Without ``levels`` and ``unit``: no rounding.
@@ -109,8 +115,9 @@ def combine_versions(
     _check_labels(key, images, labels)
     settings = key.perturbation.at_size(*images.shape[-2:])
     seeds = key.image_seeds("layout", images)
-    combined = combine(key.combiner, images, versions, labels, radius=settings.radius, norm=settings.norm, seeds=seeds)
-    encrypted = round_to_grid(combined, images, levels=levels, unit=unit, radius=settings.radius, norm=settings.norm)
+    radius = settings.radius if scales is None else settings.radius * scales.to(images.device)
+    combined = combine(key.combiner, images, versions, labels, radius=radius, norm=settings.norm, seeds=seeds)
+    encrypted = round_to_grid(combined, images, levels=levels, unit=unit, radius=radius, norm=settings.norm)
     # Versions are checked too, because rounding alone does not encrypt.
     as_before = _are_equal(versions, images[:, None]) | _are_equal(encrypted, images)
     if as_before.any():
@@ -125,6 +132,7 @@ def encrypt_batch(
     labels: Tensor,
     *,
     regions: Tensor | None = None,
+    scales: Tensor | None = None,
     levels: int | None = None,
     unit: Tensor | None = None,
     batch_size: int = BATCH_SIZE,
@@ -140,6 +148,7 @@ def encrypt_batch(
         labels: True classes ``(N,)``, int64, in the order of ``key.classes``.
         regions: Binary masks ``(N, 1, H, W)`` of the pixels that may change; other pixels are only rounded to the
             file's grid.
+        scales: As for :func:`perturb_toward_targets`.
         levels: Steps of the output file's grid (255 for 8-bit PNG).
         unit: ``(N,)``: size of one stored unit on the [0, 1] scale, for originals on their file's own grid (12 and
             16-bit DICOM, NIfTI with a slope). Pixels then change by whole units, and unchanged pixels keep every bit.
@@ -159,8 +168,10 @@ def encrypt_batch(
     Example:
         >>> encrypted = encrypt_batch(key, prepare(base, (1, 320, 320)), images, labels, levels=65535)
     """
-    versions = perturb_toward_targets(key, network, images, labels, regions=regions, batch_size=batch_size)
-    return combine_versions(key, images, versions, labels, levels=levels, unit=unit)
+    versions = perturb_toward_targets(
+        key, network, images, labels, regions=regions, scales=scales, batch_size=batch_size
+    )
+    return combine_versions(key, images, versions, labels, scales=scales, levels=levels, unit=unit)
 
 
 def _are_equal(changed: Tensor, images: Tensor) -> Tensor:

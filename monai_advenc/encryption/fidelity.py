@@ -10,6 +10,7 @@ import numpy as np
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
+from monai_advenc.data.records import Changeable
 from monai_advenc.errors import ImageError
 
 GRAY_LEVELS = 255
@@ -41,7 +42,7 @@ class Fidelity:
 
     def as_dict(self) -> dict[str, float]:
         """The distances by name, rounded to readable digits, far finer than any tolerance."""
-        return {name: float(f"{value:.8g}") for name, value in asdict(self).items()}
+        return {name: _readable(value) for name, value in asdict(self).items()}
 
 
 def measure_fidelity(images: Tensor, originals: Tensor) -> list[Fidelity]:
@@ -66,6 +67,31 @@ def measure_fidelity(images: Tensor, originals: Tensor) -> list[Fidelity]:
         _measure(image, original)
         for image, original in zip(images.double().cpu().numpy(), originals.double().cpu().numpy(), strict=True)
     ]
+
+
+def measure_changeable(image: Tensor, original: Tensor, region: Tensor) -> Changeable:
+    """Measure an image against its original over the pixels that may change.
+
+    An average over the whole image says little about a small region: the more pixels stay, the smaller it is.
+
+    Args:
+        image: ``(C, H, W)`` in [0, 1].
+        original: The same shape.
+        region: ``(1, H, W)``, bool: the pixels that may change; at least one.
+    """
+    change = (image.double() - original.double())[:, region[0]]
+    mean_square = float(change.square().mean())
+    return Changeable(
+        pixels=int(region.sum()),
+        linf=_readable(float(change.abs().max())),
+        rms_gray_levels=_readable(GRAY_LEVELS * mean_square**0.5),
+        psnr_db=_readable(psnr_db(mean_square)),
+    )
+
+
+def _readable(value: float) -> float:
+    """Round to readable digits, far finer than any tolerance."""
+    return float(f"{value:.8g}")
 
 
 def psnr_db(mean_square: float) -> float:

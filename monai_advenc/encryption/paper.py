@@ -33,6 +33,12 @@ MRI_RADIUS: Final = 2.0
 """L2 radius of section 5, for images of 320x320 pixels. The paper states neither their channels nor their scale; this
 package assumes one channel in [0, 1]."""
 
+CIFAR10_RADIUS: Final = 0.5
+"""L2 radius of section 3.3, for 3x32x32 images in [0, 1]."""
+
+CIFAR10_SHAPE: Final = (3, 32, 32)
+"""Shape of the images of section 3.3."""
+
 MRI_SIDE: Final = 320
 """Side in pixels of the images of section 5."""
 

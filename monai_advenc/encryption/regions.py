@@ -56,6 +56,24 @@ def given_mask(image: Tensor, mask: Tensor | None) -> Tensor:
     return mask.bool()
 
 
+def radius_scales(regions: Tensor, norm: str) -> Tensor:
+    """The share of the radius for each region, so that its pixels change as much as those of a whole image.
+
+    An L2 radius belongs to a number of pixels: with all of it on a few, each moves far. The root mean square change of
+    the pixels that may change stays the same if the radius shrinks with the root of their share. An L-infinity radius
+    holds for each pixel.
+
+    Args:
+        regions: Binary masks ``(N, 1, H, W)`` of the pixels that may change.
+        norm: Norm of the ball.
+
+    Returns:
+        ``(N,)``, float64, in [0, 1].
+    """
+    shares = regions.bool().flatten(1).double().mean(dim=1)
+    return shares.sqrt() if norm == "l2" else torch.ones_like(shares)
+
+
 REGIONS: dict[str, Callable[[Tensor, Tensor | None], Tensor | None]] = {
     "all": whole_image,
     "body": body,

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from monai_advenc.errors import ImageError, SettingsError
-from monai_advenc.perturbation.pgd import GEOMETRIES
+from monai_advenc.perturbation.pgd import GEOMETRIES, Radius
 
 GRID_LEVELS: dict[str, int | None] = {"png8": 255, "png16": 65535, "nifti": None, "dicom": None}
 """Number of steps between black and white by file format; ``None``: float32, or the file's own."""
@@ -135,7 +135,7 @@ def round_to_grid(
     *,
     levels: int | None = None,
     unit: Tensor | None = None,
-    radius: float,
+    radius: Radius,
     norm: str = "l2",
     mask: Tensor | None = None,
     rounding: str = "fit",
@@ -152,7 +152,7 @@ def round_to_grid(
         levels: Steps between 0 and 1 of a grid that starts at 0 (PNG); the originals may lie off this grid.
         unit: ``(N,)``: size of one stored unit, for files whose originals lie on their own grid (DICOM, scaled NIfTI).
             Without ``levels`` and ``unit`` images stay float32, shrunk slightly if float32 rounding left the ball.
-        radius: Radius of the ball.
+        radius: Radius of the ball; one for all images, or ``(N,)``.
         norm: Norm of the ball.
         mask: Pixels that were free to change, ``(N, 1, H, W)``. Outside of them, an original on the grid does not
             change; another is rounded to the nearest level.
@@ -172,6 +172,7 @@ def round_to_grid(
     grid = choose_grid(originals, levels, unit)
     if grid is None:
         return images if rounding == "naive" else _shrink_into_ball(images, originals, radius, norm)
+    radius = radius.to(originals.device, torch.float64) if isinstance(radius, Tensor) else radius
     exact, change = originals.double(), (images - originals).double()
     if mask is not None:
         change = change * mask
@@ -191,8 +192,9 @@ def round_to_grid(
     # If the original lies on the grid and the next value is outside the ball, no pixel could change.
     if ((least > allowed) | ((least == 0) & (grid.unit.flatten() > radius))).any():
         finest = round(1 / grid.unit.max().item()) + 1
+        smallest = float(radius.min()) if isinstance(radius, Tensor) else radius
         raise ImageError(
-            f"a grid of {finest} gray levels is too coarse for a radius of {radius:.4g}; choose a finer file format"
+            f"a grid of {finest} gray levels is too coarse for a radius of {smallest:.4g}; choose a finer file format"
         )
     # Rounding losses are restored, but a perturbation shorter than the radius does not become longer than it was.
     wanted = torch.maximum(GEOMETRIES[norm].length(change), length(one)).clamp_max(allowed)
@@ -214,7 +216,7 @@ def _largest_factor(is_inside: Callable[[Tensor], Tensor], one: Tensor) -> Tenso
     return low
 
 
-def _allowed_length(grid: Grid, originals: Tensor, radius: float, norm: str) -> float:
+def _allowed_length(grid: Grid, originals: Tensor, radius: Radius, norm: str) -> Radius:
     """Largest measured length of a change for which every reader of the file is inside the ball."""
     one_slack_in_every_pixel = torch.full_like(originals[:1], grid.slack)
     return radius - GEOMETRIES[norm].length(one_slack_in_every_pixel).sum().item()
@@ -234,8 +236,9 @@ def choose_grid(originals: Tensor, levels: int | None, unit: Tensor | None) -> G
     return None if levels is None else grid_of_levels(originals, levels)
 
 
-def _shrink_into_ball(images: Tensor, originals: Tensor, radius: float, norm: str) -> Tensor:
+def _shrink_into_ball(images: Tensor, originals: Tensor, radius: Radius, norm: str) -> Tensor:
     """Shrink float32 images slightly if float32 rounding left the ball; others keep every bit."""
+    radius = radius.to(originals.device, torch.float64) if isinstance(radius, Tensor) else radius
     exact = originals.double()
     change = images.double() - exact
     kept = images

@@ -41,6 +41,7 @@ def perturb_in_batches(
     batch_size: int,
     seeds: Sequence[int] | None = None,
     regions: Tensor | None = None,
+    scales: Tensor | None = None,
 ) -> Tensor:
     """Apply :func:`monai_advenc.perturbation.pgd.perturb` to any number of images.
 
@@ -55,6 +56,7 @@ def perturb_in_batches(
             more steps, so they save passes only if there are many more images than this.
         seeds: One seed per image, for augmentation-aware steps.
         regions: Binary masks ``(N, 1, H, W)`` of the pixels that may change.
+        scales: ``(N,)``: factor of radius and step size for each image; ``None``: 1.
 
     Returns:
         Perturbed images, the shape of ``images``.
@@ -63,7 +65,7 @@ def perturb_in_batches(
         ImageError, NetworkError, SettingsError: As for :func:`monai_advenc.perturbation.pgd.perturb`.
     """
     objective = as_objective(targets)
-    check_inputs(network, images, objective, settings, seeds, regions)
+    check_inputs(network, images, objective, settings, seeds, regions, scales)
     if batch_size < 1:
         raise SettingsError(f"expected a batch_size of 1 or more, got {batch_size}")
 
@@ -83,6 +85,7 @@ def perturb_in_batches(
                 settings,
                 seeds=None if seeds is None else [seeds[row] for row in padded],
                 regions=None if regions is None else regions[padded],
+                scales=None if scales is None else scales[padded],
                 batch_size=batch_size,
             )[: len(rows)]
 

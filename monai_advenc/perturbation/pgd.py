@@ -23,12 +23,15 @@ from monai_advenc.perturbation.objectives import Objective, as_objective
 from monai_advenc.perturbation.settings import VIEWS_HIDE_THE_LOSS, PerturbationSettings
 from monai_advenc.perturbation.views import draw_views
 
+Radius = float | Tensor
+"""Radius of the ball: one for all images, or ``(N,)``."""
+
 
 class Geometry(NamedTuple):
     """The functions of a norm that PGD needs; each maps batches ``(N, C, H, W)`` image by image."""
 
     direction: Callable[[Tensor], Tensor]
-    project: Callable[[Tensor, float], Tensor]
+    project: Callable[[Tensor, Radius], Tensor]
     length: Callable[[Tensor], Tensor]
 
 
@@ -48,19 +51,29 @@ def _l2_direction(gradient: Tensor) -> Tensor:
     return gradient / _per_image(length, gradient)
 
 
-def project_l2(change: Tensor, radius: float) -> Tensor:
+def project_l2(change: Tensor, radius: Radius) -> Tensor:
     """Compute the nearest change with a Euclidean length of at most ``radius``, image by image."""
     length = l2_length(change)
+    radius = radius.to(change) if isinstance(radius, Tensor) else radius
     # The margin of one part in a million keeps the rounded result inside the ball when measured in float64.
     shrink = (radius * (1 - 1e-6) / length.clamp_min(torch.finfo(change.dtype).tiny)).clamp_max(1)
     return change * _per_image(shrink, change)
+
+
+def _project_linf(change: Tensor, radius: Radius) -> Tensor:
+    limit = (_per_image(radius.to(change), change) if isinstance(radius, Tensor) else radius) * (1 - 1e-6)
+    return (
+        torch.minimum(torch.maximum(change, -limit), limit)
+        if isinstance(limit, Tensor)
+        else change.clamp(-limit, limit)
+    )
 
 
 GEOMETRIES: dict[str, Geometry] = {
     "l2": Geometry(direction=_l2_direction, project=project_l2, length=l2_length),
     "linf": Geometry(
         direction=torch.sign,
-        project=lambda change, radius: change.clamp(-radius * (1 - 1e-6), radius * (1 - 1e-6)),
+        project=_project_linf,
         length=lambda change: change.flatten(1).abs().amax(dim=1),
     ),
 }
@@ -74,16 +87,22 @@ class _Step:
     inside: Tensor
     geometry: Geometry
     radius: float
+    scales: Tensor | None
 
     def __call__(
         self, perturbed: Tensor, gradient: Tensor, length: float | Tensor, rows: Tensor | slice = slice(None)
     ) -> Tensor:
         """Return ``rows`` of the batch after a step; ``length`` is one number or ``(N, 1, 1, 1)``."""
-        original, inside = self.original[rows], self.inside[rows]
+        original, inside, radius = self.original[rows], self.inside[rows], self._radius(rows)
+        if self.scales is not None:
+            length = length * _per_image(self.scales[rows], perturbed)
         ahead = perturbed - length * self.geometry.direction(gradient * inside)
         # Clamping does not leave the ball, because the original lies in the box and the box is convex.
-        moved = (original + self.geometry.project(ahead - original, self.radius)).clamp(0, 1)
+        moved = (original + self.geometry.project(ahead - original, radius)).clamp(0, 1)
         return torch.where(inside, moved, original)
+
+    def _radius(self, rows: Tensor | slice) -> Radius:
+        return self.radius if self.scales is None else self.radius * self.scales[rows]
 
 
 def perturb(
@@ -94,6 +113,7 @@ def perturb(
     *,
     seeds: Sequence[int] | None = None,
     regions: Tensor | None = None,
+    scales: Tensor | None = None,
     batch_size: int | None = None,
 ) -> Tensor:
     """Move each image toward its target class by targeted PGD inside a small ball (section 3.1).
@@ -109,6 +129,8 @@ def perturb(
         settings: Radius, steps and norm; ``reference_side`` scales the radius to the size of ``images``.
         seeds: One seed per image for the random views of augmentation-aware steps; other steps need none.
         regions: Binary masks ``(N, 1, H, W)`` or ``(N, C, H, W)``: pixels outside keep every bit.
+        scales: ``(N,)``: factor of radius and step size for each image; ``None``: 1. See
+            :func:`monai_advenc.encryption.regions.radius_scales`.
         batch_size: Images per pass of adaptive steps; ``None``: all.
 
     Returns:
@@ -121,7 +143,7 @@ def perturb(
         SettingsError: Shapes, seeds or targets do not fit ``images``.
     """
     objective = as_objective(targets)
-    check_inputs(network, images, objective, settings, seeds, regions)
+    check_inputs(network, images, objective, settings, seeds, regions, scales)
     if not len(images):
         return images.detach().clone()
     settings = settings.at_size(*images.shape[-2:])
@@ -131,7 +153,8 @@ def perturb(
     with torch.inference_mode(False), torch.no_grad(), torch.autocast(images.device.type, enabled=False):
         original = images.detach().clone()
         inside = torch.ones_like(original[:, :1, :1, :1], dtype=torch.bool) if regions is None else regions.bool()
-        step_from = _Step(original, inside, geometry, settings.radius)
+        scales = None if scales is None else scales.to(original)
+        step_from = _Step(original, inside, geometry, settings.radius, scales)
         if settings.schedule == "adaptive":
             size = len(images) if batch_size is None else batch_size
             walk = AdaptiveSteps(network, objective, step_from, settings.step_size, settings.steps, size, inside)
@@ -154,6 +177,7 @@ def check_inputs(
     settings: PerturbationSettings,
     seeds: Sequence[int] | None,
     regions: Tensor | None,
+    scales: Tensor | None = None,
 ) -> None:
     """Check the arguments of :func:`perturb` and raise its errors."""
     if network.training:
@@ -175,6 +199,8 @@ def check_inputs(
         regions.ndim != 4 or regions.shape[-2:] != images.shape[-2:] or len(regions) != len(images)
     ):
         raise SettingsError(f"expected regions (N, 1, H, W) on the images' grid, got {tuple(regions.shape)}")
+    if scales is not None and scales.shape != images.shape[:1]:
+        raise SettingsError(f"expected one scale for each of the {len(images)} images, got {tuple(scales.shape)}")
 
 
 def require_pixels(images: Tensor) -> None:

@@ -54,10 +54,9 @@ class DicomOutput:
             raise ImageError(f"{path} has no pixel between the ends of its window; leave it out")
         return free
 
-    def encode(self, dicom: DicomSlice, encrypted: Tensor, formats: tuple[str, ...]) -> list[bytes]:
+    def encode(self, dicom: DicomSlice, encrypted: Tensor, formats: tuple[str, ...], radius: float) -> list[bytes]:
         """Encode one encrypted image ``(1, H, W)`` in each format, with the pixels of the DICOM file."""
-        settings = self.key.perturbation.at_size(*encrypted.shape[-2:])
-        values = dicom.stored.changed(encrypted, settings.radius, GEOMETRIES[settings.norm].length)
+        values = dicom.stored.changed(encrypted, radius, GEOMETRIES[self.key.perturbation.norm].length)
         pixels = dicom.stored.on_same_window(values)
         derivation = Derivation.perturbation(self.identity, self.run_tag)
         return [

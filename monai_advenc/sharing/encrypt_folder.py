@@ -29,6 +29,7 @@ from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_don
 from monai_advenc.sharing.encryption_run import Compute, EncryptionResult, Shared, encrypt_images
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.report import require_place, write_report
+from monai_advenc.sharing.stated_change import stated_change, warn_of_large_changes
 from monai_advenc.workers import available_cores
 
 
@@ -152,15 +153,14 @@ def encrypt_and_say(
     with progress.stage("encrypting", len(source.files)) as advance:
         told = saying_what_was_done(advance, progress, len(source.files))
         result = encrypt_images(source, out, key, network, options, compute=compute, progress=told)
-    budget = result.manifest.budget
     arithmetic = " and ".join(sorted({each.precision or "a precision not noted" for each in result.manifest.images}))
     if result.failures:
         progress.table("Not encrypted", ("image", "why"), [(each.id, each.message) for each in result.failures])
     progress.say(
         f"Encrypted {len(result.manifest.images)} images into {out} with key {key.key_id}: "
-        f"PSNR {budget.psnr_db.mean:.1f} dB on average, {budget.rms_gray_levels.mean:.2f} gray levels of 255"
-        f", base network in {arithmetic}."
+        f"{stated_change(result.manifest.budget)}, base network in {arithmetic}."
     )
+    warn_of_large_changes(result.manifest.images, progress, noun="images", full_radius=options.full_radius)
     return result
 
 

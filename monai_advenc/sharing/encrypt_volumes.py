@@ -33,6 +33,7 @@ from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_done
 from monai_advenc.sharing.encryption_run import Shared, encrypt_volumes
 from monai_advenc.sharing.options import VolumeOptions
+from monai_advenc.sharing.stated_change import stated_change, warn_of_large_changes
 from monai_advenc.workers import available_cores
 
 
@@ -114,14 +115,15 @@ def encrypt_volume_folder(
     with progress.stage("encrypting", len(named)) as advance:
         told = saying_what_was_done(advance, progress, len(named))
         result = encrypt_volumes(named, out, secret, network, replace(options, identity=choice), progress=told)
-    manifest, budget = result.manifest, result.manifest.budget
+    manifest = result.manifest
     if result.failures:
         progress.table("Not encrypted", ("volume", "why"), [(each.id, each.message) for each in result.failures])
-    count = sum(len(record.slices) for record in manifest.volumes)
+    slices = [each for record in manifest.volumes for each in record.slices]
     progress.say(
-        f"Encrypted {count} slices of {len(manifest.volumes)} volumes into {out} with key {secret.key_id}: "
-        f"PSNR {budget.psnr_db.mean:.1f} dB on average, {budget.rms_gray_levels.mean:.2f} gray levels of 255."
+        f"Encrypted {len(slices)} slices of {len(manifest.volumes)} volumes into {out} with key {secret.key_id}: "
+        f"{stated_change(manifest.budget)}."
     )
+    warn_of_large_changes(slices, progress, noun="slices", full_radius=options.full_radius)
     if options.plane == "acquired":
         say_planes(count_planes(record.plane for record in manifest.volumes), progress)
-    return replace(shared, manifest=manifest, failures=result.failures, slices=count)
+    return replace(shared, manifest=manifest, failures=result.failures, slices=len(slices))

@@ -14,22 +14,23 @@ from torch import Tensor, nn
 
 from monai_advenc.acceleration.kept_networks import PreparedNetworks
 from monai_advenc.data.dicom.identity.rule import IdentityRule, require_identity_choice
-from monai_advenc.data.dicom.slice import DicomSlice, read_dicom_slice
+from monai_advenc.data.dicom.slice import read_dicom_slice
 from monai_advenc.data.images.folder import ImageFile, ImageFolder
 from monai_advenc.data.images.reading import is_dicom_image, read_affine, read_image, read_region, resize_image, to_gray
 from monai_advenc.data.images.writing import SLICE_FORMATS, encode_image
 from monai_advenc.data.records import FileRecord, ImageRecord
 from monai_advenc.data.volume import Affine
 from monai_advenc.encryption.encrypt_batch import encrypt_batch
-from monai_advenc.encryption.fidelity import SMALLEST_SIDE, measure_fidelity
+from monai_advenc.encryption.fidelity import SMALLEST_SIDE, measure_changeable, measure_fidelity
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.encryption.regions import REGIONS
+from monai_advenc.encryption.regions import REGIONS, radius_scales
 from monai_advenc.encryption.rounding import coarsest_levels
 from monai_advenc.errors import AdvencError, ImageError, OutputError
 from monai_advenc.files.atomic import sha256_of, write_atomically
 from monai_advenc.sharing.dicom_output import DicomOutput
 from monai_advenc.sharing.folder import Owns
 from monai_advenc.sharing.options import EncryptionOptions, images_per_block, run_header, worker_count
+from monai_advenc.sharing.original import Encrypted, Original, units_of
 from monai_advenc.workers import overlapped
 
 
@@ -40,44 +41,6 @@ class Failure:
     id: str
     message: str
     fatal: bool = False
-
-
-@dataclass(frozen=True)
-class Original:
-    """An image to encrypt, with all that is needed of its file, which is read once.
-
-    Attributes:
-        file: Its file.
-        image: ``(C, H, W)``, float32 in [0, 1].
-        region: The pixels that may change, ``(1, H, W)``, bool; ``None``: all.
-        affine: Its position in space; ``None`` if unknown, or if the image was resized.
-        dicom: The DICOM file, if DICOM is to be derived from it.
-    """
-
-    file: ImageFile
-    image: Tensor
-    region: Tensor | None
-    affine: Affine | None
-    dicom: DicomSlice | None = None
-
-    @property
-    def id(self) -> str:
-        """The image's id."""
-        return self.file.id
-
-
-@dataclass(frozen=True)
-class Encrypted:
-    """An image with its encrypted pixels ``(C, H, W)`` and the base network's precision; not written yet."""
-
-    original: Original
-    encrypted: Tensor
-    precision: str | None
-
-    @property
-    def id(self) -> str:
-        """The image's id."""
-        return self.original.id
 
 
 Outcome = ImageRecord | Failure
@@ -190,7 +153,12 @@ class ImageEncryption:
             free = self._dicom.region_of(file.path, dicom, file.id, self.source.classes[file.label])
             region = free if region is None else region & free
         affine = self.affine_of(file) if dicom is None or self.options.size is not None else dicom.affine
-        return Original(file, image, region, affine, dicom if self._dicom is not None else None)
+        scale = 1.0
+        if region is not None and not region.any():
+            raise ImageError(f"{file.path} has no pixel of its region between the ends of its window; leave it out")
+        if region is not None and self.options.scales_radius:
+            scale = float(radius_scales(region[None], self.key.perturbation.norm))
+        return Original(file, image, region, affine, dicom if self._dicom is not None else None, scale)
 
     def affine_of(self, file: ImageFile) -> Affine | None:
         """Position of an image in space; ``None`` if unknown, or if the image is resized."""
@@ -216,6 +184,7 @@ class ImageEncryption:
     def _encrypt(self, shape: tuple[int, ...], group: Sequence[Original]) -> list[Encrypted | Failure]:
         device = next(self.network.parameters()).device
         regions = [each.region for each in group if each.region is not None]
+        scales = torch.tensor([each.scale for each in group]).double() if self.options.scales_radius else None
         try:
             prepared = self._prepared.get(self.network, shape)
             encrypted = encrypt_batch(
@@ -224,8 +193,9 @@ class ImageEncryption:
                 torch.stack([each.image for each in group]).to(device),
                 torch.tensor([each.file.label for each in group], device=device),
                 regions=torch.stack(regions).to(device) if regions else None,
+                scales=scales,
                 levels=coarsest_levels(self.options.formats),
-                unit=_units_of(group),
+                unit=units_of(group),
                 batch_size=self.options.batch_size,
             )
         except AdvencError as error:
@@ -247,25 +217,25 @@ class ImageEncryption:
         channels, height, width = done.encrypted.shape
         # Measured on the file as written, not on the tensor.
         stored = read_image(self.out / written[0].path)
-        fidelity = measure_fidelity(stored[None], done.original.image[None])[0]
+        image, region = done.original.image, done.original.region
+        fidelity = measure_fidelity(stored[None], image[None])[0]
         return ImageRecord(
             id=file.id,
             label=label,
             files=tuple(written),
             shape=(channels, height, width),
-            radius=self.key.perturbation.at_size(height, width).radius,
+            radius=self._radius(done.original),
             **fidelity.as_dict(),
             source_tag=source_tag,
             precision=done.precision,
+            changeable=None if region is None else measure_changeable(stored, image, region),
         )
+
+    def _radius(self, original: Original) -> float:
+        """Radius of the ball around an image."""
+        return self.key.perturbation.at_size(*original.image.shape[-2:]).radius * original.scale
 
     def _encode(self, original: Original, encrypted: Tensor) -> list[bytes]:
         if self._dicom is not None and original.dicom is not None:
-            return self._dicom.encode(original.dicom, encrypted, self.options.formats)
+            return self._dicom.encode(original.dicom, encrypted, self.options.formats, self._radius(original))
         return [encode_image(encrypted, name, affine=original.affine) for name in self.options.formats]
-
-
-def _units_of(group: Sequence[Original]) -> Tensor | None:
-    """``(N,)``, float64: one stored unit of each image on the [0, 1] scale; ``None`` if no DICOM is written."""
-    units = [each.dicom.stored.unit or 0.0 for each in group if each.dicom is not None]
-    return torch.tensor(units, dtype=torch.float64) if units else None

@@ -37,6 +37,8 @@ class EncryptionOptions:
         size: Side in pixels to resize images to; ``None`` keeps each image's size.
         gray: Convert colors to gray.
         region: Which pixels may change, a name in :data:`monai_advenc.encryption.regions.REGIONS`.
+        full_radius: Put the key's whole radius into the region, however small. By default it shrinks with the root of
+            the share of pixels that may change, so that they change as much as those of a whole image.
         precision: Precision of the base network.
         batch_size: Versions that go through the network together.
         identity: What happens to the identity in DICOM headers; must be chosen if DICOM is written.
@@ -48,6 +50,7 @@ class EncryptionOptions:
     size: int | None = None
     gray: bool = False
     region: str = "all"
+    full_radius: bool = False
     precision: Precision = "auto"
     batch_size: int = BATCH_SIZE
     identity: IdentityChoice | None = None
@@ -78,7 +81,13 @@ class EncryptionOptions:
     def deciding(self) -> tuple[Any, ...]:
         """The options that decide the pixels, together with key and network."""
         identity = [self.identity] if "dicom" in self.formats else []
-        return (self.size, self.gray, self.region, self.precision, self.batch_size, *identity)
+        scaled = ["scaled radius"] if self.scales_radius else []
+        return (self.size, self.gray, self.region, self.precision, self.batch_size, *identity, *scaled)
+
+    @property
+    def scales_radius(self) -> bool:
+        """Whether the radius depends on the number of pixels that may change."""
+        return self.region != "all" and not self.full_radius
 
 
 SLICE_CHOICES = ("tumor", "all")
@@ -93,6 +102,7 @@ class VolumeOptions:
         plane: Direction of the slices, or ``"acquired"``, the only choice for DICOM besides the series' own plane.
         region: Which pixels may change, a name in :data:`monai_advenc.encryption.regions.REGIONS`; the mask is the
             tumor.
+        full_radius: As in :class:`EncryptionOptions`.
         tumor: Which labels or segments of the masks are tumor, and the orientation of files that state none.
         identity: What happens to the identity in DICOM headers; ``"keep"`` if there are none.
         precision: Precision of the base network.
@@ -104,6 +114,7 @@ class VolumeOptions:
     slices: str = "tumor"
     plane: PlaneChoice = "acquired"
     region: str = "all"
+    full_radius: bool = False
     tumor: SliceSettings = field(default_factory=SliceSettings)
     identity: IdentityChoice = "keep"
     precision: Precision = "auto"
@@ -133,7 +144,13 @@ class VolumeOptions:
         tumor += () if self.tumor.assume_orientation is None else (self.tumor.assume_orientation,)
         # As in version 0.1, so that its data sets are continued and DICOM keeps its UIDs.
         plane = None if self.plane == "acquired" else self.plane
-        return (self.slices, plane, self.region, *tumor, self.identity, self.precision, self.batch_size)
+        scaled = ["scaled radius"] if self.scales_radius else []
+        return (self.slices, plane, self.region, *tumor, self.identity, self.precision, self.batch_size, *scaled)
+
+    @property
+    def scales_radius(self) -> bool:
+        """Whether the radius depends on the number of pixels that may change."""
+        return self.region != "all" and not self.full_radius
 
 
 def network_checksum(network: nn.Module) -> str:

@@ -24,9 +24,9 @@ from monai_advenc.data.stored_slice import StoredSlice
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.stored_volume import StoredCase, is_dicom, read_stored_case, read_stored_volume
 from monai_advenc.encryption.encrypt_batch import UNCHANGED, encrypt_batch
-from monai_advenc.encryption.fidelity import SMALLEST_SIDE, measure_fidelity
+from monai_advenc.encryption.fidelity import SMALLEST_SIDE, measure_changeable, measure_fidelity
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.encryption.regions import REGIONS
+from monai_advenc.encryption.regions import REGIONS, radius_scales
 from monai_advenc.errors import AdvencError, DatasetError, ImageError, OutputError, UnchangedError
 from monai_advenc.files.atomic import sha256_of, write_atomically
 from monai_advenc.perturbation.pgd import GEOMETRIES
@@ -39,12 +39,17 @@ VolumeOutcome = VolumeRecord | Failure
 
 @dataclass(frozen=True)
 class _Slice:
-    """A slice that is to be encrypted: index, values as stored, image and region ``(1, H, W)``."""
+    """A slice that is to be encrypted: index, values as stored, image and region ``(1, H, W)``, its radius.
+
+    ``scale`` is the share of the key's radius that it gets.
+    """
 
     index: int
     stored: StoredSlice
     image: Tensor
     region: Tensor
+    radius: float
+    scale: float
 
 
 class VolumeEncryption:
@@ -125,7 +130,7 @@ class VolumeEncryption:
         tag = self.tag_of(stored)
         files = self._write(case, stored, changes, tag)
         try:
-            slices = self._measure(case, stored, list(changes), files)
+            slices = self._measure(case, stored, [each for each in prepared if each.index in changes], files)
         except AdvencError:
             # Files that do not read back must not be shared.
             for file in files:
@@ -164,14 +169,16 @@ class VolumeEncryption:
             mask = None if stored.tumor is None else torch.from_numpy(stored.tumor[index])[None]
             wanted = REGIONS[self.options.region](image, mask)
             region = region if wanted is None else region & wanted
-            radius = self.key.perturbation.at_size(*image.shape[-2:]).radius
+            settings = self.key.perturbation.at_size(*image.shape[-2:])
+            scale = float(radius_scales(region[None], settings.norm)) if self.options.scales_radius else 1.0
+            radius = settings.radius * scale
             if not region.any() or (each.unit or 0) > radius:
                 raise ImageError(f"{each.source} has no pixel that could change within the radius; leave out the case")
         except AdvencError:
             if self.options.slices == "tumor":
                 raise
             return None
-        return _Slice(index, each, image, region)
+        return _Slice(index, each, image, region, radius, scale)
 
     def _encrypt_block(self, case: Case, block: Sequence[_Slice]) -> dict[int, NDArray[np.generic]]:
         device = next(self.network.parameters()).device
@@ -184,6 +191,7 @@ class VolumeEncryption:
                 images,
                 torch.full((len(block),), self.key.classes.index(case.label), device=device),
                 regions=torch.stack([each.region for each in block]).to(device),
+                scales=torch.tensor([each.scale for each in block]).double() if self.options.scales_radius else None,
                 unit=torch.tensor(units, dtype=torch.float64) if None not in units else None,
                 batch_size=self.options.batch_size,
             ).cpu()
@@ -194,10 +202,9 @@ class VolumeEncryption:
             if self.options.slices == "tumor":
                 raise
             return {}  # A slice without a gradient stays as it is.
-        settings = self.key.perturbation.at_size(*images.shape[-2:])
-        length = GEOMETRIES[settings.norm].length
+        length = GEOMETRIES[self.key.perturbation.norm].length
         return {
-            each.index: each.stored.changed(pixels, settings.radius, length)
+            each.index: each.stored.changed(pixels, each.radius, length)
             for each, pixels in zip(block, encrypted, strict=True)
         }
 
@@ -222,25 +229,19 @@ class VolumeEncryption:
         return tuple(written)
 
     def _measure(
-        self, case: Case, stored: StoredCase, encrypted: Sequence[int], files: Sequence[FileRecord]
+        self, case: Case, stored: StoredCase, encrypted: Sequence[_Slice], files: Sequence[FileRecord]
     ) -> tuple[SliceRecord, ...]:
         """Measure the encrypted slices, as written, against their originals."""
         place = self.out / files[0].path
         written = place.parent if is_dicom(case) else place
         grid = stored.volume.grid
         read_back = read_stored_volume(written, plane=stored.volume.plane, assumed=grid.assumed)
-        return measure_slices(read_back.slices, stored.volume.slices, encrypted, self.key)
+        return tuple(_measured(each, read_back.slices[each.index]) for each in encrypted)
 
 
-def measure_slices(
-    written: Sequence[StoredSlice], originals: Sequence[StoredSlice], indices: Sequence[int], key: EncryptionKey
-) -> tuple[SliceRecord, ...]:
-    """Measure slices against their originals, on the window of the original."""
-    records = []
-    for index in indices:
-        original = originals[index]
-        image = original.image()
-        fidelity = measure_fidelity(original.on_same_window(written[index].stored)[None], image[None])[0]
-        radius = key.perturbation.at_size(*image.shape[-2:]).radius
-        records.append(SliceRecord(index=index, radius=radius, **fidelity.as_dict()))
-    return tuple(records)
+def _measured(original: _Slice, written: StoredSlice) -> SliceRecord:
+    """Measure a slice as written against its original, on the window of the original."""
+    image = original.stored.on_same_window(written.stored)
+    fidelity = measure_fidelity(image[None], original.image[None])[0]
+    changeable = measure_changeable(image, original.image, original.region)
+    return SliceRecord(index=original.index, radius=original.radius, **fidelity.as_dict(), changeable=changeable)

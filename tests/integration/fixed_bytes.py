@@ -2,7 +2,8 @@
 
 The script names each option that it uses and goes through what stays valid for users (commands, bundles, names of the
 package's root), so it runs on any version and its digests can be compared from one commit to another. What a later
-version may change without changing a pixel is left out: version strings, the word for a schedule, the report.
+version may change without changing a pixel is left out: version strings, the word for a schedule, the report, distances
+over the pixels that may change.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -151,7 +153,7 @@ def make(work: Path) -> dict[str, Path]:
     made |= make_fast(work, few, base, "bf16", 61) | make_fast(work, few, wide, "int8", 16)
     key = work / "key paper default.json"
     made["png8 body"] = work / "png8 body"
-    eight_bit = {"format": "png8", "region": "body", "size": 48}
+    eight_bit = {"format": "png8", "region": "body", "full_radius": True, "size": 48}
     advenc("encrypt", few, out=made["png8 body"], key=key, base=base, **eight_bit, **COMPUTING)
     made["shared"] = work / "shared"
     advenc(
@@ -174,7 +176,9 @@ def make_fast(work: Path, images: Path, base: Path, precision: str, steps: int) 
     )  # fmt: skip
     try:
         computing = {**COMPUTING, "precision": precision}
-        advenc("encrypt", images, out=out, key=key, base=base, format="nifti", region="body", **computing)
+        advenc(
+            "encrypt", images, out=out, key=key, base=base, format="nifti", region="body", full_radius=True, **computing
+        )
     except RuntimeError as refusal:
         if "takes a CPU that adds products of bytes" not in str(refusal):
             raise
@@ -290,10 +294,18 @@ def _content(path: Path) -> bytes:
     if path.name == "manifest.json":
         manifest = json.loads(path.read_bytes())
         manifest["header"] = {name: each for name, each in manifest["header"].items() if name not in NOT_PIXELS}
+        for place in (manifest["budget"], *each_measured(manifest)):
+            place.pop("changeable", None)
         text = json.dumps(manifest, sort_keys=True)
         # Checksums of DICOM files, written or cut in between, in which the version stands.
         return re.sub(r'"(sha256|source_tag)": "\w+"', "", text).encode() if '.dcm"' in text else text.encode()
     return path.read_bytes()
+
+
+def each_measured(manifest: Any) -> Iterator[Any]:
+    """The images or slices of a manifest that have distances."""
+    for record in manifest.get("images") or manifest["volumes"]:
+        yield from record.get("slices", [record])
 
 
 def _tensors(values: Any) -> bytes:

@@ -54,6 +54,15 @@ Region = Annotated[
     choices.Region,
     typer.Option(help="Which pixels may change: all (the paper), the body, or the mask next to each image."),
 ]
+FullRadius = Annotated[
+    bool,
+    typer.Option(
+        "--full-radius",
+        help="With --region body or mask: put the key's whole radius into the region, however small. Without it, the "
+        "radius shrinks with the root of the share of pixels that may change, so that each changes as much as in a "
+        "whole image.",
+    ),
+]
 Identity = Annotated[
     choices.Identity | None,
     typer.Option(

@@ -9,12 +9,9 @@ from types import MappingProxyType
 
 from pydantic import Field
 
-from monai_advenc.encryption.paper import MRI_RADIUS, STEP_SIZE, STEPS
+from monai_advenc.encryption.paper import CIFAR10_RADIUS, MRI_RADIUS, STEP_SIZE, STEPS
 from monai_advenc.errors import SettingsError
 from monai_advenc.settings import Settings
-
-CIFAR10_RADIUS = 0.5
-"""L2 radius of section 3.3, for 3x32x32 images in [0, 1]."""
 
 
 class Preset(Settings):

@@ -1,0 +1,57 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Say how far encrypted images are from their originals, and warn if pixels changed more than in the paper."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Final
+
+from monai_advenc.data.manifest import Budget
+from monai_advenc.data.records import ImageRecord, SliceRecord
+from monai_advenc.encryption.fidelity import GRAY_LEVELS
+from monai_advenc.encryption.paper import CIFAR10_RADIUS, CIFAR10_SHAPE
+from monai_advenc.progress import Progress
+
+LARGEST_GRAY_LEVELS: Final = GRAY_LEVELS * CIFAR10_RADIUS / math.sqrt(math.prod(CIFAR10_SHAPE))
+"""Root mean square change of a pixel in gray levels of 255 above which a warning comes: 2.30, the largest of the paper
+(section 3.3; in section 5 it is 1.59). The paper shows no image that changed more, and nobody has read such images."""
+
+_ROUNDING = 1.005
+"""8-bit files may round a change up to a little more than its radius."""
+
+
+def stated_change(budget: Budget) -> str:
+    """PSNR and gray levels, over whole images and over the pixels that may change, for a line of a summary."""
+    whole = f"PSNR {budget.psnr_db.mean:.1f} dB on average, {budget.rms_gray_levels.mean:.2f} gray levels of 255"
+    part = budget.changeable
+    if part is None:
+        return whole
+    return (
+        f"{whole}; over the pixels that may change PSNR {part.psnr_db.mean:.1f} dB on average, "
+        f"{part.rms_gray_levels.mean:.2f} gray levels, {GRAY_LEVELS * part.linf.max:.1f} at most"
+    )
+
+
+def warn_of_large_changes(
+    measured: Iterable[ImageRecord | SliceRecord], progress: Progress, *, noun: str, full_radius: bool
+) -> None:
+    """Warn of images whose pixels that may change move farther than in the paper.
+
+    Args:
+        measured: The records of images or slices.
+        progress: Receives the line.
+        noun: What they are, in the plural.
+        full_radius: Whether the whole radius went into the region.
+    """
+    changes = [(each.changeable or each).rms_gray_levels for each in measured]
+    large = [change for change in changes if change > LARGEST_GRAY_LEVELS * _ROUNDING]
+    if large:
+        remedy = "leave out --full-radius, or draw" if full_radius else "draw"
+        progress.say(
+            f"Warning: in {len(large)} of {len(changes)} {noun} the pixels that may change moved by more than "
+            f"{LARGEST_GRAY_LEVELS:.1f} gray levels of 255 (root mean square), the largest change in the paper; "
+            f"{max(large):.1f} at most. Look at them before you share them; to change less, {remedy} a key with a "
+            "smaller --radius."
+        )

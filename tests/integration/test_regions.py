@@ -1,0 +1,162 @@
+"""What a steward reads about a region that may change, in the summary, the manifest and the report."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from monai_advenc.data.images.reading import read_image
+from monai_advenc.data.manifest import Manifest, VolumeManifest
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.networks import get_network
+from monai_advenc.networks.training import save_checkpoint
+from monai_advenc.perturbation.settings import PerturbationSettings
+from monai_advenc.sharing.stated_change import LARGEST_GRAY_LEVELS
+from tests.integration.conftest import World
+
+Run = Callable[..., Any]
+SIDE, LESION = 48, 4
+CLASSES = ("a", "b", "c")
+
+
+@pytest.fixture(scope="module")
+def lesions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six images with a lesion of 16 pixels each, a key with the paper's change per pixel, and a base network."""
+    root = tmp_path_factory.mktemp("lesions")
+    generator = np.random.default_rng(1)
+    for name in CLASSES:
+        (root / "images" / name).mkdir(parents=True)
+        for index in range(2):
+            pixels = generator.integers(8000, 50000, (SIDE, SIDE)).astype(np.uint16)
+            mask = np.zeros((SIDE, SIDE), dtype=np.uint8)
+            mask[20 : 20 + LESION, 22 : 22 + LESION] = 255
+            Image.fromarray(pixels).save(root / "images" / name / f"{name}{index}.png")
+            Image.fromarray(mask).save(root / "images" / name / f"{name}{index}.mask.png")
+    save_checkpoint(
+        root / "base.pt", get_network("resnet_small", 3, 1, SIDE, seed=0).eval(), "resnet_small", CLASSES, 1, SIDE
+    )
+    settings = PerturbationSettings(radius=2, step_size=1, steps=6, reference_side=320)
+    EncryptionKey.draw(CLASSES, settings, combiner="basic", seed=1).save(root / "key.json")
+    return root
+
+
+def encrypt(run: Run, lesions: Path, out: Path, *options: object) -> Any:
+    files = ("--key", lesions / "key.json", "--base", lesions / "base.pt", "--workers", 0)
+    return run("encrypt", lesions / "images", "--out", out, *files, "--precision", "fp32", *options)
+
+
+def change_of(lesions: Path, out: Path, name: str) -> np.ndarray:
+    """The change of an image's pixels in gray levels of 255, by plain numpy."""
+    before = np.asarray(Image.open(lesions / "images" / name[0] / f"{name}.png")).astype(np.float64) / 65535
+    after = np.asarray(Image.open(out / name[0] / f"{name}.png")).astype(np.float64) / 65535
+    change: np.ndarray = 255 * (after - before)
+    return change
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_the_change_of_a_small_lesion_is_stated_and_warned_of(
+    run: Run, lesions: Path, tmp_path: Path, full: bool
+) -> None:
+    more = ("--full-radius", "--report", tmp_path / "report.html") if full else ()
+    options = ("--region", "mask", *more)
+    result = encrypt(run, lesions, tmp_path / "out", *options, "--json")
+    assert result.exit_code == 0, result.output
+    manifest = Manifest.load(tmp_path / "out")
+    for record in manifest.images:
+        change = change_of(lesions, tmp_path / "out", record.id)
+        inside = change[20 : 20 + LESION, 22 : 22 + LESION]
+        assert record.changeable is not None
+        assert record.changeable.pixels == LESION**2
+        assert record.changeable.rms_gray_levels == pytest.approx(np.sqrt(np.square(inside).mean()), rel=1e-3)
+        assert record.changeable.linf == pytest.approx(np.abs(inside).max() / 255, rel=1e-3)
+        assert record.changeable.psnr_db == pytest.approx(-10 * np.log10(np.square(inside / 255).mean()), abs=1e-2)
+        share = 1 if full else LESION / SIDE
+        assert record.radius == pytest.approx(2 * SIDE / 320 * share)
+    budget = json.loads(result.stdout)["budget"]
+    rms = [record.changeable.rms_gray_levels for record in manifest.images if record.changeable]
+    assert budget["changeable"]["rms_gray_levels"]["max"] == pytest.approx(max(rms), abs=1e-5)
+    line = next(line for line in result.stderr.splitlines() if line.startswith("Encrypted 6 images"))
+    largest = max(255 * record.linf for record in manifest.images)
+    assert f"over the pixels that may change PSNR {budget['changeable']['psnr_db']['mean']:.1f} dB on average" in line
+    assert f"{np.mean(rms):.2f} gray levels, {largest:.1f} at most" in line
+    paper = 255 * 2 / 320  # The key's change per pixel, 1.59.
+    if full:
+        # All of the radius on 16 of 2304 pixels.
+        assert max(rms) > 5 * paper
+        assert (
+            "Warning: in 6 of 6 images the pixels that may change moved by more than 2.3 gray levels" in result.stderr
+        )
+        assert "leave out --full-radius" in result.stderr
+        page = (tmp_path / "report.html").read_text()
+        assert f"Only a part of the pixels may change; over these: {np.mean(rms):.2f} gray levels, PSNR" in page
+    else:
+        assert max(rms) <= paper * 1.001
+        assert min(rms) > 0.3 * paper
+        assert "Warning" not in result.stderr
+    checked = run("verify", tmp_path / "out", "--originals", lesions / "images")
+    assert checked.exit_code == 0, checked.output
+
+
+def test_the_level_of_the_warning_is_the_largest_change_of_the_paper() -> None:
+    # Section 3.3: an L2 distance of 0.5 over 3 x 32 x 32 values.
+    assert pytest.approx(255 * 0.5 / math.sqrt(3072)) == LARGEST_GRAY_LEVELS
+    assert LARGEST_GRAY_LEVELS > 255 * 2 / 320  # Section 5.
+
+
+def test_a_manifest_of_whole_images_is_as_it_was(run: Run, lesions: Path, tmp_path: Path) -> None:
+    result = encrypt(run, lesions, tmp_path / "out")
+    assert "changeable" not in (tmp_path / "out" / "manifest.json").read_text()
+    assert "over the pixels that may change" not in result.stderr + result.stdout
+    scaled, full = tmp_path / "scaled", tmp_path / "full"
+    encrypt(run, lesions, scaled, "--region", "body")
+    encrypt(run, lesions, full, "--region", "body", "--full-radius")
+    content = json.loads((full / "manifest.json").read_text())
+    # As version 0.1 wrote it.
+    del content["budget"]["changeable"]
+    for image in content["images"]:
+        del image["changeable"]
+    (full / "manifest.json").write_text(json.dumps(content))
+    assert Manifest.load(full).budget.changeable is None
+    assert run("verify", full, "--originals", lesions / "images").exit_code == 0
+    # It is continued with the radius that it had, and not with another.
+    again = encrypt(run, lesions, full, "--region", "body", "--full-radius")
+    assert again.exit_code == 0, again.output
+    other = encrypt(run, lesions, full, "--region", "body")
+    assert other.exit_code == 2
+    assert "other options" in other.stderr
+    # Another change for every image, as both keep the key's change per pixel.
+    assert all(
+        np.any(change_of(lesions, scaled, f"{name}0") != change_of(lesions, full, f"{name}0")) for name in CLASSES
+    )
+
+
+def test_slices_of_volumes_state_the_change_of_their_pixels_too(world: World, run: Run, tmp_path: Path) -> None:
+    options = ("--key", world.key, "--base", world.base, "--workers", 0, "--region", "mask")
+    for name, more in (("scaled", ()), ("full", ("--full-radius",))):
+        done = run("encrypt-volume", world.volumes, "--out", tmp_path / name, *options, *more, "--json")
+        assert done.exit_code == 0, done.output
+        assert "over the pixels that may change" in done.stderr
+        slices = [each for volume in VolumeManifest.load(tmp_path / name).volumes for each in volume.slices]
+        share = [1 if more else math.sqrt(each.changeable.pixels / 32**2) for each in slices if each.changeable]
+        assert [each.radius for each in slices] == pytest.approx([0.2 * each for each in share])
+        assert run("verify", tmp_path / name, "--originals", world.volumes).exit_code == 0
+    assert all(
+        each.changeable is not None and each.changeable.rms_gray_levels <= 255 * 2 / 320 * 1.001
+        for volume in VolumeManifest.load(tmp_path / "scaled").volumes
+        for each in volume.slices
+    )
+
+
+def test_the_changed_pixels_are_those_of_the_mask(run: Run, lesions: Path, tmp_path: Path) -> None:
+    encrypt(run, lesions, tmp_path / "out", "--region", "mask", "--format", "nifti")
+    for path in (lesions / "images").rglob("*[0-9].png"):
+        change = read_image(tmp_path / "out" / path.parent.name / f"{path.stem}.nii.gz") - read_image(path)
+        change[:, 20 : 20 + LESION, 22 : 22 + LESION] = 0
+        assert not change.any()
