@@ -30,6 +30,28 @@ PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 NO_IMAGES = ("RTDOSE", "RTIMAGE", "RTPLAN", "PR", "KO", "SR", "REG", "DOC", "AU", "ECG")
 """Modalities whose objects are no pictures of a body, even where they have pixels."""
 
+_MODALITY_OF_CLASS = {
+    **dict.fromkeys(SEGMENTATION_CLASSES, "SEG"),
+    uid.RTStructureSetStorage: "RTSTRUCT",
+    uid.RTDoseStorage: "RTDOSE",
+    uid.RTPlanStorage: "RTPLAN",
+}
+"""SOP classes that say what an object is, whatever its modality says."""
+
+_WORDS = {
+    "RTDOSE": "a radiation dose",
+    "RTIMAGE": "a portal image",
+    "RTPLAN": "a treatment plan",
+    "RTSTRUCT": "a structure set",
+    "SEG": "a segmentation",
+    "PR": "a presentation state",
+    "KO": "a selection of images",
+    "SR": "a report",
+    "REG": "a registration",
+    "DOC": "a document",
+}
+"""What objects of a modality are, for messages."""
+
 
 def looks_like_dicom(path: Path) -> bool:
     """Whether a file begins as DICOM files do: with the prefix of PS3.10, or, without it, with group 2 or 8.
@@ -108,14 +130,27 @@ def reading(path: Path) -> Iterator[None]:
         raise VolumeError(f"cannot read {path}: damaged or not supported ({problem}); get the file again") from None
 
 
+def _sop_class(dataset: pydicom.Dataset) -> str:
+    meta = getattr(dataset, "file_meta", None) or pydicom.Dataset()
+    return str(dataset.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
+
+
+def modality_of(dataset: pydicom.Dataset) -> str:
+    """The modality of a data set: of its SOP class where that is clear, else as it says; empty if it does not say."""
+    return _MODALITY_OF_CLASS.get(_sop_class(dataset)) or " ".join(str(dataset.get("Modality") or "").split())
+
+
+def in_words(modality: str) -> str:
+    """What an object of a modality is, for messages."""
+    return f"{modality}, {_WORDS[modality]}" if modality in _WORDS else modality or "an object without modality"
+
+
 def kind_of(dataset: pydicom.Dataset) -> Kind:
     """What a data set holds, from its SOP class, modality and size; damaged if it is an image without a size."""
-    meta = getattr(dataset, "file_meta", None) or pydicom.Dataset()
-    sop_class = str(dataset.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
-    modality = str(dataset.get("Modality") or "")
-    if sop_class in SEGMENTATION_CLASSES or modality == "SEG":
+    sop_class, modality = _sop_class(dataset), modality_of(dataset)
+    if modality == "SEG":
         return "segmentation"
-    if sop_class == uid.RTStructureSetStorage or modality == "RTSTRUCT":
+    if modality == "RTSTRUCT":
         return "contours"
     if modality in NO_IMAGES or sop_class == uid.MediaStorageDirectoryStorage:
         return "other"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
-from monai_advenc.data.dicom.file import Kind, kind_of, looks_like_dicom
+from monai_advenc.data.dicom.file import Kind, kind_of, looks_like_dicom, modality_of
 from monai_advenc.data.quiet_parsers import quiet_parsers
 from monai_advenc.errors import VolumeError
 
@@ -87,7 +87,7 @@ def _object(path: Path) -> DicomObject:
             return DicomObject(
                 path=path,
                 kind=kind_of(header),
-                modality=" ".join(str(header.get("Modality") or "").split()),
+                modality=modality_of(header),
                 series_uid=str(header.get("SeriesInstanceUID") or ""),
                 refers_to=frozenset(_referenced_series(header)),
             )

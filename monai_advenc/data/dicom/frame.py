@@ -19,7 +19,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import JPEGLSTransferSyntaxes
 
 from monai_advenc.data.dicom.claims import require_claimed_pixels, require_whole_codestreams
-from monai_advenc.data.dicom.file import kind_of, numbers, reading
+from monai_advenc.data.dicom.file import in_words, kind_of, modality_of, numbers, reading
 from monai_advenc.data.dicom.plane import FramePlane, functional_group, functional_groups, pixel_spacing, plane_of
 from monai_advenc.errors import VolumeError
 
@@ -140,8 +140,10 @@ def _has_float_pixels(dataset: Dataset) -> bool:
 
 def _require_gray_image(dataset: FileDataset, path: Path) -> None:
     if kind_of(dataset) != "image":
-        what = str(dataset.get("Modality") or "an object without pixels")
-        raise VolumeError(f"{path} is no image ({what}); give a segmentation or structure set as the mask")
+        raise VolumeError(
+            f"{path} is no image ({in_words(modality_of(dataset))}); expected CT, MR, PET or another image: give the "
+            "series of images, and a segmentation or structure set as its mask"
+        )
     color = str(dataset.get("PhotometricInterpretation") or "")
     if int(dataset.get("SamplesPerPixel") or 1) != 1 or not color.startswith("MONOCHROME"):
         raise VolumeError(f"{path} is no gray image ({color or 'no photometric interpretation'}): expected MONOCHROME")

@@ -22,6 +22,7 @@ from monai_advenc.data.dicom.copies import frames_without_copies
 from monai_advenc.data.dicom.file import numbers, read_dicom, reading
 from monai_advenc.data.dicom.folder import DicomObject, dicom_objects
 from monai_advenc.data.dicom.frame import DicomFrame, decode_frames, frames_of
+from monai_advenc.data.dicom.frame_of_reference import require_one_frame_of_reference
 from monai_advenc.data.dicom.stack import stack_frames
 from monai_advenc.data.quiet_parsers import quiet_parsers
 from monai_advenc.data.volume import Affine, Volume, is_usable_affine
@@ -204,6 +205,7 @@ def _read_headers(paths: Sequence[Path], source: str) -> SeriesFrames:
     headers = {path: read_dicom(path, pixels=False) for path in paths}
     frames = frames_without_copies({path: frames_of(header, path) for path, header in headers.items()})
     _require_one_series({frame.path: headers[frame.path] for frame in frames}, source)
+    require_one_frame_of_reference(headers, source)
     ordered, affine = stack_frames(frames, source)
     if not is_usable_affine(affine):
         raise VolumeError(f"{source} has spacings or positions that make no grid; get the series again")

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monai_advenc.data.volumes.case import Case
-from monai_advenc.data.volumes.layouts import CASE_TABLE, DATASET_LIST, LAYOUTS
+from monai_advenc.data.volumes.layouts import CASE_TABLE, DATASET_LIST, LAYOUTS, foreign_volume
 from monai_advenc.data.volumes.names import subfolders
 from monai_advenc.errors import DatasetError
 from monai_advenc.files.names import exists, require_distinct_classes, require_distinct_ids, require_file_name
@@ -79,6 +79,9 @@ def find_cases(folder: Path, *, labels: Path | None = None) -> CaseList:
         if cases:
             break
     if not cases:
+        foreign = foreign_volume(folder)
+        if foreign is not None:
+            raise DatasetError(f"no cases in {folder}: {foreign}")
         raise DatasetError(
             f"no cases in {folder}; expected <class>/<case>/ with image.nii.gz and seg.nii.gz or with DICOM files, a "
             "cases.csv (case,image,mask,label), a dataset.json, or BraTS names or folders of DICOM patients with a "

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from monai_advenc.data.dicom.file import in_words
 from monai_advenc.data.dicom.folder import DicomObject, dicom_objects
 from monai_advenc.data.dicom.series import SeriesFiles, series_of
 from monai_advenc.data.volumes.names import is_mask_name, stem
+from monai_advenc.data.volumes.other_formats import other_format
 from monai_advenc.errors import DatasetError
 
 
@@ -29,7 +31,7 @@ def find_dicom_case(image: Path, mask: Path | None = None) -> tuple[str, Path | 
     objects = dicom_objects(image)
     series = series_of(objects)
     if not series:
-        raise DatasetError(f"no DICOM images in {image}; expected an image series: check the folder")
+        raise DatasetError(_without_images(image, objects))
     masks = _masks(mask, dicom_objects(mask)) if mask is not None else _masks(image, objects)
     if len(masks) > 1:
         names = ", ".join(path.name for path in list(masks)[:4])
@@ -40,6 +42,16 @@ def find_dicom_case(image: Path, mask: Path | None = None) -> tuple[str, Path | 
             f"{mask} is no mask: expected a DICOM segmentation, a structure set or NIfTI; check the path"
         )
     return _image_series(image, series, refers_to).series_uid, path
+
+
+def _without_images(image: Path, objects: tuple[DicomObject, ...]) -> str:
+    """The problem of a place without images, which says what is there instead."""
+    found = other_format(image) if image.is_file() else None
+    if found is not None:
+        return f"{image} is {found}; expected NIfTI or DICOM: convert it to NIfTI first"
+    kinds = sorted({in_words(each.modality) for each in objects if each.kind != "damaged"})
+    instead = f"it holds no image ({'; '.join(kinds)}): name the images" if kinds else "check the folder"
+    return f"no DICOM images in {image}; expected an image series: {instead}"
 
 
 def _image_series(image: Path, series: tuple[SeriesFiles, ...], refers_to: frozenset[str]) -> SeriesFiles:

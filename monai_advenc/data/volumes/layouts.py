@@ -29,6 +29,7 @@ from monai_advenc.data.volumes.names import (
     volumes_in,
     without_modality,
 )
+from monai_advenc.data.volumes.other_formats import other_format
 from monai_advenc.errors import DatasetError, VolumeError
 from monai_advenc.files.names import comparable, exists, find_path, folded
 from monai_advenc.files.tables import read_table
@@ -38,7 +39,7 @@ CASE_TABLE, DATASET_LIST = "cases.csv", "dataset.json"
 BRATS_MODALITIES = ("t1ce", "t1c", "t1gd")
 """Contrast-enhanced T1, where tumors stand out; the BraTS releases spell it in different ways."""
 
-OTHER_VOLUMES = (".nrrd", ".nhdr", ".mha", ".mhd", *DICOM_SUFFIXES)
+OTHER_VOLUMES = (".nrrd", ".nhdr", ".mha", ".mhd", ".mnc", ".mnc.gz", *DICOM_SUFFIXES)
 """Suffixes of volumes that cannot lie directly in a class folder."""
 
 Layout = Callable[[Path, Path], Iterable[Case]]
@@ -170,6 +171,9 @@ def _without_image(folder: Path) -> str | None:
     """The problem of a folder without image; ``None`` for folders of DICOM and folders without volumes."""
     if has_dicom(folder):
         return None
+    foreign = foreign_volume(folder)
+    if foreign is not None:
+        return foreign
     if any(stem(path) for path in folder.iterdir()):
         return (
             f"{folder} holds NIfTI files, none of them called image.nii.gz; rename the image, or move the folder away"
@@ -182,6 +186,14 @@ def _without_image(folder: Path) -> str | None:
         f"{folder} holds no volume that is read here: expected image.nii.gz with seg.nii.gz, or DICOM; convert or move "
         "up what it holds, or move the folder away"
     )
+
+
+def foreign_volume(folder: Path) -> str | None:
+    """The problem of the first file below a folder whose format is not read here; ``None`` if there is none."""
+    for path in sorted(folder.rglob("*")):
+        if path.name.lower().endswith((*NIFTI_SUFFIXES, *OTHER_VOLUMES)) and (found := other_format(path)):
+            return f"{path} is {found}; expected NIfTI or DICOM: convert it to NIfTI first"
+    return None
 
 
 def _from_brats_names(folder: Path, labels: Path) -> Iterable[Case]:

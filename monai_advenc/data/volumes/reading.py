@@ -20,6 +20,7 @@ from monai_advenc.data.volume import Volume
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.data.volumes.names import stem
+from monai_advenc.data.volumes.other_formats import require_no_other_format
 from monai_advenc.errors import DatasetError, MaskError
 
 
@@ -39,6 +40,7 @@ def read_case(case: Case, settings: SliceSettings) -> tuple[Volume | DicomSeries
             no such segment.
     """
     mask = mask_of(case)
+    require_no_other_format(case.image)
     is_nifti = bool(stem(case.image))
     image = (
         read_volume(case.image, settings.assume_orientation)
@@ -81,6 +83,7 @@ def read_tumor(mask: Path, image: Volume | DicomSeries, settings: SliceSettings)
             segment.
     """
     if stem(mask):
+        require_no_other_format(mask)
         volume = image.volume if isinstance(image, DicomSeries) else image
         read = _on_axes_of(_read_nifti(mask, settings), volume)
         labels = settings.labels

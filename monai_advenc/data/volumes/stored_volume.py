@@ -26,6 +26,7 @@ from monai_advenc.data.volume import Volume
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.data.volumes.names import stem
+from monai_advenc.data.volumes.other_formats import require_no_other_format
 from monai_advenc.data.volumes.plane import PLANES, chosen_plane, plane_across
 from monai_advenc.data.volumes.reading import read_tumor
 from monai_advenc.data.volumes.same_grid import require_same_grid
@@ -105,6 +106,7 @@ def read_stored_volume(
         VolumeError: It cannot be read, or not written back.
         ImageError: DICOM of another plane, or whose values are no linear function of stored whole numbers.
     """
+    require_no_other_format(image)
     if stem(image):
         return nifti_slices(read_nifti_file(image, assumed), plane)
     return dicom_slices(read_dicom_frames(image, series_uid=series_uid), plane)
