@@ -23,6 +23,7 @@ from monai_advenc.data.dicom.file import numbers, read_dicom, reading
 from monai_advenc.data.dicom.folder import DicomObject, dicom_objects
 from monai_advenc.data.dicom.frame import DicomFrame, decode_frames, frames_of
 from monai_advenc.data.dicom.frame_of_reference import require_one_frame_of_reference
+from monai_advenc.data.dicom.lossy_padding import warn_of_inexact_padding
 from monai_advenc.data.dicom.stack import stack_frames
 from monai_advenc.data.quiet_parsers import quiet_parsers
 from monai_advenc.data.volume import Affine, Volume, is_usable_affine
@@ -206,6 +207,8 @@ def _read_headers(paths: Sequence[Path], source: str) -> SeriesFrames:
     frames = frames_without_copies({path: frames_of(header, path) for path, header in headers.items()})
     _require_one_series({frame.path: headers[frame.path] for frame in frames}, source)
     require_one_frame_of_reference(headers, source)
+    with reading(paths[0]):
+        warn_of_inexact_padding(headers.values(), source)
     ordered, affine = stack_frames(frames, source)
     if not is_usable_affine(affine):
         raise VolumeError(f"{source} has spacings or positions that make no grid; get the series again")
