@@ -22,7 +22,7 @@ from monai_advenc.data.dicom.copies import frames_without_copies
 from monai_advenc.data.dicom.file import numbers, read_dicom, reading
 from monai_advenc.data.dicom.folder import DicomObject, dicom_objects
 from monai_advenc.data.dicom.frame import DicomFrame, decode_frames, frames_of
-from monai_advenc.data.dicom.frame_of_reference import require_one_frame_of_reference
+from monai_advenc.data.dicom.frame_of_reference import frame_of_reference_of
 from monai_advenc.data.dicom.lossy_padding import warn_of_inexact_padding
 from monai_advenc.data.dicom.stack import stack_frames
 from monai_advenc.data.quiet_parsers import quiet_parsers
@@ -80,12 +80,14 @@ class SeriesFrames:
         frames: The frames, sorted along the normal of the slices.
         affine: 4x4, from (column, row, frame) to RAS+ mm.
         header: Header of the file of the first frame.
+        frame_of_reference_uid: Frame of Reference UID; empty if no file has one.
     """
 
     source: str
     frames: tuple[DicomFrame, ...]
     affine: Affine
     header: FileDataset
+    frame_of_reference_uid: str
 
     def files(self) -> Iterator[tuple[FileDataset, list[DicomFrame]]]:
         """Each file, read with its pixels when it is taken, and the frames of the series that it holds."""
@@ -104,7 +106,7 @@ class SeriesFrames:
                 modality=str(self.header.get("Modality") or ""),
                 description=str(self.header.get("SeriesDescription") or ""),
                 series_uid=str(self.header.get("SeriesInstanceUID") or ""),
-                frame_of_reference_uid=str(self.header.get("FrameOfReferenceUID") or ""),
+                frame_of_reference_uid=self.frame_of_reference_uid,
             )
 
 
@@ -206,13 +208,13 @@ def _read_headers(paths: Sequence[Path], source: str) -> SeriesFrames:
     headers = {path: read_dicom(path, pixels=False) for path in paths}
     frames = frames_without_copies({path: frames_of(header, path) for path, header in headers.items()})
     _require_one_series({frame.path: headers[frame.path] for frame in frames}, source)
-    require_one_frame_of_reference(headers, source)
+    frame_of_reference = frame_of_reference_of(headers, source)
     with reading(paths[0]):
         warn_of_inexact_padding(headers.values(), source)
     ordered, affine = stack_frames(frames, source)
     if not is_usable_affine(affine):
         raise VolumeError(f"{source} has spacings or positions that make no grid; get the series again")
-    return SeriesFrames(source, ordered, affine, headers[ordered[0].path])
+    return SeriesFrames(source, ordered, affine, headers[ordered[0].path], frame_of_reference)
 
 
 def _require_one_series(headers: Mapping[Path, FileDataset], source: str) -> None:

@@ -41,7 +41,9 @@ def test_a_series_has_one_frame_of_reference(tmp_path_factory: pytest.TempPathFa
     differ = len(set(frames) - {""}) > 1
     for read in (read_dicom_series, read_stored_volume):
         if not differ:
-            read(folder)  # type: ignore[operator]  # Both take a folder.
+            found: Any = read(folder)  # type: ignore[operator]  # Both take a folder.
+            series = getattr(found, "series", found)
+            assert series.frame_of_reference_uid == max(frames)
             continue
         with pytest.raises(VolumeError, match="frames of reference") as caught:
             read(folder)  # type: ignore[operator]  # As above.
