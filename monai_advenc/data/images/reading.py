@@ -8,6 +8,9 @@ the 0.5th to the 99.5th percentile; see :mod:`monai_advenc.data.stored_slice`.
 
 from __future__ import annotations
 
+import io
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
+from monai_advenc.data.codestream import has_end, jpeg_header, lacks_pixels
 from monai_advenc.data.dicom.slice import read_dicom_affine, read_dicom_slice
 from monai_advenc.data.images.orientation import upright
 from monai_advenc.data.images.tiff import read_tiff
@@ -32,8 +36,7 @@ MASK_SUFFIX = ".mask.png"
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".nii.gz", ".nii", ".npy", DICOM_SUFFIX)
 
-_JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""Markers of a frame header: all processes, but not the tables among them."""
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -81,6 +84,7 @@ def read_affine(path: Path) -> Affine | None:
 
 
 def _read_png(path: Path) -> NDArray[np.generic]:
+    _require_intact_chunks(path)
     with Image.open(path) as image:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
         if image.mode in ("L", "RGB", "I;16"):
@@ -99,34 +103,41 @@ def _read_png(path: Path) -> NDArray[np.generic]:
     return upright(pixels, orientation)
 
 
+def _require_intact_chunks(path: Path) -> None:
+    """Raise unless the checksums of the pixels are right and the file has its end; Pillow checks the other chunks."""
+    content, at, kind = path.read_bytes(), len(_PNG), b""
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", content, at)
+        end = at + 8 + length
+        if kind == b"IDAT" and zlib.crc32(content[at + 4 : end]) != struct.unpack_from(">I", content, end)[0]:
+            raise ImageError(f"{path} is damaged (wrong checksum of a part of its pixels); get the file again")
+        at = end + 4
+
+
 def _png_bit_depth(path: Path) -> int:
     with path.open("rb") as file:
         return file.read(25)[24]
 
 
 def _read_jpeg(path: Path) -> NDArray[np.generic]:
-    precision = _jpeg_precision(path.read_bytes())
-    if precision not in (None, 8):
-        raise ImageError(f"{path} is a JPEG of {precision} bits a sample; save it as 16-bit PNG")
-    with Image.open(path, formats=("JPEG", "MPO")) as image:
+    content = path.read_bytes()
+    header = jpeg_header(content)
+    if header is not None and header.bits != 8:
+        raise ImageError(f"{path} is a JPEG of {header.bits} bits a sample; save it as 16-bit PNG")
+    with Image.open(io.BytesIO(content), formats=("JPEG", "MPO")) as image:
         images = getattr(image, "n_frames", 1)
         if images != 1:
             raise ImageError(f"{path} holds {images} images; expected one: save them separately")
         if image.mode not in ("L", "RGB"):
             raise ImageError(f"{path} has color mode {image.mode}; save it as plain gray or RGB")
+        if not has_end(content) or lacks_pixels(content, np.asarray(image), _decode_jpeg):
+            raise ImageError(f"{path} is damaged: a part of its pixels is missing; get the file again")
         return np.asarray(ImageOps.exif_transpose(image))  # As in upright.
 
 
-def _jpeg_precision(content: bytes) -> int | None:
-    """Bits a sample by the first frame header of a JPEG file; ``None`` if there is none."""
-    at = 2
-    while content[at : at + 1] == b"\xff" and at + 5 <= len(content):
-        marker = content[at + 1]
-        if marker in _JPEG_FRAMES:
-            return content[at + 4]
-        # A marker may be preceded by any number of fill bytes.
-        at += 1 if marker == 0xFF else 2 + int.from_bytes(content[at + 2 : at + 4], "big")
-    return None
+def _decode_jpeg(content: bytes) -> NDArray[np.generic]:
+    with Image.open(io.BytesIO(content), formats=("JPEG", "MPO")) as image:
+        return np.asarray(image)
 
 
 def _read_by_content(path: Path) -> NDArray[np.generic]:
@@ -166,7 +177,7 @@ def _read_dicom(path: Path) -> NDArray[np.generic]:
 
 
 _SIGNATURES: dict[bytes, Callable[[Path], NDArray[np.generic]]] = {
-    b"\x89PNG\r\n\x1a\n": _read_png,
+    _PNG: _read_png,
     b"\xff\xd8\xff": _read_jpeg,
     **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), read_tiff),
 }

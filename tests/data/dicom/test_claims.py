@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,13 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
     JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
@@ -32,6 +36,9 @@ from tests.data.dicom.dicom_phantom import write_enhanced, write_seg, write_seri
 MIB = 2**20
 
 COMPRESSED = (JPEGLSLossless, JPEGLosslessSV1, JPEG2000Lossless)
+
+CUTS = (1, 2, 3, 8, 50, 400)
+"""Bytes taken away before the end of image."""
 
 ALL = (ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, RLELossless, *COMPRESSED)
 
@@ -109,19 +116,79 @@ def test_frames_of_a_header_alone_are_compared_with_the_file(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("syntax", COMPRESSED)
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 0.99])
-def test_a_codestream_that_ends_early_is_refused(share: float, syntax: str, tmp_path: Path) -> None:
+def test_a_codestream_without_its_end_is_refused(share: float, syntax: str, tmp_path: Path) -> None:
     path = write(tmp_path, syntax)
     codestream = next(generate_frames(pydicom.dcmread(path).PixelData, number_of_frames=1)).rstrip(b"\0")
     change_file(path, PixelData=encapsulate([codestream[: int(share * (len(codestream) - 2))]]))
     refused(path, "frame 1 of .* ends early")
 
 
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 0.99])
-def test_jpeg_ls_that_lacks_pixels_before_its_end_is_refused(share: float, tmp_path: Path) -> None:
+def codestream_of(path: Path) -> bytes:
+    found = next(generate_frames(pydicom.dcmread(path).PixelData, number_of_frames=1))
+    return found[: found.rindex(b"\xff\xd9")]
+
+
+@pytest.mark.parametrize("syntax", COMPRESSED)
+@pytest.mark.parametrize("count", CUTS)
+def test_a_codestream_that_lacks_pixels_before_its_end_is_refused(count: int, syntax: str, tmp_path: Path) -> None:
+    path = write(tmp_path, syntax)
+    change_file(path, PixelData=encapsulate([codestream_of(path)[:-count] + b"\xff\xd9"]))
+    refused(path, "damaged|lacks")
+
+
+@pytest.mark.parametrize("syntax", COMPRESSED)
+@pytest.mark.parametrize("count", CUTS)
+def test_a_codestream_that_lacks_pixels_in_its_middle_is_refused(count: int, syntax: str, tmp_path: Path) -> None:
+    path = write(tmp_path, syntax)
+    codestream = codestream_of(path)
+    at = len(codestream) // 2
+    change_file(path, PixelData=encapsulate([codestream[:at] + codestream[at + count :] + b"\xff\xd9"]))
+    refused(path, "damaged|lacks")
+
+
+@pytest.mark.parametrize("options", [{}, {"restart_marker_rows": 1}, {"progressive": True}], ids=str)
+def test_gray_levels_of_jpeg_are_all_there_or_refused(options: dict[str, Any], tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    levels = (pixels()[0] // 4).astype(np.uint8)
+    Image.fromarray(levels).save(buffer, "JPEG", quality=90, **options)
+    codestream = buffer.getvalue()[:-2]
+
+    def change(dataset: pydicom.Dataset, _: int) -> None:
+        dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+        dataset.PixelData = encapsulate([codestream + b"\xff\xd9"])
+        dataset["PixelData"].VR = "OB"
+
+    path = write_series(tmp_path, levels[None], bits_stored=8, change=change)[0]
+    decoded = np.asarray(Image.open(buffer)).astype(int)
+    assert np.abs(read_dicom_slice(path).stored.stored.astype(int) - decoded).max() <= 1
+    for count in CUTS:
+        change_file(path, PixelData=encapsulate([codestream[:-count] + b"\xff\xd9"]))
+        refused(path, "damaged|lacks")
+
+
+@pytest.mark.parametrize(
+    ("count", "groups", "match"),
+    [
+        (30_000, 0, "has 30000 frames, more than one volume"),
+        (17_000, 17_000, "has 17000 frames, more than one volume"),
+        (9_000, 0, "9000 without position"),
+    ],
+)
+def test_many_frames_cost_nothing_before_they_are_refused(count: int, groups: int, match: str, tmp_path: Path) -> None:
     path = write(tmp_path, JPEGLSLossless)
-    codestream = next(generate_frames(pydicom.dcmread(path).PixelData, number_of_frames=1)).rstrip(b"\0")
-    change_file(path, PixelData=encapsulate([codestream[: int(share * len(codestream))] + b"\xff\xd9"]))
-    refused(path, "cannot read .*damaged|damaged")
+    pixel_data = encapsulate([codestream_of(path) + b"\xff\xd9", *[b"\0" * 32] * count], has_bot=False)
+    change_file(
+        path, NumberOfFrames=count, PixelData=pixel_data, PerFrameFunctionalGroupsSequence=[pydicom.Dataset()] * groups
+    )
+    started = time.process_time()
+    assert refused(path, match) < 32 * MIB
+    assert time.process_time() - started < 4
+
+
+def test_frames_that_no_compression_could_hold_are_refused_at_once(tmp_path: Path) -> None:
+    path = write(tmp_path, JPEG2000Lossless)
+    change_file(path, Rows=4096, Columns=4096, NumberOfFrames=20)
+    assert refused(path, "claims 20 frame") < 4 * MIB
 
 
 @pytest.mark.parametrize("syntax", COMPRESSED)

@@ -1,0 +1,88 @@
+"""PNG and JPEG files that lack pixels or hold damaged ones: refused, where the decoders say nothing."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from monai_advenc.data.images.reading import read_image
+from monai_advenc.errors import ImageError
+
+DRAW = np.random.default_rng(0)
+
+GRAY = (128 + 80 * np.sin(np.arange(48) / 5)[:, None] + DRAW.normal(0, 9, (48, 56))).clip(0, 255).astype(np.uint8)
+
+COLOR = np.stack([GRAY, GRAY[::-1], GRAY[:, ::-1]], axis=2)
+
+JPEGS = (
+    {},
+    {"restart_marker_rows": 1},
+    {"restart_marker_blocks": 2},
+    {"progressive": True},
+    {"optimize": True},
+    {"quality": 100, "subsampling": 0},
+)
+
+
+def encoded(pixels: Any, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def unreadable(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=path.name) as error:
+        read_image(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "pixels", [GRAY, COLOR, np.zeros_like(GRAY), GRAY[:1, :1]], ids=["gray", "rgb", "black", "dot"]
+)
+@pytest.mark.parametrize("options", JPEGS, ids=str)
+def test_intact_jpeg_is_read_as_it_is(pixels: Any, options: dict[str, Any], tmp_path: Path) -> None:
+    content = encoded(pixels, "JPEG", **options)
+    expected = np.atleast_3d(np.asarray(Image.open(io.BytesIO(content)))).transpose(2, 0, 1)
+    # What cameras append, and fill bytes before a marker, belong to no pixel.
+    for each in (content, content + b"more", content[:-2] + b"\xff\xff" + content[-2:]):
+        (tmp_path / "x.jpg").write_bytes(each)
+        assert np.array_equal(np.rint(read_image(tmp_path / "x.jpg").numpy() * 255), expected)
+
+
+@pytest.mark.parametrize("pixels", [GRAY, COLOR], ids=["gray", "rgb"])
+@pytest.mark.parametrize("options", JPEGS, ids=str)
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 50, 300])
+def test_a_jpeg_that_lacks_pixels_before_its_end_is_refused(
+    count: int, options: dict[str, Any], pixels: Any, tmp_path: Path
+) -> None:
+    unreadable(tmp_path / "x.jpg", encoded(pixels, "JPEG", **options)[: -2 - count] + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("scans", range(1, 6))
+def test_a_progressive_jpeg_that_lacks_whole_scans_is_refused(scans: int, tmp_path: Path) -> None:
+    content = encoded(GRAY, "JPEG", progressive=True)
+    parts = content.split(b"\xff\xda")
+    assert len(parts) > scans + 1
+    unreadable(tmp_path / "x.jpg", b"\xff\xda".join(parts[: scans + 1]) + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.jpg"])
+@pytest.mark.parametrize("pixels", [GRAY, GRAY.astype(np.uint16) * 257, COLOR], ids=["8", "16", "rgb"])
+def test_a_png_with_a_flipped_bit_is_refused_or_read_as_it_was(pixels: Any, name: str, tmp_path: Path) -> None:
+    content = encoded(pixels, "PNG")
+    path = tmp_path / name
+    path.write_bytes(content)
+    expected = read_image(path)
+    for place in range(8, len(content), 13):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        if content[place - 8 : place + 8].find(b"IEND") < 0:
+            unreadable(path, bytes(damaged))
+    top = np.iinfo(pixels.dtype).max
+    assert np.array_equal(np.rint(expected.numpy() * top), np.atleast_3d(pixels).transpose(2, 0, 1))
