@@ -23,6 +23,9 @@ from monai_advenc.errors import MaskError
 PLANAR, EXCLUSIVE = "CLOSED_PLANAR", "CLOSEDPLANAR_XOR"
 """Types of contours that enclose an area; points and open lines do not."""
 
+NO_AREA = ("POINT", "OPEN_PLANAR", "OPEN_NONPLANAR")
+"""The other types that there are (PS3.3, C.8.8.6.3); older structure sets may leave the type empty."""
+
 FARTHEST_MM = 1e6
 """No scanner reaches farther; NaN and infinity are no coordinates either."""
 
@@ -81,7 +84,7 @@ def _region_voxels(dataset: Dataset, number: int, grid: Volume, name: str) -> ND
     """The voxels ``(X, Y, Z)`` of one region; ``name`` is for messages."""
     contours: dict[int, dict[str, list[Polygon]]] = defaultdict(lambda: {PLANAR: [], EXCLUSIVE: []})
     is_clipped = False
-    for kind, corners in _contours(dataset, number):
+    for kind, corners in _contours(dataset, number, name):
         k, polygon = _place(corners, grid, name)
         is_clipped |= _reaches_beyond(polygon, grid, name)
         contours[k][kind].append(polygon)
@@ -96,7 +99,7 @@ def _region_voxels(dataset: Dataset, number: int, grid: Volume, name: str) -> ND
     return region
 
 
-def _contours(dataset: Dataset, number: int) -> Iterator[tuple[str, NDArray[np.float64]]]:
+def _contours(dataset: Dataset, number: int, name: str) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """Type and corners ``(N, 3)``, in mm in LPS+, of each contour of a region that encloses an area."""
     for region in dataset.get("ROIContourSequence") or []:
         if int(region.ReferencedROINumber) != number:
@@ -107,6 +110,11 @@ def _contours(dataset: Dataset, number: int) -> Iterator[tuple[str, NDArray[np.f
                 corners = np.array(contour.ContourData, dtype=np.float64).reshape(-1, 3)
                 if len(corners) >= 3:
                     yield kind, corners
+            elif kind and kind not in NO_AREA:
+                raise MaskError(
+                    f"{name} has a contour of the type {kind!r}, which DICOM does not define; expected {PLANAR}: "
+                    "export the structure set again"
+                )
 
 
 def _reaches_beyond(polygon: Polygon, grid: Volume, name: str) -> bool:
