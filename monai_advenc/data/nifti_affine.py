@@ -99,7 +99,10 @@ def affines_of(image: Any, path: Path) -> tuple[Affine, Affine | None]:
     affine[:3] *= unit
     if header["sform_code"] <= 0 or header["qform_code"] <= 0:
         return affine, None
-    other = np.array(header.get_qform(), dtype=np.float64)
+    try:
+        other = np.array(header.get_qform(), dtype=np.float64)
+    except ValueError:  # Its quaternion has no unit length; the sform decides in any case.
+        return affine, None
     other[:3] *= unit
     smallest = float(np.linalg.norm(affine[:3, :3], axis=0).min())
     shape = (*image.shape[:3], 1, 1)[:3]

@@ -173,6 +173,20 @@ def test_a_mask_of_tiny_voxels_that_lies_one_voxel_away_is_refused(tmp_path: Pat
         cut_cross_section(*volume_and_mask(Case("c", "a", image, mask)), SliceSettings())
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_qform_that_is_no_rotation_does_not_matter_where_there_is_an_sform(kind: Any, tmp_path: Path) -> None:
+    form = grid((1, 2, 3), (4, 5, 6))
+    path = save(tmp_path / "a.nii", voxels(), (form, 1), (form, 1), 2, kind)
+    header = nibabel.load(path).header  # type: ignore[attr-defined]  # nibabel's images have it, its base class not
+    content = bytearray(path.read_bytes())
+    for name in ("quatern_b", "quatern_c"):
+        kind_of_number, start, *_ = header.template_dtype.fields[name]
+        content[start : start + kind_of_number.itemsize] = np.array(0.9, kind_of_number).tobytes()
+    path.write_bytes(content)
+    for read in (read_volume, read_mask, read_nifti_file):
+        assert np.array_equal(read(path).affine, form)
+
+
 @pytest.mark.parametrize(("unit", "kind"), list(product((4, 5, 6, 7), KINDS)))
 def test_a_unit_that_nifti_does_not_define_is_refused_in_one_line(unit: int, kind: Any, tmp_path: Path) -> None:
     image = kind(voxels(), np.eye(4))
