@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,11 +91,30 @@ def read_dicom(path: Path, *, pixels: bool) -> FileDataset:
         )
 
     with reading(path):
-        dataset = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
+        dataset = parse_dicom(path, stop_before_pixels=not pixels)
         if "SOPClassUID" not in dataset and "Rows" not in dataset:
             raise VolumeError(f"{path} is no DICOM image: neither SOP Class UID nor Rows; get the file again")
         _set_transfer_syntax(dataset)
         return dataset
+
+
+def parse_dicom(path: Path, **options: Any) -> FileDataset:
+    """Read a file with pydicom, in memory that its size bounds.
+
+    Raises:
+        Exception: Whatever the parser raises for a damaged file.
+    """
+    with _BoundedReader(io.FileIO(path)) as file:
+        return pydicom.dcmread(file, force=True, **options)
+
+
+class _BoundedReader(io.BufferedReader):
+    """A file that takes no memory for more bytes than it has: a damaged length of an element may claim 4 GiB."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > io.DEFAULT_BUFFER_SIZE:
+            size = min(size, max(0, os.fstat(self.fileno()).st_size - self.tell()))
+        return super().read(size)
 
 
 def drop_pixels(dataset: FileDataset) -> None:

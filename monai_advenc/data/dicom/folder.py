@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pydicom
 from pydicom.dataset import Dataset
 
-from monai_advenc.data.dicom.file import Kind, kind_of, looks_like_dicom, modality_of
+from monai_advenc.data.dicom.file import Kind, kind_of, looks_like_dicom, modality_of, parse_dicom
 from monai_advenc.data.quiet_parsers import quiet_parsers
 from monai_advenc.errors import VolumeError
 
@@ -83,7 +82,7 @@ def _files(place: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
 def _object(path: Path) -> DicomObject:
     try:
         with quiet_parsers():
-            header = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(_TAGS))
+            header = parse_dicom(path, stop_before_pixels=True, specific_tags=list(_TAGS))
             return DicomObject(
                 path=path,
                 kind=kind_of(header),

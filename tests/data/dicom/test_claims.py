@@ -185,6 +185,18 @@ def test_many_frames_cost_nothing_before_they_are_refused(count: int, groups: in
     assert time.process_time() - started < 4
 
 
+def test_an_element_that_claims_more_than_the_file_holds_takes_no_memory(tmp_path: Path) -> None:
+    def change(dataset: pydicom.Dataset, _: int) -> None:
+        dataset.ICCProfile = bytes(8)
+
+    path = write_series(tmp_path, pixels(), change=change)[0]
+    place = pydicom.dcmread(path).get_item("ICCProfile").value_tell
+    content = bytearray(path.read_bytes())
+    content[place - 4 : place] = (2**31).to_bytes(4, "little")
+    path.write_bytes(content)
+    assert refused(path, "damaged|no DICOM|no image") < 4 * MIB
+
+
 def test_frames_that_no_compression_could_hold_are_refused_at_once(tmp_path: Path) -> None:
     path = write(tmp_path, JPEG2000Lossless)
     change_file(path, Rows=4096, Columns=4096, NumberOfFrames=20)
