@@ -158,13 +158,16 @@ def lacks_pixels(codestream: bytes, decoded: NDArray[Any], decode: Callable[[byt
     if header is None or header.process not in _HUFFMAN:
         return False
     try:
-        return not np.array_equal(decoded, decode(_filled(codestream)))
+        return not np.array_equal(decoded, decode(with_filler(codestream)))
     except Exception:  # noqa: BLE001 - Decoders raise anything where pixels are missing.
         return True
 
 
-def _filled(codestream: bytes) -> bytes:
-    """A JPEG codestream with further bytes after the pixels of each scan, and of each part of it up to a restart."""
+def with_filler(codestream: bytes) -> bytes:
+    """A JPEG codestream with further bytes after the pixels of each scan, and of each part of it up to a restart.
+
+    Decoders skip them, unless they still need pixels.
+    """
     parts, before = [], 0
     for marker, _, at in _segments(codestream):
         if marker == _SCAN:

@@ -13,15 +13,16 @@ import math
 import re
 from enum import IntEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tifffile import COMPRESSION, PHOTOMETRIC, SAMPLEFORMAT, TiffFile, TiffPage
 
+from monai_advenc.data.codestream import with_filler
 from monai_advenc.data.images.orientation import upright
-from monai_advenc.data.images.tiff_lzw import without_lzw
+from monai_advenc.data.images.tiff_segments import with_segments, without_lzw
 from monai_advenc.errors import ImageError
 
 # Its notes on damaged tags would go to the terminal, in front of the one line that refuses the file.
@@ -102,7 +103,7 @@ def read_tiff(path: Path) -> NDArray[np.generic]:
             or layout.compression not in _BIGGEST_RATIOS
             or layout.predictor not in _predictors(layout)
         ):
-            return _decode_with_pillow(path, layout)
+            return _read_with_pillow(path, layout)
         _check_segments(page, layout, path)
         if layout.compression != COMPRESSION.LZW:
             return _decode(page, layout)
@@ -206,7 +207,21 @@ def _black_at_zero(values: NDArray[np.generic]) -> NDArray[np.generic]:
     return np.asarray(np.subtract(values.dtype.type(top), values))
 
 
-def _decode_with_pillow(path: Path, layout: TiffLayout) -> NDArray[np.generic]:
+def _read_with_pillow(path: Path, layout: TiffLayout) -> NDArray[np.generic]:
+    # Not by its name: Pillow 13 maps a turned file into memory with sides exchanged, and shears its rows.
+    with path.open("rb") as file:
+        values = _decode_with_pillow(file, layout)
+    if values is None:
+        raise ImageError(f"{path} has a compression that is not decoded for such pixels (TIFF of {layout}); {_ADVICE}")
+    if layout.compression == COMPRESSION.JPEG:
+        again = _decode_with_pillow(with_segments(path, with_filler), layout)
+        if again is None or not np.array_equal(values, again):
+            raise ImageError(f"{path} is damaged: a part of its pixels is missing; get the file again")
+    return values
+
+
+def _decode_with_pillow(file: BinaryIO, layout: TiffLayout) -> NDArray[np.generic] | None:
+    """What Pillow decodes; ``None`` if it cannot, or would lose bits."""
     bits = layout.bits[0]
     modes: tuple[str, ...] = ("L",) if bits <= 8 else ("I;16", "I;16B")
     if layout.samples == 3:
@@ -214,14 +229,11 @@ def _decode_with_pillow(path: Path, layout: TiffLayout) -> NDArray[np.generic]:
     elif layout.is_float:  # Pillow 13 exchanges the bytes of compressed big-endian ones.
         modes = () if layout.is_big_endian else ("F",)
     try:
-        # Not by its name: Pillow 13 maps a turned file into memory with sides exchanged, and shears its rows.
-        with path.open("rb") as file, Image.open(file, formats=("TIFF",)) as image:
+        with Image.open(file, formats=("TIFF",)) as image:
             mode = image.mode
             # Only Pillow knows whether it has turned a TIFF already while reading it.
             values = np.asarray(ImageOps.exif_transpose(image)) if mode in modes else None
     except UnidentifiedImageError:
         values = None
-    if values is None:
-        raise ImageError(f"{path} has a compression that is not decoded for such pixels (TIFF of {layout}); {_ADVICE}")
     # Pillow inverts up to 8 bits itself.
-    return _black_at_zero(values) if layout.is_inverted and bits > 8 else values
+    return _black_at_zero(values) if values is not None and layout.is_inverted and bits > 8 else values

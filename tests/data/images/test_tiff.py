@@ -200,6 +200,23 @@ def test_jpeg_inside_a_tiff_is_read(tmp_path: Path, values: NDArray[np.generic])
     np.testing.assert_allclose(read_image(tmp_path / "x.tif").numpy(), expected_of(smooth, "minisblack"), atol=0.02)
 
 
+@pytest.mark.parametrize("values", [GRAY, COLOR], ids=["gray", "color"])
+@pytest.mark.parametrize("count", [1, 3, 20])
+def test_jpeg_inside_a_tiff_that_lacks_pixels_is_refused(
+    tmp_path: Path, count: int, values: NDArray[np.generic]
+) -> None:
+    path = tmp_path / "x.tif"
+    Image.fromarray(values).save(path, compression="jpeg", quality=95)
+    with tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        end = page.dataoffsets[-1] + page.databytecounts[-1]
+    content = path.read_bytes()
+    assert content[end - 2 : end] == b"\xff\xd9"
+    path.write_bytes(content[: end - 2 - count] + b"\xff\xd9" + bytes(count) + content[end:])
+    with pytest.raises(ImageError, match="damaged"):
+        read_image(path)
+
+
 @pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
 def test_four_bits_are_scaled_by_their_own_maximum(tmp_path: Path, photometric: str) -> None:
     levels = pixels_of(0, np.uint8, (20, 30)) // 16
