@@ -29,9 +29,9 @@ _SEGMENT = re.compile(rb"\xff+[\x02-\xcf\xd9-\xfe]")
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Markers of a frame header: all processes, but not the tables among them."""
 
-_LOSSLESS, _JPEG_LS, _SCAN, _LAST = 0xC3, 0xF7, 0xDA, 0xD9
+_PROGRESSIVE, _LOSSLESS, _JPEG_LS, _SCAN, _LAST = 0xC2, 0xC3, 0xF7, 0xDA, 0xD9
 
-_HUFFMAN = (0xC0, 0xC1, 0xC2, _LOSSLESS)
+_HUFFMAN = (0xC0, 0xC1, _PROGRESSIVE, _LOSSLESS)
 """Processes whose codes end where the pixels end. Arithmetic decoders read zeros after the last byte on purpose."""
 
 _COEFFICIENTS = 64
@@ -129,14 +129,14 @@ def _has_all_scans(codestream: bytes) -> bool:
     header = jpeg_header(codestream)
     if header is None or header.process not in _HUFFMAN:
         return True
-    kinds = 1 if header.process == _LOSSLESS else _COEFFICIENTS
+    # Only there is it what the last numbers of a scan's header say; some encoders of the others write any.
+    is_progressive = header.process == _PROGRESSIVE
+    kinds = _COEFFICIENTS if is_progressive else 1
     left = {(component, kind) for component in header.components for kind in range(kinds)}
     for marker, at, end in _segments(codestream):
         if marker != _SCAN or end > len(codestream) or end - at < 6:
             continue
-        first, last, bits = codestream[end - 3 : end]
-        if header.process == _LOSSLESS:  # There, these are the predictor and a shift of the values.
-            first = last = bits = 0
+        first, last, bits = codestream[end - 3 : end] if is_progressive else bytes(3)
         if bits & 0xF == 0:
             found = codestream[at + 3 : end - 3 : 2]
             left -= {(component, kind) for component in found for kind in range(first, last + 1)}

@@ -55,6 +55,15 @@ def test_intact_jpeg_is_read_as_it_is(pixels: Any, options: dict[str, Any], tmp_
         assert np.array_equal(np.rint(read_image(tmp_path / "x.jpg").numpy() * 255), expected)
 
 
+def test_the_last_coefficient_of_a_sequential_scan_does_not_matter(tmp_path: Path) -> None:
+    content = encoded(GRAY, "JPEG")
+    header = b"\xff\xda\x00\x08\x01\x01\x00\x00"
+    assert content.count(header + b"\x3f") == 1
+    (tmp_path / "x.jpg").write_bytes(content.replace(header + b"\x3f", header + b"\x00"))
+    expected = np.asarray(Image.open(io.BytesIO(content)))
+    assert np.array_equal(np.rint(read_image(tmp_path / "x.jpg").numpy()[0] * 255), expected)
+
+
 @pytest.mark.parametrize("pixels", [GRAY, COLOR], ids=["gray", "rgb"])
 @pytest.mark.parametrize("options", JPEGS, ids=str)
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 50, 300])
