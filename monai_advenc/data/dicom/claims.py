@@ -5,13 +5,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
+from typing import Any
 
+from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_frames
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.pixels.utils import pixel_array
 
-from monai_advenc.data.codestream import has_end, size_of
+from monai_advenc.data.codestream import has_end, lacks_pixels, size_of
 from monai_advenc.data.nifti_content import MOST_INFLATION
 from monai_advenc.errors import VolumeError
 
@@ -89,3 +93,27 @@ def codestreams(dataset: Dataset) -> Iterator[bytes]:
     extended = (offsets[0], offsets[1]) if offsets[0] and offsets[1] else None
     count = int(dataset.get("NumberOfFrames") or 1)
     return generate_frames(dataset.PixelData, number_of_frames=count, extended_offsets=extended)
+
+
+def require_all_pixels(dataset: Dataset, stored: NDArray[Any], path: Path) -> None:
+    """Raise :class:`VolumeError` if a frame's JPEG codestream has an end, but not all pixels before it.
+
+    Args:
+        dataset: The file, read with its pixels.
+        stored: What its frames were decoded to, ``(N, rows, columns)``.
+        path: The file.
+    """
+    if dataset.file_meta.TransferSyntaxUID not in uid.JPEGTransferSyntaxes:
+        return
+    single = copy(dataset)
+    single.NumberOfFrames = 1
+    for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
+        single.pop(keyword, None)
+
+    def decode(codestream: bytes) -> NDArray[Any]:
+        single.PixelData = encapsulate([codestream])
+        return pixel_array(single)
+
+    for index, (codestream, decoded) in enumerate(zip(codestreams(dataset), stored, strict=False), start=1):
+        if lacks_pixels(codestream, decoded, decode):
+            raise VolumeError(f"frame {index} of {path} lacks a part of its pixels; get the file again")

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
+from pydicom.uid import JPEGLSTransferSyntaxes
 
-from monai_advenc.data.codestream import lacks_pixels
-from monai_advenc.data.dicom.claims import codestreams, require_claimed_pixels, require_whole_codestreams
+from monai_advenc.data.dicom.claims import require_all_pixels, require_claimed_pixels, require_whole_codestreams
 from monai_advenc.data.dicom.file import in_words, kind_of, modality_of, numbers, reading
 from monai_advenc.data.dicom.plane import FramePlane, functional_group, functional_groups, pixel_spacing, plane_of
 from monai_advenc.errors import VolumeError
@@ -100,9 +97,7 @@ def frames_of(dataset: FileDataset, path: Path) -> tuple[DicomFrame, ...]:
 def _frame(dataset: FileDataset, path: Path, index: int | None, places: tuple[Dataset, ...]) -> DicomFrame:
     transformation = functional_group(places, "PixelValueTransformationSequence")
     measures = functional_group(places, "PixelMeasuresSequence")
-    slope = _number(transformation, "RescaleSlope", 1.0)
-    if slope == 0:
-        raise VolumeError(f"{path} has rescale slope 0, which makes every pixel the same; get the file again")
+    slope, intercept = _rescale(transformation, path, is_required=transformation is not places[-1])
     is_float = _has_float_pixels(dataset)
     return DicomFrame(
         path=path,
@@ -113,13 +108,24 @@ def _frame(dataset: FileDataset, path: Path, index: int | None, places: tuple[Da
         unplaced_spacing=pixel_spacing(measures) or (1.0, 1.0),
         thickness=_thickness(measures),
         slope=slope,
-        intercept=_number(transformation, "RescaleIntercept", 0.0),
+        intercept=intercept,
         linear=not is_float and not dataset.get("ModalityLUTSequence"),
         bits_stored=int(dataset.BitsAllocated if is_float else dataset.BitsStored),
         inverted=str(dataset.PhotometricInterpretation) == "MONOCHROME1",
         signed=is_float or int(dataset.get("PixelRepresentation") or 0) == 1,
         transfer_syntax=str(dataset.file_meta.TransferSyntaxUID),
     )
+
+
+def _rescale(transformation: Dataset, path: Path, *, is_required: bool) -> tuple[float, float]:
+    """Slope and intercept, 1 and 0 where there are none; one means nothing without the other (PS3.3, C.11.1)."""
+    found = [numbers(transformation, keyword, 1) for keyword in ("RescaleSlope", "RescaleIntercept")]
+    if None in found and (is_required or found != [None, None]):
+        raise VolumeError(f"{path} has only one of rescale slope and intercept, or empty ones; get the file again")
+    slope, intercept = (default if each is None else each[0] for each, default in zip(found, (1.0, 0.0), strict=True))
+    if slope == 0:
+        raise VolumeError(f"{path} has rescale slope 0, which makes every pixel the same; get the file again")
+    return slope, intercept
 
 
 def _thickness(measures: Dataset) -> float | None:
@@ -228,26 +234,8 @@ def stored_pixels(dataset: FileDataset, frames: Sequence[DicomFrame]) -> list[ND
     else:
         stored = dataset.pixel_array
     stored = stored[None] if stored.ndim == 2 else stored
-    _require_all_pixels(dataset, stored, path)
+    require_all_pixels(dataset, stored, path)
     return [stored[frame.index or 0] for frame in frames]
-
-
-def _require_all_pixels(dataset: FileDataset, stored: NDArray[Any], path: Path) -> None:
-    """Raise :class:`VolumeError` if a frame's JPEG codestream has an end, but not all pixels before it."""
-    if dataset.file_meta.TransferSyntaxUID not in JPEGTransferSyntaxes:
-        return
-    single = copy(dataset)
-    single.NumberOfFrames = 1
-    for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
-        single.pop(keyword, None)
-
-    def decode(codestream: bytes) -> NDArray[Any]:
-        single.PixelData = encapsulate([codestream])
-        return pixel_array(single)
-
-    for index, (codestream, decoded) in enumerate(zip(codestreams(dataset), stored, strict=False), start=1):
-        if lacks_pixels(codestream, decoded, decode):
-            raise VolumeError(f"frame {index} of {path} lacks a part of its pixels; get the file again")
 
 
 def _require_decoder(dataset: FileDataset, path: Path) -> None:

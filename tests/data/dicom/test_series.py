@@ -456,3 +456,35 @@ def test_a_missing_decoder_is_named_with_the_command_that_installs_it(monkeypatc
     monkeypatch.setattr("monai_advenc.data.dicom.frame.get_decoder", lambda syntax: SimpleNamespace(is_available=False))
     message = refusal(BUNDLED / "JPGExtended.dcm")
     assert "is compressed with JPEG Extended (Process 2 and 4): pip install 'monai-advenc[jpeg]'" in message
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [("2", None), (None, "5"), ("2", ""), ("", "5")])
+def test_slope_or_intercept_alone_means_nothing_and_is_refused(
+    slope: str | None, intercept: str | None, tmp_path: Path
+) -> None:
+    def change(dataset: pydicom.Dataset, _: int) -> None:
+        groups = dataset.get("SharedFunctionalGroupsSequence")
+        home = groups[0].PixelValueTransformationSequence[0] if groups else dataset
+        for keyword, value in (("RescaleSlope", slope), ("RescaleIntercept", intercept)):
+            if value is None:
+                home.pop(keyword, None)
+            else:
+                setattr(home, keyword, value)
+
+    stored = np.random.default_rng(0).integers(0, 900, (3, 8, 9)).astype(np.uint16)
+    write_series(tmp_path / "series", stored, change=change)
+    write_enhanced(tmp_path / "enhanced" / "a.dcm", stored, change=change)
+    for name in ("series", "enhanced"):
+        with pytest.raises(VolumeError, match="only one of rescale slope and intercept"):
+            read_dicom_series(tmp_path / name)
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_classic_series_without_slope_and_intercept_holds_stored_values(value: str | None, tmp_path: Path) -> None:
+    def change(dataset: pydicom.Dataset, _: int) -> None:
+        if value is not None:
+            dataset.RescaleSlope = dataset.RescaleIntercept = value
+
+    stored = np.random.default_rng(0).integers(0, 900, (3, 8, 9)).astype(np.uint16)
+    write_series(tmp_path, stored, rescale=None, change=change)
+    assert np.array_equal(read_dicom_series(tmp_path).volume.voxels, stored.transpose(2, 1, 0))
