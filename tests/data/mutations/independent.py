@@ -37,6 +37,11 @@ def nifti_labels(path: Path) -> NDArray[np.bool_]:
     return np.asarray(nifti_volume(path)["voxels"] > 0)
 
 
+def _dataset(path: Path) -> pydicom.Dataset:
+    # From memory: of a file, pydicom allocates what a damaged length claims.
+    return pydicom.dcmread(io.BytesIO(path.read_bytes()), force=True)
+
+
 def decoded(dataset: pydicom.Dataset) -> NDArray[Any]:
     """Stored values ``(N, rows, columns)`` by another decoder than the package takes, where there is one."""
     syntax = dataset.file_meta.TransferSyntaxUID
@@ -52,7 +57,7 @@ def decoded(dataset: pydicom.Dataset) -> NDArray[Any]:
 
 def _frames(path: Path) -> list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[Any]]]:
     """Position, matrix (directions and spacings, LPS) and rescaled pixels of each frame."""
-    dataset = pydicom.dcmread(path, force=True)
+    dataset = _dataset(path)
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or [pydicom.Dataset()]
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
     found = []
@@ -60,7 +65,7 @@ def _frames(path: Path) -> list[tuple[NDArray[np.float64], NDArray[np.float64], 
 
         def value(sequence: str, keyword: str, default: Any = None, *, group: pydicom.Dataset = group) -> Any:
             home = next((each[sequence].value[0] for each in (group, shared) if each.get(sequence)), dataset)
-            return home.get(keyword, default) if home.get(keyword) is not None else default
+            return default if home.get(keyword) in (None, "") else home.get(keyword)
 
         position = np.array(value("PlanePositionSequence", "ImagePositionPatient"), np.float64)
         directions = np.array(value("PlaneOrientationSequence", "ImageOrientationPatient"), np.float64).reshape(2, 3)
@@ -89,14 +94,14 @@ def dicom_volume(folder: Path) -> Values:
 
 
 def dicom_pixels(path: Path) -> Values:
-    return {"pixels": decoded(pydicom.dcmread(path, force=True))[0]}
+    return {"pixels": decoded(_dataset(path))[0]}
 
 
 def seg_labels(path: Path, image: Values) -> NDArray[np.bool_]:
     """The frames of a binary segmentation, each in the slice where it lies."""
     tumor = np.zeros(image["voxels"].shape, bool)
     inverse = np.linalg.inv(image["affine"])
-    dataset = pydicom.dcmread(path)
+    dataset = _dataset(path)
     pixels = dataset.pixel_array.reshape(-1, dataset.Rows, dataset.Columns)
     for group, frame in zip(dataset.PerFrameFunctionalGroupsSequence, pixels, strict=True):
         x, y, z = (float(each) for each in group.PlanePositionSequence[0].ImagePositionPatient)
@@ -110,7 +115,7 @@ def contour_labels(path: Path, image: Values) -> NDArray[np.bool_]:
     """Voxels in or on one of the contours, none of which lies in another."""
     tumor = np.zeros(image["voxels"].shape, bool)
     inverse = np.linalg.inv(image["affine"])
-    for region in pydicom.dcmread(path).ROIContourSequence:
+    for region in _dataset(path).ROIContourSequence:
         for contour in region.ContourSequence:
             corners = np.array(contour.ContourData, np.float64).reshape(-1, 3) * (-1, -1, 1)
             places = (inverse @ np.c_[corners, np.ones(len(corners))].T).T
@@ -158,6 +163,8 @@ def lzw_tiff(path: Path) -> Values:
     """A gray TIFF of one strip compressed by LZW (TIFF 6.0, section 13)."""
     with tifffile.TiffFile(path) as file:
         page = file.pages.first
+        if page.compression != tifffile.COMPRESSION.LZW:
+            return tiff(path)
         start, length = page.dataoffsets[0], page.databytecounts[0]
         pixels = np.frombuffer(_without_lzw(path.read_bytes()[start : start + length]), np.uint8)
         pixels = pixels[: page.imagewidth * page.imagelength].reshape(page.imagelength, page.imagewidth)
