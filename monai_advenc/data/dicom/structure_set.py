@@ -24,7 +24,7 @@ PLANAR, EXCLUSIVE = "CLOSED_PLANAR", "CLOSEDPLANAR_XOR"
 """Types of contours that enclose an area; points and open lines do not."""
 
 NO_AREA = ("POINT", "OPEN_PLANAR", "OPEN_NONPLANAR")
-"""The other types that there are (PS3.3, C.8.8.6.3); older structure sets may leave the type empty."""
+"""The other types that there are (PS3.3, C.8.8.6.3)."""
 
 FARTHEST_MM = 1e6
 """No scanner reaches farther; NaN and infinity are no coordinates either."""
@@ -110,9 +110,9 @@ def _contours(dataset: Dataset, number: int, name: str) -> Iterator[tuple[str, N
                 corners = np.array(contour.ContourData, dtype=np.float64).reshape(-1, 3)
                 if len(corners) >= 3:
                     yield kind, corners
-            elif kind and kind not in NO_AREA:
+            elif kind not in NO_AREA:
                 raise MaskError(
-                    f"{name} has a contour of the type {kind!r}, which DICOM does not define; expected {PLANAR}: "
+                    f"{name} has a contour of the type {kind!r}, none that DICOM defines; expected {PLANAR}: "
                     "export the structure set again"
                 )
 

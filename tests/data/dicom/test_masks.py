@@ -298,7 +298,7 @@ def test_regions_without_contours_and_points_add_nothing(tmp_path: Path) -> None
 
 def test_a_contour_of_a_type_that_dicom_does_not_define_is_refused(tmp_path: Path) -> None:
     series, paths = series_with(tmp_path, blob())
-    for kind in ("CLOSED PLANAR", "PLANAR", "XOR"):
+    for kind in ("CLOSED PLANAR", "PLANAR", "XOR", ""):
         path = write_rtstruct(tmp_path / "rs.dcm", paths[0], {"GTV": [square(*center_of(series, 1), 3)]}, kind=kind)
         refuse(read_rtstruct, path, series, "region 'GTV' of .* has a contour of the type")
 
