@@ -35,7 +35,7 @@ def _volume(folder: Path, *, image: str, mask: str) -> Values:
     case = Case("case", "class", folder / image, folder / mask)
     read, found = read_case(case, SliceSettings())
     if not image.endswith(".hdr"):  # A pair is not written back.
-        read_stored_case(case, None, SliceSettings())
+        read_stored_case(case, "acquired", SliceSettings())
     volume = read.volume if isinstance(read, DicomSeries) else read
     require_same_grid(volume, found)
     return {"voxels": volume.voxels, "affine": volume.affine, "tumor": found.voxels > 0}
