@@ -10,6 +10,7 @@ but the first is repeated.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,9 +21,12 @@ from torch import Tensor, nn
 from monai_advenc.bundle.items import Item
 from monai_advenc.bundle.processes import is_distributed, is_first_process
 from monai_advenc.bundle.refusal import refuses_in_one_line, run_engine
+from monai_advenc.data.dicom.identity.case_names import OutputNames, choose_identity
+from monai_advenc.data.dicom.identity.rule import IdentityChoice
 from monai_advenc.data.images.folder import ImageFolder, find_images
 from monai_advenc.data.records import ImageRecord
 from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.progress import ConsoleProgress
 from monai_advenc.sharing.encryption_run import find_missing
 from monai_advenc.sharing.folder import IMAGES, EncryptedFolder
 from monai_advenc.sharing.images import ImageEncryption
@@ -43,11 +47,15 @@ class EncryptedOutput:
         size: Side in pixels to resize images to; ``None`` keeps their sizes.
         gray: Whether to convert colors to gray.
         base: The base network's file, with the key's classes. If it does not exist, ``network`` is a custom one.
+        identity: ``"keep"``, ``"remove"`` or ``"pseudonym"``, as in :func:`monai_advenc.encrypt_folder`; must be chosen
+            if any original is DICOM.
+        private: Folder for the table of names if identity is not kept; ``None``: ``<folder>-private``.
 
     Raises:
         DatasetError: The images have other classes than the key.
         NetworkError: The base network has other classes than the key.
         OutputError: The folder belongs to another run, or cannot be written.
+        SettingsError: There is DICOM and no identity is chosen.
     """
 
     @refuses_in_one_line
@@ -61,14 +69,20 @@ class EncryptedOutput:
         size: int | None = None,
         gray: bool = False,
         base: str | None = None,
+        identity: IdentityChoice | None = None,
+        private: str | None = None,
     ) -> None:
         key = load_key(encryption_key)
         if base is not None and Path(base).exists():
             load_base(base, key)
-        options = EncryptionOptions(formats=tuple(formats), size=size, gray=gray)
-        self._source: ImageFolder = find_images(Path(source), key.classes)
+        found, first = find_images(Path(source), key.classes), is_first_process()
+        names = OutputNames(Path(folder), identity, None if private is None else Path(private))
+        choice = choose_identity(identity, found.inputs())
+        options = EncryptionOptions(formats=tuple(formats), size=size, gray=gray, identity=choice)
+        names.require_place()
+        files = names.give(found.files, found.classes, key, ConsoleProgress()) if first else names.of(found.files, key)
+        self._source: ImageFolder = replace(found, files=files)
         self._encryption = ImageEncryption(self._source, Path(folder), key, network, options)
-        first = is_first_process()
         self._folder = EncryptedFolder(Path(folder), self._encryption.header, IMAGES) if first else None
         self._files = {file.id: file for file in self._source.files}
         self._done: list[ImageRecord] = []

@@ -32,14 +32,7 @@ def encrypt_volume(
     tumor_segment: slicing.TumorSegment = None,
     assume_orientation: slicing.AssumeOrientation = None,
     labels: slicing.LabelTable = None,
-    private: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for the table of names if identity is not kept.",
-            show_default="<out>-private",
-            file_okay=False,
-        ),
-    ] = None,
+    private: options.PrivateNames = None,
     workers: options.Workers = None,
     precision: options.Precision = "auto",
     device: options.Device = None,

@@ -35,7 +35,7 @@ def verify(
         Path | None,
         typer.Option(
             help="The encryption key. With --base: measure the share of each class that is taken for its targets, "
-            "which are never revealed. With --originals of volumes: find the original of each renamed case.",
+            "which are never revealed. With --originals: find the original of each renamed case or image.",
             dir_okay=False,
         ),
     ] = None,
@@ -88,8 +88,8 @@ def verify(
         output.say(SURVIVAL_CAPTION)
         result["survival"] = [each.as_dict() for each in found.survivals]
     output.result(result)
-    if kind == "volumes" and originals is not None and key is None and not outcome.compared:
-        output.say("No volume has an original of the same name; if --identity renamed the cases, give --key as well.")
+    if originals is not None and key is None and not outcome.compared:
+        output.say(f"No original has the name of one of the {kind}; if --identity renamed them, give --key as well.")
     if outcome.problems:
         failing = len({each.id for each in outcome.problems})
         raise IncompleteError(f"{failing} of {outcome.checked} {kind} or files of {folder} do not hold; see above")

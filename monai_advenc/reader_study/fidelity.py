@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from monai_advenc.acceleration.processor import choose_device
+from monai_advenc.data.dicom.identity.case_names import find_originals
 from monai_advenc.data.images.folder import ImageFolder, find_images, load_image_set
 from monai_advenc.data.images.reading import match_original, read_image, read_region, resize_image
 from monai_advenc.data.private_folder import make_private, require_own_folder
@@ -73,7 +74,7 @@ def measure_fidelity_tables(
     require_own_folder(out, encrypted, MARKER_NAME, "measures of fidelity")
     subject = {"originals": str(originals.resolve()), "encrypted": str(encrypted.resolve())}
     _require_same_subject(out / MARKER_NAME, subject)
-    before, after = find_images(originals), find_images(encrypted)
+    before, after = find_originals(originals, encrypted), find_images(encrypted)
     with progress.stage("measuring", len(after.files)) as advance:
         measured = _measure_all(before, after, advance)
     reading = None if observer is None else _observe(Path(observer), before, after, choose_device(device))

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from monai_advenc.data.dicom.derivation import derive, encode_dicom, require_writable
 from monai_advenc.data.dicom.identity.rule import IdentityRule
-from monai_advenc.data.dicom.identity.traces import names_patient
 from monai_advenc.data.dicom.provenance import Derivation
 from monai_advenc.data.dicom.slice import DicomSlice
 from monai_advenc.data.images.writing import encode_image
@@ -33,22 +32,15 @@ class DicomOutput:
         self.identity = identity
         self.run_tag = run_tag
 
-    def region_of(self, path: Path, dicom: DicomSlice | None, name: str, label: str) -> Tensor:
+    def region_of(self, path: Path, dicom: DicomSlice | None) -> Tensor:
         """The pixels of a DICOM image that may change, ``(1, H, W)``: all but padding and what the window clips.
 
         Raises:
-            ImageError: The file is no DICOM image, cannot be written back, or its name or class names the patient.
+            ImageError: The file is no DICOM image, or cannot be written back.
         """
         if dicom is None:
             raise ImageError(f"{path} is not a DICOM image, so no DICOM can be derived from it; write nifti or png16")
         require_writable(dicom.dataset)
-        if self.identity.choice != "keep":
-            for what, text in (("file name", name), ("class", label)):
-                if names_patient(text, dicom.dataset):
-                    raise ImageError(
-                        f"the {what} of {path} contains the patient's name or a date, number or UID from the file and "
-                        "would become part of the output; rename it"
-                    )
         free = dicom.stored.free()
         if not free.any():
             raise ImageError(f"{path} has no pixel between the ends of its window; leave it out")

@@ -10,11 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from monai_advenc.acceleration.processor import choose_device
-from monai_advenc.data.dicom.identity.case_names import (
-    choose_identity,
-    refuse_names_of_patients,
-    warn_of_burned_in_text,
-)
+from monai_advenc.data.dicom.identity.case_names import OutputNames, choose_identity, warn_of_burned_in_text
 from monai_advenc.data.images.folder import ImageFolder, find_images
 from monai_advenc.data.images.reading import read_image
 from monai_advenc.data.manifest import Manifest
@@ -22,7 +18,7 @@ from monai_advenc.data.private_folder import require_outside, require_secrets_ou
 from monai_advenc.data.skipped import say_skipped
 from monai_advenc.data.volumes.slice_volumes import Cuts
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.errors import SettingsError, remembering
+from monai_advenc.errors import remembering
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.perturbation.batches import versions_per_pass
 from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_done
@@ -63,6 +59,7 @@ def encrypt_folder(
     base: str | Path,
     options: EncryptionOptions | None = None,
     report: str | Path | None = None,
+    private: str | Path | None = None,
     device: str | None = None,
     compute: Compute | None = None,
     insecure_key_permissions: bool = False,
@@ -82,6 +79,7 @@ def encrypt_folder(
         options: Formats, size, region, identity, workers; ``None``: see :func:`default_options`.
         report: Page (HTML) to write, with pictures, the budget and what survives export. It shows originals and must
             lie outside ``out``.
+        private: Folder for the table of names if identity is not kept; ``None``: ``<out>-private``.
         device: Where networks run; ``None``: the GPU, if there is one.
         compute: Computes the images elsewhere, such as :class:`monai_advenc.sharing.ray.RayWorkers`; ``None``: this
             machine.
@@ -94,7 +92,7 @@ def encrypt_folder(
         KeyFileError: There is no such key, or others can read it.
         NetworkError: There is no such base network, or it is for other classes.
         OutputError: A folder or file is in a forbidden place, belongs to another run, or cannot be written.
-        SettingsError: DICOM is written and no identity is chosen, or a file is named after a patient.
+        SettingsError: There is DICOM and no identity is chosen.
         AdvencError: An image failed and ``keep_going`` is off; the others done so far stay.
     """
     progress, options = progress or ConsoleProgress(), options or default_options()
@@ -106,14 +104,16 @@ def encrypt_folder(
     folder = find_images(source, secret.classes)
     say_skipped(folder.passed_over, source, "images in class folders of a kind that is read", progress)
     secret.require_classes(checkpoint.classes)
-    options = _with_identity(options, folder)
+    names = OutputNames(out, options.identity, None if private is None else Path(private))
+    options = replace(options, identity=choose_identity(options.identity, folder.inputs()))
+    names.require_place()
     shared = SharedFolder(out=out, found=folder.class_counts(), passed_over=folder.passed_over, report=page)
     if dry_run:
         return shared
     if page is not None:
         require_place(page, out, secret.key_id)
-    if "dicom" in options.formats:
-        warn_of_burned_in_text((file.path for file in folder.files), options.identity or "keep", progress)
+    warn_of_burned_in_text((file.path for file in folder.files), options.identity or "keep", progress)
+    folder = replace(folder, files=names.give(folder.files, folder.classes, secret, progress))
     # Workers elsewhere load the network themselves.
     network = checkpoint.network if compute else checkpoint.network.to(choose_device(device))
     result = encrypt_and_say(folder, out, secret, network, options, compute, progress)
@@ -121,22 +121,6 @@ def encrypt_folder(
         with remembering(result.failures):
             write_report(page, folder, out, checkpoint, secret, progress)
     return replace(shared, manifest=result.manifest, failures=result.failures)
-
-
-def _with_identity(options: EncryptionOptions, folder: ImageFolder) -> EncryptionOptions:
-    """Fill in the identity; raise if it is missing or has no effect, or if a file is named after a patient."""
-    writes_dicom = "dicom" in options.formats
-    if not writes_dicom and options.identity not in (None, "keep"):
-        raise SettingsError(
-            f"--identity {options.identity} is for DICOM headers, but no DICOM is written and file names stay as they "
-            "are; give --format dicom, or rename the files and leave --identity out"
-        )
-    refuse_names_of_patients(
-        ((file.id, file.path) for file in folder.files),
-        options.identity,
-        "rename it, or choose --identity keep to share it under this name",
-    )
-    return replace(options, identity=choose_identity(options.identity, writes_dicom=writes_dicom))
 
 
 def encrypt_and_say(

@@ -8,26 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from monai_advenc.acceleration.processor import choose_device
-from monai_advenc.data.dicom.identity.case_names import (
-    CASE_NAMES,
-    choose_identity,
-    name_without_identity,
-    warn_of_burned_in_text,
-)
+from monai_advenc.data.dicom.identity.case_names import OutputNames, choose_identity, warn_of_burned_in_text
 from monai_advenc.data.dicom.identity.rule import IdentityChoice
 from monai_advenc.data.manifest import VolumeManifest
-from monai_advenc.data.private_folder import (
-    make_private,
-    private_folder_of,
-    require_apart,
-    require_outside,
-    require_secrets_outside,
-    require_unshared,
-)
+from monai_advenc.data.private_folder import require_outside, require_secrets_outside
 from monai_advenc.data.skipped import say_skipped
 from monai_advenc.data.volumes.cases import are_listed, find_cases
 from monai_advenc.data.volumes.plane import count_planes, say_planes
-from monai_advenc.data.volumes.stored_volume import is_dicom
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_done
@@ -91,26 +78,22 @@ def encrypt_volume_folder(
     """
     progress, options = progress or ConsoleProgress(), options or VolumeOptions(workers=available_cores())
     root, out = Path(volumes), Path(out)
-    kept = private_folder_of(out) if private is None else Path(private)
+    names = OutputNames(out, identity, None if private is None else Path(private))
     require_secrets_outside(out, Path(key), Path(base))
-    require_unshared(kept / CASE_NAMES, "--private")
+    names.require_place()
     cases = find_cases(root, labels=None if labels is None else Path(labels))
     say_skipped(cases.passed_over, root, "folders of cases", progress)
-    has_dicom = any(is_dicom(case) and case.problem is None for case in cases.cases)
-    choice = choose_identity(identity, writes_dicom=has_dicom)
+    choice = choose_identity(identity, cases.inputs())
     secret = EncryptionKey.load(Path(key), insecure_permissions=insecure_key_permissions)
     checkpoint = load_checkpoint(Path(base))
     secret.require_classes(checkpoint.classes)
     shared = SharedVolumes(out=out, found=cases.class_counts())
     if dry_run:
         return shared
-    require_apart(out, kept)
     if not are_listed(root):
         require_outside(out, root)
-    if choice != "keep":
-        make_private(kept)
     warn_of_burned_in_text((path for case in cases.cases for path in case.files()), choice, progress)
-    named = name_without_identity(cases, choice, secret, kept, progress).cases
+    named = names.give(cases.cases, secret.classes, secret, progress)
     network = checkpoint.network.to(choose_device(device))
     with progress.stage("encrypting", len(named)) as advance:
         told = saying_what_was_done(advance, progress, len(named))

@@ -232,8 +232,8 @@ def _require_known(folder: EncryptedFolder[Record, ManifestOf], known: set[str])
     if strangers:
         raise OutputError(
             f"{folder.folder} holds {len(strangers)} {folder.kind.noun}(s) that are not among the originals given, "
-            f"such as {folder.records[strangers[0]].files[0].path}; delete the files of withdrawn originals, or give "
-            "all originals"
+            f"such as {folder.records[strangers[0]].files[0].path}; delete the files of withdrawn originals, give all "
+            "originals and the --identity of the earlier run, or choose another --out"
         )
 
 

@@ -150,7 +150,7 @@ class ImageEncryption:
             )
         region = REGIONS[self.options.region](image, mask)
         if self._dicom is not None:
-            free = self._dicom.region_of(file.path, dicom, file.id, self.source.classes[file.label])
+            free = self._dicom.region_of(file.path, dicom)
             region = free if region is None else region & free
         affine = self.affine_of(file) if dicom is None or self.options.size is not None else dicom.affine
         scale = 1.0

@@ -41,7 +41,7 @@ class EncryptionOptions:
             the share of pixels that may change, so that they change as much as those of a whole image.
         precision: Precision of the base network.
         batch_size: Versions that go through the network together.
-        identity: What happens to the identity in DICOM headers; must be chosen if DICOM is written.
+        identity: What happens to names and DICOM headers; must be chosen if any input is DICOM.
         workers: Worker processes; 0 works in this process (on a GPU always so).
         keep_going: Continue after an image that cannot be encrypted.
     """

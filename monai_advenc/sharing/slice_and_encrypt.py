@@ -8,12 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from monai_advenc.acceleration.processor import choose_device
-from monai_advenc.data.dicom.identity.case_names import (
-    choose_identity,
-    name_without_identity,
-    refuse_names_of_patients,
-    warn_of_burned_in_text,
-)
+from monai_advenc.data.dicom.identity.case_names import OutputNames, choose_identity, warn_of_burned_in_text
 from monai_advenc.data.images.folder import ImageFolder, find_images, load_image_set
 from monai_advenc.data.manifest import JOURNAL_NAME, MANIFEST_NAME
 from monai_advenc.data.private_folder import (
@@ -105,8 +100,7 @@ def slice_and_encrypt(
         KeyFileError: There is no such key, or others can read it.
         NetworkError: There is no such base network, or it is for other classes.
         OutputError: A folder or file is in a forbidden place, belongs to another run, or cannot be written.
-        SettingsError: DICOM is written and no identity is chosen, a case is named after a patient, or a setting
-            contradicts the key or the base network.
+        SettingsError: There is DICOM and no identity is chosen, or a setting contradicts the key or the base network.
         AdvencError: A case failed and ``options.keep_going`` is off; the others done so far stay.
     """
     progress, options = progress or ConsoleProgress(), options or default_options()
@@ -118,6 +112,7 @@ def slice_and_encrypt(
     require_known_networks([network] if network else [])
     cases = find_cases(root, labels=_path(labels))
     say_skipped(cases.passed_over, root, "folders of cases", progress)
+    names = OutputNames(out, options.identity, kept)
     options = _with_identity(options, cases)
     if not options.keep_going:
         _require_masks(cases)
@@ -139,7 +134,7 @@ def slice_and_encrypt(
         progress.say(f"Using key {secret.key_id} of {key_path}; it decides combiner, radius and steps.")
     _require_classes_of(cases, secret)
     checkpoint = None if trains else load_own_base(base_path, secret, network, training)
-    folder, cuts = _cut(cases, slices, options, secret, kept, progress)
+    folder, cuts = _cut(cases, slices, options, names, secret, progress)
     with remembering(cuts.failures):
         if checkpoint is None:
             images = load_image_set(folder)
@@ -179,12 +174,7 @@ def _with_identity(options: EncryptionOptions, cases: CaseList) -> EncryptionOpt
     other = next((case for case in cases.cases if not is_dicom(case)), None) if writes_dicom else None
     if other is not None:
         raise DatasetError(f"case {other.id!r} ({other.image}) is not a DICOM series; write nifti or png16 instead")
-    refuse_names_of_patients(
-        ((case.id, case.image) for case in cases.cases),
-        options.identity,
-        "choose --identity remove or pseudonym for other names, or keep",
-    )
-    return replace(options, identity=choose_identity(options.identity, writes_dicom=writes_dicom))
+    return replace(options, identity=choose_identity(options.identity, cases.inputs()))
 
 
 def _require_masks(cases: CaseList) -> None:
@@ -208,14 +198,14 @@ def _cut(
     cases: CaseList,
     settings: SliceSettings,
     options: EncryptionOptions,
+    names: OutputNames,
     key: EncryptionKey,
-    private: Path,
     progress: Progress,
 ) -> tuple[ImageFolder, Cuts]:
     """Cut the cases into the private folder, under names without identity unless it is kept."""
-    identity, target = options.identity or "keep", private / SLICES_NAME
+    identity, target = options.identity or "keep", names.table.parent / SLICES_NAME
     warn_of_burned_in_text((path for case in cases.cases for path in case.files()), identity, progress)
-    named = name_without_identity(cases, identity, key, private, progress)
+    named = replace(cases, cases=names.give(cases.cases, key.classes, key, progress))
     cuts = cut_cases(
         named,
         settings,

@@ -4,17 +4,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
 from monai_advenc.acceleration.processor import choose_device
+from monai_advenc.data.dicom.identity.case_names import Named, find_originals
 from monai_advenc.data.dicom.identity.rule import IdentityRule
-from monai_advenc.data.images.folder import ImageFolder, find_images
+from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.data.manifest import Manifest, VolumeManifest, holds_volumes
 from monai_advenc.data.private_folder import private_folder_of
-from monai_advenc.data.volumes.case import Case
+from monai_advenc.data.records import ImageRecord, VolumeRecord
 from monai_advenc.data.volumes.cases import find_cases
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import DatasetError, NetworkError, SettingsError
@@ -58,7 +60,7 @@ def verify(
         originals: Folder of the images or volumes it was made from: every distance is measured again.
         base: File of the base network, which then classifies every file as written.
         key: File of the key: with it the share of each class that the network takes for its targets is measured;
-            the targets are never revealed. For volumes it also finds the originals of renamed cases.
+            the targets are never revealed. It also finds the originals of renamed cases and images.
         survival: Measure what is left of the effect after exports; images only, needs ``base`` and ``key``.
         device: Where the network runs; ``None``: the GPU, if there is one.
         insecure_key_permissions: Accept a key file that others can read.
@@ -74,10 +76,10 @@ def verify(
         VerificationError: There is no readable manifest, or the key is not of this data set.
     """
     progress, folder, has_volumes = progress or ConsoleProgress(), Path(folder), holds_volumes(Path(folder))
-    if key is not None and base is None and not (has_volumes and originals):
-        rest = "; or --originals, which the key matches to volumes" if has_volumes else ""
+    if key is not None and base is None and originals is None:
         raise SettingsError(
-            f"--key needs --base, whose predictions it compares with the targets; give --base too{rest}"
+            "--key needs --base, whose predictions it compares with the targets, or --originals, which it matches to "
+            "their new names; give one of them too"
         )
     if survival and (base is None or key is None):
         raise SettingsError("--survival measures how the base network sees secret targets; give --base and --key")
@@ -92,6 +94,8 @@ def verify(
         with progress.stage("verifying", len(manifest.volumes)) as advance:
             volumes = verify_volumes(folder, originals=cases, base=network, key=secret, progress=advance)
         return VerifiedFolder(outcome=volumes)
+    if sources is not None:
+        sources = replace(sources, files=_as_named_in(manifest, sources.files, secret))
     with progress.stage("verifying", len(manifest.images)) as advance:
         outcome = verify_folder(folder, originals=sources, base=network, key=secret, progress=advance)
     if not survival or network is None or secret is None or outcome.problems:
@@ -103,7 +107,7 @@ def verify(
 
 def _find_originals(originals: Path, folder: Path) -> ImageFolder:
     try:
-        return find_images(originals)
+        return find_originals(originals, folder)
     except DatasetError as error:
         cut = private_folder_of(folder) / "slices"
         hint = f"; slice-and-encrypt keeps the originals of its slices in {cut}" if cut.is_dir() else ""
@@ -122,11 +126,15 @@ def _load_base(path: str | Path | None, classes: tuple[str, ...], device: str | 
     return checkpoint.network.to(choose_device(device))
 
 
-def _as_named_in(manifest: VolumeManifest, cases: tuple[Case, ...], key: EncryptionKey | None) -> list[Case]:
-    """The cases under their names in the data set; only the key can compute the names of renamed cases."""
+def _as_named_in(
+    manifest: Manifest | VolumeManifest, originals: Sequence[Named], key: EncryptionKey | None
+) -> tuple[Named, ...]:
+    """The originals under their names in the data set; only the key can compute the names of renamed ones."""
     if key is None:
-        return list(cases)
+        return tuple(originals)
     require_own_key(key, manifest.header.key_id)
     rule = IdentityRule("remove", key)
-    known = {record.id for record in manifest.volumes}
-    return [case if case.id in known else replace(case, id=rule.case_name(case.id)) for case in cases]
+    records: Iterable[ImageRecord | VolumeRecord]
+    records = manifest.images if isinstance(manifest, Manifest) else manifest.volumes
+    known = {record.id for record in records}
+    return tuple(each if each.id in known else replace(each, id=rule.case_name(each.id)) for each in originals)

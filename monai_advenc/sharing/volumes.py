@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from monai_advenc.acceleration.kept_networks import PreparedNetworks
 from monai_advenc.data.dicom.identity.rule import IdentityRule
-from monai_advenc.data.dicom.identity.traces import names_patient
 from monai_advenc.data.dicom.provenance import Derivation
 from monai_advenc.data.images.writing import DICOM_SUFFIX
 from monai_advenc.data.records import FileRecord, SliceRecord, VolumeRecord
@@ -116,7 +115,6 @@ class VolumeEncryption:
         return case.label, tag
 
     def _encrypt(self, case: Case, stored: StoredCase) -> VolumeRecord:
-        self._require_nameless_class(case, stored)
         chosen = stored.slices_to_encrypt(self.options.slices, str(case.image))
         prepared = [each for each in (self._prepare(stored, k) for k in chosen) if each is not None]
         if not prepared:
@@ -147,17 +145,6 @@ class VolumeEncryption:
             source_tag=tag,
             precision=self._prepared.get(self.network, tuple(prepared[0].image.shape)).precision,
         )
-
-    def _require_nameless_class(self, case: Case, stored: StoredCase) -> None:
-        """Raise :class:`DatasetError` if identity is removed but the class names the patient."""
-        header = stored.volume.header
-        if self.options.identity == "keep" or header is None:
-            return
-        if names_patient(case.label, header):
-            raise DatasetError(
-                f"the class {case.label!r} of {case.image} names the patient and would become a folder of the output; "
-                "give the classes in a labels.csv, or rename the folder"
-            )
 
     def _prepare(self, stored: StoredCase, index: int) -> _Slice | None:
         """Prepare a slice; ``None`` for an empty one, unless slices with tumor were requested."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -20,7 +21,6 @@ from PIL import Image
 from pydicom.dataset import Dataset
 
 from monai_advenc.data.dicom.series import read_dicom_series
-from monai_advenc.data.images.folder import find_images
 from monai_advenc.data.images.reading import read_image
 from monai_advenc.data.manifest import Manifest
 from monai_advenc.encryption.key import EncryptionKey
@@ -202,28 +202,63 @@ def test_a_folder_of_dicom_images_is_encrypted_as_dicom(
     result = run(*command, "--out", tmp_path / "out", "--format", "dicom", "--identity", "remove", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["images"] == 6
-    assert run("verify", tmp_path / "out", "--originals", tmp_path / "in").exit_code == 0
-    as_png = run(*command, "--out", tmp_path / "png", "--format", "png16")
-    assert as_png.exit_code == 0, as_png.output
-    assert len(find_images(tmp_path / "png").files) == 6
-    (tmp_path / "in" / "glioma" / "p1_1.dcm").rename(tmp_path / "in" / "glioma" / "Zschirnt.dcm")
-    refused = run(*command, "--out", tmp_path / "named", "--format", "dicom", "--identity", "remove")
-    assert refused.exit_code == 2
-    assert "contains the patient's name" in refused.stderr
-    ignored = run(*command, "--out", tmp_path / "ignored", "--format", "png16", "--identity", "remove")
-    assert ignored.exit_code == 2
-    assert "no DICOM is written" in ignored.stderr
+    assert all(re.fullmatch(r"case-[0-9a-f]{12}\.dcm", path.name) for path in derived_files(tmp_path / "out"))
+    names = (tmp_path / "out-private" / "case_names.csv").read_text()
+    assert names.count("p1_1,case-") == 1
+    # The key tells which original belongs to which image, and so does the table next to the output.
+    compare = ("verify", tmp_path / "out", "--originals", tmp_path / "in", "--json")
+    for known in (("--key", key), ()):
+        checked = run(*compare, *known)
+        assert checked.exit_code == 0, checked.output
+        assert json.loads(checked.stdout)["compared"] == 6
+    measured = run("fidelity", tmp_path / "in", tmp_path / "out", "--out", tmp_path / "fidelity")
+    assert measured.exit_code == 0, measured.output
+    (tmp_path / "out-private" / "case_names.csv").unlink()
+    unpaired = run(*compare)
+    assert unpaired.exit_code == 2
+    assert "give --key as well" in unpaired.stderr
 
 
-def test_without_identity_cases_have_other_names_in_formats_without_headers_too(
-    patients: Path, key: Path, base: Path, run: Run, tmp_path: Path
+@pytest.mark.parametrize("command", ["encrypt", "slice-and-encrypt", "encrypt-volume"])
+def test_dicom_needs_a_choice_of_identity_whatever_is_written(
+    command: str, patients: Path, key: Path, base: Path, run: Run, tmp_path: Path
 ) -> None:
-    command = ("slice-and-encrypt", patients, "--key", key, "--base", base, "--workers", 0, "--size", SIDE)
-    result = run(*command, "--out", tmp_path / "out", "--format", "png16", "--identity", "remove")
-    assert result.exit_code == 0, result.output
-    for path, content in everything_in(tmp_path / "out"):
-        assert b"uendolin" not in content, path
-        assert "uendolin" not in str(path.relative_to(tmp_path / "out"))
+    """One DICOM file is enough: a mask, a report or a directory next to images that are none."""
+    folder = tmp_path / "in" / "glioma" / "Jane Doe"
+    folder.mkdir(parents=True)
+    if command == "encrypt":
+        values = np.arange(1024, dtype=np.uint8).reshape(32, 32)
+        Image.fromarray(values).save(folder.parent / "Jane Doe.png")
+    else:
+        voxels = np.arange(32 * 32 * 4, dtype=np.int16).reshape(32, 32, 4) % 997
+        nibabel.save(nibabel.Nifti1Image(voxels, np.diag([-1, -1, 2, 1.0])), folder / "image.nii.gz")
+        mask = np.zeros((32, 32, 4), np.uint8)
+        mask[5:9, 5:9, 2] = 1
+        nibabel.save(nibabel.Nifti1Image(mask, np.diag([-1, -1, 2, 1.0])), folder / "seg.nii.gz")
+    asked = (command, tmp_path / "in", "--key", key, "--base", base, "--workers", 0)
+    form = {"encrypt-volume": (), "encrypt": ("--format", "png16")}.get(command, ("--format", "png16", "--size", SIDE))
+    without = run(*asked, "--out", tmp_path / "a", *form)
+    assert without.exit_code == 0, without.output
+    assert "Jane Doe" in str(list((tmp_path / "a").rglob("Jane*")))
+    shutil.copy(next(patients.rglob("001.dcm")), folder / "DICOMDIR")
+    refused = run(*asked, "--out", tmp_path / "b", *form)
+    assert refused.exit_code == 2
+    assert refused.stderr.count("error:") == 1
+    assert re.search(r"DICOMDIR is DICOM.*keep .*remove .*pseudonym", " ".join(refused.stderr.split()))
+    assert not (tmp_path / "b").exists()
+    named = ("--out", tmp_path / "c", "--identity", "pseudonym", "--private", tmp_path / "private")
+    done = run(*asked, *form, *named)
+    assert done.exit_code == 0, done.output
+    assert "Names of classes stay as they are: " in " ".join(done.output.split())
+    assert not [path for path, content in everything_in(tmp_path / "c") if b"Jane" in content + bytes(path)]
+    assert (tmp_path / "private" / "case_names.csv").read_text().count("Jane Doe") == 1
+    # What an earlier run wrote under other names is not mixed with new ones, and can be continued.
+    mixed = run(*asked, "--out", tmp_path / "a", *form, "--identity", "remove")
+    assert mixed.exit_code == 2
+    assert not list((tmp_path / "a").rglob("case-*"))
+    kept = run(*asked, "--out", tmp_path / "a", *form, "--identity", "keep")
+    assert kept.exit_code == 0, kept.output
+    assert "are kept in" in " ".join(kept.output.split())
 
 
 def test_what_cannot_be_written_as_dicom_is_refused_in_one_line(

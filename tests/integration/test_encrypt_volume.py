@@ -22,12 +22,12 @@ from typer.testing import CliRunner
 
 from monai_advenc.cli import app
 from monai_advenc.cli.console import Output
-from monai_advenc.data.dicom.identity.case_names import name_without_identity
+from monai_advenc.data.dicom.identity.case_names import OutputNames
 from monai_advenc.data.dicom.series import read_dicom_series
 from monai_advenc.data.manifest import VolumeManifest
 from monai_advenc.data.records import VolumeRecord
 from monai_advenc.data.volumes.case import Case
-from monai_advenc.data.volumes.cases import CaseList, find_cases
+from monai_advenc.data.volumes.cases import find_cases
 from monai_advenc.data.volumes.stored_volume import read_stored_volume
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import AdvencError, OutputError
@@ -249,20 +249,15 @@ def test_volumes_without_headers_of_dicom_lose_their_names_and_texts_too(
     assert table.count("floats,case-") == 1
 
 
-def test_a_class_that_is_called_after_a_patient_is_refused_where_identity_goes(
-    hospital: Hospital, run: Run, tmp_path: Path
-) -> None:
-    key = EncryptionKey.load(hospital.key)
-    renamed = key.model_copy(update={"classes": ("Zschirnt, Jane", *CLASSES[1:])})
-    renamed.save(tmp_path / "key.json")
-    network = load_checkpoint(hospital.base).network
-    save_checkpoint(tmp_path / "base.pt", network, "resnet_small", list(renamed.classes), 1, 32)
-    shutil.copytree(hospital.volumes / "glioma", tmp_path / "v" / "Zschirnt, Jane")
-    mine = Hospital(tmp_path / "v", tmp_path / "base.pt", tmp_path / "key.json")
-    refused = run(*mine.common(tmp_path / "out"), "--identity", "remove")
-    assert refused.exit_code == 2
-    assert "names the patient" in refused.stderr
-    assert not list((tmp_path / "out").rglob("*.dcm"))
+def test_names_of_classes_stay_and_are_named_where_identity_goes(hospital: Hospital, run: Run, tmp_path: Path) -> None:
+    shutil.copytree(hospital.volumes / "glioma", tmp_path / "v" / "glioma")
+    mine = Hospital(tmp_path / "v", hospital.base, hospital.key)
+    done = run(*mine.common(tmp_path / "out"), "--identity", "remove")
+    assert done.exit_code == 0
+    assert f"Names of classes stay as they are: {', '.join(CLASSES)}." in " ".join(done.output.split())
+    kept = run(*mine.common(tmp_path / "kept"), "--identity", "keep")
+    assert "and headers, are kept in" in " ".join(kept.output.split())
+    assert not (tmp_path / "kept-private").exists()
 
 
 def test_two_tumors_of_one_series_are_two_series(hospital: Hospital, run: Run, tmp_path: Path) -> None:
@@ -421,10 +416,10 @@ def test_runs_that_share_a_private_folder_lose_no_name_of_a_case(tmp_path: Path)
 
     def add(run_number: int) -> None:
         names = [f"{run_number} {k}" for k in range(20)]
-        cases = CaseList(tuple(Case(id=name, label="a", image=Path(name), mask=None) for name in names), ())
+        cases = [Case(id=name, label="a", image=Path(name), mask=None) for name in names]
         while True:
             try:
-                name_without_identity(cases, "remove", key, tmp_path, Output(as_json=True))
+                OutputNames(tmp_path / "out", "remove", tmp_path).give(cases, ("a",), key, Output(as_json=True))
             except OutputError:  # The other run is adding its own.
                 continue
             return

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -66,12 +67,21 @@ FullRadius = Annotated[
 Identity = Annotated[
     choices.Identity | None,
     typer.Option(
-        help="Patient and institution in DICOM headers: keep them; remove them (PS3.15 Basic Profile: names, numbers, "
-        "dates, descriptions, private groups, all UIDs); or the same with a pseudonym that is stable for each patient "
-        "under the key. If it is not kept, cases get new names too (encrypt keeps file names, and rejects those that "
-        "name the patient). Required if DICOM is written, or if files would be named after a patient; no default. "
-        "No choice removes text burned into the pixels: look at the images.",
+        help="Names and headers of DICOM: keep them; remove (PS3.15 Basic Profile: names, numbers, dates, free text, "
+        "private groups, all UIDs); or pseudonym: the same, with a pseudonym that is stable for each patient under the "
+        "key. If they are not kept, cases and images get new names too, in every format, which only the key can "
+        "compute. Required if any input is DICOM, whatever is written; no default. No choice removes text burned into "
+        "the pixels: look at the images.",
         show_default="must be chosen for DICOM",
+    ),
+]
+PrivateNames = Annotated[
+    Path | None,
+    typer.Option(
+        "--private",
+        help="Folder for the table of names if identity is not kept.",
+        show_default="<out>-private",
+        file_okay=False,
     ),
 ]
 Ray = Annotated[

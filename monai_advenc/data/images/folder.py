@@ -85,6 +85,12 @@ class ImageFolder:
         """How many images each class has."""
         return {name: sum(file.label == label for file in self.files) for label, name in enumerate(self.classes)}
 
+    def inputs(self) -> list[Path]:
+        """Every file that is read, and, unless a table lists the files, the folder with all that lies in it."""
+        read = [path for file in self.files for path in (file.path, file.mask_path) if path is not None]
+        is_listed = any((self.root / name).is_file() for name in (MANIFEST_NAME, LABEL_TABLE))
+        return read if is_listed else [*read, self.root]
+
 
 def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder:
     """Find the labeled images below a folder: by class subfolders, a ``labels.csv``, or the manifest.

@@ -40,15 +40,22 @@ class CaseList:
         cases: The cases.
         classes: The names of their classes, sorted.
         passed_over: Skipped folders: those without a case.
+        root: The folder in which they were found.
     """
 
     cases: tuple[Case, ...]
     classes: tuple[str, ...]
     passed_over: tuple[Path, ...] = ()
+    root: Path | None = None
 
     def class_counts(self) -> dict[str, int]:
         """How many cases each class has."""
         return {name: sum(case.label == name for case in self.cases) for name in self.classes}
+
+    def inputs(self) -> list[Path]:
+        """Every image and mask, and, unless a table lists them, the folder with all that lies in it."""
+        read = [path for case in self.cases for path in (case.image, case.mask) if path is not None]
+        return read if self.root is None or are_listed(self.root) else [*read, self.root]
 
 
 def are_listed(folder: Path) -> bool:
@@ -89,7 +96,8 @@ def find_cases(folder: Path, *, labels: Path | None = None) -> CaseList:
         )
     _require_usable(cases)
     classes = tuple(sorted({case.label for case in cases}))
-    return CaseList(tuple(cases), classes, () if are_listed(folder) else tuple(_folders_without_cases(folder, cases)))
+    passed_over = () if are_listed(folder) else tuple(_folders_without_cases(folder, cases))
+    return CaseList(tuple(cases), classes, passed_over, folder)
 
 
 def _folders_without_cases(folder: Path, cases: Iterable[Case]) -> Iterable[Path]:

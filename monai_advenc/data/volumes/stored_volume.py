@@ -49,7 +49,6 @@ class StoredVolume:
         slices: The slices as radiologists read them, in the order of the RAS axis.
         encode: From changed slices and a derivation to the files: every slice, changed or not.
         sources: The files that were read.
-        header: Header of one DICOM file of the volume; ``None`` for NIfTI.
         series: The DICOM series, its volume being the grid; ``None`` for NIfTI.
     """
 
@@ -58,7 +57,6 @@ class StoredVolume:
     slices: tuple[StoredSlice, ...]
     encode: Callable[[Changes, Derivation], list[Written]]
     sources: tuple[Path, ...]
-    header: FileDataset | None = None
     series: DicomSeries | None = None
 
     def slices_of(self, voxels: NDArray[Any]) -> NDArray[Any]:
@@ -185,8 +183,7 @@ def dicom_slices(found: SeriesFrames, plane: str = "acquired") -> StoredVolume:
         ]
         return [(f"/{k:04d}.dcm", written[place]) for k, place in enumerate(places)]
 
-    header = headers[frames[0].path]
-    return StoredVolume(grid, own, slices, encode, tuple(headers), header, found.series(grid))
+    return StoredVolume(grid, own, slices, encode, tuple(headers), found.series(grid))
 
 
 def _put_back(grid: Volume, plane: str, changes: Changes) -> NDArray[Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from monai_advenc.data.dicom.identity.case_names import find_originals
 from monai_advenc.data.images.folder import find_images
 from monai_advenc.progress import ConsoleProgress, Progress
 from monai_advenc.reader_study.building.blinded_images import pair_cases
@@ -64,7 +65,7 @@ def build_from_folders(
         SettingsError: More cases, repeats or pairs than there are.
     """
     progress = progress or ConsoleProgress()
-    before, after = find_images(Path(originals)), find_images(Path(encrypted))
+    before, after = find_originals(Path(originals), Path(encrypted)), find_images(Path(encrypted))
     asked = DEFAULT_QUESTIONS if questions is None else load_questions(Path(questions))
     paired = len(pair_cases(before, after))
     count = options.cases or paired

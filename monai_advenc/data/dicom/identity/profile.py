@@ -7,13 +7,11 @@ The table comes from dicom-anonymizer, which publishes it edition by edition.
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from typing import Final
 
 from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
 from pydicom.datadict import tag_for_keyword
-from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import (
@@ -30,25 +28,8 @@ from pydicom.uid import (
 TABLE_EDITION: Final = "dicomfields_2026c"
 """Edition of PS3.15, table E.1-1."""
 
-_PROSE = ("PN", "LT", "ST", "UT", "UR")
-"""Names of persons, paragraphs and addresses: emptied where the table does not list the attribute."""
-
-_REMARK = re.compile(r"(Comments?|Notes)$")
-"""Ends the names of lines in which people write what they like; emptied like prose."""
-
-_CODES = (
-    *("ExtendedCodeMeaning", "URNCodeValue", "CodingSchemeName", "CodingSchemeURL", "CodingSchemeExternalID"),
-    "CodingSchemeResponsibleOrganization",
-)
-"""Parts of codes, which look like prose and are none."""
-
 _BESIDES_THE_TABLE = (
-    *("PatientBirthDateInAlternativeCalendar", "PatientDeathDateInAlternativeCalendar", "PatientAlternativeCalendar"),
-    *("PlacerOrderNumberProcedure", "FillerOrderNumberProcedure", "RequestedProcedureDescriptionTrial"),
-    *("PlacerOrderNumberImagingServiceRequestRetired", "FillerOrderNumberImagingServiceRequestRetired"),
-    *("ImageID", "FrameLabel", "BreedRegistrationNumber", "StorageMediaFileSetID", "InstructionText"),
-    *("OtherStudyNumbers", "DeviceID", "GridID", "NTPSourceAddress", "RecordKey", "PriorRecordKey", "Signature"),
-    *("ContactDisplayName", "ContentDescription", "OwnerID"),
+    "PatientAlternativeCalendar",
     # Issuers of numbers, groups of patients and documents: their items would be incomplete without what goes.
     *("IssuerOfAccessionNumberSequence", "SourcePatientGroupIdentificationSequence"),
     *("GroupOfPatientsIdentificationSequence", "HL7StructuredDocumentReferenceSequence"),
@@ -57,7 +38,7 @@ _BESIDES_THE_TABLE = (
     # Places and people of earlier processing. The table lists its parts alone.
     "ContributingEquipmentSequence",
 )
-"""Dates, numbers and labels of patients, orders and devices that the table does not list."""
+"""Removed although the table does not list them. Text that it does not list follows rules of its own."""
 
 _PROJECTIONS = (
     *(DigitalXRayImageStorageForPresentation, DigitalXRayImageStorageForProcessing),
@@ -87,12 +68,6 @@ _TYPES_IN_IMAGES: Final = {
 """Actions that follow from types which the attributes have in all images."""
 
 Actions = dict[BaseTag, str]
-
-
-def is_prose(element: DataElement) -> bool:
-    """Whether an element is emptied where the table does not list it: names, paragraphs, addresses, remarks."""
-    is_remark = element.VR == "LO" and _REMARK.search(element.keyword)
-    return (element.VR in _PROSE or bool(is_remark)) and element.keyword not in _CODES
 
 
 def actions_for(dataset: Dataset) -> Actions:

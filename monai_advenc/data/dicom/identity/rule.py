@@ -5,9 +5,10 @@
 Removal follows the Basic Application Level Confidentiality Profile, with options only for what SUVs need. The engine
 is ours, because it must reach into every sequence, give the same result on every run, and tie the new UIDs and
 pseudonyms to a key. Beyond the table, all that is unknown is removed: private elements, tags outside the dictionary,
-dates, person names, prose and addresses that the table does not list, and text and typed numbers in which a name,
-number, day or UID of the patient stands. So is binary data other than pixels and tables of gray levels, which could
-hold text, sound or a header under encryption. Pixels are not looked at.
+elements of another kind than the dictionary's, and dates. Text follows the fixed rules of
+:mod:`monai_advenc.data.dicom.identity.text`: nothing is searched for, so nothing depends on what a header tells. Binary
+data other than pixels and tables of gray levels, which could hold text, sound or a header under encryption, are removed
+too. Pixels are not looked at.
 """
 
 from __future__ import annotations
@@ -19,21 +20,23 @@ from pathlib import Path
 from typing import Any, Final, Literal, Protocol, get_args
 
 import pydicom
-from pydicom.datadict import dictionary_has_tag, repeater_has_tag
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, repeater_has_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes
+from pydicom.uid import UID
 
 from monai_advenc import __version__
 from monai_advenc.data.dicom.file import looks_like_dicom
 from monai_advenc.data.dicom.functional_groups import new_item
-from monai_advenc.data.dicom.identity.profile import Actions, actions_for, is_prose
-from monai_advenc.data.dicom.identity.traces import Traces, is_well_known, traces_of
+from monai_advenc.data.dicom.identity.profile import Actions, actions_for
+from monai_advenc.data.dicom.identity.text import CODE_PARTS, DUMMY_TEXT, FREE_TEXT, clean_code, clean_text
 from monai_advenc.data.dicom.identity.uptake import uptake_of
 from monai_advenc.data.quiet_parsers import quiet_parsers
 from monai_advenc.errors import SettingsError
+from monai_advenc.files.names import comparable
 
 IdentityChoice = Literal["keep", "remove", "pseudonym"]
 
@@ -42,25 +45,11 @@ IDENTITY_CHOICES: Final = get_args(IdentityChoice)
 _NUMBER = ("DS", "IS", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV")
 _BINARY = ("OB", "OD", "OF", "OL", "OV", "OW", "UN")
 _MOMENT = {"DA": "19000101", "DT": "19000101000000", "TM": "000000"}
-_FREE_TEXT = ("AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT")
-_DUMMY_TEXT = "REMOVED"
+_WRITTEN = (*FREE_TEXT, *_MOMENT, "AS", "CS", "DS", "IS", "UI")
+"""Kinds of values that are characters in the file."""
 
 _SHOWN_BINARY = ("PixelData", "LUTData")
 """Binary data that show an image, and hold nothing else."""
-
-_TYPED_NUMBER = ("DS", "IS")
-"""Numbers that are text, into which a patient's number can be typed; binary ones are written by machines alone."""
-
-_TERMS = ("RescaleType",)
-"""Text whose values are terms of the standard, as those of kind CS are."""
-
-_HOW_TO_READ = (
-    *("SpecificCharacterSet", "PhotometricInterpretation", "NumberOfFrames", "PixelAspectRatio"),
-    *("ImagePositionPatient", "ImageOrientationPatient", "SliceLocation", "SliceThickness", "SpacingBetweenSlices"),
-    *("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "RescaleSlope", "RescaleIntercept"),
-    *("WindowCenter", "WindowWidth"),
-)
-"""What decides how text and pixels are read and where they lie: never changed, whatever number equals it by chance."""
 
 
 class KeyedTags(Protocol):
@@ -90,19 +79,29 @@ def uid_of_digest(digest: str) -> str:
     return f"2.25.{uuid.UUID(hex=digest[:32], version=4).int}"
 
 
-def require_identity_choice(choice: str | None) -> IdentityChoice:
+def require_identity_choice(choice: str | None, why: str = "DICOM output needs a choice") -> IdentityChoice:
     """The choice, which has no default.
+
+    Args:
+        choice: What was chosen.
+        why: Why something must be chosen.
 
     Raises:
         SettingsError: None was made, or an unknown one.
     """
     if choice not in IDENTITY_CHOICES:
-        what = "DICOM output needs a choice of identity" if choice is None else f"{choice!r} is no choice"
+        what = why if choice is None else f"{choice!r} is no choice"
         raise SettingsError(
-            f"{what}: give --identity keep (patient and institution stay), remove (PS3.15 basic profile), or "
-            "pseudonym (the same, with a keyed pseudonym for each patient)"
+            f"{what}: give --identity keep (names of files and cases and all headers stay as they are), remove (new "
+            "names, and headers without patient and institution by the PS3.15 basic profile), or pseudonym (the same, "
+            "with a keyed pseudonym for each patient)"
         )
     return choice  # type: ignore[return-value]  # Just compared with all choices.
+
+
+def is_well_known(uid: str) -> bool:
+    """Whether a UID is in the standard's registry (PS3.6, annex A): it names a kind of things, no patient's."""
+    return bool(UID(uid).type)
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,8 @@ class IdentityRule:
 
     def case_name(self, name: str) -> str:
         """The name of a case in paths and manifests: itself if identity is kept, else one that tells nothing."""
-        return name if self.choice == "keep" else f"case-{self.key.tag('case name', name.encode())[:12]}"
+        # The same name in another Unicode form, as other file systems write it, is the same case.
+        return name if self.choice == "keep" else f"case-{self.key.tag('case name', comparable(name).encode())[:12]}"
 
     def apply(self, dataset: Dataset) -> None:
         """Remove the identity from ``dataset`` in place, unless it is kept."""
@@ -134,7 +134,7 @@ class IdentityRule:
             return
         pseudonym = self._pseudonym(dataset)
         uptake = uptake_of(dataset)
-        self._clean(dataset, actions_for(dataset), traces_of(dataset))
+        self._clean(dataset, actions_for(dataset))
         if self.choice == "pseudonym":
             dataset.PatientName = pseudonym
             dataset.PatientID = pseudonym
@@ -155,73 +155,80 @@ class IdentityRule:
             parts = [str(dataset.get("StudyInstanceUID") or "")]
         return "P-" + self.key.tag("patient", "\0".join(parts).encode())[:16].upper()
 
-    def _clean(self, dataset: Dataset, actions: Actions, traces: Traces) -> None:
+    def _clean(self, dataset: Dataset, actions: Actions) -> None:
+        clean_code(dataset)
         for tag in list(dataset.keys()):
             if tag.is_private or not (dictionary_has_tag(tag) or repeater_has_tag(tag)) or tag.group >> 8 == 0x60:
                 del dataset[tag]
                 continue
             try:
                 element = dataset[tag]
-                self._clean_element(dataset, element, actions, traces)
+                if element.keyword not in CODE_PARTS:
+                    self._clean_element(dataset, element, actions)
             except Exception:  # noqa: BLE001  # A value that cannot be read cannot be known to be harmless.
                 del dataset[tag]
 
-    def _clean_element(self, dataset: Dataset, element: DataElement, actions: Actions, traces: Traces) -> None:
+    def _clean_element(self, dataset: Dataset, element: DataElement, actions: Actions) -> None:
+        kind = _kind_of(element)
         action = actions.get(element.tag) or ("X" if element.tag.group >> 8 == 0x50 else "")
-        # The content of UN elements is unknown, whatever their tag; pydicom keeps this VR for long elements.
-        is_unlisted = not action and (element.VR in _MOMENT or _is_opaque(element))
-        if action == "X" or is_unlisted or element.VR == "UN":
+        is_unlisted = not action and (kind in _MOMENT or _is_opaque(element))
+        if action == "X" or is_unlisted or not kind:
             del dataset[element.tag]
             return
-        if element.VR == "UI":
-            if "SOPClass" not in element.keyword:  # Private classes too are kinds of objects, no patient's.
-                _replace(element, self.uid)
-        elif action == "U" and element.VR != "SQ":
+        if kind == "UI":
+            # Private classes too are kinds of objects, no patient's.
+            _replace(element, self._class_uid if "SOPClass" in element.keyword else self.uid)
+        elif action == "U" and kind != "SQ":
             # A UID in an element of another kind.
             element.value = None
         elif action == "D":
             self._replace_by_dummy(element)
-        elif action == "Z" or (is_prose(element) and not action):
-            element.value = Sequence() if element.VR == "SQ" else None
-        elif _holds_trace(element, traces):
-            # Text is not emptied: a code needs its meaning, and each window its explanation.
-            text = [_DUMMY_TEXT] * element.VM if element.VM > 1 else _DUMMY_TEXT
-            element.value = None if element.VR in _TYPED_NUMBER else text
-        if element.VR == "SQ":
+        elif action == "Z":
+            element.value = Sequence() if kind == "SQ" else None
+        elif kind != "SQ":
+            clean_text(element, kind)
+        if kind == "SQ":
             for item in element.value:
-                self._clean(item, actions, traces)
+                self._clean(item, actions)
+
+    def _class_uid(self, uid: str) -> str:
+        return uid if UID(uid).is_valid else self.uid(uid)
 
     def _replace_by_dummy(self, element: DataElement) -> None:
         """Set a dummy value where the image would be incomplete without one."""
-        if element.VR == "SQ":
+        kind = _kind_of(element)
+        if kind == "SQ":
             for item in element.value:
                 for inner in item:
                     self._replace_by_dummy(inner)
-        elif element.VR in _NUMBER:
+        elif kind in _NUMBER:
             element.value = 0
-        elif element.VR in _BINARY:
+        elif kind in _BINARY:
             element.value = b"\0\0"
-        elif element.VR == "AS":
+        elif kind == "AS":
             element.value = "000Y"
-        elif element.VR != "UI":
-            element.value = _MOMENT.get(element.VR, _DUMMY_TEXT)
+        elif kind != "UI":
+            element.value = _MOMENT.get(kind, DUMMY_TEXT)
+
+
+def _kind_of(element: DataElement) -> str:
+    """The value representation of an element by the dictionary; empty if that is not what the file says it is.
+
+    Text under a tag of text, and numbers under a tag of numbers, are judged by the tag, whatever the file says.
+    """
+    by_tag = dictionary_VR(element.tag).split(" or ")
+    # The content of UN elements is unknown, whatever their tag; pydicom keeps this VR for long elements.
+    if element.VR == "UN":
+        return ""
+    if element.VR in by_tag or element.keyword in _SHOWN_BINARY:
+        return element.VR
+    is_alike = any(element.VR in alike and by_tag[0] in alike for alike in (_WRITTEN, _NUMBER))
+    return by_tag[0] if is_alike else ""
 
 
 def _is_opaque(element: DataElement) -> bool:
     """Whether the content of an element is unknown."""
     return element.VR in _BINARY and element.keyword not in _SHOWN_BINARY
-
-
-def _holds_trace(element: DataElement, traces: Traces) -> bool:
-    """Whether a kept element holds a trace of the patient; elements that decide how to read the image do not count."""
-    if element.VR not in (*_FREE_TEXT, *_TYPED_NUMBER, "CS") or element.keyword in _HOW_TO_READ or element.is_empty:
-        return False
-    values = [str(each) for each in (element.value if element.VM > 1 else [element.value])]
-    if element.VR in _TYPED_NUMBER:
-        return any(map(traces.include_number, values))
-    if element.VR == "CS" or element.keyword in _TERMS:
-        return traces.stand_in_term("\\".join(values))
-    return traces.stand_in("\\".join(values))
 
 
 def says_burned_in(path: Path) -> bool:
