@@ -166,7 +166,7 @@ def test_real_dicom_patients_become_an_encrypted_data_set(
         rows.writerow(["bone", dicom / "highdicom_ct1" / "image", single, "pituitary"])
     result = run(
         *("slice-and-encrypt", tmp_path, "--out", tmp_path / "out", "--base", base),
-        *("--size", SIDE, "--fit", "resize", "--steps", 2, "--workers", 0),
+        *("--size", SIDE, "--fit", "resize", "--steps", 2, "--workers", 0, "--identity", "keep"),
     )
     assert result.exit_code == 0, result.output
     encrypted = load_image_set(find_images(tmp_path / "out"))
