@@ -11,6 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
+from numpy.typing import NDArray
 from pydicom.datadict import DicomDictionary, tag_for_keyword
 from pydicom.dataset import Dataset
 
@@ -176,7 +177,12 @@ def written_names(draw: st.DrawFn) -> bytes:
     return content.strip() if len(content.strip()) >= 6 and b"\\" not in content else b"Zschirnt"
 
 
-def write_planted(folder: Path, planted: list[tuple[str, str, str, bytes]], character_set: str | None) -> Path:
+def plant_bytes(
+    folder: Path,
+    stored: NDArray[np.int16],
+    planted: list[tuple[str, str, str, bytes]],
+    character_set: str | None,
+) -> Path:
     """A file with bytes under tags of text, at any depth, under the tag's own kind or another, in any character set."""
     marks: dict[bytes, bytes] = {}
 
@@ -197,7 +203,7 @@ def write_planted(folder: Path, planted: list[tuple[str, str, str, bytes]], char
             claimed = pydicom.datadict.dictionary_VR(keyword) if kind == "own" else kind
             home.add_new(tag_for_keyword(keyword), claimed, mark if kind in ("OB", "UN") else mark.decode())
 
-    (path,) = write_series(folder, STORED, change=change)
+    (path,) = write_series(folder, stored, change=change)
     content = path.read_bytes()
     for mark, text in marks.items():
         assert mark in content
@@ -232,7 +238,7 @@ def test_no_text_is_left_in_any_script_and_character_set(
     choice: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    path = write_planted(tmp_path_factory.mktemp("planted"), planted, character_set)
+    path = plant_bytes(tmp_path_factory.mktemp("planted"), STORED, planted, character_set)
     assert all(content in path.read_bytes() for *_, content in planted)
     after = written(path, choice)
     assert not [content for *_, content in planted if content in after]
@@ -256,7 +262,7 @@ TYPED = {"CS": "BodyPartExamined", "IS": "AcquisitionNumber", "DS": "RepetitionT
 def test_coded_and_typed_values_stay_only_in_the_form_of_the_standard(
     kind: str, content: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    path = write_planted(tmp_path_factory.mktemp("typed"), [("top", TYPED[kind], "LO", content)], None)
+    path = plant_bytes(tmp_path_factory.mktemp("typed"), STORED, [("top", TYPED[kind], "LO", content)], None)
     after = written(path, "remove")
     if content in after:
         assert re.fullmatch(FORMS[kind], content.decode("ascii").strip()), content
