@@ -10,6 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+os.environ["MONAI_ADVENC_INSIST"] = "1"
+"""Commands take base networks that learned nothing: most tests need a network, not a good one."""
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

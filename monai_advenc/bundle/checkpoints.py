@@ -19,6 +19,7 @@ from monai_advenc.errors import NetworkError, OutputError
 from monai_advenc.files.tracking_store import sqlite_database
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training.checkpoint import FORMAT, load_checkpoint, save_checkpoint
+from monai_advenc.networks.training.learned import HeldOutAccuracy
 
 
 @refuses_in_one_line
@@ -99,7 +100,15 @@ def load_network(path: str) -> nn.Module:
 
 @refuses_in_one_line
 def save_network(
-    weights: str, path: str, network: nn.Module, name: str, classes: Sequence[str], in_channels: int, image_size: int
+    weights: str,
+    path: str,
+    network: nn.Module,
+    name: str,
+    classes: Sequence[str],
+    in_channels: int,
+    image_size: int,
+    accuracy: float | None = None,
+    items: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Save the best network of a training for the commands of this package: ``encrypt --base``, ``evaluate --trained``.
 
@@ -111,6 +120,8 @@ def save_network(
         classes: Class names in the order of its outputs.
         in_channels: Channels of its images.
         image_size: Side in pixels that it was built for.
+        accuracy: Accuracy of these weights on images it was not trained on, in [0, 1].
+        items: Those images, each with its ``"label"``.
 
     Raises:
         NetworkError: There are no such weights.
@@ -121,7 +132,10 @@ def save_network(
             f"{weights} was not written because no epoch improved on the untrained network; train for more epochs"
         )
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    save_checkpoint(Path(path), network, name, classes, in_channels, image_size)
+    notes = None
+    if accuracy is not None:
+        notes = HeldOutAccuracy.on(float(accuracy), [int(item["label"]) for item in items]).notes()
+    save_checkpoint(Path(path), network, name, classes, in_channels, image_size, notes=notes)
 
 
 def track_files(handlers: Iterable[Any], *paths: str) -> None:

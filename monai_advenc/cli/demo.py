@@ -25,6 +25,7 @@ def demo(
     Makes volumes with tumors of five classes, cuts them, trains a base network, encrypts, trains networks on the
     result, and writes one page with pictures and numbers: report.html.
     """
+    from monai_advenc.evaluation.verdict import Verdict
     from monai_advenc.experiments.demo import DemoRecipe, run_demo
 
     output = Output(json)
@@ -41,6 +42,7 @@ def demo(
             values = victim[arm]
             enc = f"{values['enc']:.1%}" if "enc" in values else ""
             rows.append((victim["network"], arm.replace("_", "-"), enc, f"{values['orig']:.1%}"))
+    output.say(Verdict.of_dict(summary).sentence)
     columns = ("network", "trained on", "accuracy on encrypted", "accuracy on real")
     output.table("Networks trained on originals and on encrypted images (guessing: 20 %)", columns, rows)
     output.say(

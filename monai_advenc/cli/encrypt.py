@@ -47,6 +47,7 @@ def encrypt(
     ray: options.Ray = False,
     ray_address: options.RayAddress = None,
     keep_going: options.KeepGoing = False,
+    insist: options.Insist = False,
     insecure_key_permissions: options.InsecureKeyPermissions = False,
     dry_run: options.DryRun = False,
     json: options.Json = False,
@@ -92,6 +93,7 @@ def encrypt(
         private=private,
         device=device,
         compute=compute,
+        insist=insist,
         insecure_key_permissions=insecure_key_permissions,
         dry_run=dry_run,
         progress=output,
@@ -103,7 +105,9 @@ def encrypt(
         return
     page = {} if report is None else {"report": str(report)}
     count = len(shared.manifest.images)
-    output.result({**summary_of(shared, shared.manifest, images=count), "passed_over": passed_over, **page})
+    summary = {**shared.verdict.as_dict(), **summary_of(shared, shared.manifest, images=count)}
+    output.say(shared.verdict.sentence)
+    output.result({**summary, "passed_over": passed_over, **page})
     options.raise_for_failures(len(shared.failures), sum(shared.found.values()))
 
 

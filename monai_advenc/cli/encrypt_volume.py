@@ -37,6 +37,7 @@ def encrypt_volume(
     precision: options.Precision = "auto",
     device: options.Device = None,
     keep_going: options.KeepGoing = False,
+    insist: options.Insist = False,
     insecure_key_permissions: options.InsecureKeyPermissions = False,
     dry_run: options.DryRun = False,
     json: options.Json = False,
@@ -49,6 +50,7 @@ def encrypt_volume(
     by whole stored units. The same command resumes a killed run; the result is the same to the last byte.
     """
     from monai_advenc.data.volumes.plane import count_planes
+    from monai_advenc.evaluation.verdict import NOT_MEASURED
     from monai_advenc.sharing.encrypt_volumes import encrypt_volume_folder
     from monai_advenc.sharing.options import VolumeOptions
 
@@ -75,6 +77,7 @@ def encrypt_volume(
         labels=labels,
         private=private,
         device=device,
+        insist=insist,
         insecure_key_permissions=insecure_key_permissions,
         dry_run=dry_run,
         progress=output,
@@ -85,5 +88,7 @@ def encrypt_volume(
         return
     count = len(shared.manifest.volumes)
     planes = count_planes(record.plane for record in shared.manifest.volumes)
-    output.result({**summary_of(shared, shared.manifest, volumes=count, slices=shared.slices), "planes": planes})
+    output.say(NOT_MEASURED.sentence)
+    summary = summary_of(shared, shared.manifest, volumes=count, slices=shared.slices)
+    output.result({**NOT_MEASURED.as_dict(), **summary, "planes": planes})
     options.raise_for_failures(len(shared.failures), sum(shared.found.values()))

@@ -36,14 +36,17 @@ def evaluate(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Number of victims of each kind, one per seed.")] = 1,
     first_seed: Annotated[int, typer.Option(min=0, help="The first of these seeds.")] = 1000,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes through the training images.")] = 12,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Passes through the training images.", show_default=options.EPOCHS_DEFAULT),
+    ] = None,
     size: Annotated[int | None, typer.Option(min=16, help="Resize images to this side.")] = None,
     gray: options.Gray = False,
     test_originals: Annotated[
         Path | None,
         typer.Option(
             help="Original test images.",
-            show_default="a share of the cases given",
+            show_default="a share of the cases given, or five folds if that is fewer than 200 images",
             file_okay=False,
             rich_help_panel=_TEST_PANEL,
         ),
@@ -58,6 +61,7 @@ def evaluate(
             min=0.01, max=0.9, help="Share of each class to test on, if none are given.", rich_help_panel=_TEST_PANEL
         ),
     ] = 0.2,
+    accept_unprotected: options.AcceptUnprotected = False,
     workers: options.Workers = None,
     device: options.Device = None,
     tracking_uri: TrackingUri = None,
@@ -67,7 +71,8 @@ def evaluate(
     """Train networks on originals and on encrypted images, and measure their accuracy on real ones.
 
     Columns as in the paper: Enc, accuracy on encrypted test images (of no use to a recipient: encryption needs the true
-    label); Orig, accuracy on real ones, which an unauthorized recipient gets. A low Orig is good protection. Victims in
+    label); Orig, accuracy on real ones, which an unauthorized recipient gets. The verdict follows fixed rules
+    (docs/verdict.md): protected against training as usual, weak, none (exit status 3), or not measured. Victims in
     measurements.jsonl are not trained again. Keep the output folder private: it shows originals, and the predictions
     of victims for real images give hints about the key.
     """
@@ -100,9 +105,11 @@ def evaluate(
             progress=output,
             tracker=tracker,
         )
+    output.say(result.verdict.sentence)
     output.table(_TABLE, ("network", "trained on", "tested on", "last epoch", "best epoch"), _lines(result.rows))
     output.say(f"Wrote {result.report}.")
     output.result(result.as_dict())
+    options.exit_for(result.verdict, accept_unprotected)
 
 
 def _lines(rows: list[dict[str, Any]]) -> list[tuple[str, ...]]:

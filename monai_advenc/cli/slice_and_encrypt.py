@@ -65,8 +65,26 @@ def slice_and_encrypt(
             rich_help_panel="Base network",
         ),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes through the slices.", rich_help_panel="Base network")] = 12,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Passes through the slices.",
+            show_default=options.EPOCHS_DEFAULT,
+            rich_help_panel="Base network",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the base network.", rich_help_panel="Base network")] = 0,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--evaluate/--no-evaluate",
+            help="Train networks on originals and on encrypted slices at the end, for the verdict.",
+            rich_help_panel="Verdict",
+        ),
+    ] = True,
+    insist: options.Insist = False,
+    accept_unprotected: options.AcceptUnprotected = False,
     workers: options.Workers = None,
     precision: options.Precision = "auto",
     device: options.Device = None,
@@ -80,8 +98,10 @@ def slice_and_encrypt(
     """Cut volumes at the largest tumor cross-section, encrypt the slices, and write a data set that you may share.
 
     Reads NIfTI and DICOM volumes with tumor masks. What must stay secret - the key, the base network, the original
-    slices, the report - goes to a private folder next to the output. The same command resumes a killed run at any
-    moment; the result is the same to the last byte. Nothing is overwritten.
+    slices, the report - goes to a private folder next to the output. At the end networks are trained on originals and
+    on encrypted slices, and the verdict says whether the latter are misled on real images: protected against training
+    as usual, weak, none (exit status 3), or not measured. The same command resumes a killed run at any moment; the
+    result is the same to the last byte. Nothing is overwritten.
     """
     from monai_advenc.data.private_folder import private_folder_of
     from monai_advenc.networks.training import TrainingSettings
@@ -126,6 +146,8 @@ def slice_and_encrypt(
         options=encryption_options,
         device=device,
         compute=compute,
+        measure=measure,
+        insist=insist,
         insecure_key_permissions=insecure_key_permissions,
         dry_run=dry_run,
         progress=output,
@@ -136,5 +158,7 @@ def slice_and_encrypt(
         output.result({"dry_run": True, "out": str(out), "private": str(private), "cases": shared.found})
         return
     summary = summary_of(shared, shared.manifest, images=len(shared.manifest.images))
-    output.result({**summary, **slicing.summary_of(shared.cuts), "private": str(private), "report": str(shared.report)})
+    summary = {**shared.verdict.as_dict(), **summary, **slicing.summary_of(shared.cuts)}
+    output.result({**summary, "private": str(private), "report": str(shared.report)})
     options.raise_for_failures(len(shared.failures), sum(shared.found.values()))
+    options.exit_for(shared.verdict, accept_unprotected)

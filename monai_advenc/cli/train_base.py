@@ -24,7 +24,9 @@ def train_base(
     ] = None,
     size: Annotated[int | None, typer.Option(min=16, help="Resize images to this side.")] = None,
     gray: options.Gray = False,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes through the images.")] = 12,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes through the images.", show_default=options.EPOCHS_DEFAULT)
+    ] = None,
     validation: Annotated[
         float, typer.Option(min=0.01, max=0.9, help="Share of each class kept aside to choose the best epoch.")
     ] = 0.1,
@@ -51,7 +53,7 @@ def train_base(
             images,
             out,
             network=network,
-            settings=TrainingSettings(epochs=epochs, seed=seed),
+            settings=TrainingSettings(seed=seed) if epochs is None else TrainingSettings(epochs=epochs, seed=seed),
             validation=validation,
             size=size,
             gray=gray,

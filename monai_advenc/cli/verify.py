@@ -47,6 +47,14 @@ def verify(
             "JPEG 2000 and resizing.",
         ),
     ] = False,
+    private: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --base: the private folder of the data set, whose verdict is repeated.",
+            show_default="<folder>-private",
+            file_okay=False,
+        ),
+    ] = None,
     insecure_key_permissions: options.InsecureKeyPermissions = False,
     device: options.Device = None,
     json: options.Json = False,
@@ -68,14 +76,18 @@ def verify(
         base=base,
         key=key,
         survival=survival,
+        private=private,
         device=device,
         insecure_key_permissions=insecure_key_permissions,
         progress=output,
     )
     outcome = found.outcome
+    if found.verdict is not None:
+        output.say(found.verdict.sentence)
     counts = _say_outcome(outcome, output)
     kind = "volumes" if "volumes" in counts else "images"
     result = {
+        **(found.verdict.as_dict() if found.verdict else {}),
         **counts,
         "compared": outcome.compared,
         "problems": [asdict(each) for each in outcome.problems],

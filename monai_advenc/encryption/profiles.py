@@ -32,6 +32,9 @@ PROFILE_COMBINERS: Final[Mapping[Profile, str]] = MappingProxyType(
 )
 """The combiner of each profile. The default has augmentation-aware steps, the paper's have plain steps."""
 
+TWO_CLASSES_COMBINER: Final = "basic"
+"""The default profile's combiner for two classes, which have one target each; Horizontal Concat takes two."""
+
 FEW_CLASSES = 4
 """Up to so many classes there are so few correspondences that anyone with the data can try them all."""
 
@@ -40,8 +43,8 @@ class KeyOptions(Settings):
     """How to draw a key.
 
     Attributes:
-        profile: ``"default"``: Horizontal Concat with augmentation-aware steps; ``"paper-..."``: the paper's combiners
-            and plain steps.
+        profile: ``"default"``: Horizontal Concat (two classes: Basic) with augmentation-aware steps; ``"paper-..."``:
+            the paper's combiners and plain steps.
         radius: L2 radius on the [0, 1] scale, for images of side ``radius_at``.
         radius_at: Image side in pixels for which ``radius`` is meant; other sizes get it scaled. 0: the same radius at
             every size.
@@ -112,11 +115,15 @@ def draw_key(
     return EncryptionKey.draw(
         classes,
         perturbation,
-        combiner=combiner or PROFILE_COMBINERS[profile],
+        combiner=combiner or _combiner_of(profile, len(classes)),
         correspondence=correspondence,
         recipient=recipient,
         seed=seed,
     )
+
+
+def _combiner_of(profile: Profile, classes: int) -> str:
+    return TWO_CLASSES_COMBINER if profile == "default" and classes == 2 else PROFILE_COMBINERS[profile]
 
 
 def _step_settings(schedule: ScheduleName, radius: float, steps: int | None, step_size: float | None) -> dict[str, Any]:
@@ -145,7 +152,9 @@ def has_setting(key: EncryptionKey, name: str, value: Any) -> bool:
     steps = key.perturbation
     if name == "profile":
         augmented = value == "default"
-        return key.combiner.name == PROFILE_COMBINERS[value] and (steps.augmentation is not None) == augmented
+        return (
+            key.combiner.name == _combiner_of(value, len(key.classes)) and (steps.augmentation is not None) == augmented
+        )
     if name == "seed":
         # With a seed, the secret of the layout depends on nothing else.
         return EncryptionKey.draw(key.classes, steps, combiner="basic", seed=value).layout_secret == key.layout_secret
@@ -157,6 +166,8 @@ def has_setting(key: EncryptionKey, name: str, value: Any) -> bool:
 def say_drawn(key: EncryptionKey, path: Path, progress: Progress) -> None:
     """Say where a new key is, and how few correspondences there are to guess from, if so."""
     progress.say(f"Drew key {key.key_id} for {len(key.classes)} classes and wrote it to {path}. Never share it.")
+    if len(key.classes) == 2:
+        progress.say("Two classes: combiner Basic, one target a class; Horizontal Concat takes three classes.")
     if len(key.classes) <= FEW_CLASSES:
         count = count_correspondences(len(key.classes), key.correspondence.num_targets)
         progress.say(

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from scipy.stats import binomtest
@@ -22,9 +22,13 @@ class Accuracy:
 
     Attributes:
         confusion: ``confusion[y][p]`` images of class y were classified as p.
+        answers: The class predicted for each image, in their order; empty if only the counts are known.
+        labels: The true class of each image, in the same order.
     """
 
     confusion: tuple[tuple[int, ...], ...]
+    answers: tuple[int, ...] = field(default=(), repr=False)
+    labels: tuple[int, ...] = field(default=(), repr=False)
 
     @property
     def total(self) -> int:
@@ -79,7 +83,8 @@ def measure_accuracy(network: nn.Module, images: ImageSet) -> Accuracy:
     predicted = predict_logits(network, images.images).argmax(dim=1)
     count = len(images.classes)
     cells = (images.labels * count + predicted).bincount(minlength=count * count).reshape(count, count)
-    return Accuracy(tuple(tuple(row) for row in cells.tolist()))
+    rows = tuple(tuple(row) for row in cells.tolist())
+    return Accuracy(rows, tuple(predicted.tolist()), tuple(images.labels.tolist()))
 
 
 def require_logits(outputs: Tensor) -> None:

@@ -7,16 +7,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
 from monai_advenc.errors import OutputError, SettingsError
+from monai_advenc.evaluation.accuracy import Accuracy
 from monai_advenc.evaluation.victims import VictimResult
 from monai_advenc.files.json_lines import append_lines, read_lines
 from monai_advenc.settings import Settings
 
 Record = TypeVar("Record")
+
+CLEAN: Final = "clean"
+"""Name of the originals as a training set."""
 
 
 class Measurement(Settings):
@@ -34,6 +38,9 @@ class Measurement(Settings):
         per_class: ``last`` for each class.
         confusion: ``confusion[y][p]`` images of class y were classified as p.
         history: After each epoch.
+        answers: The class predicted for each image after the last epoch; empty in files of earlier versions.
+        labels: The true class of each image.
+        fold: Which part of the images it was tested on, from 0; the rest were its training images.
     """
 
     network: str
@@ -47,6 +54,14 @@ class Measurement(Settings):
     per_class: tuple[float | None, ...]
     confusion: tuple[tuple[int, ...], ...]
     history: tuple[float, ...]
+    answers: tuple[int, ...] = ()
+    labels: tuple[int, ...] = ()
+    fold: int = 0
+
+    @property
+    def victim(self) -> tuple[str, str, int, str, int]:
+        """What tells it from other measurements of one evaluation."""
+        return self.network, self.trained_on, self.seed, self.test_set, self.fold
 
 
 def measurements_of(result: VictimResult) -> list[Measurement]:
@@ -67,6 +82,9 @@ def measurements_of(result: VictimResult) -> list[Measurement]:
                 per_class=tuple(None if np.isnan(value) else value for value in accuracy.per_class),
                 confusion=accuracy.confusion,
                 history=tuple(result.history[test_set]),
+                answers=accuracy.answers,
+                labels=accuracy.labels,
+                fold=result.fold,
             )
         )
     return found
@@ -100,13 +118,52 @@ def read_measurements(path: Path) -> list[Measurement]:
         OutputError: The file is damaged before its end.
     """
     found = read_records(path, Measurement, "measurements")
-    return list({(each.network, each.trained_on, each.test_set, each.seed): each for each in found}.values())
+    return list({each.victim: each for each in found}.values())
+
+
+def pooled(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """Join the folds of each victim, which are tested on different images, to one measurement on all of them."""
+    groups: dict[tuple[str, str, int, str], list[Measurement]] = {}
+    for each in measurements:
+        groups.setdefault(each.victim[:4], []).append(each)
+    return [_joined(sorted(group, key=lambda each: each.fold)) for group in groups.values()]
+
+
+def _joined(folds: Sequence[Measurement]) -> Measurement:
+    if len(folds) == 1:
+        return folds[0]
+    confusion = np.sum([each.confusion for each in folds], axis=0)
+    accuracy = Accuracy(tuple(map(tuple, confusion.tolist())))
+    # The best epoch is one for all folds, or a recipient would need real images of each.
+    history = np.average([each.history for each in folds], axis=0, weights=[_images(each) for each in folds])
+    low, high = accuracy.interval
+    return folds[0].model_copy(
+        update={
+            "last": accuracy.value,
+            "peak": float(history.max()),
+            "low": low,
+            "high": high,
+            "per_class": tuple(None if np.isnan(value) else value for value in accuracy.per_class),
+            "confusion": accuracy.confusion,
+            "history": tuple(history.tolist()),
+            "answers": tuple(answer for each in folds for answer in each.answers),
+            "labels": tuple(label for each in folds for label in each.labels),
+            "fold": 0,
+        }
+    )
+
+
+def _images(measurement: Measurement) -> int:
+    return sum(map(sum, measurement.confusion))
 
 
 def summarize(measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
-    """Mean and standard deviation over seeds per network, training set and test set, in order of appearance."""
+    """Mean and standard deviation over seeds per network, training set and test set, in order of appearance.
+
+    The folds of a victim are joined first.
+    """
     groups: dict[tuple[str, str, str], list[Measurement]] = {}
-    for each in measurements:
+    for each in pooled(measurements):
         groups.setdefault((each.network, each.trained_on, each.test_set), []).append(each)
     return [
         {

@@ -11,6 +11,7 @@ from monai_advenc.acceleration.gradients import target_gradient
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.errors import SanityError
 from monai_advenc.evaluation.accuracy import Accuracy
+from monai_advenc.networks.training.learned import is_above_chance
 
 LEAST_MOVED = 0.5
 """Minimum share of images with a gradient."""
@@ -24,7 +25,7 @@ def require_above_chance(accuracy: Accuracy, what: str) -> None:
     A network trained on originals that has learned nothing makes every encryption look perfect.
     """
     commonest = max(sum(row) for row in accuracy.confusion) / accuracy.total
-    if accuracy.interval[0] <= commonest:
+    if not is_above_chance(accuracy.right, accuracy.total, commonest):
         raise SanityError(
             f"{what} has learned nothing: its accuracy on {accuracy.total} images is {accuracy.value:.1%}, and always "
             f"predicting the commonest class gives {commonest:.1%}; train longer, into another folder, or give more "

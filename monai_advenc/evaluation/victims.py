@@ -35,6 +35,9 @@ class VictimJob:
         test_sets: Test images for each epoch: ``"orig"`` and, for encrypted training sets, ``"enc"``.
         settings: Training settings; the seed also decides the initial weights.
         device: Device to train on.
+        train_rows: Rows of ``train_set`` to train on; ``None``: all. Jobs that share a set need its memory once.
+        test_rows: Rows of each test set to test on; ``None``: all.
+        fold: Number of this division into training and test images.
     """
 
     network: str
@@ -43,6 +46,9 @@ class VictimJob:
     test_sets: Mapping[str, ImageSet]
     settings: TrainingSettings
     device: str = "cpu"
+    train_rows: tuple[int, ...] | None = None
+    test_rows: tuple[int, ...] | None = None
+    fold: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +61,7 @@ class VictimResult:
         seed: Its seed.
         last: Accuracy after the last epoch, by test set.
         history: Accuracy after each epoch, by test set.
+        fold: The fold of its job.
     """
 
     network: str
@@ -62,6 +69,7 @@ class VictimResult:
     seed: int
     last: Mapping[str, Accuracy]
     history: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    fold: int = 0
 
     def peak(self, test_set: str) -> float:
         """Accuracy after the epoch that was best on this test set."""
@@ -83,25 +91,34 @@ def train_and_test(job: VictimJob, *, unfinished: Path | None = None) -> tuple[n
     Returns:
         The network of the last epoch, and its accuracy; ``last`` is empty if ``unfinished`` held all epochs.
     """
-    images = job.train_set.images
-    built = get_network(
-        job.network, len(job.train_set.classes), images.shape[1], max(images.shape[-2:]), seed=job.settings.seed
-    )
+    train_set = _rows_of(job.train_set, job.train_rows)
+    test_sets = {name: _rows_of(images, job.test_rows) for name, images in job.test_sets.items()}
+    _, channels, *sides = train_set.images.shape
+    built = get_network(job.network, len(train_set.classes), channels, max(sides), seed=job.settings.seed)
     last: dict[str, Accuracy] = {}
 
     def test(network: nn.Module) -> dict[str, float]:
         try:
-            last.update({name: measure_accuracy(network, test_set) for name, test_set in job.test_sets.items()})
+            last.update({name: measure_accuracy(network, test_set) for name, test_set in test_sets.items()})
         except SanityError as error:
             told = f"{job.network} trained on {job.trained_on}, seed {job.settings.seed}"
             raise SanityError(f"{told}: {error}; leave this victim out, or use another seed") from None
         return {name: accuracy.value for name, accuracy in last.items()}
 
-    trained = train(built.to(job.device), job.train_set, None, job.settings, observe=test, unfinished=unfinished)
+    trained = train(built.to(job.device), train_set, None, job.settings, observe=test, unfinished=unfinished)
     history = {name: [record.observed[name] for record in trained.history] for name in job.test_sets}
     return trained.network, VictimResult(
-        network=job.network, trained_on=job.trained_on, seed=job.settings.seed, last=last, history=history
+        network=job.network,
+        trained_on=job.trained_on,
+        seed=job.settings.seed,
+        last=last,
+        history=history,
+        fold=job.fold,
     )
+
+
+def _rows_of(images: ImageSet, rows: tuple[int, ...] | None) -> ImageSet:
+    return images if rows is None else images.subset(rows)
 
 
 def train_victims(jobs: Sequence[VictimJob], *, workers: int = 0) -> Iterator[VictimResult]:

@@ -19,7 +19,9 @@ from monai_advenc.data.skipped import say_skipped
 from monai_advenc.data.volumes.slice_volumes import Cuts
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import remembering
+from monai_advenc.evaluation.verdict import NOT_MEASURED, Verdict
 from monai_advenc.networks.training.checkpoint import load_checkpoint
+from monai_advenc.networks.training.learned import require_learned, require_size
 from monai_advenc.perturbation.batches import versions_per_pass
 from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_done
 from monai_advenc.sharing.encryption_run import Compute, EncryptionResult, Shared, encrypt_images
@@ -38,12 +40,14 @@ class SharedFolder(Shared[Manifest]):
         report: The report page, which shows originals; ``None`` if there is none.
         private: The folder that must not be shared; ``None`` if there is none.
         cuts: In which planes the slices were cut, and which tumors were cropped; ``None`` if nothing was cut.
+        verdict: Whether networks trained on the images were measured to be misled.
     """
 
     passed_over: tuple[Path, ...] = ()
     report: Path | None = None
     private: Path | None = None
     cuts: Cuts | None = None
+    verdict: Verdict = NOT_MEASURED
 
 
 def default_options() -> EncryptionOptions:
@@ -62,6 +66,7 @@ def encrypt_folder(
     private: str | Path | None = None,
     device: str | None = None,
     compute: Compute | None = None,
+    insist: bool = False,
     insecure_key_permissions: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -83,6 +88,7 @@ def encrypt_folder(
         device: Where networks run; ``None``: the GPU, if there is one.
         compute: Computes the images elsewhere, such as :class:`monai_advenc.sharing.ray.RayWorkers`; ``None``: this
             machine.
+        insist: Use a base network that is not better than chance, or at another size than it was trained at.
         insecure_key_permissions: Accept a key file that others can read.
         dry_run: Only check; write nothing.
         progress: Receives messages and progress; ``None``: print to stderr.
@@ -90,7 +96,7 @@ def encrypt_folder(
     Raises:
         DatasetError: The classes are not the key's, or images do not fit together.
         KeyFileError: There is no such key, or others can read it.
-        NetworkError: There is no such base network, or it is for other classes.
+        NetworkError: There is no such base network, it is for other classes, or it has learned nothing.
         OutputError: A folder or file is in a forbidden place, belongs to another run, or cannot be written.
         SettingsError: There is DICOM and no identity is chosen.
         AdvencError: An image failed and ``keep_going`` is off; the others done so far stay.
@@ -104,6 +110,9 @@ def encrypt_folder(
     folder = find_images(source, secret.classes)
     say_skipped(folder.passed_over, source, "images in class folders of a kind that is read", progress)
     secret.require_classes(checkpoint.classes)
+    require_learned(checkpoint, Path(base), insist=insist, progress=progress)
+    side = options.size or max(read_image(folder.files[0].path).shape[-2:])
+    require_size(checkpoint, Path(base), side, insist=insist, progress=progress)
     names = OutputNames(out, options.identity, None if private is None else Path(private))
     options = replace(options, identity=choose_identity(options.identity, folder.inputs()))
     names.require_place()

@@ -17,6 +17,7 @@ from monai_advenc.data.volumes.cases import are_listed, find_cases
 from monai_advenc.data.volumes.plane import count_planes, say_planes
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.networks.training.checkpoint import load_checkpoint
+from monai_advenc.networks.training.learned import require_learned
 from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_done
 from monai_advenc.sharing.encryption_run import Shared, encrypt_volumes
 from monai_advenc.sharing.options import VolumeOptions
@@ -46,6 +47,7 @@ def encrypt_volume_folder(
     labels: str | Path | None = None,
     private: str | Path | None = None,
     device: str | None = None,
+    insist: bool = False,
     insecure_key_permissions: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -64,6 +66,7 @@ def encrypt_volume_folder(
         labels: Table (case, label) of the classes, for layouts that do not name them.
         private: Folder for the table of names if identity is not kept; ``None``: ``<out>-private``.
         device: Where the network runs; ``None``: the GPU, if there is one.
+        insist: Use a base network that is not better than chance.
         insecure_key_permissions: Accept a key file that others can read.
         dry_run: Only check; write nothing.
         progress: Receives messages and progress; ``None``: print to stderr.
@@ -71,7 +74,7 @@ def encrypt_volume_folder(
     Raises:
         DatasetError: There are no cases, or the key does not have one of their classes.
         KeyFileError: There is no such key, or others can read it.
-        NetworkError: There is no such base network, or it is for other classes.
+        NetworkError: There is no such base network, it is for other classes, or it has learned nothing.
         OutputError: A folder or file is in a forbidden place, belongs to another run, or cannot be written.
         SettingsError: There is DICOM and no identity is chosen.
         AdvencError: A volume failed and ``keep_going`` is off; the others done so far stay.
@@ -86,6 +89,7 @@ def encrypt_volume_folder(
     choice = choose_identity(identity, cases.inputs())
     secret = EncryptionKey.load(Path(key), insecure_permissions=insecure_key_permissions)
     checkpoint = load_checkpoint(Path(base))
+    require_learned(checkpoint, Path(base), insist=insist, progress=progress)
     secret.require_classes(checkpoint.classes)
     shared = SharedVolumes(out=out, found=cases.class_counts())
     if dry_run:

@@ -4,14 +4,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.data.manifest import Manifest
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import OutputError
+from monai_advenc.evaluation.measurement import Measurement
+from monai_advenc.evaluation.protection import ENCRYPTED
 from monai_advenc.evaluation.report import encryption_report
 from monai_advenc.evaluation.survival import survival_of_folder
+from monai_advenc.evaluation.verdict import NOT_MEASURED, Verdict
 from monai_advenc.files.atomic import write_atomically
 from monai_advenc.networks.training.checkpoint import Checkpoint
 from monai_advenc.progress import Progress
@@ -35,7 +39,14 @@ def require_place(report: Path, out: Path, key_id: str) -> None:
 
 
 def write_report(
-    path: Path, folder: ImageFolder, out: Path, checkpoint: Checkpoint, key: EncryptionKey, progress: Progress
+    path: Path,
+    folder: ImageFolder,
+    out: Path,
+    checkpoint: Checkpoint,
+    key: EncryptionKey,
+    progress: Progress,
+    verdict: Verdict = NOT_MEASURED,
+    measurements: Sequence[Measurement] = (),
 ) -> Path:
     """Write one page (HTML, mode 0600) with pictures of every class, the budget and what survives export.
 
@@ -46,6 +57,8 @@ def write_report(
         checkpoint: The base network.
         key: The key.
         progress: Receives messages and progress.
+        verdict: Stands first on the page.
+        measurements: What it was made from.
     """
     facts = {"base network": checkpoint.name, "images": str(len(folder.files))}
     if "validation_accuracy" in checkpoint.notes:
@@ -56,7 +69,15 @@ def write_report(
         survivals = survival_of_folder(
             out, checkpoint.network, key, originals=folder, most=REPORT_IMAGES, progress=advance
         )
-    page = encryption_report(folder, out, survivals=survivals, facts=facts)
+    page = encryption_report(
+        folder,
+        out,
+        verdict=verdict,
+        measurements=measurements,
+        headline=ENCRYPTED if measurements else None,
+        survivals=survivals,
+        facts=facts,
+    )
     write_atomically(path, page.encode(), overwrite=True, mode=0o600)
     progress.say(f"Wrote {path}: originals, encrypted slices, their difference, and what survives export.")
     return path

@@ -10,6 +10,7 @@ from pathlib import Path
 from monai_advenc.acceleration.processor import choose_device
 from monai_advenc.data.dicom.identity.case_names import OutputNames, choose_identity, warn_of_burned_in_text
 from monai_advenc.data.images.folder import ImageFolder, find_images, load_image_set
+from monai_advenc.data.images.reading import read_image
 from monai_advenc.data.manifest import JOURNAL_NAME, MANIFEST_NAME
 from monai_advenc.data.private_folder import (
     make_private,
@@ -28,15 +29,18 @@ from monai_advenc.data.volumes.stored_volume import is_dicom
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import KeyOptions, draw_key, say_drawn
 from monai_advenc.errors import AdvencError, DatasetError, OutputError, remembering
+from monai_advenc.evaluation.verdict import NOT_MEASURED
 from monai_advenc.networks import require_known_networks
 from monai_advenc.networks.training.base import require_enough_images, train_base
 from monai_advenc.networks.training.checkpoint import load_checkpoint
+from monai_advenc.networks.training.learned import require_learned, require_size
 from monai_advenc.networks.training.settings import TrainingSettings
 from monai_advenc.progress import ConsoleProgress, Progress
 from monai_advenc.sharing.encrypt_folder import SharedFolder, default_options, encrypt_and_say
 from monai_advenc.sharing.encryption_run import Compute
 from monai_advenc.sharing.folder import require_empty
 from monai_advenc.sharing.key_and_base import load_own_base, load_own_key
+from monai_advenc.sharing.measured_protection import NO_MEASUREMENTS, measure_protection
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.report import write_report
 
@@ -59,6 +63,8 @@ def slice_and_encrypt(
     options: EncryptionOptions | None = None,
     device: str | None = None,
     compute: Compute | None = None,
+    measure: bool = True,
+    insist: bool = False,
     insecure_key_permissions: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -66,8 +72,9 @@ def slice_and_encrypt(
     """Cut volumes at the largest tumor cross-section, encrypt the slices, and write a data set to share.
 
     Reads NIfTI and DICOM volumes with tumor masks. The key, the base network, the original slices and the report go to
-    a private folder next to the output; later runs use the key and base network of the first. The same call resumes a
-    killed run, and the result is the same to the last byte. Nothing is overwritten.
+    a private folder next to the output; later runs use the key and base network of the first. At the end it trains
+    networks on originals and on encrypted slices; the verdict says whether the latter are misled. The same call resumes
+    a killed run, and the result is the same to the last byte. Nothing is overwritten.
 
     Args:
         volumes: Folder of cases: a folder for each class, in it one for each case with ``image.nii.gz`` and
@@ -87,18 +94,20 @@ def slice_and_encrypt(
         device: Where networks run; ``None``: the GPU, if there is one.
         compute: Computes the images elsewhere, such as :class:`monai_advenc.sharing.ray.RayWorkers`; ``None``: this
             machine.
+        measure: Train networks for the verdict; without, it is *not measured*.
+        insist: Use a base network that is not better than chance, or at another size than it was trained at.
         insecure_key_permissions: Accept a key file that others can read.
         dry_run: Only check; write nothing.
         progress: Receives messages and progress; ``None``: print to stderr.
 
     Returns:
         What was written: the folder to share, its manifest (with the budget in PSNR and gray levels), the private
-        folder, the report, and the failures.
+        folder, the report, the failures, and the verdict.
 
     Raises:
         DatasetError: There are no cases, they do not match each other or the key, or are too few to train a network.
         KeyFileError: There is no such key, or others can read it.
-        NetworkError: There is no such base network, or it is for other classes.
+        NetworkError: There is no such base network, it is for other classes, or it has learned nothing.
         OutputError: A folder or file is in a forbidden place, belongs to another run, or cannot be written.
         SettingsError: There is DICOM and no identity is chosen, or a setting contradicts the key or the base network.
         AdvencError: A case failed and ``options.keep_going`` is off; the others done so far stay.
@@ -142,11 +151,19 @@ def slice_and_encrypt(
             checkpoint = load_checkpoint(base_path)
         else:
             progress.say(f"Using base network {checkpoint.name} of {base_path}.")
+        require_learned(checkpoint, base_path, insist=insist, progress=progress)
+        side = max(read_image(folder.files[0].path).shape[-2:])
+        require_size(checkpoint, base_path, side, insist=insist, progress=progress)
         base_network = checkpoint.network if compute else checkpoint.network.to(place)
         result = encrypt_and_say(folder, out, secret, base_network, options, compute, progress)
         with remembering(result.failures):
-            report = write_report(kept / REPORT_NAME, folder, out, checkpoint, secret, progress)
-    shared = replace(shared, manifest=result.manifest, report=report, cuts=cuts)
+            verdict, measurements = NOT_MEASURED, NO_MEASUREMENTS
+            if measure:
+                verdict, measurements = measure_protection(folder, out, kept, options.workers, place, progress)
+            page = kept / REPORT_NAME
+            report = write_report(page, folder, out, checkpoint, secret, progress, verdict, measurements)
+    progress.say(verdict.sentence)
+    shared = replace(shared, manifest=result.manifest, report=report, cuts=cuts, verdict=verdict)
     return replace(shared, failures=(*result.failures, *cuts.failures))
 
 

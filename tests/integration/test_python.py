@@ -101,6 +101,7 @@ def test_volumes_become_the_same_data_set_from_python_and_from_the_command(
         base=world.base,
         slices=settings,
         options=OPTIONS,
+        insist=True,
         progress=told,
     )
     assert capsys.readouterr() == ("", "")
@@ -118,7 +119,8 @@ def test_volumes_become_the_same_data_set_from_python_and_from_the_command(
 def test_what_is_done_is_said_on_stderr_unless_another_place_is_given(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    slice_and_encrypt(world.volumes, tmp_path / "out", base=world.base, slices=SliceSettings(size=32), options=OPTIONS)
+    settings = SliceSettings(size=32)
+    slice_and_encrypt(world.volumes, tmp_path / "out", base=world.base, slices=settings, options=OPTIONS, insist=True)
     said = capsys.readouterr()
     assert said.out == ""
     assert "Drew key" in said.err
@@ -134,6 +136,7 @@ def test_only_settings_that_were_named_can_contradict_the_key_of_an_earlier_run(
             slices=SliceSettings(size=32),
             drawing=drawing,
             options=OPTIONS,
+            insist=True,
             progress=SILENT,
         )
 
@@ -146,11 +149,13 @@ def test_only_settings_that_were_named_can_contradict_the_key_of_an_earlier_run(
 
 def test_a_dry_run_checks_and_writes_nothing(world: World, slices: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    found = slice_and_encrypt(world.volumes, out, base=world.base, dry_run=True, progress=SILENT)
+    found = slice_and_encrypt(world.volumes, out, base=world.base, insist=True, dry_run=True, progress=SILENT)
     assert found.manifest is None
     assert sum(found.found.values()) == 10
-    encrypt_folder(slices, out, key=world.key, base=world.base, dry_run=True, progress=SILENT)
-    encrypt_volume_folder(world.volumes, out, key=world.key, base=world.base, dry_run=True, progress=SILENT)
+    encrypt_folder(slices, out, key=world.key, base=world.base, insist=True, dry_run=True, progress=SILENT)
+    encrypt_volume_folder(
+        world.volumes, out, key=world.key, base=world.base, insist=True, dry_run=True, progress=SILENT
+    )
     slice_volumes(world.volumes, out, dry_run=True, progress=SILENT)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["slices"]
     with pytest.raises(DatasetError, match="too few images"):
@@ -159,7 +164,9 @@ def test_a_dry_run_checks_and_writes_nothing(world: World, slices: Path, tmp_pat
 
 def test_images_are_encrypted_with_a_report_and_verified(world: World, run: Run, slices: Path, tmp_path: Path) -> None:
     out, page = tmp_path / "python", tmp_path / "page.html"
-    shared = encrypt_folder(slices, out, key=world.key, base=world.base, options=OPTIONS, report=page, progress=SILENT)
+    shared = encrypt_folder(
+        slices, out, key=world.key, base=world.base, options=OPTIONS, report=page, insist=True, progress=SILENT
+    )
     assert shared.failures == ()
     assert page.stat().st_mode & 0o077 == 0
     found = verify(out, originals=slices, base=world.base, key=world.key, survival=True, progress=SILENT)
@@ -170,11 +177,15 @@ def test_images_are_encrypted_with_a_report_and_verified(world: World, run: Run,
     assert run(*command, "--workers", 0).exit_code == 0
     assert contents_of(out) == contents_of(tmp_path / "command")
     with pytest.raises(OutputError, match="shows originals"):
-        encrypt_folder(slices, out, key=world.key, base=world.base, report=out / "page.html", progress=SILENT)
+        encrypt_folder(
+            slices, out, key=world.key, base=world.base, report=out / "page.html", insist=True, progress=SILENT
+        )
 
 
 def test_volumes_are_encrypted_and_verified(world: World, tmp_path: Path) -> None:
-    shared = encrypt_volume_folder(world.volumes, tmp_path / "out", key=world.key, base=world.base, progress=SILENT)
+    shared = encrypt_volume_folder(
+        world.volumes, tmp_path / "out", key=world.key, base=world.base, insist=True, progress=SILENT
+    )
     assert shared.slices > 0
     found = verify(shared.out, originals=world.volumes, progress=SILENT)
     assert (found.outcome.problems, found.outcome.compared) == ((), 10)
@@ -227,7 +238,7 @@ def test_a_base_network_is_trained_and_what_it_learned_is_told(bright_and_dark: 
 
 def test_a_network_trained_elsewhere_is_measured(world: World, run: Run, slices: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    encrypt_folder(slices, out, key=world.key, base=world.base, options=OPTIONS, progress=SILENT)
+    encrypt_folder(slices, out, key=world.key, base=world.base, options=OPTIONS, insist=True, progress=SILENT)
     found = evaluate_trained(world.base, slices, out, progress=SILENT)
     told = json.loads(run("evaluate", slices, out, "--trained", world.base, "--json").stdout)
     assert {name: each.right for name, each in found.items()} == {name: told[name]["right"] for name in found}
@@ -242,7 +253,9 @@ def test_a_folder_goes_all_the_way_without_the_command_line(bright_and_dark: Ima
     base = train_base(originals, tmp_path / "base.pt", settings=TrainingSettings(epochs=4), progress=told)
     draw_key(bright_and_dark.classes, profile="paper-basic", steps=2).save(tmp_path / "key.json")
     options = EncryptionOptions(formats=("png8",), workers=0)
-    encrypt_folder(originals, shared, key=tmp_path / "key.json", base=base.path, options=options, progress=told)
+    encrypt_folder(
+        originals, shared, key=tmp_path / "key.json", base=base.path, options=options, insist=True, progress=told
+    )
 
     def compare() -> Any:
         return evaluate(
@@ -265,9 +278,9 @@ def test_a_folder_goes_all_the_way_without_the_command_line(bright_and_dark: Ima
     assert result.report.is_file()
     assert json.loads((result.out / "summary.json").read_text()) == result.as_dict()
     assert told.tracked["victims"] == "resnet_small"
-    assert told.stages["training victims"] == 2
+    assert told.stages["training victims"] == 10, "two kinds of training images, five folds"
     assert compare() == result
-    assert told.stages["training victims"] == 2
+    assert told.stages["training victims"] == 10, "two kinds of training images, five folds"
 
 
 def test_a_figure_or_table_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from monai_advenc.cli.options import choices
 from monai_advenc.errors import IncompleteError, SettingsError
+
+if TYPE_CHECKING:
+    from monai_advenc.evaluation.verdict import Verdict
 
 _RAY_PANEL = "Many GPUs or machines"
 
@@ -102,6 +105,30 @@ RayAddress = Annotated[
     ),
 ]
 
+Insist = Annotated[
+    bool,
+    typer.Option(
+        "--insist",
+        envvar="MONAI_ADVENC_INSIST",
+        help="Encrypt with a base network that is not better than chance on images it was not trained on, or that was "
+        "trained at another size.",
+        rich_help_panel="Verdict",
+    ),
+]
+AcceptUnprotected = Annotated[
+    bool,
+    typer.Option(
+        "--accept-unprotected",
+        help="End with exit status 0 although the verdict is none.",
+        show_default="exit status 3 for none",
+        rich_help_panel="Verdict",
+    ),
+]
+
+EXIT_UNPROTECTED: Final = 3
+"""Exit status of a command whose verdict is *none*."""
+
+EPOCHS_DEFAULT = "12, or more for few images until the network has made 250 steps"
 NETWORK_HELP = "resnet18 (the paper's), resnet_small (for CPUs), or another; an unknown name prints the list."
 
 
@@ -129,6 +156,12 @@ def worker_count(workers: int | None) -> int:
     from monai_advenc.workers import available_cores
 
     return available_cores()
+
+
+def exit_for(verdict: Verdict, accept_unprotected: bool) -> None:
+    """End with exit status 3 if the data set is not protected."""
+    if verdict.verdict == "none" and not accept_unprotected:
+        raise typer.Exit(EXIT_UNPROTECTED)
 
 
 def raise_for_failures(count: int, total: int) -> None:

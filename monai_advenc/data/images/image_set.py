@@ -75,6 +75,20 @@ class ImageSet:
             )
         return self.subset([place[name] for name in ids])
 
+    def joined(self, other: ImageSet) -> ImageSet:
+        """These images and those of another set with the same classes, in this order.
+
+        Raises:
+            DatasetError: The images of the two sets have different shapes.
+        """
+        if self.images.shape[1:] != other.images.shape[1:]:
+            shapes = f"{tuple(self.images.shape[1:])} and {tuple(other.images.shape[1:])}"
+            raise DatasetError(f"training and test images have shapes {shapes}; give --size to resize them")
+        masks = None if self.masks is None or other.masks is None else torch.cat([self.masks, other.masks])
+        patients = None if self.patients is None or other.patients is None else self.patients + other.patients
+        images, labels = torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels])
+        return ImageSet(images, labels, self.ids + other.ids, self.classes, masks, patients)
+
     def split(self, fraction: float, seed: int = 0) -> tuple[ImageSet, ImageSet]:
         """Split at random, class by class, all images of a patient to one side.
 

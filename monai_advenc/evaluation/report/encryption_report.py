@@ -16,6 +16,7 @@ from monai_advenc.data.manifest import Manifest
 from monai_advenc.evaluation.measurement import Measurement
 from monai_advenc.evaluation.report.html import Example, Note, Table, render_report
 from monai_advenc.evaluation.survival import SURVIVAL_CAPTION, SURVIVAL_COLUMNS, Survival, survival_rows
+from monai_advenc.evaluation.verdict import NOT_MEASURED, Verdict
 
 
 def examples_of(originals: ImageFolder, encrypted: Path, manifest: Manifest) -> list[Example]:
@@ -51,6 +52,7 @@ def encryption_report(
     encrypted: Path,
     *,
     title: str = "Encrypted data set",
+    verdict: Verdict = NOT_MEASURED,
     measurements: Sequence[Measurement] = (),
     headline: str | None = None,
     notes: Sequence[Note] = (),
@@ -63,6 +65,7 @@ def encryption_report(
         originals: The original images.
         encrypted: The folder with the manifest.
         title: Heading.
+        verdict: Whether the data set is protected; it stands first.
         measurements: Victims' accuracies, if any.
         headline: Training set of the accuracies in large type.
         notes: Further paragraphs.
@@ -75,7 +78,8 @@ def encryption_report(
     manifest = Manifest.load(encrypted)
     examples = examples_of(originals, encrypted, manifest)
     notes = [*notes, *([survival_note(survivals)] if survivals else [])]
-    return render_report(manifest, examples, measurements, headline, title=title, notes=notes, facts=facts or {})
+    texts = {"title": title, "notes": notes, "facts": facts or {}}
+    return render_report(manifest, examples, measurements, headline, verdict=verdict, **texts)
 
 
 def survival_note(survivals: Sequence[Survival]) -> Note:

@@ -114,7 +114,7 @@ def accuracy_bars(rows: Sequence[Mapping[str, Any]], chance: float) -> str:
 
     Args:
         rows: Result of :func:`monai_advenc.evaluation.measurement.summarize`.
-        chance: Accuracy of guessing.
+        chance: Accuracy of always naming the commonest class.
     """
     shown = [row for row in rows if row["test_set"] == "orig"]
     networks = list(dict.fromkeys(row["network"] for row in shown))
@@ -129,7 +129,7 @@ def accuracy_bars(rows: Sequence[Mapping[str, Any]], chance: float) -> str:
             label = arm if row["network"] == networks[0] else None
             axes.barh(place, value, thickness * 0.9, color=color, label=label, xerr=error or None, ecolor=_INK)
             axes.text(value + error + 1, place, f"{value:.0f} %", va="center", fontsize=9, color=_INK)
-    axes.axvline(100 * chance, color=_INK, linewidth=1, linestyle=(0, (4, 3)), label=f"guessing ({chance:.0%})")
+    axes.axvline(100 * chance, color=_INK, linewidth=1, linestyle=(0, (4, 3)), label=f"commonest class ({chance:.0%})")
     axes.set_yticks(range(len(networks)), networks)
     axes.invert_yaxis()
     axes.set_xlim(0, 108)

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from monai_advenc import __version__
 from monai_advenc.data.manifest import Manifest
-from monai_advenc.evaluation.measurement import Measurement, summarize
+from monai_advenc.evaluation.measurement import CLEAN, Measurement, pooled, summarize
 from monai_advenc.evaluation.report import figures
+from monai_advenc.evaluation.verdict import Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,8 @@ def render_report(
     examples: Sequence[Example],
     measurements: Sequence[Measurement],
     headline: str | None,
+    *,
+    verdict: Verdict,
     **texts: Any,
 ) -> str:
     """Render the page as HTML; it needs no network access and no other file.
@@ -67,6 +70,7 @@ def render_report(
         examples: Pictures, preferably one per class.
         measurements: Victims' accuracies; empty if none were trained.
         headline: Training set of the victims' accuracies in large type.
+        verdict: Stands first.
         texts: ``title``, ``notes`` and ``facts`` of
             :func:`~monai_advenc.evaluation.report.encryption_report.encryption_report`; nothing secret.
     """
@@ -86,9 +90,10 @@ def render_report(
         examples=[_pictures(example) for example in examples],
         outlined=bool(examples) and examples[0].mask is not None,
         gain=figures.DIFFERENCE_GAIN,
-        numbers=None if headline is None else _headline(measurements, headline, len(classes)),
+        verdict=verdict,
+        numbers=None if headline is None else _headline(measurements, headline),
         accuracy_table=_accuracy_table(measurements) if measurements else None,
-        accuracy_plot=Markup(figures.accuracy_bars(summarize(measurements), 1 / len(classes)))
+        accuracy_plot=Markup(figures.accuracy_bars(summarize(measurements), _chance(measurements)))
         if measurements
         else None,
         confusions=list(_confusions(measurements, headline, classes)),
@@ -110,20 +115,27 @@ def _pictures(example: Example) -> dict[str, str]:
     }
 
 
-def _headline(measurements: Sequence[Measurement], headline: str, num_classes: int) -> dict[str, str]:
+def _headline(measurements: Sequence[Measurement], headline: str) -> dict[str, str]:
     rows = summarize([each for each in measurements if each.trained_on == headline])
     mean = {
         test_set: sum(row["last"] for row in rows if row["test_set"] == test_set)
         / sum(row["test_set"] == test_set for row in rows)
         for test_set in ("enc", "orig")
     }
-    clean = [row["last"] for row in summarize(measurements) if row["trained_on"] == "clean"]
+    clean = [row["last"] for row in summarize(measurements) if row["trained_on"] == CLEAN]
     return {
         "enc": f"{mean['enc']:.0%}",
         "orig": f"{mean['orig']:.0%}",
         "clean": f"{sum(clean) / len(clean):.0%}" if clean else "",
-        "chance": f"{1 / num_classes:.0%}",
+        "chance": f"{_chance(measurements):.0%}",
     }
+
+
+def _chance(measurements: Sequence[Measurement]) -> float:
+    """Share of the commonest class of the real test images: the accuracy of always naming it."""
+    tested = next(each for each in pooled(measurements) if each.test_set == "orig")
+    counts = [sum(row) for row in tested.confusion]
+    return max(counts) / sum(counts)
 
 
 def _accuracy_table(measurements: Sequence[Measurement]) -> Table:
@@ -151,8 +163,8 @@ def _accuracy_table(measurements: Sequence[Measurement]) -> Table:
 
 def _confusions(measurements: Sequence[Measurement], headline: str | None, classes: Sequence[str]) -> Iterator[Markup]:
     """Plots of the first network, trained on originals and on the headline's set."""
-    for trained_on in ("clean", headline):
-        for each in measurements:
+    for trained_on in (CLEAN, headline):
+        for each in pooled(measurements):
             if (each.trained_on, each.network, each.test_set) == (trained_on, measurements[0].network, "orig"):
                 title = f"{each.network} trained on {trained_on} images"
                 yield Markup(figures.confusion_plot(each.confusion, classes, title))

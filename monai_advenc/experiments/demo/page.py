@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from monai_advenc.data.manifest import Manifest
-from monai_advenc.evaluation.measurement import Measurement
+from monai_advenc.evaluation.measurement import CLEAN, Measurement
 from monai_advenc.evaluation.report import Note, Table
-from monai_advenc.experiments.demo.recipe import AUGMENTATION_AWARE, CLEAN, PAPER, DemoRecipe
+from monai_advenc.evaluation.verdict import Verdict
+from monai_advenc.experiments.demo.recipe import AUGMENTATION_AWARE, BODY_ONLY, PAPER, DemoRecipe
 
 
 def summarize_demo(
@@ -19,6 +20,7 @@ def summarize_demo(
     manifest: Manifest,
     measurements: Sequence[Measurement],
     seconds: dict[str, float],
+    verdict: Verdict,
 ) -> dict[str, Any]:
     """The content of ``summary.json``; accuracies as fractions."""
     victims: dict[str, dict[str, Any]] = {}
@@ -28,6 +30,7 @@ def summarize_demo(
         if each.test_set == "orig":
             arms[each.trained_on]["orig_peak"] = round(each.peak, 4)
     return {
+        **verdict.as_dict(),
         "seed": seed,
         "classes": list(manifest.header.classes),
         "base_accuracy": round(base_accuracy, 4),
@@ -42,6 +45,7 @@ ARM_NAMES = {
     CLEAN: "clean",
     PAPER: "encrypted, plain steps (paper)",
     AUGMENTATION_AWARE: "encrypted, augmentation-aware",
+    BODY_ONLY: "the same, body only",
 }
 """Readable names of the training sets."""
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-CLEAN, PAPER, AUGMENTATION_AWARE = "clean", "paper", "augmentation_aware"
+PAPER, AUGMENTATION_AWARE, BODY_ONLY = "paper", "augmentation_aware", "augmentation_aware_body_only"
+"""Names of the encrypted training sets: plain steps, augmentation-aware steps, and these without the background."""
 
 
 @dataclass(frozen=True, kw_only=True)

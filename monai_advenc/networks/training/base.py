@@ -7,8 +7,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
 from monai_advenc.acceleration.processor import choose_device
 from monai_advenc.data.images.folder import find_images, load_image_set
 from monai_advenc.data.images.image_set import ImageSet
@@ -18,6 +16,7 @@ from monai_advenc.data.skipped import say_skipped
 from monai_advenc.errors import DatasetError, OutputError
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training.checkpoint import load_checkpoint, save_checkpoint
+from monai_advenc.networks.training.learned import HeldOutAccuracy
 from monai_advenc.networks.training.settings import TrainingSettings
 from monai_advenc.networks.training.train import EpochRecord, accuracy_of, train
 from monai_advenc.progress import NO_TRACKING, ConsoleProgress, Progress, Tracker
@@ -72,7 +71,8 @@ def train_base(
         images: Folder with one subfolder of images for each class, or images that are read already.
         out: File to write; must not exist. A killed training goes on with the same call.
         network: Architecture; ``None``: ``resnet18`` on a GPU, else ``resnet_small``.
-        settings: Epochs, seed and the rest of the training.
+        settings: Epochs, seed and the rest of the training. If neither epochs nor batch size is set, few images get
+            more epochs and smaller batches (:meth:`TrainingSettings.enough_for`).
         validation: Share of each class that is kept aside to choose the best epoch, between 0 and 1.
         size: Resize images to this side in pixels; ``None``: they must all have one size already.
         gray: Turn colors to gray.
@@ -97,6 +97,7 @@ def train_base(
     train_set, validation_set = image_set.split(validation, settings.seed)
     test_set = None if test is None else load_image_set(find_images(Path(test), image_set.classes), size, gray=gray)
     warnings = _warn_of_overlap(image_set, train_set, validation_set, test_set, progress)
+    settings = settings.enough_for(len(train_set))
     _, channels, height, width = image_set.images.shape
     side = max(height, width)
     built = get_network(name, len(image_set.classes), channels, side, seed=settings.seed).to(place)
@@ -112,17 +113,18 @@ def train_base(
             unfinished=path.with_name(f".{path.name}.unfinished"),
         )
     accuracy = result.history[result.best_epoch - 1].validation_accuracy or 0.0
-    notes = {"validation_accuracy": round(accuracy, 4), **trained}
+    held_out = HeldOutAccuracy.on(accuracy, validation_set.labels.tolist())
+    notes = {**held_out.notes(), **trained}
     save_checkpoint(path, result.network, name, image_set.classes, channels, side, notes=notes)
     _track(result.history, tracker)
     progress.say(f"Base network {name}: {accuracy:.1%} on {len(validation_set)} images kept aside. Wrote {path}.")
-    warnings += _warn_if_little_learned(accuracy, validation_set.labels, progress)
+    warnings += _warn_if_little_learned(held_out, progress)
     test_accuracy = None
     if test_set is not None:
         test_accuracy = accuracy_of(load_checkpoint(path).network, test_set.images, test_set.labels)
         tracker.log_metrics({"test_accuracy": test_accuracy})
         progress.say(f"On {len(test_set)} test images: {test_accuracy:.1%}.")
-        warnings += _warn_if_little_learned(test_accuracy, test_set.labels, progress)
+        warnings += _warn_if_little_learned(HeldOutAccuracy.on(test_accuracy, test_set.labels.tolist()), progress)
     return TrainedBase(
         path=path,
         network=name,
@@ -188,12 +190,11 @@ def _warn_of_overlap(
     return warnings
 
 
-def _warn_if_little_learned(accuracy: float, labels: Tensor, progress: Progress) -> tuple[str, ...]:
-    commonest = labels.bincount().max().item() / len(labels)
-    if accuracy >= 1.5 * commonest:
+def _warn_if_little_learned(held_out: HeldOutAccuracy, progress: Progress) -> tuple[str, ...]:
+    if held_out.is_above_chance and held_out.value >= 1.5 * held_out.chance:
         return ()
     warning = (
-        f"Careful: always naming the commonest class has an accuracy of {commonest:.1%}. A base network that has "
+        f"Careful: always naming the commonest class has an accuracy of {held_out.chance:.1%}. A base network that has "
         "learned little protects little; train longer (--epochs) or give more cases."
     )
     progress.say(warning)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -12,6 +13,8 @@ from pydantic import Field
 from monai_advenc.acceleration.processor import computes_in_bf16
 from monai_advenc.networks.training.augmentation import TrainingAugmentation
 from monai_advenc.settings import Settings
+
+_LEAST_STEPS, _FEW_IMAGES, _SMALL_BATCH = 250, 500, 16
 
 
 class TrainingSettings(Settings):
@@ -43,6 +46,17 @@ class TrainingSettings(Settings):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     standardize: bool = True
     seed: int = Field(default=0, ge=0)
+
+    def enough_for(self, images: int) -> TrainingSettings:
+        """These settings with epochs and batch size for so many training images, unless either was set.
+
+        Few images get batches of 16, and at least 250 steps: a network that has made fewer has learned little.
+        """
+        if {"epochs", "batch_size"} & self.model_fields_set:
+            return self
+        batch_size = _SMALL_BATCH if images < _FEW_IMAGES else self.batch_size
+        epochs = max(self.epochs, math.ceil(_LEAST_STEPS / math.ceil(images / batch_size)))
+        return self.model_copy(update={"epochs": epochs, "batch_size": batch_size})
 
     def in_bf16_on(self, device: torch.device) -> bool:
         """Whether ``precision`` means bf16 on a device."""

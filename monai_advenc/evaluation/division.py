@@ -1,0 +1,165 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Read originals and the same images encrypted, and divide them into training and test images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from monai_advenc.data.images.folder import ImageFolder, find_images, load_image_set
+from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.data.images.overlap import overlap_warnings, require_disjoint
+from monai_advenc.data.manifest import Manifest
+from monai_advenc.errors import DatasetError
+from monai_advenc.evaluation.sanity import require_same_images
+from monai_advenc.progress import Progress
+
+FOLDS: Final = 5
+
+LEAST_HELD_OUT: Final = 200
+"""Fewer real test images give wide intervals; then every image is tested in one of five folds."""
+
+LEAST_CASES: Final = 2 * FOLDS
+"""Cases of a class, without which a fold would test on one case of it or train on hardly any."""
+
+Rows = tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Division:
+    """Real images, the same images encrypted, and how they are divided into training and test images.
+
+    Attributes:
+        originals: All of them.
+        encrypted: The same images in the same order.
+        folds: Rows to train on and rows to test on, once or several times.
+    """
+
+    originals: ImageSet
+    encrypted: ImageSet
+    folds: tuple[tuple[Rows, Rows], ...]
+
+    @property
+    def train_images(self) -> int:
+        """Training images of a victim."""
+        return len(self.folds[0][0])
+
+    @property
+    def test_images(self) -> int:
+        """Real images that are tested on, over all folds."""
+        return sum(len(test) for _, test in self.folds)
+
+
+def load_division(
+    originals: Path,
+    encrypted: Path,
+    tests: tuple[Path, Path] | None,
+    *,
+    size: int | None,
+    gray: bool,
+    test_share: float,
+    most: int | None,
+    progress: Progress,
+) -> Division:
+    """Read originals and encrypted images, the same cases in the same order, and divide them.
+
+    Args:
+        originals: Folder of originals.
+        encrypted: The data set made from them.
+        tests: Folders of further originals and the same encrypted, to test on; ``None``: a share of the first.
+        size: Resize images to this side in pixels; ``None``: they must all have one size.
+        gray: Turn colors to gray.
+        test_share: Share of each class to test on where no test images are given.
+        most: So many images at most, drawn at random and not counting given test images; ``None``: all.
+        progress: Receives progress, and warnings about images or patients on both sides.
+
+    Raises:
+        DatasetError: The folders do not fit together, or a class has too few images.
+        SanityError: Nothing was encrypted, or an image is in both training and test set.
+    """
+    classes = Manifest.load(encrypted).header.classes
+
+    def load(folder: Path, ids: Sequence[str] | None, most: int | None = None) -> ImageSet:
+        found = _some(find_images(folder, classes), ids, most)
+        with progress.stage(f"reading {folder.name}", len(found.files)) as advance:
+            images = load_image_set(found, size, gray=gray, progress=advance)
+        return images if ids is None else images.with_ids(ids)
+
+    shared = load(encrypted, None, most)
+    real = load(originals, shared.ids)
+    require_same_images(shared, real, "images")
+    if tests is None:
+        division = divide(real, shared, test_share)
+    else:
+        test_shared = load(tests[1], None)
+        test = load(tests[0], test_shared.ids)
+        require_same_images(test_shared, test, "test images")
+        require_disjoint(real, test)
+        rows = tuple(range(len(real))), tuple(range(len(real), len(real) + len(test)))
+        division = Division(originals=real.joined(test), encrypted=shared.joined(test_shared), folds=(rows,))
+    for train_rows, test_rows in division.folds:
+        real = division.originals
+        for warning in overlap_warnings(real.subset(train_rows), real.subset(test_rows)):
+            progress.say(warning)
+    return division
+
+
+def _some(folder: ImageFolder, ids: Sequence[str] | None, most: int | None) -> ImageFolder:
+    """The images called ``ids``, or ``most`` images drawn at random; a missing one is left for the caller to report."""
+    files = folder.files
+    if ids is not None:
+        wanted = set(ids)
+        files = tuple(file for file in files if file.id in wanted)
+    elif most is not None and len(files) > most:
+        drawn = torch.randperm(len(files), generator=torch.Generator().manual_seed(0))[:most].sort().values
+        files = tuple(files[row] for row in drawn.tolist())
+    return replace(folder, files=files)
+
+
+def divide(originals: ImageSet, encrypted: ImageSet, share: float, seed: int = 0) -> Division:
+    """Divide images at random into training and test images, whole patients to one side.
+
+    Args:
+        originals: Real images.
+        encrypted: The same images in the same order.
+        share: Share of each class to test on. If that is fewer than :data:`LEAST_HELD_OUT` images, five folds
+            are tested instead, in which each image is a test image once.
+        seed: Decides which.
+
+    Raises:
+        DatasetError: A class has too few images or patients.
+    """
+    place = {name: row for row, name in enumerate(originals.ids)}
+    _train, test = originals.split(share, seed)
+    parts = [test] if len(test) >= LEAST_HELD_OUT else _fifths(originals, seed)
+    folds = []
+    for part in parts:
+        tested = {place[name] for name in part.ids}
+        folds.append((tuple(row for row in range(len(originals)) if row not in tested), tuple(sorted(tested))))
+    return Division(originals=originals, encrypted=encrypted, folds=tuple(folds))
+
+
+def require_enough_cases(images: ImageSet) -> None:
+    """Raise :class:`DatasetError` saying how many cases are needed to measure protection."""
+    for label, name in enumerate(images.classes):
+        rows = (images.labels == label).nonzero().flatten().tolist()
+        cases = len({images.patients[row] if images.patients else images.ids[row] for row in rows})
+        if cases < LEAST_CASES:
+            raise DatasetError(
+                f"measuring protection needs at least {LEAST_CASES} cases of each class, class {name!r} has {cases}; "
+                "add cases"
+            )
+
+
+def _fifths(images: ImageSet, seed: int) -> list[ImageSet]:
+    require_enough_cases(images)
+    parts, rest = [], images
+    for left in range(FOLDS, 1, -1):
+        rest, part = rest.split(1 / left, seed)
+        parts.append(part)
+    return [*parts, rest]

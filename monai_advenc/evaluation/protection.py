@@ -1,0 +1,143 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Plan and train the victims that a verdict needs: on originals, on encrypted images, and without the background."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.encryption.regions import body
+from monai_advenc.errors import ImageError
+from monai_advenc.evaluation.division import Division
+from monai_advenc.evaluation.measurement import CLEAN, Measurement, append_measurements, measurements_of
+from monai_advenc.evaluation.victims import VictimJob, train_victim, train_victims
+from monai_advenc.networks.training import TrainingSettings
+from monai_advenc.progress import Progress
+
+ENCRYPTED: Final = "encrypted"
+"""Name of the encrypted images as a training set."""
+
+BODY_ONLY: Final = "encrypted body only"
+"""Name of the encrypted images, black outside the body, as a training set: a recipient may crop the background."""
+
+DEFAULT_VICTIMS: Final = ("vgg_small", "preresnet_small")
+
+_LEAST_BACKGROUND: Final = 0.05
+
+
+def victim_jobs(
+    division: Division, networks: Sequence[str], seeds: Sequence[int], epochs: int | None, device: str
+) -> list[VictimJob]:
+    """The victims to train: on originals, on the encrypted images, and on these without their background.
+
+    Args:
+        division: The images.
+        networks: Architectures.
+        seeds: Seeds of the victims.
+        epochs: Passes through the training images; ``None``: see :meth:`TrainingSettings.enough_for`.
+        device: Where to train.
+    """
+    real, shared = division.originals, division.encrypted
+    arms = {CLEAN: (real, {"orig": real}), ENCRYPTED: (shared, {"orig": real, "enc": shared})}
+    if _has_background(real):
+        arms[BODY_ONLY] = without_background(shared), {"orig": without_background(real)}
+    asked = TrainingSettings() if epochs is None else TrainingSettings(epochs=epochs)
+    settings = asked.enough_for(division.train_images)
+    return [
+        VictimJob(
+            network=network,
+            trained_on=arm,
+            train_set=train_set,
+            test_sets=test_sets,
+            settings=settings.model_copy(update={"seed": seed}),
+            device=device,
+            train_rows=train_rows,
+            test_rows=test_rows,
+            fold=fold,
+        )
+        for seed in seeds
+        for network in networks
+        for fold, (train_rows, test_rows) in enumerate(division.folds)
+        for arm, (train_set, test_sets) in arms.items()
+    ]
+
+
+def without_background(images: ImageSet) -> ImageSet:
+    """The images with zeros outside their body; an image without contrast stays as it is."""
+    return replace(images, images=torch.stack([image * _body_or_all(image) for image in images.images]))
+
+
+def _has_background(images: ImageSet) -> bool:
+    """Whether these are images of a body on a background, judged by the first of each class."""
+    if images.images.shape[1] != 1:
+        return False  # Photographs and stained tissue fill their frame.
+    tried = images.first_of_each_class(30).images
+    outside = [1 - float(_body_or_all(image).float().mean()) for image in tried]
+    return sum(outside) / len(outside) >= _LEAST_BACKGROUND
+
+
+def _body_or_all(image: torch.Tensor) -> torch.Tensor:
+    try:
+        return body(image)
+    except ImageError:
+        return torch.ones_like(image[:1], dtype=torch.bool)
+
+
+def estimated_minutes(jobs: Sequence[VictimJob], workers: int) -> float:
+    """Estimate how long victims take to train, from one short training of each architecture."""
+    seconds = {}
+    for job in jobs:
+        if job.network not in seconds:
+            sample = job.train_set.first_of_each_class(2 * max(job.settings.batch_size, len(job.train_set.classes)))
+            brief = job.settings.model_copy(update={"epochs": 1})
+            tests = {"orig": sample}
+            start = time.perf_counter()
+            train_victim(
+                replace(job, settings=brief, train_set=sample, test_sets=tests, train_rows=None, test_rows=None)
+            )
+            seconds[job.network] = (time.perf_counter() - start) / len(sample)
+    passes = sum(seconds[job.network] * len(job.train_rows or job.train_set) * job.settings.epochs for job in jobs)
+    return passes / 60 / max(1, min(workers, len(jobs)))
+
+
+def train_missing(
+    jobs: Sequence[VictimJob], path: Path, done: Sequence[Measurement], workers: int, progress: Progress
+) -> list[Measurement]:
+    """Train the victims of which a measurement is missing, and append each to a file as soon as it is done.
+
+    Args:
+        jobs: All victims.
+        path: The file of measurements.
+        done: What it holds.
+        workers: Worker processes.
+        progress: Receives the estimated time and progress.
+
+    Returns:
+        The new measurements.
+    """
+    measured = {each.victim for each in done if each.answers}
+    missing = [
+        job
+        for job in jobs
+        if any(
+            (job.network, job.trained_on, job.settings.seed, name, job.fold) not in measured for name in job.test_sets
+        )
+    ]
+    if missing:
+        minutes = estimated_minutes(missing, workers)
+        progress.say(f"Training {len(missing)} networks for the verdict takes about {minutes:.0f} minutes.")
+    found: list[Measurement] = []
+    with progress.stage("training victims", len(missing)) as advance:
+        for result in train_victims(missing, workers=workers):
+            advance(1)
+            measurements = measurements_of(result)
+            append_measurements(path, measurements)
+            found += measurements
+    return found

@@ -1,0 +1,224 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Judge from measurements whether an encrypted data set is protected against training as usual.
+
+The rules are fixed; ``docs/verdict.md`` explains them. They look at the last epoch of each victim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import permutations
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from monai_advenc.evaluation.measurement import CLEAN, Measurement, pooled
+from monai_advenc.networks.training.learned import SIGNIFICANCE, is_above_chance
+
+Word = Literal["protected", "weak", "none", "not measured"]
+
+TITLES: Final[dict[Word, str]] = {
+    "protected": "Protected against training as usual",
+    "weak": "Weakly protected",
+    "none": "Not protected",
+    "not measured": "Protection not measured",
+}
+
+LEAST_NETWORKS: Final = 2
+"""Architectures; the perturbation may mislead one and leave another alone."""
+
+MOST_CLASSES_RENAMED: Final = 4
+"""Up to so many classes, all correspondences are tried on a victim's answers; more classes have too many of them."""
+
+_STRENGTHEN: Final = (
+    "To protect more: a larger radius (--radius), a base network trained longer (--epochs), or more cases; then "
+    "measure it again."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Whether networks trained on an encrypted data set are misled on real images, and the numbers behind it.
+
+    Attributes:
+        verdict: The word.
+        reason: The numbers in one or two sentences.
+        advice: What to do.
+        images: Number of real images that no victim was trained on.
+        chance: Share of their commonest class.
+        clean: Accuracy of the network trained on originals, in [0, 1].
+        accuracy: Accuracy of the best victim, in [0, 1].
+        interval: Its 95 % Wilson interval.
+        bar: The upper end of the interval must be below this: halfway from ``clean`` to ``chance``.
+        p_value: Of the paired test that the victim is not worse than the network trained on originals (one-sided,
+            exact).
+        victim: The best victim: its architecture, seed and training set.
+        renamed: Whether its answers were renamed by one correspondence for all images of a class.
+    """
+
+    verdict: Word
+    reason: str
+    advice: str
+    images: int = 0
+    chance: float | None = None
+    clean: float | None = None
+    accuracy: float | None = None
+    interval: tuple[float, float] | None = None
+    bar: float | None = None
+    p_value: float | None = None
+    victim: str | None = None
+    renamed: bool = False
+
+    @property
+    def title(self) -> str:
+        """The verdict in words for a heading."""
+        return TITLES[self.verdict]
+
+    @property
+    def sentence(self) -> str:
+        """Verdict, numbers and advice, for the console."""
+        return f"Verdict: {self.title.lower()}. {self.reason} {self.advice}"
+
+    @classmethod
+    def of_dict(cls, values: Mapping[str, Any]) -> Verdict:
+        """The verdict of what :meth:`as_dict` returned.
+
+        Raises:
+            KeyError, TypeError: The values are of something else.
+        """
+        details = values["verdict_details"]
+        return cls(
+            verdict=values["verdict"], **{**details, "interval": details["interval"] and tuple(details["interval"])}
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """``verdict``, and ``verdict_details`` with the numbers, for ``summary.json`` and ``--json``."""
+        details = {name: value for name, value in asdict(self).items() if name != "verdict"}
+        details["interval"] = self.interval and list(self.interval)
+        return {"verdict": self.verdict, "verdict_details": details}
+
+
+def not_measured(why: str, advice: str) -> Verdict:
+    """The verdict where nothing, or too little, was measured."""
+    return Verdict(verdict="not measured", reason=why, advice=advice)
+
+
+NOT_MEASURED: Final = not_measured(
+    "No network was trained on these images to see what it learns.",
+    "Run monai-advenc evaluate on the originals and this data set before you rely on it.",
+)
+
+
+@dataclass(frozen=True)
+class _Victim:
+    """A victim's answers, perhaps renamed, and which of them are right, ``(N,)``."""
+
+    measured: Measurement
+    right: NDArray[np.bool_]
+    renamed: bool
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.right.mean())
+
+    @property
+    def name(self) -> str:
+        after = ", answers renamed" if self.renamed else ""
+        return f"{self.measured.network} trained on {self.measured.trained_on}, seed {self.measured.seed}{after}"
+
+
+def judge(measurements: Sequence[Measurement]) -> Verdict:
+    """Judge from the victims' answers on real images.
+
+    Args:
+        measurements: Of victims on ``"orig"`` after the last epoch, with their answers: those trained on
+            :data:`~monai_advenc.evaluation.measurement.CLEAN` originals, and all others, which count as trained on the
+            encrypted data set in some way. The folds of a victim are joined.
+
+    Returns:
+        The best victim decides. *Protected*: the upper end of its interval lies below halfway from the accuracy of the
+        same network trained on originals to chance. *Weak*: it is significantly worse than that network. *None*: it is
+        not. *Not measured*: a network trained on originals is not better than chance, or a kind of victim is missing.
+    """
+    tested = [each for each in pooled(measurements) if each.test_set == "orig" and each.answers]
+    clean = {(each.network, each.seed): each for each in tested if each.trained_on == CLEAN}
+    victims = [
+        victim
+        for each in tested
+        if each.trained_on != CLEAN and (each.network, each.seed) in clean
+        for victim in _ways_to_answer(each)
+    ]
+    if not victims:
+        return NOT_MEASURED
+    # Of equals the victim without renaming, which comes first.
+    best = max(victims, key=lambda victim: victim.accuracy)
+    twin = clean[best.measured.network, best.measured.seed]
+    networks = {victim.measured.network for victim in victims}
+    return _verdict(best, _answers_as_given(twin), len(networks))
+
+
+def _verdict(best: _Victim, twin: _Victim, networks: int) -> Verdict:
+    total, right = len(best.right), int(best.right.sum())
+    chance = float(np.bincount(best.measured.labels).max()) / total
+    interval = binomtest(right, total).proportion_ci(method="wilson")
+    low, high = float(interval.low), float(interval.high)
+    bar = (twin.accuracy + chance) / 2
+    p_value = _p_not_worse(best.right, twin.right)
+    numbers: dict[str, Any] = {
+        "images": total,
+        "chance": chance,
+        "clean": twin.accuracy,
+        "accuracy": best.accuracy,
+        "interval": (low, high),
+        "bar": bar,
+        "p_value": p_value,
+        "victim": best.name,
+        "renamed": best.renamed,
+    }
+    reason = (
+        f"The best victim ({best.name}) has an accuracy of {best.accuracy:.1%} on {total} real images (95 % interval "
+        f"{low:.1%} to {high:.1%}). The same network trained on originals has {twin.accuracy:.1%}; always naming the "
+        f"commonest class gives {chance:.1%}."
+    )
+    if not is_above_chance(int(twin.right.sum()), total, chance):
+        why = f"The network trained on originals ({twin.accuracy:.1%}) is not better than chance ({chance:.1%}), so "
+        why += "nothing follows from the victims."
+        return Verdict(verdict="not measured", reason=why, advice="Train longer (--epochs) or add cases.", **numbers)
+    if networks < LEAST_NETWORKS and (high < bar or p_value < SIGNIFICANCE):
+        why, advice = f"{reason} One architecture is too few to call it protected.", "Evaluate with two or more."
+        return Verdict(verdict="not measured", reason=why, advice=advice, **numbers)
+    if high < bar:
+        aim = f"Protected means an upper limit below {bar:.1%}, halfway from originals to chance."
+        scope = "Training as usual is all that was measured: a recipient who knows the method can do better."
+        return Verdict(verdict="protected", reason=f"{reason} {aim}", advice=scope, **numbers)
+    aim = f"Protected would be an upper limit below {bar:.1%}, halfway from originals to chance."
+    if p_value < SIGNIFICANCE:
+        return Verdict(verdict="weak", reason=f"{reason} {aim}", advice=_STRENGTHEN, **numbers)
+    aim += f" The difference from originals is not significant (p = {p_value:.2g})."
+    return Verdict(verdict="none", reason=f"{reason} {aim}", advice=_STRENGTHEN, **numbers)
+
+
+def _ways_to_answer(measured: Measurement) -> Iterator[_Victim]:
+    """A victim's answers as given, and renamed by each correspondence; few classes only."""
+    yield _answers_as_given(measured)
+    classes = len(measured.confusion)
+    for target in permutations(range(classes)) if classes <= MOST_CLASSES_RENAMED else ():
+        if all(target[label] != label for label in range(classes)):
+            renamed = np.asarray(target)[list(measured.answers)]
+            yield _Victim(measured, renamed == np.asarray(measured.labels), renamed=True)
+
+
+def _answers_as_given(measured: Measurement) -> _Victim:
+    return _Victim(measured, np.asarray(measured.answers) == np.asarray(measured.labels), renamed=False)
+
+
+def _p_not_worse(victim: NDArray[np.bool_], twin: NDArray[np.bool_]) -> float:
+    """McNemar's exact test, one-sided: only images that one of the two gets right tell."""
+    only_twin, only_victim = int((twin & ~victim).sum()), int((victim & ~twin).sum())
+    if only_twin + only_victim == 0:
+        return 1.0
+    return float(binomtest(only_twin, only_twin + only_victim, 0.5, alternative="greater").pvalue)

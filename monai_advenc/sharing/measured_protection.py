@@ -1,0 +1,97 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Measure the protection of a data set that was just encrypted, and keep the verdict in the private folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from monai_advenc.data.images.folder import ImageFolder
+from monai_advenc.data.manifest import MANIFEST_NAME
+from monai_advenc.evaluation.compare import evaluate
+from monai_advenc.evaluation.division import LEAST_CASES
+from monai_advenc.evaluation.measurement import Measurement
+from monai_advenc.evaluation.verdict import NOT_MEASURED, Verdict, not_measured
+from monai_advenc.files.atomic import write_json
+from monai_advenc.progress import Progress
+
+VERDICT_NAME: Final = "verdict.json"
+"""File in the private folder: the verdict, and the data set that it is about."""
+
+EVALUATION_FOLDER: Final = "evaluation"
+"""Folder in the private folder, with one folder for each data set that was measured."""
+
+NO_MEASUREMENTS: Final[tuple[Measurement, ...]] = ()
+
+MOST_IMAGES: Final = 2000
+"""Larger data sets are measured on so many images, drawn at random."""
+
+
+def measure_protection(
+    originals: ImageFolder, out: Path, private: Path, workers: int, device: str, progress: Progress
+) -> tuple[Verdict, tuple[Measurement, ...]]:
+    """Train quick victims on originals and on the data set, and write the verdict to the private folder.
+
+    Victims that an earlier run trained for the same data set are used again.
+
+    Args:
+        originals: The original images.
+        out: The data set.
+        private: Folder for measurements and verdict.
+        workers: Worker processes.
+        device: Where to train.
+        progress: Receives messages and progress.
+
+    Returns:
+        The verdict, and the measurements behind it; none where there are too few cases.
+    """
+    cases = originals.class_counts()
+    fewest = min(cases, key=lambda name: cases[name])
+    if cases[fewest] < LEAST_CASES or len(cases) < 2:
+        verdict, measurements = too_few_cases(fewest, cases[fewest]), NO_MEASUREMENTS
+    else:
+        evaluation = evaluate(
+            originals.root,
+            out,
+            private / EVALUATION_FOLDER / _digest_of(out)[:12],
+            most=MOST_IMAGES,
+            workers=workers,
+            device=device,
+            progress=progress,
+        )
+        verdict, measurements = evaluation.verdict, evaluation.measurements
+    keep_verdict(verdict, out, private)
+    return verdict, measurements
+
+
+def too_few_cases(name: str, count: int) -> Verdict:
+    """The verdict where a class has fewer cases than a measurement takes."""
+    return not_measured(
+        f"Measuring takes at least two classes with {LEAST_CASES} cases each; class {name!r} has {count}.",
+        "Add cases before you rely on this data set.",
+    )
+
+
+def keep_verdict(verdict: Verdict, out: Path, private: Path) -> None:
+    """Write a verdict about a data set to its private folder, in place of an earlier one."""
+    content = {**verdict.as_dict(), "manifest_sha256": _digest_of(out)}
+    write_json(private / VERDICT_NAME, content, overwrite=True)
+
+
+def kept_verdict(out: Path, private: Path) -> Verdict:
+    """The verdict that was kept about this data set; *not measured* if there is none or the data set has changed."""
+    try:
+        content: dict[str, Any] = json.loads((private / VERDICT_NAME).read_text(encoding="utf-8"))
+        if content["manifest_sha256"] == _digest_of(out):
+            return Verdict.of_dict(content)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return NOT_MEASURED
+
+
+def _digest_of(out: Path) -> str:
+    """Checksum of a data set's manifest, which has the checksum of each of its files."""
+    return hashlib.sha256((out / MANIFEST_NAME).read_bytes()).hexdigest()

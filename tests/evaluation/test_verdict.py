@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from numpy.typing import NDArray
+
+from monai_advenc.evaluation.measurement import Measurement
+from monai_advenc.evaluation.verdict import NOT_MEASURED, Verdict, judge
+
+Answers = NDArray[np.int64]
+
+
+def labels_of(counts: tuple[int, ...]) -> Answers:
+    return np.repeat(np.arange(len(counts)), counts)
+
+
+def with_accuracy(labels: Answers, share: float, classes: int, wrong: Callable[[int], int] | None = None) -> Answers:
+    """Answers of which a share of each class is right; the wrong ones spread over the other classes."""
+    answers = labels.copy()
+    for label in range(classes):
+        rows = np.flatnonzero(labels == label)
+        for place, row in enumerate(rows[round(share * len(rows)) :]):
+            others = [other for other in range(classes) if other != label]
+            answers[row] = others[place % len(others)] if wrong is None else wrong(label)
+    return answers
+
+
+def measured(
+    answers: Answers, labels: Answers, trained_on: str, network: str = "vgg_small", fold: int = 0, seed: int = 0
+) -> Measurement:
+    classes = int(labels.max()) + 1
+    confusion = np.zeros((classes, classes), dtype=int)
+    np.add.at(confusion, (labels, answers), 1)
+    share = float((answers == labels).mean())
+    return Measurement(
+        network=network,
+        trained_on=trained_on,
+        test_set="orig",
+        seed=seed,
+        last=share,
+        peak=share,
+        low=0,
+        high=1,
+        per_class=(None,) * classes,
+        confusion=tuple(map(tuple, confusion.tolist())),
+        history=(share,),
+        answers=tuple(answers.tolist()),
+        labels=tuple(labels.tolist()),
+        fold=fold,
+    )
+
+
+def verdict_of(
+    clean: float, encrypted: float, counts: tuple[int, ...] = (100, 100, 100), wrong: Callable[[int], int] | None = None
+) -> Verdict:
+    labels, classes = labels_of(counts), len(counts)
+    return judge(
+        [
+            measured(with_accuracy(labels, share, classes, wrong if arm != "clean" else None), labels, arm, network)
+            for network in ("vgg_small", "preresnet_small")
+            for arm, share in (("clean", clean), ("encrypted", encrypted))
+        ]
+    )
+
+
+def test_the_interval_decides_between_protected_and_weak_halfway_to_chance() -> None:
+    # Clean 0.9, chance 1/3: the bar is 0.6167. Of 300 images, Wilson's upper limit of 168 right is 0.6151 and of 169
+    # right 0.6183 (computed with the formula by hand).
+    def upper(right: int, total: int = 300, z: float = 1.959963984540054) -> float:
+        share = right / total
+        middle, spread = share + z**2 / (2 * total), z * (share * (1 - share) / total + z**2 / (4 * total**2)) ** 0.5
+        return (middle + spread) / (1 + z**2 / total)
+
+    assert upper(168) < 0.61666 < upper(170)
+    assert verdict_of(0.9, 0.56).verdict == "protected"
+    found = verdict_of(0.9, 0.57)
+    assert found.verdict == "weak"
+    assert found.interval is not None
+    assert found.interval[1] == pytest.approx(upper(171))
+    assert found.bar == pytest.approx((0.9 + 1 / 3) / 2)
+    assert found.chance == pytest.approx(1 / 3)
+
+
+def test_no_significant_loss_is_no_protection() -> None:
+    assert verdict_of(0.92, 0.92).verdict == "none"
+    assert verdict_of(0.92, 0.98).verdict == "none"
+    assert verdict_of(0.92, 0.91).verdict == "none"
+    assert verdict_of(0.92, 0.86).verdict == "weak"
+
+
+def test_the_paired_test_is_mcnemars_exact_one() -> None:
+    # 20 images that only the network trained on originals gets right, 8 that only the victim does: the one-sided exact
+    # probability is the sum of binomials C(28, k) / 2**28 for k >= 20, which is 0.01785.
+    labels = labels_of((100, 100, 100))
+    clean, encrypted = labels.copy(), labels.copy()
+    clean[:8] = 1
+    encrypted[100:120] = 0
+    found = judge(
+        [
+            measured(answers, labels, arm, network)
+            for network in ("a", "b")
+            for arm, answers in (("clean", clean), ("encrypted", encrypted))
+        ]
+    )
+    assert found.p_value == pytest.approx(0.01785, abs=1e-4)
+    assert found.verdict == "weak"
+
+
+def test_a_victim_of_two_classes_that_is_always_wrong_is_right_after_renaming() -> None:
+    found = verdict_of(0.95, 0.02, (150, 150))
+    assert found.verdict == "none"
+    assert found.renamed
+    assert found.accuracy == pytest.approx(0.98)
+
+
+def test_a_victim_of_three_classes_that_names_one_wrong_class_for_each_is_right_after_renaming() -> None:
+    found = verdict_of(0.95, 0.0, wrong=lambda label: (label + 1) % 3)
+    assert (found.verdict, found.accuracy) == ("none", 1.0)
+
+
+def test_with_more_than_four_classes_renaming_is_not_tried() -> None:
+    found = verdict_of(0.95, 0.0, (60,) * 5, wrong=lambda label: (label + 1) % 5)
+    assert found.verdict == "protected"
+    assert not found.renamed
+
+
+def test_the_best_of_all_victims_decides() -> None:
+    labels = labels_of((100, 100, 100))
+    parts = {"vgg_small": {"encrypted": 0.3, "encrypted body only": 0.9}, "preresnet_small": {"encrypted": 0.3}}
+    found = judge(
+        [
+            measured(with_accuracy(labels, share, 3), labels, arm, network)
+            for network, arms in parts.items()
+            for arm, share in {"clean": 0.9, **arms}.items()
+        ]
+    )
+    assert found.verdict == "none"
+    assert "vgg_small trained on encrypted body only" in str(found.victim)
+
+
+def test_nothing_follows_from_a_network_that_learned_nothing_from_originals() -> None:
+    found = verdict_of(1 / 3, 1 / 3)
+    assert found.verdict == "not measured"
+    assert "not better than chance" in found.reason
+    # Chance is the commonest class: 60 % right is nothing where 60 % of the images are of one class.
+    assert verdict_of(0.6, 0.3, (180, 60, 60)).verdict == "not measured"
+
+
+def test_one_architecture_shows_a_lack_of_protection_but_never_protection() -> None:
+    labels = labels_of((100, 100, 100))
+
+    def of_one(encrypted: float) -> str:
+        arms = {"clean": 0.9, "encrypted": encrypted}
+        return judge([measured(with_accuracy(labels, share, 3), labels, arm) for arm, share in arms.items()]).verdict
+
+    assert of_one(0.3) == of_one(0.8) == "not measured"
+    assert of_one(0.9) == "none"
+
+
+def test_without_victims_nothing_is_measured() -> None:
+    assert judge([]) == NOT_MEASURED
+    labels = labels_of((100, 100))
+    assert judge([measured(labels, labels, "clean")]) == NOT_MEASURED
+    old = measured(labels, labels, "encrypted").model_copy(update={"answers": (), "labels": ()})
+    assert judge([measured(labels, labels, "clean"), old]) == NOT_MEASURED, "earlier versions kept no answers"
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(range(10)), st.integers(2, 5))
+def test_folds_and_their_order_change_nothing(order: list[int], parts: int) -> None:
+    labels = labels_of((40, 40, 40))
+    clean, encrypted = with_accuracy(labels, 0.9, 3), with_accuracy(labels, 0.5, 3)
+    whole, folds = [], []
+    for network, (arm, answers) in itertools.product("ab", (("clean", clean), ("encrypted", encrypted))):
+        whole.append(measured(answers, labels, arm, network))
+        for fold in range(parts):
+            rows = np.arange(fold, len(labels), parts)
+            folds.append(measured(answers[rows], labels[rows], arm, network, fold))
+    shuffled = [folds[place % len(folds)] for place in order] + folds
+    unique = list({each.victim: each for each in shuffled}.values())
+    one, other = judge(whole), judge(unique)
+    assert (one.verdict, one.accuracy, one.p_value) == (other.verdict, other.accuracy, other.p_value)
+    assert other.images == len(labels)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0.4, 1), st.floats(0, 1), st.floats(0, 1))
+def test_a_more_accurate_victim_never_earns_a_better_verdict(clean: float, one: float, other: float) -> None:
+    words = ("not measured", "none", "weak", "protected")
+    low, high = sorted((one, other))
+    counts = (60,) * 5  # Of few classes a victim below chance is a good one after renaming.
+    worse, better = verdict_of(clean, high, counts), verdict_of(clean, low, counts)
+    assert words.index(worse.verdict) <= words.index(better.verdict)
+
+
+def test_a_verdict_survives_its_file() -> None:
+    found = verdict_of(0.9, 0.5)
+    assert Verdict.of_dict(found.as_dict()).as_dict() == found.as_dict()
+    assert found.as_dict()["verdict"] == "protected"
+    assert found.sentence.startswith("Verdict: protected against training as usual. The best victim")
