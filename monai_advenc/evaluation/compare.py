@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_advenc.acceleration.processor import choose_device
-from monai_advenc.data.images.folder import find_images
+from monai_advenc.data.dicom.identity.case_names import find_originals
 from monai_advenc.data.manifest import Manifest
 from monai_advenc.data.private_folder import make_private, require_own_folder
 from monai_advenc.errors import SettingsError
@@ -142,7 +142,7 @@ def evaluate(
     done += train_missing(jobs, out / "measurements.jsonl", done, processes, progress)
     result = Evaluation(out=out, measurements=tuple(done), rows=summarize(done), verdict=judge(done))
     page = encryption_report(
-        find_images(Path(originals)),
+        find_originals(Path(originals), encrypted),
         encrypted,
         verdict=result.verdict,
         measurements=done,

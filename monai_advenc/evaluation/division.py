@@ -11,6 +11,7 @@ from typing import Final
 
 import torch
 
+from monai_advenc.data.dicom.identity.case_names import find_originals
 from monai_advenc.data.images.folder import ImageFolder, find_images, load_image_set
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.data.images.overlap import overlap_warnings, require_disjoint
@@ -84,20 +85,20 @@ def load_division(
     """
     classes = Manifest.load(encrypted).header.classes
 
-    def load(folder: Path, ids: Sequence[str] | None, most: int | None = None) -> ImageSet:
-        found = _some(find_images(folder, classes), ids, most)
-        with progress.stage(f"reading {folder.name}", len(found.files)) as advance:
-            images = load_image_set(found, size, gray=gray, progress=advance)
-        return images if ids is None else images.with_ids(ids)
+    def load(found: ImageFolder) -> ImageSet:
+        with progress.stage(f"reading {found.root.name}", len(found.files)) as advance:
+            return load_image_set(found, size, gray=gray, progress=advance)
 
-    shared = load(encrypted, None, most)
-    real = load(originals, shared.ids)
+    def load_pair(originals: Path, encrypted: Path, most: int | None) -> tuple[ImageSet, ImageSet]:
+        shared = load(_some(find_images(encrypted, classes), most))
+        return load(_called(shared.ids, find_originals(originals, encrypted, classes))).with_ids(shared.ids), shared
+
+    real, shared = load_pair(originals, encrypted, most)
     require_same_images(shared, real, "images")
     if tests is None:
         division = divide(real, shared, test_share)
     else:
-        test_shared = load(tests[1], None)
-        test = load(tests[0], test_shared.ids)
+        test, test_shared = load_pair(*tests, None)
         require_same_images(test_shared, test, "test images")
         require_disjoint(real, test)
         rows = tuple(range(len(real))), tuple(range(len(real), len(real) + len(test)))
@@ -109,16 +110,18 @@ def load_division(
     return division
 
 
-def _some(folder: ImageFolder, ids: Sequence[str] | None, most: int | None) -> ImageFolder:
-    """The images called ``ids``, or ``most`` images drawn at random; a missing one is left for the caller to report."""
-    files = folder.files
-    if ids is not None:
-        wanted = set(ids)
-        files = tuple(file for file in files if file.id in wanted)
-    elif most is not None and len(files) > most:
-        drawn = torch.randperm(len(files), generator=torch.Generator().manual_seed(0))[:most].sort().values
-        files = tuple(files[row] for row in drawn.tolist())
-    return replace(folder, files=files)
+def _some(folder: ImageFolder, most: int | None) -> ImageFolder:
+    """So many images at most, drawn at random."""
+    if most is None or len(folder.files) <= most:
+        return folder
+    drawn = torch.randperm(len(folder.files), generator=torch.Generator().manual_seed(0))[:most].sort().values
+    return replace(folder, files=tuple(folder.files[row] for row in drawn.tolist()))
+
+
+def _called(ids: Sequence[str], folder: ImageFolder) -> ImageFolder:
+    """The images with these ids; a missing one is left for the caller to report."""
+    wanted = set(ids)
+    return replace(folder, files=tuple(file for file in folder.files if file.id in wanted))
 
 
 def divide(originals: ImageSet, encrypted: ImageSet, share: float, seed: int = 0) -> Division:

@@ -143,17 +143,18 @@ class OutputNames:
             write_atomically(self.table, table.encode(), overwrite=True, mode=stat.S_IRUSR | stat.S_IWUSR)
 
 
-def find_originals(originals: Path, shared: Path) -> ImageFolder:
+def find_originals(originals: Path, shared: Path, classes: Sequence[str] | None = None) -> ImageFolder:
     """Find the originals of encrypted images, under their names there if the table of names lies next to them.
 
     Args:
         originals: Folder of the originals.
         shared: Folder of the encrypted images.
+        classes: Class names in the order wanted; ``None``: as found, sorted.
 
     Raises:
         DatasetError: A folder or the table cannot be read.
     """
-    found, table = find_images(originals), OutputNames(shared, None).table
+    found, table = find_images(originals, classes), OutputNames(shared, None).table
     rows = read_table(table, ("case", "name")) if table.is_file() else []
     there = {file.id for file in find_images(shared).files} if rows else set()
     name_of = {comparable(row["case"]): row["name"] for row in rows if row["name"] in there}
