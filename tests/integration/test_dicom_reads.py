@@ -26,9 +26,10 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
     count: Counter[tuple[Path, bool]] = Counter()
     read = pydicom.dcmread
 
-    def counted(path: Path, *arguments: Any, **options: Any) -> Any:
-        count[Path(path), bool(options.get("stop_before_pixels"))] += 1
-        return read(path, *arguments, **options)
+    def counted(source: Any, *arguments: Any, **options: Any) -> Any:
+        path = Path(source if isinstance(source, (str, Path)) else source.name)
+        count[path, bool(options.get("stop_before_pixels"))] += 1
+        return read(source, *arguments, **options)
 
     monkeypatch.setattr(pydicom, "dcmread", counted)
     return lambda path: (count.pop((path, False), 0), count.pop((path, True), 0))
@@ -45,8 +46,12 @@ def test_a_dicom_image_is_read_once_to_be_encrypted_and_once_to_be_found_unchang
     for written in (1, 0):
         result = run(*command, "--format", "dicom", "--format", "nifti", "--identity", "keep")
         assert result.exit_code == 0, result.output
-        for patient, label in PATIENTS.items():
+        first, *others = sorted(PATIENTS.items(), key=lambda item: item[1])
+        # The first is read once more, to compare its size with the base network's.
+        assert reads(tmp_path / "in" / first[1] / f"{first[0]}.dcm") == (2, 0)
+        for patient, label in others:
             assert reads(tmp_path / "in" / label / f"{patient}.dcm") == (1, 0)
+        for patient, label in PATIENTS.items():
             assert reads(tmp_path / "out" / label / f"{patient}.dcm") == (written, 0)
 
 

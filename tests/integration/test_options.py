@@ -13,6 +13,7 @@ from monai_advenc.attackers.recovery.methods import LAYOUTS, RecoveryAttack
 from monai_advenc.cli.options import choices, key
 from monai_advenc.data.dicom.identity.rule import IDENTITY_CHOICES
 from monai_advenc.data.images.writing import SLICE_FORMATS
+from monai_advenc.data.phantoms.volume import DIFFICULTIES
 from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.data.volumes.plane import PlaneChoice
 from monai_advenc.encryption import profiles
@@ -41,6 +42,7 @@ def words_of(model: type[BaseModel], field: str) -> tuple[Any, ...]:
         (choices.Method, words_of(RecoveryAttack, "method")),
         (choices.KnownCombiner, tuple(LAYOUTS)),
         (choices.Preset, tuple(PRESETS)),
+        (choices.PhantomDifficulty, tuple(DIFFICULTIES)),
     ],
 )
 def test_an_option_takes_the_words_of_the_library(option: Any, words: tuple[str, ...]) -> None:

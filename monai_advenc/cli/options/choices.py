@@ -22,6 +22,7 @@ SliceChoice = Literal["tumor", "all"]
 Method = Literal["separable", "enumeration", "layout-unknown", "ratio-unknown"]
 KnownCombiner = Literal["basic", "horizontal-concat", "mixup-and-concat"]
 Preset = Literal["paper", "gpu-fast", "cpu"]
+PhantomDifficulty = Literal["clear", "demo"]
 
 
 class FileFormat(str, Enum):

@@ -12,8 +12,9 @@ that it needs no fine pattern to tell the classes apart.
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import nibabel
 import numpy as np
@@ -60,6 +61,13 @@ class Difficulty(Settings):
     contrast: float = Field(default=0.8, gt=0, le=1)
     noise: float = Field(default=0.03, ge=0, le=0.5)
     overlap: float = Field(default=1.0, ge=0, le=1)
+
+
+DIFFICULTIES: Mapping[str, Difficulty] = MappingProxyType(
+    {"clear": Difficulty(contrast=1, noise=0.02, overlap=0), "demo": Difficulty()}
+)
+"""Difficulties by name: clear tumors at their own sites, which a small network learns from tens of cases, or the
+demo's, which take hundreds."""
 
 
 def phantom_volume(
