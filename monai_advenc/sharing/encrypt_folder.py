@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from monai_advenc.data.private_folder import require_outside, require_secrets_ou
 from monai_advenc.data.skipped import say_skipped
 from monai_advenc.data.volumes.slice_volumes import Cuts
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.errors import remembering
+from monai_advenc.errors import ImageError, remembering
 from monai_advenc.evaluation.verdict import NOT_MEASURED, Verdict
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.networks.training.learned import require_learned, require_size
@@ -111,8 +112,9 @@ def encrypt_folder(
     say_skipped(folder.passed_over, source, "images in class folders of a kind that is read", progress)
     secret.require_classes(checkpoint.classes)
     require_learned(checkpoint, Path(base), insist=insist, progress=progress)
-    side = options.size or max(read_image(folder.files[0].path).shape[-2:])
-    require_size(checkpoint, Path(base), side, insist=insist, progress=progress)
+    side = options.size or _side_of(folder)
+    if side is not None:
+        require_size(checkpoint, Path(base), side, insist=insist, progress=progress)
     names = OutputNames(out, options.identity, None if private is None else Path(private))
     options = replace(options, identity=choose_identity(options.identity, folder.inputs()))
     names.require_place()
@@ -130,6 +132,14 @@ def encrypt_folder(
         with remembering(result.failures):
             write_report(page, folder, out, checkpoint, secret, progress)
     return replace(shared, manifest=result.manifest, failures=result.failures)
+
+
+def _side_of(folder: ImageFolder) -> int | None:
+    """Longer side of the first image that can be read, in pixels; the run reports the others."""
+    for file in folder.files:
+        with suppress(ImageError):
+            return max(read_image(file.path).shape[-2:])
+    return None
 
 
 def encrypt_and_say(
