@@ -18,7 +18,7 @@ from monai_advenc.encryption.encrypt_batch import combine_versions
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.rounding import require_levels
 from monai_advenc.errors import SettingsError
-from monai_advenc.transforms.encrypt import ORIGINAL_POSTFIX
+from monai_advenc.transforms.encrypt import ORIGINAL_POSTFIX, SCALE_POSTFIX
 from monai_advenc.transforms.inputs import label_indices, like, load_key, plain_batch
 
 
@@ -57,6 +57,7 @@ class CombineVersions(Transform):
         original: Any,
         label: int | str | Tensor | Sequence[int | str],
         unit: float | Tensor | Sequence[float] | None = None,
+        scale: float | Tensor | Sequence[float] | None = None,
     ) -> Tensor:
         """Combine.
 
@@ -66,6 +67,8 @@ class CombineVersions(Transform):
             label: Its class, by number or name; N of them when ``batched``.
             unit: Size of one stored unit on the [0, 1] scale, for an original on its file's own grid (DICOM, scaled
                 NIfTI) instead of the grid of ``levels``; N of them when ``batched``.
+            scale: Share of the key's radius, from :meth:`AdversarialEncrypt.scale_of` where versions have a region; N
+                of them when ``batched``. ``None``: all of it.
 
         Returns:
             Encrypted image ``(C, H, W)`` or ``(N, C, H, W)``, float32, with the metadata of ``original``.
@@ -76,15 +79,18 @@ class CombineVersions(Transform):
             images,
             plain_batch(versions, self.batched, "T, C, H, W"),
             label_indices(label, self.encryption_key.classes).to(images.device),
+            scales=per_image(scale),
             levels=self.levels,
-            unit=units(unit),
+            unit=per_image(unit),
         )
         return like(encrypted if self.batched else encrypted[0], original)
 
 
-def units(unit: float | Tensor | Sequence[float] | None) -> Tensor | None:
-    """Convert one or several sizes of stored units to ``(N,)``, float64."""
-    return None if unit is None else torch.as_tensor(unit, dtype=torch.float64).as_subclass(torch.Tensor).flatten()
+def per_image(numbers: float | Tensor | Sequence[float] | None) -> Tensor | None:
+    """Convert one number for each image, such as sizes of stored units, to ``(N,)``, float64."""
+    return (
+        None if numbers is None else torch.as_tensor(numbers, dtype=torch.float64).as_subclass(torch.Tensor).flatten()
+    )
 
 
 class ConcatCombine(CombineVersions):
@@ -141,7 +147,8 @@ class CombineVersionsd(MapTransform):
             original_key = f"{key}_{ORIGINAL_POSTFIX}"
             if original_key not in result:
                 raise SettingsError(f"{key!r} has no {original_key!r}; put AdversarialEncryptd before the combiner")
-            result[key] = self.combine(result[key], result[original_key], result[self.label_key], unit)
+            scale = result.pop(f"{key}_{SCALE_POSTFIX}", None)
+            result[key] = self.combine(result[key], result[original_key], result[self.label_key], unit, scale)
             if not self.keep_original:
                 del result[original_key]
         return result

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends
@@ -18,11 +19,15 @@ from monai_advenc.acceleration.prepare import Precision
 from monai_advenc.acceleration.processor import device_of
 from monai_advenc.encryption.encrypt_batch import perturb_toward_targets
 from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.regions import radius_scales
 from monai_advenc.perturbation.batches import BATCH_SIZE
 from monai_advenc.transforms.inputs import label_indices, like, load_base, load_key, plain_batch, require_batch_size
 
 ORIGINAL_POSTFIX = "original"
 """Suffix of the original's key, which combining needs to stay within the radius."""
+
+SCALE_POSTFIX = "radius_scale"
+"""Suffix of the key of the radius's share, which combining needs where a region is given."""
 
 
 class AdversarialEncrypt(Transform):
@@ -39,6 +44,8 @@ class AdversarialEncrypt(Transform):
         precision: ``"auto"``, ``"fp32"``, ``"bf16"`` or ``"int8"``; see
             :func:`monai_advenc.acceleration.prepare.prepare`.
         batch_size: Versions that go through the network together.
+        full_radius: Whether to put the key's whole radius into a region, however small. By default it shrinks with the
+            root of the region's share of pixels, as in ``monai-advenc encrypt --region``.
 
     Raises:
         KeyFileError: The key file cannot be used.
@@ -55,12 +62,14 @@ class AdversarialEncrypt(Transform):
         batched: bool = False,
         precision: Precision = "auto",
         batch_size: int = BATCH_SIZE,
+        full_radius: bool = False,
     ) -> None:
         self.encryption_key = load_key(encryption_key)
         self._is_own_network = not isinstance(network, nn.Module)
         self.network = network if isinstance(network, nn.Module) else load_base(network, self.encryption_key)
         self.batched = batched
         self.batch_size = require_batch_size(batch_size)
+        self.full_radius = full_radius
         self._prepared = PreparedNetworks(precision, self.encryption_key.perturbation.steps)
 
     def __call__(  # type: ignore[override]  # MONAI's base class knows one argument, its own transforms take more.
@@ -77,6 +86,7 @@ class AdversarialEncrypt(Transform):
             Versions ``(T, C, H, W)``, or ``(N, T, C, H, W)``; float32, with the metadata of ``image``.
         """
         images = plain_batch(image, self.batched)
+        regions = None if region is None else plain_batch(region, self.batched).bool()
         if self._is_own_network:
             self.network.to(images.device)
         place = device_of(self.network)
@@ -85,17 +95,36 @@ class AdversarialEncrypt(Transform):
             self._prepared.get(self.network, tuple(images.shape[1:])),
             images.to(place),
             label_indices(label, self.encryption_key.classes).to(place),
-            regions=None if region is None else plain_batch(region, self.batched).bool().to(place),
+            regions=None if regions is None else regions.to(place),
+            scales=None if regions is None else self._scales_of(regions).to(place),
             batch_size=self.batch_size,
         )
         return like(versions if self.batched else versions[0], image)
+
+    def scale_of(self, region: Any) -> float | Tensor:
+        """The share of the key's radius that a region gets, which the combiner needs.
+
+        Args:
+            region: As for calling.
+
+        Returns:
+            A number in [0, 1], or ``(N,)``, float64, when ``batched``.
+        """
+        scales = self._scales_of(plain_batch(region, self.batched).bool())
+        return scales if self.batched else float(scales)
+
+    def _scales_of(self, regions: Tensor) -> Tensor:
+        # On the CPU, where commands compute them: other processors may round the mean in another way.
+        scales = radius_scales(regions.cpu(), self.encryption_key.perturbation.norm)
+        return torch.ones_like(scales) if self.full_radius else scales
 
 
 class AdversarialEncryptd(MapTransform):
     """Dictionary version of :class:`AdversarialEncrypt`.
 
     The versions replace the image at each key; the original stays under ``<key>_original`` for the following combiner
-    (:class:`~monai_advenc.transforms.ConcatCombined` or :class:`~monai_advenc.transforms.MixupConcatd`).
+    (:class:`~monai_advenc.transforms.ConcatCombined` or :class:`~monai_advenc.transforms.MixupConcatd`). With a region,
+    the share of the radius that it gets stays under ``<key>_radius_scale`` for the combiner.
 
     Args:
         keys: Keys of the images.
@@ -107,6 +136,7 @@ class AdversarialEncryptd(MapTransform):
         precision: See :class:`AdversarialEncrypt`.
         batch_size: See :class:`AdversarialEncrypt`.
         allow_missing_keys: Whether to skip keys that a sample lacks.
+        full_radius: See :class:`AdversarialEncrypt`.
     """
 
     backend = AdversarialEncrypt.backend
@@ -123,11 +153,12 @@ class AdversarialEncryptd(MapTransform):
         precision: Precision = "auto",
         batch_size: int = BATCH_SIZE,
         allow_missing_keys: bool = False,
+        full_radius: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.label_key = label_key
         self.region_key = region_key
-        self.encrypt = AdversarialEncrypt(network, encryption_key, batched, precision, batch_size)
+        self.encrypt = AdversarialEncrypt(network, encryption_key, batched, precision, batch_size, full_radius)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace each key's image by its versions."""
@@ -135,6 +166,8 @@ class AdversarialEncryptd(MapTransform):
         for key in self.key_iterator(result):
             region = None if self.region_key is None else result[self.region_key]
             result[f"{key}_{ORIGINAL_POSTFIX}"] = result[key]
+            if region is not None:
+                result[f"{key}_{SCALE_POSTFIX}"] = self.encrypt.scale_of(region)
             result[key] = self.encrypt(result[key], result[self.label_key], region)
         return result
 

@@ -28,6 +28,7 @@ class EncryptImage(Transform):
         levels: Steps of the output file's grid (65535 for 16-bit); ``None`` keeps float32.
         batched: Whether images are collated, ``(N, C, H, W)`` with N labels.
         precision: See :class:`AdversarialEncrypt`.
+        full_radius: See :class:`AdversarialEncrypt`.
 
     Raises:
         KeyFileError: The key file cannot be used.
@@ -44,8 +45,9 @@ class EncryptImage(Transform):
         levels: int | None = None,
         batched: bool = False,
         precision: Precision = "auto",
+        full_radius: bool = False,
     ) -> None:
-        self.perturb = AdversarialEncrypt(network, encryption_key, batched, precision)
+        self.perturb = AdversarialEncrypt(network, encryption_key, batched, precision, full_radius=full_radius)
         self.combine = CombineVersions(self.perturb.encryption_key, levels, batched)
 
     def __call__(  # type: ignore[override]  # MONAI's base class knows one argument, its own transforms take more.
@@ -66,7 +68,8 @@ class EncryptImage(Transform):
         Returns:
             Encrypted image, the shape of ``image``, float32, with its metadata.
         """
-        return self.combine(self.perturb(image, label, region), image, label, unit)
+        scale = None if region is None else self.perturb.scale_of(region)
+        return self.combine(self.perturb(image, label, region), image, label, unit, scale)
 
 
 class EncryptImaged(MapTransform):
@@ -83,6 +86,7 @@ class EncryptImaged(MapTransform):
         precision: See :class:`EncryptImage`.
         allow_missing_keys: Whether to skip keys that a sample lacks.
         unit_key: Key of the size of one stored unit, instead of ``levels``; see :meth:`CombineVersions.__call__`.
+        full_radius: See :class:`EncryptImage`.
     """
 
     backend = EncryptImage.backend
@@ -100,12 +104,13 @@ class EncryptImaged(MapTransform):
         precision: Precision = "auto",
         allow_missing_keys: bool = False,
         unit_key: Hashable | None = None,
+        full_radius: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.label_key = label_key
         self.region_key = region_key
         self.unit_key = unit_key
-        self.encrypt = EncryptImage(network, encryption_key, levels, batched, precision)
+        self.encrypt = EncryptImage(network, encryption_key, levels, batched, precision, full_radius)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace each key's image by its encrypted image."""

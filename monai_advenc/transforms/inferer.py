@@ -15,10 +15,11 @@ from monai_advenc.acceleration.kept_networks import PreparedNetworks
 from monai_advenc.acceleration.prepare import Precision
 from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.regions import radius_scales
 from monai_advenc.encryption.rounding import require_levels
 from monai_advenc.errors import SettingsError
 from monai_advenc.perturbation.batches import BATCH_SIZE
-from monai_advenc.transforms.combine import units
+from monai_advenc.transforms.combine import per_image
 from monai_advenc.transforms.inputs import label_indices, like, load_key, plain_batch, require_batch_size
 
 
@@ -35,6 +36,8 @@ class EncryptionInferer(Inferer):
         precision: ``"auto"``, ``"fp32"``, ``"bf16"`` or ``"int8"``; see
             :func:`monai_advenc.acceleration.prepare.prepare`.
         batch_size: Versions per pass.
+        full_radius: Whether to put the key's whole radius into a region, however small; see
+            :class:`~monai_advenc.transforms.AdversarialEncrypt`.
 
     Raises:
         KeyFileError: The key file cannot be used.
@@ -47,11 +50,13 @@ class EncryptionInferer(Inferer):
         levels: int | None = None,
         precision: Precision = "auto",
         batch_size: int = BATCH_SIZE,
+        full_radius: bool = False,
     ) -> None:
         super().__init__()
         self.encryption_key = load_key(encryption_key)
         self.levels = require_levels(levels)
         self.batch_size = require_batch_size(batch_size)
+        self.full_radius = full_radius
         self._prepared = PreparedNetworks(precision, self.encryption_key.perturbation.steps)
 
     def precision_for(self, network: nn.Module, image_shape: tuple[int, ...]) -> Precision:
@@ -65,6 +70,7 @@ class EncryptionInferer(Inferer):
         *args: Any,
         target: Tensor | Sequence[int | str] | None = None,
         unit: Tensor | None = None,
+        region: Tensor | None = None,
         **kwargs: Any,
     ) -> Tensor:
         """Encrypt.
@@ -76,6 +82,7 @@ class EncryptionInferer(Inferer):
             target: True classes ``(N,)``, by number or name.
             unit: Size of one stored unit of each image ``(N,)``, instead of ``levels``, for originals on their files'
                 grid; see :func:`monai_advenc.encrypt_batch`.
+            region: Binary masks ``(N, 1, H, W)`` of the pixels that may change; ``None``: all may.
             kwargs: Not used.
 
         Returns:
@@ -89,13 +96,17 @@ class EncryptionInferer(Inferer):
                 "encryption needs the true labels; use PrepareBatchExtraInput with extra_keys {'target': 'label'}"
             )
         images = plain_batch(inputs, batched=True)
+        regions = None if region is None else plain_batch(region, batched=True).bool()
+        scales = None if regions is None else radius_scales(regions.cpu(), self.encryption_key.perturbation.norm)
         encrypted = encrypt_batch(
             self.encryption_key,
             self._prepared.get(network, tuple(images.shape[1:])),
             images,
             label_indices(target, self.encryption_key.classes).to(images.device),
+            regions=None if regions is None else regions.to(images.device),
+            scales=None if self.full_radius or scales is None else scales.to(images.device),
             levels=self.levels,
-            unit=units(unit),
+            unit=per_image(unit),
             batch_size=self.batch_size,
         )
         return like(encrypted, inputs) if len(inputs) else encrypted

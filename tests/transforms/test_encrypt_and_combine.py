@@ -17,7 +17,7 @@ from monai_advenc.data.images.reading import read_image
 from monai_advenc.data.images.writing import encode_image
 from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.errors import DatasetError, ImageError, NetworkError, SettingsError
+from monai_advenc.errors import DatasetError, ImageError, NetworkError, SettingsError, UnchangedError
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training import save_checkpoint
 from monai_advenc.perturbation.settings import PerturbationSettings
@@ -142,6 +142,11 @@ def test_a_region_stays_a_region(base: nn.Module, images: Tensor) -> None:
     assert torch.equal(versions[:, :, 16:], images[0][:, 16:].expand(2, 1, 16, 32))
 
 
+def test_an_empty_region_is_refused_as_an_image_that_did_not_change(base: nn.Module, images: Tensor) -> None:
+    with pytest.raises(UnchangedError):
+        EncryptImage(base, make_key())(images[0], 0, torch.zeros(1, 32, 32))
+
+
 def test_each_combiner_takes_its_own_keys_and_points_to_the_one_for_all() -> None:
     ConcatCombine(make_key("horizontal-concat"))
     MixupConcat(make_key("mixup"))
@@ -223,6 +228,49 @@ def test_a_monai_pipeline_in_a_loader_gives_the_bytes_of_the_command(
     by_pipeline = torch.cat([batch["image"].as_subclass(torch.Tensor) for batch in loaded])
     assert torch.equal(read_image(folder.files[0].path), load_image_set(folder).images[0])
     assert torch.equal(by_pipeline, by_command.images)
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize(("norm", "combiner"), [("l2", "horizontal-concat"), ("l2", "mixup"), ("linf", "basic")])
+def test_a_region_gets_the_bytes_of_the_command_in_every_transform(
+    base: nn.Module, tmp_path: Path, norm: Any, combiner: str, full: bool
+) -> None:
+    """Masks of any size, one of them the whole image, against what ``encrypt --region mask`` writes."""
+    generator = torch.Generator().manual_seed(6)
+    for place, label in enumerate(CLASSES):
+        (tmp_path / "in" / label).mkdir(parents=True)
+        mask = torch.zeros(1, 32, 32)
+        mask[:, 4 : 8 + 7 * place, 4 * (4 - place) :] = 1
+        for name, image in ((label, 0.2 + 0.5 * torch.rand(1, 32, 32, generator=generator)), (f"{label}.mask", mask)):
+            (tmp_path / "in" / label / f"{name}.png").write_bytes(encode_image(image, "png16"))
+    settings = PerturbationSettings(norm=norm, radius=1 if norm == "l2" else 0.05, step_size=0.2, steps=4)
+    key = EncryptionKey.draw(CLASSES, settings, combiner=combiner, seed=1)
+    options = EncryptionOptions(formats=("png16",), workers=0, region="mask", full_radius=full)
+    encrypt_images(find_images(tmp_path / "in"), tmp_path / "out", key, base, options)
+    expected = load_image_set(find_images(tmp_path / "out")).images
+    files = find_images(tmp_path / "in").files
+    images = torch.stack([read_image(file.path) for file in files])
+    regions = torch.stack([read_image(tmp_path / "in" / name / f"{name}.mask.png") for name in CLASSES])
+    labels = torch.arange(5)
+    steps: dict[str, Any] = {"network": base, "encryption_key": key, "full_radius": full}
+
+    for batched in (False, True):
+        perturb = AdversarialEncryptd(keys="image", region_key="region", batched=batched, **steps)
+        combine = CombineVersionsd(keys="image", encryption_key=key, levels=65535, batched=batched)
+        in_one = EncryptImaged(keys="image", region_key="region", levels=65535, batched=batched, **steps)
+        together = {"image": images, "label": labels, "region": regions}
+        samples = [together] if batched else [{name: values[k] for name, values in together.items()} for k in range(5)]
+        for transform in (Compose([perturb, combine]), in_one):
+            results = [transform(sample) for sample in samples]
+            found = torch.stack([each["image"] for each in results])
+            assert torch.equal(found.reshape(expected.shape), expected)
+            assert results[0].keys() == together.keys()
+    perturb = AdversarialEncryptd(keys="image", region_key="region", **steps)
+    rows = [{"image": images[k], "label": k, "region": regions[k]} for k in range(5)]
+    loaded = next(iter(DataLoader(Dataset(rows, perturb), batch_size=5)))
+    assert torch.equal(combine(loaded)["image"], expected)  # Collated in between.
+    inferer = EncryptionInferer(key, levels=65535, full_radius=full)
+    assert torch.equal(inferer(images, base, target=labels, region=regions), expected)
 
 
 class SqueezeSlice:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from monai_advenc.attackers.recovery.guesser import Guesser, Targets
 from monai_advenc.attackers.recovery.methods import RecoveryAttack
 from monai_advenc.attackers.recovery.outcome import RecoveryOutcome, judge
 from monai_advenc.attackers.recovery.own_versions import OwnVersions
+from monai_advenc.attackers.recovery.stated_budget import stated_settings
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.data.images.overlap import overlap_warnings
 from monai_advenc.data.manifest import MANIFEST_NAME, Manifest
@@ -29,8 +29,6 @@ from monai_advenc.evaluation.trained import load_named
 from monai_advenc.files.atomic import write_json, write_once
 from monai_advenc.networks import get_network, require_known_networks
 from monai_advenc.networks.training import TrainingSettings, load_checkpoint, save_checkpoint, train
-from monai_advenc.perturbation.settings import PerturbationSettings
-from monai_advenc.perturbation.views import Augmentation
 from monai_advenc.progress import NO_TRACKING, ConsoleProgress, Progress, Tracker
 from monai_advenc.settings import require_between
 from monai_advenc.workers import available_cores
@@ -146,7 +144,10 @@ def recover_key(
     another_start = training.model_copy(update={"seed": training.seed + 1})
     simulator = _trained(out / "simulator.pt", network, own_train, another_start, place, progress)
     _require_useful(simulator, own_test, "the attacker's network on own originals")
-    believed = _believed(manifest, own_test, steps, augmentation_aware)
+    height, width = own_test.images.shape[-2:]
+    believed = stated_settings(
+        manifest.images, manifest.header.norm, (height, width), steps=steps, augmentation_aware=augmentation_aware
+    )
     count = available_cores() if workers is None else workers
     guesser = Guesser(learner, OwnVersions(simulator, own_test, believed, workers=count, seed=training.seed))
     tracker.log_params(
@@ -232,23 +233,6 @@ def _require_useful(network: nn.Module, images: ImageSet, what: str) -> None:
         require_above_chance(measure_accuracy(network, images), what)
     except SanityError as error:
         raise SanityError(f"{error}; the networks here stay as they are: give another --out") from None
-
-
-def _believed(manifest: Manifest, own_test: ImageSet, steps: int, augmentation_aware: bool) -> PerturbationSettings:
-    """The budget that the manifest tells everyone, at the size of the attacker's images."""
-    image, norm = manifest.images[0], manifest.header.norm
-    pixels, shared_pixels = math.prod(own_test.images.shape[-2:]), math.prod(image.shape[1:])
-    # Resizing keeps the mean change of a pixel: that is what an L2 radius grows with.
-    radius = image.radius * (math.sqrt(pixels / shared_pixels) if norm == "l2" else 1)
-    return PerturbationSettings.model_validate(
-        {
-            "radius": radius,
-            "step_size": 2.5 * radius / steps,
-            "steps": steps,
-            "norm": norm,
-            "augmentation": Augmentation() if augmentation_aware else None,
-        }
-    )
 
 
 def _named(guess: tuple[Targets, ...], classes: tuple[str, ...]) -> dict[str, dict[str, list[str]]]:
