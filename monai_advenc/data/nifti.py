@@ -13,10 +13,10 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_advenc.data.nifti_affine import affines_of, placed
+from monai_advenc.data.nifti_affine import placed
 from monai_advenc.data.nifti_content import load_whole
 from monai_advenc.data.quiet_parsers import quiet_parsers
-from monai_advenc.data.volume import Affine, Volume
+from monai_advenc.data.volume import Volume
 from monai_advenc.errors import VolumeError
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img", ".mgz", ".mgh")
@@ -62,36 +62,22 @@ def read_mask(path: Path, assumed: str | None = None) -> Volume:
     return _load(path, assumed)
 
 
-def read_slice_affine(path: Path) -> Affine | None:
-    """The affine of a slice stored as NIfTI, in mm; ``None`` for other files.
-
-    Raises:
-        VolumeError: The file is damaged.
-    """
-    if not path.name.lower().endswith(NIFTI_SUFFIXES):
-        return None
-    image = _read(path)[0]
-    # A slice of NIfTI without codes has rows and columns all the same.
-    return affines_of(image, path)[0] if "sform_code" in image.header else placed(image, path, None)[0]
-
-
-def read_slice_values(path: Path) -> NDArray[Any]:
-    """The values of a slice stored as NIfTI, with all axes of the file.
-
-    Raises:
-        VolumeError: The file is damaged.
-    """
-    return _read(path)[1]
-
-
 def _load(path: Path, assumed: str | None) -> Volume:
-    image, values = _read(path, require=_require_scalar_volume)
+    image, values = read_stored(path, require=_require_scalar_volume)
     affine, other, used = placed(image, path, assumed)
     return Volume(values.reshape(values.shape[:3]), affine, str(path), other_form=other, assumed=used)
 
 
-def _read(path: Path, *, require: Callable[[Any, Path], None] | None = None) -> tuple[Any, NDArray[Any]]:
-    """The image as nibabel has it, and its values; ``require`` looks at the header before they are read."""
+def read_stored(path: Path, *, require: Callable[[Any, Path], None] | None = None) -> tuple[Any, NDArray[Any]]:
+    """The image as nibabel has it, and its values with all axes of the file.
+
+    Args:
+        path: A file with one of :data:`NIFTI_SUFFIXES`.
+        require: Looks at the header before the values are read.
+
+    Raises:
+        VolumeError: The file is missing or damaged.
+    """
     if not path.is_file():
         raise VolumeError(f"{path} does not exist; check the path")
     try:

@@ -18,7 +18,7 @@ from torch import nn
 
 from monai_advenc.data.images.exports import EXPORTS
 from monai_advenc.data.images.folder import ImageFolder
-from monai_advenc.data.images.reading import read_original
+from monai_advenc.data.images.matching import read_original
 from monai_advenc.data.images.written_file import read_record
 from monai_advenc.data.manifest import Manifest
 from monai_advenc.encryption.fidelity import psnr_db

@@ -14,7 +14,8 @@ from typing import Any
 from monai_advenc.acceleration.processor import choose_device
 from monai_advenc.data.dicom.identity.case_names import find_originals
 from monai_advenc.data.images.folder import ImageFolder, find_images, load_image_set
-from monai_advenc.data.images.reading import match_original, read_image, read_region, resize_image
+from monai_advenc.data.images.matching import match_original
+from monai_advenc.data.images.reading import read_image, read_region, resize_image
 from monai_advenc.data.private_folder import make_private, require_own_folder
 from monai_advenc.errors import DatasetError, OutputError
 from monai_advenc.evaluation.region_fidelity import RegionFidelity, average_regions, image_regions, measure_regions
@@ -114,7 +115,7 @@ def _measure_all(
         source = sources[file.id]
         image = read_image(file.path)
         original = match_original(read_image(source.path), image, file.id)
-        mask = None if source.mask_path is None else read_region(source.mask_path)
+        mask = None if source.mask_path is None else read_region(source.mask_path, source.path)
         if mask is not None and mask.shape[-2:] != image.shape[-2:]:
             mask = resize_image(mask.float(), image.shape[-1]) > 0
         measured[file.id] = measure_regions(image, original, image_regions(original, mask))

@@ -19,6 +19,7 @@ from typing import Generic, Protocol, TypeVar
 from torch import nn
 
 from monai_advenc.data.images.folder import ImageFile, ImageFolder
+from monai_advenc.data.images.reading import is_nifti_image
 from monai_advenc.data.manifest import Manifest, RunHeader, VolumeManifest
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.slicing import SliceFailure
@@ -245,8 +246,10 @@ def _require_unchanged(folder: EncryptedFolder[Record, ManifestOf], encryption: 
         record = folder.records[original.id]
         if (record.label, record.source_tag) != state:
             written = folder.folder / record.files[0].path
-            or_plane = ", or an earlier version cut it in another plane" if folder.kind is VOLUMES else ""
+            otherwise = "cut it in another plane" if folder.kind is VOLUMES else "did not turn it upright"
+            can_turn = folder.kind is VOLUMES or is_nifti_image(original.path)
+            or_otherwise = f", or an earlier version {otherwise}" if can_turn else ""
             raise OutputError(
-                f"the original {original.path} has changed since it was encrypted{or_plane}; delete {written} to "
+                f"the original {original.path} has changed since it was encrypted{or_otherwise}; delete {written} to "
                 "encrypt it again, or choose another --out"
             )

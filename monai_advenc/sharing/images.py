@@ -140,7 +140,7 @@ class ImageEncryption:
         dicom = read_dicom_slice(file.path) if is_dicom_image(file.path) else None
         image = read_image(file.path) if dicom is None else dicom.stored.image()
         image = to_gray(image) if self.options.gray else image
-        mask = read_region(file.mask_path) if file.mask_path and self.options.region == "mask" else None
+        mask = read_region(file.mask_path, file.path) if file.mask_path and self.options.region == "mask" else None
         if self.options.size is not None:
             image = resize_image(image, self.options.size)
             mask = None if mask is None else resize_image(mask.float(), self.options.size) > 0

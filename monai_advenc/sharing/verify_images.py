@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_advenc.data.images.folder import ImageFolder
-from monai_advenc.data.images.reading import read_original
+from monai_advenc.data.images.matching import read_original
 from monai_advenc.data.images.written_file import read_files
 from monai_advenc.data.manifest import Manifest
 from monai_advenc.data.records import ImageRecord

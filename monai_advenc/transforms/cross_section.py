@@ -16,10 +16,10 @@ from monai.transforms.lazy.functional import apply_pending
 from monai.utils import MetaKeys, TransformBackends, convert_to_tensor
 from torch import Tensor
 
+from monai_advenc.data.anatomical_planes import PLANES, Plane
 from monai_advenc.data.tumor import tumor_voxels
 from monai_advenc.data.volume import corner_distance
 from monai_advenc.data.volumes.cross_section import largest_cross_section
-from monai_advenc.data.volumes.plane import PLANES, Plane
 from monai_advenc.data.volumes.same_grid import GRID_TOLERANCE_VOXELS
 from monai_advenc.errors import MaskError, SettingsError, VolumeError
 

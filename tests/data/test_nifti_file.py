@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from monai.transforms import LoadImage
 
+from monai_advenc.data.anatomical_planes import PLANES
 from monai_advenc.data.nifti import read_volume
 from monai_advenc.data.nifti_file import read_nifti_file
-from monai_advenc.data.volumes.plane import PLANES
 from monai_advenc.data.volumes.stored_volume import nifti_slices
 from monai_advenc.errors import VolumeError
 from tests.data.dicom.test_derivation import derivation

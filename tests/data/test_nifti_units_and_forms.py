@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from monai_advenc.data.nifti import read_mask, read_slice_affine, read_volume
+from monai_advenc.data.nifti import read_mask, read_volume
 from monai_advenc.data.nifti_file import read_nifti_file
+from monai_advenc.data.nifti_slice import read_nifti_slice
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.cross_section import SliceSettings, cut_cross_section
 from monai_advenc.data.volumes.reading import read_case
@@ -91,12 +92,21 @@ def test_areas_and_places_are_in_millimeters_in_every_unit_and_form(
     image = save(folder / "image.nii", voxels(), sform, qform, units[0], kind)
     mask = save(folder / "seg.nii", tumor(), sform, qform, units[1], kind)
     case = Case("c", "a", image, mask)
-    section = cut_cross_section(*volume_and_mask(case), SliceSettings(size=None))
+    section = cut_cross_section(*volume_and_mask(case), SliceSettings(plane="axial", size=None))
     assert section.index == 4
     assert section.area_mm2 == pytest.approx(12 * sides[0] * sides[1], rel=1e-4)
     assert sorted(section.spacing) == pytest.approx(sorted(sides[:2]), rel=1e-4)
-    for affine in (read_volume(image).affine, read_nifti_file(image).affine, read_slice_affine(image)):
+    for affine in (read_volume(image).affine, read_nifti_file(image).affine):
         np.testing.assert_allclose(affine, form, rtol=1e-4, atol=1e-4 * max(sides))
+    one = read_nifti_slice(save(folder / "slice.nii", voxels()[:, :, :1], sform, qform, units[0], kind))
+    corners = {"stored": (form, voxels().shape), "upright": (one.affine, one.upright.shape)}
+    places = [
+        sorted(
+            (affine @ [i * (shape[0] - 1), j * (shape[1] - 1), 0, 1]).round(3).tolist() for i in (0, 1) for j in (0, 1)
+        )
+        for affine, shape in corners.values()
+    ]
+    np.testing.assert_allclose(*places, rtol=1e-4, atol=1e-3 + 1e-4 * max(sides))
     stored = read_stored_case(case, "axial", SliceSettings())
     assert stored.slices_to_encrypt("tumor", "c") == [4]
 
@@ -192,7 +202,7 @@ def test_a_unit_that_nifti_does_not_define_is_refused_in_one_line(unit: int, kin
     image = kind(voxels(), np.eye(4))
     image.header["xyzt_units"] = unit
     nibabel.save(image, tmp_path / "a.nii")
-    for read in (read_volume, read_mask, read_nifti_file, read_slice_affine):
+    for read in (read_volume, read_mask, read_nifti_file, read_nifti_slice):
         with pytest.raises(VolumeError, match=f"the unit {unit}") as error:
             read(tmp_path / "a.nii")
         assert "\n" not in str(error.value)
@@ -202,7 +212,7 @@ def test_a_unit_that_nifti_does_not_define_is_refused_in_one_line(unit: int, kin
 @pytest.mark.parametrize("suffix", [".hdr", ".img"])
 def test_analyze_is_refused_because_its_sides_would_be_a_guess(kind: Any, suffix: str, tmp_path: Path) -> None:
     nibabel.save(kind(voxels(), np.diag([2.0, 2, 2, 1])), tmp_path / "a.img")
-    for read in (read_volume, read_mask, read_slice_affine):
+    for read in (read_volume, read_mask, read_nifti_slice):
         with pytest.raises(VolumeError, match="Analyze") as error:
             read((tmp_path / "a").with_suffix(suffix))
         assert "\n" not in str(error.value)

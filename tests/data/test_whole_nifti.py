@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from monai_advenc.data.images.reading import read_image
-from monai_advenc.data.nifti import read_mask, read_slice_affine, read_volume
+from monai_advenc.data.nifti import read_mask, read_volume
 from monai_advenc.data.nifti_file import read_nifti_file
+from monai_advenc.data.nifti_slice import read_nifti_slice
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.data.volumes.reading import read_case
@@ -99,7 +100,7 @@ def peak_of_refusal(path: Path, match: str) -> int:
     """The most bytes that were allocated at a time while each reader refused a file."""
     tracemalloc.start()
     try:
-        for read in (read_volume, read_mask, read_nifti_file, read_slice_affine):
+        for read in (read_volume, read_mask, read_nifti_file, read_nifti_slice):
             with pytest.raises(VolumeError, match=match) as error:
                 read(path)
             assert "\n" not in str(error.value)

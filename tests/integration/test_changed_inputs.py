@@ -187,7 +187,7 @@ def test_a_tumor_smaller_than_the_new_pixels_keeps_one(world: World, run: Run, t
         assert file.mask_path is not None
         from monai_advenc.data.images.reading import read_region
 
-        assert read_region(file.mask_path).sum() >= 1
+        assert read_region(file.mask_path, file.path).sum() >= 1
 
 
 def test_measurements_cut_in_the_middle_of_a_victim_are_measured_again(tmp_path: Path) -> None:

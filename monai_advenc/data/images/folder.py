@@ -253,7 +253,7 @@ def load_image_set(
             )
         images[row] = image
         if file.mask_path is not None:
-            mask = read_region(file.mask_path)
+            mask = read_region(file.mask_path, file.path)
             masks[row] = mask if size is None else resize_image(mask.float(), size) > 0
             with_mask += 1
         progress(1)

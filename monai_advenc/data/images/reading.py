@@ -27,9 +27,9 @@ from monai_advenc.data.dicom.slice import read_dicom_affine, read_dicom_slice
 from monai_advenc.data.images.orientation import upright
 from monai_advenc.data.images.tiff import read_tiff
 from monai_advenc.data.images.writing import DICOM_SUFFIX
-from monai_advenc.data.nifti import read_slice_affine, read_slice_values
+from monai_advenc.data.nifti_slice import NiftiSlice, read_nifti_slice
 from monai_advenc.data.volume import Affine
-from monai_advenc.errors import ImageError, VerificationError, VolumeError
+from monai_advenc.errors import ImageError, VolumeError
 
 MASK_SUFFIX = ".mask.png"
 """``<id>.mask.png`` next to an image is its region mask."""
@@ -54,7 +54,8 @@ def read_image(path: Path) -> Tensor:
     """Read one image file.
 
     Args:
-        path: PNG (8 or 16 bit, gray or RGB), JPEG, TIFF, a two-dimensional NIfTI, npy, or gray DICOM.
+        path: PNG (8 or 16 bit, gray or RGB), JPEG, TIFF, a two-dimensional NIfTI, npy, or gray DICOM. NIfTI is turned
+            upright as :mod:`monai_advenc.data.nifti_slice` says.
 
     Returns:
         ``(C, H, W)``, float32 in [0, 1]; C is 1 or 3.
@@ -79,8 +80,13 @@ def read_image(path: Path) -> Tensor:
 
 
 def read_affine(path: Path) -> Affine | None:
-    """The 4x4 affine of an image stored as NIfTI or DICOM, from ``(h, w, 0)`` to RAS+ mm; ``None`` for other files."""
-    return read_dicom_affine(path) if path.name.lower().endswith(DICOM_SUFFIX) else read_slice_affine(path)
+    """The 4x4 affine of an image stored as NIfTI or DICOM, from ``(h, w, 0)`` to RAS+ mm; ``None`` for other files.
+
+    It belongs to the image as :func:`read_image` returns it: upright.
+    """
+    if is_dicom_image(path):
+        return read_dicom_affine(path)
+    return _nifti_slice(path).affine if is_nifti_image(path) else None
 
 
 def _read_png(path: Path) -> NDArray[np.generic]:
@@ -151,17 +157,17 @@ def _read_by_content(path: Path) -> NDArray[np.generic]:
 
 
 def _read_nifti(path: Path) -> NDArray[np.generic]:
-    try:
-        values = read_slice_values(path)
-    except VolumeError as error:
-        raise ImageError(str(error)) from None
+    values = _nifti_slice(path).upright
     if values.dtype.names:
         raise ImageError(f"{path} holds RGB voxels; expected a gray slice with values in [0, 1]")
-    # Slices are volumes of one slice; colors lie on the fifth axis, where NIfTI keeps vectors.
-    values = values.reshape([length for axis, length in enumerate(values.shape) if axis < 2 or length != 1])
-    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] != 3):
-        raise ImageError(f"{path} has shape {values.shape}; expected one slice: cut volumes with monai-advenc slice")
     return values.astype(np.float32)
+
+
+def _nifti_slice(path: Path) -> NiftiSlice:
+    try:
+        return read_nifti_slice(path)
+    except VolumeError as error:
+        raise ImageError(str(error)) from None
 
 
 def _read_npy(path: Path) -> NDArray[np.generic]:
@@ -209,9 +215,17 @@ def _to_unit(values: NDArray[np.generic], path: Path) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
-def read_region(path: Path) -> Tensor:
-    """Read a region mask as ``(1, H, W)``, bool: every nonzero pixel belongs to the region."""
-    return (read_image(path) > 0).any(dim=0, keepdim=True)
+def read_region(path: Path, image: Path) -> Tensor:
+    """Read the region mask next to an image as ``(1, H, W)``, bool: every nonzero pixel belongs to the region.
+
+    Args:
+        path: The mask, on the rows and columns of the image as it is stored.
+        image: The image; if it is NIfTI that is turned upright, the mask turns with it.
+    """
+    region = (read_image(path) > 0).any(dim=0, keepdim=True)
+    if not is_nifti_image(image):
+        return region
+    return torch.from_numpy(np.ascontiguousarray(_nifti_slice(image).turn.of(region[0].numpy())))[None]
 
 
 def resize_image(image: Tensor, size: int) -> Tensor:
@@ -229,41 +243,11 @@ def to_gray(image: Tensor) -> Tensor:
     return (image * torch.tensor(_LUMA)[:, None, None]).sum(dim=0, keepdim=True).clamp(0, 1)
 
 
-def match_original(original: Tensor, encrypted: Tensor, case: str) -> Tensor:
-    """Convert an original to the form that was encrypted: gray if the encrypted image is, and of its size.
-
-    Raises:
-        ImageError: The two cannot be of one image.
-    """
-    original = _on_grid(original, encrypted.shape)
-    if original.shape != encrypted.shape:
-        raise ImageError(
-            f"case {case}: the original has shape {tuple(original.shape)}, the encrypted image "
-            f"{tuple(encrypted.shape)}; give the originals that it was made from"
-        )
-    return original
-
-
-def _on_grid(original: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """An image turned to gray and resized where ``shape``, ``(C, H, W)``, asks for it."""
-    original = to_gray(original) if shape[0] == 1 else original
-    is_resized = original.shape != shape and shape[1] == shape[2]
-    return resize_image(original, shape[2]) if is_resized else original
-
-
-def read_original(source: Path, shape: tuple[int, ...]) -> Tensor:
-    """Read an original in the form that was encrypted: gray and resized where the encrypted image, ``(C, H, W)``, is.
-
-    Raises:
-        ImageError: The file cannot be read.
-        VerificationError: It still has another shape.
-    """
-    original = _on_grid(read_image(source), shape)
-    if original.shape != shape:
-        raise VerificationError(f"its original has shape {tuple(original.shape)}, expected {tuple(shape)}")
-    return original
-
-
 def is_dicom_image(path: Path) -> bool:
     """Whether a file of an image folder is DICOM, by its name."""
     return path.name.lower().endswith(DICOM_SUFFIX)
+
+
+def is_nifti_image(path: Path) -> bool:
+    """Whether a file of an image folder is NIfTI, by its name."""
+    return path.name.lower().endswith((".nii", ".nii.gz"))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from monai_advenc.data.nifti_slice import SHOWN_AS_STORED, is_upright
 from monai_advenc.data.volume import Affine
 from monai_advenc.errors import ImageError, SettingsError
 
@@ -55,6 +56,8 @@ def _encode_nifti(pixels: NDArray[np.float32], affine: Affine | None) -> bytes:
     values = pixels.reshape(height, width, 1, *([1, channels] if channels > 1 else []))
     image = nibabel.Nifti1Image(values, np.eye(4) if affine is None else affine)
     image.header.set_xyzt_units("mm")
+    if not is_upright(np.array(image.header.get_sform(), dtype=np.float64)):  # As stored: in 32 bits.
+        image.header["descrip"] = SHOWN_AS_STORED
     return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
 
 

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 from scipy import ndimage
 
+from monai_advenc.data.anatomical_planes import PLANES
 from monai_advenc.data.intensity import IntensityScale
 from monai_advenc.data.nifti_affine import require_orientation
 from monai_advenc.data.tumor import tumor_voxels
 from monai_advenc.data.volume import Affine, Volume
-from monai_advenc.data.volumes.plane import PLANES, PlaneChoice, chosen_plane
+from monai_advenc.data.volumes.plane import PlaneChoice, chosen_plane
 from monai_advenc.data.volumes.same_grid import require_same_grid
 from monai_advenc.errors import MaskError, VolumeError
 from monai_advenc.settings import Settings

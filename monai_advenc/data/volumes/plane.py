@@ -8,34 +8,16 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final, Literal
 
-import nibabel.orientations
 import numpy as np
 
-from monai_advenc.data.volume import Affine, Volume
+from monai_advenc.data.anatomical_planes import PLANES, Plane, plane_across
+from monai_advenc.data.volume import Volume
 from monai_advenc.progress import Progress
-
-Plane = Literal["axial", "coronal", "sagittal"]
 
 PlaneChoice = Literal["acquired", "axial", "coronal", "sagittal"]
 
-PLANES: Final[dict[str, str]] = {"axial": "PLS", "coronal": "ILA", "sagittal": "IPR"}
-"""For each plane, the axes of its slices: rows downward, columns to the right, next slice.
-
-Axial and coronal slices lie as radiologists read them: the patient's right on the image's left. The last axis points
-like the RAS axis, so that an index is the same in both.
-"""
-
 CLEARLY_COARSER: Final = 1.2
 """Ratio of spacings above which an axis counts as the one from slice to slice."""
-
-_ACROSS: Final[tuple[Plane, ...]] = ("sagittal", "coronal", "axial")
-"""The planes across the axes of RAS."""
-
-
-def plane_across(affine: Affine, axis: int) -> tuple[Plane, bool]:
-    """The anatomical plane nearest to slices along a stored axis, and whether their order is that of the RAS axis."""
-    world, direction = nibabel.orientations.io_orientation(affine)[axis]
-    return _ACROSS[int(world)], direction > 0
 
 
 def acquired_plane(volume: Volume) -> Plane:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 
+from monai_advenc.data.anatomical_planes import PLANES, plane_across
 from monai_advenc.data.dicom.derivation import derive, encode_dicom
 from monai_advenc.data.dicom.file import drop_pixels
 from monai_advenc.data.dicom.frame import DicomFrame
@@ -27,7 +28,7 @@ from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.data.volumes.names import stem
 from monai_advenc.data.volumes.other_formats import require_no_other_format
-from monai_advenc.data.volumes.plane import PLANES, chosen_plane, plane_across
+from monai_advenc.data.volumes.plane import chosen_plane
 from monai_advenc.data.volumes.reading import read_tumor
 from monai_advenc.data.volumes.same_grid import require_same_grid
 from monai_advenc.errors import ImageError, MaskError

@@ -36,7 +36,7 @@ def examples_of(originals: ImageFolder, encrypted: Path, manifest: Manifest) -> 
         original = _at_size(to_gray(original) if record.shape[0] == 1 else original, record.shape)
         mask = None
         if source.mask_path is not None:
-            mask = _at_size(read_region(source.mask_path).float(), record.shape) > 0
+            mask = _at_size(read_region(source.mask_path, source.path).float(), record.shape) > 0
         title = record.label if window is None else f"{record.label} ({window})"
         shown[record.label] = Example(title=title, original=original, encrypted=after, mask=mask)
     return [shown[label] for label in sorted(shown)]

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from monai_advenc.data.images.folder import ImageFolder
-from monai_advenc.data.images.reading import match_original, read_image
+from monai_advenc.data.images.matching import match_original
+from monai_advenc.data.images.reading import read_image
 from monai_advenc.data.manifest import MANIFEST_NAME
 from monai_advenc.errors import DatasetError
 from monai_advenc.files.atomic import write_atomically
