@@ -21,6 +21,7 @@ from monai_advenc.sharing.encryption_run import encrypt_images
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.verify_images import verify_folder
 from tests.conftest import tiny_network
+from tests.data.dicom.dicom_phantom import write_series
 
 CLASSES = ("a", "b", "c")
 AFFINES = {
@@ -96,3 +97,24 @@ def test_a_folder_that_was_begun_with_slices_as_stored_is_refused_in_one_line(
     ) as error:
         encrypt_images(find_images(tmp_path / "in"), tmp_path / "out", make_key(), tiny_network(3), options)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "orientation", [(1, 0, 0, 0, 1, 0), (-1, 0, 0, 0, -1, 0), (0, -1, 0, 0, 0, 1), (0.6, 0.8, 0, 0, 0, -1)]
+)
+def test_nifti_from_dicom_of_any_position_is_read_as_the_dicom_is_shown(
+    orientation: tuple[float, ...], tmp_path: Path
+) -> None:
+    """Supine, prone, upside down and oblique: DICOM images keep their rows and columns."""
+    stored = np.random.default_rng(5).integers(200, 800, (3, 30, 40)).astype(np.uint16)
+    for name, pixels in zip(CLASSES, stored, strict=True):
+        write_series(tmp_path / "in" / name, pixels[None], orientation=orientation, names=[f"x{name}.dcm"], series=name)
+    options = EncryptionOptions(formats=("nifti",), precision="fp32", workers=0, identity="keep")
+    result = encrypt_images(find_images(tmp_path / "in"), tmp_path / "out", make_key(), tiny_network(3), options)
+    assert not result.failures
+    assert max(image.l2 for image in result.manifest.images) <= 1
+    assert verify_folder(tmp_path / "out", originals=find_images(tmp_path / "in")).problems == ()
+    for name in CLASSES:
+        shown = read_image(tmp_path / "in" / name / f"x{name}.dcm")
+        again = read_image(tmp_path / "out" / name / f"x{name}.nii.gz")
+        assert float((again - shown).square().sum().sqrt()) <= 1

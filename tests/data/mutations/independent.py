@@ -194,4 +194,5 @@ def _without_lzw(stream: bytes) -> bytes:
 
 def nifti_slice(path: Path) -> Values:
     values = nifti_volume(path)["voxels"]
-    return {"pixels": values[:, :, 0][None].astype(np.float32)}
+    # Its first axis leads to the left, the image's columns, and its second to the back, the rows.
+    return {"pixels": values[:, :, 0].T[None].astype(np.float32)}
