@@ -24,8 +24,10 @@ from monai_advenc.bundle.refusal import refuses_in_one_line, run_engine
 from monai_advenc.data.dicom.identity.case_names import OutputNames, choose_identity
 from monai_advenc.data.dicom.identity.rule import IdentityChoice
 from monai_advenc.data.images.folder import ImageFolder, find_images
+from monai_advenc.data.images.padding import SLICE_TABLE
 from monai_advenc.data.records import ImageRecord
 from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.errors import DatasetError
 from monai_advenc.progress import ConsoleProgress
 from monai_advenc.sharing.encryption_run import find_missing
 from monai_advenc.sharing.folder import IMAGES, EncryptedFolder
@@ -52,7 +54,7 @@ class EncryptedOutput:
         private: Folder for the table of names if identity is not kept; ``None``: ``<folder>-private``.
 
     Raises:
-        DatasetError: The images have other classes than the key.
+        DatasetError: The images have other classes than the key, or padding that cutting added.
         NetworkError: The base network has other classes than the key.
         OutputError: The folder belongs to another run, or cannot be written.
         SettingsError: There is DICOM and no identity is chosen.
@@ -76,6 +78,12 @@ class EncryptedOutput:
         if base is not None and Path(base).exists():
             load_base(base, key)
         found, first = find_images(Path(source), key.classes), is_first_process()
+        padded = [file.id for file in found.files if file.padding is not None]
+        if padded:
+            raise DatasetError(
+                f"{len(padded)} images such as {padded[0]!r} have padding by {SLICE_TABLE}, which this bundle would "
+                "change; encrypt them with monai-advenc encrypt, or cut them with --size 0 or --fit resize"
+            )
         names = OutputNames(Path(folder), identity, None if private is None else Path(private))
         choice = choose_identity(identity, found.inputs())
         options = EncryptionOptions(formats=tuple(formats), size=size, gray=gray, identity=choice)

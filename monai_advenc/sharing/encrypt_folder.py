@@ -163,6 +163,9 @@ def encrypt_and_say(
         f"Encrypted {len(result.manifest.images)} images into {out} with key {key.key_id}: "
         f"{stated_change(result.manifest.budget)}, base network in {arithmetic}."
     )
+    padded = sum(file.padding is not None for file in source.files)
+    if padded:
+        progress.say(f"{padded} of {len(source.files)} images have padding that cutting added; it stays as it was.")
     warn_of_large_changes(result.manifest.images, progress, noun="images", full_radius=options.full_radius)
     return result
 

@@ -246,10 +246,16 @@ def _require_unchanged(folder: EncryptedFolder[Record, ManifestOf], encryption: 
         record = folder.records[original.id]
         if (record.label, record.source_tag) != state:
             written = folder.folder / record.files[0].path
-            otherwise = "cut it in another plane" if folder.kind is VOLUMES else "did not turn it upright"
-            can_turn = folder.kind is VOLUMES or is_nifti_image(original.path)
-            or_otherwise = f", or an earlier version {otherwise}" if can_turn else ""
             raise OutputError(
-                f"the original {original.path} has changed since it was encrypted{or_otherwise}; delete {written} to "
-                "encrypt it again, or choose another --out"
+                f"the original {original.path} has changed since it was encrypted{_or_earlier(original)}; delete "
+                f"{written} to encrypt it again, or choose another --out"
             )
+
+
+def _or_earlier(original: ImageFile | Case) -> str:
+    """What an earlier version did with such an original that this one does otherwise."""
+    if isinstance(original, Case):
+        return ", or an earlier version cut it in another plane"
+    if original.padding is not None:
+        return ", or an earlier version changed its padding too"
+    return ", or an earlier version did not turn it upright" if is_nifti_image(original.path) else ""

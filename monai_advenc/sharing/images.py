@@ -115,14 +115,15 @@ class ImageEncryption:
             return Failure(file.id, str(error))
 
     def perturb_block(self, block: Sequence[Original | Failure]) -> list[Encrypted | Failure]:
-        """Encrypt the images that were read, those of one shape together."""
+        """Encrypt the images that were read; those of one shape with a region, or without, together."""
         done: dict[str, Encrypted | Failure] = {each.id: each for each in block if isinstance(each, Failure)}
-        by_shape: dict[tuple[int, ...], list[Original]] = {}
+        alike: dict[tuple[object, ...], list[Original]] = {}
         for each in block:
             if isinstance(each, Original):
-                by_shape.setdefault(tuple(each.image.shape), []).append(each)
-        for shape, group in by_shape.items():
-            done |= {each.id: each for each in self._encrypt(shape, group)}
+                kind = tuple(each.image.shape), each.region is None, each.scale is None
+                alike.setdefault(kind, []).append(each)
+        for group in alike.values():
+            done |= {each.id: each for each in self._encrypt(group)}
         return [done[each.id] for each in block]
 
     def write_block(self, block: Sequence[Encrypted | Failure]) -> list[Outcome]:
@@ -141,23 +142,29 @@ class ImageEncryption:
         image = read_image(file.path) if dicom is None else dicom.stored.image()
         image = to_gray(image) if self.options.gray else image
         mask = read_region(file.mask_path, file.path) if file.mask_path and self.options.region == "mask" else None
+        real = None if file.padding is None else file.padding.real_pixels(image, file.path)
         if self.options.size is not None:
             image = resize_image(image, self.options.size)
-            mask = None if mask is None else resize_image(mask.float(), self.options.size) > 0
+            # Pixels that a tumor or a real pixel has a part in.
+            mask, real = (
+                None if pixels is None else resize_image(pixels.float(), self.options.size) > 0
+                for pixels in (mask, real)
+            )
         if min(image.shape[-2:]) < SMALLEST_SIDE:
             raise ImageError(
                 f"{file.path} has {image.shape[-1]}x{image.shape[-2]} pixels; expected {SMALLEST_SIDE} or more a side"
             )
-        region = REGIONS[self.options.region](image, mask)
+        chosen = REGIONS[self.options.region](image, mask)
+        region = _common(chosen, real)
         if self._dicom is not None:
-            free = self._dicom.region_of(file.path, dicom)
-            region = free if region is None else region & free
+            region = _common(region, self._dicom.region_of(file.path, dicom))
         affine = self.affine_of(file) if dicom is None or self.options.size is not None else dicom.affine
-        scale = 1.0
         if region is not None and not region.any():
             raise ImageError(f"{file.path} has no pixel of its region between the ends of its window; leave it out")
-        if region is not None and self.options.scales_radius:
-            scale = float(radius_scales(region[None], self.key.perturbation.norm))
+        # Where all may change, the window of DICOM costs no radius.
+        share, scale = real if chosen is None else region, None
+        if share is not None and not self.options.full_radius:
+            scale = float(radius_scales(share[None], self.key.perturbation.norm))
         return Original(file, image, region, affine, dicom if self._dicom is not None else None, scale)
 
     def affine_of(self, file: ImageFile) -> Affine | None:
@@ -165,10 +172,13 @@ class ImageEncryption:
         return read_affine(file.path) if self.options.size is None else None
 
     def tag_of(self, original: Original) -> str:
-        """Keyed checksum of an original: pixels, region, position in space, DICOM header."""
+        """Keyed checksum of an original: pixels, region, padding, position in space, DICOM header."""
         image, region, affine = original.image, original.region, original.affine
         digest = hashlib.sha256(repr(tuple(image.shape)).encode() + image.cpu().numpy().tobytes())
         digest.update(b"" if region is None else region.cpu().numpy().tobytes())
+        # Of DICOM the region leaves out the padding anyhow, but earlier versions gave such images the whole radius.
+        padding = original.file.padding
+        digest.update(b"" if padding is None else repr(padding.as_tuple()).encode())
         digest.update(b"" if affine is None else affine.tobytes())
         digest.update(b"" if self._dicom is None else sha256_of(original.file.path).encode())
         return self.key.tag("source", digest.digest())[:16]
@@ -181,19 +191,19 @@ class ImageEncryption:
             tag = None
         return self.source.classes[file.label], tag
 
-    def _encrypt(self, shape: tuple[int, ...], group: Sequence[Original]) -> list[Encrypted | Failure]:
+    def _encrypt(self, group: Sequence[Original]) -> list[Encrypted | Failure]:
         device = next(self.network.parameters()).device
         regions = [each.region for each in group if each.region is not None]
-        scales = torch.tensor([each.scale for each in group]).double() if self.options.scales_radius else None
+        scales = [each.scale for each in group if each.scale is not None]
         try:
-            prepared = self._prepared.get(self.network, shape)
+            prepared = self._prepared.get(self.network, tuple(group[0].image.shape))
             encrypted = encrypt_batch(
                 self.key,
                 prepared,
                 torch.stack([each.image for each in group]).to(device),
                 torch.tensor([each.file.label for each in group], device=device),
                 regions=torch.stack(regions).to(device) if regions else None,
-                scales=scales,
+                scales=torch.tensor(scales).double() if scales else None,
                 levels=coarsest_levels(self.options.formats),
                 unit=units_of(group),
                 batch_size=self.options.batch_size,
@@ -201,7 +211,7 @@ class ImageEncryption:
         except AdvencError as error:
             if len(group) > 1:  # One image's defect must not cost its neighbors.
                 half = len(group) // 2
-                return [*self._encrypt(shape, group[:half]), *self._encrypt(shape, group[half:])]
+                return [*self._encrypt(group[:half]), *self._encrypt(group[half:])]
             return [Failure(group[0].id, str(error))]
         return [Encrypted(*row, prepared.precision) for row in zip(group, encrypted.cpu(), strict=True)]
 
@@ -233,9 +243,18 @@ class ImageEncryption:
 
     def _radius(self, original: Original) -> float:
         """Radius of the ball around an image."""
-        return self.key.perturbation.at_size(*original.image.shape[-2:]).radius * original.scale
+        return self.key.perturbation.at_size(*original.image.shape[-2:]).radius * (
+            1.0 if original.scale is None else original.scale
+        )
 
     def _encode(self, original: Original, encrypted: Tensor) -> list[bytes]:
         if self._dicom is not None and original.dicom is not None:
             return self._dicom.encode(original.dicom, encrypted, self.options.formats, self._radius(original))
         return [encode_image(encrypted, name, affine=original.affine) for name in self.options.formats]
+
+
+def _common(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    """The pixels of both masks; ``None`` stands for all pixels."""
+    if first is None or second is None:
+        return second if first is None else first
+    return first & second

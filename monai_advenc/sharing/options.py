@@ -36,9 +36,10 @@ class EncryptionOptions:
             to the coarsest.
         size: Side in pixels to resize images to; ``None`` keeps each image's size.
         gray: Convert colors to gray.
-        region: Which pixels may change, a name in :data:`monai_advenc.encryption.regions.REGIONS`.
-        full_radius: Put the key's whole radius into the region, however small. By default it shrinks with the root of
-            the share of pixels that may change, so that they change as much as those of a whole image.
+        region: Which pixels may change, a name in :data:`monai_advenc.encryption.regions.REGIONS`; padding that cutting
+            added never does.
+        full_radius: Put the key's whole radius into the pixels that may change, however few. By default it shrinks with
+            the root of their share of the image, so that they change as much as those of a whole image.
         precision: Precision of the base network.
         batch_size: Versions that go through the network together.
         identity: What happens to names and DICOM headers; must be chosen if any input is DICOM.
@@ -81,13 +82,10 @@ class EncryptionOptions:
     def deciding(self) -> tuple[Any, ...]:
         """The options that decide the pixels, together with key and network."""
         identity = [self.identity] if "dicom" in self.formats else []
-        scaled = ["scaled radius"] if self.scales_radius else []
-        return (self.size, self.gray, self.region, self.precision, self.batch_size, *identity, *scaled)
-
-    @property
-    def scales_radius(self) -> bool:
-        """Whether the radius depends on the number of pixels that may change."""
-        return self.region != "all" and not self.full_radius
+        # As in earlier versions, where images had no known padding.
+        radius = {(False, False): ["scaled radius"], (True, True): ["full radius"]}
+        how = radius.get((self.region == "all", self.full_radius), [])
+        return (self.size, self.gray, self.region, self.precision, self.batch_size, *identity, *how)
 
 
 SLICE_CHOICES = ("tumor", "all")

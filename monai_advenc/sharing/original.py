@@ -25,7 +25,7 @@ class Original:
         region: The pixels that may change, ``(1, H, W)``, bool; ``None``: all.
         affine: Its position in space; ``None`` if unknown, or if the image was resized.
         dicom: The DICOM file, if DICOM is to be derived from it.
-        scale: The share of the key's radius that the image gets.
+        scale: The share of the key's radius that the image gets; ``None``: all of it.
     """
 
     file: ImageFile
@@ -33,7 +33,7 @@ class Original:
     region: Tensor | None
     affine: Affine | None
     dicom: DicomSlice | None = None
-    scale: float = 1.0
+    scale: float | None = None
 
     @property
     def id(self) -> str:

@@ -29,7 +29,7 @@ def stated_change(budget: Budget) -> str:
     if part is None:
         return whole
     return (
-        f"{whole}; over the pixels that may change PSNR {part.psnr_db.mean:.1f} dB on average, "
+        f"{whole}, over whole images; over the pixels that may change PSNR {part.psnr_db.mean:.1f} dB on average, "
         f"{part.rms_gray_levels.mean:.2f} gray levels, {GRAY_LEVELS * part.linf.max:.1f} at most"
     )
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.data.images.padding import SLICE_TABLE, Padding, read_padding
 from monai_advenc.data.images.reading import (
     IMAGE_SUFFIXES,
     MASK_SUFFIX,
@@ -55,6 +56,7 @@ class ImageFile:
         label: Index into the folder's classes.
         mask_path: Its region mask, if there is one.
         patient: Its patient, if known.
+        padding: What cutting added around it, if anything.
     """
 
     id: str
@@ -62,6 +64,7 @@ class ImageFile:
     label: int
     mask_path: Path | None = None
     patient: str | None = None
+    padding: Padding | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,8 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
     Raises:
         DatasetError: No folder, no images, two images or two classes whose names are equal or differ only in case,
             blanks or Unicode form, a name that cannot be a file name, a class that ``classes`` does not name,
-            images in a folder within a class folder, or an image that ``patients.csv`` leaves out.
+            images in a folder within a class folder, an image that ``patients.csv`` leaves out, or a damaged
+            ``slices.csv``.
     """
     if not root.is_dir():
         raise DatasetError(f"{root} is no folder; give a folder with one subfolder of images for each class")
@@ -124,7 +128,7 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
             "(volumes are cut to such images by: monai-advenc slice)"
         )
     names = tuple(classes) if classes is not None else tuple(sorted({label for label, _, _ in found}))
-    patients = _read_patients(root / PATIENT_TABLE)
+    patients, paddings = _read_patients(root / PATIENT_TABLE), read_padding(root / SLICE_TABLE)
     number_of = {comparable(name): number for number, name in enumerate(names)}
     number_of |= {name: number for number, name in enumerate(names)}
     masks_in = cache(_masks_in)
@@ -138,7 +142,8 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
         patient = patients.get(comparable(name))
         if patients and patient is None:
             raise DatasetError(f"image {name!r} has no row in {root / PATIENT_TABLE}; add it, or remove the table")
-        files.append(ImageFile(name, path, number, masks_in(path.parent).get(folded(name)), patient))
+        mask, padding = masks_in(path.parent).get(folded(name)), paddings.get(comparable(name))
+        files.append(ImageFile(name, path, number, mask, patient, padding))
     if not (root / MANIFEST_NAME).is_file():
         require_distinct_ids("images", ((file.id, file.path) for file in files))
         require_distinct_classes({label for label, _, _ in found})

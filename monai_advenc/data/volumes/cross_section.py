@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field
 from scipy import ndimage
 
 from monai_advenc.data.anatomical_planes import PLANES
+from monai_advenc.data.images.padding import Padding
 from monai_advenc.data.intensity import IntensityScale
 from monai_advenc.data.nifti_affine import require_orientation
 from monai_advenc.data.tumor import tumor_voxels
@@ -69,6 +70,7 @@ class CrossSection:
         intensity: The map from the file's units to [0, 1].
         spacing: Distance of neighboring pixels in mm, downward and to the right.
         tumor_kept: Share of the tumor's pixels that cropping kept; 1 if all.
+        padding: What was added around the slice; ``None`` if nothing.
     """
 
     image: NDArray[np.float32]
@@ -80,6 +82,7 @@ class CrossSection:
     intensity: IntensityScale
     spacing: tuple[float, float]
     tumor_kept: float = 1.0
+    padding: Padding | None = None
 
 
 def largest_cross_section(mask: NDArray[Any], axis: int = 2) -> int:
@@ -137,11 +140,14 @@ def cut_cross_section(image: Volume, mask: Volume, settings: SliceSettings) -> C
             max(1, round(n * mm / settings.isotropic_mm)) for n, mm in zip(unit.shape, (down, right), strict=True)
         )
         unit, region, affine = _resize(unit, region, affine, (shape[0], shape[1]))
-    kept = 1.0
-    if settings.size is not None:
-        fit, whole = _resize if settings.fit == "resize" else _pad_or_crop, np.count_nonzero(region)
-        unit, region, affine = fit(unit, region, affine, (settings.size, settings.size))
-        kept = 1.0 if settings.fit == "resize" else np.count_nonzero(region) / whole
+    kept, added, side = 1.0, None, settings.size
+    if side is not None and settings.fit == "resize":
+        unit, region, affine = _resize(unit, region, affine, (side, side))
+    elif side is not None:
+        whole, starts = np.count_nonzero(region), _starts(region, (side, side))
+        added = Padding.of(starts, region.shape, (side, side))
+        unit, region, affine = _pad_or_crop(unit, region, affine, (side, side), starts)
+        kept = np.count_nonzero(region) / whole
     spacing = np.linalg.norm(affine[:3, :2], axis=0)
     return CrossSection(
         image=np.ascontiguousarray(unit, dtype=np.float32),
@@ -153,6 +159,7 @@ def cut_cross_section(image: Volume, mask: Volume, settings: SliceSettings) -> C
         intensity=scale,
         spacing=(float(spacing[0]), float(spacing[1])),
         tumor_kept=kept,
+        padding=added,
     )
 
 
@@ -189,12 +196,14 @@ def _resize(image: NDArray[np.float32], mask: NDArray[np.bool_], affine: Affine,
     return resized, region, affine @ from_matvec(np.eye(3), (factors[0] / 2 - 0.5, factors[1] / 2 - 0.5, 0)) @ scaling
 
 
-def _pad_or_crop(image: NDArray[np.float32], mask: NDArray[np.bool_], affine: Affine, shape: tuple[int, int]) -> Grid:
-    """Add black border or remove border; centered, but moved as far as needed to keep the tumor inside."""
-    starts = [
-        _start(old, new, np.any(mask, axis=1 - axis, keepdims=True).ravel())
-        for axis, (old, new) in enumerate(zip(image.shape, shape, strict=True))
-    ]
+def _pad_or_crop(
+    image: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    affine: Affine,
+    shape: tuple[int, int],
+    starts: tuple[int, int],
+) -> Grid:
+    """Add black border or remove border, so that the result begins at row and column ``starts`` of the image."""
     padded, region = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=bool)
     source = tuple(
         slice(max(start, 0), min(start + new, old)) for start, old, new in zip(starts, image.shape, shape, strict=True)
@@ -202,6 +211,15 @@ def _pad_or_crop(image: NDArray[np.float32], mask: NDArray[np.bool_], affine: Af
     target = tuple(slice(part.start - start, part.stop - start) for part, start in zip(source, starts, strict=True))
     padded[target], region[target] = image[source], mask[source]
     return padded, region, affine @ from_matvec(np.eye(3), (starts[0], starts[1], 0))
+
+
+def _starts(mask: NDArray[np.bool_], shape: tuple[int, int]) -> tuple[int, int]:
+    """Where to begin: centered, but moved as far as needed to keep the tumor inside."""
+    first, second = (
+        _start(old, new, np.any(mask, axis=1 - axis, keepdims=True).ravel())
+        for axis, (old, new) in enumerate(zip(mask.shape, shape, strict=True))
+    )
+    return first, second
 
 
 def _start(old: int, new: int, occupied: NDArray[np.bool_]) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from monai_advenc.data.dicom.series import DicomSeries
+from monai_advenc.data.images.padding import PADDING_COLUMNS, SLICE_TABLE
 from monai_advenc.data.images.writing import SLICE_FORMATS, encode_image, encode_mask
 from monai_advenc.data.volume import Volume
 from monai_advenc.data.volumes.case import Case
@@ -26,11 +27,10 @@ from monai_advenc.files.folder_lock import LOCK_NAME, FolderLock
 from monai_advenc.files.tables import csv_text
 from monai_advenc.workers import map_in_workers
 
-TABLE_NAME = "slices.csv"
 RECORD_FOLDER = ".slices"
 """Folder with one small JSON file for each finished slice. It is written last: if it exists, the slice is complete."""
 
-_NOT_IN_THE_TABLE = ("sources", "tumor_kept")
+_NOT_IN_THE_TABLE = ("sources", "tumor_kept", "padding")
 """Fields of a record that the table leaves out."""
 
 
@@ -109,7 +109,7 @@ def slice_cases(
             if not rows:
                 reasons = [(each.id, each.message) for each in failures]
                 raise AllFailedError(f"no case could be cut into {out}", reasons)
-            write_atomically(out / TABLE_NAME, _table(rows), overwrite=True)
+            write_atomically(out / SLICE_TABLE, _table(rows), overwrite=True)
         return tuple(failures)
 
 
@@ -150,7 +150,8 @@ def _is_cut(out: Path, case: Case) -> bool:
             f"case {case.id!r} has changed since it was cut; delete {out / cut['file']} to cut it again, or choose "
             "another --out if that folder holds slices of other volumes"
         )
-    return not is_old
+    # A slice without a note on padding may have some.
+    return not is_old and "padding" in cut
 
 
 def _begin(out: Path, options: dict[str, Any]) -> None:
@@ -229,6 +230,7 @@ def _write(
         "intensity_high": section.intensity.high,
         "sources": sources,
         "tumor_kept": section.tumor_kept,
+        "padding": None if section.padding is None else section.padding.as_tuple(),
     }
     if settings.assume_orientation is not None:
         record["assumed_orientation"] = None if isinstance(image, DicomSeries) else image.assumed
@@ -237,4 +239,8 @@ def _write(
 
 def _table(rows: Sequence[dict[str, Any]]) -> bytes:
     columns = [name for name in rows[0] if name not in _NOT_IN_THE_TABLE]
-    return csv_text(columns, ([row[name] for name in columns] for row in rows)).encode()
+    cells = [[row[name] for name in columns] for row in rows]
+    if any(row["padding"] for row in rows):
+        columns += PADDING_COLUMNS
+        cells = [[*each, *(row["padding"] or (0, 0, 0, 0))] for each, row in zip(cells, rows, strict=True)]
+    return csv_text(columns, cells).encode()
