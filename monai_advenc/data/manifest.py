@@ -66,6 +66,23 @@ class ChangeableBudget(Settings):
     psnr_db: Distribution
 
 
+class EnergyBudget(Settings):
+    """Mean shares of the squared change that lie inside body and tumor, over the images that state them."""
+
+    inside_body: float | None
+    inside_tumor: float | None
+
+    @classmethod
+    def of(cls, images: Sequence[ImageRecord | SliceRecord]) -> EnergyBudget | None:
+        """Average the records; ``None`` if none states a share."""
+        shares = {
+            name: [share for image in images if (share := getattr(image.energy, name, None)) is not None]
+            for name in cls.model_fields
+        }
+        means = {name: round(float(np.mean(values)), 4) if values else None for name, values in shares.items()}
+        return cls(**means) if any(shares.values()) else None
+
+
 class Budget(Settings):
     """Distances of the images of a data set from their originals.
 
@@ -76,6 +93,7 @@ class Budget(Settings):
         psnr_db: Peak signal-to-noise ratio.
         ssim: Structural similarity.
         changeable: The distances over the pixels that may change; ``None`` where all may.
+        energy: Where the change lies; ``None`` if unknown.
     """
 
     norm: str
@@ -84,12 +102,14 @@ class Budget(Settings):
     psnr_db: Distribution
     ssim: Distribution
     changeable: ChangeableBudget | None = None
+    energy: EnergyBudget | None = None
 
     @model_serializer(mode="wrap")
-    def _leave_out_what_is_the_whole_image(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Manifests of images that may change everywhere stay as they were.
+    def _leave_out_what_is_unknown(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = handler(self)
-        return {name: value for name, value in values.items() if (name, value) != ("changeable", None)}
+        return {
+            name: value for name, value in values.items() if value is not None or name not in ("changeable", "energy")
+        }
 
     @classmethod
     def of(cls, norm: str, images: Sequence[ImageRecord | SliceRecord]) -> Budget:
@@ -102,6 +122,7 @@ class Budget(Settings):
             )
             if any(image.changeable for image in images)
             else None,
+            energy=EnergyBudget.of(images),
         )
 
 

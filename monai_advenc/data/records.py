@@ -50,8 +50,8 @@ class Record:
 
 
 def _without_unused(values: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what is stated only where some pixels may not change: manifests of all others stay as they were."""
-    kept = {name: value for name, value in values.items() if (name, value) != ("changeable", None)}
+    """Leave out what is stated only for some images: where some pixels may not change, and where a body is known."""
+    kept = {name: value for name, value in values.items() if value is not None or name not in ("changeable", "energy")}
     if "slices" in kept:
         kept["slices"] = [_without_unused(each) for each in kept["slices"]]
     return kept
@@ -109,6 +109,19 @@ class Changeable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_RECORD_CONFIG)
+class Energy:
+    """Shares of the squared change of one image, each ``None`` if unknown.
+
+    Attributes:
+        inside_body: Inside the body (:func:`monai_advenc.encryption.regions.body`) of the original.
+        inside_tumor: Inside the mask next to the original.
+    """
+
+    inside_body: float | None = None
+    inside_tumor: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_RECORD_CONFIG)
 class ImageRecord(Record):
     """One encrypted image and how far it is from its original, measured on the written pixels.
 
@@ -129,6 +142,7 @@ class ImageRecord(Record):
             :class:`monai_advenc.acceleration.prepare.PreparedNetwork`; ``None`` where it was not recorded.
         changeable: The distances over the pixels that may change; ``None`` where all may, and where it was not
             recorded.
+        energy: Where the change lies; ``None`` where it was not recorded.
     """
 
     id: str
@@ -144,6 +158,7 @@ class ImageRecord(Record):
     source_tag: str
     precision: str | None = None
     changeable: Changeable | None = None
+    energy: Energy | None = None
 
     @property
     def measured(self) -> tuple[ImageRecord]:
@@ -163,6 +178,7 @@ class SliceRecord(Record):
     psnr_db: float
     ssim: float
     changeable: Changeable | None = None
+    energy: Energy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_RECORD_CONFIG)

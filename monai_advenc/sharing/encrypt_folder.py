@@ -28,7 +28,7 @@ from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_don
 from monai_advenc.sharing.encryption_run import Compute, EncryptionResult, Shared, encrypt_images
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.report import require_place, write_report
-from monai_advenc.sharing.stated_change import stated_change, warn_of_large_changes
+from monai_advenc.sharing.stated_change import say_where, stated_change, warn_of_large_changes
 from monai_advenc.workers import available_cores
 
 
@@ -166,6 +166,7 @@ def encrypt_and_say(
     padded = sum(file.padding is not None for file in source.files)
     if padded:
         progress.say(f"{padded} of {len(source.files)} images have padding that cutting added; it stays as it was.")
+    say_where(result.manifest.budget, progress)
     warn_of_large_changes(result.manifest.images, progress, noun="images", full_radius=options.full_radius)
     return result
 

@@ -21,7 +21,7 @@ from monai_advenc.networks.training.learned import require_learned
 from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_done
 from monai_advenc.sharing.encryption_run import Shared, encrypt_volumes
 from monai_advenc.sharing.options import VolumeOptions
-from monai_advenc.sharing.stated_change import stated_change, warn_of_large_changes
+from monai_advenc.sharing.stated_change import say_where, stated_change, warn_of_large_changes
 from monai_advenc.workers import available_cores
 
 
@@ -110,6 +110,7 @@ def encrypt_volume_folder(
         f"Encrypted {len(slices)} slices of {len(manifest.volumes)} volumes into {out} with key {secret.key_id}: "
         f"{stated_change(manifest.budget)}."
     )
+    say_where(manifest.budget, progress)
     warn_of_large_changes(slices, progress, noun="slices", full_radius=options.full_radius)
     if options.plane == "acquired":
         say_planes(count_planes(record.plane for record in manifest.volumes), progress)

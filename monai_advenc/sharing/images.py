@@ -21,6 +21,7 @@ from monai_advenc.data.images.writing import SLICE_FORMATS, encode_image
 from monai_advenc.data.records import FileRecord, ImageRecord
 from monai_advenc.data.volume import Affine
 from monai_advenc.encryption.encrypt_batch import encrypt_batch
+from monai_advenc.encryption.energy import measure_energy
 from monai_advenc.encryption.fidelity import SMALLEST_SIDE, measure_changeable, measure_fidelity
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.regions import REGIONS, radius_scales
@@ -30,7 +31,7 @@ from monai_advenc.files.atomic import sha256_of, write_atomically
 from monai_advenc.sharing.dicom_output import DicomOutput
 from monai_advenc.sharing.folder import Owns
 from monai_advenc.sharing.options import EncryptionOptions, images_per_block, run_header, worker_count
-from monai_advenc.sharing.original import Encrypted, Original, units_of
+from monai_advenc.sharing.original import Encrypted, Original, tumor_of, units_of
 from monai_advenc.workers import overlapped
 
 
@@ -239,6 +240,7 @@ class ImageEncryption:
             source_tag=source_tag,
             precision=done.precision,
             changeable=None if region is None else measure_changeable(stored, image, region),
+            energy=measure_energy(stored, image, tumor_of(file, self.options.size, (height, width))),
         )
 
     def _radius(self, original: Original) -> float:

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from monai_advenc.data.dicom.slice import DicomSlice
 from monai_advenc.data.images.folder import ImageFile
+from monai_advenc.data.images.reading import read_region, resize_image
 from monai_advenc.data.volume import Affine
+from monai_advenc.errors import ImageError
 
 
 @dataclass(frozen=True)
@@ -59,3 +61,15 @@ def units_of(group: Sequence[Original]) -> Tensor | None:
     """``(N,)``, float64: one stored unit of each image on the [0, 1] scale; ``None`` if no DICOM is written."""
     units = [each.dicom.stored.unit or 0.0 for each in group if each.dicom is not None]
     return torch.tensor(units, dtype=torch.float64) if units else None
+
+
+def tumor_of(file: ImageFile, size: int | None, shape: tuple[int, int]) -> Tensor | None:
+    """The mask next to an image on its grid of ``shape``, ``(1, H, W)``, for a figure: ``None`` if there is none."""
+    if file.mask_path is None:
+        return None
+    try:
+        mask = read_region(file.mask_path)
+    except ImageError:
+        return None  # Only with --region mask does it decide anything; that refuses it.
+    mask = mask if size is None else resize_image(mask.float(), size) > 0
+    return mask if tuple(mask.shape[-2:]) == shape else None

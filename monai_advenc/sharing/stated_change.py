@@ -10,6 +10,7 @@ from typing import Final
 
 from monai_advenc.data.manifest import Budget
 from monai_advenc.data.records import ImageRecord, SliceRecord
+from monai_advenc.encryption.energy import lost_outside
 from monai_advenc.encryption.fidelity import GRAY_LEVELS
 from monai_advenc.encryption.paper import CIFAR10_RADIUS, CIFAR10_SHAPE
 from monai_advenc.progress import Progress
@@ -55,3 +56,16 @@ def warn_of_large_changes(
             f"{max(large):.1f} at most. Look at them before you share them; to change less, {remedy} a key with a "
             "smaller --radius."
         )
+
+
+def say_where(budget: Budget, progress: Progress) -> None:
+    """Say how much of the change lies inside body and tumor, and warn if much of it lies outside the body."""
+    energy = budget.energy
+    if energy is None:
+        return
+    shares = {"the body": energy.inside_body, "the tumor": energy.inside_tumor}
+    said = [f"{share:.0%} lies inside {where}" for where, share in shares.items() if share is not None]
+    progress.say(f"Of the squared change {' and '.join(said)} on average.")
+    warning = lost_outside(budget)
+    if warning is not None:
+        progress.say(f"Warning: {warning}")

@@ -23,6 +23,7 @@ from monai_advenc.data.stored_slice import StoredSlice
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.stored_volume import StoredCase, is_dicom, read_stored_case, read_stored_volume
 from monai_advenc.encryption.encrypt_batch import UNCHANGED, encrypt_batch
+from monai_advenc.encryption.energy import measure_energy
 from monai_advenc.encryption.fidelity import SMALLEST_SIDE, measure_changeable, measure_fidelity
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.regions import REGIONS, radius_scales
@@ -38,7 +39,7 @@ VolumeOutcome = VolumeRecord | Failure
 
 @dataclass(frozen=True)
 class _Slice:
-    """A slice that is to be encrypted: index, values as stored, image and region ``(1, H, W)``, its radius.
+    """A slice that is to be encrypted: index, values as stored, image, tumor and region ``(1, H, W)``, its radius.
 
     ``scale`` is the share of the key's radius that it gets.
     """
@@ -46,6 +47,7 @@ class _Slice:
     index: int
     stored: StoredSlice
     image: Tensor
+    tumor: Tensor | None
     region: Tensor
     radius: float
     scale: float
@@ -165,7 +167,7 @@ class VolumeEncryption:
             if self.options.slices == "tumor":
                 raise
             return None
-        return _Slice(index, each, image, region, radius, scale)
+        return _Slice(index, each, image, mask, region, radius, scale)
 
     def _encrypt_block(self, case: Case, block: Sequence[_Slice]) -> dict[int, NDArray[np.generic]]:
         device = next(self.network.parameters()).device
@@ -231,4 +233,10 @@ def _measured(original: _Slice, written: StoredSlice) -> SliceRecord:
     image = original.stored.on_same_window(written.stored)
     fidelity = measure_fidelity(image[None], original.image[None])[0]
     changeable = measure_changeable(image, original.image, original.region)
-    return SliceRecord(index=original.index, radius=original.radius, **fidelity.as_dict(), changeable=changeable)
+    return SliceRecord(
+        index=original.index,
+        radius=original.radius,
+        **fidelity.as_dict(),
+        changeable=changeable,
+        energy=measure_energy(image, original.image, original.tumor),
+    )

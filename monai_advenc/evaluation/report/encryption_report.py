@@ -7,14 +7,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from monai_advenc.data.dicom.display import shown_in, viewer_window
 from monai_advenc.data.images.folder import ImageFolder
-from monai_advenc.data.images.reading import is_dicom_image, read_image, read_region, resize_image, to_gray
+from monai_advenc.data.images.reading import (
+    is_dicom_image,
+    read_image,
+    read_original,
+    read_region,
+    resize_image,
+    to_gray,
+)
 from monai_advenc.data.manifest import Manifest
 from monai_advenc.evaluation.measurement import Measurement
-from monai_advenc.evaluation.report.html import Example, Note, Table, render_report
+from monai_advenc.evaluation.report.html import ChangeMap, Example, Note, Table, render_report
 from monai_advenc.evaluation.survival import SURVIVAL_CAPTION, SURVIVAL_COLUMNS, Survival, survival_rows
 from monai_advenc.evaluation.verdict import NOT_MEASURED, Verdict
 
@@ -45,6 +53,22 @@ def examples_of(originals: ImageFolder, encrypted: Path, manifest: Manifest) -> 
 def _at_size(image: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """Resize an image to the encrypted one's grid, which differs only after resizing to a square."""
     return image if image.shape[-2:] == shape[-2:] else resize_image(image, shape[-1])
+
+
+def change_maps_of(originals: ImageFolder, encrypted: Path, manifest: Manifest) -> list[ChangeMap]:
+    """Average the absolute change of each pixel over all images of a class that have the size of its first."""
+    sources = {file.id: file for file in originals.files}
+    maps: dict[str, ChangeMap] = {}
+    for record in manifest.images:
+        shape = record.shape[1:]
+        if record.id not in sources or (record.label in maps and maps[record.label].mean.shape != shape):
+            continue
+        image = read_image(encrypted / record.files[0].path)
+        change = (image - read_original(sources[record.id].path, record.shape)).abs().mean(dim=0)
+        earlier = maps.get(record.label, ChangeMap(record.label, torch.zeros(shape), 0))
+        count = earlier.images + 1
+        maps[record.label] = ChangeMap(record.label, earlier.mean + (change - earlier.mean) / count, count)
+    return [maps[label] for label in sorted(maps)]
 
 
 def encryption_report(
@@ -79,7 +103,8 @@ def encryption_report(
     examples = examples_of(originals, encrypted, manifest)
     notes = [*notes, *([survival_note(survivals)] if survivals else [])]
     texts = {"title": title, "notes": notes, "facts": facts or {}}
-    return render_report(manifest, examples, measurements, headline, verdict=verdict, **texts)
+    maps = change_maps_of(originals, encrypted, manifest)
+    return render_report(manifest, examples, maps, measurements, headline, verdict=verdict, **texts)
 
 
 def survival_note(survivals: Sequence[Survival]) -> Note:

@@ -12,6 +12,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -48,6 +49,12 @@ def picture(image: Tensor, mask: Tensor | None = None) -> str:
 def difference(encrypted: Tensor, original: Tensor) -> Tensor:
     """Change of each pixel, amplified around middle gray and clipped to [0, 1]."""
     return ((encrypted - original) * DIFFERENCE_GAIN + 0.5).clamp(0, 1)
+
+
+def heat_map(mean: Tensor, top: float) -> str:
+    """Encode a map ``(H, W)`` as a PNG data URI: black where it is 0, bright where it is ``top``."""
+    colors = mpl.colormaps["inferno"]((mean / max(top, 1e-12)).clamp(0, 1).numpy())
+    return picture(torch.from_numpy(colors[:, :, :3]).permute(2, 0, 1))
 
 
 def overview(rows: Sequence[tuple[str, Tensor, Tensor]]) -> bytes:

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from monai_advenc import __version__
 from monai_advenc.data.manifest import Manifest
+from monai_advenc.encryption.energy import lost_outside
+from monai_advenc.encryption.fidelity import GRAY_LEVELS
 from monai_advenc.evaluation.measurement import CLEAN, Measurement, pooled, summarize
 from monai_advenc.evaluation.report import figures
 from monai_advenc.evaluation.verdict import Verdict
@@ -34,6 +36,15 @@ class Example:
     original: Tensor
     encrypted: Tensor
     mask: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ChangeMap:
+    """Mean absolute change of each pixel ``(H, W)`` over the images of a class."""
+
+    title: str
+    mean: Tensor
+    images: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +68,7 @@ class Note:
 def render_report(
     manifest: Manifest,
     examples: Sequence[Example],
+    maps: Sequence[ChangeMap],
     measurements: Sequence[Measurement],
     headline: str | None,
     *,
@@ -68,6 +80,7 @@ def render_report(
     Args:
         manifest: Manifest of the encrypted data set, with budget and versions.
         examples: Pictures, preferably one per class.
+        maps: Where the images of each class changed.
         measurements: Victims' accuracies; empty if none were trained.
         headline: Training set of the victims' accuracies in large type.
         verdict: Stands first.
@@ -82,6 +95,7 @@ def render_report(
     )
     images, classes = manifest.images, manifest.header.classes
     radius = max(image.radius for image in images)
+    top = max((float(each.mean.max()) for each in maps), default=0.0)
     return environment.get_template("report.html.jinja").render(
         **texts,
         manifest=manifest,
@@ -103,6 +117,9 @@ def render_report(
             Markup(figures.budget_histogram([i.psnr_db for i in images], "PSNR, dB")),
         ],
         radius=radius,
+        maps=[(each.title, each.images, figures.heat_map(each.mean, top)) for each in maps],
+        brightest=GRAY_LEVELS * top,
+        lost_outside=lost_outside(manifest.budget),
     )
 
 

@@ -81,7 +81,7 @@ def test_a_page_shows_the_numbers_and_says_what_it_is_not(folders: tuple[Path, P
     page = encryption_report(find_images(originals), encrypted, measurements=MEASURED, headline="encrypted")
     for text in ("98%", "31%", "90%", "no cryptography", "no de-identification", "PSNR", "difference"):
         assert text in page
-    assert page.count('<img src="data:image/png;base64,') == 9
+    assert page.count('<img src="data:image/png;base64,') == 9 + len(CLASSES)  # One map of the change for each class.
     assert all(alt.strip() for alt in re.findall(r'alt="([^"]*)"', page))
 
 
