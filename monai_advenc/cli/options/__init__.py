@@ -56,15 +56,18 @@ Formats = Annotated[
 ]
 Region = Annotated[
     choices.Region,
-    typer.Option(help="Which pixels may change: all (the paper), the body, or the mask next to each image."),
+    typer.Option(
+        help="Which pixels may change: all (the paper), the body, or the mask next to each image. Padding "
+        "that cutting added never changes."
+    ),
 ]
 FullRadius = Annotated[
     bool,
     typer.Option(
         "--full-radius",
-        help="With --region body or mask: put the key's whole radius into the region, however small. Without it, the "
-        "radius shrinks with the root of the share of pixels that may change, so that each changes as much as in a "
-        "whole image.",
+        help="With --region body or mask, or padding that cutting added: put the key's whole radius into the pixels "
+        "that may change, however few. Without it, the radius shrinks with the root of their share, so that each "
+        "changes as much as in a whole image.",
     ),
 ]
 Identity = Annotated[
