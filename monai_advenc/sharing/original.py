@@ -68,7 +68,7 @@ def tumor_of(file: ImageFile, size: int | None, shape: tuple[int, int]) -> Tenso
     if file.mask_path is None:
         return None
     try:
-        mask = read_region(file.mask_path)
+        mask = read_region(file.mask_path, file.path)
     except ImageError:
         return None  # Only with --region mask does it decide anything; that refuses it.
     mask = mask if size is None else resize_image(mask.float(), size) > 0

@@ -12,14 +12,8 @@ from torch import Tensor
 
 from monai_advenc.data.dicom.display import shown_in, viewer_window
 from monai_advenc.data.images.folder import ImageFolder
-from monai_advenc.data.images.reading import (
-    is_dicom_image,
-    read_image,
-    read_original,
-    read_region,
-    resize_image,
-    to_gray,
-)
+from monai_advenc.data.images.matching import read_original
+from monai_advenc.data.images.reading import is_dicom_image, read_image, read_region, resize_image, to_gray
 from monai_advenc.data.manifest import Manifest
 from monai_advenc.evaluation.measurement import Measurement
 from monai_advenc.evaluation.report.html import ChangeMap, Example, Note, Table, render_report
