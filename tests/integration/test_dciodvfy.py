@@ -46,11 +46,13 @@ def errors_of(paths: list[Path]) -> set[str]:
 
 def images(paths: list[Path], choice: IdentityChoice) -> Iterator[bytes]:
     """Each file that holds one image, encrypted."""
-    output = DicomOutput(key_of(), IdentityRule(choice, key_of()), "run")
+    key = key_of()
+    output = DicomOutput(key, IdentityRule(choice, key), "run")
     for path in paths:
         source = read_dicom_slice(path)
         encrypted = (source.stored.image() + 0.05).clamp(0, 1)
-        yield from output.encode(source, encrypted, ("dicom",))
+        radius = key.perturbation.at_size(*encrypted.shape[-2:]).radius
+        yield from output.encode(source, encrypted, ("dicom",), radius)
 
 
 def slices(paths: list[Path], choice: IdentityChoice) -> Iterator[bytes]:

@@ -45,7 +45,9 @@ def share(world: World, out: Path, progress: Stopping, workers: int = 0) -> Any:
     options = EncryptionOptions(formats=("png16",), workers=workers)
     slices = SliceSettings(size=32)
     secrets = {"key": world.key, "base": world.base}
-    return slice_and_encrypt(world.volumes, out, slices=slices, options=options, progress=progress, **secrets)
+    return slice_and_encrypt(
+        world.volumes, out, slices=slices, options=options, insist=True, progress=progress, **secrets
+    )
 
 
 def files_in(folder: Path) -> dict[str, bytes]:

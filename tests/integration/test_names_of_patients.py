@@ -87,7 +87,9 @@ def test_nothing_of_file_names_and_headers_is_in_a_shared_folder(
         (root / "in" / CLASSES[0]).mkdir(parents=True, exist_ok=True)
         path.rename(root / "in" / CLASSES[0] / f"{name}.dcm")
     options = EncryptionOptions(formats=("dicom", "nifti"), identity=choice)
-    shared = encrypt_folder(root / "in", root / "out", key=key, base=base, options=options, progress=SILENT)
+    shared = encrypt_folder(
+        root / "in", root / "out", key=key, base=base, options=options, insist=True, progress=SILENT
+    )
     assert shared.manifest is not None
     assert len(shared.manifest.images) == len(names)
     for path, content in written_in(root / "out"):

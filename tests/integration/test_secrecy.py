@@ -64,11 +64,12 @@ def test_nothing_that_an_evaluation_tracks_or_reports_holds_the_secret(run: Call
     fast = ("--epochs", 6)
     store = ("--tracking-uri", f"sqlite:///{tmp_path}/store/runs.db")
     (tmp_path / "store").mkdir()
+    accept = ("--workers", 0, "--accept-unprotected")
     results = [
         run("keygen", key_path, "--images", tmp_path / "in", "--steps", 2),
         run("train-base", tmp_path / "in", "--out", tmp_path / "base.pt", *fast, *store),
         run("encrypt", tmp_path / "in", "--out", tmp_path / "out", "--key", key_path, "--base", tmp_path / "base.pt"),
-        run("evaluate", tmp_path / "in", tmp_path / "out", "--out", tmp_path / "seen", *fast, *store, "--workers", 0),
+        run("evaluate", tmp_path / "in", tmp_path / "out", "--out", tmp_path / "seen", *fast, *store, *accept),
     ]
     assert [result.exit_code for result in results] == [0] * 4, results[-1].output
     key = EncryptionKey.load(key_path)
