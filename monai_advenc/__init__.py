@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         draw_key as draw_key,
     )
     from monai_advenc.evaluation.compare import evaluate as evaluate
+    from monai_advenc.evaluation.recommendation.recommend import recommend as recommend
     from monai_advenc.experiments.paper.reproduce import reproduce as reproduce
     from monai_advenc.networks.training.base import train_base as train_base
     from monai_advenc.networks.training.settings import TrainingSettings as TrainingSettings
@@ -67,6 +68,7 @@ _HOMES = {
     "read_dicom_series": "data.dicom.series",
     "perturb": "perturbation.pgd",
     "prepare": "acceleration.prepare",
+    "recommend": "evaluation.recommendation.recommend",
     "recover_key": "attackers.recovery.recover_key",
     "reproduce": "experiments.paper.reproduce",
     "slice_and_encrypt": "sharing.slice_and_encrypt",

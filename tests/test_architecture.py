@@ -96,6 +96,7 @@ PUBLIC_NAMES = [
     "prepare",
     "read_dicom_seg",
     "read_dicom_series",
+    "recommend",
     "recover_key",
     "reproduce",
     "slice_and_encrypt",

@@ -17,6 +17,7 @@ from monai_advenc.cli.fidelity import fidelity
 from monai_advenc.cli.keygen import keygen
 from monai_advenc.cli.phantoms import phantoms
 from monai_advenc.cli.reader_study import reader_study
+from monai_advenc.cli.recommend import recommend
 from monai_advenc.cli.reproduce import reproduce
 from monai_advenc.cli.slice_and_encrypt import slice_and_encrypt
 from monai_advenc.cli.slices import slice_volumes
@@ -33,6 +34,7 @@ app.command("encrypt")(encrypt)
 app.command("encrypt-volume")(encrypt_volume)
 app.command("verify")(verify)
 app.command("evaluate")(evaluate)
+app.command("recommend")(recommend)
 app.command("fidelity")(fidelity)
 app.add_typer(attack, name="attack")
 app.command("reproduce")(reproduce)

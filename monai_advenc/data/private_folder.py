@@ -80,21 +80,21 @@ def make_private(folder: Path) -> None:
         raise OutputError(f"cannot create {folder}: {error.strerror}; choose another place") from None
 
 
-def require_own_folder(out: Path, shared: Path, marker: str, what: str) -> None:
+def require_own_folder(out: Path, shared: Path | None, marker: str, what: str) -> None:
     """Raise unless a folder is new, empty or of this package, and lies outside the data set to be shared.
 
     This function does not create the folder; the caller makes it private first.
 
     Args:
         out: Where results are to go.
-        shared: The encrypted data set.
+        shared: The encrypted data set; ``None``: there is none.
         marker: Name of the file that marks a folder of this package.
         what: What such a folder holds, for messages.
 
     Raises:
         OutputError: It is none of these.
     """
-    if shared.resolve() in (out.resolve(), *out.resolve().parents):
+    if shared is not None and shared.resolve() in (out.resolve(), *out.resolve().parents):
         raise OutputError(f"{out} lies in the data set that is shared, which must not hold {what}; give another --out")
     if out.is_dir() and any(out.iterdir()) and not (out / marker).is_file():
         raise OutputError(f"{out} is not empty and holds no {what}; give another --out")

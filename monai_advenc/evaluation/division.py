@@ -90,7 +90,7 @@ def load_division(
             return load_image_set(found, size, gray=gray, progress=advance)
 
     def load_pair(originals: Path, encrypted: Path, most: int | None) -> tuple[ImageSet, ImageSet]:
-        shared = load(_some(find_images(encrypted, classes), most))
+        shared = load(some_images(find_images(encrypted, classes), most))
         return load(_called(shared.ids, find_originals(originals, encrypted, classes))).with_ids(shared.ids), shared
 
     real, shared = load_pair(originals, encrypted, most)
@@ -110,7 +110,7 @@ def load_division(
     return division
 
 
-def _some(folder: ImageFolder, most: int | None) -> ImageFolder:
+def some_images(folder: ImageFolder, most: int | None) -> ImageFolder:
     """So many images at most, drawn at random."""
     if most is None or len(folder.files) <= most:
         return folder

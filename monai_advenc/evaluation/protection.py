@@ -107,6 +107,18 @@ def estimated_minutes(jobs: Sequence[VictimJob], workers: int) -> float:
     return passes / 60 / max(1, min(workers, len(jobs)))
 
 
+def missing_jobs(jobs: Sequence[VictimJob], done: Sequence[Measurement]) -> list[VictimJob]:
+    """The jobs of which a measurement is missing."""
+    measured = {each.victim for each in done if each.answers}
+    return [
+        job
+        for job in jobs
+        if any(
+            (job.network, job.trained_on, job.settings.seed, name, job.fold) not in measured for name in job.test_sets
+        )
+    ]
+
+
 def train_missing(
     jobs: Sequence[VictimJob], path: Path, done: Sequence[Measurement], workers: int, progress: Progress
 ) -> list[Measurement]:
@@ -122,14 +134,7 @@ def train_missing(
     Returns:
         The new measurements.
     """
-    measured = {each.victim for each in done if each.answers}
-    missing = [
-        job
-        for job in jobs
-        if any(
-            (job.network, job.trained_on, job.settings.seed, name, job.fold) not in measured for name in job.test_sets
-        )
-    ]
+    missing = missing_jobs(jobs, done)
     if missing:
         minutes = estimated_minutes(missing, workers)
         progress.say(f"Training {len(missing)} networks for the verdict takes about {minutes:.0f} minutes.")

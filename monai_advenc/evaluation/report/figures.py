@@ -13,8 +13,10 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+
+# Named again for other modules that draw: this one alone imports matplotlib.
+from matplotlib.axes import Axes as Axes
+from matplotlib.figure import Figure as Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
@@ -26,7 +28,7 @@ DIFFERENCE_GAIN = 20
 
 _PICTURE_SIDE = 320
 _OUTLINE = (255, 196, 0)
-_INK, _MUTED, _GRID = "#1d2733", "#5b6875", "#d9dfe5"
+INK, MUTED, GRID = "#1d2733", "#5b6875", "#d9dfe5"
 SERIES_COLORS = ("#2a6f97", "#d1495b", "#e9a23b", "#6a8d3a", "#7a5195")
 
 
@@ -71,12 +73,10 @@ def overview(rows: Sequence[tuple[str, Tensor, Tensor]]) -> bytes:
             grid[row, column].imshow(image.mean(dim=0).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             grid[row, column].set(xticks=[], yticks=[])
             grid[row, column].spines[:].set_visible(False)
-        grid[0, column].set_title(title.replace("_", " "), fontsize=11, color=_INK)
+        grid[0, column].set_title(title.replace("_", " "), fontsize=11, color=INK)
     for row, label in enumerate(("original", "encrypted", f"difference x {DIFFERENCE_GAIN}")):
-        grid[row, 0].set_ylabel(label, fontsize=11, color=_INK)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+        grid[row, 0].set_ylabel(label, fontsize=11, color=INK)
+    return png_of(figure)
 
 
 @dataclass(frozen=True)
@@ -101,19 +101,17 @@ def picture_grid(rows: Sequence[tuple[str, Sequence[Panel]]]) -> bytes:
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
     for row, (label, panels) in enumerate(rows):
-        grid[row, 0].set_ylabel(label, fontsize=11, color=_INK)
+        grid[row, 0].set_ylabel(label, fontsize=11, color=INK)
         for axes, panel in zip(grid[row], panels, strict=False):
             pixels = panel.image.detach().cpu().permute(1, 2, 0).numpy()
             axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            axes.set_title(panel.title, fontsize=10, color=_INK)
+            axes.set_title(panel.title, fontsize=10, color=INK)
             if panel.boxed is not None and bool(panel.boxed.any()):
                 lines, columns = np.nonzero(panel.boxed[0].cpu().numpy())
                 left, top = float(columns.min()) - 1.5, float(lines.min()) - 1.5
                 wide, tall = float(np.ptp(columns)) + 3, float(np.ptp(lines)) + 3
                 axes.add_patch(Rectangle((left, top), wide, tall, fill=False, edgecolor="red", linewidth=1.4))
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return png_of(figure)
 
 
 def accuracy_bars(rows: Sequence[Mapping[str, Any]], chance: float) -> str:
@@ -134,9 +132,9 @@ def accuracy_bars(rows: Sequence[Mapping[str, Any]], chance: float) -> str:
             value, error = 100 * row["last"], 100 * (row["std"] or 0)
             color = SERIES_COLORS[arm_index % len(SERIES_COLORS)]
             label = arm if row["network"] == networks[0] else None
-            axes.barh(place, value, thickness * 0.9, color=color, label=label, xerr=error or None, ecolor=_INK)
-            axes.text(value + error + 1, place, f"{value:.0f} %", va="center", fontsize=9, color=_INK)
-    axes.axvline(100 * chance, color=_INK, linewidth=1, linestyle=(0, (4, 3)), label=f"commonest class ({chance:.0%})")
+            axes.barh(place, value, thickness * 0.9, color=color, label=label, xerr=error or None, ecolor=INK)
+            axes.text(value + error + 1, place, f"{value:.0f} %", va="center", fontsize=9, color=INK)
+    axes.axvline(100 * chance, color=INK, linewidth=1, linestyle=(0, (4, 3)), label=f"commonest class ({chance:.0%})")
     axes.set_yticks(range(len(networks)), networks)
     axes.invert_yaxis()
     axes.set_xlim(0, 108)
@@ -154,14 +152,14 @@ def confusion_plot(confusion: Sequence[Sequence[int]], classes: Sequence[str], t
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     for row in range(len(classes)):
         for column in range(len(classes)):
-            color = "white" if shares[row, column] > 55 else _INK
+            color = "white" if shares[row, column] > 55 else INK
             axes.text(column, row, f"{shares[row, column]:.0f}", ha="center", va="center", color=color, fontsize=9)
     short = [name if len(name) <= 12 else name[:11] + "…" for name in classes]
     axes.set_xticks(range(len(classes)), short, rotation=35, ha="right")
     axes.set_yticks(range(len(classes)), short)
     axes.set_xlabel("taken for")
     axes.set_ylabel("really")
-    axes.set_title(title, fontsize=9, color=_INK, loc="right")
+    axes.set_title(title, fontsize=9, color=INK, loc="right")
     axes.tick_params(length=0)
     axes.grid(visible=False)
     return _svg(figure, f"Confusion matrix in percent: {title}")
@@ -187,15 +185,22 @@ def budget_histogram(values: Sequence[float], label: str, limit: float | None = 
     return _svg(figure, f"Histogram of {label}")
 
 
+def png_of(figure: Figure) -> bytes:
+    """A figure as PNG; equal figures give equal bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     # Without pyplot: no global state, no window, safe in any thread.
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_GRID)
-    axes.tick_params(colors=_MUTED, labelsize=9)
-    axes.xaxis.label.set(color=_MUTED, fontsize=9)
-    axes.yaxis.label.set(color=_MUTED, fontsize=9)
+    axes.spines[["left", "bottom"]].set_color(GRID)
+    axes.tick_params(colors=MUTED, labelsize=9)
+    axes.xaxis.label.set(color=MUTED, fontsize=9)
+    axes.yaxis.label.set(color=MUTED, fontsize=9)
     return figure, axes
 
 

@@ -1,0 +1,234 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Recommend a radius for given images: the smallest one that reaches a goal."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from torch import nn
+
+from monai_advenc.acceleration.processor import choose_device
+from monai_advenc.data.images.folder import ImageFolder, find_images, load_image_set
+from monai_advenc.data.private_folder import make_private, require_outside, require_own_folder, require_unshared
+from monai_advenc.encryption.profiles import KeyOptions, draw_key
+from monai_advenc.encryption.regions import REGIONS
+from monai_advenc.errors import NetworkError, SettingsError
+from monai_advenc.evaluation.division import divide, some_images
+from monai_advenc.evaluation.recommendation.encrypted_set import Originals
+from monai_advenc.evaluation.recommendation.goal import PROTECTED, Goal
+from monai_advenc.evaluation.recommendation.page import recommendation_page
+from monai_advenc.evaluation.recommendation.picture import draw_picture
+from monai_advenc.evaluation.recommendation.result import Recommendation
+from monai_advenc.evaluation.recommendation.search import (
+    HIGHEST_PSNR,
+    LOWEST_PSNR,
+    STEP_DB,
+    grid,
+    radius_of,
+    search_radius,
+)
+from monai_advenc.evaluation.recommendation.time_limit import TimeLimit
+from monai_advenc.evaluation.recommendation.trials import Laboratory
+from monai_advenc.files.atomic import sha256_of, write_atomically, write_json, write_once
+from monai_advenc.files.folder_lock import FolderLock
+from monai_advenc.networks import require_known_networks
+from monai_advenc.networks.training.base import require_enough_images, train_base
+from monai_advenc.networks.training.checkpoint import load_checkpoint
+from monai_advenc.networks.training.learned import require_learned, require_size
+from monai_advenc.networks.training.settings import TrainingSettings
+from monai_advenc.progress import ConsoleProgress, Progress
+from monai_advenc.settings import require_between
+from monai_advenc.workers import available_cores
+
+MARKER_NAME: Final = "recommendation.json"
+"""Says what the folder's measurements are of."""
+
+MOST_IMAGES: Final = 2000
+"""Larger data sets are measured on so many images, drawn at random."""
+
+LEAST_SEEDS: Final = 2
+
+TEST_SHARE: Final = 0.2
+
+BASE_MARKER_NAME: Final = "base.json"
+"""Says which base network the measurements were made with."""
+
+
+def recommend(
+    slices: str | Path | ImageFolder,
+    out: str | Path = "recommendation",
+    *,
+    goal: str = PROTECTED,
+    highest_psnr: float = HIGHEST_PSNR,
+    lowest_psnr: float = LOWEST_PSNR,
+    step_db: float = STEP_DB,
+    seeds: int = LEAST_SEEDS,
+    base: str | Path | None = None,
+    drawing: KeyOptions = KeyOptions(),
+    network: str | None = None,
+    training: TrainingSettings = TrainingSettings(),
+    size: int | None = None,
+    gray: bool = False,
+    region: str = "all",
+    full_radius: bool = False,
+    levels: int | None = None,
+    budget: float | None = None,
+    insist: bool = False,
+    workers: int | None = None,
+    device: str | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> Recommendation:
+    """Recommend a radius for these images: the smallest one in a range that reaches a goal.
+
+    Each radius, the smallest first, is measured quickly: fast schedule, one victim. Where that leaves hope, the final
+    settings follow, with a key and victims of its own for each seed, judged by the rules of ``docs/verdict.md``; all
+    seeds must reach the goal. Measurements are kept in ``out``, and the same call continues an interrupted one.
+
+    Args:
+        slices: Folder of original images in class folders, or what :func:`find_images` found in it.
+        out: Folder for the measurements, the base network and the report. It shows originals: keep it.
+        goal: ``"protected"``, or ``"at most 50 %"``: the upper end of the 95 % interval of the best victim's accuracy,
+            after renaming. Another goal or range uses what is measured again.
+        highest_psnr: PSNR in dB of the smallest radius.
+        lowest_psnr: PSNR in dB of the largest radius.
+        step_db: Distance of two radii in dB, 3 at most.
+        seeds: Final measurements of a radius, each with another key and other victims, at least 2.
+        base: File of the base network; ``None``: trained once on the images, in ``out``.
+        drawing: How keys are drawn; radius, step size and seed must not be set.
+        network: Architecture of the base network; ``None``: ``resnet18`` on a GPU, else ``resnet_small``.
+        training: How the base network is trained.
+        size: Resize images to this side in pixels; ``None``: they must all have one size already.
+        gray: Turn colors to gray.
+        region: Which pixels may change: ``"all"``, ``"body"`` or ``"mask"``.
+        full_radius: As in :class:`monai_advenc.EncryptionOptions`.
+        levels: Steps of the grid of the files, 255 for 8-bit PNG; ``None``: 65535.
+        budget: Stop after so many minutes; ``None``: never.
+        insist: Use a base network that is not better than chance, or at another size than it was trained at.
+        workers: Worker processes; ``None``: one for each core.
+        device: Where networks run; ``None``: the GPU, if there is one.
+        dry_run: Only check; write nothing.
+        progress: Receives messages and progress; ``None``: print to stderr.
+
+    Raises:
+        DatasetError: There are too few images of a class.
+        NetworkError: The base network does not fit the images, or has learned nothing.
+        OutputError: ``out`` holds something else or measurements of other images or settings, or cannot be written.
+        SanityError: A network trained on originals learns nothing, so that nothing can be measured.
+        SettingsError: A goal, range or option is invalid.
+    """
+    progress, limit, out = progress or ConsoleProgress(), TimeLimit(budget), Path(out)
+    aim, decibels = Goal.parse(goal), grid(highest_psnr, lowest_psnr, step_db)
+    _require_settings(drawing, region, seeds, step_db, budget)
+    require_known_networks([network] if network else [])
+    folder = slices if isinstance(slices, ImageFolder) else find_images(Path(slices))
+    draw_key(folder.classes, **dict(drawing))  # Says what cannot be, before the long work.
+    place, base_path = choose_device(device), Path(base) if base else out / "base.pt"
+    _require_folder(out, folder.root)
+    _require_base(base_path, folder, trains=base is None)
+    found = some_images(folder, MOST_IMAGES)
+    with progress.stage(f"reading {folder.root.name}", len(found.files)) as advance:
+        images = load_image_set(found, size, gray=gray, progress=advance)
+    originals = Originals.within(images, region, full_radius=full_radius, levels=levels)
+    division, shape = divide(images, images, share=TEST_SHARE), tuple(images.images.shape[1:])
+    radii = {each: radius_of(each, shape, drawing.radius_at) for each in decibels}
+    result = Recommendation(out=out, goal=aim, radii=radii, radius_at=drawing.radius_at, base=base_path)
+    if dry_run:
+        return result
+    make_private(out)
+    with FolderLock(out):
+        refusal = f"{out} holds measurements of other images or with other settings; give another --out"
+        write_once(out / MARKER_NAME, _identity(originals, drawing, region, full_radius), refusal)
+        if not base_path.exists():
+            whole = images if len(found.files) == len(folder.files) else folder.root
+            sizes: dict[str, Any] = {"size": size, "gray": gray}
+            train_base(whole, base_path, network=network, settings=training, device=place, progress=progress, **sizes)
+        write_once(out / BASE_MARKER_NAME, {"sha256": sha256_of(base_path)}, refusal)
+        laboratory = Laboratory(
+            originals=originals,
+            division=division,
+            base=_load_base(base_path, max(shape), insist, progress).to(place),
+            drawing=drawing,
+            folder=out / "trials",
+            workers=available_cores() if workers is None else workers,
+            device=place,
+            limit=limit,
+            progress=progress,
+        )
+        result = replace(result, found=search_radius(decibels, range(1, seeds + 1), aim, laboratory.measure))
+        _write(result, laboratory)
+    progress.say(result.sentence)
+    return result
+
+
+def _require_settings(drawing: KeyOptions, region: str, seeds: int, step_db: float, budget: float | None) -> None:
+    set_here = {"radius", "step_size", "seed"} & drawing.model_fields_set
+    if set_here:
+        raise SettingsError(
+            f"{', '.join(sorted(set_here))} cannot be set: each radius gets keys of its own; leave it out"
+        )
+    if region not in REGIONS:
+        raise SettingsError(f"unknown region {region!r}; choose from {', '.join(REGIONS)}")
+    require_between("seeds", seeds, LEAST_SEEDS)
+    require_between("step_db", step_db, 0.1, STEP_DB)
+    if budget is not None:
+        require_between("budget", budget, 1)
+
+
+def _require_folder(out: Path, originals: Path) -> None:
+    """Raise unless the folder is new or of an earlier call, and lies neither among originals nor in a data set."""
+    require_outside(out, originals)
+    require_unshared(out / MARKER_NAME, "--out")
+    require_own_folder(out, None, MARKER_NAME, "recommendation")
+
+
+def _require_base(path: Path, folder: ImageFolder, *, trains: bool) -> None:
+    """Raise unless there is a base network for these classes, or one can be trained."""
+    if trains and not path.exists():
+        require_enough_images(folder.class_counts())
+        return
+    classes = load_checkpoint(path).classes
+    if tuple(classes) != tuple(folder.classes):
+        raise NetworkError(
+            f"the base network {path} knows the classes {', '.join(classes)}, the images have "
+            f"{', '.join(folder.classes)}; give a base network trained on this data set"
+        )
+
+
+def _load_base(path: Path, side: int, insist: bool, progress: Progress) -> nn.Module:
+    checkpoint = load_checkpoint(path)
+    require_learned(checkpoint, path, insist=insist, progress=progress)
+    require_size(checkpoint, path, side, insist=insist, progress=progress)
+    return checkpoint.network
+
+
+def _identity(originals: Originals, drawing: KeyOptions, region: str, full_radius: bool) -> dict[str, Any]:
+    """What measurements in one folder must have in common; goal, range, seeds and budget may change."""
+    images, digest = originals.images, hashlib.sha256()
+    for part in (images.images.numpy().tobytes(), images.labels.numpy().tobytes(), "\0".join(images.ids).encode()):
+        digest.update(part)
+    if originals.regions is not None:
+        digest.update(originals.regions.numpy().tobytes())
+    key = drawing.model_dump(mode="json", include={"profile", "radius_at", "schedule", "steps"})
+    return {
+        "images": digest.hexdigest(),
+        "classes": list(images.classes),
+        "key": key,
+        "region": region,
+        "full_radius": full_radius,
+        "levels": originals.levels,
+    }
+
+
+def _write(result: Recommendation, laboratory: Laboratory) -> None:
+    """Write summary, picture and page, in place of those of an earlier call."""
+    write_json(result.out / "summary.json", result.as_dict(), overwrite=True, mode=0o600)
+    shown = {each.trial.psnr_db: laboratory.examples(each.trial) for each in result.found.outcomes}
+    if shown:
+        picture = draw_picture(result, laboratory.shown_originals(), shown)
+        write_atomically(result.picture, picture, overwrite=True, mode=0o600)
+        write_atomically(result.report, recommendation_page(result, picture).encode(), overwrite=True, mode=0o600)
