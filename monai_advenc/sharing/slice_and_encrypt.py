@@ -27,7 +27,7 @@ from monai_advenc.data.volumes.reading import mask_of
 from monai_advenc.data.volumes.slice_volumes import Cuts, cut_cases
 from monai_advenc.data.volumes.stored_volume import is_dicom
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.encryption.profiles import KeyOptions, draw_key, say_drawn
+from monai_advenc.encryption.profiles import KeyOptions, say_drawn
 from monai_advenc.errors import AdvencError, DatasetError, OutputError, remembering
 from monai_advenc.evaluation.verdict import NOT_MEASURED
 from monai_advenc.networks import require_known_networks
@@ -39,9 +39,10 @@ from monai_advenc.progress import ConsoleProgress, Progress
 from monai_advenc.sharing.encrypt_folder import SharedFolder, default_options, encrypt_and_say
 from monai_advenc.sharing.encryption_run import Compute
 from monai_advenc.sharing.folder import require_empty
-from monai_advenc.sharing.key_and_base import load_own_base, load_own_key
+from monai_advenc.sharing.key_and_base import load_own_base
 from monai_advenc.sharing.measured_protection import NO_MEASUREMENTS, measure_protection
 from monai_advenc.sharing.options import EncryptionOptions
+from monai_advenc.sharing.recommended_radius import RadiusSearch, first_key
 from monai_advenc.sharing.report import write_report
 
 KEY_NAME, BASE_NAME, SLICES_NAME, REPORT_NAME = "key.json", "base.pt", "slices", "report.html"
@@ -58,6 +59,7 @@ def slice_and_encrypt(
     labels: str | Path | None = None,
     slices: SliceSettings = SliceSettings(),
     drawing: KeyOptions = KeyOptions(),
+    recommend_radius: bool = False,
     network: str | None = None,
     training: TrainingSettings = TrainingSettings(),
     options: EncryptionOptions | None = None,
@@ -87,6 +89,8 @@ def slice_and_encrypt(
         slices: How to cut.
         drawing: How to draw the key. If there is a key already, the attributes set here must agree with it; defaults
             need not.
+        recommend_radius: Search the smallest radius that protects the slices (:func:`monai_advenc.recommend`) and draw
+            the key with it.
         network: Architecture of the base network; ``None``: ``resnet18`` on a GPU, else ``resnet_small``.
         training: How to train the base network. If there is one already, epochs and seed must agree with it if they
             are set.
@@ -110,6 +114,7 @@ def slice_and_encrypt(
         NetworkError: There is no such base network, it is for other classes, or it has learned nothing.
         OutputError: A folder or file is in a forbidden place, belongs to another run, or cannot be written.
         SettingsError: There is DICOM and no identity is chosen, or a setting contradicts the key or the base network.
+        SanityError: No radius in the range protects the slices.
         AdvencError: A case failed and ``options.keep_going`` is off; the others done so far stay.
     """
     progress, options = progress or ConsoleProgress(), options or default_options()
@@ -127,20 +132,14 @@ def slice_and_encrypt(
         _require_masks(cases)
     if trains:
         require_enough_images(cases.class_counts())
-    if draws:
-        secret = draw_key(cases.classes, **dict(drawing))
-    else:
-        secret = load_own_key(key_path, drawing, insecure_key_permissions)
+    search = RadiusSearch(kept, drawing, cases.classes) if recommend_radius else None
+    secret = first_key(search, key, key_path, cases.classes, drawing, insecure_key_permissions)
     shared = SharedFolder(out=out, found=cases.class_counts(), passed_over=cases.passed_over, private=kept)
     if dry_run:
         return shared
     place = choose_device(device)
     make_private(kept)
-    if draws:
-        secret.save(key_path)
-        say_drawn(secret, key_path, progress)
-    else:
-        progress.say(f"Using key {secret.key_id} of {key_path}; it decides combiner, radius and steps.")
+    _save_or_say(secret, key_path, search, draws, progress)
     _require_classes_of(cases, secret)
     checkpoint = None if trains else load_own_base(base_path, secret, network, training)
     folder, cuts = _cut(cases, slices, options, names, secret, progress)
@@ -154,6 +153,10 @@ def slice_and_encrypt(
         require_learned(checkpoint, base_path, insist=insist, progress=progress)
         side = max(read_image(folder.files[0].path).shape[-2:])
         require_size(checkpoint, base_path, side, insist=insist, progress=progress)
+        if draws and search is not None:
+            found = search.find(folder, base_path, options, insist=insist, device=place, progress=progress)
+            secret = search.finish(secret, found, key_path)
+            say_drawn(secret, key_path, progress)
         base_network = checkpoint.network if compute else checkpoint.network.to(place)
         result = encrypt_and_say(folder, out, secret, base_network, options, compute, progress)
         with remembering(result.failures):
@@ -165,6 +168,19 @@ def slice_and_encrypt(
     progress.say(verdict.sentence)
     shared = replace(shared, manifest=result.manifest, report=report, cuts=cuts, verdict=verdict)
     return replace(shared, failures=(*result.failures, *cuts.failures))
+
+
+def _save_or_say(
+    secret: EncryptionKey, path: Path, search: RadiusSearch | None, draws: bool, progress: Progress
+) -> None:
+    """Write a new key, or say which one is used."""
+    if not draws:
+        progress.say(f"Using key {secret.key_id} of {path}; it decides combiner, radius and steps.")
+    elif search is not None:
+        search.keep(secret)
+    else:
+        secret.save(path)
+        say_drawn(secret, path, progress)
 
 
 def _path(given: str | Path | None) -> Path | None:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +28,30 @@ Profile = Annotated[
 Radius = Annotated[
     float,
     typer.Option(min=0, help="L2 radius on the [0, 1] scale, at the side --radius-at.", rich_help_panel=KEY_PANEL),
+]
+RECOMMENDED = "recommended"
+"""The word for the smallest radius that protects the images, instead of a number."""
+
+
+def radius_or_word(given: float | str) -> float | str:
+    """The radius that an option names: a number, or :data:`RECOMMENDED`."""
+    if given == RECOMMENDED:
+        return RECOMMENDED
+    try:
+        return float(given)
+    except ValueError:
+        raise typer.BadParameter(f"{given!r} is neither a number nor {RECOMMENDED!r}") from None
+
+
+RadiusOrWord = Annotated[
+    Any,
+    typer.Option(
+        parser=radius_or_word,
+        metavar="FLOAT|recommended",
+        help="L2 radius on the [0, 1] scale, at the side --radius-at; recommended: search the smallest one that "
+        "protects these slices, as monai-advenc recommend does.",
+        rich_help_panel=KEY_PANEL,
+    ),
 ]
 RadiusAt = Annotated[
     int,
@@ -87,4 +111,6 @@ def key_options(context: typer.Context) -> KeyOptions:
     from monai_advenc.encryption.profiles import KeyOptions
 
     parameters = {name: "key_seed" if name == "seed" else name for name in KeyOptions.model_fields}
-    return KeyOptions(**{name: context.params[given] for name, given in parameters.items() if is_named(context, given)})
+    # A command lacks the options that it decides itself.
+    named = {name: context.params[given] for name, given in parameters.items() if is_named(context, given)}
+    return KeyOptions(**{name: value for name, value in named.items() if (name, value) != ("radius", RECOMMENDED)})

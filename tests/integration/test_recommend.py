@@ -1,0 +1,156 @@
+"""The command recommend, and slice-and-encrypt with the radius that it recommends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.evaluation.recommendation.goal import Goal
+from monai_advenc.evaluation.recommendation.result import Recommendation
+from monai_advenc.evaluation.recommendation.search import Found, Outcome, Trial
+from monai_advenc.evaluation.verdict import Verdict
+from monai_advenc.evaluation.visibility import Visibility
+from monai_advenc.files.atomic import write_json
+from monai_advenc.sharing import recommended_radius
+from tests.integration.conftest import World
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def slices(tmp_path: Path) -> Path:
+    generator = np.random.default_rng(0)
+    for label in range(3):
+        (tmp_path / "slices" / f"class{label}").mkdir(parents=True)
+        for case in range(20):
+            pixels = generator.integers(0, 255, (16, 16), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "slices" / f"class{label}" / f"c{label}-{case}.png")
+    return tmp_path / "slices"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--goal", "good"), "expected the goal 'protected' or 'at most N %'"),
+        (("--seeds", 1), "--seeds"),
+        (("--psnr-step", 5), "--psnr-step"),
+        (("--psnr-from", 30, "--psnr-to", 40), "expected a range of PSNRs"),
+        (("--budget", 0), "--budget"),
+        (("--base", "missing.pt"), "missing.pt"),
+        (("--schedule", "adaptive"), "adaptive steps need the loss of the image itself"),
+    ],
+)
+def test_bad_input_is_one_line(run: Run, slices: Path, tmp_path: Path, words: tuple[Any, ...], message: str) -> None:
+    result = run("recommend", slices, "--out", tmp_path / "out", *words)
+    assert result.exit_code == 2
+    assert message in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_lists_the_radii(run: Run, slices: Path, tmp_path: Path) -> None:
+    result = run("recommend", slices, "--out", tmp_path / "out", "--dry-run", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["radii"] == {"44": 2.02, "41": 2.85, "38": 4.03, "35": 5.69, "32": 8.04}
+    assert not (tmp_path / "out").exists()
+
+
+def searching(monkeypatch: pytest.MonkeyPatch, psnr_db: float | None) -> list[dict[str, Any]]:
+    """Let the search find this; returns what it was asked."""
+    asked: list[dict[str, Any]] = []
+    weak = Verdict(verdict="weak", reason="It was weak.", advice="", accuracy=0.8, interval=(0.7, 0.9))
+
+    def recommend(folder: Any, out: Path, **options: Any) -> Recommendation:
+        asked.append({"folder": folder, **options})
+        trials = (Trial(38), Trial(38, 1, final=True), Trial(38, 2, final=True))
+        outcomes = tuple(Outcome(trial, weak, Visibility(38.1, 0.8, None)) for trial in trials)
+        none = Recommendation(out=out, goal=Goal(), radii={38.0: 4.03}, radius_at=320)
+        result = replace(none, found=Found(psnr_db, outcomes))
+        write_json(out / "summary.json", result.as_dict(), overwrite=True)
+        return result
+
+    monkeypatch.setattr(recommended_radius, "recommend", recommend)
+    return asked
+
+
+def encrypting(run: Run, world: World, out: Path, *words: Any) -> Any:
+    return run(
+        *("slice-and-encrypt", world.volumes, "--out", out, "--base", world.base, "--size", 32, "--steps", 2),
+        *("--no-evaluate", "--workers", 0, "--radius", "recommended", "--format", "png8", *words),
+    )
+
+
+def test_the_key_gets_the_radius_that_is_recommended(
+    run: Run, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = searching(monkeypatch, 38)
+    private = tmp_path / "shared-private"
+    first = encrypting(run, world, tmp_path / "shared", "--json", "--key-seed", 3, "--recipient", "Ward 3")
+    assert first.exit_code == 0, first.output
+    key = EncryptionKey.load(private / "key.json")
+    assert (key.perturbation.radius, key.perturbation.reference_side, key.perturbation.steps) == (4.03, 320, 2)
+    assert key.perturbation.step_size == pytest.approx(4.03 * 2.5 / 2)
+    assert not (private / "key.unfinished.json").exists()
+    assert (private / "key.json").stat().st_mode & 0o777 == 0o600
+    assert key.recipient == "Ward 3"
+    assert asked[0]["drawing"].model_fields_set == {"steps"}, "each radius gets keys of its own"
+    assert (asked[0]["levels"], asked[0]["region"], asked[0]["drawing"].steps) == (255, "all", 2)
+    assert key.layout_secret not in first.output
+    again = encrypting(run, world, tmp_path / "shared")
+    assert again.exit_code == 0, again.output
+    assert len(asked) == 1, "a key that is drawn needs no search"
+    assert EncryptionKey.load(private / "key.json") == key
+
+
+def test_a_search_without_result_encrypts_nothing_and_keeps_the_secret_for_the_next_run(
+    run: Run, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searching(monkeypatch, None)
+    failed = encrypting(run, world, tmp_path / "shared")
+    assert failed.exit_code == 2
+    assert "No radius recommended: none in the range (PSNR 38 to 38 dB) reached the goal" in failed.stderr
+    assert "Nothing was encrypted" in failed.stderr
+    assert not (tmp_path / "shared").exists()
+    private = tmp_path / "shared-private"
+    assert not (private / "key.json").exists()
+    before = EncryptionKey.load(private / "key.unfinished.json")
+    searching(monkeypatch, 38)
+    assert encrypting(run, world, tmp_path / "shared").exit_code == 0
+    after = EncryptionKey.load(private / "key.json")
+    assert after.layout_secret == before.layout_secret, "names of cases are tied to it"
+    assert (after.correspondence, after.created) == (before.correspondence, before.created)
+    assert after.perturbation.radius == 4.03
+
+
+def test_a_key_with_another_radius_is_not_replaced(
+    run: Run, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = searching(monkeypatch, 38)
+    given = encrypting(run, world, tmp_path / "shared", "--key", world.key)
+    assert given.exit_code == 2
+    assert "--radius recommended draws a key" in given.stderr
+    stepped = encrypting(run, world, tmp_path / "shared", "--step-size", 1)
+    assert stepped.exit_code == 2
+    assert "leave out the other of them" in stepped.stderr
+    (tmp_path / "shared-private").mkdir()
+    (tmp_path / "shared-private" / "key.json").write_bytes(world.key.read_bytes())
+    (tmp_path / "shared-private" / "key.json").chmod(0o600)
+    earlier = encrypting(run, world, tmp_path / "shared", "--steps", 3)
+    assert earlier.exit_code == 2
+    assert "was not recommended" in earlier.stderr
+    assert not asked
+
+
+def test_another_word_than_recommended_is_refused(run: Run, world: World, tmp_path: Path) -> None:
+    result = run("slice-and-encrypt", world.volumes, "--out", tmp_path / "shared", "--radius", "best")
+    assert result.exit_code == 2
+    assert "'best' is neither a number nor 'recommended'" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
