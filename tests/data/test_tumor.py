@@ -65,7 +65,7 @@ def by_command(image: NDArray[Any], mask: NDArray[Any], folder: Path) -> float:
 
 
 def by_volume_command(image: NDArray[Any], mask: NDArray[Any], folder: Path) -> float:
-    case = read_stored_case(Case("p1", "a", *save(image, mask, folder)), None, NATIVE)
+    case = read_stored_case(Case("p1", "a", *save(image, mask, folder)), "axial", NATIVE)
     assert case.tumor is not None
     return float(case.tumor.sum(axis=(1, 2)).argmax())
 
