@@ -124,7 +124,8 @@ def recommend(
         output.table("Would measure", ("PSNR dB", "radius"), radii)
         output.result({"dry_run": True, "out": str(out), "radii": {name: float(radius) for name, radius in radii}})
         return
-    output.say(f"Wrote {result.report}.")
+    if result.report.exists():
+        output.say(f"Wrote {result.report}.")
     output.result(result.as_dict())
     if result.radius is None and not accept_unprotected:
         raise typer.Exit(options.EXIT_UNPROTECTED)

@@ -132,6 +132,7 @@ def evaluate(
         progress=progress,
     )
     make_private(out)
+    (out / "measurements.jsonl").touch(mode=0o600)
     jobs = victim_jobs(division, victims, range(first_seed, first_seed + seeds), epochs, place)
     refusal = f"{out} holds the evaluation of another data set or with other settings; give another --out"
     write_once(out / MARKER_NAME, _identity(division, encrypted, jobs[0].settings.epochs), refusal)
@@ -149,8 +150,8 @@ def evaluate(
         headline=ENCRYPTED,
         facts=_facts(division, jobs[0].settings.epochs, seeds),
     )
-    write_atomically(result.report, page.encode(), overwrite=True)
-    write_json(out / "summary.json", result.as_dict(), overwrite=True)
+    write_atomically(result.report, page.encode(), overwrite=True, mode=0o600)
+    write_json(out / "summary.json", result.as_dict(), overwrite=True, mode=0o600)
     _track(result, tracker)
     return result
 

@@ -17,7 +17,7 @@ from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.data.images.overlap import overlap_warnings, require_disjoint
 from monai_advenc.data.manifest import Manifest
 from monai_advenc.errors import DatasetError
-from monai_advenc.evaluation.sanity import require_same_images
+from monai_advenc.evaluation.sanity import require_pairs, require_same_images
 from monai_advenc.progress import Progress
 
 FOLDS: Final = 5
@@ -81,7 +81,8 @@ def load_division(
 
     Raises:
         DatasetError: The folders do not fit together, or a class has too few images.
-        SanityError: Nothing was encrypted, or an image is in both training and test set.
+        SanityError: Nothing was encrypted, an image is in both training and test set, or an encrypted image was made
+            from another original than the one of its name.
     """
     classes = Manifest.load(encrypted).header.classes
 
@@ -91,7 +92,9 @@ def load_division(
 
     def load_pair(originals: Path, encrypted: Path, most: int | None) -> tuple[ImageSet, ImageSet]:
         shared = load(some_images(find_images(encrypted, classes), most))
-        return load(_called(shared.ids, find_originals(originals, encrypted, classes))).with_ids(shared.ids), shared
+        real = load(_called(shared.ids, find_originals(originals, encrypted, classes))).with_ids(shared.ids)
+        require_pairs(shared, real, Manifest.load(encrypted))
+        return real, shared
 
     real, shared = load_pair(originals, encrypted, most)
     require_same_images(shared, real, "images")
@@ -111,11 +114,16 @@ def load_division(
 
 
 def some_images(folder: ImageFolder, most: int | None) -> ImageFolder:
-    """So many images at most, drawn at random."""
-    if most is None or len(folder.files) <= most:
+    """About so many images at most, drawn at random: the same share of each class, but enough to measure each."""
+    total, generator = len(folder.files), torch.Generator().manual_seed(0)
+    if most is None or total <= most:
         return folder
-    drawn = torch.randperm(len(folder.files), generator=torch.Generator().manual_seed(0))[:most].sort().values
-    return replace(folder, files=tuple(folder.files[row] for row in drawn.tolist()))
+    drawn: set[str] = set()
+    for label in range(len(folder.classes)):
+        own = [file.id for file in folder.files if file.label == label]
+        count = min(len(own), max(LEAST_CASES, round(most * len(own) / total)))
+        drawn |= {own[row] for row in torch.randperm(len(own), generator=generator)[:count].tolist()}
+    return replace(folder, files=tuple(file for file in folder.files if file.id in drawn))
 
 
 def _called(ids: Sequence[str], folder: ImageFolder) -> ImageFolder:
@@ -137,6 +145,7 @@ def divide(originals: ImageSet, encrypted: ImageSet, share: float, seed: int = 0
     Raises:
         DatasetError: A class has too few images or patients.
     """
+    require_enough_cases(originals)
     place = {name: row for row, name in enumerate(originals.ids)}
     _train, test = originals.split(share, seed)
     parts = [test] if len(test) >= LEAST_HELD_OUT else _fifths(originals, seed)
@@ -160,7 +169,6 @@ def require_enough_cases(images: ImageSet) -> None:
 
 
 def _fifths(images: ImageSet, seed: int) -> list[ImageSet]:
-    require_enough_cases(images)
     parts, rest = [], images
     for left in range(FOLDS, 1, -1):
         rest, part = rest.split(1 / left, seed)

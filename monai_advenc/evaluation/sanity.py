@@ -9,6 +9,7 @@ from torch import nn
 
 from monai_advenc.acceleration.gradients import target_gradient
 from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.data.manifest import Manifest
 from monai_advenc.errors import SanityError
 from monai_advenc.evaluation.accuracy import Accuracy
 from monai_advenc.networks.training.learned import is_above_chance
@@ -53,6 +54,23 @@ def require_gradients(network: nn.Module, images: ImageSet) -> None:
             f"the base network's gradient is zero or undefined for {1 - moved:.0%} of {len(tried)} images, so they "
             "cannot be perturbed; retrain it with a lower learning rate, or use another architecture"
         )
+
+
+def require_pairs(encrypted: ImageSet, originals: ImageSet, manifest: Manifest) -> None:
+    """Raise :class:`SanityError` if an encrypted image was made from another original than the one of its name.
+
+    Resized images are not compared, nor DICOM, which is read in a window of its own.
+    """
+    records = {record.id: record for record in manifest.images}
+    distances = (encrypted.images - originals.images).flatten(1).norm(dim=1).tolist()
+    for name, distance in zip(encrypted.ids, distances, strict=True):
+        record = records[name]
+        is_as_written = record.shape == tuple(encrypted.images.shape[1:])
+        if is_as_written and not record.files[0].path.endswith(".dcm") and distance > 2 * record.radius + 1e-3:
+            raise SanityError(
+                f"the encrypted image {name!r} is {distance:.3g} from the original of that name, its radius is "
+                f"{record.radius:.3g}; give the originals that the data set was made from"
+            )
 
 
 def require_same_images(encrypted: ImageSet, originals: ImageSet, what: str) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import permutations
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 from scipy.stats import binomtest
 
 from monai_advenc.evaluation.measurement import CLEAN, Measurement, pooled
@@ -29,10 +29,7 @@ TITLES: Final[dict[Word, str]] = {
 }
 
 LEAST_NETWORKS: Final = 2
-"""Architectures; the perturbation may mislead one and leave another alone."""
-
-MOST_CLASSES_RENAMED: Final = 4
-"""Up to so many classes, all correspondences are tried on a victim's answers; more classes have too many of them."""
+"""Architectures that learned the task from originals; the perturbation may mislead one and leave another alone."""
 
 _STRENGTHEN: Final = (
     "To protect more: a larger radius (--radius), a base network trained longer (--epochs), or more cases; then "
@@ -146,19 +143,21 @@ def judge(measurements: Sequence[Measurement]) -> Verdict:
     """
     tested = [each for each in pooled(measurements) if each.test_set == "orig" and each.answers]
     clean = {(each.network, each.seed): each for each in tested if each.trained_on == CLEAN}
+    labels = {key: each.labels for key, each in clean.items()}
     victims = [
         victim
         for each in tested
-        if each.trained_on != CLEAN and (each.network, each.seed) in clean
+        # Of an interrupted evaluation, victims may lack folds that their twins have.
+        if each.trained_on != CLEAN and each.labels == labels.get((each.network, each.seed))
         for victim in _ways_to_answer(each)
     ]
     if not victims:
         return NOT_MEASURED
     # Of equals the victim without renaming, which comes first.
     best = max(victims, key=lambda victim: victim.accuracy)
-    twin = clean[best.measured.network, best.measured.seed]
-    networks = {victim.measured.network for victim in victims}
-    return _verdict(best, _answers_as_given(twin), len(networks))
+    twins = {key: _answers_as_given(each) for key, each in clean.items()}
+    able = {victim.network for victim in map(_measured_of, victims) if _has_learned(twins[victim.network, victim.seed])}
+    return _verdict(best, twins[best.measured.network, best.measured.seed], len(able))
 
 
 def _verdict(best: _Victim, twin: _Victim, networks: int) -> Verdict:
@@ -184,12 +183,13 @@ def _verdict(best: _Victim, twin: _Victim, networks: int) -> Verdict:
         f"{low:.1%} to {high:.1%}). The same network trained on originals has {twin.accuracy:.1%}; always naming the "
         f"commonest class gives {chance:.1%}."
     )
-    if not is_above_chance(int(twin.right.sum()), total, chance):
+    if not _has_learned(twin):
         why = f"The network trained on originals ({twin.accuracy:.1%}) is not better than chance ({chance:.1%}), so "
         why += "nothing follows from the victims."
         return Verdict(verdict="not measured", reason=why, advice="Train longer (--epochs) or add cases.", **numbers)
     if networks < LEAST_NETWORKS and (high < bar or p_value < SIGNIFICANCE):
-        why, advice = f"{reason} One architecture is too few to call it protected.", "Evaluate with two or more."
+        why = f"{reason} Fewer than two architectures learned the task from originals: too few to call it protected."
+        advice = "Evaluate with two or more, train longer (--epochs) or add cases."
         return Verdict(verdict="not measured", reason=why, advice=advice, **numbers)
     if high < bar:
         aim = f"Protected means an upper limit below {bar:.1%}, halfway from originals to chance."
@@ -203,13 +203,26 @@ def _verdict(best: _Victim, twin: _Victim, networks: int) -> Verdict:
 
 
 def _ways_to_answer(measured: Measurement) -> Iterator[_Victim]:
-    """A victim's answers as given, and renamed by each correspondence; few classes only."""
+    """A victim's answers as given, and renamed by the correspondence that makes most of them right.
+
+    The correspondence moves every class, as those of keys do.
+    """
     yield _answers_as_given(measured)
-    classes = len(measured.confusion)
-    for target in permutations(range(classes)) if classes <= MOST_CLASSES_RENAMED else ():
-        if all(target[label] != label for label in range(classes)):
-            renamed = np.asarray(target)[list(measured.answers)]
-            yield _Victim(measured, renamed == np.asarray(measured.labels), renamed=True)
+    counts = np.array(measured.confusion)
+    np.fill_diagonal(counts, -counts.sum() - 1)
+    labels, answers = linear_sum_assignment(counts, maximize=True)
+    renamed = labels[answers.argsort()][list(measured.answers)]
+    yield _Victim(measured, renamed == np.asarray(measured.labels), renamed=True)
+
+
+def _measured_of(victim: _Victim) -> Measurement:
+    return victim.measured
+
+
+def _has_learned(twin: _Victim) -> bool:
+    """Whether a network trained on originals is better than chance."""
+    chance = float(np.bincount(twin.measured.labels).max()) / len(twin.right)
+    return is_above_chance(int(twin.right.sum()), len(twin.right), chance)
 
 
 def _answers_as_given(measured: Measurement) -> _Victim:

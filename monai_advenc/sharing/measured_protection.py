@@ -78,7 +78,7 @@ def too_few_cases(name: str, count: int) -> Verdict:
 def keep_verdict(verdict: Verdict, out: Path, private: Path) -> None:
     """Write a verdict about a data set to its private folder, in place of an earlier one."""
     content = {**verdict.as_dict(), "manifest_sha256": _digest_of(out)}
-    write_json(private / VERDICT_NAME, content, overwrite=True)
+    write_json(private / VERDICT_NAME, content, overwrite=True, mode=0o600)
 
 
 def kept_verdict(out: Path, private: Path) -> Verdict:

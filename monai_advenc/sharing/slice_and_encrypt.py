@@ -29,7 +29,6 @@ from monai_advenc.data.volumes.stored_volume import is_dicom
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import KeyOptions, say_drawn
 from monai_advenc.errors import AdvencError, DatasetError, OutputError, remembering
-from monai_advenc.evaluation.verdict import NOT_MEASURED
 from monai_advenc.networks import require_known_networks
 from monai_advenc.networks.training.base import require_enough_images, train_base
 from monai_advenc.networks.training.checkpoint import load_checkpoint
@@ -40,7 +39,7 @@ from monai_advenc.sharing.encrypt_folder import SharedFolder, default_options, e
 from monai_advenc.sharing.encryption_run import Compute
 from monai_advenc.sharing.folder import require_empty
 from monai_advenc.sharing.key_and_base import load_own_base
-from monai_advenc.sharing.measured_protection import NO_MEASUREMENTS, measure_protection
+from monai_advenc.sharing.measured_protection import NO_MEASUREMENTS, kept_verdict, measure_protection
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.recommended_radius import RadiusSearch, first_key
 from monai_advenc.sharing.report import write_report
@@ -98,7 +97,7 @@ def slice_and_encrypt(
         device: Where networks run; ``None``: the GPU, if there is one.
         compute: Computes the images elsewhere, such as :class:`monai_advenc.sharing.ray.RayWorkers`; ``None``: this
             machine.
-        measure: Train networks for the verdict; without, it is *not measured*.
+        measure: Train networks for the verdict; without, it is that of an earlier run, or *not measured*.
         insist: Use a base network that is not better than chance, or at another size than it was trained at.
         insecure_key_permissions: Accept a key file that others can read.
         dry_run: Only check; write nothing.
@@ -160,7 +159,7 @@ def slice_and_encrypt(
         base_network = checkpoint.network if compute else checkpoint.network.to(place)
         result = encrypt_and_say(folder, out, secret, base_network, options, compute, progress)
         with remembering(result.failures):
-            verdict, measurements = NOT_MEASURED, NO_MEASUREMENTS
+            verdict, measurements = kept_verdict(out, kept), NO_MEASUREMENTS
             if measure:
                 verdict, measurements = measure_protection(folder, out, kept, options.workers, place, progress)
             page = kept / REPORT_NAME

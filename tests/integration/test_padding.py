@@ -16,7 +16,7 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from monai_advenc.bundle.encrypted_output import EncryptedOutput
-from monai_advenc.data.images.folder import find_images
+from monai_advenc.data.images.folder import find_images, load_image_set
 from monai_advenc.data.images.padding import PADDING_COLUMNS, SLICE_TABLE
 from monai_advenc.data.manifest import Manifest
 from monai_advenc.data.volumes.cases import find_cases
@@ -24,7 +24,14 @@ from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.data.volumes.slicing import RECORD_FOLDER, slice_cases
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import AdvencError, DatasetError, OutputError
+from monai_advenc.evaluation.recommendation.encrypted_set import (
+    Originals,
+    encrypt_images as measured_images,
+    real_pixels,
+)
+from monai_advenc.evaluation.recommendation.time_limit import TimeLimit
 from monai_advenc.perturbation.settings import PerturbationSettings
+from monai_advenc.progress import SILENT
 from monai_advenc.sharing.encryption_run import encrypt_images
 from monai_advenc.sharing.options import EncryptionOptions
 from tests.conftest import tiny_network
@@ -232,3 +239,31 @@ def test_whole_commands_say_how_many_images_are_padded(run: Run, world: World, t
     assert "10 of 10 images have padding that cutting added; it stays as it was." in done.stderr
     assert "over whole images; over the pixels that may change PSNR" in done.stderr
     assert run("verify", tmp_path / "out", "--originals", slices).exit_code == 0
+
+
+@pytest.mark.parametrize("region", ["all", "body"])
+def test_a_recommendation_measures_what_encryption_writes_of_padded_slices(tmp_path: Path, region: str) -> None:
+    for number, label in enumerate(CLASSES):
+        write_case(tmp_path / "volumes" / label / f"case {number}", (20, 24, 6), dicom=False, seed=number)
+    slices = cut(tmp_path / "volumes", tmp_path / "slices", "png16", SliceSettings(size=48, fit="pad-or-crop"))
+    written = encrypt(slices, tmp_path / "out", region=region)
+    folder = find_images(slices, CLASSES)
+    originals = Originals.within(
+        load_image_set(folder), region, full_radius=False, levels=None, real=real_pixels(folder, None)
+    )
+    measured = measured_images(
+        originals,
+        KEY,
+        tiny_network(num_classes=2),
+        tmp_path / "blocks",
+        workers=0,
+        limit=TimeLimit(None),
+        progress=SILENT,
+    )
+    changes = (measured.images - originals.images.images).flatten(1).norm(dim=1)
+    lengths = {record.id: record.l2 for record in written.images}
+    assert changes.tolist() == pytest.approx([lengths[name] for name in measured.ids], rel=0.02)
+    for file, image, original in zip(folder.files, measured.images, originals.images.images, strict=True):
+        assert file.padding is not None
+        border = ~file.padding.real_pixels(original, file.path)
+        assert (image[border] == original[border]).all()

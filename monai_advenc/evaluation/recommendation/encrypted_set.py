@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from monai_advenc.acceleration.kept_networks import PreparedNetworks
+from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.data.images.reading import read_image, resize_image
 from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.regions import REGIONS, radius_scales
@@ -49,15 +51,44 @@ class Originals:
     levels: int = LEVELS
 
     @classmethod
-    def within(cls, images: ImageSet, region: str, *, full_radius: bool, levels: int | None) -> Originals:
-        """Originals of which one region may change, as :class:`EncryptionOptions` name it."""
-        if region == "all":
-            return cls(images=images, levels=levels or LEVELS)
-        masks = [None] * len(images) if images.masks is None else list(images.masks)
-        chosen = [REGIONS[region](image, mask) for image, mask in zip(images.images, masks, strict=True)]
-        regions = torch.stack([each for each in chosen if each is not None])
-        scales = None if full_radius else radius_scales(regions, "l2")
+    def within(
+        cls, images: ImageSet, region: str, *, full_radius: bool, levels: int | None, real: Tensor | None = None
+    ) -> Originals:
+        """Originals of which one region may change, as :class:`EncryptionOptions` name it.
+
+        Args:
+            images: The originals.
+            region: Name of the region.
+            full_radius: Do not shrink the radius with the region.
+            levels: Steps of the grid of the files.
+            real: ``(N, 1, H, W)``: pixels that are no padding; ``None``: all.
+        """
+        regions = real
+        if region != "all":
+            masks = [None] * len(images) if images.masks is None else list(images.masks)
+            chosen = [REGIONS[region](image, mask) for image, mask in zip(images.images, masks, strict=True)]
+            regions = torch.stack([each for each in chosen if each is not None])
+            regions = regions if real is None else regions & real
+        scales = None if full_radius or regions is None else radius_scales(regions, "l2")
         return cls(images=images, regions=regions, scales=scales, levels=levels or LEVELS)
+
+
+def real_pixels(folder: ImageFolder, size: int | None) -> Tensor | None:
+    """The pixels of images that are no padding, ``(N, 1, H, W)``, bool; ``None`` where no image is padded.
+
+    Args:
+        folder: The images.
+        size: Side to which they are resized; a pixel that a real one has a part in is real. ``None``: not resized.
+    """
+    if all(file.padding is None for file in folder.files):
+        return None
+    rows = []
+    for file in folder.files:
+        image = read_image(file.path)
+        everything = torch.ones_like(image[:1], dtype=torch.bool)
+        real = everything if file.padding is None else file.padding.real_pixels(image, file.path)
+        rows.append(real if size is None else resize_image(real.float(), size) > 0)
+    return torch.stack(rows)
 
 
 def encrypt_images(

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,7 @@ from monai_advenc.encryption.profiles import KeyOptions, draw_key
 from monai_advenc.encryption.regions import REGIONS
 from monai_advenc.errors import NetworkError, SettingsError
 from monai_advenc.evaluation.division import divide, some_images
-from monai_advenc.evaluation.recommendation.encrypted_set import Originals
+from monai_advenc.evaluation.recommendation.encrypted_set import Originals, real_pixels
 from monai_advenc.evaluation.recommendation.goal import PROTECTED, Goal
 from monai_advenc.evaluation.recommendation.page import recommendation_page
 from monai_advenc.evaluation.recommendation.picture import draw_picture
@@ -133,7 +134,8 @@ def recommend(
     found = some_images(folder, MOST_IMAGES)
     with progress.stage(f"reading {folder.root.name}", len(found.files)) as advance:
         images = load_image_set(found, size, gray=gray, progress=advance)
-    originals = Originals.within(images, region, full_radius=full_radius, levels=levels)
+    real = real_pixels(found, size)
+    originals = Originals.within(images, region, full_radius=full_radius, levels=levels, real=real)
     division, shape = divide(images, images, share=TEST_SHARE), tuple(images.images.shape[1:])
     radii = {each: radius_of(each, shape, drawing.radius_at) for each in decibels}
     result = Recommendation(out=out, goal=aim, radii=radii, radius_at=drawing.radius_at, base=base_path)
@@ -142,7 +144,7 @@ def recommend(
     make_private(out)
     with FolderLock(out):
         refusal = f"{out} holds measurements of other images or with other settings; give another --out"
-        write_once(out / MARKER_NAME, _identity(originals, drawing, region, full_radius), refusal)
+        write_once(out / MARKER_NAME, _identity(originals, division.folds, drawing, region, full_radius), refusal)
         if not base_path.exists():
             whole = images if len(found.files) == len(folder.files) else folder.root
             sizes: dict[str, Any] = {"size": size, "gray": gray}
@@ -206,7 +208,9 @@ def _load_base(path: Path, side: int, insist: bool, progress: Progress) -> nn.Mo
     return checkpoint.network
 
 
-def _identity(originals: Originals, drawing: KeyOptions, region: str, full_radius: bool) -> dict[str, Any]:
+def _identity(
+    originals: Originals, folds: Sequence[Any], drawing: KeyOptions, region: str, full_radius: bool
+) -> dict[str, Any]:
     """What measurements in one folder must have in common; goal, range, seeds and budget may change."""
     images, digest = originals.images, hashlib.sha256()
     for part in (images.images.numpy().tobytes(), images.labels.numpy().tobytes(), "\0".join(images.ids).encode()):
@@ -216,6 +220,7 @@ def _identity(originals: Originals, drawing: KeyOptions, region: str, full_radiu
     key = drawing.model_dump(mode="json", include={"profile", "radius_at", "schedule", "steps"})
     return {
         "images": digest.hexdigest(),
+        "folds": hashlib.sha256(repr(folds).encode()).hexdigest(),
         "classes": list(images.classes),
         "key": key,
         "region": region,

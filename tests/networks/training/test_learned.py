@@ -28,9 +28,12 @@ def checkpoint_with(folder: Path, notes: Notes | None) -> Checkpoint:
 
 
 def test_above_chance_is_a_one_sided_binomial_test() -> None:
-    # Of 10 coin flips, 9 or more heads have a probability of 11/1024 = 1.1 %, 8 or more 56/1024 = 5.5 %.
-    assert is_above_chance(9, 10, 0.5)
-    assert not is_above_chance(8, 10, 0.5)
+    # Of 10 coin flips, more than 8 heads have a probability of 11/1024 and 8 heads 45/1024: mid-p 3.3 %. For 7 heads
+    # it is 56/1024 + 60/1024 = 11 %. Four heads of four: 1/32 = 3.1 %.
+    assert is_above_chance(8, 10, 0.5)
+    assert not is_above_chance(7, 10, 0.5)
+    assert is_above_chance(4, 4, 0.5)
+    assert not is_above_chance(3, 4, 0.5)
     assert not is_above_chance(1, 10, 0.5)
 
 
