@@ -20,7 +20,7 @@ REFUSED = {
     "example_nifti2.nii.gz": r"4-D \(2 volumes\)",
     "test.mgz": r"4-D \(2 volumes\)",
     "ivadomed_rgb.nii.gz": "RGB",
-    "analyze.hdr": "does not say where left and right are (Analyze",
+    "analyze.hdr": "half of a pair",
     "nifti1.hdr": "half of a pair",
 }
 
