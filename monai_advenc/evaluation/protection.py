@@ -136,8 +136,8 @@ def train_missing(
     """
     missing = missing_jobs(jobs, done)
     if missing:
-        minutes = estimated_minutes(missing, workers)
-        progress.say(f"Training {len(missing)} networks for the verdict takes about {minutes:.0f} minutes.")
+        minutes = max(1, round(estimated_minutes(missing, workers)))
+        progress.say(f"Training {len(missing)} networks for the verdict takes about {minutes} min on idle processors.")
     found: list[Measurement] = []
     with progress.stage("training victims", len(missing)) as advance:
         for result in train_victims(missing, workers=workers):

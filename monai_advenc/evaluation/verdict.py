@@ -32,8 +32,8 @@ LEAST_NETWORKS: Final = 2
 """Architectures that learned the task from originals; the perturbation may mislead one and leave another alone."""
 
 _STRENGTHEN: Final = (
-    "To protect more: a larger radius (--radius), a base network trained longer (--epochs), or more cases; then "
-    "measure it again."
+    "To protect more, write another --out with a larger --radius (easier to see; monai-advenc recommend searches one), "
+    "more --steps, a base network trained longer (--epochs), or more cases."
 )
 
 
@@ -78,7 +78,8 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """Verdict, numbers and advice, for the console."""
-        return f"Verdict: {self.title.lower()}. {self.reason} {self.advice}"
+        warning = "Warning: " if self.verdict in ("weak", "none") else ""
+        return f"{warning}Verdict: {self.title.lower()}. {self.reason} {self.advice}"
 
     @classmethod
     def of_dict(cls, values: Mapping[str, Any]) -> Verdict:
@@ -197,6 +198,7 @@ def _verdict(best: _Victim, twin: _Victim, networks: int) -> Verdict:
         return Verdict(verdict="protected", reason=f"{reason} {aim}", advice=scope, **numbers)
     aim = f"Protected would be an upper limit below {bar:.1%}, halfway from originals to chance."
     if p_value < SIGNIFICANCE:
+        aim += f" It is significantly worse than with originals (p = {p_value:.2g}), and no more."
         return Verdict(verdict="weak", reason=f"{reason} {aim}", advice=_STRENGTHEN, **numbers)
     aim += f" The difference from originals is not significant (p = {p_value:.2g})."
     return Verdict(verdict="none", reason=f"{reason} {aim}", advice=_STRENGTHEN, **numbers)

@@ -33,7 +33,7 @@ def load_own_key(path: Path, options: KeyOptions, insecure_permissions: bool) ->
             option = f"--{'key-seed' if name == 'seed' else name.replace('_', '-')}"
             raise SettingsError(
                 f"{option} does not agree with the key {path}, which decides; leave {option} out to continue with that "
-                "key, or draw a new one with another --private or keygen"
+                "key, or begin with a new key in another --out"
             )
     return key
 

@@ -63,7 +63,7 @@ class RadiusSearch:
             if radius is None or not has_setting(secret, "radius", radius):
                 raise SettingsError(
                     f"the radius of the key {path} was not recommended; leave out --radius to continue with that key, "
-                    "or draw a new one with another --private"
+                    "or begin with a new key in another --out"
                 )
             return secret
         if self._unfinished.exists():
