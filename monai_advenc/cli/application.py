@@ -112,7 +112,7 @@ def _application(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Share medical images with a change that is hard to see; networks trained on them are misled on real images.
+    """Share medical images with a change that is hard to see and meant to mislead networks trained on them.
 
     Each image is moved a little toward a secret class (adversarial data encryption, Hu et al. 2020). How much networks
     are misled depends on the images: measure yours with evaluate. It is not cryptography, not de-identification and not

@@ -157,7 +157,8 @@ def judge(measurements: Sequence[Measurement]) -> Verdict:
     # Of equals the victim without renaming, which comes first.
     best = max(victims, key=lambda victim: victim.accuracy)
     twins = {key: _answers_as_given(each) for key, each in clean.items()}
-    able = {victim.network for victim in map(_measured_of, victims) if _has_learned(twins[victim.network, victim.seed])}
+    tried = {(victim.measured.network, victim.measured.seed) for victim in victims}
+    able = {network for network, seed in tried if _has_learned(twins[network, seed])}
     return _verdict(best, twins[best.measured.network, best.measured.seed], len(able))
 
 
@@ -215,10 +216,6 @@ def _ways_to_answer(measured: Measurement) -> Iterator[_Victim]:
     labels, answers = linear_sum_assignment(counts, maximize=True)
     renamed = labels[answers.argsort()][list(measured.answers)]
     yield _Victim(measured, renamed == np.asarray(measured.labels), renamed=True)
-
-
-def _measured_of(victim: _Victim) -> Measurement:
-    return victim.measured
 
 
 def _has_learned(twin: _Victim) -> bool:

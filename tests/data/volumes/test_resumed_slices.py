@@ -103,7 +103,7 @@ def test_any_byte_of_any_file_that_changes_unseen_is_noticed(
     assert cut(root) == before
     path = data.draw(st.sampled_from(files), label="file")
     content = bytearray(path.read_bytes())
-    # Behind the preamble of DICOM and the first fields of NIfTI, by which kinds of files are told apart.
+    # After the preamble of DICOM and the first fields of NIfTI, which decide what kind of file it is.
     content[data.draw(st.integers(400, len(content) - 1), label="byte") if len(content) > 400 else -1] ^= 1
     change_unseen(path, bytes(content))
     with pytest.raises(DatasetError, match="'1' has changed since it was cut"):

@@ -12,7 +12,7 @@ from monai_advenc.progress import SILENT, Progress
 
 
 class Heard(Progress):
-    """Keeps what it is told."""
+    """Keeps the lines that a function says."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
