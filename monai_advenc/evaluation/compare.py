@@ -141,7 +141,9 @@ def evaluate(
     tracker.log_params({"victims": ",".join(victims), "seeds": seeds, "epochs": jobs[0].settings.epochs, **sizes})
     processes = available_cores() if workers is None else workers
     done += train_missing(jobs, out / "measurements.jsonl", done, processes, progress)
-    result = Evaluation(out=out, measurements=tuple(done), rows=summarize(done), verdict=judge(done))
+    result = Evaluation(
+        out=out, measurements=tuple(done), rows=summarize(done), verdict=judge(done, division.test_patients)
+    )
     page = encryption_report(
         find_originals(Path(originals), encrypted),
         encrypted,
@@ -165,9 +167,10 @@ def _both(originals: str | Path | None, encrypted: str | Path | None) -> tuple[P
 def _facts(division: Division, epochs: int, seeds: int) -> dict[str, str]:
     folds = len(division.folds)
     tested = f", each tested in one of {folds} folds" if folds > 1 else ""
+    of = "" if division.test_patients is None else f" of {division.test_patients} patients"
     return {
         "training images": str(division.train_images),
-        "test images": f"{division.test_images}{tested}",
+        "test images": f"{division.test_images}{of}{tested}",
         "training": f"{epochs} epochs, {seeds} seed(s) a victim",
     }
 

@@ -26,7 +26,7 @@ LEAST_HELD_OUT: Final = 200
 """Fewer real test images give wide intervals; then every image is tested in one of five folds."""
 
 LEAST_CASES: Final = 2 * FOLDS
-"""Cases of a class, without which a fold would test on one case of it or train on hardly any."""
+"""Patients of a class, without which a fold would test on one of them or train on hardly any."""
 
 Rows = tuple[int, ...]
 
@@ -54,6 +54,12 @@ class Division:
     def test_images(self) -> int:
         """Real images that are tested on, over all folds."""
         return sum(len(test) for _, test in self.folds)
+
+    @property
+    def test_patients(self) -> int | None:
+        """Patients of these images; ``None`` if unknown."""
+        patients = self.originals.patients
+        return None if patients is None else len({patients[row] for _, test in self.folds for row in test})
 
 
 def load_division(
@@ -114,15 +120,17 @@ def load_division(
 
 
 def some_images(folder: ImageFolder, most: int | None) -> ImageFolder:
-    """About so many images at most, drawn at random: the same share of each class, but enough to measure each."""
+    """About so many images at most, drawn at random: the same share of each class, but enough patients of each."""
     total, generator = len(folder.files), torch.Generator().manual_seed(0)
     if most is None or total <= most:
         return folder
     drawn: set[str] = set()
     for label in range(len(folder.classes)):
-        own = [file.id for file in folder.files if file.label == label]
+        own = [file for file in folder.files if file.label == label]
         count = min(len(own), max(LEAST_CASES, round(most * len(own) / total)))
-        drawn |= {own[row] for row in torch.randperm(len(own), generator=generator)[:count].tolist()}
+        order = [own[row] for row in torch.randperm(len(own), generator=generator).tolist()]
+        one_of_each = list({file.patient or file.id: file.id for file in reversed(order)}.values())[-LEAST_CASES:]
+        drawn |= set(list(dict.fromkeys([*one_of_each, *(file.id for file in order)]))[:count])
     return replace(folder, files=tuple(file for file in folder.files if file.id in drawn))
 
 
@@ -143,28 +151,32 @@ def divide(originals: ImageSet, encrypted: ImageSet, share: float, seed: int = 0
         seed: Decides which.
 
     Raises:
-        DatasetError: A class has too few images or patients.
+        DatasetError: A class has too few patients; without known patients each image counts as one.
     """
     require_enough_cases(originals)
     place = {name: row for row, name in enumerate(originals.ids)}
     _train, test = originals.split(share, seed)
-    parts = [test] if len(test) >= LEAST_HELD_OUT else _fifths(originals, seed)
+    if len(test) >= LEAST_HELD_OUT:
+        parts = [{place[name] for name in test.ids}]
+    elif originals.patients is None:
+        parts = [{place[name] for name in part.ids} for part in _fifths(originals, seed)]
+    else:
+        parts = _fifths_of_patients(originals.labels.tolist(), originals.patients, seed)
     folds = []
-    for part in parts:
-        tested = {place[name] for name in part.ids}
+    for tested in parts:
         folds.append((tuple(row for row in range(len(originals)) if row not in tested), tuple(sorted(tested))))
     return Division(originals=originals, encrypted=encrypted, folds=tuple(folds))
 
 
 def require_enough_cases(images: ImageSet) -> None:
-    """Raise :class:`DatasetError` saying how many cases are needed to measure protection."""
+    """Raise :class:`DatasetError` saying how many patients are needed to measure protection."""
     for label, name in enumerate(images.classes):
         rows = (images.labels == label).nonzero().flatten().tolist()
-        cases = len({images.patients[row] if images.patients else images.ids[row] for row in rows})
-        if cases < LEAST_CASES:
+        count = len({images.patients[row] if images.patients else images.ids[row] for row in rows})
+        if count < LEAST_CASES:
             raise DatasetError(
-                f"measuring protection needs at least {LEAST_CASES} cases of each class, class {name!r} has {cases}; "
-                "add cases"
+                f"measuring protection needs at least {LEAST_CASES} {'patients' if images.patients else 'cases'} of "
+                f"each class, class {name!r} has {count}; add some"
             )
 
 
@@ -174,3 +186,21 @@ def _fifths(images: ImageSet, seed: int) -> list[ImageSet]:
         rest, part = rest.split(1 / left, seed)
         parts.append(part)
     return [*parts, rest]
+
+
+def _fifths_of_patients(labels: Sequence[int], patients: Sequence[str], seed: int) -> list[set[int]]:
+    """Rows of five parts with whole patients, as equal as they allow: the largest first, each where least is."""
+    rows_of: dict[str, list[int]] = {}
+    for row, patient in enumerate(patients):
+        rows_of.setdefault(patient, []).append(row)
+    names = sorted(rows_of)
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).tolist()
+    parts, counts = [set[int]() for _ in range(FOLDS)], torch.zeros(FOLDS, max(labels) + 1)
+    for name in sorted((names[place] for place in order), key=lambda name: -len(rows_of[name])):
+        own = torch.tensor([labels[row] for row in rows_of[name]]).unique()
+        # Where the patient's classes have the fewest images; of equals, the smallest part.
+        part = min(range(FOLDS), key=lambda part: (float(counts[part, own].sum()), len(parts[part])))
+        parts[part] |= set(rows_of[name])
+        for row in rows_of[name]:
+            counts[part, labels[row]] += 1
+    return parts

@@ -46,6 +46,7 @@ class Verdict:
         reason: The numbers in one or two sentences.
         advice: What to do.
         images: Number of real images that no victim was trained on.
+        patients: Number of their patients; ``None`` if unknown.
         chance: Share of their commonest class.
         clean: Accuracy of the network trained on originals, in [0, 1].
         accuracy: Accuracy of the best victim, in [0, 1].
@@ -61,6 +62,7 @@ class Verdict:
     reason: str
     advice: str
     images: int = 0
+    patients: int | None = None
     chance: float | None = None
     clean: float | None = None
     accuracy: float | None = None
@@ -129,13 +131,14 @@ class _Victim:
         return f"{self.measured.network} trained on {self.measured.trained_on}, seed {self.measured.seed}{after}"
 
 
-def judge(measurements: Sequence[Measurement]) -> Verdict:
+def judge(measurements: Sequence[Measurement], patients: int | None = None) -> Verdict:
     """Judge from the victims' answers on real images.
 
     Args:
         measurements: Of victims on ``"orig"`` after the last epoch, with their answers: those trained on
             :data:`~monai_advenc.evaluation.measurement.CLEAN` originals, and all others, which count as trained on the
             encrypted data set in some way. The folds of a victim are joined.
+        patients: Number of patients whose real images they are; ``None`` if unknown.
 
     Returns:
         The best victim decides. *Protected*: the upper end of its interval lies below halfway from the accuracy of the
@@ -159,10 +162,10 @@ def judge(measurements: Sequence[Measurement]) -> Verdict:
     twins = {key: _answers_as_given(each) for key, each in clean.items()}
     tried = {(victim.measured.network, victim.measured.seed) for victim in victims}
     able = {network for network, seed in tried if _has_learned(twins[network, seed])}
-    return _verdict(best, twins[best.measured.network, best.measured.seed], len(able))
+    return _verdict(best, twins[best.measured.network, best.measured.seed], len(able), patients)
 
 
-def _verdict(best: _Victim, twin: _Victim, networks: int) -> Verdict:
+def _verdict(best: _Victim, twin: _Victim, networks: int, patients: int | None) -> Verdict:
     total, right = len(best.right), int(best.right.sum())
     chance = float(np.bincount(best.measured.labels).max()) / total
     interval = binomtest(right, total).proportion_ci(method="wilson")
@@ -171,6 +174,7 @@ def _verdict(best: _Victim, twin: _Victim, networks: int) -> Verdict:
     p_value = _p_not_worse(best.right, twin.right)
     numbers: dict[str, Any] = {
         "images": total,
+        "patients": patients,
         "chance": chance,
         "clean": twin.accuracy,
         "accuracy": best.accuracy,
@@ -180,8 +184,9 @@ def _verdict(best: _Victim, twin: _Victim, networks: int) -> Verdict:
         "victim": best.name,
         "renamed": best.renamed,
     }
+    held_out = f"{total} real images" if patients is None else f"{total} real images of {patients} patients"
     reason = (
-        f"The best victim ({best.name}) has an accuracy of {best.accuracy:.1%} on {total} real images (95 % interval "
+        f"The best victim ({best.name}) has an accuracy of {best.accuracy:.1%} on {held_out} (95 % interval "
         f"{low:.1%} to {high:.1%}). The same network trained on originals has {twin.accuracy:.1%}; always naming the "
         f"commonest class gives {chance:.1%}."
     )

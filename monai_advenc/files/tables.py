@@ -21,13 +21,14 @@ _SEPARATOR_LINE = re.compile(r"\ufeff?\"?sep=(.)\"?,*", re.IGNORECASE)
 """First line by which Excel tells itself the separator."""
 
 
-def read_table(table: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+def read_table(table: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()) -> list[dict[str, str]]:
     """Read the given columns of a CSV table with a header row.
 
     Args:
         table: CSV in UTF-8, with or without byte order mark, separated by commas or, as spreadsheets write it, by
             semicolons or tabs; the first line may be Excel's ``sep=``. Column names match in any case.
-        columns: Required columns; others are ignored.
+        columns: Required columns.
+        optional: Columns that are read if they are there; others are ignored.
 
     Returns:
         One dictionary for each row that is not empty, without white space and invisible characters at the ends of its
@@ -46,6 +47,7 @@ def read_table(table: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
         names_by = {mark: _names(text, mark) for mark in marks}
         separator = next((mark for mark, names in names_by.items() if set(columns) <= set(names)), marks[0])
         present = names_by[separator]
+        columns += tuple(name for name in optional if name in present)
         _require_columns(columns, present, table)
         reader = csv.DictReader(io.StringIO(text, newline=""), present, delimiter=separator)
         next(reader.reader, None)

@@ -30,7 +30,7 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import KeyOptions, say_drawn
 from monai_advenc.errors import AdvencError, DatasetError, OutputError, remembering
 from monai_advenc.networks import require_known_networks
-from monai_advenc.networks.training.base import require_enough_images, train_base
+from monai_advenc.networks.training.base import require_divisible, require_enough_images, train_base
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.networks.training.learned import require_learned, require_size
 from monai_advenc.networks.training.settings import TrainingSettings
@@ -39,12 +39,12 @@ from monai_advenc.sharing.encrypt_folder import SharedFolder, default_options, e
 from monai_advenc.sharing.encryption_run import Compute
 from monai_advenc.sharing.folder import require_empty
 from monai_advenc.sharing.key_and_base import load_own_base
-from monai_advenc.sharing.measured_protection import NO_MEASUREMENTS, kept_verdict, measure_protection
+from monai_advenc.sharing.measured_protection import NO_MEASUREMENTS, SLICES_NAME, kept_verdict, measure_protection
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.recommended_radius import RadiusSearch, first_key
 from monai_advenc.sharing.report import write_report
 
-KEY_NAME, BASE_NAME, SLICES_NAME, REPORT_NAME = "key.json", "base.pt", "slices", "report.html"
+KEY_NAME, BASE_NAME, REPORT_NAME = "key.json", "base.pt", "report.html"
 """Files in the private folder."""
 
 
@@ -131,6 +131,7 @@ def slice_and_encrypt(
         _require_masks(cases)
     if trains:
         require_enough_images(cases.class_counts())
+        require_divisible(cases.patient_counts())
     search = RadiusSearch(kept, drawing, cases.classes) if recommend_radius else None
     secret = first_key(search, key, key_path, cases.classes, drawing, insecure_key_permissions)
     shared = SharedFolder(out=out, found=cases.class_counts(), passed_over=cases.passed_over, private=kept)

@@ -67,6 +67,18 @@ def verdict_of(
     )
 
 
+def test_the_number_of_patients_stands_behind_that_of_images() -> None:
+    labels = labels_of((100, 100))
+    arms = {"clean": with_accuracy(labels, 0.9, 2), "encrypted": with_accuracy(labels, 0.8, 2)}
+    found = judge([measured(answers, labels, arm) for arm, answers in arms.items()], 21)
+    assert found.patients == 21
+    assert "200 real images of 21 patients" in found.reason
+    assert Verdict.of_dict(found.as_dict()) == found
+    old = found.as_dict()
+    del old["verdict_details"]["patients"]
+    assert Verdict.of_dict(old).patients is None, "earlier versions did not count them"
+
+
 def test_the_interval_decides_between_protected_and_weak_halfway_to_chance() -> None:
     # Clean 0.9, chance 1/3: the bar is 0.6167. Of 300 images, Wilson's upper limit of 168 right is 0.6151 and of 169
     # right 0.6183 (computed with the formula by hand).
@@ -79,6 +91,7 @@ def test_the_interval_decides_between_protected_and_weak_halfway_to_chance() -> 
     assert verdict_of(0.9, 0.56).verdict == "protected"
     found = verdict_of(0.9, 0.57)
     assert found.verdict == "weak"
+    assert "on 300 real images (95 %" in found.reason
     assert found.interval is not None
     assert found.interval[1] == pytest.approx(upper(171))
     assert found.bar == pytest.approx((0.9 + 1 / 3) / 2)

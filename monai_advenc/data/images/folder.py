@@ -3,13 +3,13 @@
 """Find and load folders of labeled images.
 
 A class is a subfolder, or a row in ``labels.csv``. An encrypted data set is read through its manifest. If
-several images show one patient, ``patients.csv`` (image, patient) lists them, and a split keeps them together.
+several images show one patient, a split keeps them together: by ``patients.csv`` (image, patient), or Patient ID.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -21,12 +21,14 @@ from monai_advenc.data.images.reading import (
     IMAGE_SUFFIXES,
     MASK_SUFFIX,
     image_id,
+    is_dicom_image,
     read_image,
     read_region,
     resize_image,
     to_gray,
 )
 from monai_advenc.data.manifest import MANIFEST_NAME, Manifest
+from monai_advenc.data.patients import PATIENT_TABLE, patient_in_header, read_patients
 from monai_advenc.errors import DatasetError, ImageError
 from monai_advenc.files.names import (
     comparable,
@@ -39,8 +41,6 @@ from monai_advenc.files.names import (
 )
 from monai_advenc.files.tables import LABEL_TABLE, read_table
 from monai_advenc.settings import require_between
-
-PATIENT_TABLE = "patients.csv"
 
 _MADE_BY_MACHINES = ("@", "__")
 """Prefixes of folders that file servers and archives leave next to images: @eaDir, __MACOSX."""
@@ -63,7 +63,7 @@ class ImageFile:
     path: Path
     label: int
     mask_path: Path | None = None
-    patient: str | None = None
+    patient: str | None = field(default=None, repr=False)
     padding: Padding | None = None
 
 
@@ -87,6 +87,11 @@ class ImageFolder:
     def class_counts(self) -> dict[str, int]:
         """How many images each class has."""
         return {name: sum(file.label == label for file in self.files) for label, name in enumerate(self.classes)}
+
+    def patient_counts(self) -> dict[str, int]:
+        """How many patients each class has; an image whose patient is unknown counts as one."""
+        own = {(file.label, file.patient or f"\0{file.id}") for file in self.files}
+        return {name: sum(each == label for each, _ in own) for label, name in enumerate(self.classes)}
 
     def inputs(self) -> list[Path]:
         """Every file that is read, and, unless a table lists the files, the folder with all that lies in it."""
@@ -128,7 +133,7 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
             "(volumes are cut to such images by: monai-advenc slice)"
         )
     names = tuple(classes) if classes is not None else tuple(sorted({label for label, _, _ in found}))
-    patients, paddings = _read_patients(root / PATIENT_TABLE), read_padding(root / SLICE_TABLE)
+    patients, paddings = read_patients(root / PATIENT_TABLE, "image"), read_padding(root / SLICE_TABLE)
     number_of = {comparable(name): number for number, name in enumerate(names)}
     number_of |= {name: number for number, name in enumerate(names)}
     masks_in = cache(_masks_in)
@@ -147,6 +152,7 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
     if not (root / MANIFEST_NAME).is_file():
         require_distinct_ids("images", ((file.id, file.path) for file in files))
         require_distinct_classes({label for label, _, _ in found})
+        files = files if patients else _by_header(files)
     return ImageFolder(root, tuple(files), names, passed_over)
 
 
@@ -201,16 +207,10 @@ def _read_table(table: Path) -> Iterable[tuple[str, str, Path]]:
         yield row["label"], name, path
 
 
-def _read_patients(table: Path) -> dict[str, str]:
-    """Patient of each image; empty without a table."""
-    if not table.is_file():
-        return {}
-    patient_of: dict[str, str] = {}
-    for row in read_table(table, ("image", "patient")):
-        image, patient = comparable(row["image"]), comparable(row["patient"])
-        if not patient or patient_of.setdefault(image, patient) != patient:
-            raise DatasetError(f"image {row['image']!r} has no patient or two in {table}; keep the right row")
-    return patient_of
+def _by_header(files: list[ImageFile]) -> list[ImageFile]:
+    """The images with the patients that DICOM headers name, if any."""
+    named = {file.id: patient_in_header(file.path) if is_dicom_image(file.path) else None for file in files}
+    return [replace(file, patient=named[file.id] or file.id) for file in files] if any(named.values()) else files
 
 
 SMALLEST_SIZE = 16

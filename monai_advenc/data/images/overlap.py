@@ -68,7 +68,7 @@ def overlap_warnings(train: ImageSet, test: ImageSet, kind: str = "test") -> tup
     """
     both = copies_between(train, test)
     names = sorted(set(train.ids) & set(test.ids) - {name for _, name in both})
-    patients = sorted(set(train.patients or ()) & set(test.patients or ()))
+    patients = set(train.patients or ()) & set(test.patients or ())
     sets = f"training and {kind} set"
     lines = []
     if both:
@@ -82,9 +82,12 @@ def overlap_warnings(train: ImageSet, test: ImageSet, kind: str = "test") -> tup
             "the same cases."
         )
     if patients:
+        tested = sorted(
+            name for name, patient in zip(test.ids, test.patients or (), strict=True) if patient in patients
+        )
         lines.append(
-            f"Careful: {sets} share {len(patients)} patient(s) ({_few(patients)}); accuracies are too high; keep all "
-            "images of a patient in one set."
+            f"Careful: {sets} share {len(patients)} patient(s), of {kind} images such as {_few(tested)}; accuracies "
+            "are too high; keep all images of a patient in one set."
         )
     return tuple(lines)
 

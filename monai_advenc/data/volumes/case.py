@@ -1,12 +1,12 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""One patient's volume, its mask and its class."""
+"""One volume of a patient, its mask and its class."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from monai_advenc.data.dicom.folder import dicom_objects
@@ -17,7 +17,7 @@ from monai_advenc.files.atomic import sha256_of
 
 @dataclass(frozen=True)
 class Case:
-    """One patient's volume.
+    """One volume of a patient.
 
     Attributes:
         id: Unique name.
@@ -27,6 +27,7 @@ class Case:
         series_uid: Which series in the folder is the image; ``None`` if there is only one, and for NIfTI.
         problem: Why the files of the case are ambiguous; an error only when the case is cut, so that one patient does
             not stop the others.
+        patient: Who it is of, by a table or by Patient ID; ``None`` if unknown. It goes into no output and no message.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Case:
     mask: Path | None
     series_uid: str | None = None
     problem: str | None = None
+    patient: str | None = field(default=None, repr=False)
 
     @property
     def path(self) -> Path:

@@ -16,19 +16,29 @@ BraTS names
 DICOM patients
     ``<patient>/<study>/<series>/`` or any other tree below each patient; classes come from ``labels.csv``, whose cases
     are the names of the patients' folders.
+
+A column ``patient`` of ``cases.csv`` or ``labels.csv``, or a table ``patients.csv`` (case, patient), says which cases
+are of one patient; without it, the Patient ID of DICOM files does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from monai_advenc.data.patients import PATIENT_TABLE, read_patients
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.layouts import CASE_TABLE, DATASET_LIST, LAYOUTS, foreign_volume
 from monai_advenc.data.volumes.names import subfolders
 from monai_advenc.errors import DatasetError
-from monai_advenc.files.names import exists, require_distinct_classes, require_distinct_ids, require_file_name
+from monai_advenc.files.names import (
+    comparable,
+    exists,
+    require_distinct_classes,
+    require_distinct_ids,
+    require_file_name,
+)
 from monai_advenc.files.tables import LABEL_TABLE
 
 
@@ -51,6 +61,11 @@ class CaseList:
     def class_counts(self) -> dict[str, int]:
         """How many cases each class has."""
         return {name: sum(case.label == name for case in self.cases) for name in self.classes}
+
+    def patient_counts(self) -> dict[str, int]:
+        """How many patients each class has; a case whose patient is unknown counts as one."""
+        own = {(case.label, case.patient or f"\0{case.id}") for case in self.cases}
+        return {name: sum(label == name for label, _ in own) for name in self.classes}
 
     def inputs(self) -> list[Path]:
         """Every image and mask, and, unless a table lists them, the folder with all that lies in it."""
@@ -81,8 +96,9 @@ def find_cases(folder: Path, *, labels: Path | None = None) -> CaseList:
     if not folder.is_dir():
         raise DatasetError(f"{folder} is no folder; give the folder that holds the volumes")
     cases: list[Case] = []
+    class_table = labels or folder / LABEL_TABLE
     for layout in LAYOUTS:
-        cases = sorted(layout(folder, labels or folder / LABEL_TABLE), key=lambda case: (case.label, case.id))
+        cases = sorted(layout(folder, class_table), key=lambda case: (case.label, case.id))
         if cases:
             break
     if not cases:
@@ -97,7 +113,20 @@ def find_cases(folder: Path, *, labels: Path | None = None) -> CaseList:
     _require_usable(cases)
     classes = tuple(sorted({case.label for case in cases}))
     passed_over = () if are_listed(folder) else tuple(_folders_without_cases(folder, cases))
+    cases = _with_patients(cases, (folder / CASE_TABLE, class_table, folder / PATIENT_TABLE))
     return CaseList(tuple(cases), classes, passed_over, folder)
+
+
+def _with_patients(cases: list[Case], tables: Iterable[Path]) -> list[Case]:
+    """The cases with the patients of the first table that names any; as they are if none does."""
+    for table in tables:
+        patient_of = read_patients(table, "case")
+        if patient_of:
+            without = next((case.id for case in cases if comparable(case.id) not in patient_of), None)
+            if without is not None:
+                raise DatasetError(f"case {without!r} has no patient in {table}; add it, or leave out all patients")
+            return [replace(case, patient=patient_of[comparable(case.id)]) for case in cases]
+    return cases
 
 
 def _folders_without_cases(folder: Path, cases: Iterable[Case]) -> Iterable[Path]:

@@ -14,7 +14,7 @@ from monai_advenc.data.volumes.other_formats import other_format
 from monai_advenc.errors import DatasetError
 
 
-def find_dicom_case(image: Path, mask: Path | None = None) -> tuple[str, Path | None]:
+def find_dicom_case(image: Path, mask: Path | None = None) -> tuple[SeriesFiles, Path | None]:
     """Find the image series and the mask of a patient.
 
     Args:
@@ -22,8 +22,8 @@ def find_dicom_case(image: Path, mask: Path | None = None) -> tuple[str, Path | 
         mask: Its mask, or a folder with it; ``None``: the segmentation, structure set or NIfTI file below ``image``.
 
     Returns:
-        Series Instance UID of the image (of several series, the one that the mask refers to), and the mask: a DICOM
-        segmentation or structure set, or a NIfTI file; ``None`` if there is none.
+        The series of the image (of several, the one that the mask refers to), and the mask: a DICOM segmentation or
+        structure set, or a NIfTI file; ``None`` if there is none.
 
     Raises:
         DatasetError: No series, or more than one series or mask to choose from.
@@ -41,7 +41,7 @@ def find_dicom_case(image: Path, mask: Path | None = None) -> tuple[str, Path | 
         raise DatasetError(
             f"{mask} is no mask: expected a DICOM segmentation, a structure set or NIfTI; check the path"
         )
-    return _image_series(image, series, refers_to).series_uid, path
+    return _image_series(image, series, refers_to), path
 
 
 def _without_images(image: Path, objects: tuple[DicomObject, ...]) -> str:

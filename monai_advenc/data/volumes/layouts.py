@@ -14,6 +14,7 @@ from pathlib import Path
 
 from monai_advenc.data.dicom.folder import DICOM_SUFFIXES, has_dicom
 from monai_advenc.data.nifti import NIFTI_SUFFIXES
+from monai_advenc.data.patients import patient_in_header
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.dicom_case import find_dicom_case
 from monai_advenc.data.volumes.names import (
@@ -221,10 +222,11 @@ def _from_dicom_patients(folder: Path, labels: Path) -> Iterable[Case]:
 
 def _dicom_case(name: str, label: str, image: Path, mask: Path | None = None) -> Case:
     try:
-        series_uid, found = find_dicom_case(image, mask)
+        series, found = find_dicom_case(image, mask)
     except (DatasetError, VolumeError) as error:
         return Case(name, label, image, mask, problem=str(error))
-    return Case(name, label, image, found, series_uid)
+    patient = patient_in_header(series.paths[0])
+    return Case(name, label, image, found, series.series_uid, patient=patient)
 
 
 LAYOUTS: tuple[Layout, ...] = (

@@ -16,6 +16,7 @@ import torch
 from monai_advenc.data.dicom.series import DicomSeries
 from monai_advenc.data.images.padding import PADDING_COLUMNS, SLICE_TABLE
 from monai_advenc.data.images.writing import SLICE_FORMATS, encode_image, encode_mask
+from monai_advenc.data.patients import keep_patients
 from monai_advenc.data.volume import Volume
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.cross_section import CrossSection, SliceSettings, cut_cross_section
@@ -110,6 +111,8 @@ def slice_cases(
                 reasons = [(each.id, each.message) for each in failures]
                 raise AllFailedError(f"no case could be cut into {out}", reasons)
             write_atomically(out / SLICE_TABLE, _table(rows), overwrite=True)
+            earlier = [path.stem for path in (out / RECORD_FOLDER).glob("*.json")]
+            keep_patients(out, {case.id: case.patient for case in cases}, earlier)
         return tuple(failures)
 
 

@@ -102,7 +102,7 @@ class Laboratory:
             planned = self._jobs(trial, encrypted, clean=False)
         done = self._train(planned, path)
         forget_blocks(place)
-        return Outcome(trial, judge([*clean, *done]), _read_visibility(place))
+        return Outcome(trial, judge([*clean, *done], self._division_of(trial).test_patients), _read_visibility(place))
 
     def key_of(self, trial: Trial) -> EncryptionKey:
         """The key of a trial: for this measurement only, so that it may be drawn from a seed."""
@@ -138,14 +138,15 @@ class Laboratory:
             progress=self.progress,
         )
 
+    def _division_of(self, trial: Trial) -> Division:
+        """The division that a trial measures: of a quick one, as many folds as it takes."""
+        count = -(-LEAST_QUICKLY_TESTED // max(1, len(self.division.folds[0][1])))
+        return self.division if trial.final else replace(self.division, folds=self.division.folds[:count])
+
     def _jobs(self, trial: Trial, encrypted: ImageSet, *, clean: bool) -> list[VictimJob]:
         """The victims of a trial on originals or on encrypted images; quick trials have one, on few folds."""
-        division = replace(self.division, encrypted=encrypted)
-        networks: Sequence[str] = DEFAULT_VICTIMS
-        if not trial.final:
-            networks = DEFAULT_VICTIMS[:1]
-            count = -(-LEAST_QUICKLY_TESTED // max(1, len(division.folds[0][1])))
-            division = replace(division, folds=division.folds[:count])
+        division = replace(self._division_of(trial), encrypted=encrypted)
+        networks: Sequence[str] = DEFAULT_VICTIMS if trial.final else DEFAULT_VICTIMS[:1]
         jobs = victim_jobs(division, networks, [_FIRST_VICTIM + trial.seed], None, self.device)
         wanted = [job for job in jobs if (job.trained_on == CLEAN) == clean]
         return wanted if trial.final else [job for job in wanted if job.trained_on in (CLEAN, ENCRYPTED)]

@@ -11,6 +11,7 @@ from monai_advenc.acceleration.processor import choose_device
 from monai_advenc.data.images.folder import find_images, load_image_set
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.data.images.overlap import overlap_warnings, require_disjoint
+from monai_advenc.data.patients import PATIENT_TABLE
 from monai_advenc.data.private_folder import require_unshared
 from monai_advenc.data.skipped import say_skipped
 from monai_advenc.errors import DatasetError, OutputError
@@ -149,6 +150,16 @@ def require_enough_images(counts: dict[str, int]) -> None:
         )
 
 
+def require_divisible(patients: dict[str, int]) -> None:
+    """Raise :class:`DatasetError` if a class has one patient only: nothing of it could be kept aside."""
+    for name, count in patients.items():
+        if count < 2:
+            raise DatasetError(
+                f"all of class {name!r} is of one patient, by {PATIENT_TABLE} or Patient ID; add patients, or, if "
+                f"Patient ID does not tell them apart, list them in {PATIENT_TABLE}, or train a base network elsewhere"
+            )
+
+
 def _read(
     images: str | Path | ImageSet, out: Path, size: int | None, gray: bool, progress: Progress
 ) -> tuple[ImageSet, tuple[Path, ...]]:
@@ -161,6 +172,7 @@ def _read(
     folder = find_images(Path(images))
     say_skipped(folder.passed_over, folder.root, "images in class folders of a kind that is read", progress)
     require_enough_images(folder.class_counts())
+    require_divisible(folder.patient_counts())
     _require_free(out)
     with progress.stage("reading images", len(folder.files)) as advance:
         return load_image_set(folder, size, gray=gray, progress=advance), folder.passed_over

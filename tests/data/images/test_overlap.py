@@ -64,7 +64,7 @@ def test_copies_are_counted_and_named_and_so_are_patients() -> None:
     copies, names, patients = overlap_warnings(train, test, "validation")
     assert "1 of 3 validation images have the pixels of a training image ('b' and 'z')" in copies
     assert "share 1 name(s)" in names
-    assert "training and validation set share 1 patient(s) ('q')" in patients
+    assert "training and validation set share 1 patient(s), of validation images such as 'a'" in patients
     assert not overlap_warnings(train, image_set([7, 8], ["u", "v"], ["t", "u"]))
 
 
