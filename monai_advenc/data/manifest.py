@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 from typing_extensions import Self
 
-from monai_advenc.data.records import ImageRecord, Record, SliceRecord, VolumeRecord
+from monai_advenc.data.records import ImageRecord, SliceRecord, VolumeRecord
 from monai_advenc.errors import SettingsError, VerificationError
 from monai_advenc.files.atomic import write_atomically
 from monai_advenc.settings import Schedule, Settings, first_problem
@@ -167,18 +167,23 @@ class _Saved(Settings):
     header: RunHeader
     budget: Budget
 
-    def save(self, folder: Path) -> None:
-        """Write ``manifest.json`` into ``folder``, replacing an earlier one."""
-        write_atomically(folder / MANIFEST_NAME, self._json_parts(), overwrite=True)
+    def save(self, folder: Path, *, hides_area: bool = False) -> None:
+        """Write ``manifest.json`` into ``folder``, replacing an earlier one: what recipients may know.
 
-    def _json_parts(self) -> Iterator[bytes]:
+        Args:
+            folder: The folder.
+            hides_area: As of :meth:`~monai_advenc.data.records.ImageRecord.shared`.
+        """
+        write_atomically(folder / MANIFEST_NAME, self._json_parts(hides_area), overwrite=True)
+
+    def _json_parts(self, hides_area: bool) -> Iterator[bytes]:
         """Readable JSON, record by record: all of it at once would take several times the memory of the records."""
-        records: tuple[Record, ...] = getattr(self, self._records_field)
+        records: tuple[ImageRecord | VolumeRecord, ...] = getattr(self, self._records_field)
         frame = self.model_copy(update={self._records_field: ()}).model_dump(mode="json")
         before, after = json.dumps(frame, indent=2, ensure_ascii=False).rsplit("[]", 1)
         yield before.encode()
         for index, record in enumerate(records):
-            text = json.dumps(record.to_values(), indent=2, ensure_ascii=False)
+            text = json.dumps(record.shared(hides_area=hides_area).to_values(), indent=2, ensure_ascii=False)
             yield (("," if index else "[") + ("\n" + text).replace("\n", "\n    ")).encode()
         yield (("\n  ]" if records else "[]") + after + "\n").encode()
 
@@ -210,6 +215,13 @@ class Manifest(_Saved):
 
     format: Literal["monai-advenc manifest"] = "monai-advenc manifest"
     images: Annotated[tuple[ImageRecord, ...], Field(min_length=1)]
+
+    @property
+    def largest_radius(self) -> float:
+        """The largest radius of an image; the largest distance where the images state no radius."""
+        of_pixels = self.budget.changeable.linf if self.header.norm == "linf" and self.budget.changeable else None
+        largest = (of_pixels or self.budget.l2).max
+        return max((image.radius for image in self.images if image.radius is not None), default=largest)
 
 
 class VolumeManifest(_Saved):

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
@@ -49,9 +50,15 @@ class Record:
         return _without_unused(values)
 
 
+_DISTANCES = ("radius", "l2", "linf", "rms_gray_levels", "psnr_db", "ssim")
+
+_PRIVATE = ("changeable", "energy")
+"""What tells the area of one image's tumor or body; the budget has the means."""
+
+
 def _without_unused(values: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what is stated only for some images: where some pixels may not change, and where a body is known."""
-    kept = {name: value for name, value in values.items() if value is not None or name not in ("changeable", "energy")}
+    """Leave out what is stated only for some images, or only to the owner."""
+    kept = {name: value for name, value in values.items() if value is not None or name not in (*_PRIVATE, *_DISTANCES)}
     if "slices" in kept:
         kept["slices"] = [_without_unused(each) for each in kept["slices"]]
     return kept
@@ -125,12 +132,14 @@ class Energy:
 class ImageRecord(Record):
     """One encrypted image and how far it is from its original, measured on the written pixels.
 
+    The owner's record has all distances; what is shared has none that tell the area of one tumor (:meth:`shared`).
+
     Attributes:
         id: Unique within the data set.
         label: Class name.
         files: The written files; several formats hold the same pixel values.
         shape: ``(C, H, W)``.
-        radius: Radius of the ball at this size.
+        radius: Radius of the ball at this size; ``None``, as all distances, where only the tumor may change.
         l2: Euclidean distance on the [0, 1] scale.
         linf: Largest change of a pixel on the [0, 1] scale.
         rms_gray_levels: Root mean square change in gray levels of 255.
@@ -140,25 +149,36 @@ class ImageRecord(Record):
             can make or compare it.
         precision: Numeric precision of the base network, as in
             :class:`monai_advenc.acceleration.prepare.PreparedNetwork`; ``None`` where it was not recorded.
-        changeable: The distances over the pixels that may change; ``None`` where all may, and where it was not
-            recorded.
-        energy: Where the change lies; ``None`` where it was not recorded.
+        changeable: The distances over the pixels that may change; ``None`` where all may, and in what is shared.
+        energy: Where the change lies; ``None`` where nothing is known, and in what is shared.
     """
 
     id: str
     label: str
     files: Files
     shape: tuple[int, int, int]
-    radius: float
-    l2: float
-    linf: float
-    rms_gray_levels: float
-    psnr_db: float
-    ssim: float
+    radius: float | None = None
+    l2: float | None = None
+    linf: float | None = None
+    rms_gray_levels: float | None = None
+    psnr_db: float | None = None
+    ssim: float | None = None
     source_tag: str
     precision: str | None = None
     changeable: Changeable | None = None
     energy: Energy | None = None
+
+    def shared(self, *, hides_area: bool) -> ImageRecord:
+        """What recipients may know: of one image nothing that tells the area of its tumor.
+
+        Args:
+            hides_area: Only the tumor may change, so that its area decides radius and distances too.
+        """
+        return replace(self, **_hidden(hides_area=hides_area))
+
+    def with_measured(self, measured: ImageRecord | SliceRecord) -> ImageRecord:
+        """The record with the distances that it lacks."""
+        return replace(self, **_lacking(self, measured))
 
     @property
     def measured(self) -> tuple[ImageRecord]:
@@ -171,14 +191,30 @@ class SliceRecord(Record):
     """One encrypted slice of a volume: its index along the RAS axis, and the distances of :class:`ImageRecord`."""
 
     index: int
-    radius: float
-    l2: float
-    linf: float
-    rms_gray_levels: float
-    psnr_db: float
-    ssim: float
+    radius: float | None = None
+    l2: float | None = None
+    linf: float | None = None
+    rms_gray_levels: float | None = None
+    psnr_db: float | None = None
+    ssim: float | None = None
     changeable: Changeable | None = None
     energy: Energy | None = None
+
+    def shared(self, *, hides_area: bool) -> SliceRecord:
+        """As of :class:`ImageRecord`."""
+        return replace(self, **_hidden(hides_area=hides_area))
+
+    def with_measured(self, measured: ImageRecord | SliceRecord) -> SliceRecord:
+        """The record with the distances that it lacks."""
+        return replace(self, **_lacking(self, measured))
+
+
+def _hidden(*, hides_area: bool) -> dict[str, Any]:
+    return dict.fromkeys((*_PRIVATE, *(_DISTANCES if hides_area else ())))
+
+
+def _lacking(record: Record, measured: Record) -> dict[str, Any]:
+    return {name: getattr(measured, name) for name in (*_DISTANCES, *_PRIVATE) if getattr(record, name) is None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_RECORD_CONFIG)
@@ -215,6 +251,10 @@ class VolumeRecord(Record):
             # As version 0.1 writes and reads it.
             del values["assumed_orientation"]
         return values
+
+    def shared(self, *, hides_area: bool) -> VolumeRecord:
+        """As of :class:`ImageRecord`, for each slice."""
+        return replace(self, slices=tuple(each.shared(hides_area=hides_area) for each in self.slices))
 
     @property
     def measured(self) -> tuple[SliceRecord, ...]:

@@ -65,11 +65,12 @@ def require_pairs(encrypted: ImageSet, originals: ImageSet, manifest: Manifest) 
     distances = (encrypted.images - originals.images).flatten(1).norm(dim=1).tolist()
     for name, distance in zip(encrypted.ids, distances, strict=True):
         record = records[name]
+        radius = manifest.largest_radius if record.radius is None else record.radius
         is_as_written = record.shape == tuple(encrypted.images.shape[1:])
-        if is_as_written and not record.files[0].path.endswith(".dcm") and distance > 2 * record.radius + 1e-3:
+        if is_as_written and not record.files[0].path.endswith(".dcm") and distance > 2 * radius + 1e-3:
             raise SanityError(
                 f"the encrypted image {name!r} is {distance:.3g} from the original of that name, its radius is "
-                f"{record.radius:.3g}; give the originals that the data set was made from"
+                f"{radius:.3g}; give the originals that the data set was made from"
             )
 
 

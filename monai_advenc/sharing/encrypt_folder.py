@@ -15,7 +15,7 @@ from monai_advenc.data.dicom.identity.case_names import OutputNames, choose_iden
 from monai_advenc.data.images.folder import ImageFolder, find_images
 from monai_advenc.data.images.reading import read_image
 from monai_advenc.data.manifest import Manifest
-from monai_advenc.data.private_folder import require_outside, require_secrets_outside
+from monai_advenc.data.private_folder import make_private, require_outside, require_secrets_outside
 from monai_advenc.data.skipped import say_skipped
 from monai_advenc.data.volumes.slice_volumes import Cuts
 from monai_advenc.encryption.key import EncryptionKey
@@ -28,7 +28,7 @@ from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_don
 from monai_advenc.sharing.encryption_run import Compute, EncryptionResult, Shared, encrypt_images
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.report import require_place, write_report
-from monai_advenc.sharing.stated_change import say_where, stated_change, warn_of_large_changes
+from monai_advenc.sharing.stated_change import keep_distances, say_where, stated_change, warn_of_large_changes
 from monai_advenc.workers import available_cores
 
 
@@ -85,7 +85,8 @@ def encrypt_folder(
         options: Formats, size, region, identity, workers; ``None``: see :func:`default_options`.
         report: Page (HTML) to write, with pictures, the budget and what survives export. It shows originals and must
             lie outside ``out``.
-        private: Folder for the table of names if identity is not kept; ``None``: ``<out>-private``.
+        private: Folder for the table of names if identity is not kept, and for each image's distances; ``None``:
+            ``<out>-private``, if it is there or identity is not kept.
         device: Where networks run; ``None``: the GPU, if there is one.
         compute: Computes the images elsewhere, such as :class:`monai_advenc.sharing.ray.RayWorkers`; ``None``: this
             machine.
@@ -127,7 +128,10 @@ def encrypt_folder(
     folder = replace(folder, files=names.give(folder.files, folder.classes, secret, progress))
     # Workers elsewhere load the network themselves.
     network = checkpoint.network if compute else checkpoint.network.to(choose_device(device))
+    if private is not None:
+        make_private(Path(private))
     result = encrypt_and_say(folder, out, secret, network, options, compute, progress)
+    keep_distances(names.table.parent, result.manifest.images)
     if page is not None:
         with remembering(result.failures):
             write_report(page, folder, out, checkpoint, secret, progress)

@@ -11,7 +11,7 @@ from monai_advenc.acceleration.processor import choose_device
 from monai_advenc.data.dicom.identity.case_names import OutputNames, choose_identity, warn_of_burned_in_text
 from monai_advenc.data.dicom.identity.rule import IdentityChoice
 from monai_advenc.data.manifest import VolumeManifest
-from monai_advenc.data.private_folder import require_outside, require_secrets_outside
+from monai_advenc.data.private_folder import make_private, require_outside, require_secrets_outside
 from monai_advenc.data.skipped import say_skipped
 from monai_advenc.data.volumes.cases import are_listed, find_cases
 from monai_advenc.data.volumes.plane import count_planes, say_planes
@@ -21,7 +21,7 @@ from monai_advenc.networks.training.learned import require_learned
 from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_done
 from monai_advenc.sharing.encryption_run import Shared, encrypt_volumes
 from monai_advenc.sharing.options import VolumeOptions
-from monai_advenc.sharing.stated_change import say_where, stated_change, warn_of_large_changes
+from monai_advenc.sharing.stated_change import keep_distances, say_where, stated_change, warn_of_large_changes
 from monai_advenc.workers import available_cores
 
 
@@ -64,7 +64,8 @@ def encrypt_volume_folder(
         identity: What happens to patient and institution in headers; must be chosen if there is DICOM.
         options: Slices, plane, region, tumor, workers; its identity is ignored. ``None``: one worker for each core.
         labels: Table (case, label) of the classes, for layouts that do not name them.
-        private: Folder for the table of names if identity is not kept; ``None``: ``<out>-private``.
+        private: Folder for the table of names if identity is not kept, and for each slice's distances; ``None``:
+            ``<out>-private``, if it is there or identity is not kept.
         device: Where the network runs; ``None``: the GPU, if there is one.
         insist: Use a base network that is not better than chance.
         insecure_key_permissions: Accept a key file that others can read.
@@ -98,11 +99,14 @@ def encrypt_volume_folder(
         require_outside(out, root)
     warn_of_burned_in_text((path for case in cases.cases for path in case.files()), choice, progress)
     named = names.give(cases.cases, secret.classes, secret, progress)
+    if private is not None:
+        make_private(Path(private))
     network = checkpoint.network.to(choose_device(device))
     with progress.stage("encrypting", len(named)) as advance:
         told = saying_what_was_done(advance, progress, len(named))
         result = encrypt_volumes(named, out, secret, network, replace(options, identity=choice), progress=told)
     manifest = result.manifest
+    keep_distances(names.table.parent, manifest.volumes)
     if result.failures:
         progress.table("Not encrypted", ("volume", "why"), [(each.id, each.message) for each in result.failures])
     slices = [each for record in manifest.volumes for each in record.slices]

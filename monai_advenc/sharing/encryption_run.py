@@ -37,7 +37,7 @@ Compute = Callable[[ImageEncryption, Sequence[ImageFile]], Generator[list[Outcom
 Original = TypeVar("Original", ImageFile, Case)
 
 
-class Encryption(Protocol[Original]):
+class Encryption(Protocol[Original, Record]):
     """All images or all volumes of one run.
 
     Attributes:
@@ -59,8 +59,8 @@ class Encryption(Protocol[Original]):
     def ownership(self) -> Owns:
         """A function that returns whether some original is written to a path in the output folder."""
 
-    def state_of(self, original: Original) -> tuple[str, str | None]:
-        """The class and the current checksum of an original; ``None`` if it can no longer be read."""
+    def renewed(self, original: Original, record: Record) -> Record | None:
+        """The record with all distances; ``None`` if the original has changed, or can no longer be read."""
 
 
 @dataclass(frozen=True)
@@ -167,12 +167,13 @@ def encrypt_volumes(
 
 
 def _encrypt_missing(
-    encryption: Encryption[Original],
+    encryption: Encryption[Original, Record],
     kind: Kind[Record, ManifestOf],
     compute: Callable[[Sequence[Original]], Generator[Sequence[Record | Failure], None, None]],
     progress: Callable[[int], None],
 ) -> EncryptionResult[ManifestOf]:
-    with contextlib.closing(EncryptedFolder(encryption.out, encryption.header, kind)) as folder:
+    hides_area = encryption.options.region == "mask"
+    with contextlib.closing(EncryptedFolder(encryption.out, encryption.header, kind, hides_area=hides_area)) as folder:
         missing = find_missing(folder, encryption)
         progress(len(encryption.originals) - len(missing))
         failures: list[Failure] = []
@@ -211,7 +212,9 @@ def _compute_volumes(encryption: VolumeEncryption, cases: Sequence[Case]) -> Gen
         yield [outcome]
 
 
-def find_missing(folder: EncryptedFolder[Record, ManifestOf], encryption: Encryption[Original]) -> Sequence[Original]:
+def find_missing(
+    folder: EncryptedFolder[Record, ManifestOf], encryption: Encryption[Original, Record]
+) -> Sequence[Original]:
     """Find the originals that are not encrypted yet.
 
     Args:
@@ -223,7 +226,7 @@ def find_missing(folder: EncryptedFolder[Record, ManifestOf], encryption: Encryp
     """
     _require_known(folder, {original.id for original in encryption.originals})
     folder.require_known_files(encryption.ownership())
-    _require_unchanged(folder, encryption)
+    _renew(folder, encryption)
     return [original for original in encryption.originals if original.id not in folder.records]
 
 
@@ -238,18 +241,25 @@ def _require_known(folder: EncryptedFolder[Record, ManifestOf], known: set[str])
         )
 
 
-def _require_unchanged(folder: EncryptedFolder[Record, ManifestOf], encryption: Encryption[Original]) -> None:
-    """Raise if an original has other pixels, another region or another class than when it was encrypted."""
-    finished = [original for original in encryption.originals if original.id in folder.records]
-    states = map_in_workers(encryption.state_of, finished, encryption.workers)
-    for original, state in zip(finished, states, strict=True):
-        record = folder.records[original.id]
-        if (record.label, record.source_tag) != state:
+def _renew(folder: EncryptedFolder[Record, ManifestOf], encryption: Encryption[Original, Record]) -> None:
+    """Measure again what is not shared; raise if an original has other pixels, region or class than it had."""
+    finished = [
+        (original, folder.records[original.id]) for original in encryption.originals if original.id in folder.records
+    ]
+    renewed = map_in_workers(partial(_renewed, encryption), finished, encryption.workers)
+    for (original, record), complete in zip(finished, renewed, strict=True):
+        if complete is not None:
+            folder.records[record.id] = complete
+        else:
             written = folder.folder / record.files[0].path
             raise OutputError(
                 f"the original {original.path} has changed since it was encrypted{_or_earlier(original)}; delete "
                 f"{written} to encrypt it again, or choose another --out"
             )
+
+
+def _renewed(encryption: Encryption[Original, Record], pair: tuple[Original, Record]) -> Record | None:
+    return encryption.renewed(*pair)
 
 
 def _or_earlier(original: ImageFile | Case) -> str:

@@ -78,6 +78,7 @@ class EncryptedFolder(Generic[Record, ManifestOf]):
         folder: Folder to write into; made if it does not exist.
         header: Key id and options of this run.
         kind: Whether it holds images or volumes.
+        hides_area: As of :meth:`~monai_advenc.data.records.ImageRecord.shared`.
 
     Attributes:
         records: Records of this and earlier runs, by id.
@@ -86,8 +87,10 @@ class EncryptedFolder(Generic[Record, ManifestOf]):
         OutputError: The folder holds something else, or belongs to a run with another key, network or options.
     """
 
-    def __init__(self, folder: Path, header: RunHeader, kind: Kind[Record, ManifestOf]) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path, header: RunHeader, kind: Kind[Record, ManifestOf], *, hides_area: bool = False
+    ) -> None:
+        self.folder, self.hides_area = folder, hides_area
         self.header = header
         self.kind: Kind[Record, ManifestOf] = kind
         self.records: dict[str, Record] = {}
@@ -201,7 +204,7 @@ class EncryptedFolder(Generic[Record, ManifestOf]):
         records = list(records)
         self.records |= {record.id: record for record in records}
         # The images are on disk. A line lost in a power cut costs one image; waiting for each line would cost GPU time.
-        lines = [record.to_json() for record in records]
+        lines = [record.shared(hides_area=self.hides_area).to_json() for record in records]
         append_lines(self.folder / JOURNAL_NAME, lines, wait_for_disk=False)
 
     def finish(self, ids: Iterable[str], owns: Owns) -> ManifestOf:
@@ -216,7 +219,7 @@ class EncryptedFolder(Generic[Record, ManifestOf]):
         for path in [path for path in self._present() if path not in kept and owns(path)]:
             (self.folder / path).unlink()
         manifest = self.kind.manifest_of(self.header, records)
-        manifest.save(self.folder)
+        manifest.save(self.folder, hides_area=self.hides_area)
         (self.folder / JOURNAL_NAME).unlink(missing_ok=True)
         remove_temporaries(self.folder)
         return manifest

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -184,13 +185,15 @@ class ImageEncryption:
         digest.update(b"" if self._dicom is None else sha256_of(original.file.path).encode())
         return self.key.tag("source", digest.digest())[:16]
 
-    def state_of(self, file: ImageFile) -> tuple[str, str | None]:
-        """The class and the current checksum of an original; ``None`` if it can no longer be read."""
+    def renewed(self, file: ImageFile, record: ImageRecord) -> ImageRecord | None:
+        """The record of a written image with all distances; ``None`` if its original has changed or cannot be read."""
         try:
-            tag = self.tag_of(self.read(file))
+            original = self.read(file)
+            if (record.label, record.source_tag) != (self.source.classes[file.label], self.tag_of(original)):
+                return None
+            return record.with_measured(self._measured(original, record))
         except AdvencError:
-            tag = None
-        return self.source.classes[file.label], tag
+            return None
 
     def _encrypt(self, group: Sequence[Original]) -> list[Encrypted | Failure]:
         device = next(self.network.parameters()).device
@@ -226,21 +229,27 @@ class ImageEncryption:
             write_atomically(self.out / path, content, overwrite=True)
             written.append(FileRecord(path=path, format=name, sha256=hashlib.sha256(content).hexdigest()))
         channels, height, width = done.encrypted.shape
-        # Measured on the file as written, not on the tensor.
-        stored = read_image(self.out / written[0].path)
-        image, region = done.original.image, done.original.region
-        fidelity = measure_fidelity(stored[None], image[None])[0]
-        return ImageRecord(
+        record = ImageRecord(
             id=file.id,
             label=label,
             files=tuple(written),
             shape=(channels, height, width),
-            radius=self._radius(done.original),
-            **fidelity.as_dict(),
             source_tag=source_tag,
             precision=done.precision,
+        )
+        return self._measured(done.original, record)
+
+    def _measured(self, original: Original, record: ImageRecord) -> ImageRecord:
+        """The record with the distances of the file as written, not of the tensor."""
+        stored, image, region = read_image(self.out / record.files[0].path), original.image, original.region
+        fidelity: dict[str, Any] = measure_fidelity(stored[None], image[None])[0].as_dict()
+        tumor = tumor_of(original.file, self.options.size, record.shape[1:])
+        return replace(
+            record,
+            radius=self._radius(original),
+            **fidelity,
             changeable=None if region is None else measure_changeable(stored, image, region),
-            energy=measure_energy(stored, image, tumor_of(file, self.options.size, (height, width))),
+            energy=measure_energy(stored, image, tumor),
         )
 
     def _radius(self, original: Original) -> float:

@@ -43,6 +43,7 @@ from monai_advenc.sharing.measured_protection import NO_MEASUREMENTS, SLICES_NAM
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.recommended_radius import RadiusSearch, first_key
 from monai_advenc.sharing.report import write_report
+from monai_advenc.sharing.stated_change import keep_distances
 
 KEY_NAME, BASE_NAME, REPORT_NAME = "key.json", "base.pt", "report.html"
 """Files in the private folder."""
@@ -159,6 +160,7 @@ def slice_and_encrypt(
             say_drawn(secret, key_path, progress)
         base_network = checkpoint.network if compute else checkpoint.network.to(place)
         result = encrypt_and_say(folder, out, secret, base_network, options, compute, progress)
+        keep_distances(kept, result.manifest.images)
         with remembering(result.failures):
             verdict, measurements = kept_verdict(out, kept), NO_MEASUREMENTS
             if measure:

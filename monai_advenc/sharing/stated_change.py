@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 from monai_advenc.data.manifest import Budget
-from monai_advenc.data.records import ImageRecord, SliceRecord
+from monai_advenc.data.records import ImageRecord, SliceRecord, VolumeRecord
 from monai_advenc.encryption.energy import lost_outside
 from monai_advenc.encryption.fidelity import GRAY_LEVELS
 from monai_advenc.encryption.paper import CIFAR10_RADIUS, CIFAR10_SHAPE
+from monai_advenc.files.atomic import write_atomically
 from monai_advenc.progress import Progress
 
 LARGEST_GRAY_LEVELS: Final = GRAY_LEVELS * CIFAR10_RADIUS / math.sqrt(math.prod(CIFAR10_SHAPE))
@@ -21,6 +23,17 @@ LARGEST_GRAY_LEVELS: Final = GRAY_LEVELS * CIFAR10_RADIUS / math.sqrt(math.prod(
 
 _ROUNDING = 1.005
 """8-bit files may round a change up to a little more than its radius."""
+
+
+DISTANCES_NAME: Final = "distances.jsonl"
+"""File in the private folder: the records of all images or volumes with every distance, one a line."""
+
+
+def keep_distances(private: Path, records: Iterable[ImageRecord | VolumeRecord]) -> None:
+    """Keep what is not shared of each image, because it tells the area of its tumor; only if the folder is there."""
+    if private.is_dir():
+        content = "".join(f"{record.to_json()}\n" for record in records)
+        write_atomically(private / DISTANCES_NAME, content.encode(), overwrite=True, mode=0o600)
 
 
 def stated_change(budget: Budget) -> str:
@@ -46,7 +59,8 @@ def warn_of_large_changes(
         noun: What they are, in the plural.
         full_radius: Whether the whole radius went into the region.
     """
-    changes = [(each.changeable or each).rms_gray_levels for each in measured]
+    known = ((each.changeable or each).rms_gray_levels for each in measured)
+    changes = [change for change in known if change is not None]
     large = [change for change in changes if change > LARGEST_GRAY_LEVELS * _ROUNDING]
     if large:
         remedy = "leave out --full-radius, or draw" if full_radius else "draw"

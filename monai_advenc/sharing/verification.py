@@ -125,8 +125,10 @@ class Check(ABC, Generic[Record, ManifestOf, Source]):
             yield f"has a class {record.label!r} that the manifest does not list"
 
     def outside(self, record: ImageRecord | SliceRecord, subject: str = "") -> Iterator[str]:
-        """Problems of one distance: zero, or more than the radius."""
+        """Problems of one distance, if it is known: zero, or more than the radius."""
         length = record.linf if self.header.norm == "linf" else record.l2
+        if length is None or record.radius is None:
+            return
         if length == 0:
             yield f"{subject}is its original: nothing was changed"
         if not length <= record.radius * (1 + TOLERANCE):
@@ -143,11 +145,26 @@ class Check(ABC, Generic[Record, ManifestOf, Source]):
             yield from (Problem(name, "has no original among those given") for name in strangers)
         if (self.folder / JOURNAL_NAME).exists():
             yield Problem(JOURNAL_NAME, f"a run is unfinished; run the same {self.command} command again")
-        if budget_of(self.header.norm, self.records) != self.manifest.budget:
+        if not self._is_stated_budget():
             yield Problem(MANIFEST_NAME, f"the stated budget is not that of the {self.measured} listed")
+
+    def _is_stated_budget(self) -> bool:
+        """Whether the stated budget is that of the records, as far as they state distances."""
+        stated = self.manifest.budget
+        if any(each.l2 is None for record in self.records for each in record.measured):
+            return True
+        return with_means_of(stated, budget_of(self.header.norm, self.records)) == stated
+
+
+def with_means_of(stated: Budget, own: Budget) -> Budget:
+    """A budget with the stated means of what is not listed for each image; earlier versions listed it."""
+    means = {name: getattr(stated, name) for name in ("changeable", "energy") if getattr(own, name) is None}
+    return own.model_copy(update=means)
 
 
 def differing(measured_l2: float, stated: ImageRecord | SliceRecord, subject: str = "") -> Iterator[str]:
     """Problem of a distance, if the measured one is not the one that the manifest states."""
+    if stated.l2 is None or stated.radius is None:
+        return
     if abs(measured_l2 - stated.l2) > TOLERANCE * max(stated.l2, stated.radius):
         yield f"{subject}is {measured_l2:.6g} from its original, the manifest says {stated.l2:.6g}"

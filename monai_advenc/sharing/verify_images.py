@@ -21,7 +21,7 @@ from monai_advenc.encryption.fidelity import measure_fidelity
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import AdvencError
 from monai_advenc.sharing.folder import IMAGES, budget_of
-from monai_advenc.sharing.verification import Check, Verification, differing
+from monai_advenc.sharing.verification import Check, Verification, differing, with_means_of
 
 
 def verify_folder(
@@ -52,7 +52,9 @@ def verify_folder(
     sources = {file.id: file.path for file in originals.files} if originals is not None else None
     check = _ImageCheck(folder, IMAGES, sources, base, key)
     found = check.run(progress)
-    budget = budget_of(check.header.norm, check.remeasured) if check.remeasured else None
+    if not check.remeasured:
+        return found
+    budget = with_means_of(check.manifest.budget, budget_of(check.header.norm, check.remeasured))
     return replace(found, compared=len(check.remeasured), budget=budget)
 
 
@@ -92,8 +94,8 @@ class _ImageCheck(Check[ImageRecord, Manifest, Path]):
         distances: dict[str, Any] = fidelity.as_dict()
         measured = replace(record, **distances)
         self.remeasured.append(measured)
-        for message in differing(measured.l2, record):
+        for message in differing(fidelity.l2, record):
             yield message
             yield from self.outside(measured)
-        if measured.l2 == 0:
+        if fidelity.l2 == 0:
             yield "equals its original: it is not encrypted"

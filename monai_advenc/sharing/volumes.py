@@ -108,13 +108,18 @@ class VolumeEncryption:
             digest.update(stored.volume.plane.encode())
         return self.key.tag("source", digest.digest())[:16]
 
-    def state_of(self, case: Case) -> tuple[str, str | None]:
-        """The class and the current checksum of a case; ``None`` if it can no longer be read."""
+    def renewed(self, case: Case, record: VolumeRecord) -> VolumeRecord | None:
+        """The record of a written case with all distances; ``None`` if the case has changed or cannot be read."""
         try:
-            tag = self.tag_of(self.read(case))
+            stored = self.read(case)
+            if (record.label, record.source_tag) != (case.label, self.tag_of(stored)):
+                return None
+            prepared = [self._prepare(stored, each.index) for each in record.slices]
+            measured = self._measure(case, stored, [each for each in prepared if each is not None], record.files)
         except AdvencError:
-            tag = None
-        return case.label, tag
+            return None
+        slices = (own.with_measured(found) for own, found in zip(record.slices, measured, strict=True))
+        return replace(record, slices=tuple(slices))
 
     def _encrypt(self, case: Case, stored: StoredCase) -> VolumeRecord:
         chosen = stored.slices_to_encrypt(self.options.slices, str(case.image))

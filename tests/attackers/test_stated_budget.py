@@ -34,8 +34,12 @@ def test_the_largest_radius_is_taken_at_the_size_of_the_attacker_s_images(
     shares: list[float], sides: list[int], norm: str
 ) -> None:
     records = [record(side, norm, share) for side, share in zip(sides, shares, strict=False)]
-    found = stated_settings(records, norm, (320, 320), steps=20, augmentation_aware=False)
+    found = stated_settings(records, norm, (320, 320), otherwise=7, steps=20, augmentation_aware=False)
     expected = KEY_RADIUS * math.sqrt(max(shares)) if norm == "l2" else KEY_RADIUS / 255
     assert found.radius == pytest.approx(expected)
     assert found.step_size == pytest.approx(2.5 * expected / 20)
     assert found.norm == norm
+    hidden = [each.shared(hides_area=True) for each in records]
+    side = 320 / min(sides[: len(records)]) if norm == "l2" else 1
+    found = stated_settings(hidden, norm, (320, 320), otherwise=7, steps=20, augmentation_aware=False)
+    assert found.radius == pytest.approx(7 * side)

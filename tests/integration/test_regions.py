@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ import pytest
 from PIL import Image
 
 from monai_advenc.data.images.reading import read_image
-from monai_advenc.data.manifest import Manifest, VolumeManifest
+from monai_advenc.data.manifest import Manifest
+from monai_advenc.data.records import VolumeRecord
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training import save_checkpoint
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.sharing.stated_change import LARGEST_GRAY_LEVELS
 from tests.integration.conftest import World
+from tests.integration.test_where_the_change_lies import kept_records
 
 Run = Callable[..., Any]
 SIDE, LESION = 48, 4
@@ -49,6 +52,7 @@ def lesions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def encrypt(run: Run, lesions: Path, out: Path, *options: object) -> Any:
     files = ("--key", lesions / "key.json", "--base", lesions / "base.pt", "--workers", 0)
+    files = (*files, "--private", out.with_name(f"{out.name}-private"))
     return run("encrypt", lesions / "images", "--out", out, *files, "--precision", "fp32", *options)
 
 
@@ -68,8 +72,8 @@ def test_the_change_of_a_small_lesion_is_stated_and_warned_of(
     options = ("--region", "mask", *more)
     result = encrypt(run, lesions, tmp_path / "out", *options, "--json")
     assert result.exit_code == 0, result.output
-    manifest = Manifest.load(tmp_path / "out")
-    for record in manifest.images:
+    records = kept_records(tmp_path / "out-private")
+    for record in records:
         change = change_of(lesions, tmp_path / "out", record.id)
         inside = change[20 : 20 + LESION, 22 : 22 + LESION]
         assert record.changeable is not None
@@ -80,10 +84,10 @@ def test_the_change_of_a_small_lesion_is_stated_and_warned_of(
         share = 1 if full else LESION / SIDE
         assert record.radius == pytest.approx(2 * SIDE / 320 * share)
     budget = json.loads(result.stdout)["budget"]
-    rms = [record.changeable.rms_gray_levels for record in manifest.images if record.changeable]
+    rms = [record.changeable.rms_gray_levels for record in records if record.changeable]
     assert budget["changeable"]["rms_gray_levels"]["max"] == pytest.approx(max(rms), abs=1e-5)
     line = next(line for line in result.stderr.splitlines() if line.startswith("Encrypted 6 images"))
-    largest = max(255 * record.linf for record in manifest.images)
+    largest = max(255 * (record.linf or 0) for record in records)
     assert f"over the pixels that may change PSNR {budget['changeable']['psnr_db']['mean']:.1f} dB on average" in line
     assert f"{np.mean(rms):.2f} gray levels, {largest:.1f} at most" in line
     paper = 255 * 2 / 320  # The key's change per pixel, 1.59.
@@ -104,6 +108,68 @@ def test_the_change_of_a_small_lesion_is_stated_and_warned_of(
     assert checked.exit_code == 0, checked.output
 
 
+OF_AN_IMAGE = {"id", "label", "shape", "files", "source_tag", "precision"}
+DISTANCES = {"radius", "l2", "linf", "rms_gray_levels", "psnr_db", "ssim"}
+
+
+@pytest.mark.parametrize("region", ["mask", "all", "body"])
+def test_nothing_that_is_shared_of_one_image_tells_the_area_of_its_mask(
+    run: Run, lesions: Path, tmp_path: Path, region: str
+) -> None:
+    out = tmp_path / "out"
+    first = encrypt(run, lesions, out, "--region", region, "--json")
+    assert first.exit_code == 0, first.output
+    content = json.loads((out / "manifest.json").read_text())
+    known = OF_AN_IMAGE if region == "mask" else OF_AN_IMAGE | DISTANCES
+    assert [set(image) for image in content["images"]] == [known] * 6
+    assert content["budget"]["energy"]["inside_tumor"] is not None, "means over the data set are stated"
+    assert run("verify", out).exit_code == 0
+    # A run that goes on measures again what it needs, and ends with the same bytes.
+    before = (out / "manifest.json").read_bytes()
+    (out / "a" / "a0.png").unlink()
+    again = encrypt(run, lesions, out, "--region", region, "--json")
+    assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout)["budget"] == json.loads(first.stdout)["budget"]
+    assert (out / "manifest.json").read_bytes() == before
+
+
+def test_the_journal_of_a_killed_run_tells_no_area_either(run: Run, lesions: Path, tmp_path: Path) -> None:
+    images = Path(shutil.copytree(lesions / "images", tmp_path / "images"))
+    whole = encrypt(run, lesions, tmp_path / "whole", "--region", "mask")
+    assert whole.exit_code == 0, whole.output
+    (images / "b" / "b1.mask.png").unlink()
+    files = ("--key", lesions / "key.json", "--base", lesions / "base.pt", "--workers", 0, "--precision", "fp32")
+    words = ("encrypt", images, "--out", tmp_path / "out", *files, "--region", "mask")
+    assert run(*words).exit_code == 2
+    journal = (tmp_path / "out" / ".journal.jsonl").read_text().splitlines()[1:]
+    assert journal
+    for line in journal:
+        assert {name for name, value in json.loads(line).items() if value is not None} == OF_AN_IMAGE
+    shutil.copy(lesions / "images" / "b" / "b1.mask.png", images / "b")
+    assert run(*words).exit_code == 0
+    written = (tmp_path / "out" / "manifest.json").read_bytes()
+    assert written == (tmp_path / "whole" / "manifest.json").read_bytes()
+
+
+def test_a_manifest_that_lists_areas_still_counts_and_loses_them_when_its_run_goes_on(
+    run: Run, lesions: Path, tmp_path: Path
+) -> None:
+    encrypt(run, lesions, tmp_path / "out", "--region", "mask")
+    path = tmp_path / "out" / "manifest.json"
+    content, new = json.loads(path.read_text()), path.read_bytes()
+    records = kept_records(tmp_path / "out-private")
+    content["images"] = [record.to_values() for record in records]
+    path.write_text(json.dumps(content))
+    assert Manifest.load(tmp_path / "out").images == tuple(records)
+    assert run("verify", tmp_path / "out", "--originals", lesions / "images").exit_code == 0
+    content["images"][0]["changeable"]["linf"] *= 3
+    path.write_text(json.dumps(content))
+    assert "the stated budget is not that of the images listed" in run("verify", tmp_path / "out").output
+    path.write_text(json.dumps({**content, "images": [record.to_values() for record in records]}))
+    assert encrypt(run, lesions, tmp_path / "out", "--region", "mask").exit_code == 0
+    assert path.read_bytes() == new
+
+
 def test_the_level_of_the_warning_is_the_largest_change_of_the_paper() -> None:
     # Section 3.3: an L2 distance of 0.5 over 3 x 32 x 32 values.
     assert pytest.approx(255 * 0.5 / math.sqrt(3072)) == LARGEST_GRAY_LEVELS
@@ -120,8 +186,6 @@ def test_a_manifest_of_whole_images_is_as_it_was(run: Run, lesions: Path, tmp_pa
     content = json.loads((full / "manifest.json").read_text())
     # As version 0.1 wrote it.
     del content["budget"]["changeable"]
-    for image in content["images"]:
-        del image["changeable"]
     (full / "manifest.json").write_text(json.dumps(content))
     assert Manifest.load(full).budget.changeable is None
     assert run("verify", full, "--originals", lesions / "images").exit_code == 0
@@ -139,18 +203,21 @@ def test_a_manifest_of_whole_images_is_as_it_was(run: Run, lesions: Path, tmp_pa
 
 def test_slices_of_volumes_state_the_change_of_their_pixels_too(world: World, run: Run, tmp_path: Path) -> None:
     options = ("--key", world.key, "--base", world.base, "--workers", 0, "--region", "mask")
-    for name, more in (("scaled", ()), ("full", ("--full-radius",))):
-        done = run("encrypt-volume", world.volumes, "--out", tmp_path / name, *options, *more, "--json")
+    slices = []
+    for name, more in (("full", ("--full-radius",)), ("scaled", ())):
+        kept = ("--private", tmp_path / f"{name}-private")
+        done = run("encrypt-volume", world.volumes, "--out", tmp_path / name, *options, *kept, *more, "--json")
         assert done.exit_code == 0, done.output
         assert "over the pixels that may change" in done.stderr
-        slices = [each for volume in VolumeManifest.load(tmp_path / name).volumes for each in volume.slices]
-        share = [1 if more else math.sqrt(each.changeable.pixels / 32**2) for each in slices if each.changeable]
+        lines = (tmp_path / f"{name}-private" / "distances.jsonl").read_text().splitlines()
+        slices = [each for line in lines for each in VolumeRecord.from_json(line).slices]
+        share = [
+            1 if name == "full" else math.sqrt(each.changeable.pixels / 32**2) for each in slices if each.changeable
+        ]
         assert [each.radius for each in slices] == pytest.approx([0.2 * each for each in share])
         assert run("verify", tmp_path / name, "--originals", world.volumes).exit_code == 0
     assert all(
-        each.changeable is not None and each.changeable.rms_gray_levels <= 255 * 2 / 320 * 1.001
-        for volume in VolumeManifest.load(tmp_path / "scaled").volumes
-        for each in volume.slices
+        each.changeable is not None and each.changeable.rms_gray_levels <= 255 * 2 / 320 * 1.001 for each in slices
     )
 
 

@@ -101,7 +101,9 @@ def test_what_is_written_reads_back_within_the_budget(originals: Path, base: nn.
     assert outcome.compared == 12
     assert result.manifest.budget.l2.max <= 1
     assert result.manifest.budget.l2.min > 0.3
-    assert Manifest.load(tmp_path / "out") == result.manifest
+    loaded = Manifest.load(tmp_path / "out")
+    shared = tuple(record.shared(hides_area=False) for record in result.manifest.images)
+    assert loaded == result.manifest.model_copy(update={"images": shared})
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])

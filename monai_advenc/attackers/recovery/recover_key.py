@@ -146,7 +146,12 @@ def recover_key(
     _require_useful(simulator, own_test, "the attacker's network on own originals")
     height, width = own_test.images.shape[-2:]
     believed = stated_settings(
-        manifest.images, manifest.header.norm, (height, width), steps=steps, augmentation_aware=augmentation_aware
+        manifest.images,
+        manifest.header.norm,
+        (height, width),
+        otherwise=manifest.largest_radius,
+        steps=steps,
+        augmentation_aware=augmentation_aware,
     )
     count = available_cores() if workers is None else workers
     guesser = Guesser(learner, OwnVersions(simulator, own_test, believed, workers=count, seed=training.seed))

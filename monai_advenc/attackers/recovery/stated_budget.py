@@ -17,6 +17,7 @@ def stated_settings(
     norm: str,
     size: tuple[int, int],
     *,
+    otherwise: float,
     steps: int,
     augmentation_aware: bool,
 ) -> PerturbationSettings:
@@ -29,12 +30,14 @@ def stated_settings(
         images: Records of the data set; at least one.
         norm: Its norm.
         size: Height and width of the images to perturb.
+        otherwise: Radius of images that state none.
         steps: PGD steps; their length follows.
         augmentation_aware: Whether steps use random views.
     """
     # Resizing keeps the mean change of a pixel: that is what an L2 radius grows with.
     sides = (math.sqrt(math.prod(size) / math.prod(image.shape[1:])) if norm == "l2" else 1.0 for image in images)
-    radius = max(image.radius * side for image, side in zip(images, sides, strict=True))
+    radii = (otherwise if image.radius is None else image.radius for image in images)
+    radius = max(own * side for own, side in zip(radii, sides, strict=True))
     return PerturbationSettings.model_validate(
         {
             "radius": radius,

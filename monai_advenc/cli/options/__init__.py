@@ -85,7 +85,7 @@ PrivateNames = Annotated[
     Path | None,
     typer.Option(
         "--private",
-        help="Folder for the table of names if identity is not kept.",
+        help="Folder for the table of names if identity is not kept, and for the distances of each image.",
         show_default="<out>-private",
         file_okay=False,
     ),

@@ -94,7 +94,11 @@ def render_report(
         trim_blocks=True,
     )
     images, classes = manifest.images, manifest.header.classes
-    radius = max(image.radius for image in images)
+    radius = manifest.largest_radius
+    lengths, decibels = (
+        [value for value in values if value is not None]
+        for values in zip(*((i.l2, i.psnr_db) for i in images), strict=True)
+    )
     top = max((float(each.mean.max()) for each in maps), default=0.0)
     return environment.get_template("report.html.jinja").render(
         **texts,
@@ -113,9 +117,11 @@ def render_report(
         confusions=list(_confusions(measurements, headline, classes)),
         budget=manifest.budget,
         histograms=[
-            Markup(figures.budget_histogram([i.l2 for i in images], "L2 distance", radius)),
-            Markup(figures.budget_histogram([i.psnr_db for i in images], "PSNR, dB")),
-        ],
+            Markup(figures.budget_histogram(lengths, "L2 distance", radius)),
+            Markup(figures.budget_histogram(decibels, "PSNR, dB")),
+        ]
+        if lengths
+        else [],
         radius=radius,
         maps=[(each.title, each.images, figures.heat_map(each.mean, top)) for each in maps],
         brightest=GRAY_LEVELS * top,
