@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -209,9 +208,8 @@ def _mark(
     out: Path, learned: ImageSet, own: ImageSet, network: str, training: TrainingSettings, kept_aside: float
 ) -> None:
     """Say in the folder what its networks are of, so that a later run with other images does not take them up."""
-    pixels = [hashlib.sha256(images.images.numpy().tobytes()).hexdigest() for images in (learned, own)]
     described = {
-        "images": pixels,
+        "images": [learned.digest(), own.digest()],
         "network": network,
         "training": training.model_dump(mode="json"),
         "kept_aside": kept_aside,

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,14 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def digest(self) -> str:
+        """SHA-256 of all that decides what a network learns from the images: equal sets give equal networks."""
+        described = [tuple(self.images.shape), self.labels.tolist(), self.ids, self.classes, self.patients]
+        digest = hashlib.sha256(repr(described).encode())
+        for part in (self.images, self.masks):
+            digest.update(b"" if part is None else part.contiguous().cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     def subset(self, indices: Sequence[int] | Tensor) -> ImageSet:
         """The images at ``indices``, in that order."""

@@ -212,16 +212,13 @@ def _identity(
     originals: Originals, folds: Sequence[Any], drawing: KeyOptions, region: str, full_radius: bool
 ) -> dict[str, Any]:
     """What measurements in one folder must have in common; goal, range, seeds and budget may change."""
-    images, digest = originals.images, hashlib.sha256()
-    for part in (images.images.numpy().tobytes(), images.labels.numpy().tobytes(), "\0".join(images.ids).encode()):
-        digest.update(part)
+    digest = hashlib.sha256(originals.images.digest().encode())
     if originals.regions is not None:
         digest.update(originals.regions.numpy().tobytes())
     key = drawing.model_dump(mode="json", include={"profile", "radius_at", "schedule", "steps"})
     return {
         "images": digest.hexdigest(),
         "folds": hashlib.sha256(repr(folds).encode()).hexdigest(),
-        "classes": list(images.classes),
         "key": key,
         "region": region,
         "full_radius": full_radius,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -106,3 +108,23 @@ def test_an_image_of_two_patients_is_refused(folder: Path) -> None:
         table.write("glioma-0,someone else\n")
     with pytest.raises(DatasetError, match="'glioma-0' has no patient or two"):
         find_images(folder)
+
+
+@given(st.lists(st.integers(0, 2), min_size=2, max_size=6), st.randoms())
+def test_a_digest_tells_sets_apart_by_all_that_a_network_learns_from(labels: list[int], dice: Random) -> None:
+    images = image_set(labels, [f"p{row}" for row in range(len(labels))])
+    assert image_set(labels, [f"p{row}" for row in range(len(labels))]).digest() == images.digest()
+    row = dice.randrange(len(labels))
+    other = images.labels.clone()
+    other[row] = (other[row] + 1) % 3
+    pixels = images.images.clone()
+    pixels[row, 0, 0, 0] = 1
+    changed = [
+        replace(images, labels=other),
+        replace(images, images=pixels),
+        replace(images, images=images.images.reshape(len(labels), 1, 1, 4)),
+        replace(images, ids=(*images.ids[1:], "new")),
+        replace(images, classes=("x", "y", "z")),
+        replace(images, patients=None),
+    ]
+    assert len({each.digest() for each in (images, *changed)}) == len(changed) + 1
