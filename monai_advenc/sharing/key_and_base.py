@@ -4,14 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import KeyOptions, has_setting
 from monai_advenc.errors import SettingsError
-from monai_advenc.networks.training.checkpoint import Checkpoint, load_checkpoint
+from monai_advenc.networks.training.checkpoint import Checkpoint, load_checkpoint, require_trained_as
 from monai_advenc.networks.training.settings import TrainingSettings
 
 
@@ -53,13 +51,5 @@ def load_own_base(path: Path, key: EncryptionKey, network: str | None, training:
     """
     checkpoint = load_checkpoint(path)
     key.require_classes(checkpoint.classes)
-    asked: dict[str, Any] = {} if network is None else {"network": network}
-    asked |= {name: getattr(training, name) for name in ("epochs", "seed") if name in training.model_fields_set}
-    held: Mapping[str, Any] = {"network": checkpoint.name, **checkpoint.notes}
-    for name, value in asked.items():
-        if name in held and held[name] != value:
-            raise SettingsError(
-                f"--{name} {value} is for training a base network, and {path} has {held[name]}; leave it out to "
-                "continue with that network, or train a new one with another --private or train-base"
-            )
+    require_trained_as(checkpoint, path, network, training)
     return checkpoint

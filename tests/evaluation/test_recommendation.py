@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +20,19 @@ from PIL import Image
 from monai_advenc import AdvencError, KeyOptions, TrainingSettings, recommend
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.encryption.profiles import draw_key
-from monai_advenc.errors import OutputError, SettingsError
-from monai_advenc.evaluation.recommendation import trials
+from monai_advenc.errors import DatasetError, OutputError, SettingsError
+from monai_advenc.evaluation.recommendation import time_limit, trials
+from monai_advenc.evaluation.recommendation.encrypted_set import Originals, encrypt_images, to_levels
 from monai_advenc.evaluation.recommendation.goal import Goal
 from monai_advenc.evaluation.recommendation.page import recommendation_page
 from monai_advenc.evaluation.recommendation.picture import draw_picture
-from monai_advenc.evaluation.recommendation.result import Recommendation
+from monai_advenc.evaluation.recommendation.result import Recommendation, outcome_line
 from monai_advenc.evaluation.recommendation.search import Found, Outcome, Trial, grid, radius_of, search_radius
 from monai_advenc.evaluation.recommendation.time_limit import OutOfTimeError, TimeLimit
 from monai_advenc.evaluation.verdict import Verdict, Word
 from monai_advenc.evaluation.visibility import Visibility, measure_visibility, noise_of
 from monai_advenc.progress import SILENT
+from tests.conftest import tiny_network
 
 SEEN = Visibility(psnr_db=40, haarpsi=0.9, over_noise=0.5)
 
@@ -193,9 +197,8 @@ def slices(tmp_path: Path) -> Path:
 def quickly(slices: Path, out: Path, **asked: Any) -> Any:
     chosen = {"highest_psnr": 20, "lowest_psnr": 20, "goal": "at most 99 %", "workers": 0, **asked}
     drawing = chosen.pop("drawing", KeyOptions(steps=2))
-    return recommend(
-        slices, out, drawing=drawing, training=TrainingSettings(epochs=4), insist=True, progress=SILENT, **chosen
-    )
+    training = chosen.pop("training", TrainingSettings(epochs=4))
+    return recommend(slices, out, drawing=drawing, training=training, insist=True, progress=SILENT, **chosen)
 
 
 @pytest.mark.parametrize(
@@ -242,9 +245,10 @@ class _CountedLimit(TimeLimit):
     """Passes after so many questions."""
 
     def __init__(self, questions: float) -> None:
+        super().__init__(None)
         self.left = questions
 
-    def require_more(self) -> None:
+    def require_more(self, seconds: float = 0) -> None:
         self.left -= 1
         if self.left < 0:
             raise OutOfTimeError
@@ -280,6 +284,104 @@ def test_a_search_stopped_anywhere_continues_to_the_same_result(
     assert oct((tmp_path / "whole").stat().st_mode & 0o777) == "0o700"
     with pytest.raises(OutputError, match="other images or with other settings"):
         quickly(slices, tmp_path / "whole", drawing=KeyOptions(steps=3))
+
+
+@given(seconds=st.lists(st.floats(1, 9), min_size=1, max_size=12), budget=st.floats(1, 60), workers=st.integers(0, 3))
+def test_no_round_of_work_is_begun_that_would_not_end_in_time(
+    seconds: list[float], budget: float, workers: int
+) -> None:
+    clock, width = [0.0], max(1, workers)
+
+    def work() -> Iterator[int]:
+        for place in range(len(seconds)):
+            if place % width == 0:  # All workers end together.
+                clock[0] += seconds[0] if steady else seconds[place]
+            yield place
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time_limit.time, "monotonic", lambda: clock[0])
+        for steady in (True, False):
+            clock[0] = 0.0
+            limit, done = TimeLimit(budget / 60), 0
+            with contextlib.suppress(OutOfTimeError):
+                for _ in limit.pieces("work", work(), len(seconds), workers):
+                    done += 1
+            assert done >= 1, "each call gets on"
+            if steady:
+                assert clock[0] <= max(budget, seconds[0])
+                with contextlib.suppress(OutOfTimeError):
+                    for _ in range(100):
+                        list(limit.pieces("work", work(), len(seconds), workers))
+                assert clock[0] <= max(budget, seconds[0]), "the next stage of the kind knows how long it takes"
+
+
+@pytest.mark.parametrize("asked", [{"network": "vgg_small"}, {"training": TrainingSettings(epochs=5)}])
+def test_a_base_network_that_is_there_was_trained_as_asked(slices: Path, tmp_path: Path, asked: dict[str, Any]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TimeLimit, "require_more", _out_of_time)
+        quickly(slices, tmp_path / "out")
+        with pytest.raises(SettingsError, match=r"is for training a base network, and .*base.pt has") as refusal:
+            quickly(slices, tmp_path / "out", **asked)
+        assert "\n" not in str(refusal.value)
+        with pytest.raises(SettingsError, match="is for training a base network"):
+            quickly(slices, tmp_path / "other", base=tmp_path / "out" / "base.pt", **asked)
+        quickly(slices, tmp_path / "out", network="resnet_small")
+
+
+def _out_of_time(limit: TimeLimit, seconds: float = 0) -> None:
+    raise OutOfTimeError
+
+
+def test_where_time_is_up_before_the_first_radius_the_page_says_how_to_go_on(
+    slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TimeLimit, "require_more", _out_of_time)
+    result = quickly(slices, tmp_path / "out")
+    page = result.report.read_text()
+    assert "No radius recommended: time ran out. Not measured, or not completely: PSNR 20 dB" in page
+    assert "Run the same command again to continue." in page
+    assert "Nothing yet: time ran out before the first radius was measured." in page
+    assert "<img" not in page
+    assert not result.picture.exists()
+    assert (tmp_path / "out" / "base.pt").exists(), "what was done is kept"
+
+
+def test_one_class_is_refused_in_words_that_say_so(slices: Path, tmp_path: Path) -> None:
+    for label in (1, 2):
+        shutil.rmtree(slices / f"class{label}")
+    for base in (None, tmp_path / "missing.pt"):
+        with pytest.raises(DatasetError, match=r"has one class only \(class0\).*give images of at least two classes"):
+            quickly(slices, tmp_path / "out", base=base)
+
+
+def test_a_line_for_each_measurement_says_how_it_compares_with_the_goal() -> None:
+    line = outcome_line(Outcome(Trial(41), verdict(0.85), SEEN), Goal())
+    assert line == (
+        "PSNR 41 dB (quick): best victim 85.0% after renaming, trained on originals 90.0%, goal at most 61.7%: "
+        "not within reach."
+    )
+    line = outcome_line(Outcome(Trial(38, 2, final=True), verdict(0.4), SEEN), Goal.parse("at most 50 %"))
+    assert line.startswith("PSNR 38 dB (final, seed 2): best victim 40.0%")
+    assert line.endswith("goal at most 50.0%: reached.")
+
+
+@pytest.mark.parametrize("blocks_there", [(0, 32, 64, 96), (32, 96), (96,), ()])
+def test_a_bar_of_encryption_counts_each_image_once(tmp_path: Path, blocks_there: tuple[int, ...]) -> None:
+    images = torch.rand(120, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    names = tuple(map(str, range(120)))
+    originals = Originals(images=ImageSet(images, torch.arange(120) % 2, names, ("a", "b")))
+    for start in blocks_there:
+        np.save(tmp_path / f"block-{start:05}.npy", to_levels(images[start : start + 32]))
+    key = draw_key(("a", "b"), steps=1, radius=1, radius_at=16, seed=1, profile="paper-basic")
+    counted: list[int] = []
+
+    class Counting(type(SILENT)):  # type: ignore[misc]
+        def stage(self, what: str, total: int | None) -> Any:
+            assert total == 120
+            return contextlib.nullcontext(counted.append)
+
+    encrypt_images(originals, key, tiny_network(2), tmp_path, workers=0, limit=TimeLimit(None), progress=Counting())
+    assert sum(counted) == 120
 
 
 def drawn(psnr_db: float | None, out: Path) -> tuple[Recommendation, bytes]:

@@ -119,14 +119,12 @@ def encrypt_images(
     missing = [start for start in starts if not _path(folder, start).exists()]
     prepared = PreparedNetworks(steps=key.perturbation.steps)
     work = partial(_encrypt_block, originals, key, network, prepared, folder)
-    if missing:
-        limit.require_more()
     with progress.stage("encrypting", len(originals.images)) as advance:
-        advance(_BLOCK * (len(starts) - len(missing)))
-        for start, count in zip(missing, map_in_workers(work, missing, workers), strict=True):
-            advance(count)
-            if start != missing[-1]:
-                limit.require_more()
+        advance(sum(len(_rows(originals, start)) for start in starts if start not in missing))
+        if missing:
+            kind = f"blocks of {key.perturbation.steps} steps"
+            for count in limit.pieces(kind, map_in_workers(work, missing, workers), len(missing), workers):
+                advance(count)
     encrypted = torch.empty_like(originals.images.images)
     for start in starts:
         encrypted[start : start + _BLOCK] = from_levels(np.load(_path(folder, start)))
@@ -154,11 +152,16 @@ def _path(folder: Path, start: int) -> Path:
     return folder / f"block-{start:05}.npy"
 
 
+def _rows(originals: Originals, start: int) -> range:
+    """The rows of the block that begins here; the last one may be shorter."""
+    return range(start, min(start + _BLOCK, len(originals.images)))
+
+
 def _encrypt_block(
     originals: Originals, key: EncryptionKey, network: nn.Module, prepared: PreparedNetworks, folder: Path, start: int
 ) -> int:
     """Encrypt one block and write it, rather than send it: a worker whose parent was killed could not end otherwise."""
-    rows = range(start, min(start + _BLOCK, len(originals.images)))
+    rows = _rows(originals, start)
     ready = prepared.get(network, tuple(originals.images.images.shape[1:]))
     buffer = io.BytesIO()
     np.save(buffer, to_levels(_encrypt(originals, key, ready, rows)))

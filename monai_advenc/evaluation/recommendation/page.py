@@ -14,12 +14,12 @@ from monai_advenc.evaluation.recommendation.search import Outcome
 from monai_advenc.evaluation.report.html import Table
 
 
-def recommendation_page(result: Recommendation, picture: bytes) -> str:
+def recommendation_page(result: Recommendation, picture: bytes | None) -> str:
     """Return the page as HTML; it needs no other file.
 
     Args:
         result: What was measured.
-        picture: The PNG.
+        picture: The PNG; ``None`` where nothing was measured yet.
     """
     environment = Environment(
         loader=PackageLoader("monai_advenc.evaluation", "report"),
@@ -31,7 +31,7 @@ def recommendation_page(result: Recommendation, picture: bytes) -> str:
         result=result,
         verdict=result.verdict,
         version=__version__,
-        picture="data:image/png;base64," + base64.b64encode(picture).decode(),
+        picture=None if picture is None else "data:image/png;base64," + base64.b64encode(picture).decode(),
         table=_table(result),
     )
 

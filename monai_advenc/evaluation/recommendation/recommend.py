@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,17 +18,19 @@ from monai_advenc.data.images.folder import ImageFolder, find_images, load_image
 from monai_advenc.data.private_folder import make_private, require_outside, require_own_folder, require_unshared
 from monai_advenc.encryption.profiles import KeyOptions, draw_key
 from monai_advenc.encryption.regions import REGIONS
-from monai_advenc.errors import NetworkError, SettingsError
+from monai_advenc.errors import DatasetError, NetworkError, SettingsError
 from monai_advenc.evaluation.division import divide, some_images
 from monai_advenc.evaluation.recommendation.encrypted_set import Originals, real_pixels
 from monai_advenc.evaluation.recommendation.goal import PROTECTED, Goal
 from monai_advenc.evaluation.recommendation.page import recommendation_page
 from monai_advenc.evaluation.recommendation.picture import draw_picture
-from monai_advenc.evaluation.recommendation.result import Recommendation
+from monai_advenc.evaluation.recommendation.result import Recommendation, outcome_line
 from monai_advenc.evaluation.recommendation.search import (
     HIGHEST_PSNR,
     LOWEST_PSNR,
     STEP_DB,
+    Outcome,
+    Trial,
     grid,
     radius_of,
     search_radius,
@@ -37,8 +40,8 @@ from monai_advenc.evaluation.recommendation.trials import Laboratory
 from monai_advenc.files.atomic import sha256_of, write_atomically, write_json, write_once
 from monai_advenc.files.folder_lock import FolderLock
 from monai_advenc.networks import require_known_networks
-from monai_advenc.networks.training.base import require_enough_images, train_base
-from monai_advenc.networks.training.checkpoint import load_checkpoint
+from monai_advenc.networks.training.base import require_divisible, require_enough_images, train_base
+from monai_advenc.networks.training.checkpoint import load_checkpoint, require_trained_as
 from monai_advenc.networks.training.learned import require_learned, require_size
 from monai_advenc.networks.training.settings import TrainingSettings
 from monai_advenc.progress import ConsoleProgress, Progress
@@ -116,21 +119,22 @@ def recommend(
         progress: Receives messages and progress; ``None``: print to stderr.
 
     Raises:
-        DatasetError: There are too few images of a class.
+        DatasetError: There are too few images or patients of a class, or one class only.
         NetworkError: The base network does not fit the images, or has learned nothing.
         OutputError: ``out`` holds something else or measurements of other images or settings, or cannot be written.
         SanityError: A network trained on originals learns nothing, so that nothing can be measured.
-        SettingsError: A goal, range or option is invalid.
+        SettingsError: A goal, range or option is invalid, or contradicts the base network that is there.
     """
     progress, limit, out = progress or ConsoleProgress(), TimeLimit(budget), Path(out)
     aim, decibels = Goal.parse(goal), grid(highest_psnr, lowest_psnr, step_db)
     _require_settings(drawing, region, seeds, step_db, budget)
     require_known_networks([network] if network else [])
     folder = slices if isinstance(slices, ImageFolder) else find_images(Path(slices))
+    _require_two_classes(folder)
     draw_key(folder.classes, **dict(drawing))  # Says what cannot be, before the long work.
     place, base_path = choose_device(device), Path(base) if base else out / "base.pt"
     _require_folder(out, folder.root)
-    _require_base(base_path, folder, trains=base is None)
+    _require_base(base_path, folder, network, training, trains=base is None)
     found = some_images(folder, MOST_IMAGES)
     with progress.stage(f"reading {folder.root.name}", len(found.files)) as advance:
         images = load_image_set(found, size, gray=gray, progress=advance)
@@ -161,7 +165,8 @@ def recommend(
             limit=limit,
             progress=progress,
         )
-        result = replace(result, found=search_radius(decibels, range(1, seeds + 1), aim, laboratory.measure))
+        measure = partial(_measure_and_say, laboratory, aim)
+        result = replace(result, found=search_radius(decibels, range(1, seeds + 1), aim, measure))
         _write(result, laboratory)
     progress.say(result.sentence)
     return result
@@ -188,17 +193,36 @@ def _require_folder(out: Path, originals: Path) -> None:
     require_own_folder(out, None, MARKER_NAME, "recommendation")
 
 
-def _require_base(path: Path, folder: ImageFolder, *, trains: bool) -> None:
-    """Raise unless there is a base network for these classes, or one can be trained."""
+def _require_two_classes(folder: ImageFolder) -> None:
+    if len(folder.classes) < 2:
+        raise DatasetError(
+            f"{folder.root} has one class only ({', '.join(folder.classes)}): networks that tell classes apart are "
+            "what is measured; give images of at least two classes"
+        )
+
+
+def _require_base(
+    path: Path, folder: ImageFolder, network: str | None, training: TrainingSettings, *, trains: bool
+) -> None:
+    """Raise unless there is a base network for these classes, trained as asked, or one can be trained."""
     if trains and not path.exists():
         require_enough_images(folder.class_counts())
+        require_divisible(folder.patient_counts())
         return
-    classes = load_checkpoint(path).classes
+    checkpoint = load_checkpoint(path)
+    require_trained_as(checkpoint, path, network, training)
+    classes = checkpoint.classes
     if tuple(classes) != tuple(folder.classes):
         raise NetworkError(
             f"the base network {path} knows the classes {', '.join(classes)}, the images have "
             f"{', '.join(folder.classes)}; give a base network trained on this data set"
         )
+
+
+def _measure_and_say(laboratory: Laboratory, goal: Goal, trial: Trial) -> Outcome:
+    outcome = laboratory.measure(trial)
+    laboratory.progress.say(outcome_line(outcome, goal))
+    return outcome
 
 
 def _load_base(path: Path, side: int, insist: bool, progress: Progress) -> nn.Module:
@@ -230,7 +254,7 @@ def _write(result: Recommendation, laboratory: Laboratory) -> None:
     """Write summary, picture and page, in place of those of an earlier call."""
     write_json(result.out / "summary.json", result.as_dict(), overwrite=True, mode=0o600)
     shown = {each.trial.psnr_db: laboratory.examples(each.trial) for each in result.found.outcomes}
-    if shown:
-        picture = draw_picture(result, laboratory.shown_originals(), shown)
+    picture = draw_picture(result, laboratory.shown_originals(), shown) if shown else None
+    if picture is not None:
         write_atomically(result.picture, picture, overwrite=True, mode=0o600)
-        write_atomically(result.report, recommendation_page(result, picture).encode(), overwrite=True, mode=0o600)
+    write_atomically(result.report, recommendation_page(result, picture).encode(), overwrite=True, mode=0o600)

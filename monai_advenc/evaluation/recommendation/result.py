@@ -133,5 +133,18 @@ class Recommendation:
         }
 
 
+def outcome_line(outcome: Outcome, goal: Goal) -> str:
+    """What one trial found, for the console while the search goes on."""
+    verdict, how = outcome.verdict, f"final, seed {outcome.trial.seed}" if outcome.trial.final else "quick"
+    reached = (goal.is_reached if outcome.trial.final else goal.is_likely)(verdict)
+    outlook = "reached" if outcome.trial.final else "within reach"
+    shares = (_accuracy(verdict), verdict.clean, goal.limit(verdict))
+    best, clean, limit = ("unknown" if share is None else f"{share:.1%}" for share in shares)
+    return (
+        f"PSNR {outcome.trial.psnr_db:g} dB ({how}): best victim {best} after renaming, trained on originals {clean}, "
+        f"goal at most {limit}: {'' if reached else 'not '}{outlook}."
+    )
+
+
 def _accuracy(verdict: Verdict) -> float:
     return 1.0 if verdict.accuracy is None else verdict.accuracy

@@ -5,6 +5,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 
 class OutOfTimeError(Exception):
@@ -12,7 +16,7 @@ class OutOfTimeError(Exception):
 
 
 class TimeLimit:
-    """A moment at which a search stops.
+    """A moment at which a search stops. No work is begun that would take longer, once it is known how long it takes.
 
     Args:
         minutes: From now; ``None``: never.
@@ -20,8 +24,33 @@ class TimeLimit:
 
     def __init__(self, minutes: float | None) -> None:
         self._end = None if minutes is None else time.monotonic() + 60 * minutes
+        self._seconds: dict[str, float] = {}
 
-    def require_more(self) -> None:
-        """Raise :class:`OutOfTimeError` if it is that late."""
-        if self._end is not None and time.monotonic() >= self._end:
+    def require_more(self, seconds: float = 0) -> None:
+        """Raise :class:`OutOfTimeError` if it is that late, or would be after another piece of work.
+
+        Args:
+            seconds: How long that piece is expected to take.
+        """
+        if self._end is not None and time.monotonic() + seconds >= self._end:
             raise OutOfTimeError
+
+    def pieces(self, kind: str, results: Iterable[Result], count: int, workers: int) -> Iterator[Result]:
+        """Yield the results of pieces of work, a round of one for each worker at a time, while time is left.
+
+        Args:
+            kind: What they are; the first round of a kind begins while any time is left, so that each call gets on.
+            results: The results.
+            count: How many there will be.
+            workers: Worker processes; 0 and 1: one piece after the other.
+
+        Raises:
+            OutOfTimeError: Another round would take too long, if it takes as long as those before.
+        """
+        self.require_more(self._seconds.get(kind, 0))
+        start, width = time.monotonic(), max(1, workers)
+        for place, result in enumerate(results, start=1):
+            yield result
+            self._seconds[kind] = (time.monotonic() - start) / -(-place // width)
+            if place < count:
+                self.require_more(self._seconds[kind] if place % width == 0 else 0)

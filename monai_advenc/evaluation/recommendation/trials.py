@@ -156,15 +156,14 @@ class Laboratory:
         done = read_measurements(path)
         missing = missing_jobs(jobs, done)
         if missing:
-            self.limit.require_more()
+            workers = self.workers if self.device == "cpu" else 0
+            results = self.limit.pieces("victims", train_victims(missing, workers=workers), len(missing), workers)
             with self.progress.stage(f"training victims on {missing[0].trained_on} images", len(missing)) as advance:
-                for place, result in enumerate(train_victims(missing, workers=self.workers), start=1):
+                for result in results:
                     found = measurements_of(result)
                     append_measurements(path, found)
                     done += found
                     advance(1)
-                    if place < len(missing):
-                        self.limit.require_more()
         wanted = {(job.network, job.trained_on, job.settings.seed, job.fold) for job in jobs}
         return [each for each in done if (each.network, each.trained_on, each.seed, each.fold) in wanted]
 

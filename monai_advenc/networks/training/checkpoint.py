@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from monai_advenc.errors import AdvencError, NetworkError
+from monai_advenc.errors import AdvencError, NetworkError, SettingsError
 from monai_advenc.files.atomic import write_atomically
 from monai_advenc.networks import NETWORKS, get_network
+from monai_advenc.networks.training.settings import TrainingSettings
 
 FORMAT = "monai-advenc network"
 FORMAT_VERSION = 1
@@ -144,3 +145,23 @@ def _rebuild(content: Mapping[str, Any], what: str) -> nn.Module:
             "get_network"
         ) from None
     return network
+
+
+def require_trained_as(checkpoint: Checkpoint, path: Path, network: str | None, training: TrainingSettings) -> None:
+    """Raise :class:`SettingsError` if a network that is there was trained otherwise than asked, as far as it says.
+
+    Args:
+        checkpoint: The network.
+        path: Its file.
+        network: The architecture asked for, if any.
+        training: How it would be trained; only epochs and seed count, and those only if they were set.
+    """
+    asked: dict[str, Any] = {} if network is None else {"network": network}
+    asked |= {name: getattr(training, name) for name in ("epochs", "seed") if name in training.model_fields_set}
+    held: Mapping[str, Any] = {"network": checkpoint.name, **checkpoint.notes}
+    for name, value in asked.items():
+        if name in held and held[name] != value:
+            raise SettingsError(
+                f"--{name} {value} is for training a base network, and {path} has {held[name]}; leave it out to "
+                "continue with that network, or train a new one in another folder or with train-base"
+            )
