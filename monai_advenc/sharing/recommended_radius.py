@@ -4,23 +4,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.encryption.profiles import KeyOptions, draw_key, has_setting
+from monai_advenc.encryption.profiles import PROFILE_COMBINERS, KeyOptions, draw_key, has_setting
 from monai_advenc.encryption.rounding import coarsest_levels
 from monai_advenc.errors import SanityError, SettingsError
 from monai_advenc.evaluation.recommendation.recommend import recommend
+from monai_advenc.files.atomic import sha256_of
 from monai_advenc.progress import Progress
 from monai_advenc.sharing.key_and_base import load_own_key
 from monai_advenc.sharing.options import EncryptionOptions
 
 RECOMMENDATION_FOLDER: Final = "recommendation"
-"""Folder in the private folder: what the search measured."""
+"""Folder in the private folder, with one folder for the slices and options of each search."""
 
 UNFINISHED_KEY_NAME: Final = "key.unfinished.json"
 """File in the private folder: the key before it has its radius; the names of slices depend on its secret."""
@@ -59,24 +62,28 @@ class RadiusSearch:
             raise SettingsError("--radius recommended draws a key; leave out --key, or leave out --radius")
         if path.exists():
             secret = load_own_key(path, self._drawing, insecure_permissions)
-            radius = self._found()
-            if radius is None or not has_setting(secret, "radius", radius):
+            if not any(has_setting(secret, "radius", radius) for radius in self._found()):
                 raise SettingsError(
                     f"the radius of the key {path} was not recommended; leave out --radius to continue with that key, "
                     "or begin with a new key in another --out"
                 )
             return secret
         if self._unfinished.exists():
-            return load_own_key(self._unfinished, self._drawing, insecure_permissions)
+            secret = load_own_key(self._unfinished, self._drawing, insecure_permissions)
+            if set(self._classes) <= set(secret.classes):
+                return secret  # Otherwise cases of another class were added: nothing is encrypted with it yet.
         return draw_key(self._classes, **dict(self._drawing))
 
     def keep(self, secret: EncryptionKey) -> None:
         """Write the key without its radius, unless an earlier run did."""
+        if self._unfinished.exists() and EncryptionKey.load(self._unfinished, insecure_permissions=True) != secret:
+            self._unfinished.unlink()
         if not self._unfinished.exists():
             secret.save(self._unfinished)
 
     def find(
         self,
+        secret: EncryptionKey,
         folder: ImageFolder,
         base: Path,
         options: EncryptionOptions,
@@ -90,15 +97,17 @@ class RadiusSearch:
         Raises:
             SanityError: No radius in the range does.
         """
-        named = self._drawing.model_fields_set - {"seed", "recipient"}
+        drawing, levels = _drawing_of(secret), coarsest_levels(options.formats)
+        # Cases may have been added, or options changed, since an earlier search began.
+        deciding = (_digest_of(folder), sha256_of(base), drawing, options.region, options.full_radius, levels)
         result = recommend(
             folder,
-            self._folder,
+            self._folder / hashlib.sha256(repr(deciding).encode()).hexdigest()[:12],
             base=base,
-            drawing=KeyOptions(**self._drawing.model_dump(include=named)),
+            drawing=drawing,
             region=options.region,
             full_radius=options.full_radius,
-            levels=coarsest_levels(options.formats),
+            levels=levels,
             insist=insist,
             workers=options.workers,
             device=device,
@@ -110,19 +119,18 @@ class RadiusSearch:
 
     def finish(self, secret: EncryptionKey, radius: float, path: Path) -> EncryptionKey:
         """Give the key its radius, and write it in place of the unfinished one."""
-        drawn = draw_key(self._classes, **{**dict(self._drawing), "radius": radius})
-        finished = secret.model_copy(update={"perturbation": drawn.perturbation})
+        finished = _with_steps(secret, {"radius": radius})
         finished.save(path)
-        self._unfinished.unlink(missing_ok=True)
+        forget_unfinished(path)
         return finished
 
-    def _found(self) -> float | None:
-        """The radius that an earlier run found."""
-        try:
-            radius = json.loads((self._folder / "summary.json").read_text(encoding="utf-8"))["radius"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return radius if isinstance(radius, float) else None
+    def _found(self) -> list[float]:
+        """The radii that earlier runs found."""
+        found = []
+        for summary in self._folder.rglob("summary.json"):
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                found.append(json.loads(summary.read_text(encoding="utf-8"))["radius"])
+        return found
 
 
 def first_key(
@@ -136,6 +144,39 @@ def first_key(
     """The key given, the key of an earlier run, or a new one, which may still lack its radius."""
     if search is not None:
         return search.key_before(given, path, insecure_permissions)
-    if given is None and not path.exists():
-        return draw_key(classes, **dict(drawing))
-    return load_own_key(path, drawing, insecure_permissions)
+    if given is not None or path.exists():
+        return load_own_key(path, drawing, insecure_permissions)
+    unfinished = path.with_name(UNFINISHED_KEY_NAME)
+    if unfinished.exists():
+        # A search was interrupted: the names of its slices stay those of its key.
+        kept = drawing.model_fields_set & {"profile", "recipient", "seed"}
+        secret = load_own_key(unfinished, KeyOptions(**drawing.model_dump(include=kept)), insecure_permissions)
+        if set(classes) <= set(secret.classes):
+            return _with_steps(secret, drawing.model_dump(include=drawing.model_fields_set - kept))
+    return draw_key(classes, **dict(drawing))
+
+
+def forget_unfinished(path: Path) -> None:
+    """Delete the unfinished key of a search, after the key at ``path`` was written or read."""
+    path.with_name(UNFINISHED_KEY_NAME).unlink(missing_ok=True)
+
+
+def _drawing_of(secret: EncryptionKey) -> KeyOptions:
+    """How a key was drawn, apart from its radius: the same whichever options the command repeats."""
+    profile = next((name for name in PROFILE_COMBINERS if has_setting(secret, "profile", name)), "default")
+    steps = secret.perturbation
+    held = {"radius_at": steps.reference_side or 0, "schedule": steps.schedule, "steps": steps.steps}
+    return KeyOptions.model_validate({"profile": profile, **held})
+
+
+def _with_steps(secret: EncryptionKey, asked: Mapping[str, Any]) -> EncryptionKey:
+    """The key with another radius or other steps."""
+    held = _drawing_of(secret).model_dump(exclude_unset=True, exclude={"steps"} if "schedule" in asked else None)
+    drawn = draw_key(secret.classes, **{**held, **asked})
+    return secret.model_copy(update={"perturbation": drawn.perturbation})
+
+
+def _digest_of(folder: ImageFolder) -> str:
+    """Checksum of the slices, their classes and patients."""
+    rows = [(file.id, file.label, file.patient, sha256_of(file.path)) for file in folder.files]
+    return hashlib.sha256(repr((folder.classes, rows)).encode()).hexdigest()

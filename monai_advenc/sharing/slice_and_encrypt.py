@@ -41,7 +41,7 @@ from monai_advenc.sharing.folder import require_empty
 from monai_advenc.sharing.key_and_base import load_own_base
 from monai_advenc.sharing.measured_protection import NO_MEASUREMENTS, SLICES_NAME, kept_verdict, measure_protection
 from monai_advenc.sharing.options import EncryptionOptions
-from monai_advenc.sharing.recommended_radius import RadiusSearch, first_key
+from monai_advenc.sharing.recommended_radius import RadiusSearch, first_key, forget_unfinished
 from monai_advenc.sharing.report import write_report
 from monai_advenc.sharing.stated_change import keep_distances
 
@@ -141,6 +141,8 @@ def slice_and_encrypt(
     place = choose_device(device)
     make_private(kept)
     _save_or_say(secret, key_path, search, draws, progress)
+    if key is None and not draws:
+        forget_unfinished(key_path)
     _require_classes_of(cases, secret)
     checkpoint = None if trains else load_own_base(base_path, secret, network, training)
     folder, cuts = _cut(cases, slices, options, names, secret, progress)
@@ -155,7 +157,7 @@ def slice_and_encrypt(
         side = max(read_image(folder.files[0].path).shape[-2:])
         require_size(checkpoint, base_path, side, insist=insist, progress=progress)
         if draws and search is not None:
-            found = search.find(folder, base_path, options, insist=insist, device=place, progress=progress)
+            found = search.find(secret, folder, base_path, options, insist=insist, device=place, progress=progress)
             secret = search.finish(secret, found, key_path)
             say_drawn(secret, key_path, progress)
         base_network = checkpoint.network if compute else checkpoint.network.to(place)
@@ -182,6 +184,7 @@ def _save_or_say(
         search.keep(secret)
     else:
         secret.save(path)
+        forget_unfinished(path)
         say_drawn(secret, path, progress)
 
 

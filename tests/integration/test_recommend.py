@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -63,13 +64,19 @@ def test_a_dry_run_lists_the_radii(run: Run, slices: Path, tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
+@pytest.fixture
+def pageless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report takes most of the time of a run, and nothing of it is looked at."""
+    monkeypatch.setattr("monai_advenc.sharing.slice_and_encrypt.write_report", lambda path, *_: path)
+
+
 def searching(monkeypatch: pytest.MonkeyPatch, psnr_db: float | None) -> list[dict[str, Any]]:
     """Let the search find this; returns what it was asked."""
     asked: list[dict[str, Any]] = []
     weak = Verdict(verdict="weak", reason="It was weak.", advice="", accuracy=0.8, interval=(0.7, 0.9))
 
     def recommend(folder: Any, out: Path, **options: Any) -> Recommendation:
-        asked.append({"folder": folder, **options})
+        asked.append({"folder": folder, "out": out, **options})
         trials = (Trial(38), Trial(38, 1, final=True), Trial(38, 2, final=True))
         outcomes = tuple(Outcome(trial, weak, Visibility(38.1, 0.8, None)) for trial in trials)
         none = Recommendation(out=out, goal=Goal(), radii={38.0: 4.03}, radius_at=320)
@@ -101,7 +108,8 @@ def test_the_key_gets_the_radius_that_is_recommended(
     assert not (private / "key.unfinished.json").exists()
     assert (private / "key.json").stat().st_mode & 0o777 == 0o600
     assert key.recipient == "Ward 3"
-    assert asked[0]["drawing"].model_fields_set == {"steps"}, "each radius gets keys of its own"
+    decided = {"profile", "radius_at", "schedule", "steps"}
+    assert asked[0]["drawing"].model_fields_set == decided, "each radius gets keys of its own"
     assert (asked[0]["levels"], asked[0]["region"], asked[0]["drawing"].steps) == (255, "all", 2)
     assert key.layout_secret not in first.output
     again = encrypting(run, world, tmp_path / "shared")
@@ -128,6 +136,96 @@ def test_a_search_without_result_encrypts_nothing_and_keeps_the_secret_for_the_n
     assert after.layout_secret == before.layout_secret, "names of cases are tied to it"
     assert (after.correspondence, after.created) == (before.correspondence, before.created)
     assert after.perturbation.radius == 4.03
+
+
+def unfinished(run: Run, world: World, tmp_path: Path, patch: pytest.MonkeyPatch, *words: Any) -> EncryptionKey:
+    """The key of a search that found nothing yet."""
+    searching(patch, None)
+    assert encrypting(run, world, tmp_path / "shared", *words).exit_code == 2
+    return EncryptionKey.load(tmp_path / "shared-private" / "key.unfinished.json")
+
+
+@pytest.mark.usefixtures("pageless")
+def test_an_unfinished_key_that_a_killed_run_left_beside_the_finished_one_is_deleted(
+    run: Run, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searching(monkeypatch, 38)
+    private = tmp_path / "shared-private"
+    monkeypatch.setattr(recommended_radius, "forget_unfinished", lambda path: None)  # Killed after the key was written.
+    assert encrypting(run, world, tmp_path / "shared").exit_code == 0
+    assert (private / "key.unfinished.json").exists()
+    before = (private / "key.json").read_bytes()
+    assert encrypting(run, world, tmp_path / "shared", "--dry-run").exit_code == 0
+    assert (private / "key.unfinished.json").exists(), "a dry run changes nothing"
+    assert encrypting(run, world, tmp_path / "shared").exit_code == 0
+    assert not (private / "key.unfinished.json").exists()
+    assert (private / "key.json").read_bytes() == before
+
+
+@pytest.mark.usefixtures("pageless")
+@pytest.mark.parametrize("radius", [(), ("--radius", 3)])
+def test_who_gives_up_the_search_continues_with_its_key(
+    run: Run, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, radius: tuple[Any, ...]
+) -> None:
+    before = unfinished(run, world, tmp_path, monkeypatch, "--profile", "paper-concat", "--recipient", "Ward 3")
+    private, words = tmp_path / "shared-private", ("--base", world.base, "--size", 32, "--no-evaluate", "--workers", 0)
+    again = ("slice-and-encrypt", world.volumes, "--out", tmp_path / "shared", *words, "--format", "png8", *radius)
+    other = run(*again, "--recipient", "Ward 4")
+    assert other.exit_code == 2
+    assert "leave --recipient out" in other.stderr
+    result = run(*again)
+    assert result.exit_code == 0, result.output
+    key = EncryptionKey.load(private / "key.json")
+    assert (key.layout_secret, key.correspondence) == (before.layout_secret, before.correspondence)
+    assert (key.recipient, key.combiner, key.perturbation.augmentation) == ("Ward 3", before.combiner, None)
+    assert (key.perturbation.radius, key.perturbation.steps) == (3 if radius else 2, 2)
+    assert not (private / "key.unfinished.json").exists()
+
+
+@pytest.mark.usefixtures("pageless")
+def test_a_search_goes_on_if_cases_are_added_or_options_are_not_repeated(
+    run: Run, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, volumes = tmp_path / "shared-private", Path(shutil.copytree(world.volumes, tmp_path / "volumes"))
+    mine = replace(world, volumes=volumes)
+    before = unfinished(run, mine, tmp_path, monkeypatch)
+    asked = searching(monkeypatch, None)
+    encrypting(run, mine, tmp_path / "shared")
+    words = ("--base", world.base, "--size", 32, "--no-evaluate", "--workers", 0, "--format", "png8")
+    run("slice-and-encrypt", volumes, "--out", tmp_path / "shared", *words, "--radius", "recommended")
+    assert asked[0]["out"] == asked[1]["out"]
+    assert asked[0]["drawing"] == asked[1]["drawing"], "what is not repeated is the key's"
+    case = next(path for path in sorted(volumes.glob("*/*")) if path.is_dir())
+    shutil.copytree(case, case.with_name("added"))
+    asked = searching(monkeypatch, 38)
+    result = encrypting(run, mine, tmp_path / "shared", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["images"] == 11
+    assert not (private / "key.unfinished.json").exists()
+    assert EncryptionKey.load(private / "key.json").layout_secret == before.layout_secret
+    assert len(list((private / "recommendation").iterdir())) == 2, "of other slices nothing is taken up"
+    assert encrypting(run, mine, tmp_path / "shared").exit_code == 0
+    assert len(asked) == 1
+
+
+@pytest.mark.usefixtures("pageless")
+def test_a_class_that_is_added_during_a_search_gets_a_key_that_knows_it(
+    run: Run, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volumes = Path(shutil.copytree(world.volumes, tmp_path / "volumes"))
+    late = volumes / "meningioma"
+    late.rename(tmp_path / "late")
+    private = tmp_path / "shared-private"
+    mine = replace(world, volumes=volumes)
+    searching(monkeypatch, None)
+    assert encrypting(run, mine, tmp_path / "shared").exit_code == 2, "the base network knows another class"
+    assert len(EncryptionKey.load(private / "key.unfinished.json").classes) == 4
+    (tmp_path / "late").rename(late)
+    searching(monkeypatch, 38)
+    result = encrypting(run, mine, tmp_path / "shared")
+    assert result.exit_code == 0, result.output
+    assert len(EncryptionKey.load(private / "key.json").classes) == 5
+    assert [path.name for path in private.glob("key*")] == ["key.json"]
 
 
 def test_a_key_with_another_radius_is_not_replaced(
