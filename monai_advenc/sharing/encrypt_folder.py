@@ -26,6 +26,7 @@ from monai_advenc.networks.training.learned import require_learned, require_size
 from monai_advenc.perturbation.batches import versions_per_pass
 from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_done
 from monai_advenc.sharing.encryption_run import Compute, EncryptionResult, Shared, encrypt_images
+from monai_advenc.sharing.folder import require_begun_with
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.report import require_place, write_report
 from monai_advenc.sharing.stated_change import keep_distances, say_where, stated_change, warn_of_large_changes
@@ -119,6 +120,7 @@ def encrypt_folder(
     names = OutputNames(out, options.identity, None if private is None else Path(private))
     options = replace(options, identity=choose_identity(options.identity, folder.inputs()))
     names.require_place()
+    require_begun_with(out, secret.key_id)
     shared = SharedFolder(out=out, found=folder.class_counts(), passed_over=folder.passed_over, report=page)
     if dry_run:
         return shared

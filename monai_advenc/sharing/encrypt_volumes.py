@@ -19,7 +19,8 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.networks.training.learned import require_learned
 from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_done
-from monai_advenc.sharing.encryption_run import Shared, encrypt_volumes
+from monai_advenc.sharing.encryption_run import Shared, encrypt_volumes, require_classes
+from monai_advenc.sharing.folder import require_begun_with
 from monai_advenc.sharing.options import VolumeOptions
 from monai_advenc.sharing.stated_change import keep_distances, say_where, stated_change, warn_of_large_changes
 from monai_advenc.workers import available_cores
@@ -92,6 +93,8 @@ def encrypt_volume_folder(
     checkpoint = load_checkpoint(Path(base))
     require_learned(checkpoint, Path(base), insist=insist, progress=progress)
     secret.require_classes(checkpoint.classes)
+    require_classes(cases.classes, secret)
+    require_begun_with(out, secret.key_id)
     shared = SharedVolumes(out=out, found=cases.class_counts())
     if dry_run:
         return shared

@@ -10,7 +10,7 @@ the workers change a byte of the result.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -156,14 +156,19 @@ def encrypt_volumes(
             written.
         AdvencError: A volume failed and ``keep_going`` is off; the others done so far stay.
     """
-    unknown = sorted({case.label for case in cases} - set(key.classes))
+    require_classes({case.label for case in cases}, key)
+    encryption = VolumeEncryption(cases, out, key, network, options)
+    return _encrypt_missing(encryption, VOLUMES, partial(_compute_volumes, encryption), progress)
+
+
+def require_classes(classes: Iterable[str], key: EncryptionKey) -> None:
+    """Raise :class:`DatasetError` if volumes have a class that the key does not have."""
+    unknown = sorted(set(classes) - set(key.classes))
     if unknown:
         raise DatasetError(
             f"the key is for classes {', '.join(key.classes)}, the volumes have {', '.join(unknown)}; "
             "give the key of this data set"
         )
-    encryption = VolumeEncryption(cases, out, key, network, options)
-    return _encrypt_missing(encryption, VOLUMES, partial(_compute_volumes, encryption), progress)
 
 
 def _encrypt_missing(

@@ -9,8 +9,11 @@ the end the manifest replaces the journal.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -69,6 +72,29 @@ def require_empty(folder: Path) -> None:
     """Raise :class:`OutputError` if a folder holds anything."""
     if any(path.name != LOCK_NAME for path in folder.iterdir()):
         raise OutputError(f"{folder} is not empty and not an unfinished encryption; choose another --out")
+
+
+def require_begun_with(folder: Path, key_id: str) -> None:
+    """Raise :class:`OutputError` if a folder was begun with another key; before any long work.
+
+    A damaged folder, and one in which nothing was encrypted yet, is left to :class:`EncryptedFolder`.
+    """
+    found: str | None = None
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        if (folder / MANIFEST_NAME).is_file():
+            found = json.loads((folder / MANIFEST_NAME).read_bytes())["header"]["key_id"]
+        elif (folder / JOURNAL_NAME).is_file():
+            header, *records = islice(each_line(folder / JOURNAL_NAME), 2)
+            found = json.loads(header)["key_id"] if records else None
+    if found is not None and found != key_id:
+        raise _begun_with_another_key(folder, found, key_id)
+
+
+def _begun_with_another_key(folder: Path, found: str, key_id: str) -> OutputError:
+    return OutputError(
+        f"{folder} was begun with another key ({found}, not {key_id}); give that key with --key, or choose another "
+        "--out"
+    )
 
 
 class EncryptedFolder(Generic[Record, ManifestOf]):
@@ -148,10 +174,7 @@ class EncryptedFolder(Generic[Record, ManifestOf]):
 
     def _require_same_run(self, found: RunHeader) -> None:
         if found.key_id != self.header.key_id:
-            raise OutputError(
-                f"{self.folder} was begun with another key ({found.key_id}, not {self.header.key_id}); "
-                "give that key with --key, or choose another --out"
-            )
+            raise _begun_with_another_key(self.folder, found.key_id, self.header.key_id)
         if found != self.header:
             raise OutputError(
                 f"{self.folder} was begun with another base network, other options, or other software versions; "

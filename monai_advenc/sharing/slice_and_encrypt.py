@@ -37,7 +37,7 @@ from monai_advenc.networks.training.settings import TrainingSettings
 from monai_advenc.progress import ConsoleProgress, Progress
 from monai_advenc.sharing.encrypt_folder import SharedFolder, default_options, encrypt_and_say
 from monai_advenc.sharing.encryption_run import Compute
-from monai_advenc.sharing.folder import require_empty
+from monai_advenc.sharing.folder import require_begun_with, require_empty
 from monai_advenc.sharing.key_and_base import load_own_base
 from monai_advenc.sharing.measured_protection import NO_MEASUREMENTS, SLICES_NAME, kept_verdict, measure_protection
 from monai_advenc.sharing.options import EncryptionOptions
@@ -135,6 +135,8 @@ def slice_and_encrypt(
         require_divisible(cases.patient_counts())
     search = RadiusSearch(kept, drawing, cases.classes) if recommend_radius else None
     secret = first_key(search, key, key_path, cases.classes, drawing, insecure_key_permissions)
+    _require_classes_of(cases, secret)
+    require_begun_with(out, secret.key_id)
     shared = SharedFolder(out=out, found=cases.class_counts(), passed_over=cases.passed_over, private=kept)
     if dry_run:
         return shared
@@ -143,7 +145,6 @@ def slice_and_encrypt(
     _save_or_say(secret, key_path, search, draws, progress)
     if key is None and not draws:
         forget_unfinished(key_path)
-    _require_classes_of(cases, secret)
     checkpoint = None if trains else load_own_base(base_path, secret, network, training)
     folder, cuts = _cut(cases, slices, options, names, secret, progress)
     with remembering(cuts.failures):

@@ -1,0 +1,89 @@
+"""A wrong key is refused before anything is named, trained or written."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monai_advenc.data.phantoms.volume import PHANTOM_CLASSES
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.perturbation.settings import PerturbationSettings
+from tests.integration.conftest import World
+from tests.integration.test_recommend import pageless
+
+__all__ = ["pageless"]
+
+Run = Callable[..., Any]
+
+
+def encrypting(run: Run, world: World, out: Path, *words: object) -> Any:
+    base = () if "--base" in words else ("--base", world.base)
+    return run(
+        *("slice-and-encrypt", world.volumes, "--out", out, "--size", 32, "--workers", 0, "--no-evaluate"),
+        *("--format", "png8", "--steps", 2, *base, *words),
+    )
+
+
+def the_line(result: Any) -> str:
+    assert result.exit_code == 2, result.output
+    line: str = result.stderr.splitlines()[-1]
+    assert result.output.count("error:") == 1
+    return line
+
+
+@pytest.mark.usefixtures("pageless")
+def test_another_radius_for_a_folder_that_was_begun_is_refused_before_a_base_is_trained(
+    run: Run, world: World, tmp_path: Path
+) -> None:
+    shared = tmp_path / "shared"
+    assert encrypting(run, world, shared).exit_code == 0
+    volumes = Path(shutil.copytree(world.volumes, tmp_path / "volumes"))
+    for case in list(volumes.glob("*/*")):
+        for copy in range(9):
+            shutil.copytree(case, case.with_name(f"{case.name}-{copy}"))
+    before = {path: path.read_bytes() for path in shared.rglob("*") if path.is_file()}
+    words = ("slice-and-encrypt", volumes, "--out", shared, "--private", tmp_path / "other", "--radius", 3)
+    for more in ((), ("--dry-run",), ("--base", world.base)):
+        result = run(*words, *more)
+        assert "was begun with another key" in the_line(result)
+        assert len(result.output.splitlines()) == 1
+    assert not (tmp_path / "other").exists()
+    assert {path: path.read_bytes() for path in shared.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("command", ["encrypt", "encrypt-volume"])
+def test_a_wrong_key_is_refused_before_cases_are_named(run: Run, world: World, tmp_path: Path, command: str) -> None:
+    source = world.volumes
+    if command == "encrypt":
+        source = tmp_path / "slices"
+        assert run("slice", world.volumes, "--out", source, "--size", 32, "--workers", 0).exit_code == 0
+    key, other = tmp_path / "key.json", tmp_path / "other.json"
+    settings = PerturbationSettings(radius=2, step_size=0.6, steps=2, reference_side=320)
+    classes = sorted(PHANTOM_CLASSES)
+    EncryptionKey.draw(classes, settings, seed=1).save(key)
+    EncryptionKey.draw(classes, settings, seed=2).save(other)
+    names = ("--identity", "remove", "--workers", 0, "--base", world.base)
+    first = run(command, source, "--out", tmp_path / "out", "--key", key, *names)
+    assert first.exit_code == 0, first.output
+    result = run(command, source, "--out", tmp_path / "out", "--key", other, *names, "--private", tmp_path / "private")
+    assert "was begun with another key" in the_line(result)
+    assert "new names" not in result.output
+    assert not (tmp_path / "private").exists()
+
+
+def test_a_key_that_lacks_a_class_names_no_case(run: Run, world: World, tmp_path: Path) -> None:
+    volumes = Path(shutil.copytree(world.volumes, tmp_path / "volumes"))
+    case = next(path for path in sorted(volumes.glob("*/*")) if path.is_dir())
+    shutil.copytree(case, volumes / "new class" / "case")
+    words = ("--key", world.key, "--base", world.base, "--identity", "remove", "--workers", 0)
+    for more in ((), ("--dry-run",)):
+        result = run("encrypt-volume", volumes, "--out", tmp_path / "out", *words, *more)
+        assert "the volumes have new class" in the_line(result)
+        assert "new names" not in result.output
+    sliced = run("slice-and-encrypt", volumes, "--out", tmp_path / "out", *words, "--size", 32)
+    assert "the cases have" in the_line(sliced)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["volumes"]
