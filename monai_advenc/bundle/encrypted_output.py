@@ -30,7 +30,7 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import DatasetError
 from monai_advenc.progress import ConsoleProgress
 from monai_advenc.sharing.encryption_run import find_missing
-from monai_advenc.sharing.folder import IMAGES, EncryptedFolder
+from monai_advenc.sharing.folder import IMAGES, EncryptedFolder, require_begun_with
 from monai_advenc.sharing.images import ImageEncryption
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.original import Encrypted, Original
@@ -88,6 +88,7 @@ class EncryptedOutput:
         choice = choose_identity(identity, found.inputs())
         options = EncryptionOptions(formats=tuple(formats), size=size, gray=gray, identity=choice)
         names.require_place()
+        require_begun_with(Path(folder), key.key_id)
         files = names.give(found.files, found.classes, key, ConsoleProgress()) if first else names.of(found.files, key)
         self._source: ImageFolder = replace(found, files=files)
         self._encryption = ImageEncryption(self._source, Path(folder), key, network, options)

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from monai_advenc.bundle.encrypted_output import EncryptedOutput
 from monai_advenc.data.phantoms.volume import PHANTOM_CLASSES
 from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.errors import OutputError
 from monai_advenc.perturbation.settings import PerturbationSettings
+from tests.conftest import tiny_network
 from tests.integration.conftest import World
 from tests.integration.test_recommend import pageless
 
@@ -72,6 +75,10 @@ def test_a_wrong_key_is_refused_before_cases_are_named(run: Run, world: World, t
     result = run(command, source, "--out", tmp_path / "out", "--key", other, *names, "--private", tmp_path / "private")
     assert "was begun with another key" in the_line(result)
     assert "new names" not in result.output
+    if command == "encrypt":
+        own: Any = {"identity": "remove", "private": str(tmp_path / "private")}
+        with pytest.raises(OutputError, match="was begun with another key"):
+            EncryptedOutput(str(source), str(tmp_path / "out"), str(other), tiny_network(), **own)
     assert not (tmp_path / "private").exists()
 
 
