@@ -8,6 +8,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -326,6 +327,25 @@ def test_a_base_network_that_is_there_was_trained_as_asked(slices: Path, tmp_pat
         with pytest.raises(SettingsError, match="is for training a base network"):
             quickly(slices, tmp_path / "other", base=tmp_path / "out" / "base.pt", **asked)
         quickly(slices, tmp_path / "out", network="resnet_small")
+
+
+def _noting(asked: list[float], seconds: float) -> float:
+    asked.append(seconds)
+    return seconds
+
+
+def test_work_is_estimated_before_it_begins_unless_the_call_did_nothing_yet() -> None:
+    for has_worked, seconds, begins in ((False, 99, True), (True, 99, False), (True, 1, True)):
+        limit, asked = TimeLimit(1), list[float]()
+        if has_worked:
+            limit.note_work()
+        results = limit.pieces("victims", iter([1]), 1, 0, expected=partial(_noting, asked, seconds))
+        with contextlib.nullcontext() if begins else pytest.raises(OutOfTimeError):
+            assert list(results) == [1]
+        assert len(asked) == has_worked
+    unlimited = TimeLimit(None)
+    unlimited.note_work()
+    assert list(unlimited.pieces("victims", iter([1]), 1, 0, expected=lambda: pytest.fail("needs no estimate"))) == [1]
 
 
 def _out_of_time(limit: TimeLimit, seconds: float = 0) -> None:

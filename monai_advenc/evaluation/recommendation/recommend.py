@@ -153,6 +153,7 @@ def recommend(
             whole = images if len(found.files) == len(folder.files) else folder.root
             sizes: dict[str, Any] = {"size": size, "gray": gray}
             train_base(whole, base_path, network=network, settings=training, device=place, progress=progress, **sizes)
+            limit.note_work()
         write_once(out / BASE_MARKER_NAME, {"sha256": sha256_of(base_path)}, refusal)
         laboratory = Laboratory(
             originals=originals,

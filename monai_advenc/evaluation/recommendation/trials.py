@@ -27,7 +27,7 @@ from monai_advenc.evaluation.measurement import (
     pooled,
     read_measurements,
 )
-from monai_advenc.evaluation.protection import DEFAULT_VICTIMS, ENCRYPTED, missing_jobs, victim_jobs
+from monai_advenc.evaluation.protection import DEFAULT_VICTIMS, ENCRYPTED, estimated_minutes, missing_jobs, victim_jobs
 from monai_advenc.evaluation.recommendation.encrypted_set import (
     Originals,
     encrypt_images,
@@ -157,7 +157,13 @@ class Laboratory:
         missing = missing_jobs(jobs, done)
         if missing:
             workers = self.workers if self.device == "cpu" else 0
-            results = self.limit.pieces("victims", train_victims(missing, workers=workers), len(missing), workers)
+            results = self.limit.pieces(
+                "victims",
+                train_victims(missing, workers=workers),
+                len(missing),
+                workers,
+                expected=lambda: 60 * estimated_minutes(missing[: max(1, workers)], workers),
+            )
             with self.progress.stage(f"training victims on {missing[0].trained_on} images", len(missing)) as advance:
                 for result in results:
                     found = measurements_of(result)
