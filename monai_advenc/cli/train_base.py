@@ -19,6 +19,14 @@ def train_base(
         Path, typer.Argument(help="Folder with one subfolder of images for each class.", file_okay=False)
     ],
     out: Annotated[Path, typer.Option(help="Where to write the network; must not exist.")] = Path("base.pt"),
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            help="Key that the network is for. One of the profile error-minimizing needs a network that is trained on "
+            "images perturbed in turn with it, at the key's radius; other keys change nothing.",
+            dir_okay=False,
+        ),
+    ] = None,
     network: Annotated[
         str | None, typer.Option(help=options.NETWORK_HELP, show_default="resnet18 on a GPU, else resnet_small")
     ] = None,
@@ -38,20 +46,24 @@ def train_base(
     device: options.Device = None,
     tracking_uri: TrackingUri = None,
     no_tracking: NoTracking = False,
+    insecure_key_permissions: options.InsecureKeyPermissions = False,
     json: options.Json = False,
 ) -> None:
     """Train the base network whose gradients shape the perturbations.
 
     It is trained on the originals, so keep it private, like the key: anyone with it can perturb as well as you.
     """
+    from monai_advenc.encryption.key import EncryptionKey
     from monai_advenc.networks.training import TrainingSettings
     from monai_advenc.networks.training.base import train_base
 
     output = Output(json)
+    secret = None if key is None else EncryptionKey.load(key, insecure_permissions=insecure_key_permissions)
     with open_tracking(tracking_uri, no_tracking, "train-base", out.parent) as tracker:
         trained = train_base(
             images,
             out,
+            error_minimizing=None if secret is None else secret.error_minimizing,
             network=network,
             settings=TrainingSettings(seed=seed) if epochs is None else TrainingSettings(epochs=epochs, seed=seed),
             validation=validation,

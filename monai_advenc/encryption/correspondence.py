@@ -23,6 +23,9 @@ MAX_TARGETS = 4
 class ClassCorrespondence(Settings):
     """The secret table: images of class ``y`` are perturbed toward ``targets[y]``, never toward ``y`` (section 3.1).
 
+    :meth:`own` is the exception for error-minimizing perturbations, which the paper does not have: there every class is
+    its own target, and the table holds no secret.
+
     Each column (the first targets of all classes, the second, ...) is a permutation without fixed points, and the
     targets of one class are pairwise different. The paper's tables are accepted as printed, although two of them break
     these rules (see :mod:`monai_advenc.encryption.paper`).
@@ -38,7 +41,7 @@ class ClassCorrespondence(Settings):
     def _obeys_the_rules(cls, targets: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
         if len(targets) < 2 or not targets[0] or len({len(row) for row in targets}) != 1:
             raise ValueError("expected at least two classes, each with the same number (one or more) of targets")
-        if targets in CORRESPONDENCES.values():
+        if targets in CORRESPONDENCES.values() or targets == _own_targets(len(targets)):
             return targets
         for column in zip(*targets, strict=True):
             if sorted(column) != list(range(len(targets))):
@@ -89,6 +92,16 @@ class ClassCorrespondence(Settings):
             raise SettingsError(f"unknown correspondence {name!r}; choose one of {', '.join(CORRESPONDENCES)}")
         return cls(targets=CORRESPONDENCES[name])
 
+    @classmethod
+    def own(cls, num_classes: int) -> ClassCorrespondence:
+        """Return the table in which every class is its own target, for error-minimizing perturbations."""
+        return cls(targets=_own_targets(num_classes))
+
+    @property
+    def is_own(self) -> bool:
+        """Whether every class is its own target."""
+        return self.targets == _own_targets(self.num_classes)
+
     @property
     def num_classes(self) -> int:
         """Number of classes."""
@@ -107,6 +120,10 @@ class ClassCorrespondence(Settings):
         return f"{type(self).__name__}({self.num_classes} classes, {self.num_targets} targets each)"
 
     __str__ = __repr__
+
+
+def _own_targets(num_classes: int) -> tuple[tuple[int, ...], ...]:
+    return tuple((label,) for label in range(num_classes))
 
 
 def count_correspondences(num_classes: int, num_targets: int) -> int:

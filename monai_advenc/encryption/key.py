@@ -26,7 +26,7 @@ from monai_advenc.encryption.combiners import CombinerSettings
 from monai_advenc.encryption.correspondence import ClassCorrespondence
 from monai_advenc.errors import KeyFileError, NetworkError, SettingsError
 from monai_advenc.files.atomic import write_atomically
-from monai_advenc.perturbation.settings import PerturbationSettings
+from monai_advenc.perturbation.settings import Family, PerturbationSettings
 from monai_advenc.settings import Settings, first_problem
 
 FORMAT_VERSION: Final = 1
@@ -115,12 +115,32 @@ class EncryptionKey(Settings):
             recipient=recipient,
         )
 
-    def require_classes(self, classes: Sequence[str]) -> None:
-        """Raise :class:`NetworkError` unless ``classes`` of a base network are the key's, in the same order."""
+    @property
+    def family(self) -> Family:
+        """The family of its perturbations: ``"error-minimizing"`` if every class is its own target."""
+        return "error-minimizing" if self.correspondence.is_own else "targeted"
+
+    @property
+    def error_minimizing(self) -> PerturbationSettings | None:
+        """Settings of its perturbations if they are error-minimizing; a base network is trained for these."""
+        return self.perturbation if self.correspondence.is_own else None
+
+    def require_base(self, classes: Sequence[str], family: str) -> None:
+        """Raise :class:`NetworkError` unless a base network is for this key.
+
+        Args:
+            classes: Classes of the base network; the key's are expected, in the same order.
+            family: The family of perturbations that it was trained for.
+        """
         if tuple(classes) != self.classes:
             raise NetworkError(
                 f"the base network knows the classes {', '.join(classes)}, the key {', '.join(self.classes)}; "
                 "give a base network trained on this data set"
+            )
+        if family != self.family:
+            raise NetworkError(
+                f"the base network was trained for {family} perturbations, the key is for {self.family} ones; train "
+                "one with train-base --key, or draw another key"
             )
 
     @property
@@ -222,6 +242,8 @@ def secret_encodings(key: EncryptionKey) -> set[bytes]:
     secret = bytes.fromhex(key.layout_secret)
     forms: set[str] = {key.layout_secret, key.layout_secret.upper()}
     forms |= {base64.b64encode(secret).decode(), base64.urlsafe_b64encode(secret).decode(), str(list(secret))}
+    if key.correspondence.is_own:
+        return {secret} | {form.encode() for form in forms}  # The table is no secret.
     rows = [list(row) for row in key.correspondence.targets]
     columns = [list(column) for column in zip(*rows, strict=True)]
     names = {name: [key.classes[target] for target in row] for name, row in zip(key.classes, rows, strict=True)}

@@ -20,17 +20,21 @@ from monai_advenc.perturbation.views import Augmentation
 from monai_advenc.progress import Progress
 from monai_advenc.settings import ScheduleName, Settings
 
-Profile = Literal["default", "paper-basic", "paper-concat", "paper-mixup-concat"]
+Profile = Literal["default", "error-minimizing", "paper-basic", "paper-concat", "paper-mixup-concat"]
 
 PROFILE_COMBINERS: Final[Mapping[Profile, str]] = MappingProxyType(
     {
         "default": "horizontal-concat",
+        "error-minimizing": "basic",
         "paper-basic": "basic",
         "paper-concat": "horizontal-concat",
         "paper-mixup-concat": "mixup-and-concat",
     }
 )
-"""The combiner of each profile. The default has augmentation-aware steps, the paper's have plain steps."""
+"""The combiner of each profile."""
+
+AUGMENTED_PROFILES: Final = ("default", "error-minimizing")
+"""Profiles with augmentation-aware steps; the paper's have plain steps."""
 
 TWO_CLASSES_COMBINER: Final = "basic"
 """The default profile's combiner for two classes, which have one target each; Horizontal Concat takes two."""
@@ -43,8 +47,9 @@ class KeyOptions(Settings):
     """How to draw a key.
 
     Attributes:
-        profile: ``"default"``: Horizontal Concat (two classes: Basic) with augmentation-aware steps; ``"paper-..."``:
-            the paper's combiners and plain steps.
+        profile: ``"default"``: Horizontal Concat (two classes: Basic) with augmentation-aware steps;
+            ``"error-minimizing"``: toward the image's own class, with augmentation-aware steps; ``"paper-..."``: the
+            paper's combiners and plain steps.
         radius: L2 radius on the [0, 1] scale, for images of side ``radius_at``.
         radius_at: Image side in pixels for which ``radius`` is meant; other sizes get it scaled. 0: the same radius at
             every size.
@@ -108,8 +113,15 @@ def draw_key(
         radius=radius,
         **_step_settings(schedule, radius, steps, step_size),
         reference_side=radius_at or None,
-        augmentation=Augmentation() if profile == "default" else None,
+        augmentation=Augmentation() if profile in AUGMENTED_PROFILES else None,
     )
+    if profile == "error-minimizing":
+        if correspondence is not None or combiner not in (None, "basic"):
+            raise SettingsError(
+                "error-minimizing perturbations lead to the image's own class, so there is no correspondence and "
+                "nothing to combine; leave --correspondence and --combiner out"
+            )
+        correspondence = ClassCorrespondence.own(len(classes))
     if isinstance(correspondence, str):
         correspondence = ClassCorrespondence.from_paper(correspondence)
     return EncryptionKey.draw(
@@ -151,9 +163,11 @@ def has_setting(key: EncryptionKey, name: str, value: Any) -> bool:
     """
     steps = key.perturbation
     if name == "profile":
-        augmented = value == "default"
+        own, augmented = value == "error-minimizing", value in AUGMENTED_PROFILES
         return (
-            key.combiner.name == _combiner_of(value, len(key.classes)) and (steps.augmentation is not None) == augmented
+            key.combiner.name == _combiner_of(value, len(key.classes))
+            and (steps.augmentation is not None) == augmented
+            and key.correspondence.is_own == own
         )
     if name == "seed":
         # With a seed, the secret of the layout depends on nothing else.
@@ -166,6 +180,8 @@ def has_setting(key: EncryptionKey, name: str, value: Any) -> bool:
 def say_drawn(key: EncryptionKey, path: Path, progress: Progress) -> None:
     """Say where a new key is, and how few correspondences there are to guess from, if so."""
     progress.say(f"Drew key {key.key_id} for {len(key.classes)} classes and wrote it to {path}. Never share it.")
+    if key.correspondence.is_own:
+        return
     if len(key.classes) == 2:
         progress.say("Two classes: combiner Basic, one target a class; Horizontal Concat takes three classes.")
     if len(key.classes) <= FEW_CLASSES:

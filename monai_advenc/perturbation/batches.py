@@ -42,6 +42,7 @@ def perturb_in_batches(
     seeds: Sequence[int] | None = None,
     regions: Tensor | None = None,
     scales: Tensor | None = None,
+    start: Tensor | None = None,
 ) -> Tensor:
     """Apply :func:`monai_advenc.perturbation.pgd.perturb` to any number of images.
 
@@ -57,6 +58,7 @@ def perturb_in_batches(
         seeds: One seed per image, for augmentation-aware steps.
         regions: Binary masks ``(N, 1, H, W)`` of the pixels that may change.
         scales: ``(N,)``: factor of radius and step size for each image; ``None``: 1.
+        start: Images to continue from, inside the balls; ``None``: the originals.
 
     Returns:
         Perturbed images, the shape of ``images``.
@@ -86,6 +88,7 @@ def perturb_in_batches(
                 seeds=None if seeds is None else [seeds[row] for row in padded],
                 regions=None if regions is None else regions[padded],
                 scales=None if scales is None else scales[padded],
+                start=None if start is None else start[padded],
                 batch_size=batch_size,
             )[: len(rows)]
 

@@ -114,12 +114,14 @@ def perturb(
     seeds: Sequence[int] | None = None,
     regions: Tensor | None = None,
     scales: Tensor | None = None,
+    start: Tensor | None = None,
     batch_size: int | None = None,
 ) -> Tensor:
     """Move each image toward its target class by targeted PGD inside a small ball (section 3.1).
 
     Each step moves the image along the normalized gradient, projects it onto the ball around the original, and clamps
-    it to [0, 1]. It starts at the original; the paper does not state a start.
+    it to [0, 1]. It starts at the original unless ``start`` is given; the paper does not state a
+    start.
 
     Args:
         network: Maps images ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``; in evaluation mode. Autocast has no effect
@@ -131,6 +133,8 @@ def perturb(
         regions: Binary masks ``(N, 1, H, W)`` or ``(N, C, H, W)``: pixels outside keep every bit.
         scales: ``(N,)``: factor of radius and step size for each image; ``None``: 1. See
             :func:`monai_advenc.encryption.regions.radius_scales`.
+        start: Images to continue from, the shape of ``images``, each inside the ball around its original; not with the
+            adaptive schedule.
         batch_size: Images per pass of adaptive steps; ``None``: all.
 
     Returns:
@@ -144,6 +148,11 @@ def perturb(
     """
     objective = as_objective(targets)
     check_inputs(network, images, objective, settings, seeds, regions, scales)
+    if start is not None and (start.shape != images.shape or settings.schedule == "adaptive"):
+        raise SettingsError(
+            f"expected a start of shape {tuple(images.shape)} and not the adaptive schedule, got {tuple(start.shape)} "
+            f"and {settings.schedule}"
+        )
     if not len(images):
         return images.detach().clone()
     settings = settings.at_size(*images.shape[-2:])
@@ -160,7 +169,7 @@ def perturb(
             walk = AdaptiveSteps(network, objective, step_from, settings.step_size, settings.steps, size, inside)
             perturbed = walk.from_originals(original)
         else:
-            perturbed = original
+            perturbed = original if start is None else start.detach().clone()
             gradients = StepGradients(network, objective, settings.steps, views.seen_inside(inside))
             for step in range(settings.steps):
                 gradient = views.gradient(partial(gradients.at, step), perturbed, step)

@@ -13,6 +13,11 @@ from monai_advenc.errors import SettingsError
 from monai_advenc.perturbation.views import Augmentation
 from monai_advenc.settings import Schedule, Settings
 
+Family = Literal["targeted", "error-minimizing"]
+"""Families of perturbations. ``"targeted"`` (the paper, section 3.1): toward another class under a network trained on
+originals. ``"error-minimizing"`` (Huang et al. 2021, arXiv 2101.04898): toward the image's own class under a network
+that was trained on perturbed images."""
+
 COSINE_END = 0.01
 """Length of the last step of the fast schedule as a share of the first step's."""
 

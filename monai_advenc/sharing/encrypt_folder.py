@@ -112,7 +112,7 @@ def encrypt_folder(
     checkpoint = load_checkpoint(Path(base))
     folder = find_images(source, secret.classes)
     say_skipped(folder.passed_over, source, "images in class folders of a kind that is read", progress)
-    secret.require_classes(checkpoint.classes)
+    secret.require_base(checkpoint.classes, checkpoint.family)
     require_learned(checkpoint, Path(base), insist=insist, progress=progress)
     side = options.size or _side_of(folder)
     if side is not None:

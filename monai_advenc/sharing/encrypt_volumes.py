@@ -92,7 +92,7 @@ def encrypt_volume_folder(
     secret = EncryptionKey.load(Path(key), insecure_permissions=insecure_key_permissions)
     checkpoint = load_checkpoint(Path(base))
     require_learned(checkpoint, Path(base), insist=insist, progress=progress)
-    secret.require_classes(checkpoint.classes)
+    secret.require_base(checkpoint.classes, checkpoint.family)
     require_classes(cases.classes, secret)
     require_begun_with(out, secret.key_id)
     shared = SharedVolumes(out=out, found=cases.class_counts())

@@ -50,6 +50,6 @@ def load_own_base(path: Path, key: EncryptionKey, network: str | None, training:
         SettingsError: It is another network or was trained otherwise, as far as its file says.
     """
     checkpoint = load_checkpoint(path)
-    key.require_classes(checkpoint.classes)
+    key.require_base(checkpoint.classes, checkpoint.family)
     require_trained_as(checkpoint, path, network, training)
     return checkpoint

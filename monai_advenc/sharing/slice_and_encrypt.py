@@ -150,7 +150,15 @@ def slice_and_encrypt(
     with remembering(cuts.failures):
         if checkpoint is None:
             images = load_image_set(folder)
-            train_base(images, base_path, network=network, settings=training, device=place, progress=progress)
+            train_base(
+                images,
+                base_path,
+                error_minimizing=secret.error_minimizing,
+                network=network,
+                settings=training,
+                device=place,
+                progress=progress,
+            )
             checkpoint = load_checkpoint(base_path)
         else:
             progress.say(f"Using base network {checkpoint.name} of {base_path}.")

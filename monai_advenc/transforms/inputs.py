@@ -66,7 +66,7 @@ def load_key(encryption_key: EncryptionKey | str | Path) -> EncryptionKey:
 def load_base(path: str | Path, key: EncryptionKey) -> nn.Module:
     """Load the base network; raise :class:`NetworkError` if it is not for the classes of the key."""
     checkpoint = load_checkpoint(Path(path))
-    key.require_classes(checkpoint.classes)
+    key.require_base(checkpoint.classes, checkpoint.family)
     return checkpoint.network
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from datetime import datetime, timezone
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,8 @@ from monai_advenc.encryption.combiners import COMBINERS, CombinerSettings
 from monai_advenc.encryption.correspondence import ClassCorrespondence, count_correspondences
 from monai_advenc.encryption.key import EncryptionKey, secret_encodings
 from monai_advenc.encryption.paper import CORRESPONDENCES
-from monai_advenc.errors import CorrespondenceError, KeyFileError, OutputError, SettingsError
+from monai_advenc.encryption.profiles import draw_key, has_setting
+from monai_advenc.errors import CorrespondenceError, KeyFileError, NetworkError, OutputError, SettingsError
 from monai_advenc.perturbation.settings import PerturbationSettings
 
 CLASSES = ("meningioma", "chordoma", "schwannoma", "pituitary", "craniopharyngioma")
@@ -320,3 +322,40 @@ def test_the_forms_of_a_secret_are_those_in_which_it_could_be_written() -> None:
 def test_correspondences_are_counted_as_they_are_drawn(classes: int, targets: int) -> None:
     drawn = {ClassCorrespondence.draw(classes, targets, seed=seed).targets for seed in range(400)}
     assert count_correspondences(classes, targets) == len(drawn)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_an_error_minimizing_key_leads_each_class_to_itself_and_names_its_family(classes: int, tmp_path: Path) -> None:
+    key = draw_key([f"class {number}" for number in range(classes)], profile="error-minimizing")
+    assert key.family == "error-minimizing"
+    assert key.combiner.name == "basic"
+    assert key.perturbation.augmentation is not None
+    labels = torch.arange(classes)
+    assert torch.equal(key.correspondence.targets_of(labels), labels[:, None])
+    key.save(tmp_path / "key.json")
+    assert EncryptionKey.load(tmp_path / "key.json") == key
+    assert has_setting(key, "profile", "error-minimizing")
+    assert not has_setting(key, "profile", "default")
+
+
+@pytest.mark.parametrize("other", [{"combiner": "horizontal-concat"}, {"correspondence": "table-4"}])
+def test_an_error_minimizing_key_takes_no_targets_and_no_combiner(other: Any) -> None:
+    with pytest.raises(SettingsError, match="own class"):
+        draw_key([str(number) for number in range(10)], profile="error-minimizing", **other)
+
+
+def test_a_base_network_must_be_of_the_family_of_the_key() -> None:
+    classes = ("a", "b", "c")
+    targeted, own = draw_key(classes), draw_key(classes, profile="error-minimizing")
+    targeted.require_base(classes, "targeted")
+    own.require_base(classes, "error-minimizing")
+    for key, family in ((targeted, "error-minimizing"), (own, "targeted")):
+        with pytest.raises(NetworkError, match=f"trained for {family} perturbations"):
+            key.require_base(classes, family)
+
+
+def test_the_table_of_own_classes_is_no_secret_but_the_layout_is() -> None:
+    key = draw_key(("glioma", "meningioma"), profile="error-minimizing")
+    forms = secret_encodings(key)
+    assert bytes.fromhex(key.layout_secret) in forms
+    assert not any(b"glioma" in form for form in forms)

@@ -70,7 +70,7 @@ def test_help_says_which_words_there_are_and_which_is_the_default(run: Callable[
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("slice-and-encrypt", "v", "--profile", "best"), "'best' is not one of 'default', 'paper-basic'"),
+        (("slice-and-encrypt", "v", "--profile", "best"), "'best' is not one of 'default', 'error-minimizing'"),
         (("keygen", "k", "--schedule", "cosine"), "'cosine' is not one of 'paper', 'fast', 'adaptive'"),
         (("encrypt", "i", "--format", "gif"), "'gif' is not one of 'nifti', 'png16', 'png8', 'dicom'"),
     ],

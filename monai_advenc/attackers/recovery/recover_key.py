@@ -21,7 +21,7 @@ from monai_advenc.data.images.overlap import overlap_warnings
 from monai_advenc.data.manifest import MANIFEST_NAME, Manifest
 from monai_advenc.data.private_folder import make_private, require_own_folder
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.errors import KeyFileError, SanityError
+from monai_advenc.errors import KeyFileError, SanityError, SettingsError
 from monai_advenc.evaluation.accuracy import measure_accuracy
 from monai_advenc.evaluation.sanity import require_above_chance
 from monai_advenc.evaluation.trained import load_named
@@ -122,7 +122,7 @@ def recover_key(
         KeyFileError: The key cannot be read, or is not of this data set.
         OutputError: ``out`` holds something else or lies in the data set that is shared.
         SanityError: A network of the attacker's learned nothing, or the images do not fit together.
-        SettingsError: There is no such network, device or attack.
+        SettingsError: There is no such network, device or attack, or the key has no correspondence.
     """
     progress, out, encrypted = progress or ConsoleProgress(), Path(out), Path(encrypted)
     require_between("kept_aside", kept_aside, 0.01, 0.9)
@@ -188,6 +188,11 @@ def _key_of(given: str | Path | EncryptionKey | None, manifest: Manifest, insecu
     if key.key_id != manifest.header.key_id:
         raise KeyFileError(
             f"the data set was encrypted with key {manifest.header.key_id}, this is {key.key_id}; give the right key"
+        )
+    if key.correspondence.is_own:
+        raise SettingsError(
+            "the key is of the error-minimizing family: every class is its own target, so there is no correspondence "
+            "to recover; leave --key out to see what the attack finds all the same"
         )
     return key
 

@@ -20,8 +20,9 @@ RADIUS, RADIUS_AT = paper.MRI_RADIUS, paper.MRI_SIDE
 Profile = Annotated[
     choices.Profile,
     typer.Option(
-        help="default: Horizontal Concat with augmentation-aware steps (ours, stronger); paper-...: the paper's "
-        "combiners and plain steps, at its budget for MRI.",
+        help="default: Horizontal Concat with augmentation-aware steps (ours, stronger); "
+        "error-minimizing (ours): toward the image's own class under a network trained for it (train-base --key); "
+        "paper-...: the paper's combiners and plain steps, at its budget for MRI.",
         rich_help_panel=KEY_PANEL,
     ),
 ]

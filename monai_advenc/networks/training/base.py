@@ -17,9 +17,11 @@ from monai_advenc.data.skipped import say_skipped
 from monai_advenc.errors import DatasetError, OutputError
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training.checkpoint import load_checkpoint, save_checkpoint
+from monai_advenc.networks.training.error_minimizing import PerturbedImages, accuracy_on_perturbed
 from monai_advenc.networks.training.learned import HeldOutAccuracy
 from monai_advenc.networks.training.settings import TrainingSettings
 from monai_advenc.networks.training.train import EpochRecord, accuracy_of, train
+from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.progress import NO_TRACKING, ConsoleProgress, Progress, Tracker
 from monai_advenc.settings import require_between
 
@@ -34,9 +36,10 @@ class TrainedBase:
     Attributes:
         path: Its file.
         network: Its architecture, a name in :data:`monai_advenc.networks.NETWORKS`.
-        validation_accuracy: Accuracy on the images kept aside, in [0, 1].
+        validation_accuracy: Accuracy on the images kept aside, in [0, 1]; for the error-minimizing family after they
+            were perturbed toward their own class.
         best_epoch: The epoch that was kept, from 1.
-        test_accuracy: Accuracy on the test images, in [0, 1]; ``None`` where none were given.
+        test_accuracy: Accuracy on the test images as they are, in [0, 1]; ``None`` where none were given.
         warnings: One line each about accuracies that are too low to protect much, and about images in two sets.
         passed_over: Files in the folder that were not read.
     """
@@ -54,6 +57,7 @@ def train_base(
     images: str | Path | ImageSet,
     out: str | Path = "base.pt",
     *,
+    error_minimizing: PerturbationSettings | None = None,
     network: str | None = None,
     settings: TrainingSettings = TrainingSettings(),
     validation: float = 0.1,
@@ -64,13 +68,16 @@ def train_base(
     progress: Progress | None = None,
     tracker: Tracker = NO_TRACKING,
 ) -> TrainedBase:
-    """Train a base network and keep the epoch that is best on the images kept aside.
+    """Train a base network on originals and keep the epoch that is best on the images kept aside.
 
-    It must be trained on the originals and stays with the owner, like the key.
+    It stays with the owner, like the key. A network of the error-minimizing family is trained on perturbed originals
+    instead, and its last epoch is kept; its accuracy is that on perturbed images.
 
     Args:
         images: Folder with one subfolder of images for each class, or images that are read already.
         out: File to write; must not exist. A killed training goes on with the same call.
+        error_minimizing: Train for error-minimizing perturbations of this norm, radius, reference side and with these
+            views (:mod:`monai_advenc.networks.training.error_minimizing`); ``None``: for targeted ones.
         network: Architecture; ``None``: ``resnet18`` on a GPU, else ``resnet_small``.
         settings: Epochs, seed and the rest of the training. If neither epochs nor batch size is set, few images get
             more epochs and smaller batches (:meth:`TrainingSettings.enough_for`).
@@ -104,28 +111,35 @@ def train_base(
     built = get_network(name, len(image_set.classes), channels, side, seed=settings.seed).to(place)
     trained = {"epochs": settings.epochs, "seed": settings.seed}
     tracker.log_params({"network": name, **trained, "images": len(image_set)})
+    perturbed = None if error_minimizing is None else PerturbedImages(train_set, error_minimizing, settings.seed)
     with progress.stage(f"training {name}", settings.epochs) as advance:
         result = train(
             built,
             train_set,
-            validation_set,
+            validation_set if perturbed is None else None,
             settings,
             progress=lambda _: advance(1),
+            renewal=perturbed,
             unfinished=path.with_name(f".{path.name}.unfinished"),
         )
-    accuracy = result.history[result.best_epoch - 1].validation_accuracy or 0.0
+    if perturbed is None:
+        accuracy = result.history[result.best_epoch - 1].validation_accuracy or 0.0
+    else:
+        accuracy = accuracy_on_perturbed(result.network, validation_set, perturbed)
     held_out = HeldOutAccuracy.on(accuracy, validation_set.labels.tolist())
-    notes = {**held_out.notes(), **trained}
+    notes = {**held_out.notes(), **trained, **({} if perturbed is None else perturbed.notes())}
     save_checkpoint(path, result.network, name, image_set.classes, channels, side, notes=notes)
     _track(result.history, tracker)
-    progress.say(f"Base network {name}: {accuracy:.1%} on {len(validation_set)} images kept aside. Wrote {path}.")
+    seen = "images kept aside" if perturbed is None else "images kept aside, perturbed by it"
+    progress.say(f"Base network {name}: {accuracy:.1%} on {len(validation_set)} {seen}. Wrote {path}.")
     warnings += _warn_if_little_learned(held_out, progress)
     test_accuracy = None
     if test_set is not None:
         test_accuracy = accuracy_of(load_checkpoint(path).network, test_set.images, test_set.labels)
         tracker.log_metrics({"test_accuracy": test_accuracy})
-        progress.say(f"On {len(test_set)} test images: {test_accuracy:.1%}.")
-        warnings += _warn_if_little_learned(HeldOutAccuracy.on(test_accuracy, test_set.labels.tolist()), progress)
+        progress.say(f"On {len(test_set)} test images, as they are: {test_accuracy:.1%}.")
+        if perturbed is None:
+            warnings += _warn_if_little_learned(HeldOutAccuracy.on(test_accuracy, test_set.labels.tolist()), progress)
     return TrainedBase(
         path=path,
         network=name,

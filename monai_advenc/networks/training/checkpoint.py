@@ -47,6 +47,11 @@ class Checkpoint:
     image_size: int
     notes: Notes = field(default_factory=dict)
 
+    @property
+    def family(self) -> str:
+        """The family of perturbations that the network was trained for, see :mod:`monai_advenc.perturbation`."""
+        return str(self.notes.get("family", "targeted"))
+
 
 def save_checkpoint(
     path: Path,

@@ -8,6 +8,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,22 @@ class EpochRecord:
     observed: Mapping[str, float] = field(default_factory=dict)
 
 
+class Renewal(Protocol):
+    """Makes the training images of each epoch but the first."""
+
+    def after(self, epoch: int, network: nn.Module, images: Tensor) -> Tensor:
+        """Make the images ``(N, C, H, W)`` of the next epoch; depends on the arguments only.
+
+        Args:
+            epoch: Number of epochs done, from 1.
+            network: The network in evaluation mode as it is after them.
+            images: The images of the epoch just done.
+        """
+
+    def notes(self) -> Mapping[str, str | int | float | bool]:
+        """What tells it from others: an interrupted training continues only with an equal one."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
     """A trained network and its training history.
@@ -59,6 +76,7 @@ def train(
     *,
     progress: Callable[[EpochRecord], None] | None = None,
     observe: Callable[[nn.Module], Mapping[str, float] | None] | None = None,
+    renewal: Renewal | None = None,
     unfinished: Path | None = None,
 ) -> TrainingResult:
     """Train a copy of ``network`` by SGD with Nesterov momentum, one learning rate cycle and cross entropy.
@@ -73,6 +91,7 @@ def train(
         progress: Called after each epoch.
         observe: Called after each epoch with the network in evaluation mode, which it must not change; the result is
             kept in the epoch's record.
+        renewal: Makes the training images of each epoch but the first from the network.
         unfinished: File for the state after each epoch: an interrupted training continues from it and ends with the
             same weights. The file is removed at the end.
 
@@ -88,7 +107,7 @@ def train(
     """
     check_sets(train_set, validation_set)
     sets = [train_set] if validation_set is None else [train_set, validation_set]
-    kept = UnfinishedTraining(unfinished, network, sets, settings)
+    kept = UnfinishedTraining(unfinished, network, sets, settings, {} if renewal is None else renewal.notes())
     network = with_standardization(network, train_set.images) if settings.standardize else copy.deepcopy(network)
     device = next(network.parameters()).device
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's annotations
@@ -102,6 +121,8 @@ def train(
             history = [EpochRecord(**record) for record in kept.state["history"]]
             epochs.load(kept.state["epochs"])
             best = _Best(**kept.state["best"])
+            if renewal is not None:
+                epochs.images = kept.state["images"].to(device)
             kept.restore_draws()
         for epoch in range(len(history) + 1, settings.epochs + 1):
             loss, train_accuracy = epochs.run_next()
@@ -119,7 +140,11 @@ def train(
             history.append(record)
             if progress is not None:
                 progress(record)
-            kept.save({"history": [asdict(each) for each in history], "epochs": epochs.state(), "best": vars(best)})
+            if renewal is not None and epoch < settings.epochs:
+                epochs.images = renewal.after(epoch, network.eval(), epochs.images)
+            changed = {} if renewal is None else {"images": epochs.images.cpu()}
+            records = [asdict(each) for each in history]
+            kept.save({"history": records, "epochs": epochs.state(), "best": vars(best), **changed})
     network.load_state_dict(best.weights)
     kept.remove()
     return TrainingResult(network=network.eval(), history=history, best_epoch=best.epoch)

@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import stat
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -27,16 +30,22 @@ class UnfinishedTraining:
         network: The network before training.
         images: The training and validation sets.
         settings: Training settings.
+        renewal: What tells apart trainings whose images change between epochs.
 
     Raises:
         OutputError: The file is of another training, or damaged.
     """
 
     def __init__(
-        self, path: Path | None, network: nn.Module, images: list[ImageSet], settings: TrainingSettings
+        self,
+        path: Path | None,
+        network: nn.Module,
+        images: list[ImageSet],
+        settings: TrainingSettings,
+        renewal: Mapping[str, str | int | float | bool] = MappingProxyType({}),
     ) -> None:
         self._path = path
-        self._fingerprint = "" if path is None else _fingerprint(network, images, settings)
+        self._fingerprint = "" if path is None else _fingerprint(network, images, settings, renewal)
         self.state: dict[str, Any] | None = None
         if path is not None and path.exists():
             self.state = self._load(path)
@@ -80,8 +89,15 @@ class UnfinishedTraining:
             self._path.unlink(missing_ok=True)
 
 
-def _fingerprint(network: nn.Module, images: list[ImageSet], settings: TrainingSettings) -> str:
+def _fingerprint(
+    network: nn.Module,
+    images: list[ImageSet],
+    settings: TrainingSettings,
+    renewal: Mapping[str, str | int | float | bool],
+) -> str:
     digest = hashlib.sha256(settings.model_dump_json().encode())
+    if renewal:
+        digest.update(json.dumps(dict(renewal), sort_keys=True).encode())
     for each in images:
         digest.update("\0".join(each.classes).encode())
         for values in (each.images, each.labels):

@@ -1,0 +1,99 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The error-minimizing family through the commands: key, base network, encryption, verification."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.networks.training import load_checkpoint
+
+COUNT, SIDE, RADIUS = 24, 32, 0.6
+
+
+@pytest.fixture(scope="module")
+def slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes, told apart by the side on which a bright disk lies."""
+    root, generator = tmp_path_factory.mktemp("slices"), np.random.default_rng(0)
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    for name, column in (("left", 10), ("right", 22)):
+        (root / name).mkdir()
+        for number in range(COUNT):
+            middle = 16 + generator.integers(-3, 4), column + generator.integers(-2, 3)
+            pixels = generator.normal(90, 12, (SIDE, SIDE))
+            pixels[(rows - middle[0]) ** 2 + (columns - middle[1]) ** 2 < 20] += 90
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / name / f"{name}{number:02}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def key(slices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from typer.testing import CliRunner
+
+    from monai_advenc.cli import app
+
+    path = tmp_path_factory.mktemp("private") / "key.json"
+    words = ["keygen", path, "--images", slices, "--profile", "error-minimizing", "--radius", RADIUS]
+    result = CliRunner().invoke(app, [str(word) for word in [*words, "--radius-at", SIDE, "--steps", 6]])
+    assert result.exit_code == 0, result.stderr
+    return path
+
+
+def test_images_are_moved_toward_their_own_class_within_the_radius(
+    slices: Path, key: Path, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    base, out = tmp_path / "base.pt", tmp_path / "shared"
+    trained = run(
+        "train-base", slices, "--key", key, "--out", base, "--epochs", 6, "--network", "vgg_small", "--no-tracking"
+    )
+    assert trained.exit_code == 0, trained.stderr
+    assert "perturbed by it" in trained.stdout
+    assert load_checkpoint(base).family == "error-minimizing"
+    assert run("encrypt", slices, "--key", key, "--base", base, "--out", out, "--format", "png8").exit_code == 0
+    distances = []
+    for original in sorted(slices.glob("*/*.png")):
+        (encrypted,) = out.glob(f"**/{original.parent.name}/{original.name}")
+        change = (np.asarray(Image.open(encrypted), float) - np.asarray(Image.open(original), float)) / 255
+        distances.append(float(np.sqrt((change**2).sum())))
+    assert len(distances) == 2 * COUNT
+    assert min(distances) > 0
+    assert max(distances) <= RADIUS
+    verified = run("verify", out, "--key", key, "--base", base, "--json")
+    assert verified.exit_code == 0, verified.stderr
+    shared = b"".join(file.read_bytes() for file in out.rglob("*") if file.is_file())
+    assert EncryptionKey.load(key).layout_secret.encode() not in shared
+
+
+def test_a_base_network_of_the_other_family_is_refused_before_anything_is_written(
+    slices: Path, key: Path, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    base, out = tmp_path / "base.pt", tmp_path / "shared"
+    assert (
+        run("train-base", slices, "--out", base, "--epochs", 4, "--network", "vgg_small", "--no-tracking").exit_code
+        == 0
+    )
+    refused = run("encrypt", slices, "--key", key, "--base", base, "--out", out)
+    assert refused.exit_code == 2
+    assert "trained for targeted perturbations, the key is for error-minimizing ones" in refused.stderr
+    assert "train-base --key" in refused.stderr
+    assert not out.exists()
+
+
+def test_there_is_no_correspondence_to_recover_and_the_command_says_so(
+    slices: Path, key: Path, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    base, out = tmp_path / "base.pt", tmp_path / "shared"
+    assert run("train-base", slices, "--key", key, "--out", base, "--epochs", 4, "--no-tracking").exit_code == 0
+    assert run("encrypt", slices, "--key", key, "--base", base, "--out", out).exit_code == 0
+    refused = run("attack", "recover", out, slices, "--key", key, "--out", tmp_path / "recovery")
+    assert refused.exit_code == 2
+    assert "no correspondence" in refused.stderr
+    assert json.loads((out / "manifest.json").read_text())

@@ -1,0 +1,122 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Base networks of the error-minimizing family, on a toy task: bright or dark squares in noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from monai_advenc.errors import OutputError
+from monai_advenc.networks.training import EpochRecord, TrainingSettings, load_checkpoint, train
+from monai_advenc.networks.training.base import train_base
+from monai_advenc.networks.training.error_minimizing import PerturbedImages, perturb_toward_own_class
+from monai_advenc.networks.training.learned import HeldOutAccuracy
+from monai_advenc.perturbation.settings import PerturbationSettings
+from monai_advenc.perturbation.views import Augmentation
+from tests.networks.training.test_train import CLASSES, StoppedError, image_set, network
+
+SETTINGS = TrainingSettings(epochs=3, batch_size=16, seed=3)
+PERTURBATION = PerturbationSettings(radius=0.5, step_size=0.1, steps=8, augmentation=Augmentation())
+
+
+def steps_of_training(images: Tensor) -> list[float]:
+    return (images - image_set(len(images)).images).flatten(1).norm(dim=1).tolist()
+
+
+def test_images_move_further_after_each_epoch_but_never_out_of_the_ball() -> None:
+    seen: list[Tensor] = []
+
+    class Watched(PerturbedImages):
+        def after(self, epoch: int, network: nn.Module, images: Tensor) -> Tensor:
+            seen.append(super().after(epoch, network, images))
+            return seen[-1]
+
+    train(network(), image_set(48), None, SETTINGS, renewal=Watched(image_set(48), PERTURBATION, 3))
+    assert len(seen) == SETTINGS.epochs - 1
+    for images in seen:
+        assert max(steps_of_training(images)) <= PERTURBATION.radius
+        assert images.min() >= 0
+        assert images.max() <= 1
+    assert min(steps_of_training(seen[-1])) > 0
+    assert sum(steps_of_training(seen[-1])) > sum(steps_of_training(seen[0]))
+
+
+def test_perturbed_images_are_easier_for_the_network_than_their_originals() -> None:
+    images, perturbed = image_set(60), PerturbedImages(image_set(60), PERTURBATION, 3)
+    trained = train(network(), images, None, SETTINGS, renewal=perturbed).network
+    moved = perturb_toward_own_class(trained, images, PERTURBATION, steps=8, reach=2.5, seed=0)
+    losses = [
+        nn.functional.cross_entropy(trained(each), images.labels, reduction="none") for each in (images.images, moved)
+    ]
+    assert losses[1].mean() < losses[0].mean()
+    assert (losses[1] <= losses[0] + 1e-3).float().mean() > 0.9
+
+
+def test_an_image_is_perturbed_alone_as_among_others() -> None:
+    images = image_set(12)
+    whole = perturb_toward_own_class(network().eval(), images, plain(), steps=4, reach=2.5, seed=0)
+    alone = perturb_toward_own_class(network().eval(), images.subset([7]), plain(), steps=4, reach=2.5, seed=0)
+    assert torch.equal(whole[7:8], alone)
+
+
+def plain() -> PerturbationSettings:
+    return PERTURBATION.model_copy(update={"augmentation": None})
+
+
+def test_a_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
+    images, unfinished = image_set(40), tmp_path / "unfinished"
+    perturbed = PerturbedImages(images, PERTURBATION, 3)
+
+    def stop(record: EpochRecord) -> None:
+        if record.epoch == 3:
+            raise StoppedError
+
+    whole = train(network(), images, None, SETTINGS, renewal=perturbed)
+    with pytest.raises(StoppedError):
+        train(network(), images, None, SETTINGS, renewal=perturbed, progress=stop, unfinished=unfinished)
+    resumed = train(network(), images, None, SETTINGS, renewal=perturbed, unfinished=unfinished)
+    for one, other in zip(whole.network.parameters(), resumed.network.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("other", [None, PERTURBATION.model_copy(update={"radius": 0.4})])
+def test_an_interrupted_training_is_not_continued_for_another_perturbation(
+    other: PerturbationSettings | None, tmp_path: Path
+) -> None:
+    images, unfinished = image_set(40), tmp_path / "unfinished"
+
+    renewal = PerturbedImages(images, PERTURBATION, 3)
+    with pytest.raises(StoppedError):
+        train(network(), images, None, two_epochs(), renewal=renewal, progress=stop_second, unfinished=unfinished)
+    changed = None if other is None else PerturbedImages(images, other, 3)
+    with pytest.raises(OutputError, match="another training"):
+        train(network(), images, None, two_epochs(), renewal=changed, unfinished=unfinished)
+
+
+def two_epochs() -> TrainingSettings:
+    return SETTINGS.model_copy(update={"epochs": 2})
+
+
+def stop_second(record: EpochRecord) -> None:
+    if record.epoch == 2:
+        raise StoppedError
+
+
+def test_the_file_of_a_base_network_names_family_and_radius_and_its_accuracy_on_perturbed_images(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "base.pt"
+    settings = TrainingSettings(epochs=3, seed=1, batch_size=16)
+    trained = train_base(image_set(90), path, error_minimizing=PERTURBATION, network="vgg_small", settings=settings)
+    checkpoint = load_checkpoint(path)
+    assert checkpoint.family == "error-minimizing"
+    assert checkpoint.classes == CLASSES
+    assert checkpoint.notes["radius"] == PERTURBATION.radius
+    held_out = HeldOutAccuracy.noted(checkpoint)
+    assert held_out is not None
+    assert held_out.value == pytest.approx(trained.validation_accuracy, abs=1e-4)
+    assert not (tmp_path / ".base.pt.unfinished").exists()
