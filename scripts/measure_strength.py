@@ -1,0 +1,295 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Measure how much accuracy recipients keep under each family of perturbations, by the protocol of docs/strength.md.
+
+Each row is one way to perturb, one seed, one size. The images are encrypted with the package's own functions, rounded
+to 8 bits, and recipients train on them. Rows are appended to a JSON-lines file; a second run measures what is missing.
+The table is drawn from that file alone. Without ``--test`` recipients are tested on the validation part, one fifth of
+the training images.
+
+    python scripts/measure_strength.py data/train --seeds 0
+    python scripts/measure_strength.py data/train --test data/test --ways originals,paper-basic --seeds 0,1,2
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+
+from monai_advenc.acceleration.prepare import prepare
+from monai_advenc.data.images.folder import find_images, load_image_set
+from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.data.manifest import software_versions
+from monai_advenc.encryption.encrypt_batch import encrypt_batch
+from monai_advenc.encryption.fidelity import measure_fidelity
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.profiles import draw_key
+from monai_advenc.encryption.regions import body
+from monai_advenc.evaluation.haarpsi import haarpsi
+from monai_advenc.evaluation.protection import without_background
+from monai_advenc.networks import get_network
+from monai_advenc.networks.training import TrainingSettings, train
+from monai_advenc.networks.training.error_minimizing import PerturbedImages
+from scripts.markdown import markdown_table
+
+VALIDATION_SEED, VALIDATION_SHARE, FEW_SHARE = 0, 0.2, 0.01
+VICTIM_SEED, FEW_SEED, FINE_TUNING_EPOCHS, FINE_TUNING_RATE = 100, 200, 20, 0.02
+GRAY_LEVELS: Final = 255
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to perturb: a profile of keys, the combiner if it is another, and the pixels that change."""
+
+    profile: str
+    combiner: str | None = None
+    region: str = "all"
+
+
+WAYS: Final[dict[str, Way | None]] = {
+    "originals": None,
+    "paper-basic": Way("paper-basic"),
+    "basic, augmentation-aware": Way("default", "basic"),
+    "default": Way("default"),
+    "error-minimizing": Way("error-minimizing"),
+    "error-minimizing, body": Way("error-minimizing", region="body"),
+    "default, body": Way("default", region="body"),
+}
+
+
+def main() -> None:
+    """Measure what is missing and draw the table."""
+    options = parse_options()
+    record = Path(f"{options.out}.jsonl")
+    record.parent.mkdir(parents=True, exist_ok=True)
+    rows = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
+    images = load_image_set(find_images(options.train), options.size, gray=True)
+    if options.test is None:
+        train_set, real = images.split(VALIDATION_SHARE, VALIDATION_SEED)
+    else:
+        train_set, real = images, load_image_set(find_images(options.test, images.classes), options.size, gray=True)
+    for seed in map(int, options.seeds.split(",")):
+        for name in options.ways.split(";"):
+            place = {"way": name, "size": options.size, "radius": options.radius, "seed": seed, "part": part(options)}
+            if any(place.items() <= row.items() for row in rows):
+                continue
+            started = time.process_time()
+            encrypted, facts = perturbed(WAYS[name], train_set, seed, options)
+            row = {**place, **facts, "crafting_s": round(time.process_time() - started)}
+            row |= recipients(encrypted, train_set, real, seed, options)
+            rows.append(row)
+            with record.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            print(json.dumps(row), flush=True)
+    Path(f"{options.out}.md").write_text(page_of(rows), encoding="utf-8")
+
+
+def part(options: argparse.Namespace) -> str:
+    """Name of the images that recipients are tested on."""
+    return "validation" if options.test is None else "test"
+
+
+def perturbed(way: Way | None, images: ImageSet, seed: int, options: Any) -> tuple[ImageSet, dict[str, Any]]:
+    """Encrypt the training images on 8 bits with a base network and a key of this seed."""
+    if way is None:
+        return images, {}
+    key = draw_key(
+        images.classes,
+        profile=way.profile,  # type: ignore[arg-type]  # one of the profiles, from the table above
+        combiner=way.combiner,
+        radius=options.radius,
+        radius_at=options.size,
+        steps=options.steps,
+        step_size=2.5 * options.radius / options.steps,
+        seed=seed,
+    )
+    base = base_of(key, images, seed, options)
+    regions = torch.stack([body(image) for image in images.images]) if way.region == "body" else None
+    changed = encrypt_batch(
+        key,
+        prepare(base, tuple(images.images.shape[1:]), steps=options.steps),  # type: ignore[arg-type]  # three numbers
+        images.images,
+        images.labels,
+        regions=regions,
+        scales=None if regions is None else torch.ones(len(images)) * options.body_factor,
+        levels=GRAY_LEVELS,
+    )
+    psnr = np.mean([each.psnr_db for each in measure_fidelity(changed, images.images)])
+    pairs = zip(changed[:, 0].double().numpy(), images.images[:, 0].double().numpy(), strict=True)
+    visible = {
+        "psnr_db": round(float(psnr), 2),
+        "haarpsi": round(float(np.mean([haarpsi(*pair) for pair in pairs])), 4),
+    }
+    return replace(images, images=changed), visible
+
+
+def base_of(key: EncryptionKey, images: ImageSet, seed: int, options: Any) -> nn.Module:
+    """Train the base network that the key needs."""
+    _, channels, height, _ = images.images.shape
+    network = get_network(options.base, len(images.classes), channels, height, seed=seed)
+    renewal = None if key.error_minimizing is None else PerturbedImages(images, key.error_minimizing, seed)
+    settings = TrainingSettings(epochs=options.base_epochs, seed=seed)
+    return train(network, images, None, settings, renewal=renewal).network
+
+
+def recipients(encrypted: ImageSet, originals: ImageSet, real: ImageSet, seed: int, options: Any) -> dict[str, Any]:
+    """Accuracy of each recipient on real images, after the last and the best epoch."""
+    found: dict[str, Any] = {}
+    settings = TrainingSettings(epochs=options.epochs, seed=VICTIM_SEED + seed)
+    networks = options.victims.split(",")
+    for name in networks:
+        victim, found[name] = learn(name, encrypted, real, settings)
+        if name == networks[0]:
+            few = few_of(originals)
+            found["1 % clean, fine-tuning"] = fine_tune(victim, few, real, seed)
+            alone = TrainingSettings(seed=FEW_SEED + seed).enough_for(len(few))
+            found["1 % clean alone"] = learn(name, few, real, alone)[1]
+            found["JPEG 75"] = learn(name, compressed(encrypted, 75), real, settings)[1]
+        masked = learn(name, without_background(encrypted), without_background(real), settings)[1]
+        found[f"{name}, background masked"] = masked
+    return {"accuracy": found}
+
+
+def learn(
+    name: str, images: ImageSet, real: ImageSet, settings: TrainingSettings
+) -> tuple[nn.Module, dict[str, float]]:
+    """Train a network; return it with its accuracy on real images, answers renamed in the best way."""
+    _, channels, height, _ = images.images.shape
+    network = get_network(name, len(images.classes), channels, height, seed=settings.seed)
+    seen: list[tuple[float, float]] = []
+
+    def observe(trained: nn.Module) -> None:
+        seen.append(accuracies(trained, real))
+
+    trained = train(network, images, None, settings, observe=observe).network
+    return trained, summary_of(seen)
+
+
+def accuracies(network: nn.Module, real: ImageSet) -> tuple[float, float]:
+    """Accuracy as given, and after the renaming of the answers that makes most of them right."""
+    with torch.no_grad():
+        answers = torch.cat([network(batch).argmax(dim=1) for batch in real.images.split(256)])
+    classes = len(real.classes)
+    counts = torch.bincount(answers * classes + real.labels, minlength=classes**2).reshape(classes, classes).numpy()
+    best = counts[linear_sum_assignment(counts, maximize=True)].sum()
+    return float((answers == real.labels).float().mean()), float(best / len(answers))
+
+
+def summary_of(seen: list[tuple[float, float]]) -> dict[str, float]:
+    """Last and best epoch, renamed; and the last one as given."""
+    return {
+        "last": round(seen[-1][1], 4),
+        "best": round(max(each for _, each in seen), 4),
+        "last_as_given": round(seen[-1][0], 4),
+    }
+
+
+def few_of(originals: ImageSet) -> ImageSet:
+    """The first images of each class, 1 % of all."""
+    return originals.first_of_each_class(max(2 * len(originals.classes), round(FEW_SHARE * len(originals))))
+
+
+def fine_tune(victim: nn.Module, few: ImageSet, real: ImageSet, seed: int) -> dict[str, float]:
+    """Go on training a victim with few clean images at a small rate."""
+    settings = TrainingSettings(
+        epochs=FINE_TUNING_EPOCHS,
+        batch_size=16,
+        peak_learning_rate=FINE_TUNING_RATE,
+        standardize=False,
+        seed=FEW_SEED + seed,
+    )
+    seen: list[tuple[float, float]] = []
+    train(victim.train(), few, None, settings, observe=lambda trained: seen.append(accuracies(trained, real)))
+    return summary_of(seen)
+
+
+def compressed(images: ImageSet, quality: int) -> ImageSet:
+    """The images after JPEG."""
+
+    def through(image: Tensor) -> Tensor:
+        file = io.BytesIO()
+        Image.fromarray((image[0] * GRAY_LEVELS).round().byte().numpy()).save(file, "JPEG", quality=quality)
+        return torch.from_numpy(np.array(Image.open(file))).float()[None] / GRAY_LEVELS
+
+    return replace(images, images=torch.stack([through(image) for image in images.images]))
+
+
+def page_of(rows: list[dict[str, Any]]) -> str:
+    """A table for each part, size and radius: mean over seeds of the last and the best epoch, in percent."""
+    lines = ["# Strength of the families", ""]
+    lines += [
+        "Accuracy on real images in percent, answers renamed in the best way: last epoch / best epoch, mean over seeds "
+        "(each seed's best epoch in brackets). The protocol is docs/strength.md.",
+        "",
+    ]
+    groups = sorted({(row["part"], row["size"], row["radius"]) for row in rows})
+    for group in groups:
+        chosen = [row for row in rows if (row["part"], row["size"], row["radius"]) == group]
+        lines += [f"## {group[0]} images, {group[1]}x{group[1]} pixels, L2 radius {group[2]:g}", ""]
+        kinds = list(dict.fromkeys(kind for row in chosen for kind in row["accuracy"]))
+        head = ["way", "PSNR dB", "HaarPSI", *kinds, "CPU s"]
+        body_rows = []
+        for way in dict.fromkeys(row["way"] for row in chosen):
+            of_way = [row for row in chosen if row["way"] == way]
+            body_rows.append(
+                [
+                    way,
+                    mean(of_way, "psnr_db", ".1f"),
+                    mean(of_way, "haarpsi", ".3f"),
+                    *[shown(of_way, kind) for kind in kinds],
+                    mean(of_way, "crafting_s", ".0f"),
+                ]
+            )
+        lines += [markdown_table(head, body_rows), ""]
+    lines.append("Software: " + ", ".join(f"{name} {version}" for name, version in software_versions().items()))
+    return "\n".join(lines) + "\n"
+
+
+def mean(rows: list[dict[str, Any]], name: str, form: str) -> str:
+    """Mean over seeds, or a dash."""
+    values = [row[name] for row in rows if name in row]
+    return format(float(np.mean(values)), form) if values else "-"
+
+
+def shown(rows: list[dict[str, Any]], kind: str) -> str:
+    """Last and best epoch of one kind of recipient."""
+    measured = [row["accuracy"][kind] for row in rows if kind in row["accuracy"]]
+    last, best = ([100 * each[name] for each in measured] for name in ("last", "best"))
+    if not best:
+        return "-"
+    each = f" ({' '.join(f'{value:.0f}' for value in best)})" if len(best) > 1 else ""
+    return f"{np.mean(last):.1f} / {np.mean(best):.1f}{each}"
+
+
+def parse_options() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("train", type=Path, help="class folders of training images")
+    parser.add_argument("--test", type=Path, help="class folders of test images, for what was chosen")
+    parser.add_argument("--ways", default=";".join(WAYS), help="separated by semicolons")
+    parser.add_argument("--out", default="results/strength", help="path of the results without suffix")
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--radius", type=float, default=0.4, help="L2 radius at that size")
+    parser.add_argument("--body-factor", type=float, default=1.0, help="share of the radius for the body alone")
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=12, help="of recipients")
+    parser.add_argument("--base-epochs", type=int, default=14)
+    parser.add_argument("--base", default="resnet_small")
+    parser.add_argument("--victims", default="vgg_small,preresnet_small")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
