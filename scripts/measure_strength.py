@@ -35,7 +35,7 @@ from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.fidelity import measure_fidelity
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import draw_key
-from monai_advenc.encryption.regions import body
+from monai_advenc.encryption.regions import freedom_of
 from monai_advenc.evaluation.haarpsi import haarpsi
 from monai_advenc.evaluation.protection import without_background
 from monai_advenc.networks import get_network
@@ -114,15 +114,15 @@ def perturbed(way: Way | None, images: ImageSet, seed: int, options: Any) -> tup
         step_size=2.5 * options.radius / options.steps,
         seed=seed,
     )
-    base = base_of(key, images, seed, options)
-    regions = torch.stack([body(image) for image in images.images]) if way.region == "body" else None
+    base = base_of(key, images, way.region, seed, options)
+    # All of the radius, so that whole images have the PSNR of the rows that change every pixel.
+    regions = freedom_of("body", "l2", full_radius=True)(images.images)[0] if way.region == "body" else None
     changed = encrypt_batch(
         key,
         prepare(base, tuple(images.images.shape[1:]), steps=options.steps),  # type: ignore[arg-type]  # three numbers
         images.images,
         images.labels,
         regions=regions,
-        scales=None if regions is None else torch.ones(len(images)) * options.body_factor,
         levels=GRAY_LEVELS,
     )
     psnr = np.mean([each.psnr_db for each in measure_fidelity(changed, images.images)])
@@ -134,11 +134,12 @@ def perturbed(way: Way | None, images: ImageSet, seed: int, options: Any) -> tup
     return replace(images, images=changed), visible
 
 
-def base_of(key: EncryptionKey, images: ImageSet, seed: int, options: Any) -> nn.Module:
+def base_of(key: EncryptionKey, images: ImageSet, region: str, seed: int, options: Any) -> nn.Module:
     """Train the base network that the key needs."""
     _, channels, height, _ = images.images.shape
     network = get_network(options.base, len(images.classes), channels, height, seed=seed)
-    renewal = None if key.error_minimizing is None else PerturbedImages(images, key.error_minimizing, seed)
+    freedom = None if region == "all" else freedom_of(region, "l2", full_radius=True)
+    renewal = None if key.error_minimizing is None else PerturbedImages(images, key.error_minimizing, seed, freedom)
     settings = TrainingSettings(epochs=options.base_epochs, seed=seed)
     return train(network, images, None, settings, renewal=renewal).network
 
@@ -281,7 +282,6 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--out", default="results/strength", help="path of the results without suffix")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--radius", type=float, default=0.4, help="L2 radius at that size")
-    parser.add_argument("--body-factor", type=float, default=1.0, help="share of the radius for the body alone")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=12, help="of recipients")

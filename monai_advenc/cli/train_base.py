@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -27,6 +27,12 @@ def train_base(
             dir_okay=False,
         ),
     ] = None,
+    region: Annotated[
+        Literal["all", "body"], typer.Option(help="With such a key: the --region that you will encrypt with.")
+    ] = "all",
+    full_radius: Annotated[
+        bool, typer.Option("--full-radius", help="With such a key: if you will encrypt with --full-radius.")
+    ] = False,
     network: Annotated[
         str | None, typer.Option(help=options.NETWORK_HELP, show_default="resnet18 on a GPU, else resnet_small")
     ] = None,
@@ -54,16 +60,19 @@ def train_base(
     It is trained on the originals, so keep it private, like the key: anyone with it can perturb as well as you.
     """
     from monai_advenc.encryption.key import EncryptionKey
+    from monai_advenc.encryption.regions import freedom_of
     from monai_advenc.networks.training import TrainingSettings
     from monai_advenc.networks.training.base import train_base
 
     output = Output(json)
     secret = None if key is None else EncryptionKey.load(key, insecure_permissions=insecure_key_permissions)
+    norm = "l2" if secret is None else secret.perturbation.norm
     with open_tracking(tracking_uri, no_tracking, "train-base", out.parent) as tracker:
         trained = train_base(
             images,
             out,
             error_minimizing=None if secret is None else secret.error_minimizing,
+            freedom=freedom_of(region, norm, full_radius=full_radius),
             network=network,
             settings=TrainingSettings(seed=seed) if epochs is None else TrainingSettings(epochs=epochs, seed=seed),
             validation=validation,

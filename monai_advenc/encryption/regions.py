@@ -11,7 +11,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 from torch import Tensor
 
-from monai_advenc.errors import ImageError, MaskError
+from monai_advenc.errors import ImageError, MaskError, SettingsError
 
 
 def whole_image(image: Tensor, mask: Tensor | None) -> Tensor | None:
@@ -72,6 +72,30 @@ def radius_scales(regions: Tensor, norm: str) -> Tensor:
     """
     shares = regions.bool().flatten(1).double().mean(dim=1)
     return shares.sqrt() if norm == "l2" else torch.ones_like(shares)
+
+
+def freedom_of(
+    region: str, norm: str, *, full_radius: bool = False
+) -> Callable[[Tensor], tuple[Tensor, Tensor | None]]:
+    """Return a function from images to the masks of a region and the share of the radius of each.
+
+    Args:
+        region: ``"all"`` or ``"body"``, which need nothing but the image.
+        norm: Norm of the ball.
+        full_radius: Keep all of the radius, however small the region.
+
+    Raises:
+        SettingsError: The region is another one.
+    """
+    if region not in ("all", "body"):
+        raise SettingsError(f"expected the region all or body, got {region}; a base network knows no masks")
+
+    def freedom(images: Tensor) -> tuple[Tensor, Tensor | None]:
+        chosen = [body(image) if region == "body" else torch.ones_like(image[:1]).bool() for image in images]
+        regions = torch.stack(chosen)
+        return regions, None if full_radius else radius_scales(regions, norm)
+
+    return freedom
 
 
 REGIONS: dict[str, Callable[[Tensor, Tensor | None], Tensor | None]] = {

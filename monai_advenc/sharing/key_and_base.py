@@ -6,11 +6,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import KeyOptions, has_setting
+from monai_advenc.encryption.regions import freedom_of
 from monai_advenc.errors import SettingsError
+from monai_advenc.networks.training.base import train_base
 from monai_advenc.networks.training.checkpoint import Checkpoint, load_checkpoint, require_trained_as
 from monai_advenc.networks.training.settings import TrainingSettings
+from monai_advenc.progress import Progress
+from monai_advenc.sharing.options import EncryptionOptions
 
 
 def load_own_key(path: Path, options: KeyOptions, insecure_permissions: bool) -> EncryptionKey:
@@ -53,3 +58,44 @@ def load_own_base(path: Path, key: EncryptionKey, network: str | None, training:
     key.require_base(checkpoint.classes, checkpoint.family)
     require_trained_as(checkpoint, path, network, training)
     return checkpoint
+
+
+def train_base_for(
+    key: EncryptionKey,
+    images: ImageSet,
+    path: Path,
+    options: EncryptionOptions,
+    network: str | None,
+    training: TrainingSettings,
+    device: str,
+    progress: Progress,
+) -> None:
+    """Train and save the base network that a key needs: of its family, for the pixels that may change."""
+    own = key.error_minimizing
+    freedom = None if own is None else freedom_of(options.region, own.norm, full_radius=options.full_radius)
+    train_base(
+        images,
+        path,
+        error_minimizing=own,
+        freedom=freedom,
+        network=network,
+        settings=training,
+        device=device,
+        progress=progress,
+    )
+
+
+def say_of_region(key: EncryptionKey, region: str, progress: Progress) -> None:
+    """Warn of a region that makes the change of a key's family easy to remove, or raise if it cannot work.
+
+    Raises:
+        SettingsError: A base network cannot be trained for the region.
+    """
+    if key.error_minimizing is None:
+        return
+    freedom_of("body" if region == "all" else region, key.perturbation.norm)
+    if region == "all":
+        progress.say(
+            "Warning: error-minimizing changes of all pixels gather in the background, where anyone can cut them off. "
+            "If the images show a body on a background, give --region body."
+        )

@@ -30,7 +30,7 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import KeyOptions, say_drawn
 from monai_advenc.errors import AdvencError, DatasetError, OutputError, remembering
 from monai_advenc.networks import require_known_networks
-from monai_advenc.networks.training.base import require_divisible, require_enough_images, train_base
+from monai_advenc.networks.training.base import require_divisible, require_enough_images
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.networks.training.learned import require_learned, require_size
 from monai_advenc.networks.training.settings import TrainingSettings
@@ -38,7 +38,7 @@ from monai_advenc.progress import ConsoleProgress, Progress
 from monai_advenc.sharing.encrypt_folder import SharedFolder, default_options, encrypt_and_say
 from monai_advenc.sharing.encryption_run import Compute
 from monai_advenc.sharing.folder import require_begun_with, require_empty
-from monai_advenc.sharing.key_and_base import load_own_base
+from monai_advenc.sharing.key_and_base import load_own_base, say_of_region, train_base_for
 from monai_advenc.sharing.measured_protection import NO_MEASUREMENTS, SLICES_NAME, kept_verdict, measure_protection
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.recommended_radius import RadiusSearch, first_key, forget_unfinished
@@ -137,6 +137,7 @@ def slice_and_encrypt(
     secret = first_key(search, key, key_path, cases.classes, drawing, insecure_key_permissions)
     _require_classes_of(cases, secret)
     require_begun_with(out, secret.key_id)
+    say_of_region(secret, options.region, progress)
     shared = SharedFolder(out=out, found=cases.class_counts(), passed_over=cases.passed_over, private=kept)
     if dry_run:
         return shared
@@ -150,15 +151,7 @@ def slice_and_encrypt(
     with remembering(cuts.failures):
         if checkpoint is None:
             images = load_image_set(folder)
-            train_base(
-                images,
-                base_path,
-                error_minimizing=secret.error_minimizing,
-                network=network,
-                settings=training,
-                device=place,
-                progress=progress,
-            )
+            train_base_for(secret, images, base_path, options, network, training, place, progress)
             checkpoint = load_checkpoint(base_path)
         else:
             progress.say(f"Using base network {checkpoint.name} of {base_path}.")

@@ -17,7 +17,7 @@ from monai_advenc.data.skipped import say_skipped
 from monai_advenc.errors import DatasetError, OutputError
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training.checkpoint import load_checkpoint, save_checkpoint
-from monai_advenc.networks.training.error_minimizing import PerturbedImages, accuracy_on_perturbed
+from monai_advenc.networks.training.error_minimizing import Freedom, PerturbedImages
 from monai_advenc.networks.training.learned import HeldOutAccuracy
 from monai_advenc.networks.training.settings import TrainingSettings
 from monai_advenc.networks.training.train import EpochRecord, accuracy_of, train
@@ -58,6 +58,7 @@ def train_base(
     out: str | Path = "base.pt",
     *,
     error_minimizing: PerturbationSettings | None = None,
+    freedom: Freedom | None = None,
     network: str | None = None,
     settings: TrainingSettings = TrainingSettings(),
     validation: float = 0.1,
@@ -78,6 +79,7 @@ def train_base(
         out: File to write; must not exist. A killed training goes on with the same call.
         error_minimizing: Train for error-minimizing perturbations of this norm, radius, reference side and with these
             views (:mod:`monai_advenc.networks.training.error_minimizing`); ``None``: for targeted ones.
+        freedom: For the same: which pixels may change, see :func:`monai_advenc.encryption.regions.freedom_of`.
         network: Architecture; ``None``: ``resnet18`` on a GPU, else ``resnet_small``.
         settings: Epochs, seed and the rest of the training. If neither epochs nor batch size is set, few images get
             more epochs and smaller batches (:meth:`TrainingSettings.enough_for`).
@@ -111,7 +113,9 @@ def train_base(
     built = get_network(name, len(image_set.classes), channels, side, seed=settings.seed).to(place)
     trained = {"epochs": settings.epochs, "seed": settings.seed}
     tracker.log_params({"network": name, **trained, "images": len(image_set)})
-    perturbed = None if error_minimizing is None else PerturbedImages(train_set, error_minimizing, settings.seed)
+    perturbed = (
+        None if error_minimizing is None else PerturbedImages(train_set, error_minimizing, settings.seed, freedom)
+    )
     with progress.stage(f"training {name}", settings.epochs) as advance:
         result = train(
             built,
@@ -125,7 +129,7 @@ def train_base(
     if perturbed is None:
         accuracy = result.history[result.best_epoch - 1].validation_accuracy or 0.0
     else:
-        accuracy = accuracy_on_perturbed(result.network, validation_set, perturbed)
+        accuracy = perturbed.accuracy_on_perturbed(result.network, validation_set)
     held_out = HeldOutAccuracy.on(accuracy, validation_set.labels.tolist())
     notes = {**held_out.notes(), **trained, **({} if perturbed is None else perturbed.notes())}
     save_checkpoint(path, result.network, name, image_set.classes, channels, side, notes=notes)

@@ -9,7 +9,7 @@ the images show, and the network ends up relying on it. Frozen, it perturbs any 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,10 @@ from monai_advenc.networks.training.train import accuracy_of
 from monai_advenc.perturbation.batches import perturb_in_batches, versions_per_pass
 from monai_advenc.perturbation.settings import PerturbationSettings
 
+Freedom = Callable[[Tensor], tuple[Tensor, Tensor | None]]
+"""From images ``(N, C, H, W)`` to binary masks ``(N, 1, H, W)`` of the pixels that may change, and the share of the
+radius of each image, ``(N,)``; ``None``: all of it."""
+
 STEPS_PER_EPOCH = 6
 """Perturbation steps of each image after an epoch."""
 
@@ -28,31 +32,32 @@ STEPS_AT_THE_END = 16
 """Steps with which images kept aside are perturbed, to measure the accuracy on them."""
 
 
-@dataclass(frozen=True)
 class PerturbedImages:
     """Training images that follow the network: perturbed after each epoch.
 
-    Attributes:
+    Args:
         originals: The training images.
         perturbation: Norm, radius, reference side and views; the number and length of steps are chosen here.
         seed: Seed of the random views.
+        freedom: Which pixels may change; ``None``: all.
     """
 
-    originals: ImageSet
-    perturbation: PerturbationSettings
-    seed: int
+    def __init__(
+        self, originals: ImageSet, perturbation: PerturbationSettings, seed: int, freedom: Freedom | None = None
+    ) -> None:
+        self.originals, self.perturbation, self.seed, self.freedom = originals, perturbation, seed, freedom
+        self._limits = _limits(originals.images, freedom)
 
     def after(self, epoch: int, network: nn.Module, images: Tensor) -> Tensor:
         """Move the images ``(N, C, H, W)`` of an epoch on, inside the ball around their originals."""
-        return perturb_toward_own_class(
-            network,
-            self.originals,
-            self.perturbation,
-            steps=STEPS_PER_EPOCH,
-            reach=1.0,
-            seed=1_000_003 * self.seed + epoch,
-            start=images,
-        )
+        seed = 1_000_003 * self.seed + epoch
+        return self._perturb(network, self.originals, self._limits, STEPS_PER_EPOCH, 1.0, seed, images)
+
+    def accuracy_on_perturbed(self, network: nn.Module, images: ImageSet) -> float:
+        """Accuracy of a network on other images that it has perturbed: what its training is for."""
+        limits = _limits(images.images, self.freedom)
+        perturbed = self._perturb(network, images, limits, STEPS_AT_THE_END, 2.5, self.seed)
+        return accuracy_of(network, perturbed, images.labels)
 
     def notes(self) -> Notes:
         """What a checkpoint keeps of the family and its radius."""
@@ -60,52 +65,36 @@ class PerturbedImages:
         settings = self.perturbation
         return {"family": "error-minimizing", "norm": settings.norm, "radius": settings.radius, "radius_at": side}
 
-
-def perturb_toward_own_class(
-    network: nn.Module,
-    images: ImageSet,
-    perturbation: PerturbationSettings,
-    *,
-    steps: int,
-    reach: float,
-    seed: int,
-    start: Tensor | None = None,
-) -> Tensor:
-    """Perturb each image toward its own class by steps of one length.
-
-    Args:
-        network: In evaluation mode.
-        images: Originals and their classes.
-        perturbation: Norm, radius, reference side and views.
-        steps: Number of steps.
-        reach: Length of all steps together, in radii.
-        seed: Seed of the views.
-        start: Where to begin, ``(N, C, H, W)`` inside the ball; ``None``: at the originals.
-
-    Returns:
-        Perturbed images ``(N, C, H, W)`` on the network's device.
-    """
-    changes = {"steps": steps, "step_size": reach * perturbation.radius / steps, "schedule": "paper"}
-    settings = perturbation.model_copy(update=changes)
-    generator = torch.Generator().manual_seed(seed)
-    seeds = torch.randint(2**62, (len(images),), generator=generator).tolist()
-    _, channels, height, width = images.images.shape
-    device = next(network.parameters()).device
-    prepared = prepare(network, (channels, height, width), steps=steps)
-    return perturb_in_batches(
-        prepared,
-        images.images.to(device),
-        images.labels.to(device),
-        settings,
-        batch_size=versions_per_pass(prepared, (channels, height, width)),
-        seeds=None if settings.augmentation is None else seeds,
-        start=start,
-    )
+    def _perturb(
+        self,
+        network: nn.Module,
+        images: ImageSet,
+        limits: tuple[Tensor | None, Tensor | None],
+        steps: int,
+        reach: float,
+        seed: int,
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """Move images toward their own classes by steps of one length, ``reach`` radii in all."""
+        changes = {"steps": steps, "step_size": reach * self.perturbation.radius / steps, "schedule": "paper"}
+        settings = self.perturbation.model_copy(update=changes)
+        seeds = torch.randint(2**62, (len(images),), generator=torch.Generator().manual_seed(seed)).tolist()
+        device = next(network.parameters()).device
+        regions, scales = (None if each is None else each.to(device) for each in limits)
+        _, channels, height, width = images.images.shape
+        prepared = prepare(network, (channels, height, width), steps=steps)
+        return perturb_in_batches(
+            prepared,
+            images.images.to(device),
+            images.labels.to(device),
+            settings,
+            batch_size=versions_per_pass(prepared, (channels, height, width)),
+            seeds=None if settings.augmentation is None else seeds,
+            regions=regions,
+            scales=scales,
+            start=start,
+        )
 
 
-def accuracy_on_perturbed(network: nn.Module, images: ImageSet, like: PerturbedImages) -> float:
-    """Accuracy of a network on other images that it has perturbed toward their own class: what its training is for."""
-    perturbed = perturb_toward_own_class(
-        network, images, like.perturbation, steps=STEPS_AT_THE_END, reach=2.5, seed=like.seed
-    )
-    return accuracy_of(network, perturbed, images.labels)
+def _limits(images: Tensor, freedom: Freedom | None) -> tuple[Tensor | None, Tensor | None]:
+    return (None, None) if freedom is None else freedom(images)
