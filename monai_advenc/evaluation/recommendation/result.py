@@ -87,7 +87,8 @@ class Recommendation:
             seeds = sum(each.trial.psnr_db == self.psnr_db for each in self.finals)
             return (
                 f"Recommended: --radius {self.radius:g} --radius-at {self.radius_at} (PSNR {seen:.1f} dB). It reached "
-                f"the goal ({self.goal}) with {seeds} keys and sets of victims. {self.verdict.reason}"
+                f"the goal ({self.goal}) with {seeds} keys and sets of victims. {self.verdict.reason} Look at the "
+                "images first: a change of this size can look like a finding, or hide one."
             )
         if self.found.unmeasured:
             left = ", ".join(f"{each:g}" for each in self.found.unmeasured)
