@@ -22,6 +22,23 @@ Record = TypeVar("Record")
 CLEAN: Final = "clean"
 """Name of the originals as a training set."""
 
+ENCRYPTED: Final = "encrypted"
+"""Name of the encrypted images as a training set."""
+
+BODY_ONLY: Final = "encrypted body only"
+"""Name of the encrypted images, black outside the body, as a training set: a recipient may crop the background."""
+
+_TITLES: Final = {
+    CLEAN: "originals",
+    ENCRYPTED: "encrypted images",
+    BODY_ONLY: "encrypted images without background",
+}
+
+
+def title_of(trained_on: str) -> str:
+    """The name of a training set in words for tables and sentences; unknown names stay."""
+    return _TITLES.get(trained_on, trained_on)
+
 
 class Measurement(Settings):
     """One victim's accuracies on one test set, as fractions.

@@ -15,17 +15,20 @@ import torch
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.encryption.regions import body
 from monai_advenc.errors import ImageError
+from monai_advenc.evaluation.accuracy import measure_accuracy
 from monai_advenc.evaluation.division import Division
-from monai_advenc.evaluation.measurement import CLEAN, Measurement, append_measurements, measurements_of
-from monai_advenc.evaluation.victims import VictimJob, train_victim, train_victims
+from monai_advenc.evaluation.measurement import (
+    BODY_ONLY as BODY_ONLY,
+    CLEAN,
+    ENCRYPTED as ENCRYPTED,
+    Measurement,
+    append_measurements,
+    measurements_of,
+)
+from monai_advenc.evaluation.victims import VictimJob, train_and_test, train_victims
 from monai_advenc.networks.training import TrainingSettings
 from monai_advenc.progress import Progress
-
-ENCRYPTED: Final = "encrypted"
-"""Name of the encrypted images as a training set."""
-
-BODY_ONLY: Final = "encrypted body only"
-"""Name of the encrypted images, black outside the body, as a training set: a recipient may crop the background."""
+from monai_advenc.workers import one_thread
 
 DEFAULT_VICTIMS: Final = ("vgg_small", "preresnet_small")
 
@@ -91,20 +94,33 @@ def _body_or_all(image: torch.Tensor) -> torch.Tensor:
 
 
 def estimated_minutes(jobs: Sequence[VictimJob], workers: int) -> float:
-    """Estimate how long victims take to train, from one short training of each architecture."""
-    seconds = {}
+    """Estimate how long victims take to train and test, from a few batches of each architecture.
+
+    The first pass of a process loads and compiles what later ones have, so it is not timed.
+    """
+    samples = {job.network: job for job in jobs}
+    with one_thread():  # As in the workers.
+        seconds = {network: _seconds_an_image(job) for network, job in samples.items()}
+    total = 0.0
     for job in jobs:
-        if job.network not in seconds:
-            sample = job.train_set.first_of_each_class(2 * max(job.settings.batch_size, len(job.train_set.classes)))
-            brief = job.settings.model_copy(update={"epochs": 1})
-            tests = {"orig": sample}
-            start = time.perf_counter()
-            train_victim(
-                replace(job, settings=brief, train_set=sample, test_sets=tests, train_rows=None, test_rows=None)
-            )
-            seconds[job.network] = (time.perf_counter() - start) / len(sample)
-    passes = sum(seconds[job.network] * len(job.train_rows or job.train_set) * job.settings.epochs for job in jobs)
-    return passes / 60 / max(1, min(workers, len(jobs)))
+        train, test = seconds[job.network]
+        tested = sum(len(job.test_rows or test_set) for test_set in job.test_sets.values())
+        total += job.settings.epochs * (train * len(job.train_rows or job.train_set) + test * tested)
+    return total / 60 / max(1, min(workers, len(jobs)))
+
+
+def _seconds_an_image(job: VictimJob) -> tuple[float, float]:
+    """Time to train on one image and to test one, by a network that has run before."""
+    sample = job.train_set.first_of_each_class(2 * max(job.settings.batch_size, len(job.train_set.classes)))
+    brief = job.settings.model_copy(update={"epochs": 1})
+    trial = replace(job, settings=brief, train_set=sample, test_sets={}, train_rows=None, test_rows=None)
+    network, _ = train_and_test(trial)
+    measure_accuracy(network, sample)
+    start = time.perf_counter()
+    network, _ = train_and_test(trial)
+    trained = time.perf_counter()
+    measure_accuracy(network, sample)
+    return (trained - start) / len(sample), (time.perf_counter() - trained) / len(sample)
 
 
 def missing_jobs(jobs: Sequence[VictimJob], done: Sequence[Measurement]) -> list[VictimJob]:
@@ -136,13 +152,21 @@ def train_missing(
     """
     missing = missing_jobs(jobs, done)
     if missing:
-        minutes = max(1, round(estimated_minutes(missing, workers)))
-        progress.say(f"Training {len(missing)} networks for the verdict takes about {minutes} min on idle processors.")
+        expected = _in_minutes(estimated_minutes(missing, workers))
+        progress.say(f"Training {len(missing)} networks for the verdict takes {expected} on idle processors.")
     found: list[Measurement] = []
+    start = time.perf_counter()
     with progress.stage("training victims", len(missing)) as advance:
-        for result in train_victims(missing, workers=workers):
+        for place, result in enumerate(train_victims(missing, workers=workers), start=1):
             advance(1)
             measurements = measurements_of(result)
             append_measurements(path, measurements)
             found += measurements
+            left = (time.perf_counter() - start) / 60 * (len(missing) - place) / place
+            if place == max(2, workers, len(missing) // 4) and left >= 1:
+                progress.say(f"{place} of {len(missing)} networks are trained, {_in_minutes(left)} left.")
     return found
+
+
+def _in_minutes(minutes: float) -> str:
+    return "less than a minute" if minutes < 1 else f"about {round(minutes)} min"
