@@ -18,6 +18,7 @@ from monai_advenc.evaluation.survival import effect_sentence, survival_of_folder
 from monai_advenc.evaluation.verdict import NOT_MEASURED, Verdict
 from monai_advenc.files.atomic import write_atomically
 from monai_advenc.networks.training.checkpoint import Checkpoint
+from monai_advenc.networks.training.learned import HeldOutAccuracy
 from monai_advenc.progress import Progress
 
 REPORT_IMAGES = 40
@@ -61,9 +62,9 @@ def write_report(
         measurements: What it was made from.
     """
     facts = {"base network": checkpoint.name, "images": str(len(folder.files))}
-    if "validation_accuracy" in checkpoint.notes:
-        accuracy = float(checkpoint.notes["validation_accuracy"])
-        facts["accuracy of the base network on images kept aside"] = f"{accuracy:.1%}"
+    held_out = HeldOutAccuracy.noted(checkpoint)
+    if held_out is not None:
+        facts["accuracy of the base network"] = f"{held_out.told} kept aside"
     count = min(len(Manifest.load(out).images), REPORT_IMAGES)
     with progress.stage("exporting", count) as advance:
         survivals = survival_of_folder(

@@ -134,16 +134,17 @@ def train_base(
     notes = {**held_out.notes(), **trained, **({} if perturbed is None else perturbed.notes())}
     save_checkpoint(path, result.network, name, image_set.classes, channels, side, notes=notes)
     _track(result.history, tracker)
-    seen = "images kept aside" if perturbed is None else "images kept aside, perturbed by it"
-    progress.say(f"Base network {name}: {accuracy:.1%} on {len(validation_set)} {seen}. Wrote {path}.")
+    seen = "kept aside" if perturbed is None else "kept aside, perturbed by it"
+    progress.say(f"Base network {name}: {held_out.told} {seen}. Wrote {path}.")
     warnings += _warn_if_little_learned(held_out, progress)
     test_accuracy = None
     if test_set is not None:
         test_accuracy = accuracy_of(load_checkpoint(path).network, test_set.images, test_set.labels)
         tracker.log_metrics({"test_accuracy": test_accuracy})
-        progress.say(f"On {len(test_set)} test images, as they are: {test_accuracy:.1%}.")
+        tested = HeldOutAccuracy.on(test_accuracy, test_set.labels.tolist())
+        progress.say(f"Accuracy {tested.told} for testing, as they are.")
         if perturbed is None:
-            warnings += _warn_if_little_learned(HeldOutAccuracy.on(test_accuracy, test_set.labels.tolist()), progress)
+            warnings += _warn_if_little_learned(tested, progress)
     return TrainedBase(
         path=path,
         network=name,
@@ -224,7 +225,7 @@ def _warn_if_little_learned(held_out: HeldOutAccuracy, progress: Progress) -> tu
     if held_out.is_above_chance and held_out.value >= 1.5 * held_out.chance:
         return ()
     warning = (
-        f"Careful: always naming the commonest class has an accuracy of {held_out.chance:.1%}. A base network that has "
+        f"Careful: always naming the commonest class has an accuracy of {held_out.chance:.0%}. A base network that has "
         "learned little protects little; train longer (--epochs) or give more cases."
     )
     progress.say(warning)

@@ -17,6 +17,8 @@ from monai_advenc.progress import Progress
 
 SIGNIFICANCE: Final = 0.05
 
+_IMAGES_FOR_A_DECIMAL: Final = 500
+
 
 def is_above_chance(right: int, total: int, chance: float) -> bool:
     """Whether so many right answers are too many for chance: one-sided binomial test at 5 %, mid-p.
@@ -45,6 +47,11 @@ class HeldOutAccuracy:
         """An accuracy on images with these labels."""
         commonest = max(labels.count(label) for label in set(labels))
         return cls(value, len(labels), commonest / len(labels))
+
+    @property
+    def told(self) -> str:
+        """In words, without a decimal that so many images do not give: one of a hundred is one percent."""
+        return f"{self.value:.{1 if self.images >= _IMAGES_FOR_A_DECIMAL else 0}%} on {self.images} images"
 
     @property
     def is_above_chance(self) -> bool:
@@ -115,8 +122,8 @@ def require_learned(checkpoint: Checkpoint, path: Path, *, insist: bool, progres
         return
     else:
         problem = (
-            f"the base network {path} has learned nothing: its accuracy is {held_out.value:.1%} on {held_out.images} "
-            f"images it was not trained on, and always naming the commonest class gives {held_out.chance:.1%}"
+            f"the base network {path} has learned nothing: its accuracy is {held_out.told} that it was not trained "
+            f"on, and always naming the commonest class gives {held_out.chance:.0%}"
         )
     if not insist:
         raise NetworkError(f"{problem}; train it longer (train-base --epochs) or on more cases, or add --insist")

@@ -44,6 +44,14 @@ def test_chance_is_the_commonest_class_of_the_images_kept_aside() -> None:
     assert HeldOutAccuracy.on(0.8, [0, 1] * 20).is_above_chance
 
 
+@pytest.mark.parametrize(
+    ("right", "images", "told"),
+    [(3, 4, "75% on 4 images"), (91, 120, "76% on 120 images"), (873, 1000, "87.3% on 1000 images")],
+)
+def test_an_accuracy_has_a_decimal_only_where_there_are_images_for_it(right: int, images: int, told: str) -> None:
+    assert HeldOutAccuracy.on(right / images, [0, 1] * (images // 2)).told == told
+
+
 def test_an_accuracy_survives_the_network_file(tmp_path: Path) -> None:
     held_out = HeldOutAccuracy.on(0.925, [0, 1] * 20)
     assert HeldOutAccuracy.noted(checkpoint_with(tmp_path, held_out.notes())) == held_out
@@ -52,9 +60,9 @@ def test_an_accuracy_survives_the_network_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("notes", "message"),
     [
-        (HeldOutAccuracy.on(0.55, [0, 1] * 20).notes(), "has learned nothing: its accuracy is 55.0% on 40 images"),
+        (HeldOutAccuracy.on(0.55, [0, 1] * 20).notes(), "has learned nothing: its accuracy is 55% on 40 images"),
         (None, "does not say how accurate"),
-        ({"validation_accuracy": 0.6}, "has learned nothing: its accuracy is 60.0% on 20 images"),
+        ({"validation_accuracy": 0.6}, "has learned nothing: its accuracy is 60% on 20 images"),
     ],
 )
 def test_a_base_that_learned_nothing_is_refused_unless_its_owner_insists(
