@@ -25,8 +25,10 @@ def demo(
     Makes volumes with tumors of five classes, cuts them, trains a base network, encrypts, trains networks on the
     result, and writes one page with pictures and numbers: report.html.
     """
+    from monai_advenc.evaluation.measurement import title_of
     from monai_advenc.evaluation.verdict import Verdict
     from monai_advenc.experiments.demo import DemoRecipe, run_demo
+    from monai_advenc.experiments.demo.page import ARM_NAMES
 
     output = Output(json)
     summary = run_demo(
@@ -41,7 +43,7 @@ def demo(
         for arm in ("clean", "paper", "augmentation_aware"):
             values = victim[arm]
             enc = f"{values['enc']:.1%}" if "enc" in values else ""
-            rows.append((victim["network"], arm.replace("_", "-"), enc, f"{values['orig']:.1%}"))
+            rows.append((victim["network"], title_of(ARM_NAMES[arm]), enc, f"{values['orig']:.1%}"))
     output.say(Verdict.of_dict(summary).sentence)
     columns = ("network", "trained on", "accuracy on encrypted", "accuracy on real")
     output.table("Networks trained on originals and on encrypted images (guessing: 20 %)", columns, rows)

@@ -113,11 +113,13 @@ def evaluate(
 
 
 def _lines(rows: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    from monai_advenc.evaluation.measurement import title_of
+
     lines: list[tuple[str, ...]] = []
     for row in rows:
         spread = f" ± {row['std']:.1%}" if row["std"] is not None else ""
         tested_on, last = _TESTED_ON[row["test_set"]], f"{row['last']:.1%}{spread}"
-        lines.append((row["network"], row["trained_on"], tested_on, last, f"{row['peak']:.1%}"))
+        lines.append((row["network"], title_of(row["trained_on"]), tested_on, last, f"{row['peak']:.1%}"))
     return lines
 
 

@@ -7,7 +7,7 @@ The rules are fixed; ``docs/verdict.md`` explains them. They look at the last ep
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import binomtest
 
-from monai_advenc.evaluation.measurement import CLEAN, Measurement, pooled
+from monai_advenc.evaluation.measurement import CLEAN, Measurement, pooled, title_of
 from monai_advenc.networks.training.learned import SIGNIFICANCE, is_above_chance
 
 Word = Literal["protected", "weak", "none", "not measured"]
@@ -56,6 +56,8 @@ class Verdict:
             exact).
         victim: The best victim: its architecture, seed and training set.
         renamed: Whether its answers were renamed by one correspondence for all images of a class.
+        networks: Architectures of the victims.
+        seeds: Number of victims of each kind, one per seed.
     """
 
     verdict: Word
@@ -71,6 +73,8 @@ class Verdict:
     p_value: float | None = None
     victim: str | None = None
     renamed: bool = False
+    networks: tuple[str, ...] = ()
+    seeds: int = 0
 
     @property
     def title(self) -> str:
@@ -90,15 +94,14 @@ class Verdict:
         Raises:
             KeyError, TypeError: The values are of something else.
         """
-        details = values["verdict_details"]
-        return cls(
-            verdict=values["verdict"], **{**details, "interval": details["interval"] and tuple(details["interval"])}
-        )
+        details = dict(values["verdict_details"])
+        tuples = {name: tuple(details[name]) for name in ("interval", "networks") if details.get(name)}
+        return cls(verdict=values["verdict"], **{**details, **tuples})
 
     def as_dict(self) -> dict[str, Any]:
         """``verdict``, and ``verdict_details`` with the numbers, for ``summary.json`` and ``--json``."""
         details = {name: value for name, value in asdict(self).items() if name != "verdict"}
-        details["interval"] = self.interval and list(self.interval)
+        details |= {"interval": self.interval and list(self.interval), "networks": list(self.networks)}
         return {"verdict": self.verdict, "verdict_details": details}
 
 
@@ -125,10 +128,11 @@ class _Victim:
     def accuracy(self) -> float:
         return float(self.right.mean())
 
-    @property
-    def name(self) -> str:
+    def name(self, seeds: int) -> str:
+        """Architecture and training set; the seed only where it tells victims apart."""
+        seed = f", network seed {self.measured.seed}" if seeds > 1 else ""
         after = ", answers renamed" if self.renamed else ""
-        return f"{self.measured.network} trained on {self.measured.trained_on}, seed {self.measured.seed}{after}"
+        return f"{self.measured.network} trained on {title_of(self.measured.trained_on)}{seed}{after}"
 
 
 def judge(measurements: Sequence[Measurement], patients: int | None = None) -> Verdict:
@@ -162,16 +166,17 @@ def judge(measurements: Sequence[Measurement], patients: int | None = None) -> V
     twins = {key: _answers_as_given(each) for key, each in clean.items()}
     tried = {(victim.measured.network, victim.measured.seed) for victim in victims}
     able = {network for network, seed in tried if _has_learned(twins[network, seed])}
-    return _verdict(best, twins[best.measured.network, best.measured.seed], len(able), patients)
+    return _verdict(best, twins[best.measured.network, best.measured.seed], tried, len(able), patients)
 
 
-def _verdict(best: _Victim, twin: _Victim, networks: int, patients: int | None) -> Verdict:
+def _verdict(best: _Victim, twin: _Victim, tried: Set[tuple[str, int]], able: int, patients: int | None) -> Verdict:
     total, right = len(best.right), int(best.right.sum())
     chance = float(np.bincount(best.measured.labels).max()) / total
     interval = binomtest(right, total).proportion_ci(method="wilson")
     low, high = float(interval.low), float(interval.high)
     bar = (twin.accuracy + chance) / 2
     p_value = _p_not_worse(best.right, twin.right)
+    seeds = len({seed for _, seed in tried})
     numbers: dict[str, Any] = {
         "images": total,
         "patients": patients,
@@ -181,20 +186,22 @@ def _verdict(best: _Victim, twin: _Victim, networks: int, patients: int | None) 
         "interval": (low, high),
         "bar": bar,
         "p_value": p_value,
-        "victim": best.name,
+        "victim": best.name(seeds),
         "renamed": best.renamed,
+        "networks": tuple(sorted({network for network, _ in tried})),
+        "seeds": seeds,
     }
     held_out = f"{total} real images" if patients is None else f"{total} real images of {patients} patients"
     reason = (
-        f"The best victim ({best.name}) has an accuracy of {best.accuracy:.1%} on {held_out} (95 % interval "
-        f"{low:.1%} to {high:.1%}). The same network trained on originals has {twin.accuracy:.1%}; always naming the "
-        f"commonest class gives {chance:.1%}."
+        f"The best of the networks that learned from the encrypted data set ({best.name(seeds)}) has an accuracy of "
+        f"{best.accuracy:.1%} on {held_out} (95 % interval {low:.1%} to {high:.1%}). The same network trained "
+        f"on originals has {twin.accuracy:.1%}; always naming the commonest class gives {chance:.1%}."
     )
     if not _has_learned(twin):
         why = f"The network trained on originals ({twin.accuracy:.1%}) is not better than chance ({chance:.1%}), so "
         why += "nothing follows from the victims."
         return Verdict(verdict="not measured", reason=why, advice="Train longer (--epochs) or add cases.", **numbers)
-    if networks < LEAST_NETWORKS and (high < bar or p_value < SIGNIFICANCE):
+    if able < LEAST_NETWORKS and (high < bar or p_value < SIGNIFICANCE):
         why = f"{reason} Fewer than two architectures learned the task from originals: too few to call it protected."
         advice = "Evaluate with two or more, train longer (--epochs) or add cases."
         return Verdict(verdict="not measured", reason=why, advice=advice, **numbers)

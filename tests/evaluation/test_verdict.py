@@ -199,7 +199,30 @@ def test_the_best_of_all_victims_decides() -> None:
         ]
     )
     assert found.verdict == "none"
-    assert "vgg_small trained on encrypted body only" in str(found.victim)
+    assert "vgg_small trained on encrypted images without background" in str(found.victim)
+
+
+def test_the_reason_is_in_words_that_a_reader_knows_and_names_a_seed_only_where_there_are_several() -> None:
+    labels = labels_of((100, 100, 100))
+
+    def of_seeds(*seeds: int) -> Verdict:
+        arms = {"clean": 0.9, "encrypted": 0.5, "encrypted body only": 0.6}
+        return judge(
+            [
+                measured(with_accuracy(labels, share, 3), labels, arm, network, seed=seed)
+                for network in ("b", "a")
+                for arm, share in arms.items()
+                for seed in seeds
+            ]
+        )
+
+    one, several = of_seeds(1000), of_seeds(1000, 1001)
+    assert "(b trained on encrypted images without background) has an accuracy of 60.0%" in one.reason
+    assert "(b trained on encrypted images without background, network seed 1000)" in several.reason
+    for found in (one, several):
+        assert not {"clean", "body only", "victim"} & set(found.reason.replace("(", " ").split())
+        assert Verdict.of_dict(found.as_dict()) == found
+    assert (one.networks, one.seeds, several.seeds) == (("a", "b"), 1, 2)
 
 
 def test_nothing_follows_from_a_network_that_learned_nothing_from_originals() -> None:
@@ -263,4 +286,6 @@ def test_a_verdict_survives_its_file() -> None:
     found = verdict_of(0.9, 0.5)
     assert Verdict.of_dict(found.as_dict()).as_dict() == found.as_dict()
     assert found.as_dict()["verdict"] == "protected"
-    assert found.sentence.startswith("Verdict: protected against training as usual. The best victim")
+    assert found.sentence.startswith(
+        "Verdict: protected against training as usual. The best of the networks that learned from"
+    )

@@ -23,6 +23,8 @@ from PIL import Image
 from skimage.segmentation import find_boundaries
 from torch import Tensor
 
+from monai_advenc.evaluation.measurement import title_of
+
 DIFFERENCE_GAIN = 20
 """Amplification of differences around middle gray, to make them visible."""
 
@@ -131,7 +133,7 @@ def accuracy_bars(rows: Sequence[Mapping[str, Any]], chance: float) -> str:
             place = networks.index(row["network"]) + (arm_index - (len(arms) - 1) / 2) * thickness
             value, error = 100 * row["last"], 100 * (row["std"] or 0)
             color = SERIES_COLORS[arm_index % len(SERIES_COLORS)]
-            label = arm if row["network"] == networks[0] else None
+            label = title_of(arm) if row["network"] == networks[0] else None
             axes.barh(place, value, thickness * 0.9, color=color, label=label, xerr=error or None, ecolor=INK)
             axes.text(value + error + 1, place, f"{value:.0f} %", va="center", fontsize=9, color=INK)
     axes.axvline(100 * chance, color=INK, linewidth=1, linestyle=(0, (4, 3)), label=f"commonest class ({chance:.0%})")

@@ -16,7 +16,7 @@ from monai_advenc import __version__
 from monai_advenc.data.manifest import Manifest
 from monai_advenc.encryption.energy import lost_outside
 from monai_advenc.encryption.fidelity import GRAY_LEVELS
-from monai_advenc.evaluation.measurement import CLEAN, Measurement, pooled, summarize
+from monai_advenc.evaluation.measurement import CLEAN, Measurement, pooled, summarize, title_of
 from monai_advenc.evaluation.report import figures
 from monai_advenc.evaluation.verdict import Verdict
 
@@ -109,7 +109,7 @@ def render_report(
         outlined=bool(examples) and examples[0].mask is not None,
         gain=figures.DIFFERENCE_GAIN,
         verdict=verdict,
-        numbers=None if headline is None else _headline(measurements, headline),
+        numbers=None if headline is None else _headline(measurements, headline, verdict),
         accuracy_table=_accuracy_table(measurements) if measurements else None,
         accuracy_plot=Markup(figures.accuracy_bars(summarize(measurements), _chance(measurements)))
         if measurements
@@ -138,7 +138,7 @@ def _pictures(example: Example) -> dict[str, str]:
     }
 
 
-def _headline(measurements: Sequence[Measurement], headline: str) -> dict[str, str]:
+def _headline(measurements: Sequence[Measurement], headline: str, verdict: Verdict) -> dict[str, str]:
     rows = summarize([each for each in measurements if each.trained_on == headline])
     mean = {
         test_set: sum(row["last"] for row in rows if row["test_set"] == test_set)
@@ -149,6 +149,7 @@ def _headline(measurements: Sequence[Measurement], headline: str) -> dict[str, s
     return {
         "enc": f"{mean['enc']:.0%}",
         "orig": f"{mean['orig']:.0%}",
+        "best": "" if verdict.accuracy is None else f"{verdict.accuracy:.0%}",
         "clean": f"{sum(clean) / len(clean):.0%}" if clean else "",
         "chance": f"{_chance(measurements):.0%}",
     }
@@ -173,7 +174,7 @@ def _accuracy_table(measurements: Sequence[Measurement]) -> Table:
         return f"{row[value]:.1%}{spread}"
 
     rows = [
-        (trained_on, network, show(sets.get("enc")), show(sets.get("orig")), show(sets.get("orig"), "peak"))
+        (title_of(trained_on), network, show(sets.get("enc")), show(sets.get("orig")), show(sets.get("orig"), "peak"))
         for (trained_on, network), sets in cells.items()
     ]
     return Table(
@@ -189,6 +190,6 @@ def _confusions(measurements: Sequence[Measurement], headline: str | None, class
     for trained_on in (CLEAN, headline):
         for each in pooled(measurements):
             if (each.trained_on, each.network, each.test_set) == (trained_on, measurements[0].network, "orig"):
-                title = f"{each.network} trained on {trained_on} images"
+                title = f"{each.network} trained on {title_of(each.trained_on)}"
                 yield Markup(figures.confusion_plot(each.confusion, classes, title))
                 break

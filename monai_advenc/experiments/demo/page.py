@@ -42,12 +42,12 @@ def summarize_demo(
 
 
 ARM_NAMES = {
-    CLEAN: "clean",
-    PAPER: "encrypted, plain steps (paper)",
-    AUGMENTATION_AWARE: "encrypted, augmentation-aware",
-    BODY_ONLY: "the same, body only",
+    CLEAN: CLEAN,
+    PAPER: "encrypted images, plain steps (paper)",
+    AUGMENTATION_AWARE: "encrypted images, augmentation-aware steps",
+    BODY_ONLY: "encrypted images without background",
 }
-"""Readable names of the training sets."""
+"""Names of the training sets for people; by that of the originals the verdict knows them."""
 
 
 def readable(measurement: Measurement) -> Measurement:

@@ -91,7 +91,7 @@ def run_demo(out: Path, *, seed: int, recipe: DemoRecipe, workers: int, stage: S
     originals = load_image_set(slices)
     train_set, test_set = originals.split(recipe.test_share, seed)
     clean_jobs = _victim_jobs(CLEAN, train_set, {"orig": test_set}, seed, recipe)
-    with clock.time("base"), stage("training base and clean victims", 1 + len(clean_jobs)) as advance:
+    with clock.time("base"), stage("training the base and victims on originals", 1 + len(clean_jobs)) as advance:
         clean_victims = _train_base_and(clean_jobs, train_set, private / "base.pt", seed, recipe, workers, advance)
     base = load_checkpoint(private / "base.pt").network
     base_accuracy = measure_accuracy(base, test_set)
@@ -112,7 +112,7 @@ def run_demo(out: Path, *, seed: int, recipe: DemoRecipe, workers: int, stage: S
                 measurements += measurements_of(result)
                 advance(1)
     manifest = Manifest.load(folders[AUGMENTATION_AWARE])
-    verdict = judge([each for each in measurements if each.trained_on != PAPER])
+    verdict = judge([readable(each) for each in measurements if each.trained_on != PAPER])
     summary = summarize_demo(seed, base_accuracy.value, manifest, measurements, clock.seconds, verdict)
     write_json(out / "summary.json", summary, overwrite=True)
     examples = examples_of(slices, folders[AUGMENTATION_AWARE], manifest)

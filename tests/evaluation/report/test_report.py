@@ -12,6 +12,7 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.evaluation.measurement import Measurement
 from monai_advenc.evaluation.report import Note, Table, encryption_report
 from monai_advenc.evaluation.report.figures import difference, overview
+from monai_advenc.evaluation.verdict import Verdict
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.sharing.encryption_run import encrypt_images
 from monai_advenc.sharing.options import EncryptionOptions
@@ -83,6 +84,18 @@ def test_a_page_shows_the_numbers_and_says_what_it_is_not(folders: tuple[Path, P
         assert text in page
     assert page.count('<img src="data:image/png;base64,') == 9 + len(CLASSES)  # One map of the change for each class.
     assert all(alt.strip() for alt in re.findall(r'alt="([^"]*)"', page))
+
+
+def test_the_large_figure_is_the_accuracy_by_which_the_verdict_goes(folders: tuple[Path, Path]) -> None:
+    verdict = Verdict(verdict="weak", reason="", advice="", accuracy=0.47)
+    originals, encrypted = folders
+    page = encryption_report(
+        find_images(originals), encrypted, verdict=verdict, measurements=MEASURED, headline="encrypted"
+    )
+    assert re.search(r'class="card orig"><b>47%</b>.*best network.*mean of all, their answers as given: 31%', page)
+    assert "<td>originals</td>" in page
+    assert "<td>encrypted images</td>" in page
+    assert "clean</td>" not in page
 
 
 def test_a_page_without_victims_has_only_pictures_and_budget(folders: tuple[Path, Path]) -> None:
