@@ -17,6 +17,8 @@ from torch.nn import functional
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import NetworkError, VerificationError
 
+_GOOD = 0.8
+
 
 @dataclass(frozen=True)
 class ImageEffect:
@@ -65,6 +67,42 @@ class Effect:
             target_loss=_mean([each.target_loss for each in effects]),
             margin=_mean([each.margin for each in effects]),
         )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Effect]) -> Effect:
+        """The effect on the images of several parts together, such as classes."""
+
+        def mean(name: str) -> float | None:
+            known = [(part.images, getattr(part, name)) for part in parts if getattr(part, name) is not None]
+            return sum(count * value for count, value in known) / sum(count for count, _ in known) if known else None
+
+        return cls(
+            images=sum(part.images for part in parts),
+            right=mean("right") or 0.0,
+            taken_for_target=mean("taken_for_target"),
+            target_loss=mean("target_loss"),
+            margin=mean("margin"),
+        )
+
+
+def effect_sentence(effect: Effect, before: Effect | None = None) -> str:
+    """Say what share of the written images the base network takes for their targets, and what would be good.
+
+    Args:
+        effect: On the images as written, measured with the key.
+        before: On their originals, if that is known.
+    """
+    taken, taken_before = effect.taken_for_target or 0.0, None if before is None else before.taken_for_target
+    compared = "" if taken_before is None else f" (originals: {taken_before:.0%})"
+    is_good = taken >= _GOOD and (taken_before is None or taken - taken_before >= _GOOD / 2)
+    told = (
+        f"the base network takes {taken:.0%} of {effect.images} written images{compared} for one of their targets, "
+        f"target loss {effect.target_loss:.2f}"
+    )
+    wanted = "Good is near 100 %, clearly above the originals."
+    return (
+        f"As written, {told}. {wanted}" if is_good else f"Careful: {told}. {wanted} Take a larger radius or more steps."
+    )
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -29,9 +29,6 @@ MOST_IMAGES = 200
 """Number of images to measure, spread evenly over a larger data set."""
 
 
-_GOOD_EFFECT = 0.8
-
-
 @dataclass(frozen=True)
 class Survival:
     """The effect after one export.
@@ -109,22 +106,6 @@ def survival_of_folder(
         )
         for name in EXPORTS
     ]
-
-
-def effect_sentence(as_written: Survival) -> str:
-    """Say what share of the written images the base network takes for their targets, and what would be good."""
-    taken = as_written.effect.taken_for_target or 0.0
-    before = as_written.originals.taken_for_target if as_written.originals else None
-    compared = "" if before is None else f" (originals: {before:.0%})"
-    is_good = taken >= _GOOD_EFFECT and (before is None or taken - before >= _GOOD_EFFECT / 2)
-    told = (
-        f"the base network takes {taken:.0%} of {as_written.effect.images} written images{compared} for one of their "
-        f"targets, target loss {as_written.effect.target_loss:.2f}"
-    )
-    wanted = "Good is near 100 %, clearly above the originals."
-    return (
-        f"As written, {told}. {wanted}" if is_good else f"Careful: {told}. {wanted} Take a larger radius or more steps."
-    )
 
 
 SURVIVAL_CAPTION = (

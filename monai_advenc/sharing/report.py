@@ -11,10 +11,11 @@ from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.data.manifest import Manifest
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import OutputError
+from monai_advenc.evaluation.effect import effect_sentence
 from monai_advenc.evaluation.measurement import Measurement
 from monai_advenc.evaluation.protection import ENCRYPTED
 from monai_advenc.evaluation.report import encryption_report
-from monai_advenc.evaluation.survival import effect_sentence, survival_of_folder
+from monai_advenc.evaluation.survival import survival_of_folder
 from monai_advenc.evaluation.verdict import NOT_MEASURED, Verdict
 from monai_advenc.files.atomic import write_atomically
 from monai_advenc.networks.training.checkpoint import Checkpoint
@@ -70,7 +71,7 @@ def write_report(
         survivals = survival_of_folder(
             out, checkpoint.network, key, originals=folder, most=REPORT_IMAGES, progress=advance
         )
-    progress.say(effect_sentence(survivals[0]))
+    progress.say(effect_sentence(survivals[0].effect, survivals[0].originals))
     page = encryption_report(
         folder,
         out,
