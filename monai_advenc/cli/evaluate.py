@@ -61,6 +61,15 @@ def evaluate(
             min=0.01, max=0.9, help="Share of each class to test on, if none are given.", rich_help_panel=_TEST_PANEL
         ),
     ] = 0.2,
+    private: Annotated[
+        Path | None,
+        typer.Option(
+            help="The private folder of the data set: its verdict.json gets the verdict.",
+            show_default="<encrypted>-private, if there is one",
+            file_okay=False,
+            rich_help_panel="Verdict",
+        ),
+    ] = None,
     accept_unprotected: options.AcceptUnprotected = False,
     workers: options.Workers = None,
     device: options.Device = None,
@@ -91,6 +100,7 @@ def evaluate(
             originals,
             encrypted,
             out,
+            private=private,
             victims=networks,
             seeds=seeds,
             first_seed=first_seed,

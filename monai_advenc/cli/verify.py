@@ -82,12 +82,12 @@ def verify(
         progress=output,
     )
     outcome = found.outcome
-    if found.verdict is not None:
-        output.say(found.verdict.sentence)
+    if found.kept is not None:
+        output.say(" ".join(filter(None, (found.kept.verdict.sentence, found.kept.source))))
     counts = _say_outcome(outcome, output)
     kind = "volumes" if "volumes" in counts else "images"
     result = {
-        **(found.verdict.as_dict() if found.verdict else {}),
+        **(found.kept.as_dict() if found.kept else {}),
         **counts,
         "compared": outcome.compared,
         "problems": [asdict(each) for each in outcome.problems],
@@ -137,6 +137,8 @@ def _say_outcome(outcome: Verification[Manifest] | Verification[VolumeManifest],
 
 def _say_effects(effects: Mapping[str, Effect], counted: str, output: Output) -> None:
     """Print a row for each class of what the base network takes the files for; nothing without a base network."""
+    from monai_advenc.evaluation.effect import Effect, effect_sentence
+
     rows = [
         (
             name,
@@ -150,6 +152,9 @@ def _say_effects(effects: Mapping[str, Effect], counted: str, output: Output) ->
     if rows:
         columns = ("class", counted, "as itself", "as a target", "target loss")
         output.table("What the base network takes the files for", columns, rows)
+        whole = Effect.joined(list(effects.values()))
+        if whole.taken_for_target is not None:
+            output.say(effect_sentence(whole))
 
 
 def _show(value: float | None, form: str) -> str:

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,8 @@ from monai_advenc.data.manifest import Manifest
 from monai_advenc.data.private_folder import make_private, require_own_folder
 from monai_advenc.errors import SettingsError
 from monai_advenc.evaluation.division import Division, load_division
-from monai_advenc.evaluation.measurement import (
-    Measurement,
-    pooled,
-    read_measurements,
-    summarize,
-)
+from monai_advenc.evaluation.kept_verdict import VERDICT_NAME, KeptVerdict, keep_verdict, known_private_folder
+from monai_advenc.evaluation.measurement import Measurement, pooled, read_measurements, summarize
 from monai_advenc.evaluation.protection import DEFAULT_VICTIMS, ENCRYPTED, train_missing, victim_jobs
 from monai_advenc.evaluation.report import encryption_report
 from monai_advenc.evaluation.verdict import Verdict, judge
@@ -44,24 +42,38 @@ class Evaluation:
         measurements: Of each network on each test set. Not shown: what a victim takes each class for hints at the key.
         rows: Mean and standard deviation over seeds of each network, training set and test set.
         verdict: Whether the data set is protected against training as usual.
+        measured_at: When the last network was trained, in UTC (ISO 8601).
     """
 
     out: Path
     measurements: tuple[Measurement, ...] = field(repr=False)
     rows: list[dict[str, Any]]
     verdict: Verdict
+    measured_at: str
+
+    @property
+    def kept(self) -> KeptVerdict:
+        """The verdict as the private folder keeps it."""
+        place = str(self.out.resolve())
+        return KeptVerdict(verdict=self.verdict, measured_at=self.measured_at, measured_in=place)
 
     @property
     def report(self) -> Path:
         """The page."""
         return self.out / "report.html"
 
+    @property
+    def summary(self) -> Path:
+        """The file of what :meth:`as_dict` returns."""
+        return self.out / "summary.json"
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values for ``summary.json``: no history, and nothing that hints at the key."""
         # Tracked, perhaps on a server of others: what a victim takes each class for hints at the key.
         hidden = {"history", "per_class", "confusion", "answers", "labels"}
         brief = [each.model_dump(mode="json", exclude=hidden) for each in self.measurements]
-        return {**self.verdict.as_dict(), "out": str(self.out), "rows": self.rows, "measurements": brief}
+        told = {**self.verdict.as_dict(), "measured_at": self.measured_at, "out": str(self.out)}
+        return {**told, "rows": self.rows, "measurements": brief}
 
 
 def evaluate(
@@ -69,6 +81,7 @@ def evaluate(
     encrypted: str | Path,
     out: str | Path = "evaluation",
     *,
+    private: str | Path | None = None,
     victims: Sequence[str] = DEFAULT_VICTIMS,
     seeds: int = 1,
     first_seed: int = 1000,
@@ -92,6 +105,8 @@ def evaluate(
         originals: Original images, in class folders.
         encrypted: The encrypted data set made from them.
         out: Folder for the report and the measurements. It shows originals and hints at the key: keep it.
+        private: The private folder of the data set, which keeps the verdict; ``None``: ``<encrypted>-private`` if that
+            exists.
         victims: Architectures to train; a verdict other than *none* takes two.
         seeds: How many networks of each architecture.
         first_seed: The first of their seeds.
@@ -111,7 +126,7 @@ def evaluate(
 
     Raises:
         DatasetError: The folders do not fit together.
-        OutputError: ``out`` holds something else or lies in the data set that is shared.
+        OutputError: ``out`` holds something else or lies in the data set that is shared, or there is no ``private``.
         SettingsError: There is no such network or device, or half of the test images are missing.
     """
     progress, out, encrypted = progress or ConsoleProgress(), Path(out), Path(encrypted)
@@ -120,6 +135,7 @@ def evaluate(
     require_between("test_share", test_share, 0.01, 0.9)
     require_known_networks(victims)
     place = choose_device(device)
+    private = known_private_folder(encrypted, None if private is None else Path(private))
     require_own_folder(out, encrypted, MARKER_NAME, "evaluation")
     division = load_division(
         Path(originals),
@@ -141,9 +157,7 @@ def evaluate(
     tracker.log_params({"victims": ",".join(victims), "seeds": seeds, "epochs": jobs[0].settings.epochs, **sizes})
     processes = available_cores() if workers is None else workers
     done += train_missing(jobs, out / "measurements.jsonl", done, processes, progress)
-    result = Evaluation(
-        out=out, measurements=tuple(done), rows=summarize(done), verdict=judge(done, division.test_patients)
-    )
+    result = _evaluation(out, done, division)
     page = encryption_report(
         find_originals(Path(originals), encrypted),
         encrypted,
@@ -153,7 +167,11 @@ def evaluate(
         facts=_facts(division, jobs[0].settings.epochs, seeds),
     )
     write_atomically(result.report, page.encode(), overwrite=True, mode=0o600)
-    write_json(out / "summary.json", result.as_dict(), overwrite=True, mode=0o600)
+    if private is not None:
+        keep_verdict(result.kept, encrypted, private)
+        progress.say(f"{private / VERDICT_NAME} has the verdict of the newest measurement of these files.")
+    # Last: by it a later run knows what was told already.
+    write_json(result.summary, result.as_dict(), overwrite=True, mode=0o600)
     _track(result, tracker)
     return result
 
@@ -175,12 +193,32 @@ def _facts(division: Division, epochs: int, seeds: int) -> dict[str, str]:
     }
 
 
+def _evaluation(out: Path, measurements: Sequence[Measurement], division: Division) -> Evaluation:
+    """Judge; it is of now unless the summary of an earlier run in the folder has the same."""
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    result = Evaluation(
+        out=out,
+        measurements=tuple(measurements),
+        rows=summarize(measurements),
+        verdict=judge(measurements, division.test_patients),
+        measured_at=now,
+    )
+    try:
+        told = json.loads(result.summary.read_text(encoding="utf-8"))
+        found = json.loads(json.dumps(result.as_dict()))
+        if all(told[name] == found[name] for name in ("verdict", "verdict_details", "measurements")):
+            return replace(result, measured_at=told["measured_at"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return result
+
+
 def _track(result: Evaluation, tracker: Tracker) -> None:
     for each in pooled(result.measurements):
         name = f"{each.network}.{each.trained_on}.{each.test_set}"
         tracker.log_metrics({name: each.last, f"{name}_peak": each.peak}, step=each.seed)
     tracker.log_params({"verdict": result.verdict.verdict})
-    tracker.log_file(result.out / "summary.json")
+    tracker.log_file(result.summary)
 
 
 def _identity(division: Division, encrypted: Path, epochs: int) -> dict[str, Any]:

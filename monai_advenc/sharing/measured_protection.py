@@ -4,26 +4,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from monai_advenc.data.images.folder import ImageFolder
-from monai_advenc.data.manifest import MANIFEST_NAME
 from monai_advenc.data.patients import PATIENT_TABLE
 from monai_advenc.evaluation.compare import evaluate
 from monai_advenc.evaluation.division import LEAST_CASES
+from monai_advenc.evaluation.kept_verdict import KeptVerdict, digest_of, keep_verdict, kept_verdict
 from monai_advenc.evaluation.measurement import Measurement
-from monai_advenc.evaluation.verdict import NOT_MEASURED, Verdict, not_measured
-from monai_advenc.files.atomic import write_json
+from monai_advenc.evaluation.verdict import Verdict, not_measured
 from monai_advenc.progress import Progress
-
-SLICES_NAME: Final = "slices"
-"""Folder in the private folder: the original slices."""
-
-VERDICT_NAME: Final = "verdict.json"
-"""File in the private folder: the verdict, and the data set that it is about."""
 
 EVALUATION_FOLDER: Final = "evaluation"
 """Folder in the private folder, with one folder for each data set that was measured."""
@@ -50,25 +41,29 @@ def measure_protection(
         progress: Receives messages and progress.
 
     Returns:
-        The verdict, and the measurements behind it; none where there are too few patients.
+        The verdict of the newest measurement of these files, and what was measured here; nothing where there are too
+        few patients.
     """
     cases, patients = originals.class_counts(), originals.patient_counts()
     fewest = min(patients, key=lambda name: patients[name])
     if patients[fewest] < LEAST_CASES or len(cases) < 2:
-        verdict, measurements = too_few_cases(fewest, cases[fewest], patients[fewest]), NO_MEASUREMENTS
+        verdict = too_few_cases(fewest, cases[fewest], patients[fewest])
+        kept, measurements = keep_verdict(KeptVerdict(verdict=verdict), out, private), NO_MEASUREMENTS
     else:
         evaluation = evaluate(
             originals.root,
             out,
-            private / EVALUATION_FOLDER / _digest_of(out, private)[:12],
+            private / EVALUATION_FOLDER / digest_of(out, private)[:12],
+            private=private,
             most=MOST_IMAGES,
             workers=workers,
             device=device,
             progress=progress,
         )
-        verdict, measurements = evaluation.verdict, evaluation.measurements
-    keep_verdict(verdict, out, private)
-    return verdict, measurements
+        kept, measurements = kept_verdict(out, private), evaluation.measurements
+        if kept.verdict != evaluation.verdict and kept.source is not None:
+            progress.say(f"The verdict is that of a later measurement. {kept.source}")
+    return kept.verdict, measurements
 
 
 def too_few_cases(name: str, cases: int, patients: int) -> Verdict:
@@ -80,28 +75,3 @@ def too_few_cases(name: str, cases: int, patients: int) -> Verdict:
     return not_measured(
         f"Measuring takes at least two classes with {LEAST_CASES} {what} each; class {name!r} has {patients}.", advice
     )
-
-
-def keep_verdict(verdict: Verdict, out: Path, private: Path) -> None:
-    """Write a verdict about a data set to its private folder, in place of an earlier one."""
-    content = {**verdict.as_dict(), "manifest_sha256": _digest_of(out, private)}
-    write_json(private / VERDICT_NAME, content, overwrite=True, mode=0o600)
-
-
-def kept_verdict(out: Path, private: Path) -> Verdict:
-    """The verdict that was kept about this data set; *not measured* if there is none or the data set has changed."""
-    try:
-        content: dict[str, Any] = json.loads((private / VERDICT_NAME).read_text(encoding="utf-8"))
-        if content["manifest_sha256"] == _digest_of(out, private):
-            return Verdict.of_dict(content)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return NOT_MEASURED
-
-
-def _digest_of(out: Path, private: Path) -> str:
-    """Checksum of a data set's manifest, which has the checksum of each of its files, and of the table of patients."""
-    digest, patients = hashlib.sha256((out / MANIFEST_NAME).read_bytes()), private / SLICES_NAME / PATIENT_TABLE
-    if patients.is_file():
-        digest.update(patients.read_bytes())
-    return digest.hexdigest()

@@ -29,6 +29,7 @@ from monai_advenc.data.volumes.stored_volume import is_dicom
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import KeyOptions, say_drawn
 from monai_advenc.errors import AdvencError, DatasetError, OutputError, remembering
+from monai_advenc.evaluation.kept_verdict import SLICES_NAME, kept_verdict
 from monai_advenc.networks import require_known_networks
 from monai_advenc.networks.training.base import require_divisible, require_enough_images
 from monai_advenc.networks.training.checkpoint import load_checkpoint
@@ -39,7 +40,7 @@ from monai_advenc.sharing.encrypt_folder import SharedFolder, default_options, e
 from monai_advenc.sharing.encryption_run import Compute
 from monai_advenc.sharing.folder import require_begun_with, require_empty
 from monai_advenc.sharing.key_and_base import load_own_base, say_of_region, train_base_for
-from monai_advenc.sharing.measured_protection import NO_MEASUREMENTS, SLICES_NAME, kept_verdict, measure_protection
+from monai_advenc.sharing.measured_protection import NO_MEASUREMENTS, measure_protection
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.recommended_radius import RadiusSearch, first_key, forget_unfinished
 from monai_advenc.sharing.report import write_report
@@ -166,7 +167,7 @@ def slice_and_encrypt(
         result = encrypt_and_say(folder, out, secret, base_network, options, compute, progress)
         keep_distances(kept, result.manifest.images)
         with remembering(result.failures):
-            verdict, measurements = kept_verdict(out, kept), NO_MEASUREMENTS
+            verdict, measurements = kept_verdict(out, kept).verdict, NO_MEASUREMENTS
             if measure:
                 verdict, measurements = measure_protection(folder, out, kept, options.workers, place, progress)
             page = kept / REPORT_NAME

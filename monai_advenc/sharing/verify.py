@@ -21,11 +21,10 @@ from monai_advenc.data.volumes.cases import find_cases
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import DatasetError, NetworkError, SettingsError
 from monai_advenc.evaluation.effect import require_own_key
+from monai_advenc.evaluation.kept_verdict import KeptVerdict, kept_verdict
 from monai_advenc.evaluation.survival import MOST_IMAGES, Survival, survival_of_folder
-from monai_advenc.evaluation.verdict import Verdict
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.progress import ConsoleProgress, Progress
-from monai_advenc.sharing.measured_protection import kept_verdict
 from monai_advenc.sharing.verification import Verification
 from monai_advenc.sharing.verify_images import verify_folder
 from monai_advenc.sharing.verify_volumes import verify_volumes
@@ -38,13 +37,13 @@ class VerifiedFolder:
     Attributes:
         outcome: Problems, budget and the base network's predictions, of images or of volumes.
         survivals: What is left of the effect after exports; ``None`` unless requested, or if there are problems.
-        verdict: The verdict that slice-and-encrypt kept about this data set; *not measured* if it kept none, ``None``
-            without a base network.
+        kept: The verdict that slice-and-encrypt or evaluate kept about this data set, *not measured* if there is none;
+            ``None`` without a base network.
     """
 
     outcome: Verification[Manifest] | Verification[VolumeManifest]
     survivals: tuple[Survival, ...] | None = None
-    verdict: Verdict | None = None
+    kept: KeptVerdict | None = None
 
 
 def verify(
@@ -93,8 +92,8 @@ def verify(
     if survival and has_volumes:
         raise SettingsError(f"{folder} holds volumes; --survival is for images")
     manifest = VolumeManifest.load(folder) if has_volumes else Manifest.load(folder)
-    kept = private_folder_of(folder) if private is None else Path(private)
-    verdict = None if base is None else kept_verdict(folder, kept)
+    place = private_folder_of(folder) if private is None else Path(private)
+    kept = None if base is None else kept_verdict(folder, place)
     sources = None if has_volumes or originals is None else _find_originals(Path(originals), folder)
     secret = None if key is None else EncryptionKey.load(Path(key), insecure_permissions=insecure_key_permissions)
     network = _load_base(base, manifest.header.classes, device)
@@ -102,16 +101,16 @@ def verify(
         cases = None if originals is None else _as_named_in(manifest, find_cases(Path(originals)).cases, secret)
         with progress.stage("verifying", len(manifest.volumes)) as advance:
             volumes = verify_volumes(folder, originals=cases, base=network, key=secret, progress=advance)
-        return VerifiedFolder(outcome=volumes, verdict=verdict)
+        return VerifiedFolder(outcome=volumes, kept=kept)
     if sources is not None:
         sources = replace(sources, files=_as_named_in(manifest, sources.files, secret))
     with progress.stage("verifying", len(manifest.images)) as advance:
         outcome = verify_folder(folder, originals=sources, base=network, key=secret, progress=advance)
     if not survival or network is None or secret is None or outcome.problems:
-        return VerifiedFolder(outcome=outcome, verdict=verdict)
+        return VerifiedFolder(outcome=outcome, kept=kept)
     with progress.stage("exporting", min(outcome.checked, MOST_IMAGES)) as advance:
         found = survival_of_folder(folder, network, secret, originals=sources, progress=advance)
-    return VerifiedFolder(outcome=outcome, survivals=tuple(found), verdict=verdict)
+    return VerifiedFolder(outcome=outcome, survivals=tuple(found), kept=kept)
 
 
 def _find_originals(originals: Path, folder: Path) -> ImageFolder:

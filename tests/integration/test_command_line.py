@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import shutil
@@ -19,6 +20,8 @@ from monai_advenc.data.images.folder import find_images
 from monai_advenc.data.images.writing import encode_image
 from monai_advenc.data.phantoms.volume import PHANTOM_CLASSES
 from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.evaluation.kept_verdict import KeptVerdict, keep_verdict
+from monai_advenc.evaluation.verdict import Verdict
 from monai_advenc.perturbation.settings import ADAPTIVE_STEPS, FAST_STEPS
 from monai_advenc.sharing.verify_images import verify_folder
 from tests.integration.conftest import World
@@ -677,12 +680,28 @@ def test_a_base_is_trained_and_evaluated_on_what_it_never_saw(run: Run, tmp_path
         out = tmp_path / f"encrypted {split}"
         command = ("encrypt", tmp_path / split, "--out", out, "--key", key, "--base", base, "--workers", 2)
         assert run(*command).exit_code == 0
+    private = tmp_path / "encrypted train-private"
+    private.mkdir()
+    earlier = Verdict(verdict="protected", reason="", advice="")
+    long_ago = KeptVerdict(verdict=earlier, measured_at="2020-01-01T00:00:00+00:00", measured_in="gone")
+    keep_verdict(long_ago, tmp_path / "encrypted train", private)
     tests = ("--test-originals", tmp_path / "test", "--test-encrypted", tmp_path / "encrypted test")
     command = ("evaluate", tmp_path / "train", tmp_path / "encrypted train", *tests, "--out", tmp_path / "evaluation")
     result = run(*command, *common, "--victims", "vgg_small", "--workers", 1, "--json")
     # Four steps at the default radius change nothing that these victims need.
     assert result.exit_code == 3, result.output
-    assert json.loads(result.stdout)["verdict"] == "none"
+    summary = json.loads(result.stdout)
+    assert summary["verdict"] == "none"
+    manifest = (tmp_path / "encrypted train" / "manifest.json").read_bytes()
+    shares = [each["energy"]["inside_body"] for each in json.loads(manifest)["images"]]
+    assert summary["energy"]["inside_body"] == pytest.approx(sum(shares) / len(shares), abs=1e-4)
+    kept = json.loads((private / "verdict.json").read_text())
+    assert (kept["verdict"], kept["measured_in"]) == ("none", str(tmp_path / "evaluation"))
+    assert kept["manifest_sha256"] == hashlib.sha256(manifest).hexdigest()
+    repeated = run("verify", tmp_path / "encrypted train", "--base", base, "--key", key)
+    assert "Verdict: not protected." in repeated.stdout
+    assert f"Measured at {kept['measured_at']} with vgg_small, one of each" in repeated.stdout
+    assert "Good is near 100 %" in repeated.stdout
     accepted = run(*command, *common, "--victims", "vgg_small", "--workers", 1, "--accept-unprotected")
     assert accepted.exit_code == 0
     assert "Verdict: not protected." in accepted.stdout
@@ -691,5 +710,5 @@ def test_a_base_is_trained_and_evaluated_on_what_it_never_saw(run: Run, tmp_path
     assert ("encrypted", "enc") in rows
     assert (tmp_path / "evaluation" / "report.html").stat().st_size > 10_000
     again = run(*command, *common, "--victims", "vgg_small", "--workers", 1, "--json")
-    assert json.loads(again.stdout)["rows"] == json.loads(result.stdout)["rows"]
+    assert json.loads(again.stdout) == summary, "nothing was measured again, so it is of the same time"
     assert not store.exists()

@@ -12,8 +12,9 @@ import pytest
 
 from monai_advenc import EncryptionOptions, TrainingSettings, draw_key, encrypt_folder, evaluate, train_base
 from monai_advenc.data.images.folder import find_images
+from monai_advenc.evaluation.kept_verdict import KeptVerdict, keep_verdict, kept_verdict
 from monai_advenc.evaluation.verdict import NOT_MEASURED, not_measured
-from monai_advenc.sharing.measured_protection import keep_verdict, kept_verdict, measure_protection
+from monai_advenc.sharing.measured_protection import measure_protection
 from tests.integration.conftest import World
 from tests.integration.test_overlapping_sets import CLASSES, pictures, write
 from tests.integration.test_python import Told
@@ -100,11 +101,11 @@ def test_a_verdict_counts_only_for_the_patients_that_it_was_measured_with(
     assert run("slice-and-encrypt", world.volumes, "--out", tmp_path / "shared", *words).exit_code == 0
     shared, private = tmp_path / "shared", tmp_path / "shared-private"
     verdict = not_measured("Because.", "Do so.")
-    keep_verdict(verdict, shared, private)
-    assert kept_verdict(shared, private) == verdict
+    keep_verdict(KeptVerdict(verdict=verdict), shared, private)
+    assert kept_verdict(shared, private).verdict == verdict
     volumes = with_patients(world, tmp_path, str)
     assert run("slice-and-encrypt", volumes, "--out", shared, *words).exit_code == 0
-    assert kept_verdict(shared, private) == NOT_MEASURED
+    assert kept_verdict(shared, private).verdict == NOT_MEASURED
     told = Told()
     measured, _ = measure_protection(find_images(private / "slices"), shared, private, 0, "cpu", told)
-    assert kept_verdict(shared, private) == measured
+    assert kept_verdict(shared, private).verdict == measured
