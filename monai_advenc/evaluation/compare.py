@@ -14,7 +14,7 @@ from typing import Any
 
 from monai_advenc.acceleration.processor import choose_device
 from monai_advenc.data.dicom.identity.case_names import find_originals
-from monai_advenc.data.manifest import Manifest
+from monai_advenc.data.manifest import EnergyBudget, Manifest
 from monai_advenc.data.private_folder import make_private, require_own_folder
 from monai_advenc.errors import SettingsError
 from monai_advenc.evaluation.division import Division, load_division
@@ -43,6 +43,7 @@ class Evaluation:
         rows: Mean and standard deviation over seeds of each network, training set and test set.
         verdict: Whether the data set is protected against training as usual.
         measured_at: When the last network was trained, in UTC (ISO 8601).
+        energy: Where the change of the encrypted images lies; ``None`` if their manifest does not say it.
     """
 
     out: Path
@@ -50,6 +51,7 @@ class Evaluation:
     rows: list[dict[str, Any]]
     verdict: Verdict
     measured_at: str
+    energy: EnergyBudget | None = None
 
     @property
     def kept(self) -> KeptVerdict:
@@ -72,7 +74,8 @@ class Evaluation:
         # Tracked, perhaps on a server of others: what a victim takes each class for hints at the key.
         hidden = {"history", "per_class", "confusion", "answers", "labels"}
         brief = [each.model_dump(mode="json", exclude=hidden) for each in self.measurements]
-        told = {**self.verdict.as_dict(), "measured_at": self.measured_at, "out": str(self.out)}
+        energy = {} if self.energy is None else {"energy": self.energy.model_dump()}
+        told = {**self.verdict.as_dict(), "measured_at": self.measured_at, "out": str(self.out), **energy}
         return {**told, "rows": self.rows, "measurements": brief}
 
 
@@ -157,7 +160,7 @@ def evaluate(
     tracker.log_params({"victims": ",".join(victims), "seeds": seeds, "epochs": jobs[0].settings.epochs, **sizes})
     processes = available_cores() if workers is None else workers
     done += train_missing(jobs, out / "measurements.jsonl", done, processes, progress)
-    result = _evaluation(out, done, division)
+    result = _evaluation(out, done, division, Manifest.load(encrypted).budget.energy)
     page = encryption_report(
         find_originals(Path(originals), encrypted),
         encrypted,
@@ -193,7 +196,9 @@ def _facts(division: Division, epochs: int, seeds: int) -> dict[str, str]:
     }
 
 
-def _evaluation(out: Path, measurements: Sequence[Measurement], division: Division) -> Evaluation:
+def _evaluation(
+    out: Path, measurements: Sequence[Measurement], division: Division, energy: EnergyBudget | None
+) -> Evaluation:
     """Judge; it is of now unless the summary of an earlier run in the folder has the same."""
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     result = Evaluation(
@@ -202,6 +207,7 @@ def _evaluation(out: Path, measurements: Sequence[Measurement], division: Divisi
         rows=summarize(measurements),
         verdict=judge(measurements, division.test_patients),
         measured_at=now,
+        energy=energy,
     )
     try:
         told = json.loads(result.summary.read_text(encoding="utf-8"))

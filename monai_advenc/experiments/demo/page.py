@@ -36,6 +36,7 @@ def summarize_demo(
         "base_accuracy": round(base_accuracy, 4),
         "psnr_db": {"mean": manifest.budget.psnr_db.mean, "min": manifest.budget.psnr_db.min},
         "l2_max": manifest.budget.l2.max,
+        **({} if manifest.budget.energy is None else {"energy": manifest.budget.energy.model_dump()}),
         "seconds": {**seconds, "total": round(sum(seconds.values()), 1)},
         "victims": list(victims.values()),
     }
