@@ -33,7 +33,7 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 SMALL = {
     "slice": "--size 32",
-    "train-base": "--network resnet_small --epochs 2 --no-tracking",
+    "train-base": "--network resnet_small --no-tracking",
     "keygen": "--steps 2",
 }
 """Options that make the commands small: without them a base network alone takes minutes."""
@@ -55,8 +55,9 @@ class Page:
 
 
 def make_volumes_and_slices() -> None:
-    """Phantom volumes, their slices as PNG in class folders, and one of them as slice.png."""
-    write_phantoms(Path("volumes"), 20, seed=0, shape=(32, 32, 8))
+    """Volumes of clear phantoms, their slices as PNG in class folders, and one of them as slice.png."""
+    clear = Difficulty(contrast=1, noise=0.01, overlap=0)
+    write_phantoms(Path("volumes"), 20, seed=0, shape=(32, 32, 8), difficulty=clear)
     run("monai-advenc slice volumes/ --out slices/ --format png8")
     Path("slice.png").write_bytes(min(Path("slices/meningioma").glob("*[0-9].png")).read_bytes())
 

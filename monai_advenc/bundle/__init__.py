@@ -38,5 +38,6 @@ from monai_advenc.bundle.processes import (
     stop_processes as stop_processes,
 )
 from monai_advenc.bundle.refusal import run_engine as run_engine
+from monai_advenc.bundle.verdict import tell_verdict as tell_verdict
 from monai_advenc.encryption.rounding import coarsest_levels as coarsest_levels
 from monai_advenc.networks.training.schedule import one_cycle as one_cycle

@@ -28,7 +28,9 @@ from monai_advenc.data.images.padding import SLICE_TABLE
 from monai_advenc.data.records import ImageRecord
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import DatasetError
+from monai_advenc.networks.training.learned import require_size
 from monai_advenc.progress import ConsoleProgress
+from monai_advenc.sharing.encrypt_folder import side_of
 from monai_advenc.sharing.encryption_run import find_missing
 from monai_advenc.sharing.folder import IMAGES, EncryptedFolder, require_begun_with
 from monai_advenc.sharing.images import ImageEncryption
@@ -52,10 +54,13 @@ class EncryptedOutput:
         identity: ``"keep"``, ``"remove"`` or ``"pseudonym"``, as in :func:`monai_advenc.encrypt_folder`; must be chosen
             if any original is DICOM.
         private: Folder for the table of names if identity is not kept; ``None``: ``<folder>-private``.
+        insist: Use a base network that is not better than chance on images it was not trained on, or that was trained
+            at another size.
 
     Raises:
         DatasetError: The images have other classes than the key, or padding that cutting added.
-        NetworkError: The base network has other classes than the key.
+        NetworkError: The base network has other classes than the key, has learned nothing, or was trained at another
+            size.
         OutputError: The folder belongs to another run, or cannot be written.
         SettingsError: There is DICOM and no identity is chosen.
     """
@@ -73,10 +78,10 @@ class EncryptedOutput:
         base: str | None = None,
         identity: IdentityChoice | None = None,
         private: str | None = None,
+        insist: bool = False,
     ) -> None:
         key = load_key(encryption_key)
-        if base is not None and Path(base).exists():
-            load_base(base, key)
+        checkpoint = load_base(base, key, insist=insist) if base is not None and Path(base).exists() else None
         found, first = find_images(Path(source), key.classes), is_first_process()
         padded = [file.id for file in found.files if file.padding is not None]
         if padded:
@@ -84,6 +89,10 @@ class EncryptedOutput:
                 f"{len(padded)} images such as {padded[0]!r} have padding by {SLICE_TABLE}, which this bundle would "
                 "change; encrypt them with monai-advenc encrypt, or cut them with --size 0 or --fit resize"
             )
+        if checkpoint is not None and base is not None:
+            side = size or side_of(found)
+            if side is not None:
+                require_size(checkpoint, Path(base), side, insist=insist, progress=ConsoleProgress())
         names = OutputNames(Path(folder), identity, None if private is None else Path(private))
         choice = choose_identity(identity, found.inputs())
         options = EncryptionOptions(formats=tuple(formats), size=size, gray=gray, identity=choice)

@@ -116,7 +116,7 @@ def encrypt_folder(
     secret.require_base(checkpoint.classes, checkpoint.family)
     say_of_region(secret, options.region, progress)
     require_learned(checkpoint, Path(base), insist=insist, progress=progress)
-    side = options.size or _side_of(folder)
+    side = options.size or side_of(folder)
     if side is not None:
         require_size(checkpoint, Path(base), side, insist=insist, progress=progress)
     names = OutputNames(out, options.identity, None if private is None else Path(private))
@@ -142,7 +142,7 @@ def encrypt_folder(
     return replace(shared, manifest=result.manifest, failures=result.failures)
 
 
-def _side_of(folder: ImageFolder) -> int | None:
+def side_of(folder: ImageFolder) -> int | None:
     """Longer side of the first image that can be read, in pixels; the run reports the others."""
     for file in folder.files:
         with suppress(ImageError):

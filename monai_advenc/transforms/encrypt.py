@@ -20,7 +20,9 @@ from monai_advenc.acceleration.processor import device_of
 from monai_advenc.encryption.encrypt_batch import perturb_toward_targets
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.regions import radius_scales
+from monai_advenc.networks.training.learned import require_size
 from monai_advenc.perturbation.batches import BATCH_SIZE
+from monai_advenc.progress import SILENT
 from monai_advenc.transforms.inputs import label_indices, like, load_base, load_key, plain_batch, require_batch_size
 
 ORIGINAL_POSTFIX = "original"
@@ -46,10 +48,12 @@ class AdversarialEncrypt(Transform):
         batch_size: Versions that go through the network together.
         full_radius: Whether to put the key's whole radius into a region, however small. By default it shrinks with the
             root of the region's share of pixels, as in ``monai-advenc encrypt --region``.
+        insist: Use a checkpoint whose network is not better than chance on images it was not trained on, or images of
+            another size than it was trained at.
 
     Raises:
         KeyFileError: The key file cannot be used.
-        NetworkError: The checkpoint cannot be used, or has other classes than the key.
+        NetworkError: The checkpoint cannot be used, has other classes than the key, or has learned nothing.
         SettingsError: The precision is unknown, or ``batch_size`` is below 1.
     """
 
@@ -63,10 +67,15 @@ class AdversarialEncrypt(Transform):
         precision: Precision = "auto",
         batch_size: int = BATCH_SIZE,
         full_radius: bool = False,
+        insist: bool = False,
     ) -> None:
         self.encryption_key = load_key(encryption_key)
-        self._is_own_network = not isinstance(network, nn.Module)
-        self.network = network if isinstance(network, nn.Module) else load_base(network, self.encryption_key)
+        if isinstance(network, nn.Module):
+            self.network, self._own, self._path = network, None, None
+        else:
+            self._own, self._path = load_base(network, self.encryption_key, insist=insist), Path(network)
+            self.network = self._own.network
+        self._insists = insist
         self.batched = batched
         self.batch_size = require_batch_size(batch_size)
         self.full_radius = full_radius
@@ -84,11 +93,17 @@ class AdversarialEncrypt(Transform):
 
         Returns:
             Versions ``(T, C, H, W)``, or ``(N, T, C, H, W)``; float32, with the metadata of ``image``.
+
+        Raises:
+            NetworkError: The network of a checkpoint was trained at another size than that of ``image``.
         """
         images = plain_batch(image, self.batched)
         regions = None if region is None else plain_batch(region, self.batched).bool()
-        if self._is_own_network:
+        if self._own is not None and self._path is not None:
             self.network.to(images.device)
+            if not self._insists:
+                side = max(images.shape[-2:])
+                require_size(self._own, self._path, side, insist=False, progress=SILENT)
         place = device_of(self.network)
         versions = perturb_toward_targets(
             self.encryption_key,
@@ -137,6 +152,7 @@ class AdversarialEncryptd(MapTransform):
         batch_size: See :class:`AdversarialEncrypt`.
         allow_missing_keys: Whether to skip keys that a sample lacks.
         full_radius: See :class:`AdversarialEncrypt`.
+        insist: See :class:`AdversarialEncrypt`.
     """
 
     backend = AdversarialEncrypt.backend
@@ -154,11 +170,12 @@ class AdversarialEncryptd(MapTransform):
         batch_size: int = BATCH_SIZE,
         allow_missing_keys: bool = False,
         full_radius: bool = False,
+        insist: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.label_key = label_key
         self.region_key = region_key
-        self.encrypt = AdversarialEncrypt(network, encryption_key, batched, precision, batch_size, full_radius)
+        self.encrypt = AdversarialEncrypt(network, encryption_key, batched, precision, batch_size, full_radius, insist)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace each key's image by its versions."""

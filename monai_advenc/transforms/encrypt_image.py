@@ -29,10 +29,11 @@ class EncryptImage(Transform):
         batched: Whether images are collated, ``(N, C, H, W)`` with N labels.
         precision: See :class:`AdversarialEncrypt`.
         full_radius: See :class:`AdversarialEncrypt`.
+        insist: See :class:`AdversarialEncrypt`.
 
     Raises:
         KeyFileError: The key file cannot be used.
-        NetworkError: The checkpoint cannot be used, or has other classes than the key.
+        NetworkError: The checkpoint cannot be used, has other classes than the key, or has learned nothing.
         SettingsError: The precision is unknown, or ``levels`` is below 1.
     """
 
@@ -46,8 +47,11 @@ class EncryptImage(Transform):
         batched: bool = False,
         precision: Precision = "auto",
         full_radius: bool = False,
+        insist: bool = False,
     ) -> None:
-        self.perturb = AdversarialEncrypt(network, encryption_key, batched, precision, full_radius=full_radius)
+        self.perturb = AdversarialEncrypt(
+            network, encryption_key, batched, precision, full_radius=full_radius, insist=insist
+        )
         self.combine = CombineVersions(self.perturb.encryption_key, levels, batched)
 
     def __call__(  # type: ignore[override]  # MONAI's base class knows one argument, its own transforms take more.
@@ -87,6 +91,7 @@ class EncryptImaged(MapTransform):
         allow_missing_keys: Whether to skip keys that a sample lacks.
         unit_key: Key of the size of one stored unit, instead of ``levels``; see :meth:`CombineVersions.__call__`.
         full_radius: See :class:`EncryptImage`.
+        insist: See :class:`EncryptImage`.
     """
 
     backend = EncryptImage.backend
@@ -105,12 +110,13 @@ class EncryptImaged(MapTransform):
         allow_missing_keys: bool = False,
         unit_key: Hashable | None = None,
         full_radius: bool = False,
+        insist: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.label_key = label_key
         self.region_key = region_key
         self.unit_key = unit_key
-        self.encrypt = EncryptImage(network, encryption_key, levels, batched, precision, full_radius)
+        self.encrypt = EncryptImage(network, encryption_key, levels, batched, precision, full_radius, insist)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace each key's image by its encrypted image."""

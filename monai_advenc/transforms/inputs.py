@@ -13,12 +13,14 @@ import numpy as np
 import torch
 from monai.utils import convert_to_dst_type, convert_to_tensor
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import DatasetError, SettingsError
 from monai_advenc.files.names import comparable
-from monai_advenc.networks.training.checkpoint import load_checkpoint
+from monai_advenc.networks.training.checkpoint import Checkpoint, load_checkpoint
+from monai_advenc.networks.training.learned import require_learned
+from monai_advenc.progress import ConsoleProgress
 
 
 def label_indices(
@@ -63,11 +65,22 @@ def load_key(encryption_key: EncryptionKey | str | Path) -> EncryptionKey:
     return encryption_key if isinstance(encryption_key, EncryptionKey) else EncryptionKey.load(Path(encryption_key))
 
 
-def load_base(path: str | Path, key: EncryptionKey) -> nn.Module:
-    """Load the base network; raise :class:`NetworkError` if it is not for the classes of the key."""
+def load_base(path: str | Path, key: EncryptionKey, *, insist: bool = False) -> Checkpoint:
+    """Load the base network of a file.
+
+    Args:
+        path: The file.
+        key: The key.
+        insist: Only warn, on stderr, of a network that has learned nothing.
+
+    Raises:
+        NetworkError: It cannot be used, is not for the classes of the key, or has learned nothing, or its file does
+            not say what it has learned.
+    """
     checkpoint = load_checkpoint(Path(path))
     key.require_base(checkpoint.classes, checkpoint.family)
-    return checkpoint.network
+    require_learned(checkpoint, Path(path), insist=insist, progress=ConsoleProgress())
+    return checkpoint
 
 
 def require_batch_size(batch_size: int) -> int:

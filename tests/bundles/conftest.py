@@ -20,6 +20,7 @@ from monai_advenc.data.volumes.slicing import slice_cases
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training import load_checkpoint, save_checkpoint
+from monai_advenc.networks.training.learned import HeldOutAccuracy
 from monai_advenc.perturbation.settings import PerturbationSettings
 from tests.conftest import REPOSITORY
 
@@ -45,7 +46,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         write_phantoms(root / f"volumes-{name}", count, seed=seed, shape=(32, 32, 8))
         slice_cases(find_cases(root / f"volumes-{name}").cases, SliceSettings(size=32), root / name)
     classes = sorted(PHANTOM_CLASSES)
-    save_checkpoint(root / "base.pt", get_network("resnet_small", 5, 1, 32).eval(), "resnet_small", classes, 1, 32)
+    network = get_network("resnet_small", 5, 1, 32).eval()
+    learned = HeldOutAccuracy.on(0.9, list(range(5)) * 8).notes()
+    save_checkpoint(root / "base.pt", network, "resnet_small", classes, 1, 32, notes=learned)
     settings = PerturbationSettings(radius=1, step_size=0.4, steps=3, reference_side=32)
     EncryptionKey.draw(classes, settings, combiner="horizontal-concat", seed=1).save(root / "key.json")
     return World(root / "train", root / "test", root / "base.pt", root / "key.json")

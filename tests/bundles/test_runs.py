@@ -19,7 +19,7 @@ from monai.bundle import ConfigParser
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from monai_advenc.bundle import image_items, split_items
+from monai_advenc.bundle import image_items, split_items, tell_verdict
 from monai_advenc.cli import app
 from monai_advenc.data.images.folder import find_images, load_image_set
 from monai_advenc.data.images.reading import read_image
@@ -27,6 +27,8 @@ from monai_advenc.data.images.writing import encode_image
 from monai_advenc.encryption.key import EncryptionKey, secret_encodings
 from monai_advenc.evaluation.accuracy import measure_accuracy
 from monai_advenc.networks.training import load_checkpoint, save_checkpoint
+from monai_advenc.networks.training.checkpoint import Notes
+from monai_advenc.networks.training.learned import HeldOutAccuracy
 from monai_advenc.transforms.load import LoadSlice
 from tests.bundles.conftest import SMALL, World, config, run, save_weights, workflow
 from tests.conftest import REPOSITORY
@@ -88,6 +90,31 @@ def test_a_base_network_of_other_classes_is_refused_as_by_the_command_line(world
         run("adversarial_encryption", "inference", kind="infer", **options)
     assert "knows the classes v, w, x, y, z" in str(error.value.__cause__)
     assert not (tmp_path / "encrypted").exists()
+
+
+@pytest.mark.parametrize(
+    ("notes", "size", "message"),
+    [
+        (None, 32, "does not say how accurate"),
+        (HeldOutAccuracy.on(0.2, list(range(5)) * 8).notes(), 32, "has learned nothing: its accuracy is 20% on 40"),
+        (HeldOutAccuracy.on(0.9, list(range(5)) * 8).notes(), 64, "was trained on images of 64 pixels, these have 32"),
+    ],
+)
+def test_a_base_that_learned_nothing_or_another_size_is_refused_unless_its_owner_insists(
+    notes: Notes | None, size: int, message: str, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.pt"
+    base = load_checkpoint(world.base)
+    save_checkpoint(other, base.network, "resnet_small", base.classes, 1, size, notes=notes)
+    options = encryption_options(world, tmp_path / "encrypted") | {"base": other}
+    with pytest.raises(RuntimeError) as error:
+        run("adversarial_encryption", "inference", kind="infer", **options)
+    assert message in str(error.value.__cause__)
+    assert "--insist" in str(error.value.__cause__)
+    assert not (tmp_path / "encrypted").exists()
+    run("adversarial_encryption", "inference", kind="infer", insist=True, **options)
+    assert message in capsys.readouterr().err
+    assert (tmp_path / "encrypted" / "manifest.json").is_file()
 
 
 def test_encryption_gives_the_bytes_of_the_command_line_also_when_resumed(
@@ -209,6 +236,20 @@ def test_a_victim_is_measured_as_the_command_line_measures_it_to_the_last_image(
         measured = metric_in(victim / "evaluation" / name / "metrics.csv")
         assert round(measured * found[name]["total"]) == found[name]["right"]
         assert measured == pytest.approx(found[name]["accuracy"], abs=1e-6)
+
+
+def test_one_victim_ends_with_the_verdict_that_nothing_was_measured_and_the_command_that_measures(
+    world: World, encrypted: Path, victim: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = json.loads((victim / "verdict.json").read_text())
+    assert found["verdict"] == "not measured"
+    assert "One network was trained, on encrypted images." in found["verdict_details"]["reason"]
+    tests = f"--test-originals {world.test} --test-encrypted {encrypted / 'test'}"
+    assert f"evaluate ORIGINALS {encrypted / 'train'} {tests}" in found["verdict_details"]["advice"]
+    clean = tell_verdict(str(victim / "another.json"), str(world.train), str(world.test))
+    assert "One network was trained, on originals." in clean.reason
+    assert clean.advice.endswith("monai-advenc evaluate ORIGINALS ENCRYPTED")
+    assert "Verdict: protection not measured. One network was trained" in capsys.readouterr().err
 
 
 def tracked_run(folder: Path, metric: str) -> tuple[str, list[float]]:

@@ -20,6 +20,7 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import DatasetError, ImageError, NetworkError, SettingsError, UnchangedError
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training import save_checkpoint
+from monai_advenc.networks.training.learned import HeldOutAccuracy
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
 from monai_advenc.sharing.encryption_run import encrypt_images
@@ -288,6 +289,38 @@ def test_a_base_of_other_classes_is_refused_wherever_it_is_told(
         EncryptImage(tmp_path / "base.pt", make_key())
     with pytest.raises(NetworkError, match="has 4 classes, the key 5"):
         EncryptImage(tiny_network(4), make_key())(images[0], 0)
+
+
+@pytest.mark.parametrize("kind", [AdversarialEncrypt, AdversarialEncryptd, EncryptImage, EncryptImaged])
+def test_the_file_of_a_base_that_learned_nothing_is_refused_by_every_transform_unless_its_owner_insists(
+    kind: Any, images: Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    is_dictionary = kind in (AdversarialEncryptd, EncryptImaged)
+    words: dict[str, Any] = {"keys": "image"} if is_dictionary else {}
+    words |= {"encryption_key": make_key()}
+
+    def encrypt(network: Path | nn.Module, side: int = 32, **options: Any) -> Any:
+        image, transform = images[0, :, :side, :side], kind(network=network, **words, **options)
+        return transform({"image": image, "label": 1}) if is_dictionary else transform(image, 1)
+
+    def saved(name: str, right: float | None) -> Path:
+        notes = None if right is None else HeldOutAccuracy.on(right, list(range(5)) * 8).notes()
+        network = get_network("resnet_small", 5, 1, 32)
+        save_checkpoint(tmp_path / name, network, "resnet_small", CLASSES, 1, 32, notes=notes)
+        return tmp_path / name
+
+    good, bad, unknown = saved("good.pt", 0.9), saved("bad.pt", 0.2), saved("unknown.pt", None)
+    encrypt(good)
+    encrypt(get_network("resnet_small", 5, 1, 32).eval())
+    for path, message in ((bad, "its accuracy is 20% on 40 images"), (unknown, "does not say how accurate")):
+        with pytest.raises(NetworkError, match=message):
+            kind(network=path, **words)
+        assert capsys.readouterr().err == ""
+        encrypt(path, insist=True)
+        assert message in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(NetworkError, match="was trained on images of 32 pixels, these have 16"):
+        encrypt(good, side=16)
+    encrypt(good, side=16, insist=True)
 
 
 @pytest.mark.parametrize("label", [torch.tensor(1.5), 1.5, [0.5], None])
