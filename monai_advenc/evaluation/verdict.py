@@ -197,6 +197,10 @@ def _verdict(best: _Victim, twin: _Victim, tried: Set[tuple[str, int]], able: in
         f"{best.accuracy:.1%} on {held_out} (95 % interval {low:.1%} to {high:.1%}). The same network trained "
         f"on originals has {twin.accuracy:.1%}; always naming the commonest class gives {chance:.1%}."
     )
+    if best.renamed:
+        reason += (
+            " Its answers were renamed: it is often wrong in one way for all images of a class, which is undone easily."
+        )
     if not _has_learned(twin):
         why = f"The network trained on originals ({twin.accuracy:.1%}) is not better than chance ({chance:.1%}), so "
         why += "nothing follows from the victims."

@@ -128,6 +128,8 @@ def test_a_victim_of_two_classes_that_is_always_wrong_is_right_after_renaming() 
     assert found.verdict == "none"
     assert found.renamed
     assert found.accuracy == pytest.approx(0.98)
+    assert "often wrong in one way for all images of a class" in found.reason
+    assert "renamed" not in verdict_of(0.95, 0.9, (150, 150)).reason
 
 
 def test_a_victim_of_three_classes_that_names_one_wrong_class_for_each_is_right_after_renaming() -> None:
