@@ -28,26 +28,39 @@ from monai_advenc.networks.training import TrainingSettings, train
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
 
-pytestmark = pytest.mark.slow  # Each set takes six victims, about a minute on one core.
+pytestmark = pytest.mark.slow  # Each set takes a base network and six victims, about half a minute on one core.
 
-SIDE, CASES, STEPS = 64, 350, 16
+SIDE, STEPS, EPOCHS = 48, 16, 10
+
+CASES = 350
+"""Slices of each of three classes, so that one fifth of all are the 200 images that are tested without folds."""
+
+Pair = tuple[ImageSet, ImageSet]
+"""Originals, and the data set to judge."""
+
+Draw = Callable[..., ImageSet]
+
+
+def radius_at(psnr_db: float) -> float:
+    """L2 radius at which images of this size have at least this PSNR."""
+    return float(SIDE * 10 ** (-psnr_db / 20))
 
 
 @pytest.fixture(scope="module")
-def slices(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], ImageSet]:
-    """So many real slices of each class, drawn with a seed."""
+def draw(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Draw:
+    """So many real slices of the first classes, drawn with a seed."""
     folder = tmp_path_factory.mktemp("slices")
     with tarfile.open(shared_data / "brain-mri-tumors.tar.xz") as archive:
         archive.extractall(folder, filter="data")
     found = find_images(next(folder.rglob("train")))
 
-    def draw(seed: int) -> ImageSet:
+    def draw(seed: int, classes: int = 3, cases: int = CASES) -> ImageSet:
         generator = torch.Generator().manual_seed(seed)
         chosen = []
-        for label in range(len(found.classes)):
+        for label in range(classes):
             own = [file for file in found.files if file.label == label]
-            chosen += [own[row] for row in torch.randperm(len(own), generator=generator)[:CASES].sort().values.tolist()]
-        return load_image_set(replace(found, files=tuple(chosen)), SIDE, gray=True)
+            chosen += [own[row] for row in torch.randperm(len(own), generator=generator)[:cases].sort().values.tolist()]
+        return load_image_set(replace(found, classes=found.classes[:classes], files=tuple(chosen)), SIDE, gray=True)
 
     return draw
 
@@ -55,16 +68,23 @@ def slices(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
 def base_of(images: ImageSet, seed: int) -> nn.Module:
     network = get_network("resnet_small", len(images.classes), 1, SIDE, seed=seed)
     train_set, validation_set = images.split(0.1, seed)
-    return train(network, train_set, validation_set, TrainingSettings(seed=seed)).network
+    return train(network, train_set, validation_set, TrainingSettings(epochs=EPOCHS, seed=seed)).network
 
 
 def encrypted(
-    images: ImageSet, seed: int, radius: float, *, labels: Tensor | None = None, regions: Tensor | None = None
+    images: ImageSet,
+    seed: int,
+    psnr_db: float,
+    *,
+    combiner: str = "basic",
+    labels: Tensor | None = None,
+    regions: Tensor | None = None,
 ) -> ImageSet:
+    radius = radius_at(psnr_db)
     settings = PerturbationSettings(
         radius=radius, step_size=2.5 * radius / STEPS, steps=STEPS, augmentation=Augmentation()
     )
-    key = EncryptionKey.draw(images.classes, settings, combiner="basic", seed=seed)
+    key = EncryptionKey.draw(images.classes, settings, combiner=combiner, seed=seed)
     network = prepare(base_of(images, seed), (1, SIDE, SIDE))
     toward = images.labels if labels is None else labels
     changed = encrypt_batch(key, network, images.images, toward, regions=regions, levels=65535)
@@ -73,76 +93,101 @@ def encrypted(
 
 def verdict_of(originals: ImageSet, shared: ImageSet, seed: int) -> Verdict:
     division = divide(originals, shared, 0.2)
-    jobs = victim_jobs(division, DEFAULT_VICTIMS, [1000 + seed], None, "cpu")
-    return judge([each for result in train_victims(jobs, workers=2) for each in measurements_of(result)])
+    assert len(division.folds) == 1, "five times the time"
+    jobs = victim_jobs(division, DEFAULT_VICTIMS, [1000 + seed], EPOCHS, "cpu")
+    found = judge([each for result in train_victims(jobs) for each in measurements_of(result)])
+    # A verdict about nothing would be right for the wrong reason.
+    assert found.clean is not None
+    assert found.chance is not None
+    assert found.clean > found.chance + 0.25, found.reason
+    return found
 
 
-def unchanged(images: ImageSet, seed: int) -> tuple[ImageSet, ImageSet]:
+def unchanged(draw: Draw, seed: int) -> Pair:
+    images = draw(seed)
     return images, images
 
 
-def with_noise(images: ImageSet, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Gaussian noise of the length that an encryption at 38 dB has."""
+def with_noise(draw: Draw, seed: int) -> Pair:
+    """Gaussian noise of the length that an encryption at 36 dB has."""
+    images = draw(seed)
     noise = torch.randn(images.images.shape, generator=torch.Generator().manual_seed(seed))
-    noise *= 0.8 / noise.flatten(1).norm(dim=1)[:, None, None, None]
+    noise *= radius_at(36) / noise.flatten(1).norm(dim=1)[:, None, None, None]
     return images, replace(images, images=(images.images + noise).clamp(0, 1))
 
 
-def toward_random_targets(images: ImageSet, seed: int) -> tuple[ImageSet, ImageSet]:
-    labels = torch.randint(0, len(images.classes), (len(images),), generator=torch.Generator().manual_seed(seed))
-    return images, encrypted(images, seed, 0.8, labels=labels)
-
-
-def in_padding_only(images: ImageSet, seed: int) -> tuple[ImageSet, ImageSet]:
-    small = functional.interpolate(images.images, size=(48, 48), mode="area")
-    padded = replace(images, images=functional.pad(small, (8, 8, 8, 8)))
+def in_padding_only(draw: Draw, seed: int) -> Pair:
+    images, border = draw(seed), SIDE // 8
+    small = functional.interpolate(images.images, size=SIDE - 2 * border, mode="area")
+    padded = replace(images, images=functional.pad(small, (border,) * 4))
     frame = torch.ones(len(images), 1, SIDE, SIDE, dtype=torch.bool)
-    frame[..., 8:-8, 8:-8] = False
-    return padded, encrypted(padded, seed, 1.0, regions=frame)
+    frame[..., border:-border, border:-border] = False
+    return padded, encrypted(padded, seed, 36, regions=frame)
 
 
-def in_background_only(images: ImageSet, seed: int) -> tuple[ImageSet, ImageSet]:
+def in_background_only(draw: Draw, seed: int) -> Pair:
+    images = draw(seed)
     outside = torch.stack([~body(image) for image in images.images])
-    rows = (outside.float().mean(dim=(1, 2, 3)) > 0.1).nonzero().flatten()
-    with_background = images.subset(rows)
-    return with_background, encrypted(with_background, seed, 1.0, regions=outside[rows])
+    return images, encrypted(images, seed, 36, regions=outside)
 
 
-def two_classes_exchanged(images: ImageSet, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Each image replaced by one of the other class: victims are always wrong, and right after renaming."""
-    rows = (images.labels < 2).nonzero().flatten()
-    two = replace(images.subset(rows), classes=images.classes[:2])
-    own = [(two.labels == label).nonzero().flatten() for label in (1, 0)]
-    return two, replace(two, images=two.images[torch.cat(own)])
-
-
-UNPROTECTED: Sequence[Callable[[ImageSet, int], tuple[ImageSet, ImageSet]]] = (
+UNPROTECTED: Sequence[Callable[[Draw, int], Pair]] = (
     unchanged,
     with_noise,
-    toward_random_targets,
     in_padding_only,
     in_background_only,
-    two_classes_exchanged,
 )
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("make", UNPROTECTED)
 def test_a_set_that_protects_nothing_has_the_verdict_none(
-    make: Callable[[ImageSet, int], tuple[ImageSet, ImageSet]], seed: int, slices: Callable[[int], ImageSet]
+    make: Callable[[Draw, int], Pair], seed: int, draw: Draw
 ) -> None:
-    found = verdict_of(*make(slices(seed), seed), seed)
+    found = verdict_of(*make(draw, seed), seed)
     assert found.verdict == "none", found.reason
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_set_that_is_encrypted_at_36_decibels_is_protected_or_weak(
-    seed: int, slices: Callable[[int], ImageSet]
-) -> None:
-    images = slices(seed)
-    found = verdict_of(images, encrypted(images, seed, 1.0), seed)
-    # With three classes the victims' answers are partly right after renaming, which the verdict counts.
-    assert found.verdict in ("protected", "weak"), found.reason
-    assert found.accuracy is not None
+def test_random_targets_protect_little(seed: int, draw: Draw) -> None:
+    """They cost a few points (82 to 83 % instead of 86 to 89 %), which may be significant, and never more."""
+    images = draw(seed)
+    labels = torch.randint(0, len(images.classes), (len(images),), generator=torch.Generator().manual_seed(seed))
+    found = verdict_of(images, encrypted(images, seed, 36, labels=labels), seed)
+    assert found.verdict in ("none", "weak"), found.reason
     assert found.clean is not None
-    assert found.accuracy < found.clean - 0.15
+    assert found.accuracy is not None
+    assert found.accuracy > found.clean - 0.1, found.reason
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_two_classes_that_are_exchanged_protect_nothing(seed: int, draw: Draw) -> None:
+    """Each image replaced by one of the other class: victims are always wrong, and right after renaming."""
+    images = draw(seed, classes=2, cases=500)
+    own = [(images.labels == label).nonzero().flatten() for label in (1, 0)]
+    found = verdict_of(images, replace(images, images=images.images[torch.cat(own)]), seed)
+    assert (found.verdict, found.renamed) == ("none", True), found.reason
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("psnr_db", [30, 36])
+def test_two_encrypted_classes_are_never_protected_by_victims_that_are_always_wrong(
+    psnr_db: float, seed: int, draw: Draw
+) -> None:
+    images = draw(seed, classes=2, cases=500)
+    found = verdict_of(images, encrypted(images, seed, psnr_db), seed)
+    assert found.verdict in ("weak", "none"), found.reason
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("psnr_db", [36, 38])
+@pytest.mark.parametrize("combiner", ["basic", "horizontal-concat"])
+def test_an_encrypted_set_is_protected_or_weak(combiner: str, psnr_db: float, seed: int, draw: Draw) -> None:
+    """Horizontal Concat, the default, is protected; Basic often only weak, because renaming undoes its one target."""
+    images = draw(seed)
+    found = verdict_of(images, encrypted(images, seed, psnr_db, combiner=combiner), seed)
+    words = ("protected",) if combiner == "horizontal-concat" else ("protected", "weak")
+    assert found.verdict in words, found.reason
+    assert found.clean is not None
+    assert found.accuracy is not None
+    assert found.accuracy < found.clean - 0.15, found.reason
