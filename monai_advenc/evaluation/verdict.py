@@ -95,7 +95,7 @@ class Verdict:
             KeyError, TypeError: The values are of something else.
         """
         details = dict(values["verdict_details"])
-        tuples = {name: tuple(details[name]) for name in ("interval", "networks") if details.get(name)}
+        tuples = {name: tuple(details[name]) for name in ("interval", "networks") if details.get(name) is not None}
         return cls(verdict=values["verdict"], **{**details, **tuples})
 
     def as_dict(self) -> dict[str, Any]:
