@@ -8,7 +8,7 @@ The table is drawn from that file alone. Without ``--test`` recipients are teste
 the training images.
 
     python scripts/measure_strength.py data/train --seeds 0
-    python scripts/measure_strength.py data/train --test data/test --ways originals,paper-basic --seeds 0,1,2
+    python scripts/measure_strength.py data/train --test data/test --ways "originals;paper-basic" --seeds 0,1,2
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.fidelity import measure_fidelity
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import draw_key
-from monai_advenc.encryption.regions import freedom_of
+from monai_advenc.encryption.regions import Freedom
 from monai_advenc.evaluation.haarpsi import haarpsi
 from monai_advenc.evaluation.protection import without_background
 from monai_advenc.networks import get_network
@@ -81,7 +81,7 @@ def main() -> None:
         train_set, real = images, load_image_set(find_images(options.test, images.classes), options.size, gray=True)
     for seed in map(int, options.seeds.split(",")):
         for name in options.ways.split(";"):
-            place = {"way": name, "size": options.size, "radius": options.radius, "seed": seed, "part": part(options)}
+            place = {"way": name, "seed": seed, "part": part(options), **conditions(options)}
             if any(place.items() <= row.items() for row in rows):
                 continue
             started = time.process_time()
@@ -93,6 +93,12 @@ def main() -> None:
                 file.write(json.dumps(row) + "\n")
             print(json.dumps(row), flush=True)
     Path(f"{options.out}.md").write_text(page_of(rows), encoding="utf-8")
+
+
+def conditions(options: argparse.Namespace) -> dict[str, Any]:
+    """What a row was measured with: a run with others adds rows of its own."""
+    names = ("size", "radius", "steps", "epochs", "base", "base_epochs", "victims")
+    return {name: getattr(options, name) for name in names}
 
 
 def part(options: argparse.Namespace) -> str:
@@ -116,7 +122,7 @@ def perturbed(way: Way | None, images: ImageSet, seed: int, options: Any) -> tup
     )
     base = base_of(key, images, way.region, seed, options)
     # All of the radius, so that whole images have the PSNR of the rows that change every pixel.
-    regions = freedom_of("body", "l2", full_radius=True)(images.images)[0] if way.region == "body" else None
+    regions = Freedom("body", "l2", full_radius=True)(images.images)[0] if way.region == "body" else None
     changed = encrypt_batch(
         key,
         prepare(base, tuple(images.images.shape[1:]), steps=options.steps),  # type: ignore[arg-type]  # three numbers
@@ -138,8 +144,8 @@ def base_of(key: EncryptionKey, images: ImageSet, region: str, seed: int, option
     """Train the base network that the key needs."""
     _, channels, height, _ = images.images.shape
     network = get_network(options.base, len(images.classes), channels, height, seed=seed)
-    freedom = None if region == "all" else freedom_of(region, "l2", full_radius=True)
-    renewal = None if key.error_minimizing is None else PerturbedImages(images, key.error_minimizing, seed, freedom)
+    freedom, own = Freedom(region, "l2", full_radius=True), key.error_minimizing
+    renewal = None if own is None else PerturbedImages(images, None, own, seed, freedom)
     settings = TrainingSettings(epochs=options.base_epochs, seed=seed)
     return train(network, images, None, settings, renewal=renewal).network
 

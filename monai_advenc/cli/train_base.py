@@ -12,6 +12,7 @@ import typer
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
 from monai_advenc.cli.options.tracking import NoTracking, TrackingUri, open_tracking
+from monai_advenc.errors import SettingsError
 
 
 def train_base(
@@ -57,22 +58,30 @@ def train_base(
 ) -> None:
     """Train the base network whose gradients shape the perturbations.
 
-    It is trained on the originals, so keep it private, like the key: anyone with it can perturb as well as you.
+    It is trained on your images, so keep it private, like the key: anyone with it can perturb as well as you.
     """
     from monai_advenc.encryption.key import EncryptionKey
-    from monai_advenc.encryption.regions import freedom_of
+    from monai_advenc.encryption.regions import Freedom
     from monai_advenc.networks.training import TrainingSettings
     from monai_advenc.networks.training.base import train_base
+    from monai_advenc.sharing.key_and_base import say_of_region
 
     output = Output(json)
     secret = None if key is None else EncryptionKey.load(key, insecure_permissions=insecure_key_permissions)
-    norm = "l2" if secret is None else secret.perturbation.norm
+    own = None if secret is None else secret.error_minimizing
+    if own is None and (region != "all" or full_radius):
+        raise SettingsError(
+            "--region and --full-radius are for keys of the profile error-minimizing; give --key, or leave them out"
+        )
+    if secret is not None:
+        say_of_region(secret, region, output)
     with open_tracking(tracking_uri, no_tracking, "train-base", out.parent) as tracker:
         trained = train_base(
             images,
             out,
-            error_minimizing=None if secret is None else secret.error_minimizing,
-            freedom=freedom_of(region, norm, full_radius=full_radius),
+            error_minimizing=own,
+            freedom=None if own is None else Freedom(region, own.norm, full_radius),
+            classes=None if secret is None else secret.classes,
             network=network,
             settings=TrainingSettings(seed=seed) if epochs is None else TrainingSettings(epochs=epochs, seed=seed),
             validation=validation,

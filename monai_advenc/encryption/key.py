@@ -13,7 +13,7 @@ import hmac
 import json
 import secrets
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -125,22 +125,31 @@ class EncryptionKey(Settings):
         """Settings of its perturbations if they are error-minimizing; a base network is trained for these."""
         return self.perturbation if self.correspondence.is_own else None
 
-    def require_base(self, classes: Sequence[str], family: str) -> None:
+    def require_base(self, classes: Sequence[str], notes: Mapping[str, Any]) -> None:
         """Raise :class:`NetworkError` unless a base network is for this key.
 
         Args:
             classes: Classes of the base network; the key's are expected, in the same order.
-            family: The family of perturbations that it was trained for.
+            notes: What its file says of its training: the family of perturbations, and their ball if that decides.
         """
         if tuple(classes) != self.classes:
             raise NetworkError(
                 f"the base network knows the classes {', '.join(classes)}, the key {', '.join(self.classes)}; "
                 "give a base network trained on this data set"
             )
+        family = notes.get("family", "targeted")
         if family != self.family:
             raise NetworkError(
                 f"the base network was trained for {family} perturbations, the key is for {self.family} ones; train "
                 "one with train-base --key, or draw another key"
+            )
+        steps = self.perturbation
+        asked = {"norm": steps.norm, "radius": steps.radius, "radius_at": steps.reference_side or 0}
+        if self.correspondence.is_own and any(notes.get(name) != value for name, value in asked.items()):
+            trained, own = (f"{each.get('radius')} at {each.get('radius_at')} pixels" for each in (notes, asked))
+            raise NetworkError(
+                f"the base network was trained for radius {trained}, the key has {own}; train one with train-base "
+                "--key, or draw another key"
             )
 
     @property

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from scipy import ndimage
@@ -74,28 +75,33 @@ def radius_scales(regions: Tensor, norm: str) -> Tensor:
     return shares.sqrt() if norm == "l2" else torch.ones_like(shares)
 
 
-def freedom_of(
-    region: str, norm: str, *, full_radius: bool = False
-) -> Callable[[Tensor], tuple[Tensor, Tensor | None]]:
-    """Return a function from images to the masks of a region and the share of the radius of each.
+@dataclass(frozen=True)
+class Freedom:
+    """Which pixels of any image may change, for a base network that is trained on perturbed images.
 
-    Args:
+    Attributes:
         region: ``"all"`` or ``"body"``, which need nothing but the image.
         norm: Norm of the ball.
         full_radius: Keep all of the radius, however small the region.
-
-    Raises:
-        SettingsError: The region is another one.
     """
-    if region not in ("all", "body"):
-        raise SettingsError(f"expected the region all or body, got {region}; a base network knows no masks")
 
-    def freedom(images: Tensor) -> tuple[Tensor, Tensor | None]:
-        chosen = [body(image) if region == "body" else torch.ones_like(image[:1]).bool() for image in images]
+    region: str
+    norm: str
+    full_radius: bool = False
+
+    def __post_init__(self) -> None:
+        if self.region not in ("all", "body"):
+            raise SettingsError(f"expected the region all or body, got {self.region}; a base network knows no masks")
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Masks ``(N, 1, H, W)`` of images ``(N, C, H, W)``, and the share of the radius of each, ``(N,)``."""
+        chosen = [body(image) if self.region == "body" else torch.ones_like(image[:1]).bool() for image in images]
         regions = torch.stack(chosen)
-        return regions, None if full_radius else radius_scales(regions, norm)
+        return regions, None if self.full_radius else radius_scales(regions, self.norm)
 
-    return freedom
+    def notes(self) -> dict[str, str | bool]:
+        """What a network's file says of it; all of the radius for all pixels is no choice."""
+        return {"region": self.region, "full_radius": self.full_radius and self.region != "all"}
 
 
 REGIONS: dict[str, Callable[[Tensor, Tensor | None], Tensor | None]] = {

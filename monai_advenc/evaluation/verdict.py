@@ -222,16 +222,12 @@ def _verdict(best: _Victim, twin: _Victim, tried: Set[tuple[str, int]], able: in
 
 
 def _ways_to_answer(measured: Measurement) -> Iterator[_Victim]:
-    """A victim's answers as given, and renamed by the correspondence that makes most of them right.
-
-    The correspondence moves every class, as those of keys do.
-    """
+    """A victim's answers as given, and renamed in the way that makes most of them right, if that is another."""
     yield _answers_as_given(measured)
-    counts = np.array(measured.confusion)
-    np.fill_diagonal(counts, -counts.sum() - 1)
-    labels, answers = linear_sum_assignment(counts, maximize=True)
-    renamed = labels[answers.argsort()][list(measured.answers)]
-    yield _Victim(measured, renamed == np.asarray(measured.labels), renamed=True)
+    labels, answers = linear_sum_assignment(np.array(measured.confusion), maximize=True)
+    if (labels != answers).any():
+        renamed = labels[answers.argsort()][list(measured.answers)]
+        yield _Victim(measured, renamed == np.asarray(measured.labels), renamed=True)
 
 
 def _has_learned(twin: _Victim) -> bool:

@@ -27,7 +27,7 @@ from monai_advenc.perturbation.batches import versions_per_pass
 from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_done
 from monai_advenc.sharing.encryption_run import Compute, EncryptionResult, Shared, encrypt_images
 from monai_advenc.sharing.folder import require_begun_with
-from monai_advenc.sharing.key_and_base import say_of_region
+from monai_advenc.sharing.key_and_base import require_same_region, say_of_region
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.report import require_place, write_report
 from monai_advenc.sharing.stated_change import keep_distances, say_where, stated_change, warn_of_large_changes
@@ -113,8 +113,9 @@ def encrypt_folder(
     checkpoint = load_checkpoint(Path(base))
     folder = find_images(source, secret.classes)
     say_skipped(folder.passed_over, source, "images in class folders of a kind that is read", progress)
-    secret.require_base(checkpoint.classes, checkpoint.family)
+    secret.require_base(checkpoint.classes, checkpoint.notes)
     say_of_region(secret, options.region, progress)
+    require_same_region(secret, checkpoint, options.region, full_radius=options.full_radius)
     require_learned(checkpoint, Path(base), insist=insist, progress=progress)
     side = options.size or side_of(folder)
     if side is not None:

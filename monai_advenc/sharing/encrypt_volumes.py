@@ -21,6 +21,7 @@ from monai_advenc.networks.training.learned import require_learned
 from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_done
 from monai_advenc.sharing.encryption_run import Shared, encrypt_volumes, require_classes
 from monai_advenc.sharing.folder import require_begun_with
+from monai_advenc.sharing.key_and_base import require_same_region, say_of_region
 from monai_advenc.sharing.options import VolumeOptions
 from monai_advenc.sharing.stated_change import keep_distances, say_where, stated_change, warn_of_large_changes
 from monai_advenc.workers import available_cores
@@ -92,7 +93,9 @@ def encrypt_volume_folder(
     secret = EncryptionKey.load(Path(key), insecure_permissions=insecure_key_permissions)
     checkpoint = load_checkpoint(Path(base))
     require_learned(checkpoint, Path(base), insist=insist, progress=progress)
-    secret.require_base(checkpoint.classes, checkpoint.family)
+    secret.require_base(checkpoint.classes, checkpoint.notes)
+    say_of_region(secret, options.region, progress)
+    require_same_region(secret, checkpoint, options.region, full_radius=options.full_radius)
     require_classes(cases.classes, secret)
     require_begun_with(out, secret.key_id)
     shared = SharedVolumes(out=out, found=cases.class_counts())

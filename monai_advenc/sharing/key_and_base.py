@@ -9,8 +9,8 @@ from pathlib import Path
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import KeyOptions, has_setting
-from monai_advenc.encryption.regions import freedom_of
-from monai_advenc.errors import SettingsError
+from monai_advenc.encryption.regions import Freedom
+from monai_advenc.errors import NetworkError, SettingsError
 from monai_advenc.networks.training.base import train_base
 from monai_advenc.networks.training.checkpoint import Checkpoint, load_checkpoint, require_trained_as
 from monai_advenc.networks.training.settings import TrainingSettings
@@ -55,7 +55,7 @@ def load_own_base(path: Path, key: EncryptionKey, network: str | None, training:
         SettingsError: It is another network or was trained otherwise, as far as its file says.
     """
     checkpoint = load_checkpoint(path)
-    key.require_base(checkpoint.classes, checkpoint.family)
+    key.require_base(checkpoint.classes, checkpoint.notes)
     require_trained_as(checkpoint, path, network, training)
     return checkpoint
 
@@ -72,7 +72,7 @@ def train_base_for(
 ) -> None:
     """Train and save the base network that a key needs: of its family, for the pixels that may change."""
     own = key.error_minimizing
-    freedom = None if own is None else freedom_of(options.region, own.norm, full_radius=options.full_radius)
+    freedom = None if own is None else Freedom(options.region, own.norm, options.full_radius)
     train_base(
         images,
         path,
@@ -93,9 +93,22 @@ def say_of_region(key: EncryptionKey, region: str, progress: Progress) -> None:
     """
     if key.error_minimizing is None:
         return
-    freedom_of("body" if region == "all" else region, key.perturbation.norm)
+    Freedom(region, key.perturbation.norm)
     if region == "all":
         progress.say(
             "Warning: error-minimizing changes of all pixels gather in the background, where anyone can cut them off. "
             "If the images show a body on a background, give --region body."
+        )
+
+
+def require_same_region(key: EncryptionKey, checkpoint: Checkpoint, region: str, *, full_radius: bool) -> None:
+    """Raise :class:`NetworkError` unless the base network of an error-minimizing key was trained for these pixels."""
+    if key.error_minimizing is None:
+        return
+    asked = Freedom(region, key.perturbation.norm, full_radius).notes()
+    if any(checkpoint.notes.get(name) != value for name, value in asked.items()):
+        held = checkpoint.notes.get("region"), "with" if checkpoint.notes.get("full_radius") else "without"
+        raise NetworkError(
+            f"the base network was trained for --region {held[0]} {held[1]} --full-radius; encrypt with these options, "
+            "or train one for others with train-base --key"
         )

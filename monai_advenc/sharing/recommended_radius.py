@@ -16,7 +16,7 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import PROFILE_COMBINERS, KeyOptions, draw_key, has_setting
 from monai_advenc.encryption.rounding import coarsest_levels
 from monai_advenc.errors import SanityError, SettingsError
-from monai_advenc.evaluation.recommendation.recommend import recommend
+from monai_advenc.evaluation.recommendation.recommend import recommend, require_targeted
 from monai_advenc.files.atomic import sha256_of
 from monai_advenc.progress import Progress
 from monai_advenc.sharing.key_and_base import load_own_key
@@ -44,6 +44,7 @@ class RadiusSearch:
     def __init__(self, private: Path, drawing: KeyOptions, classes: Sequence[str]) -> None:
         if {"radius", "step_size"} & drawing.model_fields_set:
             raise SettingsError("--radius recommended decides radius and step size; leave out the other of them")
+        require_targeted(drawing)
         self._folder, self._unfinished = private / RECOMMENDATION_FOLDER, private / UNFINISHED_KEY_NAME
         self._drawing, self._classes = drawing, classes
 

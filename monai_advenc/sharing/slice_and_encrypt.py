@@ -39,7 +39,7 @@ from monai_advenc.progress import ConsoleProgress, Progress
 from monai_advenc.sharing.encrypt_folder import SharedFolder, default_options, encrypt_and_say
 from monai_advenc.sharing.encryption_run import Compute
 from monai_advenc.sharing.folder import require_begun_with, require_empty
-from monai_advenc.sharing.key_and_base import load_own_base, say_of_region, train_base_for
+from monai_advenc.sharing.key_and_base import load_own_base, require_same_region, say_of_region, train_base_for
 from monai_advenc.sharing.measured_protection import NO_MEASUREMENTS, measure_protection
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.recommended_radius import RadiusSearch, first_key, forget_unfinished
@@ -148,6 +148,8 @@ def slice_and_encrypt(
     if key is None and not draws:
         forget_unfinished(key_path)
     checkpoint = None if trains else load_own_base(base_path, secret, network, training)
+    if checkpoint is not None:
+        require_same_region(secret, checkpoint, options.region, full_radius=options.full_radius)
     folder, cuts = _cut(cases, slices, options, names, secret, progress)
     with remembering(cuts.failures):
         if checkpoint is None:

@@ -78,7 +78,7 @@ def load_base(path: str | Path, key: EncryptionKey, *, insist: bool = False) -> 
             not say what it has learned.
     """
     checkpoint = load_checkpoint(Path(path))
-    key.require_base(checkpoint.classes, checkpoint.family)
+    key.require_base(checkpoint.classes, checkpoint.notes)
     require_learned(checkpoint, Path(path), insist=insist, progress=ConsoleProgress())
     return checkpoint
 

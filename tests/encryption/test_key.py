@@ -347,11 +347,21 @@ def test_an_error_minimizing_key_takes_no_targets_and_no_combiner(other: Any) ->
 def test_a_base_network_must_be_of_the_family_of_the_key() -> None:
     classes = ("a", "b", "c")
     targeted, own = draw_key(classes), draw_key(classes, profile="error-minimizing")
-    targeted.require_base(classes, "targeted")
-    own.require_base(classes, "error-minimizing")
-    for key, family in ((targeted, "error-minimizing"), (own, "targeted")):
+    trained = {"family": "error-minimizing", "norm": "l2", "radius": 2.0, "radius_at": 320}
+    targeted.require_base(classes, {})
+    own.require_base(classes, trained)
+    for key, notes, family in ((targeted, trained, "error-minimizing"), (own, {}, "targeted")):
         with pytest.raises(NetworkError, match=f"trained for {family} perturbations"):
-            key.require_base(classes, family)
+            key.require_base(classes, notes)
+
+
+@pytest.mark.parametrize("other", [{"radius": 0.4}, {"radius_at": 64}, {"norm": "linf"}])
+def test_an_error_minimizing_base_network_is_for_one_ball(other: dict[str, Any]) -> None:
+    key = draw_key(("a", "b"), profile="error-minimizing")
+    trained = {"family": "error-minimizing", "norm": "l2", "radius": 2.0, "radius_at": 320}
+    key.require_base(("a", "b"), trained)
+    with pytest.raises(NetworkError, match="was trained for radius"):
+        key.require_base(("a", "b"), trained | other)
 
 
 def test_the_table_of_own_classes_is_no_secret_but_the_layout_is() -> None:

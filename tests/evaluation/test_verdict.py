@@ -145,11 +145,10 @@ def test_a_victim_of_many_classes_that_is_always_wrong_in_one_way_is_right_after
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=40, max_size=40))
-def test_the_best_renaming_is_the_best_of_all_that_move_every_class(pairs: list[tuple[int, int]]) -> None:
+def test_the_best_renaming_is_the_best_of_all_that_there_are(pairs: list[tuple[int, int]]) -> None:
     labels = np.array([label for label, _ in pairs] + [0, 1, 2, 3] * 3)
     answers = np.array([answer for _, answer in pairs] + [1, 2, 3, 0] * 3)
-    moving = [target for target in itertools.permutations(range(4)) if all(target[k] != k for k in range(4))]
-    best = max(float((np.array(target)[answers] == labels).mean()) for target in moving)
+    best = max(float((np.array(target)[answers] == labels).mean()) for target in itertools.permutations(range(4)))
     found = judge(
         [
             measured(given, labels, arm, network)
@@ -157,7 +156,7 @@ def test_the_best_renaming_is_the_best_of_all_that_move_every_class(pairs: list[
             for arm, given in (("clean", labels), ("encrypted", answers))
         ]
     )
-    assert found.accuracy == pytest.approx(max(best, float((answers == labels).mean())))
+    assert found.accuracy == pytest.approx(best)
 
 
 def test_an_architecture_that_learns_nothing_from_originals_does_not_count() -> None:

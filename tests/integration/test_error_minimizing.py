@@ -148,3 +148,43 @@ def test_all_pixels_get_a_warning_and_the_mask_is_refused(
     refused = run(*encrypt, "--region", "mask")
     assert refused.exit_code == 2
     assert "expected the region all or body" in refused.stderr
+
+
+def test_a_base_network_for_another_region_is_refused(
+    slices: Path, key: Path, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    base, out = tmp_path / "base.pt", tmp_path / "shared"
+    words = [
+        "train-base",
+        slices,
+        "--key",
+        key,
+        "--out",
+        base,
+        "--epochs",
+        2,
+        "--network",
+        "vgg_small",
+        "--no-tracking",
+    ]
+    assert run(*words).exit_code == 0
+    refused = run("encrypt", slices, "--key", key, "--base", base, "--out", out, "--region", "body")
+    assert refused.exit_code == 2
+    assert "trained for --region all without --full-radius" in refused.stderr
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("words", [["--region", "body"], ["--full-radius"]])
+def test_a_region_for_a_network_of_the_other_family_is_refused(
+    words: list[str], slices: Path, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    refused = run("train-base", slices, "--out", tmp_path / "base.pt", "--no-tracking", *words)
+    assert refused.exit_code == 2
+    assert "are for keys of the profile error-minimizing" in refused.stderr
+
+
+def test_no_radius_is_searched_for_this_family(slices: Path, tmp_path: Path, run: Callable[..., Any]) -> None:
+    refused = run("recommend", slices, "--out", tmp_path / "recommendation", "--profile", "error-minimizing")
+    assert refused.exit_code == 2
+    assert "need one for each radius" in refused.stderr
+    assert not (tmp_path / "recommendation").exists()

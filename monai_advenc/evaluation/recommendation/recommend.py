@@ -179,12 +179,22 @@ def _require_settings(drawing: KeyOptions, region: str, seeds: int, step_db: flo
         raise SettingsError(
             f"{', '.join(sorted(set_here))} cannot be set: each radius gets keys of its own; leave it out"
         )
+    require_targeted(drawing)
     if region not in REGIONS:
         raise SettingsError(f"unknown region {region!r}; choose from {', '.join(REGIONS)}")
     require_between("seeds", seeds, LEAST_SEEDS)
     require_between("step_db", step_db, 0.1, STEP_DB)
     if budget is not None:
         require_between("budget", budget, 1)
+
+
+def require_targeted(drawing: KeyOptions) -> None:
+    """Raise :class:`SettingsError` for a profile that needs another base network at each radius."""
+    if drawing.profile == "error-minimizing":
+        raise SettingsError(
+            "a radius is searched with one base network for all, and error-minimizing keys need one for each radius; "
+            "try radii with slice-and-encrypt or evaluate, or search with --profile default"
+        )
 
 
 def _require_folder(out: Path, originals: Path) -> None:
@@ -212,6 +222,8 @@ def _require_base(
         return
     checkpoint = load_checkpoint(path)
     require_trained_as(checkpoint, path, network, training)
+    if checkpoint.family != "targeted":
+        raise NetworkError(f"{path} was trained for {checkpoint.family} perturbations; give one trained without --key")
     classes = checkpoint.classes
     if tuple(classes) != tuple(folder.classes):
         raise NetworkError(

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from monai_advenc.data.skipped import say_skipped
 from monai_advenc.errors import DatasetError, OutputError
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training.checkpoint import load_checkpoint, save_checkpoint
-from monai_advenc.networks.training.error_minimizing import Freedom, PerturbedImages
+from monai_advenc.networks.training.error_minimizing import PERTURBED_ACCURACY, Freedom, PerturbedImages
 from monai_advenc.networks.training.learned import HeldOutAccuracy
 from monai_advenc.networks.training.settings import TrainingSettings
 from monai_advenc.networks.training.train import EpochRecord, accuracy_of, train
@@ -59,6 +60,7 @@ def train_base(
     *,
     error_minimizing: PerturbationSettings | None = None,
     freedom: Freedom | None = None,
+    classes: Sequence[str] | None = None,
     network: str | None = None,
     settings: TrainingSettings = TrainingSettings(),
     validation: float = 0.1,
@@ -79,7 +81,8 @@ def train_base(
         out: File to write; must not exist. A killed training goes on with the same call.
         error_minimizing: Train for error-minimizing perturbations of this norm, radius, reference side and with these
             views (:mod:`monai_advenc.networks.training.error_minimizing`); ``None``: for targeted ones.
-        freedom: For the same: which pixels may change, see :func:`monai_advenc.encryption.regions.freedom_of`.
+        freedom: For the same: which pixels may change, see :class:`monai_advenc.encryption.regions.Freedom`.
+        classes: The class names in the order of the labels; ``None``: the folders' names, sorted.
         network: Architecture; ``None``: ``resnet18`` on a GPU, else ``resnet_small``.
         settings: Epochs, seed and the rest of the training. If neither epochs nor batch size is set, few images get
             more epochs and smaller batches (:meth:`TrainingSettings.enough_for`).
@@ -101,7 +104,7 @@ def train_base(
     progress, path = progress or ConsoleProgress(), Path(out)
     require_between("validation", validation, 0.01, 0.9)
     require_unshared(path, "--out")
-    image_set, passed_over = _read(images, path, size, gray, progress)
+    image_set, passed_over = _read(images, classes, path, size, gray, progress)
     place = choose_device(device)
     name = network or ("resnet_small" if place == "cpu" else "resnet18")
     train_set, validation_set = image_set.split(validation, settings.seed)
@@ -113,9 +116,9 @@ def train_base(
     built = get_network(name, len(image_set.classes), channels, side, seed=settings.seed).to(place)
     trained = {"epochs": settings.epochs, "seed": settings.seed}
     tracker.log_params({"network": name, **trained, "images": len(image_set)})
-    perturbed = (
-        None if error_minimizing is None else PerturbedImages(train_set, error_minimizing, settings.seed, freedom)
-    )
+    perturbed = None
+    if error_minimizing is not None:
+        perturbed = PerturbedImages(train_set, validation_set, error_minimizing, settings.seed, freedom)
     with progress.stage(f"training {name}", settings.epochs) as advance:
         result = train(
             built,
@@ -123,13 +126,11 @@ def train_base(
             validation_set if perturbed is None else None,
             settings,
             progress=lambda _: advance(1),
+            observe=None if perturbed is None else perturbed.observe,
             renewal=perturbed,
             unfinished=path.with_name(f".{path.name}.unfinished"),
         )
-    if perturbed is None:
-        accuracy = result.history[result.best_epoch - 1].validation_accuracy or 0.0
-    else:
-        accuracy = perturbed.accuracy_on_perturbed(result.network, validation_set)
+    accuracy = _held_out(result.history[result.best_epoch - 1])
     held_out = HeldOutAccuracy.on(accuracy, validation_set.labels.tolist())
     notes = {**held_out.notes(), **trained, **({} if perturbed is None else perturbed.notes())}
     save_checkpoint(path, result.network, name, image_set.classes, channels, side, notes=notes)
@@ -180,7 +181,12 @@ def require_divisible(patients: dict[str, int]) -> None:
 
 
 def _read(
-    images: str | Path | ImageSet, out: Path, size: int | None, gray: bool, progress: Progress
+    images: str | Path | ImageSet,
+    classes: Sequence[str] | None,
+    out: Path,
+    size: int | None,
+    gray: bool,
+    progress: Progress,
 ) -> tuple[ImageSet, tuple[Path, ...]]:
     """Read the images to train on, and list what was skipped; refuse what can be refused before the long work."""
     if isinstance(images, ImageSet):
@@ -188,7 +194,7 @@ def _read(
         require_enough_images(dict(zip(images.classes, counts, strict=True)))
         _require_free(out)
         return images, ()
-    folder = find_images(Path(images))
+    folder = find_images(Path(images), classes)
     say_skipped(folder.passed_over, folder.root, "images in class folders of a kind that is read", progress)
     require_enough_images(folder.class_counts())
     require_divisible(folder.patient_counts())
@@ -204,8 +210,14 @@ def _require_free(path: Path) -> None:
 
 def _track(history: list[EpochRecord], tracker: Tracker) -> None:
     for record in history:
-        metrics = {"train_loss": record.train_loss, "validation_accuracy": record.validation_accuracy or 0.0}
-        tracker.log_metrics(metrics, step=record.epoch)
+        tracker.log_metrics(
+            {"train_loss": record.train_loss, "validation_accuracy": _held_out(record)}, step=record.epoch
+        )
+
+
+def _held_out(record: EpochRecord) -> float:
+    """Accuracy on the images kept aside, perturbed or as they are."""
+    return record.observed.get(PERTURBED_ACCURACY, record.validation_accuracy or 0.0)
 
 
 def _warn_of_overlap(

@@ -9,7 +9,8 @@ the images show, and the network ends up relying on it. Frozen, it perturbs any 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,15 +22,22 @@ from monai_advenc.networks.training.train import accuracy_of
 from monai_advenc.perturbation.batches import perturb_in_batches, versions_per_pass
 from monai_advenc.perturbation.settings import PerturbationSettings
 
-Freedom = Callable[[Tensor], tuple[Tensor, Tensor | None]]
-"""From images ``(N, C, H, W)`` to binary masks ``(N, 1, H, W)`` of the pixels that may change, and the share of the
-radius of each image, ``(N,)``; ``None``: all of it."""
+
+class Freedom(Protocol):
+    """Which pixels of images may change; :class:`monai_advenc.encryption.regions.Freedom` is one."""
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Masks ``(N, 1, H, W)`` of images ``(N, C, H, W)``; their shares of the radius, ``(N,)``, or ``None``."""
+
+    def notes(self) -> Mapping[str, str | bool]:
+        """What tells it from others."""
+
+
+PERTURBED_ACCURACY = "perturbed_accuracy"
+"""Name of the accuracy on perturbed images kept aside in an epoch's record."""
 
 STEPS_PER_EPOCH = 6
 """Perturbation steps of each image after an epoch."""
-
-STEPS_AT_THE_END = 16
-"""Steps with which images kept aside are perturbed, to measure the accuracy on them."""
 
 
 class PerturbedImages:
@@ -37,33 +45,48 @@ class PerturbedImages:
 
     Args:
         originals: The training images.
+        kept_aside: Images to measure the network on.
         perturbation: Norm, radius, reference side and views; the number and length of steps are chosen here.
         seed: Seed of the random views.
         freedom: Which pixels may change; ``None``: all.
+
+    Raises:
+        ImageError: An image has no region; said before any training.
     """
 
     def __init__(
-        self, originals: ImageSet, perturbation: PerturbationSettings, seed: int, freedom: Freedom | None = None
+        self,
+        originals: ImageSet,
+        kept_aside: ImageSet | None,
+        perturbation: PerturbationSettings,
+        seed: int,
+        freedom: Freedom | None = None,
     ) -> None:
-        self.originals, self.perturbation, self.seed, self.freedom = originals, perturbation, seed, freedom
-        self._limits = _limits(originals.images, freedom)
+        self.originals, self.kept_aside, self.perturbation, self.seed = originals, kept_aside, perturbation, seed
+        self.freedom = freedom
+        self._limits = _limits(originals, freedom)
+        self._limits_aside = None if kept_aside is None else _limits(kept_aside, freedom)
 
     def after(self, epoch: int, network: nn.Module, images: Tensor) -> Tensor:
         """Move the images ``(N, C, H, W)`` of an epoch on, inside the ball around their originals."""
         seed = 1_000_003 * self.seed + epoch
         return self._perturb(network, self.originals, self._limits, STEPS_PER_EPOCH, 1.0, seed, images)
 
-    def accuracy_on_perturbed(self, network: nn.Module, images: ImageSet) -> float:
-        """Accuracy of a network on other images that it has perturbed: what its training is for."""
-        limits = _limits(images.images, self.freedom)
-        perturbed = self._perturb(network, images, limits, STEPS_AT_THE_END, 2.5, self.seed)
-        return accuracy_of(network, perturbed, images.labels)
+    def observe(self, network: nn.Module) -> dict[str, float]:
+        """Measure the accuracy on images kept aside once the network has perturbed them: what its training is for."""
+        if self.kept_aside is None or self._limits_aside is None:
+            return {}
+        perturbed = self._perturb(network, self.kept_aside, self._limits_aside, STEPS_PER_EPOCH, 2.5, self.seed)
+        return {PERTURBED_ACCURACY: accuracy_of(network, perturbed, self.kept_aside.labels)}
 
     def notes(self) -> Notes:
-        """What a checkpoint keeps of the family and its radius."""
-        side = self.perturbation.reference_side or 0
+        """What a checkpoint keeps: the family, its radius and views, and which pixels may change."""
         settings = self.perturbation
-        return {"family": "error-minimizing", "norm": settings.norm, "radius": settings.radius, "radius_at": side}
+        views = "none" if settings.augmentation is None else settings.augmentation.model_dump_json()
+        side = settings.reference_side or 0
+        free: Notes = {"region": "all", "full_radius": False} if self.freedom is None else self.freedom.notes()
+        ball: Notes = {"norm": settings.norm, "radius": settings.radius, "radius_at": side, "views": views}
+        return {"family": "error-minimizing", **ball, **free}
 
     def _perturb(
         self,
@@ -96,5 +119,5 @@ class PerturbedImages:
         )
 
 
-def _limits(images: Tensor, freedom: Freedom | None) -> tuple[Tensor | None, Tensor | None]:
-    return (None, None) if freedom is None else freedom(images)
+def _limits(images: ImageSet, freedom: Freedom | None) -> tuple[Tensor | None, Tensor | None]:
+    return (None, None) if freedom is None else freedom(images.images)

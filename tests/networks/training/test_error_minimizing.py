@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from monai_advenc.encryption.regions import radius_scales
-from monai_advenc.errors import OutputError
+from monai_advenc.encryption.regions import Freedom, radius_scales
+from monai_advenc.errors import ImageError, OutputError
 from monai_advenc.networks.training import EpochRecord, TrainingSettings, accuracy_of, load_checkpoint, train
 from monai_advenc.networks.training.base import train_base
-from monai_advenc.networks.training.error_minimizing import PerturbedImages
+from monai_advenc.networks.training.error_minimizing import PERTURBED_ACCURACY, PerturbedImages
 from monai_advenc.networks.training.learned import HeldOutAccuracy
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
@@ -36,7 +36,7 @@ def test_images_move_further_after_each_epoch_but_never_out_of_the_ball() -> Non
             seen.append(super().after(epoch, network, images))
             return seen[-1]
 
-    train(network(), image_set(48), None, SETTINGS, renewal=Watched(image_set(48), PERTURBATION, 3))
+    train(network(), image_set(48), None, SETTINGS, renewal=Watched(image_set(48), None, PERTURBATION, 3))
     assert len(seen) == SETTINGS.epochs - 1
     for images in seen:
         assert max(steps_of_training(images)) <= PERTURBATION.radius
@@ -46,11 +46,30 @@ def test_images_move_further_after_each_epoch_but_never_out_of_the_ball() -> Non
     assert sum(steps_of_training(seen[-1])) > sum(steps_of_training(seen[0]))
 
 
-def test_the_network_is_right_on_other_images_once_it_has_perturbed_them() -> None:
-    perturbed, others = PerturbedImages(image_set(60), PERTURBATION, 3), image_set(30, seed=1)
-    trained = train(network(), image_set(60), None, SETTINGS, renewal=perturbed).network
-    as_they_are = accuracy_of(trained, others.images, others.labels)
-    assert perturbed.accuracy_on_perturbed(trained, others) >= max(as_they_are, 0.9)
+def test_the_accuracy_of_each_epoch_is_that_on_images_kept_aside_and_perturbed() -> None:
+    others = image_set(30, seed=1)
+    perturbed = PerturbedImages(image_set(60), others, PERTURBATION, 3)
+    trained = train(network(), image_set(60), None, SETTINGS, renewal=perturbed, observe=perturbed.observe)
+    observed = [record.observed[PERTURBED_ACCURACY] for record in trained.history]
+    assert observed[-1] >= accuracy_of(trained.network, others.images, others.labels)
+    assert observed[-1] > 0.9
+    untrained = PerturbedImages(image_set(60), others, PERTURBATION.model_copy(update={"radius": 1e-6}), 3)
+    assert untrained.observe(network().eval())[PERTURBED_ACCURACY] < 0.6
+
+
+def test_an_image_without_a_body_is_refused_before_any_training(tmp_path: Path) -> None:
+    images = image_set(90)
+    images.images[7] = 0.5
+    with pytest.raises(ImageError, match="no body"):
+        train_base(
+            images,
+            tmp_path / "base.pt",
+            error_minimizing=PERTURBATION,
+            freedom=Freedom("body", "l2"),
+            network="vgg_small",
+            settings=TrainingSettings(epochs=1, batch_size=16),
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("full_radius", "share"), [(True, 1.0), (False, 0.5)])
@@ -59,12 +78,13 @@ def test_pixels_outside_the_region_keep_every_bit_and_the_radius_shrinks_with_it
 ) -> None:
     originals = image_set(12)
 
-    def quarter(images: Tensor) -> tuple[Tensor, Tensor | None]:
-        regions = torch.zeros_like(images[:, :1])
-        regions[:, :, :8, :8] = 1
-        return regions, None if full_radius else radius_scales(regions, "l2")
+    class Quarter(Freedom):
+        def __call__(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+            regions = torch.zeros_like(images[:, :1])
+            regions[:, :, :8, :8] = 1
+            return regions, None if full_radius else radius_scales(regions, "l2")
 
-    perturbed = PerturbedImages(originals, PERTURBATION, 0, quarter)
+    perturbed = PerturbedImages(originals, None, PERTURBATION, 0, Quarter("body", "l2"))
     moved = perturbed.after(1, network().eval(), originals.images)
     change = moved - originals.images
     assert change[:, :, 8:].abs().max() == 0
@@ -76,7 +96,7 @@ def test_pixels_outside_the_region_keep_every_bit_and_the_radius_shrinks_with_it
 
 def test_a_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
     images, unfinished = image_set(40), tmp_path / "unfinished"
-    perturbed = PerturbedImages(images, PERTURBATION, 3)
+    perturbed = PerturbedImages(images, None, PERTURBATION, 3)
 
     def stop(record: EpochRecord) -> None:
         if record.epoch == 3:
@@ -90,18 +110,26 @@ def test_a_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(t
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("other", [None, PERTURBATION.model_copy(update={"radius": 0.4})])
+@pytest.mark.parametrize(
+    "other",
+    [
+        None,
+        PerturbedImages(image_set(40), None, PERTURBATION.model_copy(update={"radius": 0.4}), 3),
+        PerturbedImages(image_set(40), None, PERTURBATION.model_copy(update={"augmentation": None}), 3),
+        PerturbedImages(image_set(40), None, PERTURBATION, 3, Freedom("body", "l2")),
+        PerturbedImages(image_set(40), None, PERTURBATION, 3, Freedom("body", "l2", full_radius=True)),
+    ],
+)
 def test_an_interrupted_training_is_not_continued_for_another_perturbation(
-    other: PerturbationSettings | None, tmp_path: Path
+    other: PerturbedImages | None, tmp_path: Path
 ) -> None:
     images, unfinished = image_set(40), tmp_path / "unfinished"
 
-    renewal = PerturbedImages(images, PERTURBATION, 3)
+    renewal = PerturbedImages(images, None, PERTURBATION, 3)
     with pytest.raises(StoppedError):
         train(network(), images, None, two_epochs(), renewal=renewal, progress=stop_second, unfinished=unfinished)
-    changed = None if other is None else PerturbedImages(images, other, 3)
     with pytest.raises(OutputError, match="another training"):
-        train(network(), images, None, two_epochs(), renewal=changed, unfinished=unfinished)
+        train(network(), images, None, two_epochs(), renewal=other, unfinished=unfinished)
 
 
 def two_epochs() -> TrainingSettings:
