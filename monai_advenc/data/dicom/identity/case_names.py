@@ -76,7 +76,8 @@ class OutputNames:
     Attributes:
         out: The folder that is shared.
         choice: What was chosen; ``None``: nothing, because no input is DICOM.
-        private: Folder for the table of both names, if identity is not kept; ``None``: next to ``out``.
+        private: Folder for the table of both names, if identity is not kept, and for distances; ``None``: next to
+            ``out``.
     """
 
     out: Path
@@ -99,13 +100,14 @@ class OutputNames:
         )
 
     def require_place(self) -> None:
-        """Raise if the table would be written and be shared.
+        """Raise if something would be written into the private folder and be shared.
 
         Raises:
-            DatasetError: Its folder lies in the output.
-            OutputError: Its folder lies in an encrypted data set.
+            DatasetError: The private folder lies in the output.
+            OutputError: It lies in an encrypted data set.
         """
-        if self.choice not in (None, "keep"):
+        # The distances of images go there even where names are kept.
+        if self.private is not None or self.table.parent.is_dir() or self.choice not in (None, "keep"):
             require_apart(self.out, self.table.parent)
             require_unshared(self.table, "--private")
 
