@@ -136,7 +136,7 @@ def encrypt_folder(
     if private is not None:
         make_private(Path(private))
     result = encrypt_and_say(folder, out, secret, network, options, compute, progress)
-    keep_distances(names.table.parent, result.manifest.images)
+    keep_distances(names.table.parent, out, result.manifest.images)
     if page is not None:
         with remembering(result.failures):
             write_report(page, folder, out, checkpoint, secret, progress)

@@ -112,7 +112,7 @@ def encrypt_volume_folder(
         told = saying_what_was_done(advance, progress, len(named))
         result = encrypt_volumes(named, out, secret, network, replace(options, identity=choice), progress=told)
     manifest = result.manifest
-    keep_distances(names.table.parent, manifest.volumes)
+    keep_distances(names.table.parent, out, manifest.volumes)
     if result.failures:
         progress.table("Not encrypted", ("volume", "why"), [(each.id, each.message) for each in result.failures])
     slices = [each for record in manifest.volumes for each in record.slices]

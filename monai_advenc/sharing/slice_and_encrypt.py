@@ -167,7 +167,7 @@ def slice_and_encrypt(
             say_drawn(secret, key_path, progress)
         base_network = checkpoint.network if compute else checkpoint.network.to(place)
         result = encrypt_and_say(folder, out, secret, base_network, options, compute, progress)
-        keep_distances(kept, result.manifest.images)
+        keep_distances(kept, out, result.manifest.images)
         with remembering(result.failures):
             verdict, measurements = kept_verdict(out, kept).verdict, NO_MEASUREMENTS
             if measure:

@@ -72,3 +72,23 @@ def test_a_default_private_folder_in_something_shared_is_refused_too(
     assert result.exit_code == 2
     assert "an encrypted data set, which is shared" in result.stderr
     assert files_below(tmp_path) == before
+
+
+@pytest.mark.parametrize("command", COMMANDS[:2])
+def test_the_distances_of_every_data_set_with_one_private_folder_are_kept(
+    share: Callable[..., Any], tmp_path: Path, command: str
+) -> None:
+    private = tmp_path / "one-private"
+    places = [tmp_path / "one", tmp_path / "two", tmp_path / "elsewhere" / "two"]
+    kept = []
+    for out, region in zip(places, ("all", "body", "mask"), strict=True):
+        assert share(command, out, private, "--region", region).exit_code == 0
+        new = set(private.glob("distances*.jsonl")) - {path for path, _ in kept}
+        kept += [(path, path.read_bytes()) for path in new]
+    assert len(kept) == len(places)
+    assert kept[0][0].name == "distances.jsonl"
+    assert all(path.read_bytes() == content for path, content in kept)
+    assert all(path.stat().st_mode & 0o077 == 0 for path, _ in kept)
+    # A run that goes on writes to the same file.
+    assert share(command, places[1], private, "--region", "body").exit_code == 0
+    assert len(set(private.glob("distances*.jsonl"))) == len(places)

@@ -131,10 +131,20 @@ def test_manifests_of_earlier_versions_may_state_no_shares(run: Run, heads: Path
 
 
 def test_slices_of_volumes_state_their_shares_too(world: World, run: Run, tmp_path: Path) -> None:
-    options = ("--key", world.key, "--base", world.base, "--insist", "--workers", 0, "--private", tmp_path / "private")
+    options = (
+        "--key",
+        world.key,
+        "--base",
+        world.base,
+        "--insist",
+        "--workers",
+        0,
+        "--private",
+        tmp_path / "out-private",
+    )
     done = run("encrypt-volume", world.volumes, "--out", tmp_path / "out", *options, "--json")
     assert done.exit_code == 0, done.output
-    lines = (tmp_path / "private" / "distances.jsonl").read_text().splitlines()
+    lines = (tmp_path / "out-private" / "distances.jsonl").read_text().splitlines()
     for each in (each for line in lines for each in VolumeRecord.from_json(line).slices):
         assert each.energy is not None
         assert each.energy.inside_body is not None
