@@ -92,7 +92,8 @@ class Budget(Settings):
         rms_gray_levels: Root mean square change of a pixel in gray levels of 255.
         psnr_db: Peak signal-to-noise ratio.
         ssim: Structural similarity.
-        changeable: The distances over the pixels that may change; ``None`` where all may.
+        changeable: The distances over the pixels that may change; ``None`` where all may, and in what is shared where
+            only the tumor may.
         energy: Where the change lies; ``None`` if unknown.
     """
 
@@ -112,7 +113,7 @@ class Budget(Settings):
         }
 
     @classmethod
-    def of(cls, norm: str, images: Sequence[ImageRecord | SliceRecord]) -> Budget:
+    def of(cls, norm: str, images: Sequence[ImageRecord | SliceRecord]) -> Self:
         """Summarize the records of all images or slices."""
         return cls(
             norm=norm,
@@ -124,6 +125,15 @@ class Budget(Settings):
             else None,
             energy=EnergyBudget.of(images),
         )
+
+    def shared(self, *, hides_area: bool) -> Self:
+        """What recipients may know.
+
+        Args:
+            hides_area: As of :meth:`~monai_advenc.data.records.ImageRecord.shared`. A distance over the whole image
+                divided by that over the pixels that may change would give their number.
+        """
+        return self.model_copy(update={"changeable": None}) if hides_area else self
 
 
 def _distributions(measured: Sequence[Any], quantities: Sequence[str]) -> dict[str, Distribution]:
@@ -179,7 +189,8 @@ class _Saved(Settings):
     def _json_parts(self, hides_area: bool) -> Iterator[bytes]:
         """Readable JSON, record by record: all of it at once would take several times the memory of the records."""
         records: tuple[ImageRecord | VolumeRecord, ...] = getattr(self, self._records_field)
-        frame = self.model_copy(update={self._records_field: ()}).model_dump(mode="json")
+        budget = self.budget.shared(hides_area=hides_area)
+        frame = self.model_copy(update={self._records_field: (), "budget": budget}).model_dump(mode="json")
         before, after = json.dumps(frame, indent=2, ensure_ascii=False).rsplit("[]", 1)
         yield before.encode()
         for index, record in enumerate(records):

@@ -139,7 +139,7 @@ def encrypt_folder(
     keep_distances(names.table.parent, out, result.manifest.images)
     if page is not None:
         with remembering(result.failures):
-            write_report(page, folder, out, checkpoint, secret, progress)
+            write_report(page, folder, out, result.manifest, checkpoint, secret, progress)
     return replace(shared, manifest=result.manifest, failures=result.failures)
 
 

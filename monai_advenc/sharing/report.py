@@ -44,6 +44,7 @@ def write_report(
     path: Path,
     folder: ImageFolder,
     out: Path,
+    manifest: Manifest,
     checkpoint: Checkpoint,
     key: EncryptionKey,
     progress: Progress,
@@ -56,6 +57,7 @@ def write_report(
         path: File of the page; an existing one is replaced.
         folder: The originals.
         out: The encrypted images.
+        manifest: Their manifest with all distances.
         checkpoint: The base network.
         key: The key.
         progress: Receives messages and progress.
@@ -66,7 +68,7 @@ def write_report(
     held_out = HeldOutAccuracy.noted(checkpoint)
     if held_out is not None:
         facts["accuracy of the base network"] = f"{held_out.told} kept aside"
-    count = min(len(Manifest.load(out).images), REPORT_IMAGES)
+    count = min(len(manifest.images), REPORT_IMAGES)
     with progress.stage("exporting", count) as advance:
         survivals = survival_of_folder(
             out, checkpoint.network, key, originals=folder, most=REPORT_IMAGES, progress=advance
@@ -80,6 +82,7 @@ def write_report(
         headline=ENCRYPTED if measurements else None,
         survivals=survivals,
         facts=facts,
+        manifest=manifest,
     )
     write_atomically(path, page.encode(), overwrite=True, mode=0o600)
     progress.say(f"Wrote {path}: originals, encrypted slices, their difference, and what survives export.")

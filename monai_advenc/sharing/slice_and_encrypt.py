@@ -173,7 +173,8 @@ def slice_and_encrypt(
             if measure:
                 verdict, measurements = measure_protection(folder, out, kept, options.workers, place, progress)
             page = kept / REPORT_NAME
-            report = write_report(page, folder, out, checkpoint, secret, progress, verdict, measurements)
+            stated = result.manifest
+            report = write_report(page, folder, out, stated, checkpoint, secret, progress, verdict, measurements)
     progress.say(verdict.sentence)
     shared = replace(shared, manifest=result.manifest, report=report, cuts=cuts, verdict=verdict)
     return replace(shared, failures=(*result.failures, *cuts.failures))

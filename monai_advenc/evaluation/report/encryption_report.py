@@ -76,6 +76,7 @@ def encryption_report(
     notes: Sequence[Note] = (),
     survivals: Sequence[Survival] = (),
     facts: Mapping[str, str] | None = None,
+    manifest: Manifest | None = None,
 ) -> str:
     """Render the HTML report about an encrypted folder, its originals, and the victims trained on it.
 
@@ -89,11 +90,12 @@ def encryption_report(
         notes: Further paragraphs.
         survivals: Effect after exports, if it was measured.
         facts: Short rows about the run.
+        manifest: The owner's, with distances that are not shared; ``None``: the one in ``encrypted``.
 
     Returns:
         A self-contained page. It shows originals, so keep it with them and do not share it.
     """
-    manifest = Manifest.load(encrypted)
+    manifest = manifest or Manifest.load(encrypted)
     examples = examples_of(originals, encrypted, manifest)
     notes = [*notes, *([survival_note(survivals)] if survivals else [])]
     texts = {"title": title, "notes": notes, "facts": facts or {}}
