@@ -12,7 +12,7 @@ from typing import ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 
-from monai_advenc.data.manifest import JOURNAL_NAME, MANIFEST_NAME, Budget
+from monai_advenc.data.manifest import JOURNAL_NAME, MANIFEST_NAME, Budget, Distribution
 from monai_advenc.data.records import ImageRecord, SliceRecord
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.evaluation.effect import Effect, ImageEffect, effect_on, require_own_key
@@ -21,6 +21,12 @@ from monai_advenc.sharing.folder import Kind, ManifestOf, Record, budget_of
 
 TOLERANCE = 1e-4
 """Largest relative difference between a measured and a recorded distance: CPUs add up in different orders."""
+
+_ROUNDED = 1e-6
+"""Figures of a budget have six digits after the point."""
+
+_QUANTITIES = {"l2": "", "rms_gray_levels": "", "psnr_db": " dB", "ssim": ""}
+"""What a budget states of whole images, and its unit."""
 
 Source = TypeVar("Source")
 
@@ -92,6 +98,7 @@ class Check(ABC, Generic[Record, ManifestOf, Source]):
         self.sources: Mapping[str, Source] = sources or {}
         self._has_sources = sources is not None
         self._effects: dict[str, list[ImageEffect]] = {}
+        self.remeasured: list[ImageRecord | SliceRecord] = []
 
     @abstractmethod
     def messages(self, record: Record) -> Iterable[str]:
@@ -134,6 +141,28 @@ class Check(ABC, Generic[Record, ManifestOf, Source]):
         if not length <= record.radius * (1 + TOLERANCE):
             yield f"{subject}is farther from its original ({length:.4g}) than the radius ({record.radius:.4g})"
 
+    def against_the_manifest(
+        self, measured: ImageRecord | SliceRecord, stated: ImageRecord | SliceRecord, subject: str = ""
+    ) -> Iterator[str]:
+        """Problems of a distance that was measured again: not the one stated, or more than the budget allows.
+
+        Args:
+            measured: The record with the distances that were measured.
+            stated: The record in the manifest.
+            subject: What was measured, for the message.
+        """
+        self.remeasured.append(measured)
+        if stated.l2 is not None:
+            for message in _differing(measured, stated, subject):
+                yield message
+                yield from self.outside(measured, subject)
+            return
+        most, least = self.manifest.budget.l2.max, self.manifest.budget.psnr_db.min
+        if measured.l2 is not None and not measured.l2 <= most * (1 + TOLERANCE) + _ROUNDED:
+            yield f"{subject}is farther from its original ({measured.l2:.4g}) than the manifest allows ({most:.4g})"
+        elif measured.psnr_db is not None and not measured.psnr_db >= least * (1 - TOLERANCE) - _ROUNDED:
+            yield f"{subject}has PSNR {measured.psnr_db:.2f} dB, the manifest allows {least:.2f} dB"
+
     def _of_the_folder(self) -> Iterator[Problem]:
         known = {file.path for record in self.records for file in record.files}
         known |= {MANIFEST_NAME, JOURNAL_NAME, LOCK_NAME}
@@ -147,6 +176,25 @@ class Check(ABC, Generic[Record, ManifestOf, Source]):
             yield Problem(JOURNAL_NAME, f"a run is unfinished; run the same {self.command} command again")
         if not self._is_stated_budget():
             yield Problem(MANIFEST_NAME, f"the stated budget is not that of the {self.measured} listed")
+        yield from self._against_the_stated_budget()
+
+    def _against_the_stated_budget(self) -> Iterator[Problem]:
+        """Problems of a budget whose images state no distances, if all of them were measured again."""
+        listed = [each for record in self.records for each in record.measured]
+        if len(self.remeasured) < len(listed) or all(each.l2 is not None for each in listed):
+            return
+        own, stated = Budget.of(self.header.norm, self.remeasured), self.manifest.budget
+        for name, unit in _QUANTITIES.items():
+            measured, said = getattr(own, name), getattr(stated, name)
+            for statistic in Distribution.model_fields:
+                found, claimed = getattr(measured, statistic), getattr(said, statistic)
+                if not abs(found - claimed) <= TOLERANCE * abs(found) + _ROUNDED:
+                    yield Problem(
+                        MANIFEST_NAME,
+                        f"the {statistic} of {name} over the {self.measured} is {found:.6g}{unit}, the manifest says "
+                        f"{claimed:.6g}{unit}",
+                    )
+                    break
 
     def _is_stated_budget(self) -> bool:
         """Whether the stated budget is that of the records, as far as they state distances."""
@@ -162,9 +210,11 @@ def with_means_of(stated: Budget, own: Budget) -> Budget:
     return own.model_copy(update=means)
 
 
-def differing(measured_l2: float, stated: ImageRecord | SliceRecord, subject: str = "") -> Iterator[str]:
+def _differing(
+    measured: ImageRecord | SliceRecord, stated: ImageRecord | SliceRecord, subject: str = ""
+) -> Iterator[str]:
     """Problem of a distance, if the measured one is not the one that the manifest states."""
-    if stated.l2 is None or stated.radius is None:
+    if stated.l2 is None or stated.radius is None or measured.l2 is None:
         return
-    if abs(measured_l2 - stated.l2) > TOLERANCE * max(stated.l2, stated.radius):
-        yield f"{subject}is {measured_l2:.6g} from its original, the manifest says {stated.l2:.6g}"
+    if abs(measured.l2 - stated.l2) > TOLERANCE * max(stated.l2, stated.radius):
+        yield f"{subject}is {measured.l2:.6g} from its original, the manifest says {stated.l2:.6g}"

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.data.images.matching import read_original
 from monai_advenc.data.images.written_file import read_files
-from monai_advenc.data.manifest import Manifest
+from monai_advenc.data.manifest import Budget, Manifest
 from monai_advenc.data.records import ImageRecord
 from monai_advenc.encryption.fidelity import measure_fidelity
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import AdvencError
-from monai_advenc.sharing.folder import IMAGES, budget_of
-from monai_advenc.sharing.verification import Check, Verification, differing, with_means_of
+from monai_advenc.sharing.folder import IMAGES
+from monai_advenc.sharing.verification import Check, Verification, with_means_of
 
 
 def verify_folder(
@@ -54,16 +54,12 @@ def verify_folder(
     found = check.run(progress)
     if not check.remeasured:
         return found
-    budget = with_means_of(check.manifest.budget, budget_of(check.header.norm, check.remeasured))
+    budget = with_means_of(check.manifest.budget, Budget.of(check.header.norm, check.remeasured))
     return replace(found, compared=len(check.remeasured), budget=budget)
 
 
 class _ImageCheck(Check[ImageRecord, Manifest, Path]):
     measured, command = "images", "encrypt"
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.remeasured: list[ImageRecord] = []
 
     def messages(self, record: ImageRecord) -> Iterable[str]:
         try:
@@ -92,10 +88,6 @@ class _ImageCheck(Check[ImageRecord, Manifest, Path]):
             return
         fidelity = measure_fidelity(image[None], original[None])[0]
         distances: dict[str, Any] = fidelity.as_dict()
-        measured = replace(record, **distances)
-        self.remeasured.append(measured)
-        for message in differing(fidelity.l2, record):
-            yield message
-            yield from self.outside(measured)
+        yield from self.against_the_manifest(replace(record, **distances), record)
         if fidelity.l2 == 0:
             yield "equals its original: it is not encrypted"

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -19,7 +21,7 @@ from monai_advenc.encryption.fidelity import measure_fidelity
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import AdvencError, VerificationError
 from monai_advenc.sharing.folder import VOLUMES
-from monai_advenc.sharing.verification import Check, Verification, differing
+from monai_advenc.sharing.verification import Check, Verification
 
 
 def verify_volumes(
@@ -82,7 +84,24 @@ class _VolumeCheck(Check[VolumeRecord, VolumeManifest, Case]):
         if record.id in self.sources:
             case = self.sources[record.id]
             original = read_stored_volume(case.image, case.series_uid, record.plane, record.assumed_orientation)
-            yield from _compare(written, original, record)
+            yield from self._compare(written, original, record)
+
+    def _compare(self, written: StoredVolume, original: StoredVolume, record: VolumeRecord) -> Iterable[str]:
+        if written.grid.voxels.shape != original.grid.voxels.shape:
+            yield f"its original has the shape {original.grid.voxels.shape}, it has {written.grid.voxels.shape}"
+            return
+        encrypted = {each.index: each for each in record.slices}
+        for index, (after, before) in enumerate(zip(written.slices, original.slices, strict=True)):
+            same = np.array_equal(after.stored, before.stored)
+            if index not in encrypted and not same:
+                yield f"slice {index} is not an encrypted slice, but differs from its original"
+            elif index in encrypted and same:
+                yield f"slice {index} equals its original: it is not encrypted"
+            elif index in encrypted:
+                fidelity = measure_fidelity(before.on_same_window(after.stored)[None], before.image()[None])[0]
+                distances: dict[str, Any] = fidelity.as_dict()
+                measured = replace(encrypted[index], **distances)
+                yield from self.against_the_manifest(measured, encrypted[index], f"slice {index} ")
 
 
 def _damage_to(folder: Path, file: FileRecord) -> Iterable[str]:
@@ -90,19 +109,3 @@ def _damage_to(folder: Path, file: FileRecord) -> Iterable[str]:
         intact_file(folder, file)
     except VerificationError as error:
         yield str(error)
-
-
-def _compare(written: StoredVolume, original: StoredVolume, record: VolumeRecord) -> Iterable[str]:
-    if written.grid.voxels.shape != original.grid.voxels.shape:
-        yield f"its original has the shape {original.grid.voxels.shape}, it has {written.grid.voxels.shape}"
-        return
-    encrypted = {each.index: each for each in record.slices}
-    for index, (after, before) in enumerate(zip(written.slices, original.slices, strict=True)):
-        same = np.array_equal(after.stored, before.stored)
-        if index not in encrypted and not same:
-            yield f"slice {index} is not an encrypted slice, but differs from its original"
-        elif index in encrypted and same:
-            yield f"slice {index} equals its original: it is not encrypted"
-        elif index in encrypted:
-            measured = measure_fidelity(before.on_same_window(after.stored)[None], before.image()[None])[0]
-            yield from differing(measured.l2, encrypted[index], f"slice {index} ")
