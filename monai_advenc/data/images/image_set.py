@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ class ImageSet:
     ids: tuple[str, ...]
     classes: tuple[str, ...]
     masks: Tensor | None = None
-    patients: tuple[str, ...] | None = None
+    patients: tuple[str, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not len(self.images) == len(self.labels) == len(self.ids):
