@@ -97,8 +97,12 @@ def load_division(
             return load_image_set(found, size, gray=gray, progress=advance)
 
     def load_pair(originals: Path, encrypted: Path, most: int | None) -> tuple[ImageSet, ImageSet]:
-        shared = load(some_images(find_images(encrypted, classes), most))
-        real = load(_called(shared.ids, find_originals(originals, encrypted, classes))).with_ids(shared.ids)
+        found, there = find_originals(originals, encrypted, classes), find_images(encrypted, classes)
+        # Only the originals' folder knows their patients.
+        patients = {file.id: file.patient for file in found.files}
+        known = replace(there, files=tuple(replace(file, patient=patients.get(file.id)) for file in there.files))
+        shared = load(_called([file.id for file in some_images(known, most).files], there))
+        real = load(_called(shared.ids, found)).with_ids(shared.ids)
         require_pairs(shared, real, Manifest.load(encrypted))
         return real, shared
 

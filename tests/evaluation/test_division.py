@@ -8,10 +8,17 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from monai_advenc.data.images.folder import ImageFile, ImageFolder
+from monai_advenc.data.images.folder import ImageFile, ImageFolder, find_images
 from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.data.images.writing import encode_image
+from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import DatasetError
-from monai_advenc.evaluation.division import LEAST_CASES, LEAST_HELD_OUT, divide, some_images
+from monai_advenc.evaluation.division import LEAST_CASES, LEAST_HELD_OUT, divide, load_division, some_images
+from monai_advenc.perturbation.settings import PerturbationSettings
+from monai_advenc.progress import SILENT
+from monai_advenc.sharing.encryption_run import encrypt_images
+from monai_advenc.sharing.options import EncryptionOptions
+from tests.conftest import tiny_network
 
 
 def images_of(patients: list[tuple[str, int]]) -> ImageSet:
@@ -66,6 +73,7 @@ def test_cases_of_too_few_patients_are_too_few() -> None:
         divide(images, images, 0.2)
 
 
+@settings(deadline=None)
 @given(sizes=st.lists(st.integers(1, 200), min_size=LEAST_CASES, max_size=30), most=st.integers(20, 60))
 def test_images_drawn_at_random_are_of_enough_patients(sizes: list[int], most: int) -> None:
     files = [
@@ -76,3 +84,31 @@ def test_images_drawn_at_random_are_of_enough_patients(sizes: list[int], most: i
     drawn = some_images(ImageFolder(Path(), tuple(files), ("a",)), most)
     assert len(drawn.files) == min(most, len(files))
     assert len({file.patient for file in drawn.files}) >= LEAST_CASES
+
+
+def test_of_many_encrypted_images_those_of_enough_patients_are_drawn(tmp_path: Path) -> None:
+    generator, key = (
+        torch.Generator().manual_seed(0),
+        EncryptionKey.draw(("a", "b"), PerturbationSettings(radius=1, step_size=1, steps=1), combiner="basic", seed=1),
+    )
+    rows = ["image,patient"]
+    for label in key.classes:
+        (tmp_path / "originals" / label).mkdir(parents=True)
+        for number in range(30):
+            image = torch.rand(1, 16, 16, generator=generator)
+            (tmp_path / "originals" / label / f"{label}{number}.png").write_bytes(encode_image(image, "png16"))
+            # Nine patients with one image, and one with all others.
+            rows.append(f"{label}{number},{label}{min(number, 9)}")
+    (tmp_path / "originals" / "patients.csv").write_text("\n".join(rows))
+    options = EncryptionOptions(formats=("png16",), precision="fp32", workers=0)
+    encrypt_images(find_images(tmp_path / "originals"), tmp_path / "out", key, tiny_network(num_classes=2), options)
+    division = load_division(
+        tmp_path / "originals", tmp_path / "out", None, size=None, gray=False, test_share=0.2, most=25, progress=SILENT
+    )
+    assert division.test_patients == 20
+    assert division.test_images == len(division.originals) < 60
+    assert division.originals.ids == division.encrypted.ids
+
+
+def test_a_set_of_images_does_not_show_its_patients() -> None:
+    assert "Ann Smith" not in repr(images_of([("Ann Smith", 0), ("Bob", 1)]))
