@@ -80,7 +80,7 @@ def require_begun_with(folder: Path, key_id: str) -> None:
     A damaged folder, and one in which nothing was encrypted yet, is left to :class:`EncryptedFolder`.
     """
     found: str | None = None
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         if (folder / MANIFEST_NAME).is_file():
             found = json.loads((folder / MANIFEST_NAME).read_bytes())["header"]["key_id"]
         elif (folder / JOURNAL_NAME).is_file():

@@ -21,10 +21,11 @@ from monai_advenc.data.images.reading import read_image
 from monai_advenc.data.images.writing import encode_image
 from monai_advenc.data.manifest import JOURNAL_NAME, Manifest
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.errors import AdvencError, DatasetError, OutputError
+from monai_advenc.errors import AdvencError, DatasetError, OutputError, VerificationError
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
 from monai_advenc.sharing.encryption_run import encrypt_images
+from monai_advenc.sharing.folder import require_begun_with
 from monai_advenc.sharing.images import ImageEncryption
 from monai_advenc.sharing.options import EncryptionOptions, network_checksum
 from monai_advenc.sharing.verify_images import verify_folder
@@ -376,6 +377,14 @@ def test_half_a_journal_line_is_forgotten(originals: Path, base: nn.Module, tmp_
     (out / CLASSES[0] / ".x.png.1234.advenc-part").write_bytes(b"half")
     encrypt_images(find_images(originals), out, key, base, OPTIONS)
     assert content_of(out) == content_of(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["manifest.json", ".journal.jsonl"])
+def test_a_deeply_nested_manifest_is_damaged(originals: Path, base: nn.Module, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("[" * 200_000 + "\n{}\n")
+    require_begun_with(tmp_path, "any key")
+    with pytest.raises((OutputError, VerificationError), match="is damaged"):
+        encrypt_images(find_images(originals), tmp_path, make_key(), base, OPTIONS)
 
 
 def test_regions_keep_the_background_bit_exact(base: nn.Module, tmp_path: Path) -> None:
