@@ -29,6 +29,8 @@ PATIENT: Final = "patient"
 
 _NUMBER: Final = ("PatientID", "IssuerOfPatientID")
 
+_ISSUED_BY: Final = "/"
+
 
 def read_patients(table: Path, of: str) -> dict[str, str]:
     """Read the patient of each image or case, by its comparable name.
@@ -58,14 +60,30 @@ def read_patients(table: Path, of: str) -> dict[str, str]:
 
 
 def patient_in_header(path: Path) -> str | None:
-    """Checksum of Patient ID, and of its issuer if stated, in a DICOM file; ``None`` without one, or if damaged."""
+    """Checksums of Patient ID, and of its issuer if stated, in a DICOM file; ``None`` without one, or if damaged.
+
+    Patients are told apart by :func:`without_missing_issuers` of all files together.
+    """
     try:
         with quiet_parsers():
             header = parse_dicom(path, stop_before_pixels=True, specific_tags=[*_NUMBER])
             number, issuer = (str(header.get(name) or "").strip() for name in _NUMBER)
     except Exception:  # noqa: BLE001 - Parsers raise any exception for damaged files.
         return None
-    return hashlib.sha256(f"{number}\0{issuer}".encode()).hexdigest()[:16] if number else None
+    if not number:
+        return None
+    return _ISSUED_BY.join(hashlib.sha256(part.encode()).hexdigest()[:16] for part in (number, issuer) if part)
+
+
+def without_missing_issuers(patient_of: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Make one patient of those with equal Patient IDs of which some state no issuer.
+
+    Args:
+        patient_of: What :func:`patient_in_header` found for each image or case.
+    """
+    alone = {patient for patient in patient_of.values() if patient is not None and _ISSUED_BY not in patient}
+    numbers = {name: patient and patient.split(_ISSUED_BY)[0] for name, patient in patient_of.items()}
+    return {name: numbers[name] if numbers[name] in alone else patient for name, patient in patient_of.items()}
 
 
 def grouped(patient_of: Mapping[str, str | None], earlier: Mapping[str, str] | None = None) -> dict[str, str]:

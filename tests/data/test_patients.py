@@ -88,7 +88,7 @@ def of_patient(number: str, issuer: str = "") -> Any:
 
 
 def test_patient_id_and_its_issuer_say_which_dicom_cases_are_of_one_patient(tmp_path: Path) -> None:
-    patients = {"1": ("7", ""), "2": ("7 ", ""), "3": ("7", "Ward"), "4": ("", ""), "5": ("", "")}
+    patients = {"1": ("7", "Ward"), "2": ("7 ", "Ward "), "3": ("7", "Clinic"), "4": ("", ""), "5": ("", "Ward")}
     for case, (number, issuer) in patients.items():
         write_series(tmp_path / "a" / case, head(int(case)), series=case, change=of_patient(number, issuer))
     cases = find_cases(tmp_path)
@@ -98,6 +98,20 @@ def test_patient_id_and_its_issuer_say_which_dicom_cases_are_of_one_patient(tmp_
     assert cases.patient_counts() == {"a": 4}
     (tmp_path / "patients.csv").write_text("case,patient\n" + "".join(f"{case},{case}\n" for case in patients))
     assert find_cases(tmp_path).patient_counts() == {"a": 5}, "the table of the owner decides"
+
+
+def test_equal_patient_ids_are_one_patient_where_an_issuer_is_missing(tmp_path: Path) -> None:
+    patients = {"1": ("7", "Ward"), "2": ("7", ""), "3": ("7", "Clinic"), "4": ("8", "Ward"), "5": ("8", "Clinic")}
+    for case, (number, issuer) in patients.items():
+        change = of_patient(number, issuer)
+        (path,) = write_series(tmp_path / "series", head(int(case))[:1], series=case, change=change)
+        (tmp_path / "images" / "a").mkdir(parents=True, exist_ok=True)
+        path.rename(tmp_path / "images" / "a" / f"{case}.dcm")
+        write_series(tmp_path / "volumes" / "a" / case, head(int(case)), series=case, change=change)
+    for found in (find_cases(tmp_path / "volumes").cases, find_images(tmp_path / "images").files):
+        named = {each.id: each.patient for each in found}
+        assert named["1"] == named["2"] == named["3"]
+        assert len(set(named.values())) == 3
 
 
 def test_dicom_images_in_a_folder_are_grouped_by_patient_id(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from monai_advenc.data.images.reading import (
     to_gray,
 )
 from monai_advenc.data.manifest import MANIFEST_NAME, Manifest
-from monai_advenc.data.patients import PATIENT_TABLE, patient_in_header, read_patients
+from monai_advenc.data.patients import PATIENT_TABLE, patient_in_header, read_patients, without_missing_issuers
 from monai_advenc.errors import DatasetError, ImageError
 from monai_advenc.files.names import (
     comparable,
@@ -209,7 +209,9 @@ def _read_table(table: Path) -> Iterable[tuple[str, str, Path]]:
 
 def _by_header(files: list[ImageFile]) -> list[ImageFile]:
     """The images with the patients that DICOM headers name, if any."""
-    named = {file.id: patient_in_header(file.path) if is_dicom_image(file.path) else None for file in files}
+    named = without_missing_issuers(
+        {file.id: patient_in_header(file.path) if is_dicom_image(file.path) else None for file in files}
+    )
     return [replace(file, patient=named[file.id] or file.id) for file in files] if any(named.values()) else files
 
 

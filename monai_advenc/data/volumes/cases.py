@@ -27,7 +27,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from monai_advenc.data.patients import PATIENT_TABLE, read_patients
+from monai_advenc.data.patients import PATIENT_TABLE, read_patients, without_missing_issuers
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.layouts import CASE_TABLE, DATASET_LIST, LAYOUTS, foreign_volume
 from monai_advenc.data.volumes.names import subfolders
@@ -118,7 +118,7 @@ def find_cases(folder: Path, *, labels: Path | None = None) -> CaseList:
 
 
 def _with_patients(cases: list[Case], tables: Iterable[Path]) -> list[Case]:
-    """The cases with the patients of the first table that names any; as they are if none does."""
+    """The cases with the patients of the first table that names any; those of DICOM headers if none does."""
     for table in tables:
         patient_of = read_patients(table, "case")
         if patient_of:
@@ -126,7 +126,8 @@ def _with_patients(cases: list[Case], tables: Iterable[Path]) -> list[Case]:
             if without is not None:
                 raise DatasetError(f"case {without!r} has no patient in {table}; add it, or leave out all patients")
             return [replace(case, patient=patient_of[comparable(case.id)]) for case in cases]
-    return cases
+    named = without_missing_issuers({case.id: case.patient for case in cases})
+    return [replace(case, patient=named[case.id]) for case in cases]
 
 
 def _folders_without_cases(folder: Path, cases: Iterable[Case]) -> Iterable[Path]:
