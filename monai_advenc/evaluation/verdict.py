@@ -192,9 +192,11 @@ def _verdict(best: _Victim, twin: _Victim, tried: Set[tuple[str, int]], able: in
         "seeds": seeds,
     }
     held_out = f"{total} real images" if patients is None else f"{total} real images of {patients} patients"
+    alike = patients is not None and patients < total
+    caveat = ", too narrow because several images of one patient count as independent" if alike else ""
     reason = (
         f"The best of the networks that learned from the encrypted data set ({best.name(seeds)}) has an accuracy of "
-        f"{best.accuracy:.1%} on {held_out} (95 % interval {low:.1%} to {high:.1%}). The same network trained "
+        f"{best.accuracy:.1%} on {held_out} (95 % interval {low:.1%} to {high:.1%}{caveat}). The same network trained "
         f"on originals has {twin.accuracy:.1%}; always naming the commonest class gives {chance:.1%}."
     )
     if best.renamed:

@@ -73,6 +73,10 @@ def test_the_number_of_patients_stands_behind_that_of_images() -> None:
     found = judge([measured(answers, labels, arm) for arm, answers in arms.items()], 21)
     assert found.patients == 21
     assert "200 real images of 21 patients" in found.reason
+    assert "too narrow because several images of one patient count as independent)" in found.reason
+    for known in (None, 200):
+        other = judge([measured(answers, labels, arm) for arm, answers in arms.items()], known)
+        assert "independent" not in other.reason
     assert Verdict.of_dict(found.as_dict()) == found
     old = found.as_dict()
     del old["verdict_details"]["patients"]
