@@ -54,8 +54,8 @@ def keygen(
 ) -> None:
     """Draw a secret encryption key and write it where only you can read it (mode 0600).
 
-    Anyone with the key can undo most of the protection. Keep it and the base network apart from what you share. With
-    them you can encrypt more images later that match the first ones.
+    Anyone with the key can prepare networks against the protection. Keep it and the base network apart from what you
+    share. With them you can encrypt more images later that match the first ones.
     """
     from monai_advenc.encryption.profiles import draw_key, say_drawn
 

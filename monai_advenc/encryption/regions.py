@@ -91,7 +91,10 @@ class Freedom:
 
     def __post_init__(self) -> None:
         if self.region not in ("all", "body"):
-            raise SettingsError(f"expected the region all or body, got {self.region}; a base network knows no masks")
+            raise SettingsError(
+                f"expected the region all or body for an error-minimizing key, got {self.region}, which depends on "
+                "masks that its base network does not know"
+            )
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Masks ``(N, 1, H, W)`` of images ``(N, C, H, W)``, and the share of the radius of each, ``(N,)``."""

@@ -118,7 +118,7 @@ def effect_on(network: nn.Module, image: Tensor, label: int, key: EncryptionKey 
         network: The base network, in evaluation mode.
         image: ``(C, H, W)``, float32 in [0, 1].
         label: Its true class.
-        key: The key, to measure what depends on the targets.
+        key: The key, to measure what depends on the targets; an error-minimizing key has none.
 
     Raises:
         NetworkError: The network does not accept such images, or returns NaN.
@@ -132,7 +132,7 @@ def effect_on(network: nn.Module, image: Tensor, label: int, key: EncryptionKey 
     if not logits.isfinite().all():
         raise NetworkError("the network returns NaN or infinite values for an image; train another one")
     right = bool(logits.argmax() == label)
-    if key is None:
+    if key is None or key.correspondence.is_own:
         return ImageEffect(label, right)
     targets = key.correspondence.targets_of(torch.tensor([label]))[0]
     is_target = torch.zeros_like(logits, dtype=torch.bool)

@@ -111,7 +111,7 @@ def not_measured(why: str, advice: str) -> Verdict:
 
 
 NOT_MEASURED: Final = not_measured(
-    "No network was trained on these images to see what it learns.",
+    "Nothing is known here of networks that were trained on these images.",
     "Run monai-advenc evaluate on the originals and this data set before you rely on it.",
 )
 

@@ -73,7 +73,8 @@ def write_report(
         survivals = survival_of_folder(
             out, checkpoint.network, key, originals=folder, most=REPORT_IMAGES, progress=advance
         )
-    progress.say(effect_sentence(survivals[0].effect, survivals[0].originals))
+    if key.error_minimizing is None:  # There every class is its own target, and the share says nothing.
+        progress.say(effect_sentence(survivals[0].effect, survivals[0].originals))
     page = encryption_report(
         folder,
         out,

@@ -96,7 +96,7 @@ def verify(
     kept = None if base is None else kept_verdict(folder, place)
     sources = None if has_volumes or originals is None else _find_originals(Path(originals), folder)
     secret = None if key is None else EncryptionKey.load(Path(key), insecure_permissions=insecure_key_permissions)
-    network = _load_base(base, manifest.header.classes, device)
+    network = _load_base(base, manifest.header.classes, secret, device)
     if isinstance(manifest, VolumeManifest):
         cases = None if originals is None else _as_named_in(manifest, find_cases(Path(originals)).cases, secret)
         with progress.stage("verifying", len(manifest.volumes)) as advance:
@@ -122,7 +122,9 @@ def _find_originals(originals: Path, folder: Path) -> ImageFolder:
         raise DatasetError(f"{error}{hint}") from None
 
 
-def _load_base(path: str | Path | None, classes: tuple[str, ...], device: str | None) -> nn.Module | None:
+def _load_base(
+    path: str | Path | None, classes: tuple[str, ...], key: EncryptionKey | None, device: str | None
+) -> nn.Module | None:
     if path is None:
         return None
     checkpoint = load_checkpoint(Path(path))
@@ -131,6 +133,8 @@ def _load_base(path: str | Path | None, classes: tuple[str, ...], device: str | 
             f"the base network knows the classes {', '.join(checkpoint.classes)}, the data set {', '.join(classes)}; "
             "give the base network that it was encrypted with"
         )
+    if key is not None:
+        key.require_base(checkpoint.classes, checkpoint.notes)
     return checkpoint.network.to(choose_device(device))
 
 

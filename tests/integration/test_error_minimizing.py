@@ -188,3 +188,18 @@ def test_no_radius_is_searched_for_this_family(slices: Path, tmp_path: Path, run
     assert refused.exit_code == 2
     assert "need one for each radius" in refused.stderr
     assert not (tmp_path / "recommendation").exists()
+
+
+def test_verify_refuses_a_base_network_of_the_other_family_and_counts_no_targets_for_its_own(
+    slices: Path, key: Path, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    own, other, out = tmp_path / "own.pt", tmp_path / "other.pt", tmp_path / "shared"
+    brief = ["--epochs", 2, "--network", "vgg_small", "--no-tracking"]
+    assert run("train-base", slices, "--key", key, "--out", own, *brief).exit_code == 0
+    assert run("train-base", slices, "--out", other, *brief).exit_code == 0
+    assert run("encrypt", slices, "--key", key, "--base", own, "--out", out).exit_code == 0
+    refused = run("verify", out, "--key", key, "--base", other)
+    assert refused.exit_code == 2
+    assert "trained for targeted perturbations" in refused.stderr
+    found = json.loads(run("verify", out, "--key", key, "--base", own, "--json").stdout)
+    assert {effect["taken_for_target"] for effect in found["effect"].values()} == {None}
