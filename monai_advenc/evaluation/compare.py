@@ -188,7 +188,7 @@ def _both(originals: str | Path | None, encrypted: str | Path | None) -> tuple[P
 def _facts(division: Division, epochs: int, seeds: int) -> dict[str, str]:
     folds = len(division.folds)
     tested = f", each tested in one of {folds} folds" if folds > 1 else ""
-    of = "" if division.test_patients is None else f" of {division.test_patients} patients"
+    of = "" if division.test_patients is None else f" of {len(set(division.test_patients))} patients"
     return {
         "training images": str(division.train_images),
         "test images": f"{division.test_images}{of}{tested}",

@@ -56,10 +56,10 @@ class Division:
         return sum(len(test) for _, test in self.folds)
 
     @property
-    def test_patients(self) -> int | None:
-        """Patients of these images; ``None`` if unknown."""
+    def test_patients(self) -> tuple[str, ...] | None:
+        """The patient of each of these images, fold after fold; ``None`` if unknown."""
         patients = self.originals.patients
-        return None if patients is None else len({patients[row] for _, test in self.folds for row in test})
+        return None if patients is None else tuple(patients[row] for _, test in self.folds for row in test)
 
 
 def load_division(

@@ -14,10 +14,17 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
-from scipy.stats import binomtest
 
+from monai_advenc.evaluation.clustered_accuracy import (
+    Groups,
+    better_than_chance,
+    groups_of,
+    independent_images,
+    interval_of,
+    p_not_worse,
+)
 from monai_advenc.evaluation.measurement import CLEAN, Measurement, pooled, title_of
-from monai_advenc.networks.training.learned import SIGNIFICANCE, is_above_chance
+from monai_advenc.networks.training.learned import SIGNIFICANCE
 
 Word = Literal["protected", "weak", "none", "not measured"]
 
@@ -50,7 +57,7 @@ class Verdict:
         chance: Share of their commonest class.
         clean: Accuracy of the network trained on originals, in [0, 1].
         accuracy: Accuracy of the best victim, in [0, 1].
-        interval: Its 95 % Wilson interval.
+        interval: Its 95 % Wilson interval, wider where several images are of one patient.
         bar: The upper end of the interval must be below this: halfway from ``clean`` to ``chance``.
         p_value: Of the paired test that the victim is not worse than the network trained on originals (one-sided,
             exact).
@@ -135,14 +142,17 @@ class _Victim:
         return f"{self.measured.network} trained on {title_of(self.measured.trained_on)}{seed}{after}"
 
 
-def judge(measurements: Sequence[Measurement], patients: int | None = None) -> Verdict:
+def judge(measurements: Sequence[Measurement], patients: Sequence[str] | None = None) -> Verdict:
     """Judge from the victims' answers on real images.
 
     Args:
         measurements: Of victims on ``"orig"`` after the last epoch, with their answers: those trained on
             :data:`~monai_advenc.evaluation.measurement.CLEAN` originals, and all others, which count as trained on the
             encrypted data set in some way. The folds of a victim are joined.
-        patients: Number of patients whose real images they are; ``None`` if unknown.
+        patients: The patient of each real image, in the order of the joined folds; ``None`` if unknown.
+
+    Raises:
+        ValueError: There are more or fewer patients than real images.
 
     Returns:
         The best victim decides. *Protected*: the upper end of its interval lies below halfway from the accuracy of the
@@ -165,17 +175,19 @@ def judge(measurements: Sequence[Measurement], patients: int | None = None) -> V
     best = max(victims, key=lambda victim: victim.accuracy)
     twins = {key: _answers_as_given(each) for key, each in clean.items()}
     tried = {(victim.measured.network, victim.measured.seed) for victim in victims}
-    able = {network for network, seed in tried if _has_learned(twins[network, seed])}
-    return _verdict(best, twins[best.measured.network, best.measured.seed], tried, len(able), patients)
+    groups = groups_of(patients, len(best.right))
+    able = {network for network, seed in tried if _has_learned(twins[network, seed], groups)}
+    known = None if patients is None else groups
+    return _verdict(best, twins[best.measured.network, best.measured.seed], tried, len(able), known)
 
 
-def _verdict(best: _Victim, twin: _Victim, tried: Set[tuple[str, int]], able: int, patients: int | None) -> Verdict:
-    total, right = len(best.right), int(best.right.sum())
+def _verdict(best: _Victim, twin: _Victim, tried: Set[tuple[str, int]], able: int, known: Groups | None) -> Verdict:
+    total, groups = len(best.right), groups_of(None, len(best.right)) if known is None else known
+    patients = None if known is None else int(known.max()) + 1
     chance = float(np.bincount(best.measured.labels).max()) / total
-    interval = binomtest(right, total).proportion_ci(method="wilson")
-    low, high = float(interval.low), float(interval.high)
+    low, high = interval_of(best.right, groups)
     bar = (twin.accuracy + chance) / 2
-    p_value = _p_not_worse(best.right, twin.right)
+    p_value = p_not_worse(best.right, twin.right, groups)
     seeds = len({seed for _, seed in tried})
     numbers: dict[str, Any] = {
         "images": total,
@@ -193,7 +205,7 @@ def _verdict(best: _Victim, twin: _Victim, tried: Set[tuple[str, int]], able: in
     }
     held_out = f"{total} real images" if patients is None else f"{total} real images of {patients} patients"
     alike = patients is not None and patients < total
-    caveat = ", too narrow because several images of one patient count as independent" if alike else ""
+    caveat = f", as of {independent_images(best.right, groups):.0f} independent images" if alike else ""
     reason = (
         f"The best of the networks that learned from the encrypted data set ({best.name(seeds)}) has an accuracy of "
         f"{best.accuracy:.1%} on {held_out} (95 % interval {low:.1%} to {high:.1%}{caveat}). The same network trained "
@@ -203,7 +215,7 @@ def _verdict(best: _Victim, twin: _Victim, tried: Set[tuple[str, int]], able: in
         reason += (
             " Its answers were renamed: it is often wrong in one way for all images of a class, which is undone easily."
         )
-    if not _has_learned(twin):
+    if not _has_learned(twin, groups):
         why = f"The network trained on originals ({twin.accuracy:.1%}) is not better than chance ({chance:.1%}), so "
         why += "nothing follows from the victims."
         return Verdict(verdict="not measured", reason=why, advice="Train longer (--epochs) or add cases.", **numbers)
@@ -232,19 +244,11 @@ def _ways_to_answer(measured: Measurement) -> Iterator[_Victim]:
         yield _Victim(measured, renamed == np.asarray(measured.labels), renamed=True)
 
 
-def _has_learned(twin: _Victim) -> bool:
+def _has_learned(twin: _Victim, groups: Groups) -> bool:
     """Whether a network trained on originals is better than chance."""
     chance = float(np.bincount(twin.measured.labels).max()) / len(twin.right)
-    return is_above_chance(int(twin.right.sum()), len(twin.right), chance)
+    return better_than_chance(twin.right, groups, chance)
 
 
 def _answers_as_given(measured: Measurement) -> _Victim:
     return _Victim(measured, np.asarray(measured.answers) == np.asarray(measured.labels), renamed=False)
-
-
-def _p_not_worse(victim: NDArray[np.bool_], twin: NDArray[np.bool_]) -> float:
-    """McNemar's exact test, one-sided: only images that one of the two gets right tell."""
-    only_twin, only_victim = int((twin & ~victim).sum()), int((victim & ~twin).sum())
-    if only_twin + only_victim == 0:
-        return 1.0
-    return float(binomtest(only_twin, only_twin + only_victim, 0.5, alternative="greater").pvalue)

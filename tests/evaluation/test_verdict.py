@@ -67,20 +67,41 @@ def verdict_of(
     )
 
 
-def test_the_number_of_patients_stands_behind_that_of_images() -> None:
+def test_images_of_one_patient_widen_the_interval_and_the_verdict_says_so() -> None:
     labels = labels_of((100, 100))
     arms = {"clean": with_accuracy(labels, 0.9, 2), "encrypted": with_accuracy(labels, 0.8, 2)}
-    found = judge([measured(answers, labels, arm) for arm, answers in arms.items()], 21)
-    assert found.patients == 21
-    assert "200 real images of 21 patients" in found.reason
-    assert "too narrow because several images of one patient count as independent)" in found.reason
-    for known in (None, 200):
-        other = judge([measured(answers, labels, arm) for arm, answers in arms.items()], known)
+    measurements = [measured(answers, labels, arm) for arm, answers in arms.items()]
+    found = judge(measurements, [f"patient {row // 10}" for row in range(200)])
+    assert found.patients == 20
+    assert "200 real images of 20 patients" in found.reason
+    for known in (None, [f"patient {row}" for row in range(200)]):
+        other = judge(measurements, known)
         assert "independent" not in other.reason
+        assert found.interval is not None
+        assert other.interval is not None
+        assert found.interval[0] < other.interval[0] < other.interval[1] < found.interval[1]
+    # Wrong are all of four patients and no other: as of no more than 20 images.
+    assert "as of 17 independent images)" in found.reason
     assert Verdict.of_dict(found.as_dict()) == found
     old = found.as_dict()
     del old["verdict_details"]["patients"]
     assert Verdict.of_dict(old).patients is None, "earlier versions did not count them"
+
+
+def test_few_patients_with_many_images_prove_no_loss() -> None:
+    # The victim is wrong on all 20 images of one patient more than its twin: p = 0.00003 by images, 0.5 by patients.
+    labels = labels_of((100, 100))
+    clean, encrypted = labels.copy(), labels.copy()
+    encrypted[:20] = 1
+    measurements = [
+        measured(answers, labels, arm, network)
+        for network in ("vgg_small", "preresnet_small")
+        for arm, answers in (("clean", clean), ("encrypted", encrypted))
+    ]
+    assert judge(measurements).verdict == "weak"
+    found = judge(measurements, [f"patient {row // 20}" for row in range(200)])
+    assert found.verdict == "none"
+    assert found.p_value == pytest.approx(0.5)
 
 
 def test_the_interval_decides_between_protected_and_weak_halfway_to_chance() -> None:

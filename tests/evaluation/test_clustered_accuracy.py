@@ -1,0 +1,103 @@
+"""Several images of one patient say less than as many images of different patients."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from monai_advenc.evaluation.clustered_accuracy import (
+    better_than_chance,
+    groups_of,
+    independent_images,
+    interval_of,
+    p_not_worse,
+)
+
+ANSWERS = st.lists(st.booleans(), min_size=2, max_size=60).map(np.array)
+
+
+def of_patients(drawing: np.random.Generator, accuracy: float, patients: int = 40, each: int = 8) -> NDArray[np.bool_]:
+    """Answers on some images of each patient, of whom some are easy and some are hard."""
+    easiness = drawing.beta(accuracy, 1 - accuracy, size=patients)
+    return drawing.random((patients, each)) < easiness[:, None]
+
+
+def groups_like(right: NDArray[np.bool_]) -> NDArray[np.intp]:
+    return np.repeat(np.arange(right.shape[0]), right.shape[1])
+
+
+@given(ANSWERS)
+def test_with_one_image_a_patient_the_interval_is_wilsons(right: NDArray[np.bool_]) -> None:
+    expected = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
+    for groups in (groups_of(None, len(right)), groups_of([f"p{row}" for row in range(len(right))], len(right))):
+        assert interval_of(right, groups) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
+def test_with_one_image_a_patient_the_paired_test_is_mcnemars(pairs: list[tuple[bool, bool]]) -> None:
+    victim, twin = (np.array(column) for column in zip(*pairs, strict=True))
+    better, worse = int((twin & ~victim).sum()), int((victim & ~twin).sum())
+    expected = binomtest(better, better + worse, 0.5, alternative="greater").pvalue if better + worse else 1
+    assert p_not_worse(victim, twin, groups_of(None, len(pairs))) == pytest.approx(expected)
+
+
+@given(ANSWERS, st.integers(2, 5))
+def test_copies_of_an_image_add_nothing(right: NDArray[np.bool_], copies: int) -> None:
+    groups, repeated = np.repeat(np.arange(len(right)), copies), np.repeat(right, copies)
+    assert independent_images(repeated, groups) <= len(right) + 1e-9
+    low, high = interval_of(right, groups_of(None, len(right)))
+    wide_low, wide_high = interval_of(repeated, groups)
+    assert wide_low <= low + 1e-9
+    assert wide_high >= high - 1e-9
+    twin = np.ones_like(right)
+    alone = p_not_worse(right, twin, groups_of(None, len(right)))
+    assert p_not_worse(repeated, np.repeat(twin, copies), groups) == pytest.approx(alone)
+
+
+@given(ANSWERS, st.data())
+def test_no_grouping_makes_an_interval_narrower(right: NDArray[np.bool_], data: st.DataObject) -> None:
+    names = data.draw(st.lists(st.sampled_from("abcdefgh"), min_size=len(right), max_size=len(right)))
+    groups = groups_of(names, len(right))
+    assert 1 <= independent_images(right, groups) <= len(right)
+    low, high = interval_of(right, groups)
+    narrow = interval_of(right, groups_of(None, len(right)))
+    assert 0 <= low <= narrow[0] + 1e-9
+    assert narrow[1] - 1e-9 <= high <= 1
+
+
+def test_the_interval_covers_the_accuracy_in_19_of_20_draws() -> None:
+    """Of 500 draws from patients who differ much; the interval for independent images covers far fewer."""
+    drawing, truth = np.random.default_rng(0), 0.7
+    covered = {"by patient": 0, "independent": 0}
+    for _ in range(500):
+        right = of_patients(drawing, truth)
+        for name, groups in (("by patient", groups_like(right)), ("independent", groups_of(None, right.size))):
+            low, high = interval_of(right.reshape(-1), groups)
+            covered[name] += low <= truth <= high
+    assert covered["by patient"] >= 465
+    assert covered["independent"] < 400
+
+
+def test_equal_victims_are_called_worse_in_one_of_20_draws() -> None:
+    """Of 500 draws in which victim and twin differ from patient to patient, but not on average."""
+    drawing, rejected = np.random.default_rng(1), {"by patient": 0, "independent": 0}
+    for _ in range(500):
+        victim, twin = of_patients(drawing, 0.7), of_patients(drawing, 0.7)
+        for name, groups in (("by patient", groups_like(victim)), ("independent", groups_of(None, victim.size))):
+            rejected[name] += p_not_worse(victim.reshape(-1), twin.reshape(-1), groups) < 0.05
+    assert rejected["by patient"] <= 35
+    assert rejected["independent"] > 75
+
+
+def test_images_of_one_patient_prove_no_learning() -> None:
+    right = np.array([True] * 38 + [False] * 2)
+    assert better_than_chance(right, groups_of(None, 40), 0.5)
+    assert not better_than_chance(right, groups_of(["one"] * 40, 40), 0.5)
+
+
+def test_patients_must_be_as_many_as_images() -> None:
+    with pytest.raises(ValueError, match="2 patients for 3 images"):
+        groups_of(["a", "b"], 3)
