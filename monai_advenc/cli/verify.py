@@ -57,6 +57,7 @@ def verify(
     ] = None,
     insecure_key_permissions: options.InsecureKeyPermissions = False,
     device: options.Device = None,
+    accept_unprotected: options.AcceptUnprotected = False,
     json: options.Json = False,
 ) -> None:
     """Check that an encrypted data set reads back intact, within its stated budget, and still has its effect.
@@ -105,6 +106,8 @@ def verify(
     if outcome.problems:
         failing = len({each.id for each in outcome.problems})
         raise IncompleteError(f"{failing} of {outcome.checked} {kind} or files of {folder} do not hold; see above")
+    if found.kept is not None:
+        options.exit_for(found.kept.verdict, accept_unprotected)
 
 
 def _say_outcome(outcome: Verification[Manifest] | Verification[VolumeManifest], output: Output) -> dict[str, int]:

@@ -228,11 +228,13 @@ class Manifest(_Saved):
     images: Annotated[tuple[ImageRecord, ...], Field(min_length=1)]
 
     @property
-    def largest_radius(self) -> float:
-        """The largest radius of an image; the largest distance where the images state no radius."""
-        of_pixels = self.budget.changeable.linf if self.header.norm == "linf" and self.budget.changeable else None
-        largest = (of_pixels or self.budget.l2).max
-        return max((image.radius for image in self.images if image.radius is not None), default=largest)
+    def largest_ball(self) -> tuple[str, float]:
+        """Norm and radius of the largest ball of an image.
+
+        Where the images state no radius, because it would tell the tumor's area, the largest L2 distance counts.
+        """
+        radii = [image.radius for image in self.images if image.radius is not None]
+        return (self.header.norm, max(radii)) if radii else ("l2", self.budget.l2.max)
 
 
 class VolumeManifest(_Saved):

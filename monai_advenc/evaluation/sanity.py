@@ -65,12 +65,12 @@ def require_pairs(encrypted: ImageSet, originals: ImageSet, manifest: Manifest) 
     distances = (encrypted.images - originals.images).flatten(1).norm(dim=1).tolist()
     for name, distance in zip(encrypted.ids, distances, strict=True):
         record = records[name]
-        radius = manifest.largest_radius if record.radius is None else record.radius
+        stated = manifest.budget.l2.max if record.l2 is None else record.l2
         is_as_written = record.shape == tuple(encrypted.images.shape[1:])
-        if is_as_written and not record.files[0].path.endswith(".dcm") and distance > 2 * radius + 1e-3:
+        if is_as_written and not record.files[0].path.endswith(".dcm") and distance > 2 * stated + 1e-3:
             raise SanityError(
-                f"the encrypted image {name!r} is {distance:.3g} from the original of that name, its radius is "
-                f"{radius:.3g}; give the originals that the data set was made from"
+                f"the encrypted image {name!r} is {distance:.3g} (L2) from the original of that name, but {stated:.3g} "
+                f"by its manifest; give the originals that the data set was made from"
             )
 
 

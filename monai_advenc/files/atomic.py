@@ -89,17 +89,26 @@ def write_once(path: Path, content: Any, refusal: str) -> None:
     """Write JSON that describes a folder's purpose; an existing file must have the same content.
 
     Raises:
-        OutputError: The content differs (the message is ``refusal``), or the file cannot be written.
+        OutputError: The content differs (the message is ``refusal`` and the names of what differs), or the file cannot
+            be written.
     """
     if path.exists():
         try:
-            same = json.loads(path.read_bytes()) == json.loads(json.dumps(content))
+            there, here = json.loads(path.read_bytes()), json.loads(json.dumps(content))
         except (OSError, ValueError):
-            same = False
-        if not same:
-            raise OutputError(refusal)
+            raise OutputError(refusal) from None
+        if there != here:
+            raise OutputError(refusal + _differences(there, here))
     else:
         write_json(path, content)
+
+
+def _differences(there: Any, here: Any) -> str:
+    """Names of the entries that differ, to end a sentence with; never their values."""
+    if not isinstance(there, dict) or not isinstance(here, dict):
+        return ""
+    names = [name for name in {**here, **there} if here.get(name) != there.get(name)]
+    return f" (what differs: {', '.join(name.replace('_', ' ') for name in names)})" if names else ""
 
 
 def is_writable(folder: Path) -> bool:

@@ -237,8 +237,8 @@ def test_of_two_threads_one_gets_the_lock(tmp_path: Path) -> None:
 def test_what_a_folder_is_for_is_written_once(tmp_path: Path) -> None:
     for content in ((1, 2), (1, 2), [1, 2]):
         write_once(tmp_path / "x.json", {"a": content}, "other")
-    with pytest.raises(OutputError, match="other"):
-        write_once(tmp_path / "x.json", {"a": [1, 3]}, "other")
+    with pytest.raises(OutputError, match=r"^other \(what differs: new name, a\)$"):
+        write_once(tmp_path / "x.json", {"new_name": 0, "a": [1, 3]}, "other")
     (tmp_path / "x.json").write_text("no json")
     with pytest.raises(OutputError, match="other"):
         write_once(tmp_path / "x.json", {"a": [1, 2]}, "other")

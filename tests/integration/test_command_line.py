@@ -699,6 +699,9 @@ def test_a_base_is_trained_and_evaluated_on_what_it_never_saw(run: Run, tmp_path
     assert (kept["verdict"], kept["measured_in"]) == ("none", str(tmp_path / "evaluation"))
     assert kept["manifest_sha256"] == hashlib.sha256(manifest).hexdigest()
     repeated = run("verify", tmp_path / "encrypted train", "--base", base, "--key", key)
+    assert repeated.exit_code == 3, "whoever shares what verify passes is told"
+    assert run("verify", tmp_path / "encrypted train", "--base", base, "--accept-unprotected").exit_code == 0
+    assert run("verify", tmp_path / "encrypted train").exit_code == 0, "it reads back intact, and says no more"
     assert "Verdict: not protected." in repeated.stdout
     assert f"Measured at {kept['measured_at']} with vgg_small, one of each" in repeated.stdout
     assert "Good is near 100 %" in repeated.stdout

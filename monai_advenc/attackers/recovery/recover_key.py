@@ -144,11 +144,12 @@ def recover_key(
     simulator = _trained(out / "simulator.pt", network, own_train, another_start, place, progress)
     _require_useful(simulator, own_test, "the attacker's network on own originals")
     height, width = own_test.images.shape[-2:]
+    norm, largest = manifest.largest_ball
     believed = stated_settings(
         manifest.images,
-        manifest.header.norm,
+        norm,
         (height, width),
-        otherwise=manifest.largest_radius,
+        otherwise=largest,
         steps=steps,
         augmentation_aware=augmentation_aware,
     )

@@ -94,7 +94,7 @@ def render_report(
         trim_blocks=True,
     )
     images, classes = manifest.images, manifest.header.classes
-    radius = manifest.largest_radius
+    norm, radius = manifest.largest_ball
     lengths, decibels = (
         [value for value in values if value is not None]
         for values in zip(*((i.l2, i.psnr_db) for i in images), strict=True)
@@ -117,11 +117,12 @@ def render_report(
         confusions=list(_confusions(measurements, headline, classes)),
         budget=manifest.budget,
         histograms=[
-            Markup(figures.budget_histogram(lengths, "L2 distance", radius)),
+            Markup(figures.budget_histogram(lengths, "L2 distance", radius if norm == "l2" else None)),
             Markup(figures.budget_histogram(decibels, "PSNR, dB")),
         ]
         if lengths
         else [],
+        norm=norm,
         radius=radius,
         maps=[(each.title, each.images, figures.heat_map(each.mean, top)) for each in maps],
         brightest=GRAY_LEVELS * top,
