@@ -17,7 +17,8 @@ from monai_advenc.data.images.folder import find_images, load_image_set
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.encryption.regions import body
+from monai_advenc.encryption.profiles import draw_key
+from monai_advenc.encryption.regions import Freedom, body
 from monai_advenc.evaluation.division import divide
 from monai_advenc.evaluation.measurement import measurements_of
 from monai_advenc.evaluation.protection import DEFAULT_VICTIMS, victim_jobs
@@ -25,6 +26,7 @@ from monai_advenc.evaluation.verdict import Verdict, judge
 from monai_advenc.evaluation.victims import train_victims
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training import TrainingSettings, train
+from monai_advenc.networks.training.error_minimizing import PerturbedImages
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
 
@@ -188,6 +190,35 @@ def test_an_encrypted_set_is_protected_or_weak(combiner: str, psnr_db: float, se
     found = verdict_of(images, encrypted(images, seed, psnr_db, combiner=combiner), seed)
     words = ("protected",) if combiner == "horizontal-concat" else ("protected", "weak")
     assert found.verdict in words, found.reason
+    assert found.clean is not None
+    assert found.accuracy is not None
+    assert found.accuracy < found.clean - 0.15, found.reason
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_an_error_minimizing_set_misleads_victims(seed: int, draw: Draw) -> None:
+    """Each image is perturbed alone by the network that was trained with perturbed images."""
+    images, radius = draw(seed), radius_at(36)
+    key = draw_key(
+        images.classes,
+        profile="error-minimizing",
+        radius=radius,
+        radius_at=SIDE,
+        steps=STEPS,
+        step_size=2.5 * radius / STEPS,
+        seed=seed,
+    )
+    own, freedom = key.error_minimizing, Freedom("body", "l2", full_radius=True)
+    assert own is not None
+    network = get_network("resnet_small", len(images.classes), 1, SIDE, seed=seed)
+    renewal = PerturbedImages(images, None, own, seed, freedom)
+    base = train(network, images, None, TrainingSettings(epochs=EPOCHS, seed=seed), renewal=renewal).network
+    regions = freedom(images.images)[0]
+    changed = encrypt_batch(
+        key, prepare(base, (1, SIDE, SIDE)), images.images, images.labels, regions=regions, levels=65535
+    )
+    found = verdict_of(images, replace(images, images=changed), seed)
+    assert found.verdict in ("protected", "weak"), found.reason
     assert found.clean is not None
     assert found.accuracy is not None
     assert found.accuracy < found.clean - 0.15, found.reason

@@ -23,11 +23,11 @@ TRAINING = ("--epochs", 8, "--no-tracking")
 ENCRYPTING = ("--format", "png16", "--precision", "fp32", "--workers", 0)
 
 
-def draw_slice(label: int, generator: torch.Generator) -> Tensor:
+def draw_slice(label: int, generator: torch.Generator, contrast: float = 0.1) -> Tensor:
     """A faint bright band, whose height is the class, under noise: fine patterns are as telling as the band."""
     height = torch.linspace(0, 1, SIDE).view(1, SIDE, 1) - (label + 1) / (CLASSES + 1)
-    band = 0.1 * torch.exp(-((height / 0.07) ** 2))
-    return (0.4 + band + 0.1 * torch.randn(1, SIDE, SIDE, generator=generator)).clamp(0, 1)
+    band = torch.exp(-((height / 0.07) ** 2))
+    return (0.4 + contrast * (band + torch.randn(1, SIDE, SIDE, generator=generator))).clamp(0, 1)
 
 
 def write_images(folder: Path, cases: int, draw: Callable[[int], Tensor]) -> Path:
@@ -88,14 +88,14 @@ def test_the_advice_leads_from_a_set_that_is_not_protected_to_one_that_is(run: R
     assert details["interval"][1] < (details["clean"] + 0.2) / 2
 
 
-def write_volumes(folder: Path) -> Path:
+def write_volumes(folder: Path, contrast: float = 0.1) -> Path:
     """Cases of three slices, the middle one with the mask; a dark and a bright border fix the range of values."""
     generator = torch.Generator().manual_seed(0)
     for label in range(CLASSES):
         for case in range(CASES):
             place = folder / f"class {label}" / f"case {label} {case}"
             place.mkdir(parents=True)
-            image = draw_slice(label, generator)[0]
+            image = draw_slice(label, generator, contrast)[0]
             image[:, :1], image[:, -1:] = 0, 1
             voxels = image.T[:, :, None].expand(-1, -1, 3) * 1000
             mask = torch.zeros(SIDE, SIDE, 3)
@@ -126,3 +126,19 @@ def test_volumes_end_protected_by_the_advice_that_slice_and_encrypt_prints(run: 
     private = tmp_path / "second-private"
     words = ("verify", tmp_path / "second", "--base", private / "base.pt", "--key", private / "key.json", "--survival")
     assert "Verdict: protected against training as usual." in run(*words).stdout
+
+
+@pytest.mark.slow
+def test_volumes_end_protected_by_the_radius_that_is_recommended_for_them(run: Run, tmp_path: Path) -> None:
+    """Their findings are as faint as a change that people do not see, so that one protects them."""
+    volumes = write_volumes(tmp_path / "volumes", contrast=0.02)
+    first = run("slice-and-encrypt", volumes, "--out", tmp_path / "first", *CUTTING)
+    assert first.exit_code in (0, 3), first.output
+    assert "Warning: Verdict:" in first.stdout
+    assert "monai-advenc recommend searches one" in first.stdout
+    followed = run("slice-and-encrypt", volumes, "--out", tmp_path / "second", *CUTTING, "--radius", "recommended")
+    assert followed.exit_code == 0, followed.output
+    assert "Verdict: protected against training as usual." in followed.stdout
+    assert json.loads((tmp_path / "second-private" / "verdict.json").read_text())["verdict"] == "protected"
+    manifest = json.loads((tmp_path / "second" / "manifest.json").read_text())
+    assert 32 <= manifest["budget"]["psnr_db"]["min"] <= manifest["budget"]["psnr_db"]["max"] < 45
