@@ -1,3 +1,3 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Attack an encrypted data set: ``recovery`` guesses the key, ``domain_adaptation`` seeks accuracy on originals."""
+"""Attack an encrypted data set: ``recovery`` guesses the key, the others seek accuracy on originals."""

@@ -74,7 +74,12 @@ def victim_jobs(
 
 def without_background(images: ImageSet) -> ImageSet:
     """The images with zeros outside their body; an image without contrast stays as it is."""
-    return replace(images, images=torch.stack([image * _body_or_all(image) for image in images.images]))
+    return replace(images, images=body_only(images.images))
+
+
+def body_only(images: torch.Tensor) -> torch.Tensor:
+    """Images ``(N, C, H, W)`` with zeros outside their body; an image without contrast stays as it is."""
+    return torch.stack([image * _body_or_all(image) for image in images])
 
 
 def _has_background(images: ImageSet) -> bool:

@@ -41,6 +41,8 @@ NETWORKS: Mapping[str, NetworkBuilder] = MappingProxyType(
         "vgg_small": partial(VGG, stages=((16, 16), (32, 32), (64, 64))),
         "preresnet_small": partial(ResidualNetwork, width=16, blocks=(1, 1, 1), block=PreactivationBlock),
         "densenet_small": partial(DenseNet, growth=12, layers=(4, 4, 4)),
+        # A victim of three layers: perturbations of deep networks mislead shallow ones less. 5 thousand parameters.
+        "shallow": partial(VGG, stages=((16,), (32,))),
     }
 )
 

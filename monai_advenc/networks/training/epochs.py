@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +16,37 @@ from monai_advenc.networks.training.augmentation import shift_and_flip
 from monai_advenc.networks.training.schedule import SCHEDULES
 from monai_advenc.networks.training.settings import TrainingSettings
 
+LogitsAndLoss = tuple[Tensor, Tensor]
+
+
+class Lesson(Protocol):
+    """What a network learns from a batch, where it is not the cross entropy of the images as they are."""
+
+    def __call__(self, network: nn.Module, images: Tensor, labels: Tensor, draws: torch.Generator) -> LogitsAndLoss:
+        """Compute logits ``(N, K)`` and the scalar loss to lower.
+
+        Args:
+            network: In training mode.
+            images: A batch ``(N, C, H, W)`` in [0, 1], augmented.
+            labels: ``(N,)``.
+            draws: Source of all random choices, a generator of the CPU.
+        """
+
 
 class Epochs:
     """Shared state of a run's epochs: data on the device, optimizer, random state, position in the schedule."""
 
     def __init__(
-        self, network: nn.Module, images: Tensor, labels: Tensor, weight: Tensor, settings: TrainingSettings
+        self,
+        network: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        weight: Tensor,
+        settings: TrainingSettings,
+        lesson: Lesson | None = None,
     ) -> None:
         self.network, self.images, self.labels, self.weight, self.settings = network, images, labels, weight, settings
+        self.lesson = lesson
         self.autocast = settings.in_bf16_on(images.device)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.batches = -(-len(images) // settings.batch_size)
@@ -79,8 +102,11 @@ class Epochs:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.autocast):
-            logits = self.network(batch)
-        loss = functional.cross_entropy(logits.float(), labels, weight=self.weight)
+            if self.lesson is not None:
+                logits, loss = self.lesson(self.network, batch, labels, self.generator)
+            else:
+                logits = self.network(batch)
+                loss = functional.cross_entropy(logits.float(), labels, weight=self.weight)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()

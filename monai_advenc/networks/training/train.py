@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.errors import SettingsError
 from monai_advenc.networks.normalize import with_standardization
 from monai_advenc.networks.training.checks import check_sets, require_fit
 from monai_advenc.networks.training.class_weights import class_weights
-from monai_advenc.networks.training.epochs import Epochs
+from monai_advenc.networks.training.epochs import Epochs, Lesson
 from monai_advenc.networks.training.reproducibility import reproducible
 from monai_advenc.networks.training.settings import TrainingSettings
 from monai_advenc.networks.training.unfinished import UnfinishedTraining
@@ -78,6 +79,7 @@ def train(
     observe: Callable[[nn.Module], Mapping[str, float] | None] | None = None,
     renewal: Renewal | None = None,
     unfinished: Path | None = None,
+    lesson: Lesson | None = None,
 ) -> TrainingResult:
     """Train a copy of ``network`` by SGD with Nesterov momentum, one learning rate cycle and cross entropy.
 
@@ -94,6 +96,8 @@ def train(
         renewal: Makes the training images of each epoch but the first from the network.
         unfinished: File for the state after each epoch: an interrupted training continues from it and ends with the
             same weights. The file is removed at the end.
+        lesson: Replaces the cross entropy of a batch, and with it class weights; not with ``unfinished``, which cannot
+            tell lessons apart.
 
     Returns:
         The trained network in evaluation mode, and the record of each epoch.
@@ -103,8 +107,11 @@ def train(
         ImageError: Images hold NaN or values outside [0, 1].
         NetworkError: The network does not fit the images, or training diverged.
         OutputError: ``unfinished`` is of another training or cannot be written.
-        SettingsError: The number of class weights differs from the number of classes.
+        SettingsError: The number of class weights differs from the number of classes, or ``lesson`` is given with
+            ``unfinished``.
     """
+    if lesson is not None and unfinished is not None:
+        raise SettingsError("expected lesson or unfinished, got both; leave one out")
     check_sets(train_set, validation_set)
     sets = [train_set] if validation_set is None else [train_set, validation_set]
     kept = UnfinishedTraining(unfinished, network, sets, settings, {} if renewal is None else renewal.notes())
@@ -113,7 +120,8 @@ def train(
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's annotations
     require_fit(network, train_set, device)
     weight = class_weights(train_set, settings.class_weights)
-    epochs = Epochs(network, train_set.images.to(device), train_set.labels.to(device), weight.to(device), settings)
+    pixels, labels = train_set.images.to(device), train_set.labels.to(device)
+    epochs = Epochs(network, pixels, labels, weight.to(device), settings, lesson)
     best = _Best(network.state_dict())
     history: list[EpochRecord] = []
     with reproducible(settings.seed):

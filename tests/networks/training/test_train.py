@@ -163,6 +163,23 @@ def test_half_precision_learns_too() -> None:
     assert accuracy_of(result.network, image_set(60, seed=2).images, image_set(60, seed=2).labels) > 0.9
 
 
+def test_a_lesson_replaces_what_is_learned_from_a_batch() -> None:
+    def exchanged(
+        trained: nn.Module, images: torch.Tensor, labels: torch.Tensor, draws: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = trained(images)
+        return logits, torch.nn.functional.cross_entropy(logits.float(), (labels + 1) % 3)
+
+    result = train(network(), image_set(90), None, SETTINGS, lesson=exchanged)
+    images = image_set(60, seed=2)
+    assert accuracy_of(result.network, images.images, (images.labels + 1) % 3) > 0.9
+
+
+def test_a_lesson_cannot_be_continued(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="unfinished"):
+        train(network(), image_set(30), None, SETTINGS, lesson=lambda *_: None, unfinished=tmp_path / "x")  # type: ignore[arg-type, return-value]  # never called
+
+
 def test_one_image_of_a_class_is_too_few() -> None:
     few = image_set(7)  # Classes get 3, 2 and 2 images.
     keep = torch.tensor([0, 1, 2, 3, 4, 6])

@@ -1,0 +1,29 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Attackers for accuracy: ways to learn from encrypted images in spite of the encryption.
+
+All have one protocol, :class:`~monai_advenc.attackers.countermeasures.attacker.Attacker`; a new one is a file and a
+line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from monai_advenc.attackers.countermeasures.adversarial_training import ADVERSARIAL
+from monai_advenc.attackers.countermeasures.attacker import Attacker
+from monai_advenc.attackers.countermeasures.background import BACKGROUND
+from monai_advenc.attackers.countermeasures.dilution import DILUTION
+from monai_advenc.attackers.countermeasures.files import FILES
+from monai_advenc.attackers.countermeasures.plain_training import PLAIN
+from monai_advenc.attackers.countermeasures.smoothing import SMOOTHING
+
+__all__ = ["ATTACKERS", "Attacker"]
+
+_FAMILIES = (PLAIN, FILES, SMOOTHING, BACKGROUND, DILUTION, ADVERSARIAL)
+
+ATTACKERS: Mapping[str, Attacker] = MappingProxyType(
+    {attacker.name: attacker for family in _FAMILIES for attacker in family}
+)
+"""Attackers by name."""
