@@ -45,6 +45,7 @@ def test_the_demo_writes_its_page_its_summary_and_data_sets_that_verify(
         run_demo(out, seed=4, recipe=TINY, workers=0, stage=SILENT.stage)
 
 
+@pytest.mark.slow
 def test_a_demo_whose_networks_learned_nothing_says_that_nothing_was_measured(
     run: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -231,8 +231,17 @@ def test_a_monai_pipeline_in_a_loader_gives_the_bytes_of_the_command(
     assert torch.equal(by_pipeline, by_command.images)
 
 
-@pytest.mark.parametrize("full", [False, True])
-@pytest.mark.parametrize(("norm", "combiner"), [("l2", "horizontal-concat"), ("l2", "mixup"), ("linf", "basic")])
+@pytest.mark.parametrize(
+    ("norm", "combiner", "full"),
+    [
+        ("l2", "horizontal-concat", False),
+        pytest.param("l2", "horizontal-concat", True, marks=pytest.mark.slow),
+        pytest.param("l2", "mixup", False, marks=pytest.mark.slow),
+        pytest.param("l2", "mixup", True, marks=pytest.mark.slow),
+        ("linf", "basic", True),
+        pytest.param("linf", "basic", False, marks=pytest.mark.slow),
+    ],
+)
 def test_a_region_gets_the_bytes_of_the_command_in_every_transform(
     base: nn.Module, tmp_path: Path, norm: Any, combiner: str, full: bool
 ) -> None:
@@ -291,7 +300,15 @@ def test_a_base_of_other_classes_is_refused_wherever_it_is_told(
         EncryptImage(tiny_network(4), make_key())(images[0], 0)
 
 
-@pytest.mark.parametrize("kind", [AdversarialEncrypt, AdversarialEncryptd, EncryptImage, EncryptImaged])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(AdversarialEncrypt, marks=pytest.mark.slow),
+        AdversarialEncryptd,
+        pytest.param(EncryptImage, marks=pytest.mark.slow),
+        EncryptImaged,
+    ],
+)
 def test_the_file_of_a_base_that_learned_nothing_is_refused_by_every_transform_unless_its_owner_insists(
     kind: Any, images: Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
