@@ -6,13 +6,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.data.images.folder import ImageFolder, load_image_set
+from monai_advenc.data.images.reading import read_image
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import KeyOptions, has_setting
 from monai_advenc.encryption.regions import Freedom
 from monai_advenc.errors import NetworkError, SettingsError
-from monai_advenc.networks.training.base import train_base
+from monai_advenc.evaluation.recommendation.base_networks import BaseTraining
 from monai_advenc.networks.training.checkpoint import Checkpoint, load_checkpoint, require_trained_as
+from monai_advenc.networks.training.learned import require_learned, require_size
 from monai_advenc.networks.training.settings import TrainingSettings
 from monai_advenc.progress import Progress
 from monai_advenc.sharing.options import EncryptionOptions
@@ -60,29 +62,39 @@ def load_own_base(path: Path, key: EncryptionKey, network: str | None, training:
     return checkpoint
 
 
-def train_base_for(
+def ready_base(
+    checkpoint: Checkpoint | None,
+    folder: ImageFolder,
     key: EncryptionKey,
-    images: ImageSet,
     path: Path,
     options: EncryptionOptions,
-    network: str | None,
-    training: TrainingSettings,
-    device: str,
-    progress: Progress,
-) -> None:
-    """Train and save the base network that a key needs: of its family, for the pixels that may change."""
-    own = key.error_minimizing
-    freedom = None if own is None else Freedom(options.region, own.norm, options.full_radius)
-    train_base(
-        images,
-        path,
-        error_minimizing=own,
-        freedom=freedom,
-        network=network,
-        settings=training,
-        device=device,
-        progress=progress,
-    )
+    how: BaseTraining,
+) -> Checkpoint:
+    """The base network that is there, or a new one, which has learned its task at the size of the images.
+
+    Args:
+        checkpoint: The base network, if it is there.
+        folder: The images.
+        key: The key, whose family and pixels that may change the network is trained for.
+        path: Its file.
+        options: How images are encrypted.
+        how: How it is trained.
+
+    Raises:
+        DatasetError: There are too few images to train one.
+        NetworkError: It is not better than chance, or was trained at another size.
+    """
+    if checkpoint is None:
+        own = key.error_minimizing
+        freedom = None if own is None else Freedom(options.region, own.norm, options.full_radius)
+        how.train(path, load_image_set(folder), error_minimizing=own, freedom=freedom)
+        checkpoint = load_checkpoint(path)
+    else:
+        how.progress.say(f"Using base network {checkpoint.name} of {path}.")
+    require_learned(checkpoint, path, insist=how.insist, progress=how.progress)
+    side = max(read_image(folder.files[0].path).shape[-2:])
+    require_size(checkpoint, path, side, insist=how.insist, progress=how.progress)
+    return checkpoint
 
 
 def say_of_region(key: EncryptionKey, region: str, progress: Progress) -> None:

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.encryption.profiles import PROFILE_COMBINERS, KeyOptions, draw_key, has_setting
+from monai_advenc.encryption.profiles import PROFILE_COMBINERS, KeyOptions, draw_key, has_setting, say_drawn
 from monai_advenc.encryption.rounding import coarsest_levels
 from monai_advenc.errors import SanityError, SettingsError
-from monai_advenc.evaluation.recommendation.recommend import recommend, require_targeted
+from monai_advenc.evaluation.recommendation.base_networks import BaseTraining
+from monai_advenc.evaluation.recommendation.recommend import recommend
 from monai_advenc.files.atomic import sha256_of
-from monai_advenc.progress import Progress
 from monai_advenc.sharing.key_and_base import load_own_key
 from monai_advenc.sharing.options import EncryptionOptions
 
@@ -44,7 +44,6 @@ class RadiusSearch:
     def __init__(self, private: Path, drawing: KeyOptions, classes: Sequence[str]) -> None:
         if {"radius", "step_size"} & drawing.model_fields_set:
             raise SettingsError("--radius recommended decides radius and step size; leave out the other of them")
-        require_targeted(drawing)
         self._folder, self._unfinished = private / RECOMMENDATION_FOLDER, private / UNFINISHED_KEY_NAME
         self._drawing, self._classes = drawing, classes
 
@@ -82,25 +81,33 @@ class RadiusSearch:
         if not self._unfinished.exists():
             secret.save(self._unfinished)
 
-    def find(
+    def finish(
         self,
         secret: EncryptionKey,
         folder: ImageFolder,
-        base: Path,
+        base: Path | None,
         options: EncryptionOptions,
-        *,
-        insist: bool,
-        device: str,
-        progress: Progress,
-    ) -> float:
-        """The smallest radius that protects the slices.
+        path: Path,
+        how: BaseTraining,
+    ) -> EncryptionKey:
+        """Write the key with the smallest radius that protects the slices, in place of the unfinished one.
+
+        Args:
+            secret: The key before it has its radius.
+            folder: The slices.
+            base: The base network; ``None`` for an error-minimizing key, for which the search trains some.
+            options: How the slices will be encrypted.
+            path: Where the finished key lies.
+            how: How base networks are trained.
 
         Raises:
-            SanityError: No radius in the range does.
+            SanityError: No radius in the range protects the slices.
         """
         drawing, levels = _drawing_of(secret), coarsest_levels(options.formats)
+        trains: dict[str, Any] = {} if base else {"network": how.network, "training": how.training}
         # Cases may have been added, or options changed, since an earlier search began.
-        deciding = (_digest_of(folder), sha256_of(base), drawing, options.region, options.full_radius, levels)
+        networks = sha256_of(base) if base else repr(trains)
+        deciding = (_digest_of(folder), networks, drawing, options.region, options.full_radius, levels)
         result = recommend(
             folder,
             self._folder / hashlib.sha256(repr(deciding).encode()).hexdigest()[:12],
@@ -109,20 +116,18 @@ class RadiusSearch:
             region=options.region,
             full_radius=options.full_radius,
             levels=levels,
-            insist=insist,
+            insist=how.insist,
             workers=options.workers,
-            device=device,
-            progress=progress,
+            device=how.device,
+            progress=how.progress,
+            **trains,
         )
         if result.radius is None:
             raise SanityError(f"{result.sentence} Nothing was encrypted; {result.report} shows what was measured")
-        return result.radius
-
-    def finish(self, secret: EncryptionKey, radius: float, path: Path) -> EncryptionKey:
-        """Give the key its radius, and write it in place of the unfinished one."""
-        finished = _with_steps(secret, {"radius": radius})
+        finished = _with_steps(secret, {"radius": result.radius})
         finished.save(path)
         forget_unfinished(path)
+        say_drawn(finished, path, how.progress)
         return finished
 
     def _found(self) -> list[float]:

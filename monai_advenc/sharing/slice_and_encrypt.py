@@ -9,8 +9,7 @@ from pathlib import Path
 
 from monai_advenc.acceleration.processor import choose_device
 from monai_advenc.data.dicom.identity.case_names import OutputNames, choose_identity, warn_of_burned_in_text
-from monai_advenc.data.images.folder import ImageFolder, find_images, load_image_set
-from monai_advenc.data.images.reading import read_image
+from monai_advenc.data.images.folder import ImageFolder, find_images
 from monai_advenc.data.manifest import JOURNAL_NAME, MANIFEST_NAME
 from monai_advenc.data.private_folder import (
     make_private,
@@ -30,16 +29,15 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import KeyOptions, say_drawn
 from monai_advenc.errors import AdvencError, DatasetError, OutputError, remembering
 from monai_advenc.evaluation.kept_verdict import SLICES_NAME, kept_verdict
+from monai_advenc.evaluation.recommendation.base_networks import BaseTraining
 from monai_advenc.networks import require_known_networks
 from monai_advenc.networks.training.base import require_divisible, require_enough_images
-from monai_advenc.networks.training.checkpoint import load_checkpoint
-from monai_advenc.networks.training.learned import require_learned, require_size
 from monai_advenc.networks.training.settings import TrainingSettings
 from monai_advenc.progress import ConsoleProgress, Progress
 from monai_advenc.sharing.encrypt_folder import SharedFolder, default_options, encrypt_and_say
 from monai_advenc.sharing.encryption_run import Compute
 from monai_advenc.sharing.folder import require_begun_with, require_empty
-from monai_advenc.sharing.key_and_base import load_own_base, require_same_region, say_of_region, train_base_for
+from monai_advenc.sharing.key_and_base import load_own_base, ready_base, require_same_region, say_of_region
 from monai_advenc.sharing.measured_protection import NO_MEASUREMENTS, measure_protection
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.recommended_radius import RadiusSearch, first_key, forget_unfinished
@@ -152,19 +150,14 @@ def slice_and_encrypt(
         require_same_region(secret, checkpoint, options.region, full_radius=options.full_radius)
     folder, cuts = _cut(cases, slices, options, names, secret, progress)
     with remembering(cuts.failures):
-        if checkpoint is None:
-            images = load_image_set(folder)
-            train_base_for(secret, images, base_path, options, network, training, place, progress)
-            checkpoint = load_checkpoint(base_path)
-        else:
-            progress.say(f"Using base network {checkpoint.name} of {base_path}.")
-        require_learned(checkpoint, base_path, insist=insist, progress=progress)
-        side = max(read_image(folder.files[0].path).shape[-2:])
-        require_size(checkpoint, base_path, side, insist=insist, progress=progress)
-        if draws and search is not None:
-            found = search.find(secret, folder, base_path, options, insist=insist, device=place, progress=progress)
-            secret = search.finish(secret, found, key_path)
-            say_drawn(secret, key_path, progress)
+        searching = search if draws else None
+        how = BaseTraining(network=network, training=training, insist=insist, device=place, progress=progress)
+        # A base network of the error-minimizing family is trained for a radius; others are there before it.
+        if searching and secret.error_minimizing:
+            secret = searching.finish(secret, folder, None, options, key_path, how)
+        checkpoint = ready_base(checkpoint, folder, secret, base_path, options, how)
+        if searching and not secret.error_minimizing:
+            secret = searching.finish(secret, folder, base_path, options, key_path, how)
         base_network = checkpoint.network if compute else checkpoint.network.to(place)
         result = encrypt_and_say(folder, out, secret, base_network, options, compute, progress)
         keep_distances(kept, out, result.manifest.images)

@@ -214,6 +214,8 @@ def quickly(slices: Path, out: Path, **asked: Any) -> Any:
         ({"drawing": KeyOptions(radius=3)}, "radius cannot be set"),
         ({"network": "resnet999"}, "resnet999"),
         ({"base": "missing.pt"}, "missing.pt"),
+        ({"base": "b.pt", "drawing": KeyOptions(profile="error-minimizing")}, "a base network of its own, so that one"),
+        ({"region": "mask", "drawing": KeyOptions(profile="error-minimizing")}, "expected the region all or body"),
     ],
 )
 def test_a_wrong_option_is_refused_before_anything_is_written(
@@ -256,22 +258,27 @@ class _CountedLimit(TimeLimit):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("profile", ["default", "error-minimizing"])
 def test_a_search_stopped_anywhere_continues_to_the_same_result(
-    slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    profile: Any, slices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    drawing = KeyOptions(steps=2, profile=profile)
     plan = trials.victim_jobs
     monkeypatch.setattr(trials, "victim_jobs", lambda *given: plan(*given[:3], 60, *given[4:]))  # Epochs, for speed.
     home = "monai_advenc.evaluation.recommendation.recommend.TimeLimit"
     monkeypatch.setattr(home, lambda minutes: _CountedLimit(math.inf if minutes is None else minutes))
-    whole = quickly(slices, tmp_path / "whole")
+    whole = quickly(slices, tmp_path / "whole", drawing=drawing)
     for _ in range(80):
-        stopped = quickly(slices, tmp_path / "parts", budget=4)
+        stopped = quickly(slices, tmp_path / "parts", budget=4, drawing=drawing)
         if not stopped.found.unmeasured:
             break
         assert stopped.radius is None
         assert "time ran out" in stopped.sentence
     assert not stopped.found.unmeasured
-    assert (tmp_path / "parts" / "base.pt").read_bytes() == (tmp_path / "whole" / "base.pt").read_bytes()
+    bases = [path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("base.pt")]
+    assert bases
+    for base in bases:
+        assert (tmp_path / "parts" / base).read_bytes() == (tmp_path / "whole" / base).read_bytes()
 
     def summary(out: Path) -> dict[str, Any]:
         content = json.loads((out / "summary.json").read_text())

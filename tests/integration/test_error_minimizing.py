@@ -183,11 +183,18 @@ def test_a_region_for_a_network_of_the_other_family_is_refused(
     assert "are for keys of the profile error-minimizing" in refused.stderr
 
 
-def test_no_radius_is_searched_for_this_family(slices: Path, tmp_path: Path, run: Callable[..., Any]) -> None:
-    refused = run("recommend", slices, "--out", tmp_path / "recommendation", "--profile", "error-minimizing")
+def test_a_search_for_a_radius_trains_networks_of_this_family_and_takes_none(
+    slices: Path, key: Path, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    base, out = tmp_path / "base.pt", tmp_path / "recommendation"
+    brief = ["--epochs", 2, "--network", "vgg_small"]
+    assert run("train-base", slices, "--key", key, "--out", base, *brief, "--no-tracking").exit_code == 0
+    search = ["recommend", slices, "--out", out, "--profile", "error-minimizing"]
+    refused = run(*search, "--base", base)
     assert refused.exit_code == 2
-    assert "need one for each radius" in refused.stderr
-    assert not (tmp_path / "recommendation").exists()
+    assert "each error-minimizing key gets a base network of its own" in refused.stderr
+    assert not out.exists()
+    assert run(*search, "--dry-run").exit_code == 0
 
 
 def test_verify_refuses_a_base_network_of_the_other_family_and_counts_no_targets_for_its_own(

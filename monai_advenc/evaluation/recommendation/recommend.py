@@ -11,15 +11,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from torch import nn
-
 from monai_advenc.acceleration.processor import choose_device
 from monai_advenc.data.images.folder import ImageFolder, find_images, load_image_set
 from monai_advenc.data.private_folder import make_private, require_outside, require_own_folder, require_unshared
 from monai_advenc.encryption.profiles import KeyOptions, draw_key
-from monai_advenc.encryption.regions import REGIONS
-from monai_advenc.errors import DatasetError, NetworkError, SettingsError
+from monai_advenc.encryption.regions import REGIONS, Freedom
+from monai_advenc.errors import DatasetError, SettingsError
 from monai_advenc.evaluation.division import divide, some_images
+from monai_advenc.evaluation.recommendation.base_networks import (
+    BASE_NAME,
+    BaseNetworks,
+    BaseTraining,
+    NetworkOfEachKey,
+    OneNetwork,
+    require_networks_of_keys,
+    require_one_network,
+)
 from monai_advenc.evaluation.recommendation.encrypted_set import Originals, real_pixels
 from monai_advenc.evaluation.recommendation.goal import PROTECTED, Goal
 from monai_advenc.evaluation.recommendation.page import recommendation_page
@@ -40,9 +47,6 @@ from monai_advenc.evaluation.recommendation.trials import Laboratory
 from monai_advenc.files.atomic import sha256_of, write_atomically, write_json, write_once
 from monai_advenc.files.folder_lock import FolderLock
 from monai_advenc.networks import require_known_networks
-from monai_advenc.networks.training.base import require_divisible, require_enough_images, train_base
-from monai_advenc.networks.training.checkpoint import load_checkpoint, require_trained_as
-from monai_advenc.networks.training.learned import require_learned, require_size
 from monai_advenc.networks.training.settings import TrainingSettings
 from monai_advenc.progress import ConsoleProgress, Progress
 from monai_advenc.settings import require_between
@@ -51,15 +55,15 @@ from monai_advenc.workers import available_cores
 MARKER_NAME: Final = "recommendation.json"
 """Says what the folder's measurements are of."""
 
+BASE_MARKER_NAME: Final = "base.json"
+"""Says which base network the measurements were made with, if one is for all."""
+
 MOST_IMAGES: Final = 2000
 """Larger data sets are measured on so many images, drawn at random."""
 
 LEAST_SEEDS: Final = 2
 
 TEST_SHARE: Final = 0.2
-
-BASE_MARKER_NAME: Final = "base.json"
-"""Says which base network the measurements were made with."""
 
 
 def recommend(
@@ -102,7 +106,8 @@ def recommend(
         lowest_psnr: PSNR in dB of the largest radius.
         step_db: Distance of two radii in dB, 3 at most.
         seeds: Final measurements of a radius, each with another key and other victims, at least 2.
-        base: File of the base network; ``None``: trained once on the images, in ``out``.
+        base: File of the base network; ``None``: trained once on the images, in ``out``. Keys of the error-minimizing
+            profile take none: each needs a network of its own, which is trained for each measurement.
         drawing: How keys are drawn; radius, step size and seed must not be set.
         network: Architecture of the base network; ``None``: ``resnet18`` on a GPU, else ``resnet_small``.
         training: How the base network is trained.
@@ -132,9 +137,13 @@ def recommend(
     folder = slices if isinstance(slices, ImageFolder) else find_images(Path(slices))
     _require_two_classes(folder)
     draw_key(folder.classes, **dict(drawing))  # Says what cannot be, before the long work.
-    place, base_path = choose_device(device), Path(base) if base else out / "base.pt"
+    is_shared, place = drawing.profile != "error-minimizing", choose_device(device)
+    base_path = Path(base) if base else out / BASE_NAME
     _require_folder(out, folder.root)
-    _require_base(base_path, folder, network, training, trains=base is None)
+    if is_shared:
+        require_one_network(base_path, folder, network, training, trains=base is None)
+    else:
+        require_networks_of_keys(base, folder, region)
     found = some_images(folder, MOST_IMAGES)
     with progress.stage(f"reading {folder.root.name}", len(found.files)) as advance:
         images = load_image_set(found, size, gray=gray, progress=advance)
@@ -142,23 +151,31 @@ def recommend(
     originals = Originals.within(images, region, full_radius=full_radius, levels=levels, real=real)
     division, shape = divide(images, images, share=TEST_SHARE), tuple(images.images.shape[1:])
     radii = {each: radius_of(each, shape, drawing.radius_at) for each in decibels}
-    result = Recommendation(out=out, goal=aim, radii=radii, radius_at=drawing.radius_at, base=base_path)
+    held = base_path if is_shared else None
+    result = Recommendation(out=out, goal=aim, radii=radii, radius_at=drawing.radius_at, base=held)
     if dry_run:
         return result
     make_private(out)
     with FolderLock(out):
         refusal = f"{out} holds measurements of other images or with other settings; give another --out"
-        write_once(out / MARKER_NAME, _identity(originals, division.folds, drawing, region, full_radius), refusal)
-        if not base_path.exists():
+        own = None if is_shared else (network, training)
+        marked = _identity(originals, division.folds, drawing, region, full_radius, own)
+        write_once(out / MARKER_NAME, marked, refusal)
+        how = BaseTraining(network=network, training=training, insist=insist, device=place, progress=progress)
+        networks: BaseNetworks
+        if is_shared:
             whole = images if len(found.files) == len(folder.files) else folder.root
-            sizes: dict[str, Any] = {"size": size, "gray": gray}
-            train_base(whole, base_path, network=network, settings=training, device=place, progress=progress, **sizes)
-            limit.note_work()
-        write_once(out / BASE_MARKER_NAME, {"sha256": sha256_of(base_path)}, refusal)
+            if not base_path.exists():
+                limit.note_work()
+            loaded = how.one_network(base_path, whole, size=size, gray=gray, side=max(shape))
+            write_once(out / BASE_MARKER_NAME, {"sha256": sha256_of(base_path)}, refusal)
+            networks = OneNetwork(loaded)
+        else:
+            networks = NetworkOfEachKey(images, Freedom(region, "l2", full_radius), how, limit)
         laboratory = Laboratory(
             originals=originals,
             division=division,
-            base=_load_base(base_path, max(shape), insist, progress).to(place),
+            base=networks,
             drawing=drawing,
             folder=out / "trials",
             workers=available_cores() if workers is None else workers,
@@ -179,22 +196,12 @@ def _require_settings(drawing: KeyOptions, region: str, seeds: int, step_db: flo
         raise SettingsError(
             f"{', '.join(sorted(set_here))} cannot be set: each radius gets keys of its own; leave it out"
         )
-    require_targeted(drawing)
     if region not in REGIONS:
         raise SettingsError(f"unknown region {region!r}; choose from {', '.join(REGIONS)}")
     require_between("seeds", seeds, LEAST_SEEDS)
     require_between("step_db", step_db, 0.1, STEP_DB)
     if budget is not None:
         require_between("budget", budget, 1)
-
-
-def require_targeted(drawing: KeyOptions) -> None:
-    """Raise :class:`SettingsError` for a profile that needs another base network at each radius."""
-    if drawing.profile == "error-minimizing":
-        raise SettingsError(
-            "a radius is searched with one base network for all, and error-minimizing keys need one for each radius; "
-            "try radii with slice-and-encrypt or evaluate, or search with --profile default"
-        )
 
 
 def _require_folder(out: Path, originals: Path) -> None:
@@ -212,43 +219,24 @@ def _require_two_classes(folder: ImageFolder) -> None:
         )
 
 
-def _require_base(
-    path: Path, folder: ImageFolder, network: str | None, training: TrainingSettings, *, trains: bool
-) -> None:
-    """Raise unless there is a base network for these classes, trained as asked, or one can be trained."""
-    if trains and not path.exists():
-        require_enough_images(folder.class_counts())
-        require_divisible(folder.patient_counts())
-        return
-    checkpoint = load_checkpoint(path)
-    require_trained_as(checkpoint, path, network, training)
-    if checkpoint.family != "targeted":
-        raise NetworkError(f"{path} was trained for {checkpoint.family} perturbations; give one trained without --key")
-    classes = checkpoint.classes
-    if tuple(classes) != tuple(folder.classes):
-        raise NetworkError(
-            f"the base network {path} knows the classes {', '.join(classes)}, the images have "
-            f"{', '.join(folder.classes)}; give a base network trained on this data set"
-        )
-
-
 def _measure_and_say(laboratory: Laboratory, goal: Goal, trial: Trial) -> Outcome:
     outcome = laboratory.measure(trial)
     laboratory.progress.say(outcome_line(outcome, goal))
     return outcome
 
 
-def _load_base(path: Path, side: int, insist: bool, progress: Progress) -> nn.Module:
-    checkpoint = load_checkpoint(path)
-    require_learned(checkpoint, path, insist=insist, progress=progress)
-    require_size(checkpoint, path, side, insist=insist, progress=progress)
-    return checkpoint.network
-
-
 def _identity(
-    originals: Originals, folds: Sequence[Any], drawing: KeyOptions, region: str, full_radius: bool
+    originals: Originals,
+    folds: Sequence[Any],
+    drawing: KeyOptions,
+    region: str,
+    full_radius: bool,
+    own: tuple[str | None, TrainingSettings] | None,
 ) -> dict[str, Any]:
-    """What measurements in one folder must have in common; goal, range, seeds and budget may change."""
+    """What measurements in one folder must have in common; goal, range, seeds and budget may change.
+
+    Of base networks that each key gets for itself, architecture and training count as well.
+    """
     digest = hashlib.sha256(originals.images.digest().encode())
     if originals.regions is not None:
         digest.update(originals.regions.numpy().tobytes())
@@ -260,6 +248,7 @@ def _identity(
         "region": region,
         "full_radius": full_radius,
         "levels": originals.levels,
+        **({} if own is None else {"network": own[0], "training": own[1].model_dump(mode="json")}),
     }
 
 

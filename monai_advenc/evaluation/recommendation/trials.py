@@ -12,7 +12,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.encryption.key import EncryptionKey
@@ -28,6 +27,7 @@ from monai_advenc.evaluation.measurement import (
     read_measurements,
 )
 from monai_advenc.evaluation.protection import DEFAULT_VICTIMS, ENCRYPTED, estimated_minutes, missing_jobs, victim_jobs
+from monai_advenc.evaluation.recommendation.base_networks import BaseNetworks
 from monai_advenc.evaluation.recommendation.encrypted_set import (
     Originals,
     encrypt_images,
@@ -61,7 +61,7 @@ class Laboratory:
     Attributes:
         originals: The images.
         division: How they are divided into training and test images.
-        base: The base network.
+        base: Gives the base network of each trial.
         drawing: How the keys are drawn, apart from radius and seed.
         folder: For measurements.
         workers: Worker processes.
@@ -72,7 +72,7 @@ class Laboratory:
 
     originals: Originals
     division: Division
-    base: nn.Module
+    base: BaseNetworks
     drawing: KeyOptions
     folder: Path
     workers: int
@@ -128,10 +128,11 @@ class Laboratory:
         return f"L2 radius {self.key_of(trial).perturbation.radius:g} (PSNR {trial.psnr_db:g} dB or more): {how}."
 
     def _encrypted(self, trial: Trial, place: Path) -> ImageSet:
+        key = self.key_of(trial)
         return encrypt_images(
             self.originals,
-            self.key_of(trial),
-            self.base,
+            key,
+            self.base(trial, key, place),
             place,
             workers=0 if self.device != "cpu" else self.workers,
             limit=self.limit,
