@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import cache
 from itertools import chain
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from monai_advenc.errors import SettingsError
 
@@ -27,6 +28,28 @@ def device_of(network: nn.Module) -> torch.device:
     """Device of a network's weights; the CPU if it has none."""
     value = next(chain(network.parameters(), network.buffers()), None)
     return torch.device("cpu") if value is None else value.device
+
+
+def require_together(network: nn.Module, tensors: Mapping[str, Tensor | None]) -> None:
+    """Raise :class:`SettingsError` unless tensors are on the device of a network.
+
+    Args:
+        network: A network without weights fits every device.
+        tensors: By the name of the argument; ``None``: not given.
+    """
+    weights = next(chain(network.parameters(), network.buffers()), None)
+    if weights is not None:
+        require_beside("the network", weights, tensors)
+
+
+def require_beside(name: str, first: Tensor, others: Mapping[str, Tensor | None]) -> None:
+    """Raise :class:`SettingsError` unless other tensors are on the device of the first, which has this name."""
+    for other, tensor in others.items():
+        if tensor is not None and tensor.device != first.device:
+            raise SettingsError(
+                f"expected {other} on {first.device} like {name}, got {tensor.device}; move them there: "
+                f"{other}.to('{first.device}')"
+            )
 
 
 def choose_device(device: str | None) -> str:

@@ -25,6 +25,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from monai_advenc.acceleration.processor import require_beside
 from monai_advenc.encryption.paper import CONCAT_SHARES, MIXUP_AND_CONCAT_RATIOS
 from monai_advenc.errors import SettingsError
 from monai_advenc.perturbation.pgd import GEOMETRIES, Radius
@@ -206,7 +207,7 @@ def combine(
         Combined images ``(N, C, H, W)`` in [0, 1], no farther than ``radius`` from ``images``.
 
     Raises:
-        SettingsError: The number of versions does not fit the combiner.
+        SettingsError: The number of versions does not fit the combiner, or they are not on the images' device.
     """
     if versions.ndim != 5 or versions.shape[1] != settings.num_targets:
         # The message must not name the combiner or the number of targets, because both belong to the key.
@@ -214,6 +215,7 @@ def combine(
             f"expected one version for each target of the key, (N, T, C, H, W), got {tuple(versions.shape)}; "
             "perturb and combine with the same key"
         )
+    require_beside("the images", images, {"versions": versions, "labels": labels})
     ratios = torch.tensor(settings.ratios, dtype=torch.float32, device=images.device)[labels]
     # Clamped, because the weights of a mix sum to one only up to rounding.
     joined = choose_combiner(settings.name).join(versions, ratios, seeds or [0] * len(images)).clamp(0, 1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from monai_advenc.acceleration.prepare import PreparedNetwork
+from monai_advenc.acceleration.processor import require_beside, require_together
 from monai_advenc.encryption.combiners import combine
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.rounding import round_to_grid
@@ -52,7 +53,9 @@ def perturb_toward_targets(
     Raises:
         DatasetError: There is not one label for each image, or the key has no class for a label.
         NetworkError: A prepared network has another number of classes than the key.
+        SettingsError: Images, labels or regions are not on the network's device.
     """
+    require_together(network, {"images": images, "labels": labels, "regions": regions})
     _check_labels(key, images, labels)
     # Other modules may have an outdated num_classes, from before their last layer was replaced.
     known = network.num_classes if isinstance(network, PreparedNetwork) else None
@@ -110,8 +113,9 @@ def combine_versions(
         DatasetError: The key has no class for a label.
         ImageError: The grid is too coarse for the radius.
         UnchangedError: An image did not change.
-        SettingsError: Both ``levels`` and ``unit`` are given.
+        SettingsError: Both ``levels`` and ``unit`` are given, or versions or labels are not on the images' device.
     """
+    require_beside("the images", images, {"versions": versions, "labels": labels})
     _check_labels(key, images, labels)
     settings = key.perturbation.at_size(*images.shape[-2:])
     seeds = key.image_seeds("layout", images)
@@ -163,7 +167,8 @@ def encrypt_batch(
         ImageError: Images hold NaN or values outside [0, 1], or the grid is too coarse for the radius.
         UnchangedError: An image did not change.
         NetworkError: The network is in training mode or does not fit the key.
-        SettingsError: Both ``levels`` and ``unit`` are given.
+        SettingsError: Both ``levels`` and ``unit`` are given, or images, labels or regions are not on the network's
+            device.
 
     Example:
         >>> encrypted = encrypt_batch(key, prepare(base, (1, 320, 320)), images, labels, levels=65535)

@@ -22,7 +22,12 @@ class Objective(ABC):
     """A loss for each image of a batch, for :func:`monai_advenc.perturbation.pgd.perturb` to minimize.
 
     An image's loss does not depend on the other images of the batch.
+
+    Attributes:
+        targets: What the loss compares the answers with, on the device of the images; ``None``: nothing of the kind.
     """
+
+    targets: Tensor | None = None
 
     @abstractmethod
     def __call__(self, logits: Tensor, features: Tensor | None) -> Tensor:

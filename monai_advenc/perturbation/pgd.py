@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_advenc.acceleration.gradients import StepGradients
+from monai_advenc.acceleration.processor import require_together
 from monai_advenc.errors import ImageError, NetworkError, SettingsError
 from monai_advenc.perturbation.adaptive_steps import AdaptiveSteps
 from monai_advenc.perturbation.objectives import Objective, as_objective
@@ -144,7 +145,7 @@ def perturb(
     Raises:
         NetworkError: The network is in training mode, or its gradient is not finite.
         ImageError: ``images`` hold NaN or values outside [0, 1].
-        SettingsError: Shapes, seeds or targets do not fit ``images``.
+        SettingsError: Shapes, seeds or targets do not fit ``images``, or they are not on the network's device.
     """
     objective = as_objective(targets)
     check_inputs(network, images, objective, settings, seeds, regions, scales)
@@ -195,6 +196,7 @@ def check_inputs(
         )
     if images.ndim != 4 or images.dtype != torch.float32:
         raise SettingsError(f"expected float32 images (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
+    require_together(network, {"images": images, "targets": objective.targets, "regions": regions})
     require_pixels(images)
     if len(objective) != len(images):
         raise SettingsError(f"expected one target for each of {len(images)} images, got {len(objective)}")
