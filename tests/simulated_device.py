@@ -180,7 +180,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if func in (aten._local_scalar_dense.default, aten.equal.default) or (named and not _names_device(named)):
         return result
     known = {id(each.inner): each for each in there} if func._schema.is_mutable else {}
-    return tree_map(lambda value: known.get(id(value)) or _outer(value) if isinstance(value, Tensor) else value, result)
+    return tree_map(lambda value: known[id(value)] if id(value) in known else _outer(value), result)
 
 
 def _copied(func: Any, args: Any, kwargs: dict[str, Any]) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 from torch.nn import functional
 
+from monai_advenc.acceleration.arithmetic import exact_arithmetic
 from monai_advenc.acceleration.convolutions.frozen import FEWEST_PACKED_WEIGHTS, freeze_convolutions, is_watched
 from monai_advenc.acceleration.convolutions.fusion import fuse_activations
 from monai_advenc.acceleration.convolutions.integer import computes_in_int8
@@ -142,7 +143,7 @@ def prepare(
         raise NetworkError("expected a torch.nn.Module as network, got a TorchScript module; give the original module")
     # The caller's autograd and autocast modes must not affect the precision or the kept networks.
     without = torch.autocast("cpu", enabled=False), torch.autocast(device_of(network).type, enabled=False)
-    with torch.inference_mode(False), without[0], without[1]:
+    with torch.inference_mode(False), without[0], without[1], exact_arithmetic(device_of(network)):
         folded = fold_batch_norm(network)
         num_classes = _count_logits(folded, image_shape)
         exact = PreparedNetwork(copy.deepcopy(folded), torch.float32, compiled=compiled)

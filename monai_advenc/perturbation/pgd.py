@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from monai_advenc.acceleration.arithmetic import exact_arithmetic
 from monai_advenc.acceleration.gradients import StepGradients
 from monai_advenc.acceleration.processor import require_together
 from monai_advenc.errors import ImageError, NetworkError, SettingsError
@@ -38,8 +39,11 @@ class Geometry(NamedTuple):
 
 def l2_length(change: Tensor) -> Tensor:
     """Compute the Euclidean length of each image's change; maps ``(N, ...)`` to ``(N,)``."""
-    length: Tensor = torch.linalg.vector_norm(change.flatten(1), dim=1)
-    return length
+    # A GPU sums the squares of a row in an order that depends on the batch. In float64 the order does not reach the
+    # last digit of the result. Metal has no float64.
+    wider = torch.float64 if change.device.type not in ("cpu", "mps") else change.dtype
+    length: Tensor = torch.linalg.vector_norm(change.flatten(1), dim=1, dtype=wider)
+    return length.to(change.dtype)
 
 
 def _per_image(values: Tensor, like: Tensor) -> Tensor:
@@ -160,7 +164,8 @@ def perturb(
     geometry = GEOMETRIES[settings.norm]
     views = draw_views(settings.augmentation, seeds, settings.steps, images)
     # The modes of the caller's thread must not change pixels.
-    with torch.inference_mode(False), torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+    without = torch.no_grad(), torch.autocast(images.device.type, enabled=False)
+    with torch.inference_mode(False), without[0], without[1], exact_arithmetic(images.device):
         original = images.detach().clone()
         inside = torch.ones_like(original[:, :1, :1, :1], dtype=torch.bool) if regions is None else regions.bool()
         scales = None if scales is None else scales.to(original)

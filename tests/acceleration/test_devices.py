@@ -2,21 +2,69 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 import torch
-from torch import Tensor
+from hypothesis import given, strategies as st
+from torch import Tensor, nn
+from torch.backends import cuda, cudnn, mkldnn
 
+from monai_advenc.acceleration.arithmetic import exact_arithmetic
+from monai_advenc.acceleration.prepare import prepare
+from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.encryption.encrypt_batch import combine_versions, encrypt_batch
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import SettingsError
+from monai_advenc.networks.training import TrainingSettings, train
 from monai_advenc.perturbation.batches import perturb_in_batches
-from monai_advenc.perturbation.pgd import perturb
+from monai_advenc.perturbation.pgd import l2_length, perturb
 from monai_advenc.perturbation.settings import PerturbationSettings
 from tests.conftest import tiny_network
 from tests.simulated_device import simulated_device
 
 PLAN = PerturbationSettings(radius=1, step_size=0.2, steps=2)
 KEY = EncryptionKey.draw(tuple("abcde"), PLAN, seed=1)
+
+CALLERS_FLAGS: list[tuple[Any, str, object]] = [
+    (cudnn, "allow_tf32", True),
+    (cudnn, "allow_tf32", False),
+    (cuda.matmul, "allow_tf32", True),
+    (cudnn.conv, "fp32_precision", "ieee"),
+    (cudnn.conv, "fp32_precision", "tf32"),
+    (cudnn.rnn, "fp32_precision", "ieee"),
+    (cuda.matmul, "fp32_precision", "tf32"),
+    (cudnn, "benchmark", True),
+    (cudnn, "deterministic", True),
+    (mkldnn.matmul, "fp32_precision", "bf16"),
+]
+
+
+def flags() -> list[object]:
+    """All that decides the arithmetic of a GPU; how the old flags answer is part of it."""
+    operations = [each.fp32_precision for each in (cudnn.conv, cudnn.rnn, cuda.matmul, mkldnn.matmul)]
+    return [
+        *operations,
+        cudnn.benchmark,
+        cudnn.deterministic,
+        _old("allow_tf32", cudnn),
+        _old("allow_tf32", cuda.matmul),
+    ]
+
+
+def _old(name: str, owner: Any) -> object:
+    try:
+        return getattr(owner, name)
+    except RuntimeError:  # It contradicts the flags of the operations.
+        return "contradicts"
+
+
+def restore(before: list[object]) -> None:
+    cudnn.allow_tf32, cuda.matmul.allow_tf32 = before[6:]
+    for each, value in zip((cudnn.conv, cudnn.rnn, cuda.matmul, mkldnn.matmul), before, strict=False):
+        each.fp32_precision = value
+    cudnn.benchmark, cudnn.deterministic = before[4:6]
 
 
 @pytest.mark.parametrize("left_behind", ["images", "targets", "regions"])
@@ -44,3 +92,72 @@ def test_combining_names_what_is_elsewhere_than_the_images(images: Tensor, label
         moved = {name: value if name == left_behind else value.to(device) for name, value in given.items()}
         with pytest.raises(SettingsError, match=f"expected {left_behind} on gpu:0 like the images, got cpu"):
             combine_versions(KEY, images.to(device), **moved)
+
+
+@given(changes=st.lists(st.sampled_from(range(len(CALLERS_FLAGS))), max_size=4))
+def test_flags_are_exact_inside_and_the_callers_own_again_afterwards(changes: list[int]) -> None:
+    before = flags()
+    try:
+        for change in changes:
+            owner, name, value = CALLERS_FLAGS[change]
+            setattr(owner, name, value)
+        own = flags()
+        with pytest.raises(ZeroDivisionError), exact_arithmetic(torch.device("cuda")):  # noqa: PT012  # State inside it.
+            with exact_arithmetic(torch.device("cuda:1")):
+                pass
+            assert [each.fp32_precision for each in (cudnn.conv, cudnn.rnn, cuda.matmul)] == ["ieee"] * 3
+            assert (cudnn.benchmark, cudnn.deterministic) == (False, True)
+            raise ZeroDivisionError
+        assert flags() == own
+    finally:
+        restore(before)
+
+
+def test_flags_stay_pinned_until_the_last_of_several_threads_is_done() -> None:
+    first, second = exact_arithmetic(torch.device("cuda")), exact_arithmetic(torch.device("cuda"))
+    before = flags()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert cudnn.deterministic
+    second.__exit__(None, None, None)
+    assert flags() == before
+
+
+def test_steps_preparing_and_training_compute_exactly_on_a_device(images: Tensor, labels: Tensor) -> None:
+    seen: dict[str, set[tuple[bool, str]]] = {}
+
+    class Watching(nn.Module):
+        def __init__(self, during: str) -> None:
+            super().__init__()
+            self.during = during
+
+        def forward(self, batch: Tensor) -> Tensor:
+            seen.setdefault(self.during, set()).add((cudnn.deterministic, cudnn.conv.fp32_precision))
+            return batch
+
+    def watched(during: str) -> nn.Module:
+        return nn.Sequential(Watching(during), tiny_network()).eval()
+
+    before = flags()
+    few = ImageSet(images, torch.arange(8) % 2, tuple(map(str, range(8))), ("a", "b"))
+    once = TrainingSettings(epochs=1, batch_size=4, precision="fp32", standardize=False)
+    with simulated_device() as device:
+        perturb(watched("steps").to(device), images.to(device), labels.to(device), PLAN)
+        prepare(watched("preparing").to(device), (1, 32, 32), precision="bf16")
+        train(nn.Sequential(Watching("training"), tiny_network(2)).to(device), few, None, once)
+    assert seen.pop("training") >= {(True, "ieee")}
+    assert seen == {during: {(True, "ieee")} for during in ("steps", "preparing")}
+    assert flags() == before
+
+
+def test_a_length_does_not_depend_on_the_order_of_summation_on_a_device() -> None:
+    generator = torch.Generator().manual_seed(3)
+    change = torch.randn(64, 1, 39, 101, generator=generator) * 0.01
+    order = torch.randperm(39 * 101, generator=generator)
+    exact = torch.tensor([math.sqrt(math.fsum(value * value for value in row)) for row in change.flatten(1).tolist()])
+    with simulated_device() as device:
+        lengths = l2_length(change.to(device)).cpu()
+        permuted = l2_length(change.flatten(1)[:, order].to(device)).cpu()
+    assert torch.equal(lengths, permuted)
+    assert torch.equal(lengths, exact)

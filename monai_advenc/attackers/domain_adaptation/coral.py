@@ -24,7 +24,7 @@ def coral(task: AdaptationTask) -> nn.Module:
     Returns:
         The network of the last epoch, in evaluation mode.
     """
-    with reproducible(task.settings.seed):
+    with reproducible(task.settings.seed, task.device):
         return train_with_alignment(
             task, untrained_network(task), lambda _, features: WEIGHT * covariance_distance(*features.chunk(2))
         )

@@ -31,7 +31,7 @@ def domain_adversarial(task: AdaptationTask) -> nn.Module:
     Returns:
         The network of the last epoch, in evaluation mode.
     """
-    with reproducible(task.settings.seed):
+    with reproducible(task.settings.seed, task.device):
         network = untrained_network(task)
         domains = nn.Sequential(
             nn.Linear(last_linear(network).in_features, HIDDEN_UNITS), nn.ReLU(), nn.Linear(HIDDEN_UNITS, 1)

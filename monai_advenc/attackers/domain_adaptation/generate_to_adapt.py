@@ -52,7 +52,7 @@ def generate_to_adapt(task: AdaptationTask) -> nn.Module:
     height, width = task.target.shape[-2:]
     if height != width:
         raise DatasetError(f"expected square images, got {height} x {width}; pad or crop them")
-    with reproducible(task.settings.seed):
+    with reproducible(task.settings.seed, task.device):
         training = _Training(task)
         return train_on_pairs(task, training.network, training.learn)
 

@@ -124,7 +124,7 @@ def train(
     epochs = Epochs(network, pixels, labels, weight.to(device), settings, lesson)
     best = _Best(network.state_dict())
     history: list[EpochRecord] = []
-    with reproducible(settings.seed):
+    with reproducible(settings.seed, device):
         if kept.state is not None:
             history = [EpochRecord(**record) for record in kept.state["history"]]
             epochs.load(kept.state["epochs"])

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from monai_advenc.acceleration.processor import device_of
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.errors import OutputError
 from monai_advenc.files.atomic import write_atomically
@@ -45,6 +46,7 @@ class UnfinishedTraining:
         renewal: Mapping[str, str | int | float | bool] = MappingProxyType({}),
     ) -> None:
         self._path = path
+        self._device = device_of(network)
         self._fingerprint = "" if path is None else _fingerprint(network, images, settings, renewal)
         self.state: dict[str, Any] | None = None
         if path is not None and path.exists():
@@ -70,8 +72,8 @@ class UnfinishedTraining:
             return
         # Global draws (dropout, on any device) continue where they were.
         content = {**state, "fingerprint": self._fingerprint, "cpu_draws": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            content["gpu_draws"] = torch.cuda.get_rng_state()
+        if self._device.type == "cuda":
+            content["gpu_draws"] = torch.cuda.get_rng_state(self._device)
         buffer = io.BytesIO()
         torch.save(content, buffer)
         write_atomically(self._path, buffer.getvalue(), overwrite=True, mode=stat.S_IRUSR | stat.S_IWUSR)
@@ -80,8 +82,8 @@ class UnfinishedTraining:
         """Restore the global random state of the last epoch."""
         if self.state is not None:
             torch.set_rng_state(self.state["cpu_draws"])
-            if "gpu_draws" in self.state and torch.cuda.is_available():
-                torch.cuda.set_rng_state(self.state["gpu_draws"])
+            if "gpu_draws" in self.state and self._device.type == "cuda":
+                torch.cuda.set_rng_state(self.state["gpu_draws"], self._device)
 
     def remove(self) -> None:
         """Remove the file after the training is finished."""

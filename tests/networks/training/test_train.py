@@ -16,6 +16,7 @@ from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.errors import DatasetError, ImageError, NetworkError, OutputError, SettingsError
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training import EpochRecord, TrainingSettings, accuracy_of, train
+from monai_advenc.networks.training.reproducibility import reproducible
 
 CLASSES = ("bright", "dark", "none")
 SETTINGS = TrainingSettings(epochs=4, batch_size=16, seed=3)
@@ -221,6 +222,37 @@ def test_a_run_that_comes_apart_says_so() -> None:
 def test_settings_that_cannot_be_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(SettingsError):
         TrainingSettings(**wrong)
+
+
+def test_training_on_the_cpu_leaves_gpus_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that are forked after CUDA was initialized could not use it."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: pytest.fail("CUDA was initialized"))
+    once = SETTINGS.model_copy(update={"epochs": 1})
+    train(network(), image_set(12), None, once, unfinished=tmp_path / "unfinished")
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_the_callers_choice_of_tf32_outlives_training(allowed: bool) -> None:
+    former = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = allowed
+    try:
+        with reproducible(0, "cuda" if torch.cuda.is_available() else "cpu"):
+            pass
+        assert torch.backends.cudnn.allow_tf32 == allowed
+    finally:
+        torch.backends.cudnn.allow_tf32 = former
+
+
+def test_training_works_where_the_caller_chose_the_precision_of_convolutions() -> None:
+    former = torch.backends.cudnn.conv.fp32_precision
+    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    try:
+        train(network(), image_set(12), None, SETTINGS.model_copy(update={"epochs": 1}))
+        assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+    finally:
+        torch.backends.cudnn.conv.fp32_precision = former
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
