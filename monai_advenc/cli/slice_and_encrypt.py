@@ -49,6 +49,8 @@ def slice_and_encrypt(
     isotropic_mm: slicing.IsotropicMm = None,
     assume_orientation: slicing.AssumeOrientation = None,
     labels: slicing.LabelTable = None,
+    label_column: slicing.LabelColumn = None,
+    channel: slicing.Channel = None,
     profile: drawing.Profile = "default",
     radius: drawing.RadiusOrWord = drawing.RADIUS,
     radius_at: drawing.RadiusAt = drawing.RADIUS_AT,
@@ -139,6 +141,8 @@ def slice_and_encrypt(
         key=key,
         base=base,
         labels=labels,
+        channel=channel,
+        label_column=label_column,
         slices=slicing.slice_settings(tumor_labels, tumor_segment, **geometry, assume_orientation=assume_orientation),
         drawing=drawing.key_options(context),
         recommend_radius=radius == drawing.RECOMMENDED,
@@ -154,12 +158,17 @@ def slice_and_encrypt(
         progress=output,
     )
     if shared.manifest is None:
-        output.table("Would slice and encrypt", ("class", "cases"), shared.found.items())
-        output.say(f"Encrypted slices to {out}; key, base network, original slices and report to {private}.")
-        output.result({"dry_run": True, "out": str(out), "private": str(private), "cases": shared.found})
+        _say_plan(shared.found, out, private, output)
         return
     summary = summary_of(shared, shared.manifest, images=len(shared.manifest.images))
     summary = {**shared.verdict.as_dict(), **summary, **slicing.summary_of(shared.cuts)}
     output.result({**summary, "private": str(private), "report": str(shared.report)})
     options.raise_for_failures(len(shared.failures), sum(shared.found.values()))
     options.exit_for(shared.verdict, accept_unprotected)
+
+
+def _say_plan(found: dict[str, int], out: Path, private: Path, output: Output) -> None:
+    """What a dry run says: cases by class, and where the results would go."""
+    output.table("Would slice and encrypt", ("class", "cases"), found.items())
+    output.say(f"Encrypted slices to {out}; key, base network, original slices and report to {private}.")
+    output.result({"dry_run": True, "out": str(out), "private": str(private), "cases": found})

@@ -13,6 +13,7 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
+from monai_advenc.cli.options import slicing
 from monai_advenc.errors import IncompleteError
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ def verify(
             file_okay=False,
         ),
     ] = None,
+    labels: slicing.LabelTable = None,
+    label_column: slicing.LabelColumn = None,
+    channel: slicing.Channel = None,
     insecure_key_permissions: options.InsecureKeyPermissions = False,
     device: options.Device = None,
     accept_unprotected: options.AcceptUnprotected = False,
@@ -78,6 +82,9 @@ def verify(
         key=key,
         survival=survival,
         private=private,
+        labels=labels,
+        label_column=label_column,
+        channel=channel,
         device=device,
         insecure_key_permissions=insecure_key_permissions,
         progress=output,

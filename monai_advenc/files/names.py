@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from monai_advenc.errors import DatasetError
@@ -98,15 +98,31 @@ def require_file_name(kind: str, name: str, path: Path) -> None:
         )
 
 
-def require_distinct_ids(kind: str, named: Iterable[tuple[str, Path]]) -> None:
-    """Reject two ids that are equal, or differ only in case, blanks, invisible characters or Unicode form.
+def ids_with_class(named: Iterable[tuple[str, str]]) -> list[str]:
+    """The ids of images or cases: their names, with the class before it where two classes have one of the same name.
+
+    Args:
+        named: Class and name of each.
+
+    Returns:
+        The name, or ``<class>-<name>`` where folders for classes number their files alike, as exports do.
+    """
+    labeled = [(label, name, folded(name)) for label, name in named]
+    classes_of: dict[str, set[str]] = {}
+    for label, _, form in labeled:
+        classes_of.setdefault(form, set()).add(folded(label))
+    return [f"{label}-{name}" if len(classes_of[form]) > 1 else name for label, name, form in labeled]
+
+
+def repeated_ids(kind: str, named: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, str]]:
+    """Find ids that are equal, or differ only in case, blanks, invisible characters or Unicode form.
 
     Args:
         kind: Kind of the ids, for the message.
         named: Each id and its image.
 
-    Raises:
-        DatasetError: There are two such ids, whose files would be one on many file systems.
+    Yields:
+        Each id whose file would be that of an earlier one on many file systems, and the problem in one line.
     """
     seen: dict[str, tuple[str, Path]] = {}
     for name, path in named:
@@ -114,11 +130,19 @@ def require_distinct_ids(kind: str, named: Iterable[tuple[str, Path]]) -> None:
         if place is path:
             continue
         if other == name:
-            raise DatasetError(f"two {kind} with one id {name!r}: {place} and {path}; rename one")
-        raise DatasetError(
-            f"two {kind} whose ids {other!r} and {name!r} differ only in case, blanks or Unicode form: {place} and "
-            f"{path}; rename one"
-        )
+            yield name, f"two {kind} with one id {name!r}: {place} and {path}; rename one"
+        else:
+            yield (
+                name,
+                f"two {kind} whose ids {other!r} and {name!r} differ only in case, blanks or Unicode form: {place} and "
+                f"{path}; rename one",
+            )
+
+
+def require_distinct_ids(kind: str, named: Iterable[tuple[str, Path]]) -> None:
+    """Raise :class:`DatasetError` for the first of :func:`repeated_ids`."""
+    for _, problem in repeated_ids(kind, named):
+        raise DatasetError(problem)
 
 
 def require_distinct_classes(names: Iterable[str]) -> None:

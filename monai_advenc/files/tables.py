@@ -57,6 +57,19 @@ def read_table(table: Path, columns: tuple[str, ...], optional: tuple[str, ...] 
         raise DatasetError(f"cannot read the table {table} ({error}); expected CSV in UTF-8") from None
 
 
+def columns_of(table: Path) -> list[str]:
+    """The names of a table's columns, in lower case; none if it cannot be read.
+
+    Args:
+        table: CSV as :func:`read_table` takes it, without Excel's first line.
+    """
+    try:
+        first = table.read_text(encoding="utf-8-sig").partition("\n")[0]
+    except (OSError, UnicodeDecodeError):
+        return []
+    return max((_names(first, mark) for mark in _SEPARATORS), key=len)
+
+
 def _names(text: str, separator: str) -> list[str]:
     """The column names of a table with this separator."""
     return [folded(name) for name in next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])]

@@ -12,8 +12,8 @@ from monai_advenc.data.dicom.identity.case_names import OutputNames, choose_iden
 from monai_advenc.data.dicom.identity.rule import IdentityChoice
 from monai_advenc.data.manifest import VolumeManifest
 from monai_advenc.data.private_folder import make_private, require_outside, require_secrets_outside
-from monai_advenc.data.skipped import say_skipped
-from monai_advenc.data.volumes.cases import are_listed, find_cases
+from monai_advenc.data.volumes.cases import find_cases
+from monai_advenc.data.volumes.layouts.listed import are_listed
 from monai_advenc.data.volumes.plane import count_planes, say_planes
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.networks.training.checkpoint import load_checkpoint
@@ -47,6 +47,8 @@ def encrypt_volume_folder(
     identity: IdentityChoice | None = None,
     options: VolumeOptions | None = None,
     labels: str | Path | None = None,
+    channel: str | None = None,
+    label_column: str | None = None,
     private: str | Path | None = None,
     device: str | None = None,
     insist: bool = False,
@@ -66,6 +68,8 @@ def encrypt_volume_folder(
         identity: What happens to patient and institution in headers; must be chosen if there is DICOM.
         options: Slices, plane, region, tumor, workers; its identity is ignored. ``None``: one worker for each core.
         labels: Table (case, label) of the classes, for layouts that do not name them.
+        channel: Which image of a case is meant where there are several, see :func:`find_cases`.
+        label_column: Column of the class in that table, or in ``participants.tsv`` of BIDS.
         private: Folder for the table of names if identity is not kept, and for each slice's distances; ``None``:
             ``<out>-private``, if it is there or identity is not kept.
         device: Where the network runs; ``None``: the GPU, if there is one.
@@ -87,8 +91,9 @@ def encrypt_volume_folder(
     names = OutputNames(out, identity, None if private is None else Path(private))
     require_secrets_outside(out, Path(key), Path(base))
     names.require_place()
-    cases = find_cases(root, labels=None if labels is None else Path(labels))
-    say_skipped(cases.passed_over, root, "folders of cases", progress)
+    table = None if labels is None else Path(labels)
+    cases = find_cases(root, labels=table, channel=channel, label_column=label_column)
+    cases.say(progress)
     choice = choose_identity(identity, cases.inputs())
     secret = EncryptionKey.load(Path(key), insecure_permissions=insecure_key_permissions)
     checkpoint = load_checkpoint(Path(base))

@@ -19,9 +19,9 @@ from monai_advenc.data.private_folder import (
     require_secrets_outside,
     require_unshared,
 )
-from monai_advenc.data.skipped import say_skipped
-from monai_advenc.data.volumes.cases import CaseList, are_listed, find_cases
+from monai_advenc.data.volumes.cases import CaseList, find_cases
 from monai_advenc.data.volumes.cross_section import SliceSettings
+from monai_advenc.data.volumes.layouts.listed import are_listed
 from monai_advenc.data.volumes.reading import mask_of
 from monai_advenc.data.volumes.slice_volumes import Cuts, cut_cases
 from monai_advenc.data.volumes.stored_volume import is_dicom
@@ -56,6 +56,8 @@ def slice_and_encrypt(
     key: str | Path | None = None,
     base: str | Path | None = None,
     labels: str | Path | None = None,
+    channel: str | None = None,
+    label_column: str | None = None,
     slices: SliceSettings = SliceSettings(),
     drawing: KeyOptions = KeyOptions(),
     recommend_radius: bool = False,
@@ -79,12 +81,15 @@ def slice_and_encrypt(
 
     Args:
         volumes: Folder of cases: a folder for each class, in it one for each case with ``image.nii.gz`` and
-            ``seg.nii.gz``, or another layout of ``docs/quickstart.md``.
+            ``seg.nii.gz``, or another layout of ``docs/layouts.md``.
         out: Folder to share.
         private: Folder for what must not be shared; ``None``: ``<out>-private``.
         key: File of a key to use; ``None``: drawn once, in the private folder.
         base: File of a base network to use; ``None``: trained once on the slices, in the private folder.
         labels: Table (case, label) of the classes, for layouts that do not name them.
+        channel: Which image of a case is meant where there are several: number or name of an nnU-Net channel, kind of a
+            BIDS image (``T1w``), modality in a BraTS name, or the end of a file name.
+        label_column: Column of the class in that table, or in ``participants.tsv`` of BIDS.
         slices: How to cut.
         drawing: How to draw the key. If there is a key already, the attributes set here must agree with it; defaults
             need not.
@@ -123,8 +128,8 @@ def slice_and_encrypt(
     require_secrets_outside(out, _path(key), _path(base))
     _require_places(root, out, kept)
     require_known_networks([network] if network else [])
-    cases = find_cases(root, labels=_path(labels))
-    say_skipped(cases.passed_over, root, "folders of cases", progress)
+    cases = find_cases(root, labels=_path(labels), channel=channel, label_column=label_column)
+    cases.say(progress)
     names = OutputNames(out, options.identity, kept)
     options = _with_identity(options, cases)
     if not options.keep_going:

@@ -54,6 +54,9 @@ def verify(
     key: str | Path | None = None,
     survival: bool = False,
     private: str | Path | None = None,
+    labels: str | Path | None = None,
+    label_column: str | None = None,
+    channel: str | None = None,
     device: str | None = None,
     insecure_key_permissions: bool = False,
     progress: Progress | None = None,
@@ -68,6 +71,9 @@ def verify(
             the targets are never revealed. It also finds the originals of renamed cases and images.
         survival: Measure what is left of the effect after exports; images only, needs ``base`` and ``key``.
         private: The private folder of the data set, which has the verdict; ``None``: ``<folder>-private``.
+        labels: Table (case, label) of the classes of ``originals`` that are volumes, as when they were encrypted.
+        label_column: Column of the class in that table, or in ``participants.tsv`` of BIDS.
+        channel: Which image of a case was encrypted where there are several.
         device: Where the network runs; ``None``: the GPU, if there is one.
         insecure_key_permissions: Accept a key file that others can read.
         progress: Receives messages and progress; ``None``: print to stderr.
@@ -98,7 +104,11 @@ def verify(
     secret = None if key is None else EncryptionKey.load(Path(key), insecure_permissions=insecure_key_permissions)
     network = _load_base(base, manifest.header.classes, secret, device)
     if isinstance(manifest, VolumeManifest):
-        cases = None if originals is None else _as_named_in(manifest, find_cases(Path(originals)).cases, secret)
+        cases = None
+        if originals is not None:
+            table = None if labels is None else Path(labels)
+            found = find_cases(Path(originals), labels=table, channel=channel, label_column=label_column)
+            cases = _as_named_in(manifest, found.cases, secret)
         with progress.stage("verifying", len(manifest.volumes)) as advance:
             volumes = verify_volumes(folder, originals=cases, base=network, key=secret, progress=advance)
         return VerifiedFolder(outcome=volumes, kept=kept)
@@ -109,8 +119,8 @@ def verify(
     if not survival or network is None or secret is None or outcome.problems:
         return VerifiedFolder(outcome=outcome, kept=kept)
     with progress.stage("exporting", min(outcome.checked, MOST_IMAGES)) as advance:
-        found = survival_of_folder(folder, network, secret, originals=sources, progress=advance)
-    return VerifiedFolder(outcome=outcome, survivals=tuple(found), kept=kept)
+        survivals = survival_of_folder(folder, network, secret, originals=sources, progress=advance)
+    return VerifiedFolder(outcome=outcome, survivals=tuple(survivals), kept=kept)
 
 
 def _find_originals(originals: Path, folder: Path) -> ImageFolder:

@@ -21,7 +21,7 @@ Volumes = Annotated[
     Path,
     typer.Argument(
         help="Folder of cases: <class>/<case>/ with image.nii.gz and seg.nii.gz, or with a DICOM series and its SEG or "
-        "RTSTRUCT; cases.csv; dataset.json; BraTS names or DICOM patients with labels.csv.",
+        "RTSTRUCT; cases.csv; nnU-Net, BIDS, BraTS, or a folder for each case with labels.csv.",
         file_okay=False,
     ),
 ]
@@ -69,6 +69,23 @@ LabelTable = Annotated[
     Path | None,
     typer.Option(
         "--labels", help="Table (case,label) of the classes.", show_default="labels.csv", rich_help_panel=_PANEL
+    ),
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Column of the class in labels.csv, or in participants.tsv of BIDS.",
+        show_default="label, or the only one that may be it",
+        rich_help_panel=_PANEL,
+    ),
+]
+Channel = Annotated[
+    str | None,
+    typer.Option(
+        help="Which image of a case to take: number or name of an nnU-Net channel, kind of a BIDS image (T1w), "
+        "modality in a BraTS name, or end of a file name.",
+        show_default="the only one",
+        rich_help_panel=_PANEL,
     ),
 ]
 

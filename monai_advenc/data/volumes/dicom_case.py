@@ -9,9 +9,11 @@ from pathlib import Path
 from monai_advenc.data.dicom.file import in_words
 from monai_advenc.data.dicom.folder import DicomObject, dicom_objects
 from monai_advenc.data.dicom.series import SeriesFiles, series_of
+from monai_advenc.data.patients import patient_in_header
+from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.names import is_mask_name, stem
 from monai_advenc.data.volumes.other_formats import other_format
-from monai_advenc.errors import DatasetError
+from monai_advenc.errors import DatasetError, VolumeError
 
 
 def find_dicom_case(image: Path, mask: Path | None = None) -> tuple[SeriesFiles, Path | None]:
@@ -42,6 +44,16 @@ def find_dicom_case(image: Path, mask: Path | None = None) -> tuple[SeriesFiles,
             f"{mask} is no mask: expected a DICOM segmentation, a structure set or NIfTI; check the path"
         )
     return _image_series(image, series, refers_to), path
+
+
+def dicom_case(name: str, label: str, image: Path, mask: Path | None = None) -> Case:
+    """The case of a DICOM folder or file, with its problem if :func:`find_dicom_case` cannot tell image or mask."""
+    try:
+        series, found = find_dicom_case(image, mask)
+    except (DatasetError, VolumeError) as error:
+        return Case(name, label, image, mask, problem=str(error))
+    patient = patient_in_header(series.paths[0])
+    return Case(name, label, image, found, series.series_uid, patient=patient)
 
 
 def _without_images(image: Path, objects: tuple[DicomObject, ...]) -> str:

@@ -9,7 +9,14 @@ import zlib
 from pathlib import Path
 from typing import Final
 
+from monai_advenc.data.dicom.folder import DICOM_SUFFIXES
+from monai_advenc.data.nifti import NIFTI_SUFFIXES
 from monai_advenc.errors import VolumeError
+
+OTHER_VOLUMES: Final = (".nrrd", ".nhdr", ".mha", ".mhd", ".mnc", ".mnc.gz", *DICOM_SUFFIXES)
+"""Suffixes of volumes that are no NIfTI files; DICOM among them."""
+
+VOLUME_SUFFIXES: Final = (*NIFTI_SUFFIXES, *OTHER_VOLUMES)
 
 _SIGNATURES: Final[tuple[tuple[bytes, str], ...]] = (
     (b"\x89HDF\r\n\x1a\n", "MINC 2 or another HDF5 file"),
@@ -41,3 +48,11 @@ def require_no_other_format(path: Path) -> None:
     found = other_format(path)
     if found is not None:
         raise VolumeError(f"{path} is {found}; expected NIfTI or DICOM: convert it to NIfTI first")
+
+
+def foreign_volume(folder: Path) -> str | None:
+    """The problem of the first file below a folder whose format is not read here; ``None`` if there is none."""
+    for path in sorted(folder.rglob("*")):
+        if path.name.lower().endswith(VOLUME_SUFFIXES) and (found := other_format(path)):
+            return f"{path} is {found}; expected NIfTI or DICOM: convert it to NIfTI first"
+    return None

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from monai_advenc.data.skipped import say_skipped
-from monai_advenc.data.volumes.cases import CaseList, are_listed, find_cases
+from monai_advenc.data.volumes.cases import CaseList, find_cases
 from monai_advenc.data.volumes.cross_section import SliceSettings
+from monai_advenc.data.volumes.layouts.listed import are_listed
 from monai_advenc.data.volumes.plane import count_planes, say_planes
 from monai_advenc.data.volumes.slicing import SliceFailure, read_records, slice_cases
 from monai_advenc.errors import OutputError
@@ -59,6 +59,8 @@ def slice_volumes(
     settings: SliceSettings = SliceSettings(),
     *,
     labels: str | Path | None = None,
+    channel: str | None = None,
+    label_column: str | None = None,
     file_format: str = "nifti",
     workers: int | None = None,
     keep_going: bool = False,
@@ -72,6 +74,8 @@ def slice_volumes(
         out: Folder for the slices; the same call resumes an interrupted run.
         settings: Plane, size, what counts as tumor.
         labels: Table (case, label) of the classes, for layouts that do not name them.
+        channel: Which image of a case is meant where there are several, see :func:`find_cases`.
+        label_column: Column of the class in that table, or in ``participants.tsv`` of BIDS.
         file_format: ``"nifti"``, ``"png16"``, ``"png8"`` or ``"dicom"``.
         workers: Worker processes; ``None``: one for each core.
         keep_going: Go on after a case that cannot be cut.
@@ -88,8 +92,9 @@ def slice_volumes(
         raise OutputError(
             f"{out} lies in {root}, where the next run would read the slices as cases; choose another --out"
         )
-    cases = find_cases(root, labels=None if labels is None else Path(labels))
-    say_skipped(cases.passed_over, root, "folders of cases", progress)
+    table = None if labels is None else Path(labels)
+    cases = find_cases(root, labels=table, channel=channel, label_column=label_column)
+    cases.say(progress)
     if dry_run:
         return SlicedVolumes(out, cases)
     count = available_cores() if workers is None else workers

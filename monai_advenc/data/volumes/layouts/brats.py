@@ -1,0 +1,44 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Names of BraTS: ``<case>_t1ce.nii.gz`` (or ``-t1c``) with ``<case>_seg.nii.gz``, in any folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from monai_advenc.data.volumes.case import Case
+from monai_advenc.data.volumes.layouts.class_folders import ambiguous
+from monai_advenc.data.volumes.layouts.source import Source
+from monai_advenc.data.volumes.names import files_named, names_beside, stem, without_modality
+
+BRATS_MODALITIES = ("t1ce", "t1c", "t1gd")
+"""Contrast-enhanced T1, where tumors stand out; the BraTS releases spell it in different ways."""
+
+
+def is_brats(folder: Path) -> bool:
+    """Whether names of BraTS lie below a folder."""
+    return any(_images(folder, modality) for modality in BRATS_MODALITIES)
+
+
+def find_in_brats_names(source: Source) -> Sequence[Case]:
+    """The cases by their images of one modality (``--channel``, or contrast-enhanced T1); classes from the table."""
+    if not is_brats(source.folder):
+        return ()
+    found: list[Case] = []
+    for modality in BRATS_MODALITIES if source.channel is None else (source.channel.lower(),):
+        for path in _images(source.folder, modality):
+            name = without_modality(stem(path))
+            masks = [
+                mask for each in (name, stem(path)) for mask in files_named(path.parent, names_beside(each, ("seg",)))
+            ]
+            found.append(Case(name, "", path, next(iter(masks), None), problem=ambiguous(masks)))
+        if found:
+            break
+    class_of = source.class_lookup("names of BraTS")
+    return [replace(case, label=class_of(case.id)) for case in found]
+
+
+def _images(folder: Path, modality: str) -> list[Path]:
+    return sorted(folder.rglob(f"*[_-]{modality}.nii*"))

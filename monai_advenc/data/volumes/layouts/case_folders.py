@@ -1,0 +1,81 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""A folder for each case and a table of their classes: NIfTI in the folder, or any tree of DICOM files below it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from monai_advenc.data.dicom.folder import has_dicom
+from monai_advenc.data.volumes.case import Case
+from monai_advenc.data.volumes.dicom_case import dicom_case
+from monai_advenc.data.volumes.layouts.brats import is_brats
+from monai_advenc.data.volumes.layouts.class_folders import ambiguous, nifti_case
+from monai_advenc.data.volumes.layouts.source import Source
+from monai_advenc.data.volumes.names import (
+    IMAGE_NAMES,
+    MASK_NAMES,
+    files_named,
+    files_of_first_name,
+    is_mask_name,
+    names_beside,
+    stem,
+    subfolders,
+    volumes_in,
+)
+from monai_advenc.files.names import comparable, folded
+
+
+def find_in_case_folders(source: Source) -> Sequence[Case]:
+    """The cases of folders that the table of classes names; other folders with volumes are cases without a class."""
+    folders = subfolders(source.folder)
+    if not any(comparable(each.name) in source.labeled for each in folders) or is_brats(source.folder):
+        return ()
+    class_of = source.class_lookup("a folder for each case")
+    cases = []
+    for each in folders:
+        is_named = comparable(each.name) in source.labeled
+        # A NIfTI file in a folder of DICOM is its mask.
+        if volumes_in(each) and not has_dicom(each):
+            cases.append(_nifti_case(each, class_of(each.name), source.channel))
+        elif is_named or has_dicom(each):
+            cases.append(dicom_case(each.name, class_of(each.name), each))
+    return cases
+
+
+def find_without_table(source: Source) -> Sequence[Case]:
+    """The cases of folders without a table that names them: refused, with the table that is missing."""
+    nifti = [each for each in subfolders(source.folder) if files_named(each, IMAGE_NAMES)]
+    dicom = [each for each in subfolders(source.folder) if each not in nifti and has_dicom(each)]
+    if not nifti and not dicom:
+        return ()
+    kind = "image.nii.gz" if nifti else "DICOM files"
+    names = ", ".join(each.name for each in [*nifti, *dicom][:3])
+    class_of = source.class_lookup(f"a folder for each case ({names}) with {kind}")
+    cases = [nifti_case(each.name, class_of(each.name), each) for each in nifti]
+    return [*cases, *(dicom_case(each.name, class_of(each.name), each) for each in dicom)]
+
+
+def _nifti_case(folder: Path, label: str, channel: str | None) -> Case:
+    """The case of a folder: its image by the usual names, or the only NIfTI file that is no mask."""
+    if channel is None and files_named(folder, IMAGE_NAMES):
+        return nifti_case(folder.name, label, folder)
+    images = [path for path in volumes_in(folder) if not is_mask_name(stem(path))]
+    names = ", ".join(stem(path) for path in images) or "none"
+    if channel is not None:
+        endings = tuple(map(folded, names_beside("", [channel])))
+        chosen = [path for path in images if folded(stem(path)) == folded(channel)]
+        images = chosen or [path for path in images if folded(stem(path)).endswith(endings)]
+    if len(images) != 1:
+        which = "choose one by --channel" if channel is None else f"expected one called {channel}"
+        problem = (
+            f"{folder} holds {len(images) or 'no'} images to choose from ({names}); {which}, or name it image.nii.gz"
+        )
+        return Case(folder.name, label, images[0] if images else folder, None, problem=problem)
+    masks = files_of_first_name(folder, MASK_NAMES)
+    if not masks:
+        masks = files_of_first_name(
+            folder, [each for name in (stem(images[0]), folder.name) for each in names_beside(name, MASK_NAMES)]
+        )
+    return Case(folder.name, label, images[0], next(iter(masks), None), problem=ambiguous(masks))

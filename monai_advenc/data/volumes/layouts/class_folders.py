@@ -1,0 +1,147 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""A folder for each class, in it a folder or a NIfTI file for each case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from monai_advenc.data.dicom.folder import has_dicom
+from monai_advenc.data.volumes.case import Case
+from monai_advenc.data.volumes.dicom_case import dicom_case
+from monai_advenc.data.volumes.layouts.listed import CASE_TABLE
+from monai_advenc.data.volumes.layouts.source import Source
+from monai_advenc.data.volumes.names import (
+    IMAGE_NAMES,
+    MASK_NAMES,
+    files_named,
+    files_of_first_name,
+    has_other_modalities,
+    is_mask_name,
+    names_beside,
+    stem,
+    subfolders,
+    volumes_in,
+    without_modality,
+)
+from monai_advenc.data.volumes.other_formats import OTHER_VOLUMES, VOLUME_SUFFIXES, foreign_volume
+from monai_advenc.errors import DatasetError
+
+
+def find_in_class_folders(source: Source) -> Sequence[Case]:
+    """The cases of class folders.
+
+    Raises:
+        DatasetError: The folders look like cases.
+    """
+    cases = list(_in_class_folders(source))
+    if not cases:
+        return ()  # The folder has another layout.
+    _require_classes(cases, source)
+    if any(not stem(case.image) for case in cases):
+        names = ", ".join(sorted({case.label for case in cases})[:3])
+        source.notes.append(
+            f"folders are taken as classes ({names}); if they are patients, add {source.label_table} (case,label)"
+        )
+    # A folder without a readable case is a class only if it holds NIfTI cases.
+    return [*cases, *(unread for each in subfolders(source.folder) for unread in _unreadable_in(each, cases))]
+
+
+def _require_classes(cases: Sequence[Case], source: Source) -> None:
+    """Refuse folders that hold one case each, all of one name: patients with their scan, not classes."""
+    labels, names = sorted({case.label for case in cases}), {case.id for case in cases}
+    has_usual_name = any(stem(case.image).lower() in IMAGE_NAMES for case in cases)
+    if len(labels) == len(cases) > 1 and len(names) == 1 and not has_usual_name:
+        raise DatasetError(
+            f"{source.folder} has {len(cases)} folders ({', '.join(labels[:3])}) with one image each, all called "
+            f"{cases[0].id!r}: if the folders are cases, add {source.label_table} (case,label); if they are classes, "
+            "give the images names of their own"
+        )
+
+
+def _in_class_folders(source: Source) -> Iterable[Case]:
+    has_table = source.label_table.is_file()
+    for class_folder in subfolders(source.folder):
+        for case_folder in subfolders(class_folder):
+            if files_named(case_folder, IMAGE_NAMES):
+                yield nifti_case(case_folder.name, class_folder.name, case_folder)
+            elif not has_table and has_dicom(case_folder):
+                # With a table of classes, the folders are patients and what is below them their studies.
+                yield dicom_case(case_folder.name, class_folder.name, case_folder)
+        yield from cases_side_by_side(class_folder, class_folder.name)
+
+
+def cases_side_by_side(folder: Path, label: str) -> Iterable[Case]:
+    """The NIfTI images directly in a folder, each with its mask next to it: ``x.nii.gz`` and ``x_seg.nii.gz``."""
+    volumes = volumes_in(folder)
+    names = [stem(path) for path in volumes]
+    for path, name in zip(volumes, names, strict=True):
+        if name.lower() in IMAGE_NAMES or is_mask_name(name):
+            continue
+        # In BraTS names, a folder with the name of its images is a case, not a class.
+        is_of_brats = has_other_modalities(name, names) or without_modality(name) == folder.name != name
+        if not is_of_brats:
+            masks = files_of_first_name(folder, names_beside(name, MASK_NAMES))
+            masks = masks or files_of_first_name(folder, names_beside(without_modality(name), MASK_NAMES))
+            yield Case(name, label, path, next(iter(masks), None), problem=ambiguous(masks))
+
+
+def nifti_case(name: str, label: str, folder: Path) -> Case:
+    """The case of a folder with an image called ``image``, ``img`` or ``volume``."""
+    images, masks = files_named(folder, IMAGE_NAMES), files_of_first_name(folder, MASK_NAMES)
+    problem = ambiguous(images) or ambiguous(masks)
+    return Case(name, label, images[0], next(iter(masks), None), problem=problem)
+
+
+def ambiguous(files: list[Path]) -> str | None:
+    """The problem of several candidate files; ``None`` for one file or none."""
+    if len(files) < 2:
+        return None
+    names = ", ".join(path.name for path in files)
+    return f"{files[0].parent} holds {names}; expected one file: keep one, or name one in {CASE_TABLE}"
+
+
+def _unreadable_in(class_folder: Path, cases: list[Case]) -> Iterable[Case]:
+    """Case folders without an image, and volumes of other formats: cases that fail instead of being skipped."""
+    label, known = class_folder.name, {case.id for case in cases}
+    is_class = any(case.label == label for case in cases)
+    for case_folder in subfolders(class_folder):
+        is_nifti = any(map(stem, case_folder.iterdir()))
+        if (is_class or is_nifti) and not files_named(case_folder, IMAGE_NAMES):
+            problem = _without_image(case_folder)
+            if problem is not None:
+                yield Case(case_folder.name, label, case_folder, None, problem=problem)
+    if not is_class:
+        return
+    for path in sorted(class_folder.iterdir()):
+        is_other = path.name.lower().endswith(OTHER_VOLUMES) and not path.name.startswith(".") and path.is_file()
+        # The same image in two formats, or its mask in another.
+        if is_other and path.stem not in known and Path(path.stem).stem not in known:
+            problem = f"{path} is no NIfTI file, and DICOM needs a folder for each case; convert it, or move it away"
+            yield Case(f"{label} {path.name}", label, path, None, problem=problem)
+    names = [stem(path) for path in volumes_in(class_folder)]
+    for name in sorted({without_modality(name) for name in names if has_other_modalities(name, names)}):
+        problem = f"{class_folder} holds several images of {name}; keep one, or name one in {CASE_TABLE}"
+        yield Case(name, label, class_folder, None, problem=problem)
+
+
+def _without_image(folder: Path) -> str | None:
+    """The problem of a folder without image; ``None`` for folders of DICOM and folders without volumes."""
+    if has_dicom(folder):
+        return None
+    foreign = foreign_volume(folder)
+    if foreign is not None:
+        return foreign
+    if any(stem(path) for path in folder.iterdir()):
+        return (
+            f"{folder} holds NIfTI files, none of them called image.nii.gz; rename the image, or move the folder away"
+        )
+    below = [path for path in folder.rglob("*") if not path.name.startswith(".")]
+    is_volume = any(path.name.lower().endswith(VOLUME_SUFFIXES) for path in below)
+    if below and not is_volume:
+        return None
+    return (
+        f"{folder} holds no volume that is read here: expected image.nii.gz with seg.nii.gz, or DICOM; convert or move "
+        "up what it holds, or move the folder away"
+    )

@@ -1,0 +1,89 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Decide which layout a folder has: the one place that does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from monai_advenc.data.dicom.file import looks_like_dicom
+from monai_advenc.data.volumes.case import Case
+from monai_advenc.data.volumes.layouts.bids import find_in_bids
+from monai_advenc.data.volumes.layouts.brats import find_in_brats_names
+from monai_advenc.data.volumes.layouts.case_folders import find_in_case_folders, find_without_table
+from monai_advenc.data.volumes.layouts.class_folders import cases_side_by_side, find_in_class_folders
+from monai_advenc.data.volumes.layouts.image_and_mask_folders import find_in_image_and_mask_folders
+from monai_advenc.data.volumes.layouts.listed import find_in_dataset_list, find_in_table
+from monai_advenc.data.volumes.layouts.source import Layout, Source
+from monai_advenc.data.volumes.names import subfolders
+from monai_advenc.data.volumes.other_formats import foreign_volume
+from monai_advenc.errors import AdvencError, DatasetError
+
+
+def _find_side_by_side(source: Source) -> Sequence[Case]:
+    """The cases that lie directly in the folder, with a table of their classes."""
+    cases = list(cases_side_by_side(source.folder, ""))
+    if not cases:
+        return ()
+    class_of = source.class_lookup("volumes directly in the folder")
+    return [replace(case, label=class_of(case.id)) for case in cases]
+
+
+LAYOUTS: Final = (
+    Layout("a table, cases.csv", find_in_table),
+    Layout("a list, dataset.json, with a table of classes", find_in_dataset_list),
+    Layout("a folder of images and one of masks, with a table of classes", find_in_image_and_mask_folders, True),
+    Layout("BIDS", find_in_bids, True),
+    Layout("a folder for each case, with a table of classes", find_in_case_folders, True),
+    Layout("a folder for each class", find_in_class_folders),
+    Layout("names of BraTS, with a table of classes", find_in_brats_names, True),
+    Layout("a folder for each case, with a table of classes", find_without_table),
+    Layout("images and masks side by side, with a table of classes", _find_side_by_side),
+)
+"""In the order in which they are tried."""
+
+
+def recognize(source: Source) -> tuple[Layout, Sequence[Case]]:
+    """Find the layout of a folder and its cases.
+
+    Raises:
+        DatasetError: The folder has no layout, or one that lacks something; the message says which and what.
+    """
+    for layout in LAYOUTS:
+        cases = layout.find(source)
+        if cases and source.channel is not None and not layout.has_channels:
+            raise DatasetError(
+                f"{source.folder} has the layout {layout.name!r}, in which a case has one image; leave out --channel"
+            )
+        if cases:
+            return layout, cases
+    raise DatasetError(f"no cases in {source.folder}; {_what_is_there(source)}")
+
+
+def _what_is_there(source: Source) -> str:
+    """What a folder without cases holds instead, and what to do."""
+    folder = source.folder
+    foreign = foreign_volume(folder)
+    if foreign is not None:
+        return foreign
+    if any(path.is_file() and looks_like_dicom(path) for path in sorted(folder.iterdir())[:100]):
+        return "DICOM files lie directly in it: give the folder above, with a folder for each patient and a labels.csv"
+    below = [each for each in subfolders(folder) if _has_layout(each)]
+    if below:
+        names = ", ".join(each.name for each in below[:3])
+        return f"the cases lie one folder deeper, in {names}: give one of these, or move them together"
+    return (
+        "expected <class>/<case>/ with image.nii.gz and seg.nii.gz or with DICOM files, or another layout of "
+        "docs/layouts.md, such as cases.csv (case,image,mask,label), nnU-Net, BIDS, or folders of cases with a "
+        "labels.csv (case,label)"
+    )
+
+
+def _has_layout(folder: Path) -> bool:
+    try:
+        return any(layout.find(Source(folder)) for layout in LAYOUTS)
+    except AdvencError:
+        return True  # It has one that lacks something.

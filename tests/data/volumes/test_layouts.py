@@ -1,0 +1,347 @@
+"""Every tree of ``docs/layouts.md`` is read as the page says, with made volumes and with real ones."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from monai_advenc.data.volumes.cases import CaseList, find_cases
+from monai_advenc.data.volumes.cross_section import SliceSettings
+from monai_advenc.data.volumes.slicing import slice_case
+from monai_advenc.errors import DatasetError
+from tests.data.dicom.dicom_phantom import write_seg, write_series
+
+PAGE = Path(__file__).parents[3] / "docs" / "layouts.md"
+TREE = re.compile(r"^```\n(\S+/\n    .*?)^```\n(.*?)(?=^```|^#|\Z)", re.DOTALL | re.MULTILINE)
+CASE = re.compile(r"`([^`]+)` \(([^)]+)\)")
+OPTION = re.compile(r"`--(channel|label-column) (\S+)`\.")
+
+AREA = 6
+"""Voxels of the tumor in the slice where it is largest."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A tree of the page, and what the page says of it."""
+
+    name: str
+    files: dict[str, str] = field(hash=False)
+    cases: list[tuple[str, str]] = field(hash=False)
+    options: dict[str, str] = field(hash=False)
+
+    def find(self, root: Path) -> CaseList:
+        return find_cases(root, channel=self.options.get("channel"), label_column=self.options.get("label-column"))
+
+
+def trees(of: str = "volumes") -> Iterator[Tree]:
+    """The trees of the sections on volumes, or on images."""
+    for section in re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+        title = section.partition("\n")[0]
+        if title.startswith("Images") != (of == "images"):
+            continue
+        for number, (drawn, text) in enumerate(TREE.findall(section)):
+            said = next(line for line in text.replace("\n", " ").split("  ") if "Cases:" in line or "Images:" in line)
+            cases = [(label, name) for name, label in CASE.findall(re.split(r"(?:Cases|Images): ", said)[1])]
+            yield Tree(f"{title} {number}", files_of(drawn), cases, dict(OPTION.findall(said)))
+
+
+def files_of(drawn: str) -> dict[str, str]:
+    """The files of a drawn tree below its first line, and their content."""
+    folders: list[str] = []
+    files = {}
+    for line in drawn.splitlines()[1:]:
+        depth = (len(line) - len(line.lstrip())) // 4 - 1
+        name, _, content = line.strip().partition("  ")
+        folders = [*folders[:depth], name]
+        if not name.endswith("/"):
+            files["".join(folders)] = content.replace(" / ", "\n")
+    return files
+
+
+ALL = list(trees())
+
+
+def write_volume(path: Path, *, is_mask: bool) -> None:
+    voxels = np.random.default_rng(len(path.name)).integers(1, 1000, (16, 16, 6)).astype(np.int16)
+    if is_mask:
+        voxels[:] = 0
+        voxels[4:7, 5:7, 3] = voxels[4:6, 5:6, 2] = 1
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([1, 1, 3, 1])), path)
+
+
+def write_dicom(folder: Path, names: list[str]) -> list[Path]:
+    stored = np.random.default_rng(0).integers(0, 900, (len(names), 16, 16)).astype(np.int16)
+    return write_series(folder, stored, names=names, series=str(folder))
+
+
+def write_tree(root: Path, tree: Tree) -> None:
+    """Write the files of a tree: tables as drawn, images and masks that have one grid."""
+    series = {}
+    for name, content in tree.files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix in (".csv", ".json"):
+            path.write_text(content)
+        elif path.suffix == ".tsv":
+            path.write_text(content.replace(",", "\t"))
+        elif path.name.startswith("IM"):
+            series.setdefault(path.parent, []).append(path.name)
+        elif path.name.endswith(".nii.gz"):
+            is_mask = re.search(r"seg|mask|labelsTr|drawn", name) is not None
+            write_volume(path, is_mask=is_mask)
+    written = {folder: write_dicom(folder, names) for folder, names in series.items()}
+    for name in tree.files:
+        if Path(name).name == "seg.dcm":
+            case = (root / name).parents[0 if (root / name).parent in written else 1]
+            paths = next(paths for folder, paths in written.items() if case in (folder, *folder.parents))
+            mask = np.zeros((len(paths), 16, 16), np.uint8)
+            mask[1, 4:7, 5:7] = 1
+            write_seg(root / name, paths, {"tumor": mask})
+
+
+def test_the_page_has_a_tree_for_each_layout() -> None:
+    assert len(ALL) >= 13
+    assert all(tree.cases for tree in ALL)
+
+
+@pytest.mark.parametrize("tree", ALL, ids=lambda tree: tree.name)
+def test_a_tree_of_the_page_is_read_as_it_says(tree: Tree, tmp_path: Path) -> None:
+    write_tree(tmp_path, tree)
+    found = tree.find(tmp_path)
+    assert [(case.label, case.id) for case in found.cases] == tree.cases
+    for case in found.cases:
+        section = slice_case(case, SliceSettings(size=None))
+        assert np.count_nonzero(section.mask) == AREA, case
+    if tree.name.startswith("BIDS"):
+        assert [case.patient for case in found.cases] == [case.id[:6] for case in found.cases]
+
+
+REAL = [("pyrad_brain1", "sts002_mr"), ("captk_shrunk", "sts001_mr")]
+
+
+def largest_area(mask: Path, axis: int) -> int:
+    """Voxels of the largest slice across an axis of the file, by nibabel alone."""
+    voxels: NDArray[np.generic] = np.asarray(nibabel.load(mask).dataobj)
+    return int(np.count_nonzero(voxels, axis=tuple({0, 1, 2} - {axis})).max())
+
+
+@pytest.mark.parametrize(
+    "tree", [tree for tree in ALL if not tree.name.startswith("DICOM")], ids=lambda tree: tree.name
+)
+def test_real_volumes_in_a_tree_of_the_page_are_cut_where_their_tumor_is_largest(
+    tree: Tree, tmp_path: Path, shared_data: Path
+) -> None:
+    write_tree(tmp_path, tree)
+    names = REAL[ALL.index(tree) % len(REAL)]
+    expected = {}
+    for number, case in enumerate(tree.find(tmp_path).cases):
+        real = shared_data / "volumes" / "nifti" / names[number % 2]
+        assert case.mask is not None
+        shutil.copy(real / "image.nii.gz", case.image)
+        shutil.copy(real / "seg.nii.gz", case.mask)
+        expected[case.id] = largest_area(real / "seg.nii.gz", 2)
+    found = tree.find(tmp_path).cases
+    cut = {case.id: np.count_nonzero(slice_case(case, SliceSettings(size=None, plane="axial")).mask) for case in found}
+    assert cut == expected
+
+
+@pytest.mark.parametrize("has_table", [True, False])
+def test_real_dicom_of_patients_is_read_with_and_without_a_table(
+    has_table: bool, tmp_path: Path, shared_data: Path
+) -> None:
+    real = shared_data / "volumes" / "dicom"
+    for case, mask, label in (("sts002_mr", "rtstruct", "sarcoma"), ("dcmqi_ct3", "seg/liver.dcm", "liver")):
+        folder = tmp_path / case if has_table else tmp_path / label / case
+        shutil.copytree(real / case / "image", folder / "study" / "series")
+        source = real / case / mask
+        shutil.copy(source if source.is_file() else next(source.iterdir()), folder / "mask.dcm")
+    if has_table:
+        (tmp_path / "labels.csv").write_text("case,label\nsts002_mr,sarcoma\ndcmqi_ct3,liver\n")
+    found = find_cases(tmp_path)
+    assert [(case.label, case.id) for case in found.cases] == [("liver", "dcmqi_ct3"), ("sarcoma", "sts002_mr")]
+    assert [bool(found.notes), all(case.problem is None for case in found.cases)] == [not has_table, True]
+    # The NIfTI form of the same patient, whose mask is the same contour.
+    area = np.count_nonzero(slice_case(found.cases[1], SliceSettings(size=None)).mask)
+    assert area == pytest.approx(largest_area(shared_data / "volumes/nifti/sts002_mr/seg.nii.gz", 2), rel=0.02)
+
+
+def touch(root: Path, *names: str, **tables: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+    for name, content in tables.items():
+        (root / name.replace("_", ".")).write_text(content)
+
+
+MISARRANGED = {
+    "cases without a table": (
+        ["P1/image.nii.gz", "P2/image.nii.gz"],
+        {},
+        r"a folder for each case \(P1, P2\) with image.nii.gz, and no table of classes",
+    ),
+    "cases with images of one name": (
+        ["P1/T1.nii", "P1/seg.nii", "P2/T1.nii"],
+        {},
+        r"2 folders \(P1, P2\) with one image each, all called 'T1'.*labels\.csv",
+    ),
+    "nnU-Net without masks": (["imagesTr/a_0000.nii.gz"], {}, "nnU-Net data set, without labelsTr"),
+    "nnU-Net without images": (
+        ["labelsTr/a.nii.gz"],
+        {"dataset_json": '{"channel_names": {}}'},
+        "nnU-Net data set, without imagesTr",
+    ),
+    "nnU-Net with channels": (
+        ["imagesTr/a_0000.nii", "imagesTr/a_0001.nii", "labelsTr/a.nii"],
+        {"dataset_json": '{"channel_names": {"0": "CT", "1": "PET"}}'},
+        r"with 2 channels \(0 CT, 1 PET\); choose the one to cut, such as --channel 0",
+    ),
+    "nnU-Net of pictures": (
+        ["imagesTr/a_0000.png", "labelsTr/a.png"],
+        {"dataset_json": '{"channel_names": {"0": "RGB"}, "file_ending": ".png"}'},
+        r"files of \.png in imagesTr",
+    ),
+    "nnU-Net without classes": (
+        ["imagesTr/a_0000.nii", "labelsTr/a.nii"],
+        {},
+        "imagesTr and labelsTr as nnU-Net has them, and no table of classes",
+    ),
+    "images and masks without classes": (
+        ["images/a.nii", "masks/a.nii"],
+        {},
+        "images and masks, and no table of classes",
+    ),
+    "BIDS without participants": (
+        ["sub-01/anat/sub-01_T1w.nii.gz"],
+        {},
+        r"BIDS data set without classes: expected .*participants\.tsv",
+    ),
+    "BIDS without a column": (
+        ["sub-01/anat/sub-01_T1w.nii.gz"],
+        {"participants_tsv": "participant_id\tage\tsite\nsub-01\t4\tx\n"},
+        r"which column of participants\.tsv is the class\? It has age, site",
+    ),
+    "BIDS with two columns": (
+        ["sub-01/anat/sub-01_T1w.nii.gz"],
+        {"participants_tsv": "participant_id\tgroup\tdiagnosis\nsub-01\tx\ty\n"},
+        "--label-column group",
+    ),
+    "BIDS with two kinds": (
+        ["sub-01/anat/sub-01_T1w.nii.gz", "sub-01/anat/sub-01_T2w.nii.gz"],
+        {},
+        r"several kinds of images \(T1w, T2w\); choose the one to cut, such as --channel T1w",
+    ),
+    "BIDS without images": (["sub-01/anat/sub-01_T1w.json"], {}, "looks like BIDS, but no subject has NIfTI images"),
+    "one folder too high": (["study/volumes/a/1/image.nii", "study/readme.txt"], {}, "no cases in"),
+    "classes one folder deeper": (
+        ["train/a/1/image.nii", "test/a/2/image.nii"],
+        {},
+        "one folder deeper, in test, train",
+    ),
+    "volumes alone": (["a.nii.gz", "a_seg.nii.gz"], {}, "volumes directly in the folder, and no table of classes"),
+    "BraTS without a table": (["B1/B1_t1ce.nii.gz", "B1/B1_seg.nii.gz"], {}, "names of BraTS, and no table of classes"),
+    "a list of something else": ([], {"dataset_json": "[]"}, "is no data set list"),
+}
+
+
+@pytest.mark.parametrize("name", MISARRANGED)
+def test_a_misarranged_folder_gets_one_line_that_says_what_was_seen_and_what_is_missing(
+    name: str, tmp_path: Path
+) -> None:
+    files, tables, message = MISARRANGED[name]
+    touch(tmp_path, *files, **tables)
+    with pytest.raises(DatasetError, match=message) as error:
+        find_cases(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_dicom_without_a_table_is_told_to_be_patients_or_classes(tmp_path: Path) -> None:
+    for place in ("P1", "P2"):
+        write_dicom(tmp_path / place, ["a", "b"])
+    with pytest.raises(
+        DatasetError, match=r"a folder for each case \(P1, P2\) with DICOM files, and no table of classes"
+    ):
+        find_cases(tmp_path)
+    with pytest.raises(DatasetError, match="DICOM files lie directly in it: give the folder above"):
+        find_cases(tmp_path / "P1")
+    write_dicom(tmp_path / "P3" / "study 1" / "T1", ["a", "b"])
+    write_dicom(tmp_path / "P3" / "study 2", ["a", "b"])
+    (note,) = find_cases(tmp_path).notes
+    assert re.search(
+        r"folders are taken as classes \(P3\); if they are patients, add .*labels\.csv \(case,label\)", note
+    )
+
+
+def test_what_is_ambiguous_in_one_case_is_the_problem_of_that_case(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"sub-0{k}/anat/sub-0{k}_T1w.nii.gz" for k in (1, 2, 3)), "sub-04/anat/sub-04_ce-gd_T1w.nii.gz")
+    touch(tmp_path, "sub-05/anat/sub-05_run-1_T1w.nii.gz", "sub-05/anat/sub-05_run-2_T1w.nii.gz")
+    masks = ("sub-01_label-a_mask", "sub-01_label-b_mask", "sub-02_T1w_seg-manual", "sub-02_T2w_seg-manual")
+    touch(
+        tmp_path,
+        *(f"derivatives/x/{each[:6]}/{each}.nii.gz" for each in (*masks, "sub-04_roi", "sub-04_desc-brain_mask")),
+    )
+    people = "\n".join(f"sub-0{k}\tx" for k in range(1, 6))
+    touch(tmp_path, participants_tsv=f"participant_id\tlabel\n{people}\n")
+    cases = {case.id: case for case in find_cases(tmp_path).cases}
+    assert "has 2 masks (sub-01_label-a_mask.nii.gz, sub-01_label-b_mask.nii.gz)" in str(cases["sub-01"].problem)
+    assert (cases["sub-02"].problem, str(cases["sub-02"].mask)[-28:]) == (None, "sub-02_T1w_seg-manual.nii.gz")
+    assert "no mask of sub-03 below derivatives" in str(cases["sub-03"].problem)
+    assert (cases["sub-04"].problem, cases["sub-04"].image.name) == (None, "sub-04_ce-gd_T1w.nii.gz")
+    assert "sub-05 has 2 images (run-1_T1w, run-2_T1w)" in str(cases["sub-05"].problem)
+
+
+def test_what_nnunet_lacks_in_one_case_is_the_problem_of_that_case(tmp_path: Path) -> None:
+    touch(tmp_path, "imagesTr/a_0000.nii", "imagesTr/a_0001.nii", "imagesTr/b_0000.nii", "imagesTr/c_0001.nii")
+    touch(tmp_path, "labelsTr/a.nii", "labelsTr/b.nii", "labelsTr/d.nii")
+    touch(tmp_path, labels_csv="case,label\na,x\nb,x\nc,x\nd,x\n")
+    problems = {case.id: case.problem for case in find_cases(tmp_path, channel="0001").cases}
+    assert problems.pop("a") is None
+    assert [text and text.split(";")[-1] for text in problems.values()] == [
+        " add it",
+        " add it",
+        " add the image, or move the mask away",
+    ]
+    with pytest.raises(DatasetError, match="no channel 'T2'"):
+        find_cases(tmp_path, channel="T2")
+
+
+def test_nnunet_of_the_first_version_leaves_the_channel_out_of_its_list(tmp_path: Path) -> None:
+    touch(tmp_path, "imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz", labels_csv="case,label\na,x\n")
+    touch(tmp_path, dataset_json='{"training": [{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}]}')
+    (case,) = find_cases(tmp_path).cases
+    assert (case.id, case.image.name) == ("a", "a_0000.nii.gz")
+
+
+def test_four_digits_at_the_end_of_names_are_no_channel_where_the_masks_have_them_too(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{folder}/P_{k:04}.nii" for k in range(3) for folder in ("images", "labels")))
+    touch(tmp_path, labels_csv="case,label\nP_0000,x\nP_0001,x\nP_0002,y\n")
+    assert [case.id for case in find_cases(tmp_path).cases] == ["P_0000", "P_0001", "P_0002"]
+
+
+def test_the_table_decides_whether_folders_are_cases_or_classes(tmp_path: Path) -> None:
+    touch(tmp_path, "one/P1/image.nii", "two/P2/image.nii", labels_csv="case,label\nP1,x\nP2,y\n")
+    assert find_cases(tmp_path).classes == ("one", "two")
+    touch(tmp_path, "one/T1.nii", labels_csv="case,label\none,x\ntwo,y\n")
+    found = find_cases(tmp_path)
+    assert [(case.id, case.label, case.image.name) for case in found.cases][:1] == [("one", "x", "T1.nii")]
+
+
+@pytest.mark.parametrize("modality", ["flair", "FLAIR"])
+def test_a_channel_names_a_modality_of_brats(tmp_path: Path, modality: str) -> None:
+    touch(tmp_path, "B1/B1_t1ce.nii", "B1/B1_flair.nii", "B1/B1_seg.nii", labels_csv="case,label\nB1,x\n")
+    assert find_cases(tmp_path, channel=modality).cases[0].image.name == "B1_flair.nii"
+    assert find_cases(tmp_path).cases[0].image.name == "B1_t1ce.nii"
+
+
+def test_a_channel_is_refused_where_a_case_has_one_image(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1/image.nii", "b/2/image.nii")
+    with pytest.raises(DatasetError, match=r"'a folder for each class', in which a case has one image; leave out --ch"):
+        find_cases(tmp_path, channel="T1")
