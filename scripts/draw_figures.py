@@ -12,13 +12,16 @@ says ``figures:`` and its name, which is a key of :data:`scripts.documented_figu
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from benchmarks.page import draw_measurements
+from monai_advenc.evaluation.expected_strength import MEASURED_NAME
 from scripts.documented_figures import FIGURES, ROOT
+from scripts.strength_table import shipped
 
 MARKED = re.compile(r"(<!-- figures:([\w-]+) -->)(.*?)(<!-- /figures -->)", re.DOTALL)
 
@@ -26,6 +29,8 @@ PAGES = ("*.md", "docs/**/*.md", "bundles/*/docs/*.md", "results/*.md")
 
 NUMBERS = ROOT / "results" / "benchmarks"
 IMAGES = ROOT / "docs" / "images"
+STRENGTH = ROOT / "results" / "strength.jsonl"
+SHIPPED = ROOT / "monai_advenc" / "evaluation" / MEASURED_NAME
 
 
 def main() -> None:
@@ -57,12 +62,16 @@ def draw_figures(images: Path | None) -> dict[str, str]:
 
 
 def changed_pages(figures: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
-    """Pages whose figures are out of date, each with its new text."""
+    """Pages whose figures are out of date, and the figures that ship with the package, each with its new text."""
     for page in marked_pages():
         text = page.read_text(encoding="utf-8")
         filled = fill(text, figures)
         if filled != text:
             yield page, filled
+    rows = [json.loads(line) for line in STRENGTH.read_text(encoding="utf-8").splitlines()]
+    text = json.dumps(shipped(rows), indent=1) + "\n"
+    if not SHIPPED.exists() or SHIPPED.read_text(encoding="utf-8") != text:
+        yield SHIPPED, text
 
 
 def marked_pages() -> list[Path]:

@@ -17,7 +17,7 @@ import argparse
 import io
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,30 +41,11 @@ from monai_advenc.networks import get_network
 from monai_advenc.networks.training import TrainingSettings, train
 from monai_advenc.networks.training.error_minimizing import PerturbedImages
 from scripts.strength_table import MASKED, page_of
+from scripts.strength_ways import WAYS, Way
 
 VALIDATION_SEED, VALIDATION_SHARE, FEW_SHARE = 0, 0.2, 0.01
 VICTIM_SEED, FEW_SEED, FINE_TUNING_EPOCHS, FINE_TUNING_RATE = 100, 200, 20, 0.02
 GRAY_LEVELS: Final = 255
-
-
-@dataclass(frozen=True)
-class Way:
-    """One way to perturb: a profile of keys, the combiner if it is another, and the pixels that change."""
-
-    profile: str
-    combiner: str | None = None
-    region: str = "all"
-
-
-WAYS: Final[dict[str, Way | None]] = {
-    "originals": None,
-    "paper-basic": Way("paper-basic"),
-    "basic, augmentation-aware": Way("default", "basic"),
-    "default": Way("default"),
-    "error-minimizing": Way("error-minimizing"),
-    "error-minimizing, body": Way("error-minimizing", region="body"),
-    "default, body": Way("default", region="body"),
-}
 
 
 def main() -> None:

@@ -4,14 +4,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Final
 
 import numpy as np
 
 from monai_advenc.data.manifest import software_versions
+from monai_advenc.encryption.profiles import AUGMENTED_PROFILES, PROFILE_COMBINERS
 from scripts.markdown import markdown_table
+from scripts.strength_ways import WAYS
 
 WORST, MASKED = "worst", ", background masked"
+
+DATA: Final = "brain MRI slices of three classes"
+
+CHANCE: Final = 33.3
+"""Share of the commonest class of the validation part, in percent."""
 
 
 def page_of(rows: list[dict[str, Any]]) -> str:
@@ -46,6 +54,40 @@ def page_of(rows: list[dict[str, Any]]) -> str:
         lines += [markdown_table(head, body_rows), ""]
     lines.append("Software: " + ", ".join(f"{name} {version}" for name, version in software_versions().items()))
     return "\n".join(lines) + "\n"
+
+
+def shipped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the package says before an encryption: of each way, size and radius the best recipients, mean over seeds.
+
+    Rows of test images replace those of the validation part.
+    """
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for part in ("validation", "test"):
+        of_part = [row for row in rows if row["part"] == part]
+        clean = {row["size"]: worst_of(row)["last"] for row in of_part if WAYS[row["way"]] is None}
+        for name, size, radius in sorted({(row["way"], row["size"], row["radius"]) for row in of_part}):
+            way = WAYS[name]
+            if way is None or size not in clean:
+                continue
+            worst = [
+                worst_of(row) for row in of_part if (row["way"], row["size"], row["radius"]) == (name, size, radius)
+            ]
+            found[name, size, radius] = {
+                "family": "error-minimizing" if way.profile == "error-minimizing" else "targeted",
+                "combiner": way.combiner or PROFILE_COMBINERS[way.profile],
+                "views": way.profile in AUGMENTED_PROFILES,
+                "region": way.region,
+                "data": DATA,
+                "images": part,
+                "size": size,
+                "radius_db": round(20 * math.log10(size / radius), 1),
+                "seeds": len(worst),
+                "last": round(100 * float(np.mean([each["last"] for each in worst])), 1),
+                "best": round(100 * float(np.mean([each["best"] for each in worst])), 1),
+                "clean": round(100 * clean[size], 1),
+                "chance": CHANCE,
+            }
+    return list(found.values())
 
 
 def worst_of(row: dict[str, Any]) -> dict[str, float]:

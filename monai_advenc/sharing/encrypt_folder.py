@@ -20,6 +20,7 @@ from monai_advenc.data.skipped import say_skipped
 from monai_advenc.data.volumes.slice_volumes import Cuts
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import ImageError, remembering
+from monai_advenc.evaluation.expected_strength import expected_strength
 from monai_advenc.evaluation.verdict import NOT_MEASURED, Verdict
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.networks.training.learned import require_learned, require_size
@@ -144,10 +145,16 @@ def encrypt_folder(
 
 
 def side_of(folder: ImageFolder) -> int | None:
-    """Longer side of the first image that can be read, in pixels; the run reports the others."""
+    """Longer side of the first image that can be read, in pixels."""
+    shape = shape_of(folder)
+    return None if shape is None else max(shape[-2:])
+
+
+def shape_of(folder: ImageFolder) -> tuple[int, ...] | None:
+    """Shape ``(C, H, W)`` of the first image that can be read; the run reports the others."""
     for file in folder.files:
         with suppress(ImageError):
-            return max(read_image(file.path).shape[-2:])
+            return tuple(read_image(file.path).shape)
     return None
 
 
@@ -162,6 +169,10 @@ def encrypt_and_say(
 ) -> EncryptionResult[Manifest]:
     """Encrypt images that were found, and report the result."""
     options = _with_batch_size(source, network, options)
+    shape = shape_of(source)
+    if shape is not None:
+        channels = 1 if options.gray else shape[0]
+        progress.say(expected_strength(key, channels, options.region, full_radius=options.full_radius))
     with progress.stage("encrypting", len(source.files)) as advance:
         told = saying_what_was_done(advance, progress, len(source.files))
         result = encrypt_images(source, out, key, network, options, compute=compute, progress=told)
