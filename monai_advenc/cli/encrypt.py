@@ -14,7 +14,7 @@ from monai_advenc.cli.console import Output
 
 if TYPE_CHECKING:
     from monai_advenc.data.manifest import Manifest, VolumeManifest
-    from monai_advenc.sharing.encryption_run import Shared
+    from monai_advenc.sharing.result import Shared
 
 
 def encrypt(
@@ -41,6 +41,7 @@ def encrypt(
     private: options.PrivateNames = None,
     region: options.Region = "all",
     full_radius: options.FullRadius = False,
+    masks: options.Masks = None,
     workers: options.Workers = None,
     precision: options.Precision = "auto",
     device: options.Device = None,
@@ -68,6 +69,7 @@ def encrypt(
         gray=gray,
         region=region,
         full_radius=full_radius,
+        masks=masks,
         identity=identity,
         precision=precision,
         workers=options.worker_count(None if with_ray else workers),

@@ -28,6 +28,7 @@ def encrypt_volume(
     plane: slicing.Plane = "acquired",
     region: options.Region = "all",
     full_radius: options.FullRadius = False,
+    masks: options.Masks = None,
     tumor_labels: slicing.TumorLabels = None,
     tumor_segment: slicing.TumorSegment = None,
     assume_orientation: slicing.AssumeOrientation = None,
@@ -62,6 +63,7 @@ def encrypt_volume(
         plane=plane,
         region=region,
         full_radius=full_radius,
+        masks=masks,
         tumor=slicing.slice_settings(
             tumor_labels, tumor_segment, size=0, fit="resize", assume_orientation=assume_orientation
         ),

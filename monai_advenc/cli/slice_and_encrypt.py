@@ -41,6 +41,7 @@ def slice_and_encrypt(
     identity: options.Identity = None,
     region: options.Region = "all",
     full_radius: options.FullRadius = False,
+    masks: options.Masks = None,
     plane: slicing.Plane = "acquired",
     size: slicing.Size = 320,
     fit: slicing.Fit = "pad-or-crop",
@@ -113,10 +114,10 @@ def slice_and_encrypt(
 
     output, with_ray = Output(json), ray or ray_address is not None
     private = private or private_folder_of(out)
+    pixels: dict[str, Any] = {"region": region, "full_radius": full_radius, "masks": masks}
     encryption_options = EncryptionOptions(
         formats=options.formats_of(file_format),
-        region=region,
-        full_radius=full_radius,
+        **pixels,
         identity=identity,
         precision=precision,
         workers=options.worker_count(None if with_ray else workers),

@@ -32,7 +32,7 @@ class Record:
 
     def to_json(self) -> str:
         """The record as one line of JSON."""
-        return _adapter(type(self)).dump_json(self).decode()
+        return _adapter(type(self)).dump_json(self, exclude=None if getattr(self, "masks", ()) else {"masks"}).decode()
 
     @classmethod
     def from_json(cls, line: str) -> Self:
@@ -59,6 +59,8 @@ _PRIVATE = ("changeable", "energy")
 def _without_unused(values: dict[str, Any]) -> dict[str, Any]:
     """Leave out what is stated only for some images, or only to the owner."""
     kept = {name: value for name, value in values.items() if value is not None or name not in (*_PRIVATE, *_DISTANCES)}
+    if not kept.get("masks"):
+        kept.pop("masks", None)
     if "slices" in kept:
         kept["slices"] = [_without_unused(each) for each in kept["slices"]]
     return kept
@@ -151,6 +153,7 @@ class ImageRecord(Record):
             :class:`monai_advenc.acceleration.prepare.PreparedNetwork`; ``None`` where it was not recorded.
         changeable: The distances over the pixels that may change; ``None`` where all may, and in what is shared.
         energy: Where the change lies; ``None`` where nothing is known, and in what is shared.
+        masks: The written files of its mask; empty if it has none, or if masks stay with the owner.
     """
 
     id: str
@@ -167,6 +170,12 @@ class ImageRecord(Record):
     precision: str | None = None
     changeable: Changeable | None = None
     energy: Energy | None = None
+    masks: tuple[FileRecord, ...] = ()
+
+    @property
+    def written(self) -> tuple[FileRecord, ...]:
+        """All written files, those of its mask last."""
+        return (*self.files, *self.masks)
 
     def shared(self, *, hides_area: bool) -> ImageRecord:
         """What recipients may know: of one image nothing that tells the area of its tumor.
@@ -232,6 +241,7 @@ class VolumeRecord(Record):
         left_alone: Number of unchanged slices, identical in every stored value.
         source_tag: Keyed checksum of the original's files and of the choice of slices.
         precision: As in :class:`ImageRecord`.
+        masks: As in :class:`ImageRecord`.
     """
 
     id: str
@@ -243,6 +253,12 @@ class VolumeRecord(Record):
     left_alone: int
     source_tag: str
     precision: str | None = None
+    masks: tuple[FileRecord, ...] = ()
+
+    @property
+    def written(self) -> tuple[FileRecord, ...]:
+        """All written files, those of its mask last."""
+        return (*self.files, *self.masks)
 
     @model_serializer(mode="wrap")
     def _without_what_was_not_assumed(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -26,11 +26,13 @@ from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.networks.training.learned import require_learned, require_size
 from monai_advenc.perturbation.batches import versions_per_pass
 from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_done
-from monai_advenc.sharing.encryption_run import Compute, EncryptionResult, Shared, encrypt_images
+from monai_advenc.sharing.encryption_run import Compute, encrypt_images
 from monai_advenc.sharing.folder import require_begun_with
 from monai_advenc.sharing.key_and_base import require_same_region, say_of_region
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.report import require_place, write_report
+from monai_advenc.sharing.result import EncryptionResult, Shared
+from monai_advenc.sharing.shared_masks import say_of_masks
 from monai_advenc.sharing.stated_change import keep_distances, say_where, stated_change, warn_of_large_changes
 from monai_advenc.workers import available_cores
 
@@ -183,6 +185,8 @@ def encrypt_and_say(
         f"Encrypted {len(result.manifest.images)} images into {out} with key {key.key_id}: "
         f"{stated_change(result.manifest.budget)}, base network in {arithmetic}."
     )
+    with_masks = sum(file.mask_path is not None for file in source.files)
+    say_of_masks(options.region, options.writes_masks, with_masks, out, progress)
     padded = sum(file.padding is not None for file in source.files)
     if padded:
         progress.say(f"{padded} of {len(source.files)} images have padding that cutting added; it stays as it was.")

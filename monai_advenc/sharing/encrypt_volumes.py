@@ -19,10 +19,12 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.networks.training.learned import require_learned
 from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_done
-from monai_advenc.sharing.encryption_run import Shared, encrypt_volumes, require_classes
+from monai_advenc.sharing.encryption_run import encrypt_volumes, require_classes
 from monai_advenc.sharing.folder import require_begun_with
 from monai_advenc.sharing.key_and_base import require_same_region, say_of_region
 from monai_advenc.sharing.options import VolumeOptions
+from monai_advenc.sharing.result import Shared
+from monai_advenc.sharing.shared_masks import say_of_masks
 from monai_advenc.sharing.stated_change import keep_distances, say_where, stated_change, warn_of_large_changes
 from monai_advenc.workers import available_cores
 
@@ -125,6 +127,8 @@ def encrypt_volume_folder(
         f"Encrypted {len(slices)} slices of {len(manifest.volumes)} volumes into {out} with key {secret.key_id}: "
         f"{stated_change(manifest.budget)}."
     )
+    with_masks = sum(case.mask is not None for case in named)
+    say_of_masks(options.region, options.writes_masks, with_masks, out, progress)
     say_where(manifest.budget, progress)
     warn_of_large_changes(slices, progress, noun="slices", full_radius=options.full_radius)
     if options.plane == "acquired":

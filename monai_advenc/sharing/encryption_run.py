@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from torch import nn
 
@@ -22,12 +21,12 @@ from monai_advenc.data.images.folder import ImageFile, ImageFolder
 from monai_advenc.data.images.reading import is_nifti_image
 from monai_advenc.data.manifest import Manifest, RunHeader, VolumeManifest
 from monai_advenc.data.volumes.case import Case
-from monai_advenc.data.volumes.slicing import SliceFailure
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import AdvencError, AllFailedError, DatasetError, OutputError, remembering
 from monai_advenc.sharing.folder import IMAGES, VOLUMES, EncryptedFolder, Kind, ManifestOf, Owns, Record
 from monai_advenc.sharing.images import Failure, ImageEncryption, Outcome
 from monai_advenc.sharing.options import EncryptionOptions, VolumeOptions
+from monai_advenc.sharing.result import EncryptionResult
 from monai_advenc.sharing.volumes import VolumeEncryption, VolumeOutcome
 from monai_advenc.workers import map_in_workers, one_thread
 
@@ -59,34 +58,11 @@ class Encryption(Protocol[Original, Record]):
     def ownership(self) -> Owns:
         """A function that returns whether some original is written to a path in the output folder."""
 
+    def has_masks(self, original: Original) -> bool:
+        """Whether the mask of an original is written with it."""
+
     def renewed(self, original: Original, record: Record) -> Record | None:
         """The record with all distances; ``None`` if the original has changed, or can no longer be read."""
-
-
-@dataclass(frozen=True)
-class EncryptionResult(Generic[ManifestOf]):
-    """Result of a run: the manifest, and the images or volumes that failed."""
-
-    manifest: ManifestOf
-    failures: tuple[Failure, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shared(Generic[ManifestOf]):
-    """An encrypted data set that was written.
-
-    Attributes:
-        out: Its folder.
-        found: Number of originals of each class.
-        manifest: What the data set states: every image or volume with its distances, the key's public id. ``None``
-            after a dry run.
-        failures: Images, cases and volumes that failed; empty unless ``keep_going``.
-    """
-
-    out: Path
-    found: dict[str, int]
-    manifest: ManifestOf | None = None
-    failures: tuple[Failure | SliceFailure, ...] = ()
 
 
 def encrypt_images(
@@ -230,6 +206,10 @@ def find_missing(
         OutputError: Originals of encrypted files are missing or have changed, or the folder holds other files.
     """
     _require_known(folder, {original.id for original in encryption.originals})
+    # Masks are no part of the run's header: where they are wanted now, or no longer, the same files are made again.
+    lacking = {each.id for each in encryption.originals if encryption.has_masks(each)}
+    wanted = encryption.options.writes_masks
+    folder.forget([name for name, each in folder.records.items() if (not wanted if each.masks else name in lacking)])
     folder.require_known_files(encryption.ownership())
     _renew(folder, encryption)
     return [original for original in encryption.originals if original.id not in folder.records]

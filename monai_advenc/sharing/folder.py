@@ -153,8 +153,12 @@ class EncryptedFolder(Generic[Record, ManifestOf]):
         self._interrupted = journal.exists()
         if not journal.exists():
             write_atomically(journal, (self.header.model_dump_json() + "\n").encode())
-        for damaged in [id_ for id_, record in self.records.items() if not self._is_intact(record)]:
-            self._damaged |= {file.path for file in self.records.pop(damaged).files}
+        self.forget([id_ for id_, record in self.records.items() if not self._is_intact(record)])
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """Drop the records of images or volumes whose files are to be written again."""
+        for id_ in ids:
+            self._damaged |= {file.path for file in self.records.pop(id_).written}
 
     def _read_journal(self, journal: Path) -> None:
         # A killed run may leave half a line at the end; its image is encrypted again.
@@ -182,7 +186,7 @@ class EncryptedFolder(Generic[Record, ManifestOf]):
             )
 
     def _is_intact(self, record: Record) -> bool:
-        paths = [(self.folder / file.path, file.sha256) for file in record.files]
+        paths = [(self.folder / file.path, file.sha256) for file in record.written]
         return all(path.is_file() and sha256_of(path) == checksum for path, checksum in paths)
 
     def require_known_files(self, owns: Owns) -> None:
@@ -199,7 +203,7 @@ class EncryptedFolder(Generic[Record, ManifestOf]):
                 raise OutputError(
                     f"{self.folder / name} is a link; expected a folder: remove it or choose another --out"
                 )
-        intact = {file.path for record in self.records.values() for file in record.files}
+        intact = {file.path for record in self.records.values() for file in record.written}
         strangers = [
             path
             for path in self._present()
@@ -238,7 +242,7 @@ class EncryptedFolder(Generic[Record, ManifestOf]):
         records = tuple(self.records[id_] for id_ in ids if id_ in self.records)
         if not records:
             raise OutputError(f"nothing was encrypted into {self.folder}; see the messages above")
-        kept = {file.path for record in records for file in record.files}
+        kept = {file.path for record in records for file in record.written}
         for path in [path for path in self._present() if path not in kept and owns(path)]:
             (self.folder / path).unlink()
         manifest = self.kind.manifest_of(self.header, records)

@@ -28,11 +28,12 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.regions import REGIONS, radius_scales
 from monai_advenc.encryption.rounding import coarsest_levels
 from monai_advenc.errors import AdvencError, ImageError, OutputError
-from monai_advenc.files.atomic import sha256_of, write_atomically
+from monai_advenc.files.atomic import write_atomically
+from monai_advenc.sharing import shared_masks
 from monai_advenc.sharing.dicom_output import DicomOutput
 from monai_advenc.sharing.folder import Owns
 from monai_advenc.sharing.options import EncryptionOptions, images_per_block, run_header, worker_count
-from monai_advenc.sharing.original import Encrypted, Original, tumor_of, units_of
+from monai_advenc.sharing.original import Encrypted, Original, common_pixels, tumor_of, units_of
 from monai_advenc.workers import overlapped
 
 
@@ -71,6 +72,11 @@ class ImageEncryption:
         if "dicom" in options.formats:
             identity = IdentityRule(require_identity_choice(options.identity), key)
             self._dicom = DicomOutput(key, identity, self.header.run_tag)
+        shared_masks.require_room_for_masks([file for file in source.files if self.has_masks(file)], source.files)
+
+    def has_masks(self, file: ImageFile) -> bool:
+        """Whether the mask of an image is written with it."""
+        return self.options.writes_masks and file.mask_path is not None
 
     def blocks_of(self, files: Sequence[ImageFile], workers: int) -> list[Sequence[ImageFile]]:
         """Divide images into blocks for a number of workers."""
@@ -90,7 +96,7 @@ class ImageEncryption:
     def ownership(self) -> Owns:
         """A function that returns whether some image of the source is written to a path in the output folder."""
         labels = {file.id: self.source.classes[file.label] for file in self.source.files}
-        suffixes = [SLICE_FORMATS[name] for name in self.options.formats]
+        suffixes = [*(SLICE_FORMATS[name] for name in self.options.formats), *shared_masks.MASK_SUFFIXES]
 
         def owns(path: str) -> bool:
             label, _, name = path.partition("/")
@@ -157,9 +163,9 @@ class ImageEncryption:
                 f"{file.path} has {image.shape[-1]}x{image.shape[-2]} pixels; expected {SMALLEST_SIDE} or more a side"
             )
         chosen = REGIONS[self.options.region](image, mask)
-        region = _common(chosen, real)
+        region = common_pixels(chosen, real)
         if self._dicom is not None:
-            region = _common(region, self._dicom.region_of(file.path, dicom))
+            region = common_pixels(region, self._dicom.region_of(file.path, dicom))
         affine = self.affine_of(file) if dicom is None or self.options.size is not None else dicom.affine
         if region is not None and not region.any():
             raise ImageError(f"{file.path} has no pixel of its region between the ends of its window; leave it out")
@@ -175,21 +181,16 @@ class ImageEncryption:
 
     def tag_of(self, original: Original) -> str:
         """Keyed checksum of an original: pixels, region, padding, position in space, DICOM header."""
-        image, region, affine = original.image, original.region, original.affine
-        digest = hashlib.sha256(repr(tuple(image.shape)).encode() + image.cpu().numpy().tobytes())
-        digest.update(b"" if region is None else region.cpu().numpy().tobytes())
-        # Of DICOM the region leaves out the padding anyhow, but earlier versions gave such images the whole radius.
-        padding = original.file.padding
-        digest.update(b"" if padding is None else repr(padding.as_tuple()).encode())
-        digest.update(b"" if affine is None else affine.tobytes())
-        digest.update(b"" if self._dicom is None else sha256_of(original.file.path).encode())
-        return self.key.tag("source", digest.digest())[:16]
+        content = original.content(with_header=self._dicom is not None)
+        return self.key.tag("source", content)[:16]
 
     def renewed(self, file: ImageFile, record: ImageRecord) -> ImageRecord | None:
         """The record of a written image with all distances; ``None`` if its original has changed or cannot be read."""
         try:
             original = self.read(file)
             if (record.label, record.source_tag) != (self.source.classes[file.label], self.tag_of(original)):
+                return None
+            if not shared_masks.are_recorded(self._masks_of(original, record.shape[1:]), record.masks):
                 return None
             return record.with_measured(self._measured(original, record))
         except AdvencError:
@@ -223,12 +224,13 @@ class ImageEncryption:
         """Write the files of one encrypted image and measure them against its original."""
         file, written = done.original.file, []
         label, source_tag = self.source.classes[file.label], self.tag_of(done.original)
+        channels, height, width = done.encrypted.shape
+        masks = self._masks_of(done.original, (height, width))
         for name, content in zip(self.options.formats, self._encode(done.original, done.encrypted), strict=True):
             path = f"{label}/{file.id}{SLICE_FORMATS[name]}"
             # A killed run may have written this file without recording it.
             write_atomically(self.out / path, content, overwrite=True)
             written.append(FileRecord(path=path, format=name, sha256=hashlib.sha256(content).hexdigest()))
-        channels, height, width = done.encrypted.shape
         record = ImageRecord(
             id=file.id,
             label=label,
@@ -236,6 +238,7 @@ class ImageEncryption:
             shape=(channels, height, width),
             source_tag=source_tag,
             precision=done.precision,
+            masks=shared_masks.write_masks(self.out, masks),
         )
         return self._measured(done.original, record)
 
@@ -252,6 +255,14 @@ class ImageEncryption:
             energy=measure_energy(stored, image, tumor),
         )
 
+    def _masks_of(self, original: Original, shape: tuple[int, int]) -> list[shared_masks.EncodedMask]:
+        """The mask of an image of ``shape``, if it is written with the image."""
+        file, options = original.file, self.options
+        place = f"{self.source.classes[file.label]}/{file.id}"
+        if not self.has_masks(file):
+            return []
+        return shared_masks.encode_image_masks(file, place, options.formats, options.size, shape, original.affine)
+
     def _radius(self, original: Original) -> float:
         """Radius of the ball around an image."""
         return self.key.perturbation.at_size(*original.image.shape[-2:]).radius * (
@@ -262,10 +273,3 @@ class ImageEncryption:
         if self._dicom is not None and original.dicom is not None:
             return self._dicom.encode(original.dicom, encrypted, self.options.formats, self._radius(original))
         return [encode_image(encrypted, name, affine=original.affine) for name in self.options.formats]
-
-
-def _common(first: Tensor | None, second: Tensor | None) -> Tensor | None:
-    """The pixels of both masks; ``None`` stands for all pixels."""
-    if first is None or second is None:
-        return second if first is None else first
-    return first & second

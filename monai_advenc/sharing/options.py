@@ -45,6 +45,8 @@ class EncryptionOptions:
         identity: What happens to names and DICOM headers; must be chosen if any input is DICOM.
         workers: Worker processes; 0 works in this process (on a GPU always so).
         keep_going: Continue after an image that cannot be encrypted.
+        masks: Write the masks next to the images as well; ``None``: unless only the mask may change, because the mask
+            then says which pixels were perturbed.
     """
 
     formats: tuple[str, ...] = ("nifti", "png16")
@@ -57,6 +59,7 @@ class EncryptionOptions:
     identity: IdentityChoice | None = None
     workers: int = 0
     keep_going: bool = False
+    masks: bool | None = None
 
     purpose: ClassVar[str] = "run"
 
@@ -77,6 +80,11 @@ class EncryptionOptions:
                 raise DatasetError("DICOM and PNG store different numbers; write one of them, or dicom with nifti")
             if self.size is not None:
                 raise DatasetError("DICOM is written on the grid of its source; leave --size out, or write nifti")
+
+    @property
+    def writes_masks(self) -> bool:
+        """Whether masks are written with the images."""
+        return self.region != "mask" if self.masks is None else self.masks
 
     @property
     def deciding(self) -> tuple[Any, ...]:
@@ -107,6 +115,7 @@ class VolumeOptions:
         batch_size: Versions that go through the network together.
         workers: Worker processes; 0 works in this process (on a GPU always so).
         keep_going: Continue after a volume that cannot be encrypted.
+        masks: As in :class:`EncryptionOptions`.
     """
 
     slices: str = "tumor"
@@ -119,6 +128,7 @@ class VolumeOptions:
     batch_size: int = BATCH_SIZE
     workers: int = 0
     keep_going: bool = False
+    masks: bool | None = None
 
     purpose: ClassVar[str] = "volume run"
     formats: ClassVar[tuple[str, ...]] = ("volume",)
@@ -144,6 +154,11 @@ class VolumeOptions:
         plane = None if self.plane == "acquired" else self.plane
         scaled = ["scaled radius"] if self.scales_radius else []
         return (self.slices, plane, self.region, *tumor, self.identity, self.precision, self.batch_size, *scaled)
+
+    @property
+    def writes_masks(self) -> bool:
+        """As of :class:`EncryptionOptions`."""
+        return self.region != "mask" if self.masks is None else self.masks
 
     @property
     def scales_radius(self) -> bool:

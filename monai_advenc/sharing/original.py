@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from monai_advenc.data.images.folder import ImageFile
 from monai_advenc.data.images.reading import read_region, resize_image
 from monai_advenc.data.volume import Affine
 from monai_advenc.errors import ImageError
+from monai_advenc.files.atomic import sha256_of
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,17 @@ class Original:
     def id(self) -> str:
         """The image's id."""
         return self.file.id
+
+    def content(self, *, with_header: bool) -> bytes:
+        """SHA-256 of pixels, region, padding, position in space, and, if asked for, of the file with its header."""
+        digest = hashlib.sha256(repr(tuple(self.image.shape)).encode() + self.image.cpu().numpy().tobytes())
+        digest.update(b"" if self.region is None else self.region.cpu().numpy().tobytes())
+        # Of DICOM the region leaves out the padding anyhow, but earlier versions gave such images the whole radius.
+        padding = self.file.padding
+        digest.update(b"" if padding is None else repr(padding.as_tuple()).encode())
+        digest.update(b"" if self.affine is None else self.affine.tobytes())
+        digest.update(b"" if not with_header else sha256_of(self.file.path).encode())
+        return digest.digest()
 
 
 @dataclass(frozen=True)
@@ -73,3 +86,10 @@ def tumor_of(file: ImageFile, size: int | None, shape: tuple[int, int]) -> Tenso
         return None  # Only with --region mask does it decide anything; that refuses it.
     mask = mask if size is None else resize_image(mask.float(), size) > 0
     return mask if tuple(mask.shape[-2:]) == shape else None
+
+
+def common_pixels(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    """The pixels of both masks; ``None`` stands for all pixels."""
+    if first is None or second is None:
+        return second if first is None else first
+    return first & second

@@ -164,7 +164,7 @@ class Check(ABC, Generic[Record, ManifestOf, Source]):
             yield f"{subject}has PSNR {measured.psnr_db:.2f} dB, the manifest allows {least:.2f} dB"
 
     def _of_the_folder(self) -> Iterator[Problem]:
-        known = {file.path for record in self.records for file in record.files}
+        known = {file.path for record in self.records for file in record.written}
         known |= {MANIFEST_NAME, JOURNAL_NAME, LOCK_NAME}
         present = (path for path in sorted(self.folder.rglob("*")) if path.is_file())
         names = (path.relative_to(self.folder).as_posix() for path in present)

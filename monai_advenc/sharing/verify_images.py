@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.data.images.matching import read_original
-from monai_advenc.data.images.written_file import read_files
+from monai_advenc.data.images.written_file import intact_file, read_files
 from monai_advenc.data.manifest import Budget, Manifest
 from monai_advenc.data.records import ImageRecord
 from monai_advenc.encryption.fidelity import measure_fidelity
@@ -64,6 +64,8 @@ class _ImageCheck(Check[ImageRecord, Manifest, Path]):
     def messages(self, record: ImageRecord) -> Iterable[str]:
         try:
             pixels = read_files(self.folder, record)
+            for mask in record.masks:
+                intact_file(self.folder, mask)
         except AdvencError as error:
             yield str(error)
             return

@@ -54,7 +54,7 @@ class _VolumeCheck(Check[VolumeRecord, VolumeManifest, Case]):
     measured, command = "slices", "encrypt-volume"
 
     def messages(self, record: VolumeRecord) -> Iterable[str]:
-        damaged = [problem for file in record.files for problem in _damage_to(self.folder, file)]
+        damaged = [problem for file in record.written for problem in _damage_to(self.folder, file)]
         if damaged:
             yield from damaged
             return

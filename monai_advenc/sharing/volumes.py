@@ -21,6 +21,7 @@ from monai_advenc.data.images.writing import DICOM_SUFFIX
 from monai_advenc.data.records import FileRecord, SliceRecord, VolumeRecord
 from monai_advenc.data.stored_slice import StoredSlice
 from monai_advenc.data.volumes.case import Case
+from monai_advenc.data.volumes.shared_mask import MASK_ENDING, encode_mask_of
 from monai_advenc.data.volumes.stored_volume import StoredCase, is_dicom, read_stored_case, read_stored_volume
 from monai_advenc.encryption.encrypt_batch import UNCHANGED, encrypt_batch
 from monai_advenc.encryption.energy import measure_energy
@@ -33,6 +34,7 @@ from monai_advenc.perturbation.pgd import GEOMETRIES
 from monai_advenc.sharing.folder import Owns
 from monai_advenc.sharing.images import Failure
 from monai_advenc.sharing.options import VolumeOptions, images_per_block, run_header, worker_count
+from monai_advenc.sharing.shared_masks import EncodedMask, are_recorded, write_masks
 
 VolumeOutcome = VolumeRecord | Failure
 
@@ -72,12 +74,17 @@ class VolumeEncryption:
         self.workers = worker_count(network, options)
         self._prepared = PreparedNetworks(options.precision, key.perturbation.steps)
 
+    def has_masks(self, case: Case) -> bool:
+        """Whether the mask of a case is written with it."""
+        return self.options.writes_masks and case.mask is not None
+
     def ownership(self) -> Owns:
         """A function that returns whether some case is written to a path in the output folder."""
         places = {f"{case.label}/{case.id}" for case in self.originals}
 
         def owns(path: str) -> bool:
-            return path.removesuffix(".gz").removesuffix(".nii") in places or path.rpartition("/")[0] in places
+            name = path.removesuffix(".gz").removesuffix(".nii")
+            return bool({name, name.removesuffix(MASK_ENDING), path.rpartition("/")[0]} & places)
 
         return owns
 
@@ -93,7 +100,7 @@ class VolumeEncryption:
     def read(self, case: Case) -> StoredCase:
         """Read a case; without its mask if the mask decides nothing."""
         needs_mask = self.options.slices == "tumor" or self.options.region == "mask"
-        if needs_mask and case.problem is not None:
+        if case.problem is not None and (needs_mask or self.options.writes_masks):
             raise DatasetError(case.problem)
         case = case if needs_mask else replace(case, mask=None)
         return read_stored_case(case, self.options.plane, self.options.tumor)
@@ -113,6 +120,8 @@ class VolumeEncryption:
         try:
             stored = self.read(case)
             if (record.label, record.source_tag) != (case.label, self.tag_of(stored)):
+                return None
+            if not are_recorded(self._masks_of(case, stored, record.files, record.source_tag), record.masks):
                 return None
             prepared = [self._prepare(stored, each.index) for each in record.slices]
             measured = self._measure(case, stored, [each for each in prepared if each is not None], record.files)
@@ -136,6 +145,7 @@ class VolumeEncryption:
         files = self._write(case, stored, changes, tag)
         try:
             slices = self._measure(case, stored, [each for each in prepared if each.index in changes], files)
+            masks = write_masks(self.out, self._masks_of(case, stored, files, tag))
         except AdvencError:
             # Files that do not read back must not be shared.
             for file in files:
@@ -151,6 +161,7 @@ class VolumeEncryption:
             left_alone=len(stored.volume.slices) - len(changes),
             source_tag=tag,
             precision=self._prepared.get(self.network, tuple(prepared[0].image.shape)).precision,
+            masks=masks,
         )
 
     def _prepare(self, stored: StoredCase, index: int) -> _Slice | None:
@@ -205,11 +216,8 @@ class VolumeEncryption:
     def _write(
         self, case: Case, stored: StoredCase, changes: dict[int, NDArray[np.generic]], tag: str
     ) -> tuple[FileRecord, ...]:
-        identity = IdentityRule(self.options.identity, self.key)
-        # Two cases may be two tumors of one series: both are series of their own.
-        derivation = Derivation.perturbation(identity, self.header.run_tag, f"{case.label} {tag}")
         written = []
-        for ending, content in stored.volume.encode(changes, derivation):
+        for ending, content in stored.volume.encode(changes, self._derivation(case, tag)):
             path = f"{case.label}/{case.id}{ending}"
             # A killed run may have written this file without recording it.
             write_atomically(self.out / path, content, overwrite=True)
@@ -221,6 +229,20 @@ class VolumeEncryption:
             for stale in set(folder.glob(f"*{DICOM_SUFFIX}")) - {self.out / file.path for file in written}:
                 stale.unlink()
         return tuple(written)
+
+    def _derivation(self, case: Case, tag: str) -> Derivation:
+        identity = IdentityRule(self.options.identity, self.key)
+        # Two cases may be two tumors of one series: both are series of their own.
+        return Derivation.perturbation(identity, self.header.run_tag, f"{case.label} {tag}")
+
+    def _masks_of(self, case: Case, stored: StoredCase, files: Sequence[FileRecord], tag: str) -> list[EncodedMask]:
+        """The mask of a case, if it is written with the volume."""
+        if case.mask is None or not self.has_masks(case):
+            return []
+        paths = [self.out / file.path for file in files]
+        assumed = self.options.tumor.assume_orientation
+        ending, content = encode_mask_of(case.mask, stored.volume, paths, self._derivation(case, tag), assumed)
+        return [(f"{case.label}/{case.id}{ending}", "dicom" if ending.endswith(DICOM_SUFFIX) else "nifti", content)]
 
     def _measure(
         self, case: Case, stored: StoredCase, encrypted: Sequence[_Slice], files: Sequence[FileRecord]

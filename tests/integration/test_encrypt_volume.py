@@ -136,7 +136,7 @@ def test_a_series_is_complete_and_lies_where_it_lay(
     assert not change[before.volume.voxels == before.volume.voxels.min()].any()
     unit = before.frames[0].slope
     assert np.array_equal(change, np.rint(change / unit) * unit)
-    files = [pydicom.dcmread(path, stop_before_pixels=True) for path in (encrypted / folder / case).iterdir()]
+    files = [pydicom.dcmread(path, stop_before_pixels=True) for path in (encrypted / folder / case).glob("0*.dcm")]
     assert len({each.SOPInstanceUID for each in files}) == 6
     assert len({each.SeriesInstanceUID for each in files}) == 1
     assert {str(each.PatientName) for each in files} == {"Zschirnt^Jane"}
@@ -239,7 +239,8 @@ def test_volumes_without_headers_of_dicom_lose_their_names_and_texts_too(
     assert (tmp_path / "kept" / "pituitary" / "scaled.nii.gz").is_file()
     assert run(*mine.common(tmp_path / "out"), "--identity", "remove").exit_code == 0
     names = {path.name for path in (tmp_path / "out" / "pituitary").iterdir()}
-    assert len(names) == 2
+    assert len(names) == 4
+    assert sum(name.endswith("_seg.nii.gz") for name in names) == 2
     assert all(name.startswith("case-") for name in names)
     # A case that is gone from the originals can still be found, to be withdrawn.
     shutil.rmtree(tmp_path / "v" / "pituitary" / "scaled")
@@ -268,7 +269,7 @@ def test_two_tumors_of_one_series_are_two_series(hospital: Hospital, run: Run, t
     mine = Hospital(tmp_path / "v", hospital.base, hospital.key)
     result = run(*mine.common(tmp_path / "out"), "--identity", "keep")
     assert result.exit_code == 0, result.output
-    headers = [pydicom.dcmread(path) for path in (tmp_path / "out").rglob("*.dcm")]
+    headers = [pydicom.dcmread(path) for path in (tmp_path / "out").rglob("0*.dcm")]
     assert len(headers) == len({each.SOPInstanceUID for each in headers}) == 12
     assert len({each.SeriesInstanceUID for each in headers}) == 2
 
@@ -293,7 +294,7 @@ def test_a_series_that_has_become_shorter_is_encrypted_again(hospital: Hospital,
     assert refused.exit_code == 2
     (tmp_path / "out" / "glioma" / "Jane Zschirnt" / "0000.dcm").unlink()
     assert run(*command).exit_code == 0
-    assert len(list((tmp_path / "out").rglob("*.dcm"))) == 5
+    assert len(list((tmp_path / "out").rglob("0*.dcm"))) == 5
     assert run("verify", tmp_path / "out", "--originals", tmp_path / "v").exit_code == 0
 
 
@@ -397,6 +398,7 @@ def test_what_a_killed_run_left_of_a_volume_that_was_withdrawn_since_is_not_pass
     assert refused.exit_code == 2
     assert "pituitary/scaled.nii.gz" in refused.stderr
     (out / "pituitary" / "scaled.nii.gz").unlink()
+    (out / "pituitary" / "scaled_seg.nii.gz").unlink()
     assert run(*command).exit_code == 0
     assert run("verify", out).exit_code == 0
 
@@ -503,7 +505,7 @@ def test_damaged_volumes_end_in_success_or_in_one_line_and_nothing_half_written(
     assert made
     assert messages
     assert not [message for message in messages if "\n" in message]
-    listed = {file.path for record in made.values() for file in record.files}
+    listed = {file.path for record in made.values() for file in record.written}
     there = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert there == listed
     for record in made.values():

@@ -12,8 +12,9 @@ from monai_advenc.data.images.folder import ImageFolder, find_images
 from monai_advenc.data.manifest import JOURNAL_NAME, MANIFEST_NAME, Manifest
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.perturbation.settings import PerturbationSettings
-from monai_advenc.sharing.encryption_run import EncryptionResult, encrypt_images
+from monai_advenc.sharing.encryption_run import encrypt_images
 from monai_advenc.sharing.options import EncryptionOptions
+from monai_advenc.sharing.result import EncryptionResult
 from tests.conftest import tiny_network
 
 CLASSES = ("a", "b", "c")

@@ -70,6 +70,15 @@ FullRadius = Annotated[
         "changes as much as in a whole image.",
     ),
 ]
+Masks = Annotated[
+    bool | None,
+    typer.Option(
+        "--masks/--no-masks",
+        help="Write the masks too, on the grid and with the names of what is written. With --region mask they would "
+        "say which pixels were perturbed.",
+        show_default="masks, without them with --region mask",
+    ),
+]
 Identity = Annotated[
     choices.Identity | None,
     typer.Option(

@@ -43,7 +43,7 @@ from monai_advenc.errors import ImageError
 IMPLEMENTATION_UID: Final = "2.25.276862205406397801495612329264179280374"
 """Implementation Class UID of files that this package writes (PS3.7, D.3.3.2): a random UUID, the same for ever."""
 
-_STALE = (
+STALE: Final = (
     # Thumbnails and checksums of other pixels, moments of another object's making, pixels themselves.
     *("IconImageSequence", "DigitalSignaturesSequence", "MACParametersSequence", "PixelData", "FloatPixelData"),
     *("DoubleFloatPixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "DataSetTrailingPadding"),
@@ -83,14 +83,14 @@ def derive(
         VolumeError: Its header is damaged.
     """
     require_writable(source)
-    with reading(_path_of(source)), _as_lenient_as_the_source():
+    with reading(_path_of(source)), as_lenient_as_the_source():
         derived = copy.deepcopy(_without_pixels(source))
         origin = source_references(source, frame) + [
             item for file, index in others for item in source_references(file, index)
         ]
         earlier = earlier_codes(source)
         lossy = lossy_compression(source)
-        for keyword in _STALE:
+        for keyword in STALE:
             derived.pop(keyword, None)
         keep_one_frame(derived, frame or 0)
         if frame is not None:
@@ -110,7 +110,8 @@ def derive(
         set_image_type(derived, reformatted=grid is not None and grid.reformatted)
         # A working copy of ours knows the series that it was cut from.
         sources = "" if earlier else series
-        set_derivation(derived, derivation, origin, [*earlier, coded(derivation.code)], sources)
+        how = [*earlier, *([] if derivation.code is None else [coded(derivation.code)])]
+        set_derivation(derived, derivation, origin, how, sources)
         for keyword, value in lossy.items():
             setattr(derived, keyword, value)
         _set_pixels(derived, stored)
@@ -123,7 +124,7 @@ def derive(
 def require_writable(source: Dataset) -> None:
     """Raise :class:`ImageError` unless an image can be derived from this one; :class:`VolumeError` if it is damaged."""
     name = _path_of(source)
-    with reading(name), _as_lenient_as_the_source():
+    with reading(name), as_lenient_as_the_source():
         if source.get("ModalityLUTSequence"):
             raise ImageError(
                 f"{name} has a modality LUT that is a table; expected rescale slope and intercept: convert it first"
@@ -152,13 +153,13 @@ def encode_dicom(derived: Dataset) -> bytes:
     meta.ImplementationVersionName = SOFTWARE.upper().replace("-", "_")
     derived.file_meta = meta
     buffer = io.BytesIO()
-    with reading(_path_of(derived)), _as_lenient_as_the_source():
+    with reading(_path_of(derived)), as_lenient_as_the_source():
         dcmwrite(buffer, derived, enforce_file_format=True)
     return buffer.getvalue()
 
 
 @contextmanager
-def _as_lenient_as_the_source() -> Iterator[None]:
+def as_lenient_as_the_source() -> Iterator[None]:
     """Disable validation: values of the source that break a rule stay as they are."""
     with pydicom.config.disable_value_validation(), quiet_parsers():
         yield

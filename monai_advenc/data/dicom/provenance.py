@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pydicom.dataset import Dataset, FileDataset
@@ -34,6 +34,11 @@ SLICED: Final = "Cross-section cut by monai-advenc"
 
 PERTURBED: Final = "Perturbed against unauthorized training"
 
+WITH_PERTURBED: Final = "with perturbed slices"
+"""Ends the description of a series in which some slices may be unchanged."""
+
+UNCHANGED: Final = "Copied unchanged from its source, into a series with slices that are not"
+
 NOTICE: Final = "Adversarial data encryption (Hu et al. 2020). Not cryptography; not for training or primary diagnosis."
 
 
@@ -44,9 +49,10 @@ class Derivation:
     Attributes:
         title: Short words for the series description.
         description: One sentence.
-        code: Code of the derivation (PS3.16, CID 7203).
+        code: Code of the derivation (PS3.16, CID 7203); ``None``: the pixels are those of the source.
         new_uid: From a kind of object and what it is a function of to its UID.
         identity: What happens to the identity in the header; ``None``: it stays.
+        contribution: What this package did to the object; ``None``: the title says it.
     """
 
     title: str
@@ -54,6 +60,7 @@ class Derivation:
     code: Any
     new_uid: Callable[..., str]
     identity: IdentityRule | None = None
+    contribution: str | None = None
 
     @classmethod
     def cutting(cls, plane: str, origin: str, *, reformatted: bool, interpolated: bool) -> Derivation:
@@ -95,6 +102,14 @@ class Derivation:
             new_uid=lambda kind, *parts: keyed_uid(identity.key, kind, run_tag, identity.choice, of, *parts),
             identity=identity,
         )
+
+    def of_series(self) -> Derivation:
+        """The derivation of a perturbed slice in a series in which others may be unchanged."""
+        return replace(self, title=WITH_PERTURBED, contribution=self.title)
+
+    def unchanged(self) -> Derivation:
+        """The derivation of an unchanged slice in a series with perturbed ones."""
+        return replace(self, description=f"{UNCHANGED}.", code=None, contribution="copied unchanged")
 
     def public(self, uid: str) -> str:
         """The UID by which the derived object refers to another."""
@@ -168,18 +183,31 @@ def set_derivation(
         if origin and series:
             derived.SourceImageEvidenceSequence = [_evidence(derived, derivation.public(series), origin)]
     home.DerivationDescription = derivation.description
-    home.DerivationCodeSequence = how
+    if not how and home is not derived:
+        how = [coded(codes.DCM.SpatiallyRelatedFramesExtractedFromTheVolume)]  # Type 1 there, and true of such a frame.
+    if how:
+        home.DerivationCodeSequence = how
     if origin:
         home.SourceImageSequence = origin
+    describe_series(derived, derivation.title)
+    add_contribution(derived, derivation.contribution or derivation.title)
+
+
+def describe_series(derived: Dataset, title: str) -> None:
+    """Append a title to the description of the object's series."""
     name = str(derived.get("SeriesDescription") or "")
     # 64 characters are allowed, but some readers count the blank that pads an odd number of bytes.
-    name = name[: 63 - len(f", {derivation.title}")]
-    derived.SeriesDescription = f"{name}, {derivation.title}" if name else derivation.title
+    name = name[: 63 - len(f", {title}")]
+    derived.SeriesDescription = f"{name}, {title}" if name else title
+
+
+def add_contribution(derived: Dataset, what: str) -> None:
+    """Add this package to the equipment that contributed to an object, and what it did."""
     equipment = new_item(
         Manufacturer=SOFTWARE,
         ManufacturerModelName=SOFTWARE,
         SoftwareVersions=__version__,
-        ContributionDescription=derivation.title,
+        ContributionDescription=what,
         PurposeOfReferenceCodeSequence=[coded(codes.DCM.ModifyingEquipment)],
     )
     derived.ContributingEquipmentSequence = [*(derived.get("ContributingEquipmentSequence") or []), equipment]

@@ -85,7 +85,8 @@ def read_tumor(mask: Path, image: Volume | DicomSeries, settings: SliceSettings)
     if stem(mask):
         require_no_other_format(mask)
         volume = image.volume if isinstance(image, DicomSeries) else image
-        read = _on_axes_of(_read_nifti(mask, settings), volume)
+        _require_no_segments(mask, settings)
+        read = nifti_mask_on(mask, volume, settings.assume_orientation)
         labels = settings.labels
     elif isinstance(image, DicomSeries):
         volume, labels = image.volume, None
@@ -96,19 +97,19 @@ def read_tumor(mask: Path, image: Volume | DicomSeries, settings: SliceSettings)
     return replace(read, voxels=tumor.astype(np.int32))
 
 
-def _read_nifti(path: Path, settings: SliceSettings) -> Volume:
+def _require_no_segments(path: Path, settings: SliceSettings) -> None:
     if settings.segments is not None:
         raise MaskError(
             f"the mask {path} is NIfTI, which has no segment names; choose labels by number with --tumor-labels"
         )
-    return read_mask(path, settings.assume_orientation)
 
 
-def _on_axes_of(mask: Volume, image: Volume) -> Volume:
-    """Bring the mask's axes into the order of the image's: converters flip axes, and the grid stays the same.
+def nifti_mask_on(path: Path, image: Volume, assumed: str | None) -> Volume:
+    """Read a NIfTI mask with its axes in the order of the image's: converters flip axes, and the grid stays the same.
 
     Both grids are compared with each other, not with the patient, where the axes of oblique volumes are ambiguous.
     """
+    mask = read_mask(path, assumed)
     change = nibabel.orientations.io_orientation(np.linalg.inv(image.affine) @ mask.affine)
     if np.isnan(change).any():
         return mask  # Another grid altogether, which is refused where both grids are compared.

@@ -51,6 +51,7 @@ class StoredVolume:
         encode: From changed slices and a derivation to the files: every slice, changed or not.
         sources: The files that were read.
         series: The DICOM series, its volume being the grid; ``None`` for NIfTI.
+        instances: SOP Instance UID and index of the frame of each slice; empty for NIfTI.
     """
 
     grid: Volume
@@ -59,6 +60,7 @@ class StoredVolume:
     encode: Callable[[Changes, Derivation], list[Written]]
     sources: tuple[Path, ...]
     series: DicomSeries | None = None
+    instances: tuple[tuple[str, int | None], ...] = ()
 
     def slices_of(self, voxels: NDArray[Any]) -> NDArray[Any]:
         """An array on the same grid as ``(N, H, W)``: the slices in the same order."""
@@ -178,13 +180,16 @@ def dicom_slices(found: SeriesFrames, plane: str = "acquired") -> StoredVolume:
 
     def encode(changes: Changes, derivation: Derivation) -> list[Written]:
         voxels = _put_back(grid, own, changes)
-        written = [
-            encode_dicom(derive(headers[frame.path], voxels[:, :, k].T, derivation, frame=frame.index))
-            for k, frame in enumerate(frames)
-        ]
-        return [(f"/{k:04d}.dcm", written[place]) for k, place in enumerate(places)]
+        changed, same = derivation.of_series(), derivation.of_series().unchanged()
+        written = []
+        for k, place in enumerate(places):
+            frame, how = frames[place], changed if k in changes else same
+            derived = derive(headers[frame.path], voxels[:, :, place].T, how, frame=frame.index)
+            written.append((f"/{k:04d}.dcm", encode_dicom(derived)))
+        return written
 
-    return StoredVolume(grid, own, slices, encode, tuple(headers), found.series(grid))
+    instances = tuple((frames[place].sop_instance_uid, frames[place].index) for place in places)
+    return StoredVolume(grid, own, slices, encode, tuple(headers), found.series(grid), instances)
 
 
 def _put_back(grid: Volume, plane: str, changes: Changes) -> NDArray[Any]:

@@ -23,6 +23,7 @@ from pydicom.uid import (
     DigitalXRayImageStorageForProcessing,
     PositronEmissionTomographyImageStorage,
     RTImageStorage,
+    RTStructureSetStorage,
 )
 
 TABLE_EDITION: Final = "dicomfields_2026c"
@@ -48,7 +49,7 @@ _PROJECTIONS = (
 
 _REQUIRED: Final[dict[str, tuple[str, ...]]] = {
     PositronEmissionTomographyImageStorage: ("SeriesDate", "SeriesTime"),  # Type 1 in PET Series (PS3.3, C.8.9.1).
-    RTImageStorage: ("OperatorsName",),  # Type 2 in RT Series (C.8.8.1).
+    **dict.fromkeys((RTImageStorage, RTStructureSetStorage), ("OperatorsName",)),  # Type 2 in RT Series (C.8.8.1).
     # Type 1C in DX Series (C.8.11.1): required where a procedure step was involved, which its presence says.
     **dict.fromkeys(_PROJECTIONS, ("ReferencedPerformedProcedureStepSequence",)),
 }
