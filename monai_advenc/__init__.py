@@ -14,6 +14,7 @@ from monai_advenc.errors import AdvencError as AdvencError
 
 if TYPE_CHECKING:
     from monai_advenc.acceleration.prepare import prepare as prepare
+    from monai_advenc.attackers.audit.audit import audit as audit
     from monai_advenc.attackers.recovery.recover_key import recover_key as recover_key
     from monai_advenc.data.dicom.segmentation import read_dicom_seg as read_dicom_seg
     from monai_advenc.data.dicom.series import (
@@ -59,6 +60,7 @@ _HOMES = {
     "PerturbationSettings": "perturbation.settings",
     "SliceSettings": "data.volumes.cross_section",
     "TrainingSettings": "networks.training.settings",
+    "audit": "attackers.audit.audit",
     "draw_key": "encryption.profiles",
     "encrypt_batch": "encryption.encrypt_batch",
     "encrypt_folder": "sharing.encrypt_folder",

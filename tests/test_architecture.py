@@ -87,6 +87,7 @@ PUBLIC_NAMES = [
     "SliceSettings",
     "TrainingSettings",
     "__version__",
+    "audit",
     "draw_key",
     "encrypt_batch",
     "encrypt_folder",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from monai_advenc.cli.application import app, main
 from monai_advenc.cli.attack import attack
+from monai_advenc.cli.audit import audit
 from monai_advenc.cli.demo import demo
 from monai_advenc.cli.encrypt import encrypt
 from monai_advenc.cli.encrypt_volume import encrypt_volume
@@ -34,6 +35,7 @@ app.command("encrypt")(encrypt)
 app.command("encrypt-volume")(encrypt_volume)
 app.command("verify")(verify)
 app.command("evaluate")(evaluate)
+app.command("audit")(audit)
 app.command("recommend")(recommend)
 app.command("fidelity")(fidelity)
 app.add_typer(attack, name="attack")

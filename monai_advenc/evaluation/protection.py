@@ -49,7 +49,7 @@ def victim_jobs(
     """
     real, shared = division.originals, division.encrypted
     arms = {CLEAN: (real, {"orig": real}), ENCRYPTED: (shared, {"orig": real, "enc": shared})}
-    if _has_background(real):
+    if has_background(real):
         arms[BODY_ONLY] = without_background(shared), {"orig": without_background(real)}
     asked = TrainingSettings() if epochs is None else TrainingSettings(epochs=epochs)
     settings = asked.enough_for(division.train_images)
@@ -82,7 +82,7 @@ def body_only(images: torch.Tensor) -> torch.Tensor:
     return torch.stack([image * _body_or_all(image) for image in images])
 
 
-def _has_background(images: ImageSet) -> bool:
+def has_background(images: ImageSet) -> bool:
     """Whether these are images of a body on a background, judged by the first of each class."""
     if images.images.shape[1] != 1:
         return False  # Photographs and stained tissue fill their frame.

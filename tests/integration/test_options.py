@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from monai_advenc.acceleration.prepare import Precision
+from monai_advenc.attackers.audit.suites import SUITES
 from monai_advenc.attackers.recovery.methods import LAYOUTS, RecoveryAttack
 from monai_advenc.cli.options import choices, key
 from monai_advenc.data.dicom.identity.rule import IDENTITY_CHOICES
@@ -42,6 +43,7 @@ def words_of(model: type[BaseModel], field: str) -> tuple[Any, ...]:
         (choices.Method, words_of(RecoveryAttack, "method")),
         (choices.KnownCombiner, tuple(LAYOUTS)),
         (choices.Preset, tuple(PRESETS)),
+        (choices.Suite, tuple(SUITES)),
         (choices.PhantomDifficulty, tuple(DIFFICULTIES)),
     ],
 )

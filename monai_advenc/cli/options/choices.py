@@ -21,6 +21,7 @@ SliceFormat = Literal["nifti", "png16", "png8"]
 SliceChoice = Literal["tumor", "all"]
 Method = Literal["separable", "enumeration", "layout-unknown", "ratio-unknown"]
 KnownCombiner = Literal["basic", "horizontal-concat", "mixup-and-concat"]
+Suite = Literal["quick", "standard", "full"]
 Preset = Literal["paper", "gpu-fast", "cpu"]
 PhantomDifficulty = Literal["clear", "demo"]
 

@@ -1,0 +1,157 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""``monai-advenc audit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from monai_advenc.cli import options
+from monai_advenc.cli.console import Output
+from monai_advenc.cli.options import choices
+from monai_advenc.cli.options.tracking import NoTracking, TrackingUri, open_tracking
+
+if TYPE_CHECKING:
+    from monai_advenc.attackers.audit.audit import Audit
+
+_SHOWN = 12
+"""Attackers on the console; the report has all."""
+
+_TEST_PANEL = "Test images"
+_OWNER_PANEL = "The owner's secrets"
+
+
+def audit(
+    originals: Annotated[Path, typer.Argument(help="Original images, in class folders.", file_okay=False)],
+    encrypted: Annotated[Path, typer.Argument(help="The encrypted data set made from them.", file_okay=False)],
+    out: Annotated[
+        Path, typer.Option(help="Folder for report.html, summary.json and cells.jsonl.", file_okay=False)
+    ] = Path("audit"),
+    suite: Annotated[
+        choices.Suite, typer.Option(help="Which attackers; quick takes about 15 plain trainings, full about 130.")
+    ] = "standard",
+    attackers: Annotated[
+        str | None,
+        typer.Option(help="These attackers instead of a suite, separated by commas; docs/audit.md lists them."),
+    ] = None,
+    victims: Annotated[str, typer.Option(help="Networks that the attackers train, separated by commas.")] = "vgg_small",
+    seeds: Annotated[int, typer.Option(min=1, help="How often each attacker tries, with one seed each.")] = 1,
+    first_seed: Annotated[int, typer.Option(min=0, help="The first of these seeds.")] = 1000,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            help="Take about so many minutes: the most telling attackers come first, and the report names what was "
+            "left out. The same command continues.",
+            show_default="no limit",
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Passes through the training images.", show_default=options.EPOCHS_DEFAULT),
+    ] = None,
+    size: Annotated[int | None, typer.Option(min=16, help="Resize images to this side.")] = None,
+    gray: options.Gray = False,
+    test_originals: Annotated[
+        Path | None,
+        typer.Option(
+            help="Original test images.",
+            show_default="a share of the cases given, or five folds if that is fewer than 200 images",
+            file_okay=False,
+            rich_help_panel=_TEST_PANEL,
+        ),
+    ] = None,
+    test_encrypted: Annotated[
+        Path | None,
+        typer.Option(help="The same, encrypted with the same key.", file_okay=False, rich_help_panel=_TEST_PANEL),
+    ] = None,
+    test_share: Annotated[
+        float,
+        typer.Option(
+            min=0.01, max=0.9, help="Share of each class to test on, if none are given.", rich_help_panel=_TEST_PANEL
+        ),
+    ] = 0.2,
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            help="The owner's key, for attackers who are assumed to have it.",
+            dir_okay=False,
+            rich_help_panel=_OWNER_PANEL,
+        ),
+    ] = None,
+    base: Annotated[
+        Path | None,
+        typer.Option(help="The owner's base network, for the same.", dir_okay=False, rich_help_panel=_OWNER_PANEL),
+    ] = None,
+    insecure_key_permissions: options.InsecureKeyPermissions = False,
+    accept_unprotected: options.AcceptUnprotected = False,
+    workers: options.Workers = None,
+    device: options.Device = None,
+    tracking_uri: TrackingUri = None,
+    no_tracking: NoTracking = False,
+    json: options.Json = False,
+) -> None:
+    """Let attackers train on an encrypted data set in spite of its encryption, and say what it protects against.
+
+    The attackers are those of the literature and of practice: JPEG, blur, fewer gray levels, training that stops early,
+    adversarial training, a few own clean images, and others (docs/audit.md). Each is measured on real images.
+    report.html has the verdict, the worst attacker and all figures. The same command resumes a killed run, and another
+    suite, more victims or more seeds add to it. Keep the output folder private: it shows originals, and the answers of
+    victims for real images give hints about the key.
+    """
+    from monai_advenc.attackers.audit.audit import audit
+    from monai_advenc.encryption.key import EncryptionKey
+
+    output = Output(json)
+    secret = EncryptionKey.load(key, insecure_permissions=insecure_key_permissions) if key is not None else None
+    with open_tracking(tracking_uri, no_tracking, "audit", out, [secret] if secret else []) as tracker:
+        result = audit(
+            originals,
+            encrypted,
+            out,
+            suite=suite,
+            attackers=[] if attackers is None else [name.strip() for name in attackers.split(",")],
+            victims=[name.strip() for name in victims.split(",")],
+            seeds=seeds,
+            first_seed=first_seed,
+            budget=budget,
+            epochs=epochs,
+            size=size,
+            gray=gray,
+            test_originals=test_originals,
+            test_encrypted=test_encrypted,
+            test_share=test_share,
+            key=secret,
+            base=base,
+            workers=workers,
+            device=device,
+            progress=output,
+            tracker=tracker,
+        )
+    _say(output, result)
+    output.result(result.as_dict())
+    options.exit_for(result.findings.verdict, accept_unprotected)
+
+
+def _say(output: Output, result: Audit) -> None:
+    """Print the worst attackers and what was left out."""
+    rows = [
+        (
+            row.of.title,
+            row.network,
+            f"{row.last:.1%}",
+            f"{row.best:.1%}",
+            "–" if row.clean is None else f"{row.clean:.1%}",
+        )
+        for row in result.findings.rows[:_SHOWN]
+    ]
+    if rows:
+        columns = ("attacker", "network", "last epoch", "best epoch", "originals")
+        output.table("Accuracy on real images, the worst first", columns, rows)
+    output.say(result.statement)
+    for why in dict.fromkeys(result.not_run.values()):
+        output.say(f"Not run, {why}: {', '.join(name for name, own in result.not_run.items() if own == why)}.")
+    output.say(f"Wrote {result.report}.")
