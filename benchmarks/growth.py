@@ -29,7 +29,7 @@ from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training import TrainingSettings, train
-from monai_advenc.perturbation.batches import BATCH_SIZE
+from monai_advenc.perturbation.batch_size import BATCH_SIZE
 from monai_advenc.perturbation.settings import FAST_STEPS, PerturbationSettings
 from monai_advenc.sharing.encryption_run import encrypt_images
 from monai_advenc.sharing.options import EncryptionOptions

@@ -14,6 +14,7 @@
     ├── VolumeError              one volume that cannot be read
     │   └── MaskError            its mask: missing, empty, or on another grid
     ├── NetworkError             a network or checkpoint that does not fit the data
+    ├── DeviceMemoryError        a GPU whose free memory is too small
     ├── SanityError              a measurement that would be meaningless
     ├── OutputError              an output that cannot be written: read-only, full, or of another run
     ├── VerificationError        a data set that does not read back as its manifest says
@@ -75,6 +76,10 @@ class VolumeError(AdvencError):
 
 class MaskError(VolumeError):
     """The mask of a volume: missing, empty, or on another grid than the image."""
+
+
+class DeviceMemoryError(AdvencError):
+    """A GPU whose free memory is too small."""
 
 
 class NetworkError(AdvencError):

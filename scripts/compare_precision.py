@@ -27,7 +27,8 @@ from monai_advenc.data.images.folder import find_images, load_image_set
 from monai_advenc.data.manifest import software_versions
 from monai_advenc.encryption.paper import MRI_RADIUS, MRI_SIDE
 from monai_advenc.networks.training import load_checkpoint
-from monai_advenc.perturbation.batches import BATCH_SIZE, perturb_in_batches
+from monai_advenc.perturbation.batch_size import BATCH_SIZE
+from monai_advenc.perturbation.batches import perturb_in_batches
 from monai_advenc.perturbation.settings import PerturbationSettings
 
 COLUMNS = (

@@ -7,13 +7,17 @@ wait (reading a value, a copy that is not asynchronous, a boolean index) is coun
 
 from __future__ import annotations
 
+import multiprocessing
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, wraps
+from importlib import import_module
+from multiprocessing.connection import Connection
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -107,6 +111,45 @@ class _Backend(_DummyBackendModule):
 
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16, torch.float16]
+
+
+_PRELOADED = ("tests.conftest", "monai_advenc.sharing.encryption_run", "hypothesis")
+
+
+def in_own_process(test: Callable[..., None]) -> Callable[..., None]:
+    """Run a test in a process of its own, forked from one in which no gradient was computed yet.
+
+    PyTorch counts devices when it computes the first gradient, and starts a thread for each, after which a process
+    cannot be forked any more.
+    """
+
+    @wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([*_PRELOADED, __name__])
+        receiving, sending = context.Pipe(duplex=False)
+        process = context.Process(target=_report, args=(sending, test.__module__, test.__name__, args, kwargs))
+        process.start()
+        sending.close()
+        try:
+            problem = receiving.recv()
+        except EOFError:
+            problem = "the process of the test ended early"
+        process.join()
+        if problem is not None:
+            pytest.fail(problem, pytrace=False)
+
+    return run
+
+
+def _report(sending: Connection, module: str, name: str, args: Any, kwargs: Any) -> None:
+    torch.set_num_threads(1)
+    try:
+        getattr(import_module(module), name).__wrapped__(*args, **kwargs)
+    except BaseException:  # noqa: BLE001  # The other process fails with it.
+        sending.send(traceback.format_exc())
+    else:
+        sending.send(None)
 
 
 waits: Counter[str] = Counter()

@@ -31,6 +31,7 @@ from monai_advenc.acceleration.gradients import (
     logits_and_features,
     target_gradient,
 )
+from monai_advenc.acceleration.memory import is_out_of_memory, memory_for
 from monai_advenc.acceleration.processor import computes_in_bf16, device_of, multiplies_tiles
 from monai_advenc.errors import NetworkError, SettingsError
 from monai_advenc.workers import one_thread
@@ -134,6 +135,7 @@ def prepare(
     Raises:
         NetworkError: The network does not accept images of that shape, or its logits are NaN in the search for int8
             scales.
+        DeviceMemoryError: The memory of the GPU is too small.
         SettingsError: The precision is unknown, or int8 is not possible here.
     """
     if isinstance(network, PreparedNetwork):
@@ -142,8 +144,10 @@ def prepare(
     if isinstance(network, torch.jit.ScriptModule):
         raise NetworkError("expected a torch.nn.Module as network, got a TorchScript module; give the original module")
     # The caller's autograd and autocast modes must not affect the precision or the kept networks.
-    without = torch.autocast("cpu", enabled=False), torch.autocast(device_of(network).type, enabled=False)
-    with torch.inference_mode(False), without[0], without[1], exact_arithmetic(device_of(network)):
+    device, shape = device_of(network), " x ".join(map(str, image_shape))
+    without = torch.autocast("cpu", enabled=False), torch.autocast(device.type, enabled=False)
+    enough = memory_for(f"preparing the network for images of {shape}", "give smaller images")
+    with torch.inference_mode(False), without[0], without[1], exact_arithmetic(device), enough:
         folded = fold_batch_norm(network)
         num_classes = _count_logits(folded, image_shape)
         exact = PreparedNetwork(copy.deepcopy(folded), torch.float32, compiled=compiled)
@@ -203,7 +207,9 @@ def _in_bf16(folded: nn.Module, exact: PreparedNetwork, steps: int | None, *, co
 def _agrees(fast: PreparedNetwork, exact: PreparedNetwork, image_shape: tuple[int, int, int]) -> bool:
     try:
         return gradient_cosine(exact, fast, image_shape) >= MIN_GRADIENT_COSINE
-    except RuntimeError:  # The network may require another dtype.
+    except RuntimeError as error:  # The network may require another dtype.
+        if is_out_of_memory(error):
+            raise
         return False
 
 
@@ -255,6 +261,8 @@ def _count_logits(network: nn.Module, image_shape: tuple[int, int, int]) -> int 
     try:
         logits, _ = logits_and_features(network(torch.zeros(1, *image_shape, device=device_of(network))))
     except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
         problem = str(error).splitlines()[0]
         raise NetworkError(f"the network does not accept images of shape {image_shape}: {problem}") from None
     return int(logits.shape[1]) if isinstance(logits, Tensor) and logits.ndim == 2 else None

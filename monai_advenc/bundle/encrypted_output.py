@@ -14,10 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 import torch.distributed as dist
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
+from monai_advenc.acceleration.hardware import Hardware
+from monai_advenc.acceleration.processor import device_of
 from monai_advenc.bundle.items import Item
 from monai_advenc.bundle.processes import is_distributed, is_first_process
 from monai_advenc.bundle.refusal import refuses_in_one_line, run_engine
@@ -30,6 +33,7 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import DatasetError
 from monai_advenc.networks.training.learned import require_size
 from monai_advenc.progress import ConsoleProgress
+from monai_advenc.sharing.computing import Computing
 from monai_advenc.sharing.encrypt_folder import side_of
 from monai_advenc.sharing.encryption_run import find_missing
 from monai_advenc.sharing.folder import IMAGES, EncryptedFolder, require_begun_with
@@ -56,6 +60,8 @@ class EncryptedOutput:
         private: Folder for the table of names if identity is not kept; ``None``: ``<folder>-private``.
         insist: Use a base network that is not better than chance on images it was not trained on, or that was trained
             at another size.
+        device: Where the network will run; ``None``: where it is.
+        versions_per_pass: Versions that go through the network together, as in the inferer; ``None``: by the rule.
 
     Raises:
         DatasetError: The images have other classes than the key, or padding that cutting added.
@@ -79,6 +85,8 @@ class EncryptedOutput:
         identity: IdentityChoice | None = None,
         private: str | None = None,
         insist: bool = False,
+        device: torch.device | str | None = None,
+        versions_per_pass: int | None = None,
     ) -> None:
         key = load_key(encryption_key)
         checkpoint = load_base(base, key, insist=insist) if base is not None and Path(base).exists() else None
@@ -95,12 +103,16 @@ class EncryptedOutput:
                 require_size(checkpoint, Path(base), side, insist=insist, progress=ConsoleProgress())
         names = OutputNames(Path(folder), identity, None if private is None else Path(private))
         choice = choose_identity(identity, found.inputs())
-        options = EncryptionOptions(formats=tuple(formats), size=size, gray=gray, identity=choice)
+        options = EncryptionOptions(
+            formats=tuple(formats), size=size, gray=gray, identity=choice, batch_size=versions_per_pass
+        )
+        hardware = Hardware.of(device_of(network) if device is None else device)
         names.require_place()
         require_begun_with(Path(folder), key.key_id)
         files = names.give(found.files, found.classes, key, ConsoleProgress()) if first else names.of(found.files, key)
         self._source: ImageFolder = replace(found, files=files)
-        self._encryption = ImageEncryption(self._source, Path(folder), key, network, options)
+        computing = Computing.by_rule(versions_per_pass, hardware)
+        self._encryption = ImageEncryption(self._source, Path(folder), key, network, options, computing)
         self._folder = EncryptedFolder(Path(folder), self._encryption.header, IMAGES) if first else None
         self._files = {file.id: file for file in self._source.files}
         self._done: list[ImageRecord] = []

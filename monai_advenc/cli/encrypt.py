@@ -44,6 +44,7 @@ def encrypt(
     masks: options.Masks = None,
     workers: options.Workers = None,
     precision: options.Precision = "auto",
+    batch_size: options.BatchSize = None,
     device: options.Device = None,
     ray: options.Ray = False,
     ray_address: options.RayAddress = None,
@@ -72,6 +73,7 @@ def encrypt(
         masks=masks,
         identity=identity,
         precision=precision,
+        batch_size=batch_size,
         workers=options.worker_count(None if with_ray else workers),
         keep_going=keep_going,
     )

@@ -38,6 +38,7 @@ def encrypt_volume(
     private: options.PrivateNames = None,
     workers: options.Workers = None,
     precision: options.Precision = "auto",
+    batch_size: options.BatchSize = None,
     device: options.Device = None,
     keep_going: options.KeepGoing = False,
     insist: options.Insist = False,
@@ -68,6 +69,7 @@ def encrypt_volume(
             tumor_labels, tumor_segment, size=0, fit="resize", assume_orientation=assume_orientation
         ),
         precision=precision,
+        batch_size=batch_size,
         workers=options.worker_count(workers),
         keep_going=keep_going,
     )

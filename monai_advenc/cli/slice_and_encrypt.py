@@ -90,6 +90,7 @@ def slice_and_encrypt(
     accept_unprotected: options.AcceptUnprotected = False,
     workers: options.Workers = None,
     precision: options.Precision = "auto",
+    batch_size: options.BatchSize = None,
     device: options.Device = None,
     ray: options.Ray = False,
     ray_address: options.RayAddress = None,
@@ -120,19 +121,15 @@ def slice_and_encrypt(
         **pixels,
         identity=identity,
         precision=precision,
+        batch_size=batch_size,
         workers=options.worker_count(None if with_ray else workers),
         keep_going=keep_going,
     )
     compute = None
     if with_ray and not dry_run:
-        compute = RayWorkers(
-            key=key or private / "key.json",
-            base=base or private / "base.pt",
-            address=ray_address,
-            workers=workers,
-            device=device,
-            insecure_key_permissions=insecure_key_permissions,
-        )
+        secret: dict[str, Any] = {"key": key or private / "key.json", "base": base or private / "base.pt"}
+        how: dict[str, Any] = {"workers": workers, "device": device}
+        compute = RayWorkers(**secret, **how, address=ray_address, insecure_key_permissions=insecure_key_permissions)
     geometry: dict[str, Any] = {"plane": plane, "size": size, "fit": fit, "isotropic_mm": isotropic_mm}
     asked: dict[str, Any] = {"epochs": epochs, "seed": seed}
     shared = slice_and_encrypt(

@@ -152,7 +152,9 @@ class RunHeader(Settings):
         schedule: How the lengths of the steps go, as in
             :class:`monai_advenc.perturbation.settings.PerturbationSettings`.
         formats: File formats.
-        software: Versions of the packages that decide the bytes.
+        batch_size: Versions per pass through the base network: a number, or by a rule for GPUs (``"by shape"``,
+            ``"half by shape"``); ``None``: 8.
+        software: Versions of the packages that decide the bytes, and model and libraries of a GPU.
     """
 
     key_id: str
@@ -162,7 +164,14 @@ class RunHeader(Settings):
     norm: str
     schedule: Schedule = "paper"
     formats: tuple[str, ...]
+    batch_size: int | Literal["by shape", "half by shape"] | None = None
     software: dict[str, str]
+
+    @model_serializer(mode="wrap")
+    def _leave_out_the_usual_batch_size(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # As in earlier versions, whose data sets are continued.
+        values: dict[str, Any] = handler(self)
+        return {name: value for name, value in values.items() if (name, value) != ("batch_size", None)}
 
 
 class _Saved(Settings):

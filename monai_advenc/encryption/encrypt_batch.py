@@ -16,7 +16,8 @@ from monai_advenc.encryption.combiners import combine
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.rounding import round_to_grid
 from monai_advenc.errors import DatasetError, NetworkError, UnchangedError
-from monai_advenc.perturbation.batches import BATCH_SIZE, perturb_in_batches
+from monai_advenc.perturbation.batch_size import versions_per_pass
+from monai_advenc.perturbation.batches import perturb_in_batches
 
 UNCHANGED = (
     "the base network has no gradient there, or the change is too small for the file; leave the image out, train "
@@ -33,7 +34,7 @@ def perturb_toward_targets(
     *,
     regions: Tensor | None = None,
     scales: Tensor | None = None,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
 ) -> Tensor:
     """Perturb each image toward each target of its class, all versions in one stream of batches.
 
@@ -45,7 +46,8 @@ def perturb_toward_targets(
         regions: Binary masks ``(N, 1, H, W)`` of the pixels that may change.
         scales: ``(N,)``: the share of the key's radius that each image gets, see
             :func:`monai_advenc.encryption.regions.radius_scales`; ``None``: all of it, however small the region.
-        batch_size: Versions per pass; another batch size can change the bytes of the result.
+        batch_size: Versions per pass; another batch size can change the bytes of the result. ``None``: by the rule of
+            :class:`monai_advenc.perturbation.batch_size.BatchSize` for the network's device and the images' shape.
 
     Returns:
         Versions ``(N, T, C, H, W)``, float32; T is the number of targets.
@@ -76,7 +78,7 @@ def perturb_toward_targets(
         stream,
         targets.flatten(),
         key.perturbation,
-        batch_size=batch_size,
+        batch_size=versions_per_pass(network, images.shape[1:]) if batch_size is None else batch_size,
         seeds=seeds,
         regions=None if regions is None else regions.repeat_interleave(num_targets, dim=0),
         scales=None if scales is None else scales.repeat_interleave(num_targets),
@@ -139,7 +141,7 @@ def encrypt_batch(
     scales: Tensor | None = None,
     levels: int | None = None,
     unit: Tensor | None = None,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
 ) -> Tensor:
     """Encrypt images (section 4.1): map originals to the pixels of the encrypted files.
 
@@ -157,7 +159,8 @@ def encrypt_batch(
         unit: ``(N,)``: size of one stored unit on the [0, 1] scale, for originals on their file's own grid (12 and
             16-bit DICOM, NIfTI with a slope). Pixels then change by whole units, and unchanged pixels keep every bit.
             Without ``levels`` and ``unit`` the result is float32.
-        batch_size: Versions per pass; another batch size can change the bytes of the result.
+        batch_size: Versions per pass; another batch size can change the bytes of the result. ``None``: by the rule of
+            :class:`monai_advenc.perturbation.batch_size.BatchSize` for the network's device and the images' shape.
 
     Returns:
         Encrypted images ``(N, C, H, W)``, float32 in [0, 1], each within the key's radius of its original.

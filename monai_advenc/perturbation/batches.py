@@ -15,9 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from monai_advenc.acceleration.gradients import target_gradient
-from monai_advenc.acceleration.processor import device_of
-from monai_advenc.errors import NetworkError, SettingsError
+from monai_advenc.errors import SettingsError
 from monai_advenc.perturbation.objectives import Objective, as_objective
 from monai_advenc.perturbation.pgd import check_inputs, perturb
 from monai_advenc.perturbation.settings import PerturbationSettings
@@ -80,15 +78,16 @@ def perturb_in_batches(
         padded = [*rows, *[rows[-1]] * missing]
         # Rows that are selected in a caller's inference mode would not allow gradients.
         with torch.inference_mode(False):
+            there = torch.tensor(padded, device=images.device)
             return perturb(
                 network,
-                images[padded],
-                objective.of(padded),
+                images[there],
+                objective.of(there),
                 settings,
                 seeds=None if seeds is None else [seeds[row] for row in padded],
-                regions=None if regions is None else regions[padded],
-                scales=None if scales is None else scales[padded],
-                start=None if start is None else start[padded],
+                regions=None if regions is None else regions[there],
+                scales=None if scales is None else scales[there.to(scales.device)],
+                start=None if start is None else start[there],
                 batch_size=batch_size,
             )[: len(rows)]
 
@@ -121,54 +120,3 @@ def _map_on_threads(function: Callable[[Item], Result], items: Sequence[Item]) -
         # A thread cannot be stopped: after Ctrl-C, running threads finish their images, but nothing waits for them.
         pool.shutdown(wait=False, cancel_futures=True)
         torch.set_num_threads(cores)  # New threads get the number that any thread set last.
-
-
-BATCH_SIZE = 8
-"""Versions that go through the network together. Fixed, because a processor may sum in another order for another batch
-size, and PGD amplifies the last bit. The last batch is padded to it. A larger size is hardly faster on a CPU."""
-
-
-LARGEST_BATCH = 256
-"""A larger batch hardly speeds up a GPU. With enough memory, all runs use this size and produce the same bytes."""
-
-
-SHARE_OF_FREE_MEMORY = 0.7
-
-
-def versions_per_pass(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
-    """Choose the number of images that go through a network together, for encryption's ``batch_size``.
-
-    Returns:
-        On a CPU :data:`monai_advenc.perturbation.batches.BATCH_SIZE`. On a GPU the largest power of two up to
-        :data:`LARGEST_BATCH` whose gradients fit into the free memory.
-
-    Raises:
-        NetworkError: Not even :data:`monai_advenc.perturbation.batches.BATCH_SIZE` images fit.
-    """
-    device = device_of(network)
-    if device.type != "cuda":
-        return BATCH_SIZE
-    images = torch.zeros(BATCH_SIZE, *image_shape, device=device)
-    targets = torch.zeros(BATCH_SIZE, dtype=torch.int64, device=device)
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    try:
-        target_gradient(network, images, targets)
-    except torch.cuda.OutOfMemoryError:
-        raise NetworkError(
-            f"{BATCH_SIZE} images of shape {image_shape} do not fit into the GPU; free memory, or use --device cpu"
-        ) from None
-    used = torch.cuda.max_memory_allocated(device) - before
-    reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return largest_batch(torch.cuda.mem_get_info(device)[0] + reserved, used / BATCH_SIZE)
-
-
-def largest_batch(free: float, per_image: float) -> int:
-    """Largest power of two of images that fit into memory, from :data:`BATCH_SIZE` to :data:`LARGEST_BATCH`.
-
-    Args:
-        free: Free memory in bytes.
-        per_image: Memory for one image in bytes.
-    """
-    fitting = int(SHARE_OF_FREE_MEMORY * free / max(per_image, 1))
-    return min(LARGEST_BATCH, max(BATCH_SIZE, 1 << max(0, fitting.bit_length() - 1)))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from monai_advenc.acceleration.arithmetic import exact_arithmetic
 from monai_advenc.acceleration.gradients import StepGradients
+from monai_advenc.acceleration.memory import memory_for
 from monai_advenc.acceleration.processor import require_together
 from monai_advenc.errors import ImageError, NetworkError, SettingsError
 from monai_advenc.perturbation.adaptive_steps import AdaptiveSteps
@@ -149,6 +150,7 @@ def perturb(
     Raises:
         NetworkError: The network is in training mode, or its gradient is not finite.
         ImageError: ``images`` hold NaN or values outside [0, 1].
+        DeviceMemoryError: The memory of the GPU is too small.
         SettingsError: Shapes, seeds or targets do not fit ``images``, or they are not on the network's device.
     """
     objective = as_objective(targets)
@@ -165,7 +167,8 @@ def perturb(
     views = draw_views(settings.augmentation, seeds, settings.steps, images)
     # The modes of the caller's thread must not change pixels.
     without = torch.no_grad(), torch.autocast(images.device.type, enabled=False)
-    with torch.inference_mode(False), without[0], without[1], exact_arithmetic(images.device):
+    enough = memory_for(f"{len(images)} images of {images.shape[-2]} x {images.shape[-1]} pixels at a time")
+    with torch.inference_mode(False), without[0], without[1], exact_arithmetic(images.device), enough:
         original = images.detach().clone()
         inside = torch.ones_like(original[:, :1, :1, :1], dtype=torch.bool) if regions is None else regions.bool()
         scales = None if scales is None else scales.to(original)

@@ -24,7 +24,6 @@ from monai_advenc.evaluation.expected_strength import expected_strength
 from monai_advenc.evaluation.verdict import NOT_MEASURED, Verdict
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.networks.training.learned import require_learned, require_size
-from monai_advenc.perturbation.batches import versions_per_pass
 from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_done
 from monai_advenc.sharing.encryption_run import Compute, encrypt_images
 from monai_advenc.sharing.folder import require_begun_with
@@ -170,7 +169,6 @@ def encrypt_and_say(
     progress: Progress,
 ) -> EncryptionResult[Manifest]:
     """Encrypt images that were found, and report the result."""
-    options = _with_batch_size(source, network, options)
     shape = shape_of(source)
     if shape is not None:
         channels = 1 if options.gray else shape[0]
@@ -193,12 +191,3 @@ def encrypt_and_say(
     say_where(result.manifest.budget, progress)
     warn_of_large_changes(result.manifest.images, progress, noun="images", full_radius=options.full_radius)
     return result
-
-
-def _with_batch_size(source: ImageFolder, network: nn.Module, given: EncryptionOptions) -> EncryptionOptions:
-    """Set the batch size to what the memory of the GPU, if there is one, holds of images like the first."""
-    if next(network.parameters()).device.type != "cuda":
-        return given
-    channels, height, width = read_image(source.files[0].path).shape
-    shape = (1 if given.gray else channels, given.size or height, given.size or width)
-    return replace(given, batch_size=versions_per_pass(network, shape))

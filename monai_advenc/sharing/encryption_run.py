@@ -23,9 +23,12 @@ from monai_advenc.data.manifest import Manifest, RunHeader, VolumeManifest
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import AdvencError, AllFailedError, DatasetError, OutputError, remembering
+from monai_advenc.sharing.computing import Computing, Elsewhere
 from monai_advenc.sharing.folder import IMAGES, VOLUMES, EncryptedFolder, Kind, ManifestOf, Owns, Record
-from monai_advenc.sharing.images import Failure, ImageEncryption, Outcome
+from monai_advenc.sharing.images import ImageEncryption
+from monai_advenc.sharing.memory import fit_memory
 from monai_advenc.sharing.options import EncryptionOptions, VolumeOptions
+from monai_advenc.sharing.original import Failure, Outcome
 from monai_advenc.sharing.result import EncryptionResult
 from monai_advenc.sharing.volumes import VolumeEncryption, VolumeOutcome
 from monai_advenc.workers import map_in_workers, one_thread
@@ -100,7 +103,10 @@ def encrypt_images(
             f"the key is for classes {', '.join(key.classes)}, the images have {', '.join(source.classes)}; "
             "give the key of this data set or draw one with keygen"
         )
-    encryption = ImageEncryption(source, out, key, network, options)
+    there = Computing.of_run(options.batch_size, compute.hardware(), out) if isinstance(compute, Elsewhere) else None
+    encryption = ImageEncryption(source, out, key, network, options, there)
+    if compute is None:
+        fit_memory(encryption)
     return _encrypt_missing(encryption, IMAGES, partial(compute or compute_here, encryption), progress)
 
 
@@ -134,6 +140,7 @@ def encrypt_volumes(
     """
     require_classes({case.label for case in cases}, key)
     encryption = VolumeEncryption(cases, out, key, network, options)
+    fit_memory(encryption)
     return _encrypt_missing(encryption, VOLUMES, partial(_compute_volumes, encryption), progress)
 
 
@@ -196,11 +203,7 @@ def _compute_volumes(encryption: VolumeEncryption, cases: Sequence[Case]) -> Gen
 def find_missing(
     folder: EncryptedFolder[Record, ManifestOf], encryption: Encryption[Original, Record]
 ) -> Sequence[Original]:
-    """Find the originals that are not encrypted yet.
-
-    Args:
-        folder: The output, with the records of what is encrypted.
-        encryption: All originals, and how they are read.
+    """Find the originals of an encryption that its output folder does not record as encrypted yet.
 
     Raises:
         OutputError: Originals of encrypted files are missing or have changed, or the folder holds other files.

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
@@ -79,15 +79,21 @@ def require_begun_with(folder: Path, key_id: str) -> None:
 
     A damaged folder, and one in which nothing was encrypted yet, is left to :class:`EncryptedFolder`.
     """
-    found: str | None = None
+    found = (begun_header(folder) or {}).get("key_id")
+    if isinstance(found, str) and found != key_id:
+        raise _begun_with_another_key(folder, found, key_id)
+
+
+def begun_header(folder: Path) -> dict[str, Any] | None:
+    """Header of the run that a folder belongs to; ``None`` if nothing was encrypted yet, or the folder is damaged."""
+    found: Any = None
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         if (folder / MANIFEST_NAME).is_file():
-            found = json.loads((folder / MANIFEST_NAME).read_bytes())["header"]["key_id"]
+            found = json.loads((folder / MANIFEST_NAME).read_bytes())["header"]
         elif (folder / JOURNAL_NAME).is_file():
             header, *records = islice(each_line(folder / JOURNAL_NAME), 2)
-            found = json.loads(header)["key_id"] if records else None
-    if found is not None and found != key_id:
-        raise _begun_with_another_key(folder, found, key_id)
+            found = json.loads(header) if records else None
+    return found if isinstance(found, dict) else None
 
 
 def _begun_with_another_key(folder: Path, found: str, key_id: str) -> OutputError:

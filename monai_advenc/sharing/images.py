@@ -6,14 +6,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from monai_advenc.acceleration.hardware import Hardware
 from monai_advenc.acceleration.kept_networks import PreparedNetworks
+from monai_advenc.acceleration.prepare import PreparedNetwork
+from monai_advenc.acceleration.processor import device_of
 from monai_advenc.data.dicom.identity.rule import IdentityRule, require_identity_choice
 from monai_advenc.data.dicom.slice import read_dicom_slice
 from monai_advenc.data.images.folder import ImageFile, ImageFolder
@@ -22,31 +23,19 @@ from monai_advenc.data.images.writing import SLICE_FORMATS, encode_image
 from monai_advenc.data.records import FileRecord, ImageRecord
 from monai_advenc.data.volume import Affine
 from monai_advenc.encryption.encrypt_batch import encrypt_batch
-from monai_advenc.encryption.energy import measure_energy
-from monai_advenc.encryption.fidelity import SMALLEST_SIDE, measure_changeable, measure_fidelity
+from monai_advenc.encryption.fidelity import SMALLEST_SIDE
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.regions import REGIONS, radius_scales
 from monai_advenc.encryption.rounding import coarsest_levels
-from monai_advenc.errors import AdvencError, ImageError, OutputError
+from monai_advenc.errors import AdvencError, DeviceMemoryError, ImageError, OutputError
 from monai_advenc.files.atomic import write_atomically
 from monai_advenc.sharing import shared_masks
+from monai_advenc.sharing.computing import Computing
 from monai_advenc.sharing.dicom_output import DicomOutput
 from monai_advenc.sharing.folder import Owns
 from monai_advenc.sharing.options import EncryptionOptions, images_per_block, run_header, worker_count
-from monai_advenc.sharing.original import Encrypted, Original, common_pixels, tumor_of, units_of
+from monai_advenc.sharing.original import Encrypted, Failure, Original, Outcome, common_pixels, units_of
 from monai_advenc.workers import overlapped
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An image that could not be encrypted, and why, in one line."""
-
-    id: str
-    message: str
-    fatal: bool = False
-
-
-Outcome = ImageRecord | Failure
 
 
 class ImageEncryption:
@@ -58,14 +47,23 @@ class ImageEncryption:
         key: The encryption key.
         network: The base network.
         options: Formats, size, region.
+        computing: What computes, and how much at a time; ``None``: the network's device, see :class:`Computing`.
     """
 
     def __init__(
-        self, source: ImageFolder, out: Path, key: EncryptionKey, network: nn.Module, options: EncryptionOptions
+        self,
+        source: ImageFolder,
+        out: Path,
+        key: EncryptionKey,
+        network: nn.Module,
+        options: EncryptionOptions,
+        computing: Computing | None = None,
     ) -> None:
         self.source, self.out, self.key, self.network, self.options = source, out, key, network, options
         self.originals: Sequence[ImageFile] = source.files
-        self.header = run_header(key, network, options)
+        here = Hardware.of(device_of(network))
+        self.computing = computing or Computing.of_run(options.batch_size, here, out)
+        self.header = run_header(key, network, options, self.computing)
         self.workers = worker_count(network, options)
         self._prepared = PreparedNetworks(options.precision, key.perturbation.steps)
         self._dicom: DicomOutput | None = None
@@ -78,6 +76,15 @@ class ImageEncryption:
         """Whether the mask of an image is written with it."""
         return self.options.writes_masks and file.mask_path is not None
 
+    def prepared(self, image_shape: tuple[int, ...]) -> PreparedNetwork:
+        """The base network prepared for images ``(C, H, W)``."""
+        return self._prepared.get(self.network, image_shape)
+
+    def shapes(self) -> Iterator[tuple[int, int, int]]:
+        """Shapes ``(C, H, W)`` of the images that can be read."""
+        read = map(self._read_or_fail, self.originals)
+        return ((*each.image.shape,) for each in read if isinstance(each, Original))
+
     def blocks_of(self, files: Sequence[ImageFile], workers: int) -> list[Sequence[ImageFile]]:
         """Divide images into blocks for a number of workers."""
         size = self.block_size(files, workers)
@@ -85,13 +92,17 @@ class ImageEncryption:
 
     def block_size(self, files: Sequence[ImageFile], workers: int) -> int:
         """Number of images in a block, so that every one of the workers gets some."""
-        filling = images_per_block(self.key, self.options.batch_size, None)
-        if self.key.perturbation.schedule != "adaptive" or not files:
+        adaptive = self.key.perturbation.schedule == "adaptive"
+        shape = None
+        if files and (adaptive or self.computing.batch_size.fixed is None):
+            first = self._read_or_fail(files[0])
+            shape = first.image.shape if isinstance(first, Original) else None
+        batch_size = self.computing.batch_size.of(shape)
+        filling = images_per_block(self.key, batch_size, None)
+        if not adaptive or not files:
             return filling
-        first = self._read_or_fail(files[0])
-        shape = first.image.shape if isinstance(first, Original) else None
         fair_share = -(-len(files) // max(1, workers))
-        return max(filling, min(fair_share, images_per_block(self.key, self.options.batch_size, shape)))
+        return max(filling, min(fair_share, images_per_block(self.key, batch_size, shape)))
 
     def ownership(self) -> Owns:
         """A function that returns whether some image of the source is written to a path in the output folder."""
@@ -201,7 +212,7 @@ class ImageEncryption:
         regions = [each.region for each in group if each.region is not None]
         scales = [each.scale for each in group if each.scale is not None]
         try:
-            prepared = self._prepared.get(self.network, tuple(group[0].image.shape))
+            prepared = self.prepared(tuple(group[0].image.shape))
             encrypted = encrypt_batch(
                 self.key,
                 prepared,
@@ -211,8 +222,10 @@ class ImageEncryption:
                 scales=torch.tensor(scales).double() if scales else None,
                 levels=coarsest_levels(self.options.formats),
                 unit=units_of(group),
-                batch_size=self.options.batch_size,
+                batch_size=self.computing.batch_size.of(group[0].image.shape),
             )
+        except DeviceMemoryError:  # Fewer images would be padded to as many.
+            raise
         except AdvencError as error:
             if len(group) > 1:  # One image's defect must not cost its neighbors.
                 half = len(group) // 2
@@ -244,16 +257,8 @@ class ImageEncryption:
 
     def _measured(self, original: Original, record: ImageRecord) -> ImageRecord:
         """The record with the distances of the file as written, not of the tensor."""
-        stored, image, region = read_image(self.out / record.files[0].path), original.image, original.region
-        fidelity: dict[str, Any] = measure_fidelity(stored[None], image[None])[0].as_dict()
-        tumor = tumor_of(original.file, self.options.size, record.shape[1:])
-        return replace(
-            record,
-            radius=self._radius(original),
-            **fidelity,
-            changeable=None if region is None else measure_changeable(stored, image, region),
-            energy=measure_energy(stored, image, tumor),
-        )
+        written = read_image(self.out / record.files[0].path)
+        return original.measured(record, written, self._radius(original), self.options.size)
 
     def _masks_of(self, original: Original, shape: tuple[int, int]) -> list[shared_masks.EncodedMask]:
         """The mask of an image of ``shape``, if it is written with the image."""

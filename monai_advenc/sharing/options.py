@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from monai_advenc.acceleration.prepare import Precision
+from monai_advenc.acceleration.processor import device_of
 from monai_advenc.data.dicom.identity.rule import IDENTITY_CHOICES, IdentityChoice, require_identity_choice
 from monai_advenc.data.images.folder import SMALLEST_SIZE
 from monai_advenc.data.images.writing import SLICE_FORMATS
@@ -23,8 +24,9 @@ from monai_advenc.data.volumes.plane import PlaneChoice
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.regions import REGIONS
 from monai_advenc.errors import DatasetError, SettingsError
-from monai_advenc.perturbation.batches import BATCH_SIZE
+from monai_advenc.perturbation.batch_size import BATCH_SIZE, Noted
 from monai_advenc.settings import require_between
+from monai_advenc.sharing.computing import Computing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,8 @@ class EncryptionOptions:
         full_radius: Put the key's whole radius into the pixels that may change, however few. By default it shrinks with
             the root of their share of the image, so that they change as much as those of a whole image.
         precision: Precision of the base network.
-        batch_size: Versions that go through the network together.
+        batch_size: Versions that go through the network together; ``None``: by the device and the images' shape
+            (:class:`monai_advenc.perturbation.batch_size.BatchSize`), or as in the run that is resumed.
         identity: What happens to names and DICOM headers; must be chosen if any input is DICOM.
         workers: Worker processes; 0 works in this process (on a GPU always so).
         keep_going: Continue after an image that cannot be encrypted.
@@ -55,7 +58,7 @@ class EncryptionOptions:
     region: str = "all"
     full_radius: bool = False
     precision: Precision = "auto"
-    batch_size: int = BATCH_SIZE
+    batch_size: int | None = None
     identity: IdentityChoice | None = None
     workers: int = 0
     keep_going: bool = False
@@ -64,7 +67,8 @@ class EncryptionOptions:
     purpose: ClassVar[str] = "run"
 
     def __post_init__(self) -> None:
-        require_between("batch_size", self.batch_size, 1)
+        if self.batch_size is not None:
+            require_between("batch_size", self.batch_size, 1)
         require_between("workers", self.workers, 0)
         if self.size is not None:
             require_between("size", self.size, SMALLEST_SIZE)
@@ -86,14 +90,13 @@ class EncryptionOptions:
         """Whether masks are written with the images."""
         return self.region != "mask" if self.masks is None else self.masks
 
-    @property
-    def deciding(self) -> tuple[Any, ...]:
-        """The options that decide the pixels, together with key and network."""
+    def deciding(self, batch_size: Noted) -> tuple[Any, ...]:
+        """The options that decide the pixels, together with key and network, with the batch size that is taken."""
         identity = [self.identity] if "dicom" in self.formats else []
         # As in earlier versions, where images had no known padding.
         radius = {(False, False): ["scaled radius"], (True, True): ["full radius"]}
         how = radius.get((self.region == "all", self.full_radius), [])
-        return (self.size, self.gray, self.region, self.precision, self.batch_size, *identity, *how)
+        return (self.size, self.gray, self.region, self.precision, batch_size, *identity, *how)
 
 
 SLICE_CHOICES = ("tumor", "all")
@@ -112,7 +115,8 @@ class VolumeOptions:
         tumor: Which labels or segments of the masks are tumor, and the orientation of files that state none.
         identity: What happens to the identity in DICOM headers; ``"keep"`` if there are none.
         precision: Precision of the base network.
-        batch_size: Versions that go through the network together.
+        batch_size: Versions that go through the network together; ``None``: by the device and the images' shape
+            (:class:`monai_advenc.perturbation.batch_size.BatchSize`), or as in the run that is resumed.
         workers: Worker processes; 0 works in this process (on a GPU always so).
         keep_going: Continue after a volume that cannot be encrypted.
         masks: As in :class:`EncryptionOptions`.
@@ -125,7 +129,7 @@ class VolumeOptions:
     tumor: SliceSettings = field(default_factory=SliceSettings)
     identity: IdentityChoice = "keep"
     precision: Precision = "auto"
-    batch_size: int = BATCH_SIZE
+    batch_size: int | None = None
     workers: int = 0
     keep_going: bool = False
     masks: bool | None = None
@@ -134,7 +138,8 @@ class VolumeOptions:
     formats: ClassVar[tuple[str, ...]] = ("volume",)
 
     def __post_init__(self) -> None:
-        require_between("batch_size", self.batch_size, 1)
+        if self.batch_size is not None:
+            require_between("batch_size", self.batch_size, 1)
         require_between("workers", self.workers, 0)
         for value, known in (
             (self.slices, SLICE_CHOICES),
@@ -145,15 +150,14 @@ class VolumeOptions:
             if value not in known:
                 raise SettingsError(f"unknown choice {value!r}; choose from {', '.join(known)}")
 
-    @property
-    def deciding(self) -> tuple[Any, ...]:
-        """The options that decide the voxels, together with key and network."""
+    def deciding(self, batch_size: Noted) -> tuple[Any, ...]:
+        """The options that decide the voxels, together with key and network, with the batch size that is taken."""
         tumor: tuple[Any, ...] = (self.tumor.labels, self.tumor.segments)
         tumor += () if self.tumor.assume_orientation is None else (self.tumor.assume_orientation,)
         # As in version 0.1, so that its data sets are continued and DICOM keeps its UIDs.
         plane = None if self.plane == "acquired" else self.plane
         scaled = ["scaled radius"] if self.scales_radius else []
-        return (self.slices, plane, self.region, *tumor, self.identity, self.precision, self.batch_size, *scaled)
+        return (self.slices, plane, self.region, *tumor, self.identity, self.precision, batch_size, *scaled)
 
     @property
     def writes_masks(self) -> bool:
@@ -175,9 +179,12 @@ def network_checksum(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def run_header(key: EncryptionKey, network: nn.Module, options: EncryptionOptions | VolumeOptions) -> RunHeader:
+def run_header(
+    key: EncryptionKey, network: nn.Module, options: EncryptionOptions | VolumeOptions, computing: Computing
+) -> RunHeader:
     """Make the header: two runs into one folder must have the same."""
-    deciding = (network_checksum(network), *options.deciding)
+    noted = computing.batch_size.note
+    deciding = (network_checksum(network), *options.deciding(noted))
     return RunHeader(
         key_id=key.key_id,
         recipient=key.recipient,
@@ -186,7 +193,9 @@ def run_header(key: EncryptionKey, network: nn.Module, options: EncryptionOption
         norm=key.perturbation.norm,
         schedule=key.perturbation.schedule,
         formats=options.formats,
-        software=software_versions(),
+        # Earlier versions noted none, and took this one on CPUs.
+        batch_size=None if noted == BATCH_SIZE else noted,
+        software={**software_versions(), **computing.hardware.versions},
     )
 
 
@@ -197,7 +206,7 @@ early, and most bytes of their pixels: memory holds them several times."""
 
 def worker_count(network: nn.Module, options: EncryptionOptions | VolumeOptions) -> int:
     """Number of worker processes: that of the options, or none if the network is on a GPU."""
-    return 0 if any(parameter.is_cuda for parameter in network.parameters()) else options.workers
+    return 0 if device_of(network).type != "cpu" else options.workers
 
 
 def images_per_block(key: EncryptionKey, batch_size: int, image_shape: Sequence[int] | None) -> int:

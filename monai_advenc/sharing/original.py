@@ -1,12 +1,13 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""An image on its way: read, then encrypted."""
+"""An image on its way: read, then encrypted, or failed."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,9 +15,24 @@ from torch import Tensor
 from monai_advenc.data.dicom.slice import DicomSlice
 from monai_advenc.data.images.folder import ImageFile
 from monai_advenc.data.images.reading import read_region, resize_image
+from monai_advenc.data.records import ImageRecord
 from monai_advenc.data.volume import Affine
+from monai_advenc.encryption.energy import measure_energy
+from monai_advenc.encryption.fidelity import measure_changeable, measure_fidelity
 from monai_advenc.errors import ImageError
 from monai_advenc.files.atomic import sha256_of
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be encrypted, and why, in one line."""
+
+    id: str
+    message: str
+    fatal: bool = False
+
+
+Outcome = ImageRecord | Failure
 
 
 @dataclass(frozen=True)
@@ -54,6 +70,17 @@ class Original:
         digest.update(b"" if self.affine is None else self.affine.tobytes())
         digest.update(b"" if not with_header else sha256_of(self.file.path).encode())
         return digest.digest()
+
+    def measured(self, record: ImageRecord, written: Tensor, radius: float, size: int | None) -> ImageRecord:
+        """The record with the distances of the image as written, ``(C, H, W)``; ``size``: its side if it was resized."""
+        fidelity: dict[str, Any] = measure_fidelity(written[None], self.image[None])[0].as_dict()
+        return replace(
+            record,
+            radius=radius,
+            **fidelity,
+            changeable=None if self.region is None else measure_changeable(written, self.image, self.region),
+            energy=measure_energy(written, self.image, tumor_of(self.file, size, record.shape[1:])),
+        )
 
 
 @dataclass(frozen=True)

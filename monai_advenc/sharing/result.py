@@ -10,7 +10,7 @@ from typing import Generic
 
 from monai_advenc.data.volumes.slicing import SliceFailure
 from monai_advenc.sharing.folder import ManifestOf
-from monai_advenc.sharing.images import Failure
+from monai_advenc.sharing.original import Failure
 
 
 @dataclass(frozen=True)

@@ -5,54 +5,42 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
+from monai_advenc.acceleration.hardware import Hardware
 from monai_advenc.acceleration.kept_networks import PreparedNetworks
+from monai_advenc.acceleration.prepare import PreparedNetwork
+from monai_advenc.acceleration.processor import device_of
 from monai_advenc.data.dicom.identity.rule import IdentityRule
 from monai_advenc.data.dicom.provenance import Derivation
 from monai_advenc.data.images.writing import DICOM_SUFFIX
 from monai_advenc.data.records import FileRecord, SliceRecord, VolumeRecord
-from monai_advenc.data.stored_slice import StoredSlice
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.shared_mask import MASK_ENDING, encode_mask_of
 from monai_advenc.data.volumes.stored_volume import StoredCase, is_dicom, read_stored_case, read_stored_volume
 from monai_advenc.encryption.encrypt_batch import UNCHANGED, encrypt_batch
-from monai_advenc.encryption.energy import measure_energy
-from monai_advenc.encryption.fidelity import SMALLEST_SIDE, measure_changeable, measure_fidelity
+from monai_advenc.encryption.fidelity import SMALLEST_SIDE
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.regions import REGIONS, radius_scales
-from monai_advenc.errors import AdvencError, DatasetError, ImageError, OutputError, UnchangedError
+from monai_advenc.errors import AdvencError, DatasetError, DeviceMemoryError, ImageError, OutputError, UnchangedError
 from monai_advenc.files.atomic import sha256_of, write_atomically
 from monai_advenc.perturbation.pgd import GEOMETRIES
+from monai_advenc.sharing.computing import Computing
 from monai_advenc.sharing.folder import Owns
-from monai_advenc.sharing.images import Failure
 from monai_advenc.sharing.options import VolumeOptions, images_per_block, run_header, worker_count
+from monai_advenc.sharing.original import Failure
 from monai_advenc.sharing.shared_masks import EncodedMask, are_recorded, write_masks
+from monai_advenc.sharing.slice_to_encrypt import SliceToEncrypt
 
 VolumeOutcome = VolumeRecord | Failure
-
-
-@dataclass(frozen=True)
-class _Slice:
-    """A slice that is to be encrypted: index, values as stored, image, tumor and region ``(1, H, W)``, its radius.
-
-    ``scale`` is the share of the key's radius that it gets.
-    """
-
-    index: int
-    stored: StoredSlice
-    image: Tensor
-    tumor: Tensor | None
-    region: Tensor
-    radius: float
-    scale: float
 
 
 class VolumeEncryption:
@@ -70,13 +58,25 @@ class VolumeEncryption:
         self, cases: Sequence[Case], out: Path, key: EncryptionKey, network: nn.Module, options: VolumeOptions
     ) -> None:
         self.originals, self.out, self.key, self.network, self.options = cases, out, key, network, options
-        self.header = run_header(key, network, options)
+        self.computing = Computing.of_run(options.batch_size, Hardware.of(device_of(network)), out)
+        self.header = run_header(key, network, options, self.computing)
         self.workers = worker_count(network, options)
         self._prepared = PreparedNetworks(options.precision, key.perturbation.steps)
 
     def has_masks(self, case: Case) -> bool:
         """Whether the mask of a case is written with it."""
         return self.options.writes_masks and case.mask is not None
+
+    def prepared(self, image_shape: tuple[int, ...]) -> PreparedNetwork:
+        """The base network prepared for slices ``(1, H, W)``."""
+        return self._prepared.get(self.network, image_shape)
+
+    def shapes(self) -> Iterator[tuple[int, int, int]]:
+        """Shapes ``(1, H, W)`` of one slice of each case that can be read."""
+        for case in self.originals:
+            with suppress(AdvencError):
+                height, width = self.read(case).volume.slices[0].stored.shape
+                yield 1, height, width
 
     def ownership(self) -> Owns:
         """A function that returns whether some case is written to a path in the output folder."""
@@ -92,7 +92,7 @@ class VolumeEncryption:
         """Encrypt and write one case."""
         try:
             return self._encrypt(case, self.read(case))
-        except OutputError as error:
+        except (OutputError, DeviceMemoryError) as error:
             return Failure(case.id, str(error), fatal=True)
         except AdvencError as error:
             return Failure(case.id, str(error))
@@ -136,7 +136,8 @@ class VolumeEncryption:
         if not prepared:
             raise ImageError(f"no slice of {case.image} can be encrypted; leave out the case")
         changes: dict[int, NDArray[np.generic]] = {}
-        together = images_per_block(self.key, self.options.batch_size, prepared[0].image.shape)
+        shape = prepared[0].image.shape
+        together = images_per_block(self.key, self.computing.batch_size.of(shape), shape)
         for start in range(0, len(prepared), together):
             changes |= self._encrypt_block(case, prepared[start : start + together])
         if not changes:
@@ -160,11 +161,11 @@ class VolumeEncryption:
             slices=slices,
             left_alone=len(stored.volume.slices) - len(changes),
             source_tag=tag,
-            precision=self._prepared.get(self.network, tuple(prepared[0].image.shape)).precision,
+            precision=self.prepared(tuple(prepared[0].image.shape)).precision,
             masks=masks,
         )
 
-    def _prepare(self, stored: StoredCase, index: int) -> _Slice | None:
+    def _prepare(self, stored: StoredCase, index: int) -> SliceToEncrypt | None:
         """Prepare a slice; ``None`` for an empty one, unless slices with tumor were requested."""
         each = stored.volume.slices[index]
         try:
@@ -183,22 +184,22 @@ class VolumeEncryption:
             if self.options.slices == "tumor":
                 raise
             return None
-        return _Slice(index, each, image, mask, region, radius, scale)
+        return SliceToEncrypt(index, each, image, mask, region, radius, scale)
 
-    def _encrypt_block(self, case: Case, block: Sequence[_Slice]) -> dict[int, NDArray[np.generic]]:
+    def _encrypt_block(self, case: Case, block: Sequence[SliceToEncrypt]) -> dict[int, NDArray[np.generic]]:
         device = next(self.network.parameters()).device
         images = torch.stack([each.image for each in block]).to(device)
         units = [each.stored.unit for each in block]
         try:
             encrypted = encrypt_batch(
                 self.key,
-                self._prepared.get(self.network, tuple(images.shape[1:])),
+                self.prepared(tuple(images.shape[1:])),
                 images,
                 torch.full((len(block),), self.key.classes.index(case.label), device=device),
                 regions=torch.stack([each.region for each in block]).to(device),
                 scales=torch.tensor([each.scale for each in block]).double() if self.options.scales_radius else None,
                 unit=torch.tensor(units, dtype=torch.float64) if None not in units else None,
-                batch_size=self.options.batch_size,
+                batch_size=self.computing.batch_size.of(images.shape[1:]),
             ).cpu()
         except UnchangedError:
             if len(block) > 1:
@@ -245,25 +246,11 @@ class VolumeEncryption:
         return [(f"{case.label}/{case.id}{ending}", "dicom" if ending.endswith(DICOM_SUFFIX) else "nifti", content)]
 
     def _measure(
-        self, case: Case, stored: StoredCase, encrypted: Sequence[_Slice], files: Sequence[FileRecord]
+        self, case: Case, stored: StoredCase, encrypted: Sequence[SliceToEncrypt], files: Sequence[FileRecord]
     ) -> tuple[SliceRecord, ...]:
         """Measure the encrypted slices, as written, against their originals."""
         place = self.out / files[0].path
         written = place.parent if is_dicom(case) else place
         grid = stored.volume.grid
         read_back = read_stored_volume(written, plane=stored.volume.plane, assumed=grid.assumed)
-        return tuple(_measured(each, read_back.slices[each.index]) for each in encrypted)
-
-
-def _measured(original: _Slice, written: StoredSlice) -> SliceRecord:
-    """Measure a slice as written against its original, on the window of the original."""
-    image = original.stored.on_same_window(written.stored)
-    fidelity = measure_fidelity(image[None], original.image[None])[0]
-    changeable = measure_changeable(image, original.image, original.region)
-    return SliceRecord(
-        index=original.index,
-        radius=original.radius,
-        **fidelity.as_dict(),
-        changeable=changeable,
-        energy=measure_energy(image, original.image, original.tumor),
-    )
+        return tuple(each.measured(read_back.slices[each.index]) for each in encrypted)

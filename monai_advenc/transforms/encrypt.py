@@ -21,7 +21,6 @@ from monai_advenc.encryption.encrypt_batch import perturb_toward_targets
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.regions import radius_scales
 from monai_advenc.networks.training.learned import require_size
-from monai_advenc.perturbation.batches import BATCH_SIZE
 from monai_advenc.progress import SILENT
 from monai_advenc.transforms.inputs import label_indices, like, load_base, load_key, plain_batch, require_batch_size
 
@@ -45,7 +44,8 @@ class AdversarialEncrypt(Transform):
         batched: Whether images are collated, ``(N, C, H, W)`` with N labels.
         precision: ``"auto"``, ``"fp32"``, ``"bf16"`` or ``"int8"``; see
             :func:`monai_advenc.acceleration.prepare.prepare`.
-        batch_size: Versions that go through the network together.
+        batch_size: Versions that go through the network together; ``None``: as in all commands, 8 on a CPU and as many
+            as fill a pass on a GPU (:class:`monai_advenc.perturbation.batch_size.BatchSize`). Fewer are padded.
         full_radius: Whether to put the key's whole radius into a region, however small. By default it shrinks with the
             root of the region's share of pixels, as in ``monai-advenc encrypt --region``.
         insist: Use a checkpoint whose network is not better than chance on images it was not trained on, or images of
@@ -65,7 +65,7 @@ class AdversarialEncrypt(Transform):
         encryption_key: EncryptionKey | str | Path,
         batched: bool = False,
         precision: Precision = "auto",
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         full_radius: bool = False,
         insist: bool = False,
     ) -> None:
@@ -167,7 +167,7 @@ class AdversarialEncryptd(MapTransform):
         region_key: Hashable | None = None,
         batched: bool = False,
         precision: Precision = "auto",
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         allow_missing_keys: bool = False,
         full_radius: bool = False,
         insist: bool = False,

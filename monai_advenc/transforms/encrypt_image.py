@@ -30,11 +30,12 @@ class EncryptImage(Transform):
         precision: See :class:`AdversarialEncrypt`.
         full_radius: See :class:`AdversarialEncrypt`.
         insist: See :class:`AdversarialEncrypt`.
+        batch_size: See :class:`AdversarialEncrypt`.
 
     Raises:
         KeyFileError: The key file cannot be used.
         NetworkError: The checkpoint cannot be used, has other classes than the key, or has learned nothing.
-        SettingsError: The precision is unknown, or ``levels`` is below 1.
+        SettingsError: The precision is unknown, or ``levels`` or ``batch_size`` is below 1.
     """
 
     backend = [TransformBackends.TORCH]
@@ -48,10 +49,9 @@ class EncryptImage(Transform):
         precision: Precision = "auto",
         full_radius: bool = False,
         insist: bool = False,
+        batch_size: int | None = None,
     ) -> None:
-        self.perturb = AdversarialEncrypt(
-            network, encryption_key, batched, precision, full_radius=full_radius, insist=insist
-        )
+        self.perturb = AdversarialEncrypt(network, encryption_key, batched, precision, batch_size, full_radius, insist)
         self.combine = CombineVersions(self.perturb.encryption_key, levels, batched)
 
     def __call__(  # type: ignore[override]  # MONAI's base class knows one argument, its own transforms take more.
@@ -92,6 +92,7 @@ class EncryptImaged(MapTransform):
         unit_key: Key of the size of one stored unit, instead of ``levels``; see :meth:`CombineVersions.__call__`.
         full_radius: See :class:`EncryptImage`.
         insist: See :class:`EncryptImage`.
+        batch_size: See :class:`EncryptImage`.
     """
 
     backend = EncryptImage.backend
@@ -111,12 +112,15 @@ class EncryptImaged(MapTransform):
         unit_key: Hashable | None = None,
         full_radius: bool = False,
         insist: bool = False,
+        batch_size: int | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.label_key = label_key
         self.region_key = region_key
         self.unit_key = unit_key
-        self.encrypt = EncryptImage(network, encryption_key, levels, batched, precision, full_radius, insist)
+        self.encrypt = EncryptImage(
+            network, encryption_key, levels, batched, precision, full_radius, insist, batch_size
+        )
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace each key's image by its encrypted image."""

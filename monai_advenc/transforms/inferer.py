@@ -18,7 +18,6 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.regions import radius_scales
 from monai_advenc.encryption.rounding import require_levels
 from monai_advenc.errors import SettingsError
-from monai_advenc.perturbation.batches import BATCH_SIZE
 from monai_advenc.transforms.combine import per_image
 from monai_advenc.transforms.inputs import label_indices, like, load_key, plain_batch, require_batch_size
 
@@ -35,7 +34,7 @@ class EncryptionInferer(Inferer):
         levels: Steps of the output file's grid (65535 for 16-bit); ``None`` keeps float32.
         precision: ``"auto"``, ``"fp32"``, ``"bf16"`` or ``"int8"``; see
             :func:`monai_advenc.acceleration.prepare.prepare`.
-        batch_size: Versions per pass.
+        batch_size: See :class:`~monai_advenc.transforms.AdversarialEncrypt`.
         full_radius: Whether to put the key's whole radius into a region, however small; see
             :class:`~monai_advenc.transforms.AdversarialEncrypt`.
 
@@ -49,7 +48,7 @@ class EncryptionInferer(Inferer):
         encryption_key: EncryptionKey | str | Path,
         levels: int | None = None,
         precision: Precision = "auto",
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         full_radius: bool = False,
     ) -> None:
         super().__init__()

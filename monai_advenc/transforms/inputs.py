@@ -83,9 +83,9 @@ def load_base(path: str | Path, key: EncryptionKey, *, insist: bool = False) -> 
     return checkpoint
 
 
-def require_batch_size(batch_size: int) -> int:
+def require_batch_size(batch_size: int | None) -> int | None:
     """Return the number of versions per pass; raise :class:`SettingsError` if it is below 1."""
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         raise SettingsError(f"expected a batch_size of 1 or more, got {batch_size}")
     return batch_size
 

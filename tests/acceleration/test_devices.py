@@ -22,7 +22,7 @@ from monai_advenc.perturbation.batches import perturb_in_batches
 from monai_advenc.perturbation.pgd import l2_length, perturb
 from monai_advenc.perturbation.settings import PerturbationSettings
 from tests.conftest import tiny_network
-from tests.simulated_device import simulated_device
+from tests.simulated_device import in_own_process, simulated_device
 
 PLAN = PerturbationSettings(radius=1, step_size=0.2, steps=2)
 KEY = EncryptionKey.draw(tuple("abcde"), PLAN, seed=1)
@@ -68,6 +68,7 @@ def restore(before: list[object]) -> None:
 
 
 @pytest.mark.parametrize("left_behind", ["images", "targets", "regions"])
+@in_own_process
 def test_a_tensor_left_on_the_cpu_is_named_with_what_to_do(images: Tensor, labels: Tensor, left_behind: str) -> None:
     given = {"images": images, "targets": labels, "regions": torch.ones(8, 1, 32, 32, dtype=torch.bool)}
     with simulated_device() as device:
@@ -86,6 +87,7 @@ def test_a_tensor_left_on_the_cpu_is_named_with_what_to_do(images: Tensor, label
 
 
 @pytest.mark.parametrize("left_behind", ["versions", "labels"])
+@in_own_process
 def test_combining_names_what_is_elsewhere_than_the_images(images: Tensor, labels: Tensor, left_behind: str) -> None:
     given = {"versions": images[:, None].expand(-1, 2, -1, -1, -1), "labels": labels}
     with simulated_device() as device:
@@ -124,6 +126,7 @@ def test_flags_stay_pinned_until_the_last_of_several_threads_is_done() -> None:
     assert flags() == before
 
 
+@in_own_process
 def test_steps_preparing_and_training_compute_exactly_on_a_device(images: Tensor, labels: Tensor) -> None:
     seen: dict[str, set[tuple[bool, str]]] = {}
 
@@ -151,6 +154,7 @@ def test_steps_preparing_and_training_compute_exactly_on_a_device(images: Tensor
     assert flags() == before
 
 
+@in_own_process
 def test_a_length_does_not_depend_on_the_order_of_summation_on_a_device() -> None:
     generator = torch.Generator().manual_seed(3)
     change = torch.randn(64, 1, 39, 101, generator=generator) * 0.01

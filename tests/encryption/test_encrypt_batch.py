@@ -12,7 +12,7 @@ from monai_advenc.encryption.combiners import COMBINERS
 from monai_advenc.encryption.encrypt_batch import combine_versions, encrypt_batch, perturb_toward_targets
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import DatasetError
-from monai_advenc.perturbation.batches import BATCH_SIZE
+from monai_advenc.perturbation.batch_size import BATCH_SIZE
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
 from tests.conftest import tiny_network

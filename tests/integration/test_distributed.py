@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from monai_advenc.acceleration.hardware import Hardware
 from monai_advenc.cli import app
 from monai_advenc.data.images.folder import ImageFolder, find_images
 from monai_advenc.data.volumes.cases import find_cases
@@ -32,8 +33,9 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import OutputError, SettingsError
 from monai_advenc.networks.training import load_checkpoint
 from monai_advenc.sharing.encryption_run import encrypt_images
-from monai_advenc.sharing.images import Failure, ImageEncryption
+from monai_advenc.sharing.images import ImageEncryption
 from monai_advenc.sharing.options import EncryptionOptions
+from monai_advenc.sharing.original import Failure
 from monai_advenc.sharing.ray import RayWorkers
 from monai_advenc.sharing.ray.crew import Crew
 from monai_advenc.sharing.ray.ray_workers import connection
@@ -49,6 +51,7 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the workers to kill through /proc"),
 ]
 
+H200 = Hardware("cuda", {"gpu": "NVIDIA H200", "cudnn": "91400"})
 OPTIONS = EncryptionOptions(formats=("nifti", "png16"), precision="fp32", batch_size=2)
 LIMIT_S = 300
 """Of one process that a slow test starts."""
@@ -149,6 +152,7 @@ def test_a_worker_that_finds_another_key_base_or_software_says_so_in_one_line(
         (replace(told, key=tmp_path / "none.json"), "cannot read the key"),
         (replace(told, base=tmp_path / "none.pt"), "cannot read network"),
         (replace(told, software={**told.software, "torch": "0"}), "other software"),
+        (replace(told, computing=replace(told.computing, hardware=H200)), "(cpu, not gpu NVIDIA H200, cudnn 91400)"),
     ):
         (failure,) = EncryptionWorker(wrong).encrypt([])
         assert isinstance(failure, Failure)

@@ -12,7 +12,7 @@ import typer
 
 from monai_advenc.cli import app
 from monai_advenc.errors import AllFailedError, DatasetError, OutputError, remembering
-from monai_advenc.sharing.images import Failure
+from monai_advenc.sharing.original import Failure
 from tests.integration.conftest import World
 
 Run = Callable[..., Any]

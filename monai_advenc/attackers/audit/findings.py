@@ -125,13 +125,13 @@ def described(row: Row) -> dict[str, Any]:
     return {**asdict(row), "interval": list(row.interval), **own}
 
 
-def findings_of(cells: Sequence[Cell], folds: int, patients: int | None) -> Findings:
+def findings_of(cells: Sequence[Cell], folds: int, patients: Sequence[str] | None) -> Findings:
     """Join folds and seeds of the cells.
 
     Args:
         cells: All cells; those of which a fold is missing do not count.
         folds: Number of folds of each.
-        patients: Patients of the real images; ``None`` if unknown.
+        patients: The patient of each real image, fold after fold; ``None`` if unknown.
     """
     whole = _whole(cells, folds)
     groups: dict[tuple[str, str], list[list[Cell]]] = {}

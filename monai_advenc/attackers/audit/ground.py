@@ -46,12 +46,12 @@ def ground_of(division: Division, manifest: Manifest, owner: Owner | None, epoch
 def stated_radius(manifest: Manifest, division: Division) -> float:
     """The L2 radius that the manifest states, at the size of the images in memory."""
     height, width = division.encrypted.images.shape[-2:]
-    norm = manifest.header.norm
+    norm, largest = manifest.largest_ball
     settings = stated_settings(
         manifest.images,
         norm,
         (height, width),
-        otherwise=manifest.largest_radius,
+        otherwise=largest,
         steps=1,
         augmentation_aware=False,
     )

@@ -156,7 +156,7 @@ def _facts(result: _Audited, manifest: Manifest, ground: Ground) -> dict[str, st
     division, training = ground.division, ground.resources.training
     folds = len(division.folds)
     tested = f", each tested in one of {folds} folds" if folds > 1 else ""
-    of = "" if division.test_patients is None else f" of {division.test_patients} patients"
+    of = "" if division.test_patients is None else f" of {len(set(division.test_patients))} patients"
     sides = " x ".join(map(str, division.encrypted.images.shape[-2:]))
     return {
         "suite": f"{result.suite}, version {SUITE_VERSION}",

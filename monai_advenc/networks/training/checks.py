@@ -7,6 +7,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from monai_advenc.acceleration.memory import is_out_of_memory
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.errors import DatasetError, NetworkError
 from monai_advenc.perturbation.pgd import require_pixels
@@ -40,7 +41,9 @@ def require_fit(network: nn.Module, images: ImageSet, device: torch.device) -> N
     """Raise :class:`NetworkError` unless the network gives one logit per class; set it to evaluation mode."""
     try:
         shape = tuple(network.eval()(images.images[:1].to(device)).shape)
-    except RuntimeError:
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
         raise NetworkError(
             f"the network does not accept images {tuple(images.images.shape[1:])} of {images.images.dtype}; "
             "build it for these channels and this size, and give float32 images"

@@ -19,7 +19,8 @@ from monai_advenc.acceleration.prepare import prepare
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.networks.training.checkpoint import Notes
 from monai_advenc.networks.training.train import accuracy_of
-from monai_advenc.perturbation.batches import perturb_in_batches, versions_per_pass
+from monai_advenc.perturbation.batch_size import versions_per_pass
+from monai_advenc.perturbation.batches import perturb_in_batches
 from monai_advenc.perturbation.settings import PerturbationSettings
 
 

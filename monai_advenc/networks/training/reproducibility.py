@@ -23,7 +23,7 @@ def reproducible(seed: int, device: torch.device | str) -> Iterator[None]:
     """
     place = torch.device(device)
     gpus = [place] if place.type == "cuda" else []
-    with torch.random.fork_rng(devices=gpus), exact_arithmetic(place):
+    with torch.random.fork_rng(devices=gpus, device_type="cuda"), exact_arithmetic(place):
         torch.default_generator.manual_seed(seed)
         for gpu in gpus:
             with torch.cuda.device(gpu):

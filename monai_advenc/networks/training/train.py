@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from monai_advenc.acceleration.memory import memory_for
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.errors import SettingsError
 from monai_advenc.networks.normalize import with_standardization
@@ -104,6 +105,7 @@ def train(
 
     Raises:
         DatasetError: A class has too few images, or the sets do not fit together.
+        DeviceMemoryError: The memory of the GPU is too small.
         ImageError: Images hold NaN or values outside [0, 1].
         NetworkError: The network does not fit the images, or training diverged.
         OutputError: ``unfinished`` is of another training or cannot be written.
@@ -118,13 +120,14 @@ def train(
     network = with_standardization(network, train_set.images) if settings.standardize else copy.deepcopy(network)
     device = next(network.parameters()).device
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's annotations
-    require_fit(network, train_set, device)
     weight = class_weights(train_set, settings.class_weights)
-    pixels, labels = train_set.images.to(device), train_set.labels.to(device)
-    epochs = Epochs(network, pixels, labels, weight.to(device), settings, lesson)
-    best = _Best(network.state_dict())
+    enough = memory_for(f"training on {len(train_set)} images in batches of {settings.batch_size}", "train on fewer")
     history: list[EpochRecord] = []
-    with reproducible(settings.seed, device):
+    with reproducible(settings.seed, device), enough:
+        require_fit(network, train_set, device)
+        pixels, labels = train_set.images.to(device), train_set.labels.to(device)
+        epochs = Epochs(network, pixels, labels, weight.to(device), settings, lesson)
+        best = _Best(network.state_dict())
         if kept.state is not None:
             history = [EpochRecord(**record) for record in kept.state["history"]]
             epochs.load(kept.state["epochs"])

@@ -11,7 +11,7 @@ from typing import Any
 
 from monai_advenc.data.images.folder import ImageFile
 from monai_advenc.errors import OutputError
-from monai_advenc.sharing.images import Outcome
+from monai_advenc.sharing.original import Outcome
 
 RETRIES = 3
 """How often the images of a lost worker are given to another one."""

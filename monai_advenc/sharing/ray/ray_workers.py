@@ -17,12 +17,14 @@ from typing import Any
 
 import torch
 
+from monai_advenc.acceleration.hardware import Hardware
 from monai_advenc.data.images.folder import ImageFile, ImageFolder
 from monai_advenc.data.manifest import software_versions
 from monai_advenc.errors import MissingExtraError, OutputError, SettingsError
-from monai_advenc.sharing.images import ImageEncryption, Outcome
+from monai_advenc.sharing.images import ImageEncryption
 from monai_advenc.sharing.options import network_checksum
-from monai_advenc.sharing.ray.crew import Crew
+from monai_advenc.sharing.original import Outcome
+from monai_advenc.sharing.ray.crew import PATIENCE_S, Crew
 from monai_advenc.sharing.ray.worker import Assignment, EncryptionWorker
 from monai_advenc.workers import available_cores
 
@@ -90,6 +92,28 @@ class RayWorkers:
             finally:
                 crew.dismiss()
 
+    def hardware(self) -> Hardware:
+        """The kind of processor of the workers: that of one of them; the others must be like it.
+
+        Raises:
+            OutputError: There is no such cluster, or no such device in it.
+        """
+        ray = self.require_ray()
+        if self.address is None and not ray.is_initialized():
+            return Hardware.of("cuda" if self._resources()[1] else "cpu")
+        with connection(ray, self.address, *self._resources()):
+            device, _ = self._available(ray)
+            if device == "cpu":
+                return Hardware()
+            asked = ray.remote(Hardware.of).options(num_cpus=1, num_gpus=1).remote(device)
+            try:
+                found: Hardware = ray.get(asked, timeout=PATIENCE_S)
+            except ray.exceptions.GetTimeoutError:
+                raise OutputError(
+                    f"Ray has started no worker with a GPU within {PATIENCE_S} s; see ray status"
+                ) from None
+            return found
+
     def require_ray(self) -> Any:
         """Import the package ``ray``.
 
@@ -136,6 +160,7 @@ class RayWorkers:
             out=encryption.out.absolute(),
             options=replace(encryption.options, workers=0),
             device=device,
+            computing=encryption.computing,
             software=software_versions(),
         )
 

@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from monai_advenc.acceleration.hardware import Hardware
 from monai_advenc.data.images.folder import ImageFile, ImageFolder
 from monai_advenc.data.manifest import software_versions
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.errors import AdvencError, OutputError
+from monai_advenc.errors import AdvencError, DeviceMemoryError, OutputError
 from monai_advenc.networks.training import load_checkpoint
-from monai_advenc.sharing.images import Failure, ImageEncryption, Outcome
+from monai_advenc.sharing.computing import Computing
+from monai_advenc.sharing.images import ImageEncryption
 from monai_advenc.sharing.options import EncryptionOptions, network_checksum
+from monai_advenc.sharing.original import Failure, Outcome
 from monai_advenc.workers import use_one_thread
 
 
@@ -32,6 +35,7 @@ class Assignment:
         out: Folder to write into.
         options: How to encrypt.
         device: ``"cpu"`` or ``"cuda"``.
+        computing: Hardware that the worker must have, and versions per pass.
         software: Versions that the worker must have.
     """
 
@@ -44,6 +48,7 @@ class Assignment:
     out: Path
     options: EncryptionOptions
     device: str
+    computing: Computing
     software: dict[str, str]
 
 
@@ -69,7 +74,10 @@ class EncryptionWorker:
         except AdvencError as error:
             return [Failure("", str(error), fatal=True)]
         blocks = self._encryption.blocks_of(files, self._encryption.workers)
-        return [outcome for outcomes in self._encryption.overlapped(blocks) for outcome in outcomes]
+        try:
+            return [outcome for outcomes in self._encryption.overlapped(blocks) for outcome in outcomes]
+        except DeviceMemoryError as error:
+            return [Failure("", str(error), fatal=True)]
 
     def _load(self) -> ImageEncryption:
         told = self._assignment
@@ -79,6 +87,11 @@ class EncryptionWorker:
             raise OutputError(
                 f"a worker has other software than this machine ({', '.join(other)}); install the same versions"
             )
+        if Hardware.of(told.device) != told.computing.hardware:
+            raise OutputError(
+                f"workers have different GPUs, drivers' libraries or devices ({_named(Hardware.of(told.device))}, not "
+                f"{_named(told.computing.hardware)}), which compute different bytes; take workers of one kind"
+            )
         key = EncryptionKey.load(told.key, insecure_permissions=told.insecure_key_permissions)
         network = load_checkpoint(told.base).network
         if (key.key_id, network_checksum(network)) != (told.key_id, told.base_checksum):
@@ -86,4 +99,8 @@ class EncryptionWorker:
                 f"a worker found another key or base network in {told.key} and {told.base} than this machine; "
                 "put both where all machines see the same files"
             )
-        return ImageEncryption(told.source, told.out, key, network.to(told.device), told.options)
+        return ImageEncryption(told.source, told.out, key, network.to(told.device), told.options, told.computing)
+
+
+def _named(hardware: Hardware) -> str:
+    return ", ".join(f"{name} {version}" for name, version in hardware.versions.items()) or hardware.device_type
