@@ -72,7 +72,7 @@ class Original:
         return digest.digest()
 
     def measured(self, record: ImageRecord, written: Tensor, radius: float, size: int | None) -> ImageRecord:
-        """The record with the distances of the image as written, ``(C, H, W)``; ``size``: its side if it was resized."""
+        """The record with the distances of the image as written, ``(C, H, W)``; ``size``: its side if resized."""
         fidelity: dict[str, Any] = measure_fidelity(written[None], self.image[None])[0].as_dict()
         return replace(
             record,
