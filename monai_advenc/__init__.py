@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from monai_advenc.sharing.encrypt_folder import encrypt_folder as encrypt_folder
     from monai_advenc.sharing.options import EncryptionOptions as EncryptionOptions
     from monai_advenc.sharing.slice_and_encrypt import slice_and_encrypt as slice_and_encrypt
+    from monai_advenc.sharing.unlock.unlock import unlock as unlock
     from monai_advenc.transforms import *  # noqa: F403  # Type checkers read its __all__; nobody else comes here.
     from monai_advenc.transforms.inferer import EncryptionInferer as EncryptionInferer
 
@@ -75,6 +76,7 @@ _HOMES = {
     "reproduce": "experiments.paper.reproduce",
     "slice_and_encrypt": "sharing.slice_and_encrypt",
     "train_base": "networks.training.base",
+    "unlock": "sharing.unlock.unlock",
     # MONAI's four names of a transform: of arrays, and three of dictionaries.
     **{name + ending: "transforms" for name in _TRANSFORMS for ending in ("", "d", "D", "Dict")},
 }

@@ -102,6 +102,7 @@ PUBLIC_NAMES = [
     "reproduce",
     "slice_and_encrypt",
     "train_base",
+    "unlock",
 ]
 
 

@@ -23,6 +23,7 @@ from monai_advenc.cli.reproduce import reproduce
 from monai_advenc.cli.slice_and_encrypt import slice_and_encrypt
 from monai_advenc.cli.slices import slice_volumes
 from monai_advenc.cli.train_base import train_base
+from monai_advenc.cli.unlock import unlock, unlock_keygen
 from monai_advenc.cli.verify import verify
 
 app.command("demo")(demo)
@@ -38,6 +39,8 @@ app.command("evaluate")(evaluate)
 app.command("audit")(audit)
 app.command("recommend")(recommend)
 app.command("fidelity")(fidelity)
+app.command("unlock")(unlock)
+app.command("unlock-keygen")(unlock_keygen)
 app.add_typer(attack, name="attack")
 app.command("reproduce")(reproduce)
 app.add_typer(reader_study, name="reader-study")

@@ -29,6 +29,8 @@ def encrypt_volume(
     region: options.Region = "all",
     full_radius: options.FullRadius = False,
     masks: options.Masks = None,
+    keep_residual: options.KeepResidual = False,
+    unlock_for: options.UnlockFor = None,
     tumor_labels: slicing.TumorLabels = None,
     tumor_segment: slicing.TumorSegment = None,
     assume_orientation: slicing.AssumeOrientation = None,
@@ -65,6 +67,7 @@ def encrypt_volume(
         region=region,
         full_radius=full_radius,
         masks=masks,
+        unlock_for=options.recipients(keep_residual, unlock_for),
         tumor=slicing.slice_settings(
             tumor_labels, tumor_segment, size=0, fit="resize", assume_orientation=assume_orientation
         ),

@@ -42,6 +42,8 @@ def slice_and_encrypt(
     region: options.Region = "all",
     full_radius: options.FullRadius = False,
     masks: options.Masks = None,
+    keep_residual: options.KeepResidual = False,
+    unlock_for: options.UnlockFor = None,
     plane: slicing.Plane = "acquired",
     size: slicing.Size = 320,
     fit: slicing.Fit = "pad-or-crop",
@@ -115,7 +117,8 @@ def slice_and_encrypt(
 
     output, with_ray = Output(json), ray or ray_address is not None
     private = private or private_folder_of(out)
-    pixels: dict[str, Any] = {"region": region, "full_radius": full_radius, "masks": masks}
+    unlockers = options.recipients(keep_residual, unlock_for)
+    pixels: dict[str, Any] = {"region": region, "full_radius": full_radius, "masks": masks, "unlock_for": unlockers}
     encryption_options = EncryptionOptions(
         formats=options.formats_of(file_format),
         **pixels,

@@ -33,6 +33,8 @@ from monai_advenc.sharing.report import require_place, write_report
 from monai_advenc.sharing.result import EncryptionResult, Shared
 from monai_advenc.sharing.shared_masks import say_of_masks
 from monai_advenc.sharing.stated_change import keep_distances, say_where, stated_change, warn_of_large_changes
+from monai_advenc.sharing.unlock.keep import keep_residual_of_images
+from monai_advenc.sharing.unlock.seal import require_recipients
 from monai_advenc.workers import available_cores
 
 
@@ -117,6 +119,7 @@ def encrypt_folder(
     say_skipped(folder.passed_over, source, "images in class folders of a kind that is read", progress)
     secret.require_base(checkpoint.classes, checkpoint.notes)
     say_of_region(secret, options.region, progress)
+    require_recipients(options.unlock_for)
     require_same_region(secret, checkpoint, options.region, full_radius=options.full_radius)
     require_learned(checkpoint, Path(base), insist=insist, progress=progress)
     side = options.size or side_of(folder)
@@ -139,6 +142,7 @@ def encrypt_folder(
         make_private(Path(private))
     result = encrypt_and_say(folder, out, secret, network, options, compute, progress)
     keep_distances(names.table.parent, out, result.manifest.images)
+    keep_residual_of_images(folder, out, secret, network, options, names.table.parent, progress)
     if page is not None:
         with remembering(result.failures):
             write_report(page, folder, out, result.manifest, checkpoint, secret, progress)

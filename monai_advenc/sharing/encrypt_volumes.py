@@ -26,6 +26,8 @@ from monai_advenc.sharing.options import VolumeOptions
 from monai_advenc.sharing.result import Shared
 from monai_advenc.sharing.shared_masks import say_of_masks
 from monai_advenc.sharing.stated_change import keep_distances, say_where, stated_change, warn_of_large_changes
+from monai_advenc.sharing.unlock.keep import keep_residual_of_volumes
+from monai_advenc.sharing.unlock.seal import require_recipients
 from monai_advenc.workers import available_cores
 
 
@@ -102,6 +104,7 @@ def encrypt_volume_folder(
     require_learned(checkpoint, Path(base), insist=insist, progress=progress)
     secret.require_base(checkpoint.classes, checkpoint.notes)
     say_of_region(secret, options.region, progress)
+    require_recipients(options.unlock_for)
     require_same_region(secret, checkpoint, options.region, full_radius=options.full_radius)
     require_classes(cases.classes, secret)
     require_begun_with(out, secret.key_id)
@@ -120,6 +123,8 @@ def encrypt_volume_folder(
         result = encrypt_volumes(named, out, secret, network, replace(options, identity=choice), progress=told)
     manifest = result.manifest
     keep_distances(names.table.parent, out, manifest.volumes)
+    chosen = replace(options, identity=choice)
+    keep_residual_of_volumes(named, out, secret, network, chosen, names.table.parent, progress)
     if result.failures:
         progress.table("Not encrypted", ("volume", "why"), [(each.id, each.message) for each in result.failures])
     slices = [each for record in manifest.volumes for each in record.slices]

@@ -239,7 +239,7 @@ class ImageEncryption:
         label, source_tag = self.source.classes[file.label], self.tag_of(done.original)
         channels, height, width = done.encrypted.shape
         masks = self._masks_of(done.original, (height, width))
-        for name, content in zip(self.options.formats, self._encode(done.original, done.encrypted), strict=True):
+        for name, content in zip(self.options.formats, self.encode(done.original, done.encrypted), strict=True):
             path = f"{label}/{file.id}{SLICE_FORMATS[name]}"
             # A killed run may have written this file without recording it.
             write_atomically(self.out / path, content, overwrite=True)
@@ -270,11 +270,11 @@ class ImageEncryption:
 
     def _radius(self, original: Original) -> float:
         """Radius of the ball around an image."""
-        return self.key.perturbation.at_size(*original.image.shape[-2:]).radius * (
-            1.0 if original.scale is None else original.scale
-        )
+        whole = self.key.perturbation.at_size(*original.image.shape[-2:]).radius
+        return whole * (1.0 if original.scale is None else original.scale)
 
-    def _encode(self, original: Original, encrypted: Tensor) -> list[bytes]:
+    def encode(self, original: Original, encrypted: Tensor) -> list[bytes]:
+        """The files of an image with these pixels ``(C, H, W)``, in the order of the formats."""
         if self._dicom is not None and original.dicom is not None:
             return self._dicom.encode(original.dicom, encrypted, self.options.formats, self._radius(original))
         return [encode_image(encrypted, name, affine=original.affine) for name in self.options.formats]

@@ -50,6 +50,8 @@ class EncryptionOptions:
         keep_going: Continue after an image that cannot be encrypted.
         masks: Write the masks next to the images as well; ``None``: unless only the mask may change, because the mask
             then says which pixels were perturbed.
+        unlock_for: Public keys of age or SSH: keep, sealed for them, what restores the originals' pixels from the
+            encrypted files, in the private folder (:func:`monai_advenc.unlock`). Nothing is kept without one.
     """
 
     formats: tuple[str, ...] = ("nifti", "png16")
@@ -63,6 +65,7 @@ class EncryptionOptions:
     workers: int = 0
     keep_going: bool = False
     masks: bool | None = None
+    unlock_for: tuple[str, ...] = ()
 
     purpose: ClassVar[str] = "run"
 
@@ -120,6 +123,7 @@ class VolumeOptions:
         workers: Worker processes; 0 works in this process (on a GPU always so).
         keep_going: Continue after a volume that cannot be encrypted.
         masks: As in :class:`EncryptionOptions`.
+        unlock_for: As in :class:`EncryptionOptions`.
     """
 
     slices: str = "tumor"
@@ -133,6 +137,7 @@ class VolumeOptions:
     workers: int = 0
     keep_going: bool = False
     masks: bool | None = None
+    unlock_for: tuple[str, ...] = ()
 
     purpose: ClassVar[str] = "volume run"
     formats: ClassVar[tuple[str, ...]] = ("volume",)

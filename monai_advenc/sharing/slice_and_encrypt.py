@@ -43,6 +43,8 @@ from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.recommended_radius import RadiusSearch, first_key, forget_unfinished
 from monai_advenc.sharing.report import write_report
 from monai_advenc.sharing.stated_change import keep_distances
+from monai_advenc.sharing.unlock.keep import keep_residual_of_images
+from monai_advenc.sharing.unlock.seal import require_recipients
 
 KEY_NAME, BASE_NAME, REPORT_NAME = "key.json", "base.pt", "report.html"
 """Files in the private folder."""
@@ -142,6 +144,7 @@ def slice_and_encrypt(
     _require_classes_of(cases, secret)
     require_begun_with(out, secret.key_id)
     say_of_region(secret, options.region, progress)
+    require_recipients(options.unlock_for)
     shared = SharedFolder(out=out, found=cases.class_counts(), passed_over=cases.passed_over, private=kept)
     if dry_run:
         return shared
@@ -166,6 +169,7 @@ def slice_and_encrypt(
         base_network = checkpoint.network if compute else checkpoint.network.to(place)
         result = encrypt_and_say(folder, out, secret, base_network, options, compute, progress)
         keep_distances(kept, out, result.manifest.images)
+        keep_residual_of_images(folder, out, secret, base_network, options, kept, progress)
         with remembering(result.failures):
             verdict, measurements = kept_verdict(out, kept).verdict, NO_MEASUREMENTS
             if measure:

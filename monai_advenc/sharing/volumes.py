@@ -218,7 +218,7 @@ class VolumeEncryption:
         self, case: Case, stored: StoredCase, changes: dict[int, NDArray[np.generic]], tag: str
     ) -> tuple[FileRecord, ...]:
         written = []
-        for ending, content in stored.volume.encode(changes, self._derivation(case, tag)):
+        for ending, content in stored.volume.encode(changes, self.derivation(case, tag)):
             path = f"{case.label}/{case.id}{ending}"
             # A killed run may have written this file without recording it.
             write_atomically(self.out / path, content, overwrite=True)
@@ -231,7 +231,8 @@ class VolumeEncryption:
                 stale.unlink()
         return tuple(written)
 
-    def _derivation(self, case: Case, tag: str) -> Derivation:
+    def derivation(self, case: Case, tag: str) -> Derivation:
+        """How the DICOM objects of a case are derived."""
         identity = IdentityRule(self.options.identity, self.key)
         # Two cases may be two tumors of one series: both are series of their own.
         return Derivation.perturbation(identity, self.header.run_tag, f"{case.label} {tag}")
@@ -242,7 +243,7 @@ class VolumeEncryption:
             return []
         paths = [self.out / file.path for file in files]
         assumed = self.options.tumor.assume_orientation
-        ending, content = encode_mask_of(case.mask, stored.volume, paths, self._derivation(case, tag), assumed)
+        ending, content = encode_mask_of(case.mask, stored.volume, paths, self.derivation(case, tag), assumed)
         return [(f"{case.label}/{case.id}{ending}", "dicom" if ending.endswith(DICOM_SUFFIX) else "nifti", content)]
 
     def _measure(

@@ -89,6 +89,23 @@ Masks = Annotated[
         show_default="masks, without them with --region mask",
     ),
 ]
+KeepResidual = Annotated[
+    bool,
+    typer.Option(
+        "--keep-residual",
+        help="Keep, sealed in the private folder, what restores the originals' pixels with the command unlock.",
+        rich_help_panel="Unlock",
+    ),
+]
+UnlockFor = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--unlock-for",
+        help="With --keep-residual: who may unlock: a public key (age1... of unlock-keygen, ssh-ed25519 ..., "
+        "ssh-rsa ...) or a file of them; several times for several.",
+        rich_help_panel="Unlock",
+    ),
+]
 Identity = Annotated[
     choices.Identity | None,
     typer.Option(
@@ -157,6 +174,19 @@ NETWORK_HELP = "resnet18 (the paper's), resnet_small (for CPUs), or another; an 
 def formats_of(given: list[choices.FileFormat] | None) -> tuple[str, ...]:
     """The formats given with ``--format``, or the default ones."""
     return tuple(each.value for each in given) if given else ("nifti", "png16")
+
+
+def recipients(keep_residual: bool, unlock_for: list[str] | None) -> tuple[str, ...]:
+    """The public keys that the residual is sealed for; none where it is not kept.
+
+    Raises:
+        SettingsError: One of the two options lacks the other.
+    """
+    if keep_residual != bool(unlock_for):
+        raise SettingsError(
+            "give --keep-residual and --unlock-for together; unlock-keygen writes a key and prints its public half"
+        )
+    return tuple(unlock_for or ())
 
 
 def whole_numbers(text: str, what: str) -> tuple[int, ...]:

@@ -1,0 +1,244 @@
+"""The owner gets the originals' pixels back bit for bit, and nobody else does."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+
+from monai_advenc import unlock
+from monai_advenc.errors import KeyFileError, OutputError
+from monai_advenc.progress import SILENT
+from tests.integration.conftest import World
+from tests.integration.test_encrypt_volume import Hospital, hospital
+
+__all__ = ["hospital"]
+
+pytest.importorskip("pyrage", reason="sealing is an extra of the package")
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def owner(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A secret key and its public half."""
+    from typer.testing import CliRunner
+
+    from monai_advenc.cli import app
+
+    path = tmp_path_factory.mktemp("owner") / "unlock_key.txt"
+    drawn = CliRunner().invoke(app, ["unlock-keygen", str(path), "--json"])
+    assert drawn.exit_code == 0
+    assert path.stat().st_mode & 0o777 == 0o600
+    return path, json.loads(drawn.stdout)["public"]
+
+
+@pytest.fixture
+def slices(tmp_path: Path) -> Path:
+    """Gray and colored pictures of 8 and 16 bits in five classes."""
+    generator = np.random.default_rng(0)
+    for label in ("a", "b", "c", "d", "e"):
+        (tmp_path / "in" / label).mkdir(parents=True)
+        Image.fromarray(generator.integers(0, 255, (24, 20), np.uint8)).save(tmp_path / "in" / label / f"{label}8.png")
+        deep = generator.integers(0, 65535, (24, 20), np.uint16)
+        Image.fromarray(deep).save(tmp_path / "in" / label / f"{label}16.png")
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def classes(tmp_path: Path, run: Run) -> tuple[Path, Path]:
+    """A key and a base network of these classes."""
+    from monai_advenc.networks import get_network
+    from monai_advenc.networks.training import save_checkpoint
+
+    save_checkpoint(tmp_path / "base.pt", get_network("resnet_small", 5, 1, 24).eval(), "resnet_small", "abcde", 1, 24)
+    assert run("keygen", tmp_path / "key.json", "--classes", "a,b,c,d,e", "--steps", 2).exit_code == 0
+    return tmp_path / "key.json", tmp_path / "base.pt"
+
+
+def encrypted(run: Run, slices: Path, out: Path, classes: tuple[Path, Path], *words: object) -> Path:
+    """Encrypt, and return the residual."""
+    key, base = classes
+    done = run("encrypt", slices, "--out", out, "--key", key, "--base", base, "--workers", 0, "--insist", *words)
+    assert done.exit_code == 0, done.output
+    return Path(f"{out}-private") / "residual.age"
+
+
+@pytest.mark.parametrize("form", ["png8", "png16", "nifti"])
+def test_pixels_of_images_come_back_on_the_grid_of_their_files(
+    form: str, run: Run, slices: Path, classes: tuple[Path, Path], owner: tuple[Path, str], tmp_path: Path
+) -> None:
+    shared, key, base = tmp_path / "shared", *classes
+    residual = encrypted(run, slices, shared, classes, "--format", form, "--keep-residual", "--unlock-for", owner[1])
+    assert residual.stat().st_mode & 0o777 == 0o600
+    before = residual.read_bytes()
+    encrypted(run, slices, shared, classes, "--format", form, "--keep-residual", "--unlock-for", owner[1])
+    assert residual.read_bytes() == before, "what is kept already is not made again"
+    assert run("verify", shared, "--originals", slices).exit_code == 0
+    done = run("unlock", shared, residual, "--unlock-key", owner[0], "--out", tmp_path / "back", "--json")
+    assert json.loads(done.stdout) == {"out": str(tmp_path / "back"), "files": 10}
+    for path in slices.rglob("*.png"):
+        stored = np.asarray(Image.open(path)).astype(np.float64)
+        image = stored / (65535 if stored.max() > 255 else 255)
+        suffix = ".nii.gz" if form == "nifti" else ".png"
+        back, other = (folder / path.parent.name / f"{path.stem}{suffix}" for folder in (tmp_path / "back", shared))
+        assert back.read_bytes() != other.read_bytes()
+        if form == "nifti":
+            found = np.asarray(nibabel.load(back).dataobj)[:, :, 0]
+            assert (found == image.astype(np.float32)).all()
+            assert gzip.decompress(back.read_bytes())[:352] == gzip.decompress(other.read_bytes())[:352]
+        else:
+            assert (np.asarray(Image.open(back)) == np.rint(image * (255 if form == "png8" else 65535))).all()
+    assert key.read_text() not in before.decode("latin1")
+    assert base.exists()
+
+
+def test_volumes_of_both_formats_come_back(
+    hospital: Hospital, owner: tuple[Path, str], run: Run, tmp_path: Path
+) -> None:
+    shared = tmp_path / "shared"
+    words = ("--keep-residual", "--unlock-for", owner[1], "--identity", "pseudonym", "--no-masks")
+    done = run(*hospital.common(shared), *words)
+    assert done.exit_code == 0, done.output
+    residual = tmp_path / "shared-private" / "residual.age"
+    unlock(shared, residual, owner[0], tmp_path / "back", progress=SILENT)
+    names = (tmp_path / "shared-private" / "case_names.csv").read_text()
+    written = sorted(path.relative_to(shared) for path in shared.rglob("*") if path.suffix in (".dcm", ".gz"))
+    assert written == sorted(path.relative_to(tmp_path / "back") for path in (tmp_path / "back").rglob("*.*"))
+    originals = {}
+    for path in hospital.volumes.rglob("*"):
+        if path.name.endswith((".nii.gz", ".nii")) and "seg" not in path.name:
+            originals[path] = np.asarray(nibabel.load(path).dataobj.get_unscaled()).tobytes()
+        elif path.suffix == ".dcm" and "PixelData" in (dataset := pydicom.dcmread(path)) and dataset.Modality != "SEG":
+            for frame in np.atleast_3d(dataset.pixel_array).reshape(-1, dataset.Rows, dataset.Columns):
+                originals[path, frame.tobytes()] = frame.tobytes()
+    known = set(originals.values())
+    changed = 0
+    for name in written:
+        back = tmp_path / "back" / name
+        if name.suffix == ".dcm":
+            one, other = pydicom.dcmread(back), pydicom.dcmread(shared / name)
+            assert one.pixel_array.tobytes() in known
+            changed += one.PixelData != other.PixelData
+            del one.PixelData, other.PixelData
+            assert one == other, "the header stays that of the encrypted file"
+        else:
+            assert np.asarray(nibabel.load(back).dataobj.get_unscaled()).tobytes() in known
+            changed += back.read_bytes() != (shared / name).read_bytes()
+    assert changed >= 3
+    assert names
+
+
+def test_what_is_wrong_is_one_line_and_leaves_nothing(
+    run: Run, slices: Path, classes: tuple[Path, Path], owner: tuple[Path, str], tmp_path: Path
+) -> None:
+    shared, back = tmp_path / "shared", tmp_path / "back"
+    residual = encrypted(run, slices, shared, classes, "--format", "png8", "--keep-residual", "--unlock-for", owner[1])
+
+    def refused(message: str, *, residual: Path = residual, key: Path = owner[0], out: Path = back) -> None:
+        kept = sorted(tmp_path.iterdir())
+        done = run("unlock", shared, residual, "--unlock-key", key, "--out", out)
+        assert done.exit_code == 2
+        (line,) = done.stderr.strip().splitlines()
+        assert message in line
+        assert sorted(tmp_path.iterdir()) == kept
+
+    other = tmp_path / "other.txt"
+    assert run("unlock-keygen", other).exit_code == 0
+    refused("does not unlock", key=other)
+    refused("is no unlock key", key=slices / "a" / "a8.png")
+    refused("cannot read the unlock key", key=tmp_path / "missing")
+    content = residual.read_bytes()
+    damaged = tmp_path / "damaged.age"
+    for place in (len(content) // 2, len(content) - 1):
+        damaged.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        refused("is damaged", residual=damaged)
+    damaged.write_bytes(content[:-100])
+    refused("is damaged", residual=damaged)
+    damaged.write_bytes(b"PK")
+    refused("is no sealed residual", residual=damaged)
+    refused("is not empty", out=slices)
+    image = shared / "a" / "a8.png"
+    whole = image.read_bytes()
+    image.write_bytes(whole[:-5] + b"\0" + whole[-4:])
+    refused("a/a8.png has changed since it was written")
+    image.write_bytes(whole)
+    with pytest.raises(KeyFileError, match="does not unlock"):
+        unlock(shared, residual, other, back, progress=SILENT)
+    with pytest.raises(OutputError, match="not empty"):
+        unlock(shared, residual, owner[0], slices, progress=SILENT)
+    assert run("unlock", shared, residual, "--unlock-key", owner[0], "--out", back).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--keep-residual",), "give --keep-residual and --unlock-for together"),
+        (("--unlock-for", "age1x"), "give --keep-residual and --unlock-for together"),
+        (("--keep-residual", "--unlock-for", "age1x"), "expected a public key"),
+        (("--keep-residual", "--unlock-for", "nowhere.txt"), "expected a public key"),
+    ],
+)
+def test_a_public_key_is_asked_for_before_any_work(
+    words: tuple[str, ...], message: str, run: Run, world: World, tmp_path: Path
+) -> None:
+    common = ("--out", tmp_path / "shared", "--base", world.base, "--key", world.key, "--size", 32, "--no-evaluate")
+    done = run("slice-and-encrypt", world.volumes, *common, "--workers", 0, *words)
+    assert done.exit_code == 2
+    assert message in done.stderr.strip().splitlines()[-1]
+    assert not (tmp_path / "shared").exists()
+
+
+def test_a_secret_key_given_as_a_public_one_is_not_repeated(owner: tuple[Path, str]) -> None:
+    from monai_advenc.errors import SettingsError
+    from monai_advenc.sharing.unlock.seal import require_recipients
+
+    secret = owner[0].read_text().splitlines()[-1]
+    with pytest.raises(SettingsError, match="got a secret key") as error:
+        require_recipients([str(owner[0])])
+    assert secret not in str(error.value)
+
+
+def test_a_key_sealed_with_a_passphrase_unlocks_with_it(
+    run: Run, slices: Path, classes: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MONAI_ADVENC_UNLOCK_PASSPHRASE", "correct horse")
+    drawn = run("unlock-keygen", tmp_path / "unlock.age", "--passphrase", "--json")
+    public = json.loads(drawn.stdout)["public"]
+    assert b"AGE-SECRET-KEY" not in (tmp_path / "unlock.age").read_bytes()
+    residual = encrypted(run, slices, tmp_path / "shared", classes, "--keep-residual", "--unlock-for", public)
+    words = ("unlock", tmp_path / "shared", residual, "--unlock-key", tmp_path / "unlock.age", "--out")
+    monkeypatch.setenv("MONAI_ADVENC_UNLOCK_PASSPHRASE", "wrong")
+    refused = run(*words, tmp_path / "back")
+    assert refused.exit_code == 2
+    assert "the passphrase is another one" in refused.stderr
+    monkeypatch.setenv("MONAI_ADVENC_UNLOCK_PASSPHRASE", "correct horse")
+    assert run(*words, tmp_path / "back").exit_code == 0
+
+
+@pytest.mark.skipif(shutil.which("age") is None, reason="Debian's package age is not installed")
+def test_the_stock_age_command_opens_a_residual(
+    run: Run, slices: Path, classes: tuple[Path, Path], owner: tuple[Path, str], tmp_path: Path
+) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "ssh"], check=True)
+    public = tmp_path / "ssh.pub"
+    words = ("--keep-residual", "--unlock-for", owner[1], "--unlock-for", public)
+    residual = encrypted(run, slices, tmp_path / "shared", classes, "--format", "png8", *words)
+    for key in (owner[0], tmp_path / "ssh"):
+        opened = tmp_path / f"{key.name}.tar"
+        subprocess.run(["age", "--decrypt", "-i", key, "-o", opened, residual], check=True)
+        with tarfile.open(opened) as pack:
+            assert len(pack.getnames()) == 11
+        assert run("unlock", tmp_path / "shared", residual, "--unlock-key", key, "--out", tmp_path / f"{key.name}-back")
+        assert len(list((tmp_path / f"{key.name}-back").rglob("*.png"))) == 10
