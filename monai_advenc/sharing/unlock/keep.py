@@ -5,10 +5,8 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import secrets
-import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -20,7 +18,7 @@ from monai_advenc.data.images.written_file import intact_file
 from monai_advenc.data.manifest import MANIFEST_NAME, Manifest, VolumeManifest
 from monai_advenc.data.private_folder import make_private
 from monai_advenc.data.records import FileRecord, ImageRecord, VolumeRecord
-from monai_advenc.data.stored_pixels import stored_pixels
+from monai_advenc.data.stored_pixels import Stored, stored_pixels
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import OutputError
@@ -36,6 +34,9 @@ RESIDUAL_NAME: Final = "residual.age"
 """File in the private folder."""
 
 FORMAT: Final = "monai-advenc residual 1"
+
+LENGTH: Final = 8
+"""Bytes of the length before each entry."""
 
 _SEALED_NAME: Final = "residual.json"
 """Says of which files the residual is, so that a finished one is not made again."""
@@ -107,7 +108,7 @@ def keep_residual(
     parts = [private / f".{name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}" for name in ("residual", "sealed")]
     try:
         with progress.stage("keeping the residual", len(records)) as advance:
-            _pack(encryption, records, parts[0], advance)
+            _pack(encryption, records, parts[0], str(wanted["manifest"]), advance)
         parts[1].touch(mode=0o600)
         seal(parts[0], parts[1], recipients)
         parts[1].replace(target)
@@ -133,24 +134,26 @@ def _pack(
     encryption: ImageEncryption | VolumeEncryption,
     records: Sequence[ImageRecord] | Sequence[VolumeRecord],
     path: Path,
+    manifest: str,
     advance: Callable[[int], None],
 ) -> None:
-    """Write one entry for each file, the first one saying what this is."""
+    """Write a line that says what this is, then an entry for each file in the order of the manifest."""
     originals = {each.id: each for each in encryption.originals}
     path.touch(mode=0o600)
-    with tarfile.open(path, "w") as pack:
-        _add(pack, "format", {"format": FORMAT, "key_id": encryption.header.key_id}, b"")
+    with path.open("wb") as pack:
+        pack.write(json.dumps({"format": FORMAT, "manifest": manifest}).encode() + b"\n")
         for record in records:
             for file, original in _files_of(encryption, originals[record.id], record):
                 content = intact_file(encryption.out, file).read_bytes()
                 pixels = stored_pixels(original, file.path)
-                facts = {
-                    "path": file.path,
-                    "encrypted": file.sha256,
-                    "pixels": hashlib.sha256(pixels.tobytes()).hexdigest(),
-                }
-                _add(pack, file.path, facts, residual_of(pixels, stored_pixels(content, file.path)))
+                residual = residual_of(pixels, stored_pixels(content, file.path))
+                pack.write(len(residual).to_bytes(LENGTH, "little") + checksum_of(pixels) + residual)
             advance(1)
+
+
+def checksum_of(pixels: Stored) -> bytes:
+    """SHA-256 of stored pixels."""
+    return hashlib.sha256(pixels.tobytes()).digest()
 
 
 def _files_of(
@@ -166,10 +169,3 @@ def _files_of(
         stored = encryption.read(original)
         contents = [content for _, content in stored.volume.encode({}, encryption.derivation(original, "residual"))]
     yield from zip(record.files, contents, strict=True)
-
-
-def _add(pack: tarfile.TarFile, name: str, facts: dict[str, str], residual: bytes) -> None:
-    content = json.dumps(facts).encode() + b"\n" + residual
-    entry = tarfile.TarInfo(name)
-    entry.size, entry.mode = len(content), 0o600
-    pack.addfile(entry, io.BytesIO(content))

@@ -8,18 +8,18 @@ import hashlib
 import json
 import secrets
 import shutil
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from monai_advenc.data.images.written_file import intact_file
+from monai_advenc.data.manifest import MANIFEST_NAME, Manifest, VolumeManifest, holds_volumes
 from monai_advenc.data.records import FileRecord
 from monai_advenc.data.stored_pixels import stored_pixels, with_stored_pixels
-from monai_advenc.errors import ImageError, OutputError
-from monai_advenc.files.atomic import TEMPORARY_SUFFIX, write_atomically
+from monai_advenc.errors import ImageError, OutputError, VerificationError
+from monai_advenc.files.atomic import TEMPORARY_SUFFIX, sha256_of, write_atomically
 from monai_advenc.progress import ConsoleProgress, Progress
 from monai_advenc.sharing.folder import require_empty
-from monai_advenc.sharing.unlock.keep import FORMAT
+from monai_advenc.sharing.unlock.keep import FORMAT, LENGTH, checksum_of
 from monai_advenc.sharing.unlock.residual import restored
 from monai_advenc.sharing.unlock.seal import unseal
 
@@ -49,13 +49,14 @@ def unlock(
         The number of files.
 
     Raises:
-        ImageError: The residual is of another data set.
+        ImageError: The residual does not fit the files.
         KeyFileError: The key cannot be read, or is another one.
         OutputError: ``out`` holds something or cannot be written, or the residual is damaged.
         SettingsError: ``pyrage`` is missing.
-        VerificationError: An encrypted file is missing or has changed.
+        VerificationError: The data set is another one, or one of its files is missing or has changed.
     """
     progress, folder, target = progress or ConsoleProgress(), Path(encrypted), Path(out)
+    list(_files_of(folder))  # Says what is wrong with the data set before any work.
     if target.exists():
         require_empty(target)
     mark = f"{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
@@ -85,30 +86,35 @@ def unlock(
 
 def _restored(folder: Path, opened: Path, residual: Path) -> Iterator[tuple[str, bytes]]:
     """The path of each file and its content with the original's pixels."""
+    with opened.open("rb") as pack:
+        _require_residual_of(folder, pack.readline(), residual)
+        for file in _files_of(folder):
+            length = int.from_bytes(pack.read(LENGTH), "little")
+            checksum = pack.read(hashlib.sha256().digest_size)
+            content = intact_file(folder, file).read_bytes()
+            pixels = restored(stored_pixels(content, file.path), pack.read(length))
+            if checksum_of(pixels) != checksum:
+                raise ImageError(f"{file.path} would not get its original's pixels; give an intact residual")
+            yield file.path, with_stored_pixels(content, file.path, pixels)
+
+
+def _require_residual_of(folder: Path, line: bytes, residual: Path) -> None:
+    """Raise unless the first line of a residual says that it belongs to this data set."""
     try:
-        with tarfile.open(opened, "r") as pack:
-            entries = iter(pack)
-            facts, _ = _entry(pack, next(entries))
-            if facts.get("format") != FORMAT:
-                raise OutputError(f"{residual} was written by a newer version; update monai-advenc")
-            for entry in entries:
-                facts, difference = _entry(pack, entry)
-                record = FileRecord(path=facts["path"], format="", sha256=facts["encrypted"])
-                content = intact_file(folder, record).read_bytes()
-                pixels = restored(stored_pixels(content, record.path), difference)
-                if hashlib.sha256(pixels.tobytes()).hexdigest() != facts["pixels"]:
-                    raise ImageError(f"{record.path} would not get its original's pixels; restore the residual")
-                yield record.path, with_stored_pixels(content, record.path, pixels)
-    except (tarfile.TarError, ValueError, KeyError, StopIteration):
-        raise OutputError(
-            f"{residual} is no residual of a data set; give the file that --keep-residual wrote"
-        ) from None
+        facts = json.loads(line)
+        form, manifest = facts["format"], facts["manifest"]
+    except (ValueError, KeyError, TypeError):
+        raise OutputError(f"{residual} is no residual; give the file that --keep-residual wrote") from None
+    if form != FORMAT:
+        raise OutputError(f"{residual} was written by another version; update monai-advenc")
+    if sha256_of(folder / MANIFEST_NAME) != manifest:
+        raise VerificationError(
+            f"{residual} is not of {folder} as it is: another data set, or {MANIFEST_NAME} has changed since; give the "
+            "data set that it was kept for"
+        )
 
 
-def _entry(pack: tarfile.TarFile, entry: tarfile.TarInfo) -> tuple[dict[str, str], bytes]:
-    file = pack.extractfile(entry)
-    line, _, rest = (b"" if file is None else file.read()).partition(b"\n")
-    facts = json.loads(line)
-    if not isinstance(facts, dict):
-        raise ValueError("no facts")
-    return facts, rest
+def _files_of(folder: Path) -> Iterator[FileRecord]:
+    records = VolumeManifest.load(folder).volumes if holds_volumes(folder) else Manifest.load(folder).images
+    for record in records:
+        yield from record.files
