@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Find and load folders of labeled images.
 
-A class is a subfolder, or a row in ``labels.csv``. An encrypted data set is read through its manifest. If
-several images show one patient, a split keeps them together: by ``patients.csv`` (image, patient), or Patient ID.
+A class is a subfolder, or a row in ``labels.csv``; classes may number their images alike. An encrypted data set is read
+through its manifest. If several images show one patient, a split keeps them together: by ``patients.csv`` (image,
+patient), or Patient ID.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ from pathlib import Path
 import torch
 
 from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.data.images.labeled_files import (
+    images_in_class_folders,
+    images_in_table,
+    instead_of_images,
+    masks_in_folder,
+    unread_in_class_folders,
+)
 from monai_advenc.data.images.padding import SLICE_TABLE, Padding, read_padding
 from monai_advenc.data.images.reading import (
-    IMAGE_SUFFIXES,
-    MASK_SUFFIX,
-    image_id,
     is_dicom_image,
     read_image,
     read_region,
@@ -32,18 +37,14 @@ from monai_advenc.data.patients import PATIENT_TABLE, patient_in_header, read_pa
 from monai_advenc.errors import DatasetError, ImageError
 from monai_advenc.files.names import (
     comparable,
-    exists,
-    find_path,
     folded,
+    ids_with_class,
     require_distinct_classes,
     require_distinct_ids,
     require_file_name,
 )
-from monai_advenc.files.tables import LABEL_TABLE, read_table
+from monai_advenc.files.tables import LABEL_TABLE
 from monai_advenc.settings import require_between
-
-_MADE_BY_MACHINES = ("@", "__")
-"""Prefixes of folders that file servers and archives leave next to images: @eaDir, __MACOSX."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,8 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
         classes: Class names in the order wanted; ``None``: as found, sorted.
 
     Returns:
-        The images. Hidden files, tables and masks (``<id>.mask.png``) are no images.
+        The images. Hidden files, tables and masks (``<name>.mask.png``) are no images. The id of an image is its name;
+        where two classes have an image of one name, as exports number them, ``<class>-<name>``.
 
     Raises:
         DatasetError: No folder, no images, two images or two classes whose names are equal or differ only in case,
@@ -123,22 +125,21 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
         records = Manifest.load(root).images
         found = [(record.label, record.id, root / record.files[0].path) for record in records]
     elif (root / LABEL_TABLE).is_file():
-        found = list(_read_table(root / LABEL_TABLE))
+        found = list(images_in_table(root / LABEL_TABLE))
     else:
-        found = list(_walk_class_folders(root))
-        passed_over = tuple(_unread_in_class_folders(root)) if found else ()
+        found = list(images_in_class_folders(root))
+        passed_over = tuple(unread_in_class_folders(root)) if found else ()
     if not found:
-        raise DatasetError(
-            f"no images in {root}; expected {root.name}/<class>/<image> with files {', '.join(IMAGE_SUFFIXES)} "
-            "(volumes are cut to such images by: monai-advenc slice)"
-        )
+        raise DatasetError(f"no images in {root}; {instead_of_images(root)}")
     names = tuple(classes) if classes is not None else tuple(sorted({label for label, _, _ in found}))
     patients, paddings = read_patients(root / PATIENT_TABLE, "image"), read_padding(root / SLICE_TABLE)
     number_of = {comparable(name): number for number, name in enumerate(names)}
     number_of |= {name: number for number, name in enumerate(names)}
-    masks_in = cache(_masks_in)
+    masks_in = cache(masks_in_folder)
     files = []
-    for label, name, path in sorted(found):
+    is_encrypted = (root / MANIFEST_NAME).is_file()
+    ids = [name for _, name, _ in found] if is_encrypted else ids_with_class((label, name) for label, name, _ in found)
+    for (label, stem, path), name in sorted(zip(found, ids, strict=True)):
         require_file_name("image", name, path)
         require_file_name("class", label, path)
         number = number_of.get(label, number_of.get(comparable(label)))
@@ -147,64 +148,13 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
         patient = patients.get(comparable(name))
         if patients and patient is None:
             raise DatasetError(f"image {name!r} has no row in {root / PATIENT_TABLE}; add it, or remove the table")
-        mask, padding = masks_in(path.parent).get(folded(name)), paddings.get(comparable(name))
+        mask, padding = masks_in(path.parent).get(folded(stem)), paddings.get(comparable(name))
         files.append(ImageFile(name, path, number, mask, patient, padding))
-    if not (root / MANIFEST_NAME).is_file():
+    if not is_encrypted:
         require_distinct_ids("images", ((file.id, file.path) for file in files))
         require_distinct_classes({label for label, _, _ in found})
         files = files if patients else _by_header(files)
     return ImageFolder(root, tuple(files), names, passed_over)
-
-
-def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-
-
-def _masks_in(folder: Path) -> dict[str, Path]:
-    """The masks in a folder by the :func:`folded` names of their images."""
-    there = _visible(folder) if folder.is_dir() else []  # The images of a manifest may have been lost.
-    masks = [path for path in there if path.name.lower().endswith(MASK_SUFFIX) and path.is_file()]
-    return {folded(path.name[: -len(MASK_SUFFIX)]): path for path in masks}
-
-
-def _walk_class_folders(root: Path) -> Iterable[tuple[str, str, Path]]:
-    for folder in _visible(root):
-        for path in _visible(folder) if folder.is_dir() else ():
-            name = image_id(path)
-            if name is not None:
-                yield folder.name, name, path
-
-
-def _unread_in_class_folders(root: Path) -> Iterable[Path]:
-    for folder in _visible(root):
-        if not folder.is_dir():
-            if image_id(folder) is not None:
-                yield folder
-            continue
-        inside = _visible(folder)
-        if not inside:
-            yield folder
-        for path in inside:
-            if image_id(path) is not None or path.name.lower().endswith((MASK_SUFFIX, ".csv", ".json")):
-                continue
-            is_of_people = path.is_dir() and not path.name.startswith(_MADE_BY_MACHINES)
-            if is_of_people and any(image_id(each) is not None for each in path.rglob("*")):
-                raise DatasetError(
-                    f"{path} holds images in a folder within a class; expected {folder}/<image>: move them up or away, "
-                    f"or list all images in {root / LABEL_TABLE} (file,label)"
-                )
-            yield path
-
-
-def _read_table(table: Path) -> Iterable[tuple[str, str, Path]]:
-    for row in read_table(table, ("file", "label")):
-        path = find_path(table.parent, row["file"])
-        name = image_id(path)
-        if name is None or not (exists(path) and path.is_file()):
-            raise DatasetError(
-                f"{table} names {row['file'][:100]!r}, which is no image file next to it; correct the table"
-            )
-        yield row["label"], name, path
 
 
 def _by_header(files: list[ImageFile]) -> list[ImageFile]:

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tell whether images that a network is tested on are among those it is trained on.
 
-Pixels decide. Names only give a hint: two folders may number other patients alike, and one image may have two names.
+Pixels decide, and patients where they are known. Names say nothing: exports number the images of every folder alike,
+and one image may have two names.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def require_disjoint(train: ImageSet, test: ImageSet) -> None:
 
 
 def overlap_warnings(train: ImageSet, test: ImageSet, kind: str = "test") -> tuple[str, ...]:
-    """Say in one line each what two sets share: pixels, names of different images, patients.
+    """Say in one line each what two sets share: pixels, patients.
 
     Args:
         train: The training images.
@@ -67,7 +68,6 @@ def overlap_warnings(train: ImageSet, test: ImageSet, kind: str = "test") -> tup
         kind: What they are for: ``"test"`` or ``"validation"``.
     """
     both = copies_between(train, test)
-    names = sorted(set(train.ids) & set(test.ids) - {name for _, name in both})
     patients = set(train.patients or ()) & set(test.patients or ())
     sets = f"training and {kind} set"
     lines = []
@@ -75,11 +75,6 @@ def overlap_warnings(train: ImageSet, test: ImageSet, kind: str = "test") -> tup
         lines.append(
             f"Careful: {len(both)} of {len(test)} {kind} images have the pixels of a training image ({_pairs(both)}); "
             "accuracies are too high; remove one of each pair."
-        )
-    if names:
-        lines.append(
-            f"Careful: {sets} share {len(names)} name(s) for different images ({_few(names)}); check that they are not "
-            "the same cases."
         )
     if patients:
         tested = sorted(

@@ -7,6 +7,7 @@ import numpy as np
 import png
 import pytest
 import torch
+from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
@@ -15,6 +16,7 @@ from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.data.images.reading import read_image, to_gray
 from monai_advenc.data.images.writing import encode_image, encode_mask
 from monai_advenc.errors import DatasetError, ImageError
+from monai_advenc.files.names import ids_with_class
 
 
 def gray_png(path: Path, value: int = 7, size: int = 16) -> None:
@@ -48,14 +50,60 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no images"):
         find_images(tmp_path)
     gray_png(tmp_path / "a/1.png")
-    gray_png(tmp_path / "b/1.png")
-    with pytest.raises(DatasetError, match=r"two images with one id '1'.*a/1.png and .*b/1.png"):
+    gray_png(tmp_path / "a/1.tif")
+    gray_png(tmp_path / "b/2.png")
+    with pytest.raises(DatasetError, match=r"two images with one id '1'.*a/1.png and .*a/1.tif"):
         find_images(tmp_path)
-    (tmp_path / "b/1.png").rename(tmp_path / "b/2.png")
+    (tmp_path / "a/1.tif").unlink()
     with pytest.raises(DatasetError, match="unknown class 'b'"):
         find_images(tmp_path, ("a", "c"))
     with pytest.raises(DatasetError, match="is no folder"):
         find_images(tmp_path / "nowhere")
+
+
+def test_images_of_one_name_in_two_classes_carry_the_class_and_all_others_keep_their_names(tmp_path: Path) -> None:
+    for name in ("normal/0000.png", "normal/0001.png", "pneumonia/0000.png", "pneumonia/A.png", "virus/a.png"):
+        gray_png(tmp_path / name)
+    (tmp_path / "pneumonia" / "0000.mask.png").write_bytes(encode_mask(np.ones((16, 16), bool)))
+    files = find_images(tmp_path).files
+    ids = ["normal-0000", "0001", "pneumonia-0000", "pneumonia-A", "virus-a"]
+    assert [file.id for file in files] == ids
+    assert [file.path.name for file in files] == ["0000.png", "0001.png", "0000.png", "A.png", "a.png"]
+    assert [file.mask_path is not None for file in files] == [False, False, True, False, False]
+    (tmp_path / "patients.csv").write_text("image,patient\n" + "".join(f"{name},P{name[0]}\n" for name in ids))
+    assert [file.patient for file in find_images(tmp_path).files] == ["Pn", "P0", "Pp", "Pp", "Pv"]
+    (tmp_path / "patients.csv").write_text("image,patient\n0000,1\n0001,1\n")
+    with pytest.raises(DatasetError, match="image 'normal-0000' has no row in"):
+        find_images(tmp_path)
+
+
+def test_a_table_may_name_images_of_one_name_in_two_classes(tmp_path: Path) -> None:
+    for name in ("x/0.png", "y/0.png", "z/0.png"):
+        gray_png(tmp_path / name)
+    (tmp_path / "labels.csv").write_text("file,label\nx/0.png,one\ny/0.png,two\n")
+    assert [file.id for file in find_images(tmp_path).files] == ["one-0", "two-0"]
+    (tmp_path / "labels.csv").write_text("file,label\nx/0.png,one\ny/0.png,two\nz/0.png,two\n")
+    with pytest.raises(DatasetError, match=r"two images with one id 'two-0'"):
+        find_images(tmp_path)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(st.tuples(st.sampled_from("abc"), st.text("xyZ-1", min_size=1, max_size=3)), st.none()))
+def test_ids_are_names_unless_another_class_has_the_name(named: dict[tuple[str, str], None]) -> None:
+    ids = dict(zip(named, ids_with_class(named), strict=True))
+    for (label, name), given_id in ids.items():
+        is_shared = any(other != label and text.lower() == name.lower() for other, text in named)
+        assert given_id == (f"{label}-{name}" if is_shared else name)
+
+
+def test_folders_one_too_high_and_images_without_classes_are_told(tmp_path: Path) -> None:
+    gray_png(tmp_path / "train/a/1.png")
+    gray_png(tmp_path / "val/a/1.png")
+    with pytest.raises(DatasetError, match="lie one folder deeper, in train, val: give one of these"):
+        find_images(tmp_path)
+    gray_png(tmp_path / "flat/1.png")
+    with pytest.raises(DatasetError, match=r"they lie directly in it: .*labels\.csv \(file,label\)"):
+        find_images(tmp_path / "flat")
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -262,6 +310,6 @@ def test_a_class_is_known_by_what_its_name_looks_like(tmp_path: Path, known: str
 
 def test_images_that_would_be_one_file_on_some_file_systems_are_refused(tmp_path: Path) -> None:
     gray_png(tmp_path / "a" / "P1.png")
-    gray_png(tmp_path / "b" / "p1.png")
+    gray_png(tmp_path / "a" / "p1.tif")
     with pytest.raises(DatasetError, match=r"two images whose ids 'P1' and 'p1' differ only in case"):
         find_images(tmp_path)

@@ -12,7 +12,9 @@ import nibabel
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
+from monai_advenc.data.images.folder import find_images
 from monai_advenc.data.volumes.cases import CaseList, find_cases
 from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.data.volumes.slicing import slice_case
@@ -106,6 +108,19 @@ def write_tree(root: Path, tree: Tree) -> None:
             mask = np.zeros((len(paths), 16, 16), np.uint8)
             mask[1, 4:7, 5:7] = 1
             write_seg(root / name, paths, {"tumor": mask})
+
+
+@pytest.mark.parametrize("tree", list(trees("images")), ids=lambda tree: tree.name)
+def test_a_tree_of_images_is_read_as_the_page_says(tree: Tree, tmp_path: Path) -> None:
+    for name, content in tree.files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith(".csv"):
+            (tmp_path / name).write_text(content)
+        else:
+            Image.fromarray(np.full((16, 16), len(name), np.uint8)).save(tmp_path / name)
+    found = find_images(tmp_path)
+    read = [(found.classes[file.label], file.id) for file in found.files]
+    assert sorted(read) == sorted(tree.cases)
 
 
 def test_the_page_has_a_tree_for_each_layout() -> None:
