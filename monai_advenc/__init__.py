@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from monai_advenc.perturbation.pgd import perturb as perturb
     from monai_advenc.perturbation.settings import PerturbationSettings as PerturbationSettings
     from monai_advenc.perturbation.views import Augmentation as Augmentation
+    from monai_advenc.sharing.check import check as check
     from monai_advenc.sharing.encrypt_folder import encrypt_folder as encrypt_folder
     from monai_advenc.sharing.options import EncryptionOptions as EncryptionOptions
     from monai_advenc.sharing.slice_and_encrypt import slice_and_encrypt as slice_and_encrypt
@@ -62,6 +63,7 @@ _HOMES = {
     "SliceSettings": "data.volumes.cross_section",
     "TrainingSettings": "networks.training.settings",
     "audit": "attackers.audit.audit",
+    "check": "sharing.check",
     "draw_key": "encryption.profiles",
     "encrypt_batch": "encryption.encrypt_batch",
     "encrypt_folder": "sharing.encrypt_folder",

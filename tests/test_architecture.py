@@ -88,6 +88,7 @@ PUBLIC_NAMES = [
     "TrainingSettings",
     "__version__",
     "audit",
+    "check",
     "draw_key",
     "encrypt_batch",
     "encrypt_folder",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from monai_advenc.cli.application import app, main
 from monai_advenc.cli.attack import attack
 from monai_advenc.cli.audit import audit
+from monai_advenc.cli.check import check
 from monai_advenc.cli.demo import demo
 from monai_advenc.cli.encrypt import encrypt
 from monai_advenc.cli.encrypt_volume import encrypt_volume
@@ -28,6 +29,7 @@ from monai_advenc.cli.verify import verify
 
 app.command("demo")(demo)
 app.command("phantoms")(phantoms)
+app.command("check")(check)
 app.command("slice-and-encrypt")(slice_and_encrypt)
 app.command("slice")(slice_volumes)
 app.command("train-base")(train_base)

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from monai_advenc.acceleration.processor import choose_device
-from monai_advenc.data.dicom.identity.case_names import OutputNames, choose_identity, warn_of_burned_in_text
+from monai_advenc.data.dicom.identity.case_names import OutputNames, warn_of_burned_in_text
 from monai_advenc.data.images.folder import ImageFolder, find_images
 from monai_advenc.data.manifest import JOURNAL_NAME, MANIFEST_NAME
 from monai_advenc.data.private_folder import (
@@ -19,15 +20,13 @@ from monai_advenc.data.private_folder import (
     require_secrets_outside,
     require_unshared,
 )
-from monai_advenc.data.volumes.cases import CaseList, find_cases
+from monai_advenc.data.volumes.cases import CaseList
 from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.data.volumes.layouts.listed import are_listed
-from monai_advenc.data.volumes.reading import mask_of
 from monai_advenc.data.volumes.slice_volumes import Cuts, cut_cases
-from monai_advenc.data.volumes.stored_volume import is_dicom
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import KeyOptions, say_drawn
-from monai_advenc.errors import AdvencError, DatasetError, OutputError, remembering
+from monai_advenc.errors import OutputError, remembering
 from monai_advenc.evaluation.kept_verdict import SLICES_NAME, kept_verdict
 from monai_advenc.evaluation.recommendation.base_networks import BaseTraining
 from monai_advenc.networks import require_known_networks
@@ -45,6 +44,7 @@ from monai_advenc.sharing.report import write_report
 from monai_advenc.sharing.stated_change import keep_distances
 from monai_advenc.sharing.unlock.keep import keep_residual_of_images
 from monai_advenc.sharing.unlock.seal import require_recipients
+from monai_advenc.sharing.usable_cases import Cases, require_classes_of, with_identity
 
 KEY_NAME, BASE_NAME, REPORT_NAME = "key.json", "base.pt", "report.html"
 """Files in the private folder."""
@@ -107,7 +107,7 @@ def slice_and_encrypt(
         measure: Train networks for the verdict; without, it is that of an earlier run, or *not measured*.
         insist: Use a base network that is not better than chance, or at another size than it was trained at.
         insecure_key_permissions: Accept a key file that others can read.
-        dry_run: Only check; write nothing.
+        dry_run: Only check, as :func:`monai_advenc.check` does; write nothing.
         progress: Receives messages and progress; ``None``: print to stderr.
 
     Returns:
@@ -130,23 +130,23 @@ def slice_and_encrypt(
     require_secrets_outside(out, _path(key), _path(base))
     _require_places(root, out, kept)
     require_known_networks([network] if network else [])
-    cases = find_cases(root, labels=_path(labels), channel=channel, label_column=label_column)
-    cases.say(progress)
+    layout: dict[str, Any] = {"labels": _path(labels), "channel": channel, "label_column": label_column}
+    usable = Cases(root, layout, slices, options, progress)
+    cases = usable.find(dry_run=dry_run)
     names = OutputNames(out, options.identity, kept)
-    options = _with_identity(options, cases)
-    if not options.keep_going:
-        _require_masks(cases)
+    options = with_identity(options, cases)
     if trains:
         require_enough_images(cases.class_counts())
         require_divisible(cases.patient_counts())
     search = RadiusSearch(kept, drawing, cases.classes) if recommend_radius else None
     secret = first_key(search, key, key_path, cases.classes, drawing, insecure_key_permissions)
-    _require_classes_of(cases, secret)
+    require_classes_of(cases, secret)
     require_begun_with(out, secret.key_id)
     say_of_region(secret, options.region, progress)
     require_recipients(options.unlock_for)
     shared = SharedFolder(out=out, found=cases.class_counts(), passed_over=cases.passed_over, private=kept)
     if dry_run:
+        usable.check()
         return shared
     place = choose_device(device)
     make_private(kept)
@@ -212,32 +212,6 @@ def _require_places(volumes: Path, out: Path, private: Path) -> None:
     require_unshared(private / KEY_NAME, "--private")
     if not are_listed(volumes):
         require_outside(out, volumes)
-
-
-def _with_identity(options: EncryptionOptions, cases: CaseList) -> EncryptionOptions:
-    """Fill in the identity; raise if it is missing, or if DICOM cannot be derived from a case."""
-    writes_dicom = "dicom" in options.formats
-    other = next((case for case in cases.cases if not is_dicom(case)), None) if writes_dicom else None
-    if other is not None:
-        raise DatasetError(f"case {other.id!r} ({other.image}) is not a DICOM series; write nifti or png16 instead")
-    return replace(options, identity=choose_identity(options.identity, cases.inputs()))
-
-
-def _require_masks(cases: CaseList) -> None:
-    """Raise before anything is drawn or trained if a case has no mask, or several."""
-    for case in cases.cases:
-        try:
-            mask_of(case)
-        except AdvencError as error:
-            raise AdvencError(f"{case.id}: {error}") from None
-
-
-def _require_classes_of(cases: CaseList, key: EncryptionKey) -> None:
-    if set(cases.classes) - set(key.classes):
-        raise DatasetError(
-            f"the key is for classes {', '.join(key.classes)}, the cases have {', '.join(cases.classes)}; "
-            "give the key of this data set, or another --private to draw one"
-        )
 
 
 def _cut(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _RAY_PANEL = "Many GPUs or machines"
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines instead of text.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done; write nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only check and show what would be done; write nothing.")]
 KeepGoing = Annotated[
     bool,
     typer.Option("--keep-going", help="Continue after a bad case and list all bad cases at the end (exit status 2)."),

@@ -37,6 +37,7 @@ class CaseList:
         root: The folder in which they were found.
         layout: The layout of the folder, in words.
         notes: What was understood and may be wrong, in one line each.
+        expected: What the skipped folders or files are not.
     """
 
     cases: tuple[Case, ...]
@@ -45,6 +46,7 @@ class CaseList:
     root: Path | None = None
     layout: str = ""
     notes: tuple[str, ...] = ()
+    expected: str = "folders of cases"
 
     def class_counts(self) -> dict[str, int]:
         """How many cases each class has."""
@@ -65,7 +67,7 @@ class CaseList:
         for note in self.notes:
             progress.say(f"Note: {note}.")
         if self.root is not None:
-            say_skipped(self.passed_over, self.root, "folders of cases", progress)
+            say_skipped(self.passed_over, self.root, self.expected, progress)
 
 
 def find_cases(

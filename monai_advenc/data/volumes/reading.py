@@ -40,14 +40,20 @@ def read_case(case: Case, settings: SliceSettings) -> tuple[Volume | DicomSeries
             no such segment.
     """
     mask = mask_of(case)
-    require_no_other_format(case.image)
-    is_nifti = bool(stem(case.image))
-    image = (
-        read_volume(case.image, settings.assume_orientation)
-        if is_nifti
-        else read_dicom_series(case.image, series_uid=case.series_uid)
-    )
+    image = read_case_image(case, settings)
     return image, read_tumor(mask, image, settings)
+
+
+def read_case_image(case: Case, settings: SliceSettings) -> Volume | DicomSeries:
+    """Read the image of a case alone.
+
+    Raises:
+        VolumeError: It cannot be read.
+    """
+    require_no_other_format(case.image)
+    if stem(case.image):
+        return read_volume(case.image, settings.assume_orientation)
+    return read_dicom_series(case.image, series_uid=case.series_uid)
 
 
 def mask_of(case: Case) -> Path:
@@ -82,19 +88,36 @@ def read_tumor(mask: Path, image: Volume | DicomSeries, settings: SliceSettings)
         VolumeError: The mask cannot be read; as :class:`MaskError` when it is missing, empty, elsewhere, or has no such
             segment.
     """
+    return tumor_of(read_labels(mask, image, settings), image, settings)
+
+
+def read_labels(mask: Path, image: Volume | DicomSeries, settings: SliceSettings) -> Volume:
+    """Read the mask of an image on the image's grid, with the values that it has; of DICOM, 1 inside the tumor.
+
+    Raises:
+        VolumeError: As :func:`read_tumor`, but for values that are no tumor.
+    """
     if stem(mask):
         require_no_other_format(mask)
         volume = image.volume if isinstance(image, DicomSeries) else image
         _require_no_segments(mask, settings)
-        read = nifti_mask_on(mask, volume, settings.assume_orientation)
-        labels = settings.labels
-    elif isinstance(image, DicomSeries):
-        volume, labels = image.volume, None
-        read = _read_dicom(mask, image, settings)
-    else:
-        raise MaskError(f"the mask {mask} is DICOM, its image {image.source} NIfTI; give both in one format")
-    tumor = tumor_voxels(read.voxels, read.source, labels, volume.voxels)
-    return replace(read, voxels=tumor.astype(np.int32))
+        return nifti_mask_on(mask, volume, settings.assume_orientation)
+    if isinstance(image, DicomSeries):
+        return _read_dicom(mask, image, settings)
+    raise MaskError(f"the mask {mask} is DICOM, its image {image.source} NIfTI; give both in one format")
+
+
+def tumor_of(labels: Volume, image: Volume | DicomSeries, settings: SliceSettings) -> Volume:
+    """The tumor of a mask that :func:`read_labels` has read: 1 inside.
+
+    Raises:
+        MaskError: As :func:`monai_advenc.data.tumor.tumor_voxels`.
+    """
+    volume = image.volume if isinstance(image, DicomSeries) else image
+    # The reader of DICOM masks has chosen the segments already.
+    wanted = settings.labels if stem(Path(labels.source)) else None
+    tumor = tumor_voxels(labels.voxels, labels.source, wanted, volume.voxels)
+    return replace(labels, voxels=tumor.astype(np.int32))
 
 
 def _require_no_segments(path: Path, settings: SliceSettings) -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from monai_advenc.data.checking.check_volumes import check_volumes
 from monai_advenc.data.volumes.cases import CaseList, find_cases
 from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.data.volumes.layouts.listed import are_listed
@@ -79,7 +81,7 @@ def slice_volumes(
         file_format: ``"nifti"``, ``"png16"``, ``"png8"`` or ``"dicom"``.
         workers: Worker processes; ``None``: one for each core.
         keep_going: Go on after a case that cannot be cut.
-        dry_run: Only find the cases; write nothing.
+        dry_run: Only open and check the cases; write nothing.
         progress: Receives messages and progress; ``None``: stderr.
 
     Raises:
@@ -92,12 +94,15 @@ def slice_volumes(
         raise OutputError(
             f"{out} lies in {root}, where the next run would read the slices as cases; choose another --out"
         )
-    table = None if labels is None else Path(labels)
+    table, count = None if labels is None else Path(labels), available_cores() if workers is None else workers
+    if dry_run:
+        layout: dict[str, Any] = {"labels": table, "channel": channel, "label_column": label_column}
+        checked = check_volumes(root, settings, **layout, workers=count, progress=progress)
+        checked.say(progress, refused=keep_going)
+        checked.require_usable(keep_going=keep_going)
+        return SlicedVolumes(out, checked.found)
     cases = find_cases(root, labels=table, channel=channel, label_column=label_column)
     cases.say(progress)
-    if dry_run:
-        return SlicedVolumes(out, cases)
-    count = available_cores() if workers is None else workers
     cuts = cut_cases(
         cases, settings, out, file_format=file_format, workers=count, keep_going=keep_going, progress=progress
     )

@@ -1,0 +1,72 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Render one page with a picture of each checked case; it shows originals, so it stays with the owner."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from monai_advenc import __version__
+from monai_advenc.data.checking.checked import Checked
+from monai_advenc.data.checking.checked_case import CheckedCase
+from monai_advenc.evaluation.report import figures
+
+MOST_PICTURES: Final = 400
+"""Cases with a picture: all that were refused or are worth a look, and the first of the others."""
+
+
+def contact_sheet(checked: Checked, command: str) -> str:
+    """Return the page as HTML; it needs no other file.
+
+    Args:
+        checked: What was found out.
+        command: The command that follows.
+    """
+    environment = Environment(
+        loader=PackageLoader("monai_advenc.evaluation", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    ids, names = {case.id for case in checked.cases}, {fault.case for fault in checked.warnings}
+    told = [case for case in checked.cases if case.id in checked.refused or case.id in names]
+    others = [case for case in checked.cases if case.id not in checked.refused and case.id not in names]
+    shown = others[: max(0, MOST_PICTURES - len(told))]
+    groups = [
+        ("Refused", "refused", [case for case in told if case.id in checked.refused]),
+        ("Worth a look", "look", [case for case in told if case.id not in checked.refused]),
+        *((name, "fine", [case for case in shown if case.label == name]) for name in checked.found.classes),
+    ]
+    return environment.get_template("contact_sheet.html.jinja").render(
+        checked=checked,
+        command=command,
+        understood=checked.understood(),
+        of_all=[each.message for each in (*checked.faults, *checked.warnings) if each.case not in ids],
+        groups=[(title, kind, [_card(checked, case) for case in cases]) for title, kind, cases in groups if cases],
+        left_out=len(others) - len(shown),
+        version=__version__,
+    )
+
+
+def _card(checked: Checked, case: CheckedCase) -> dict[str, Any]:
+    picture = None
+    if case.picture is not None:
+        pixels = torch.from_numpy(case.picture.pixels.copy())[None].float() / 255
+        tumor = None if case.picture.tumor is None else torch.from_numpy(case.picture.tumor.copy())[None]
+        picture = figures.picture(pixels, tumor)
+    facts = [case.kind, None if case.shape is None else "x".join(map(str, case.shape))]
+    shown = f"The middle slice of {case.id}" if checked.settings is not None else case.id
+    if case.plane is not None:
+        shown = f"The cut of {case.id}, its tumor outlined"
+        facts += [f"{case.plane} slice {case.index}", f"tumor {case.area_mm2:.0f} mm2"]
+    return {
+        "id": case.id,
+        "label": case.label or "no class",
+        "picture": picture,
+        "shown": shown,
+        "facts": ", ".join(each for each in facts if each),
+        "said": checked.said_of(case.id),
+    }

@@ -1,0 +1,182 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Check a folder of volumes or images before any work, draw every case, and say which command follows."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from monai_advenc.data.checking.check_images import check_images
+from monai_advenc.data.checking.check_volumes import check_volumes
+from monai_advenc.data.checking.checked import Checked
+from monai_advenc.data.images.labeled_files import holds_images
+from monai_advenc.data.images.padding import SLICE_TABLE
+from monai_advenc.data.manifest import MANIFEST_NAME
+from monai_advenc.data.private_folder import require_unshared
+from monai_advenc.data.volumes.cross_section import SliceSettings
+from monai_advenc.data.volumes.layouts.source import Fault
+from monai_advenc.errors import DatasetError, OutputError
+from monai_advenc.evaluation.report.contact_sheet import contact_sheet
+from monai_advenc.files.atomic import write_atomically
+from monai_advenc.networks.training.base import require_divisible, require_enough_images
+from monai_advenc.progress import ConsoleProgress, Progress
+from monai_advenc.workers import available_cores
+
+SHEET_NAME: Final = "contact-sheet.html"
+
+_MADE_HERE: Final = b'content="monai-advenc check"'
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedFolder:
+    """The result of a check.
+
+    Attributes:
+        found: What was understood of each case, what is wrong, and what is worth a look.
+        command: The command that follows, for a shell.
+        sheet: The page with a picture of each case; ``None`` if none was wanted.
+    """
+
+    found: Checked
+    command: str
+    sheet: Path | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same for machines."""
+        sheet = None if self.sheet is None else str(self.sheet)
+        return {**self.found.as_dict(), "command": self.command, "sheet": sheet}
+
+
+def check(
+    folder: str | Path,
+    *,
+    sheet: str | Path | None = SHEET_NAME,
+    slices: SliceSettings = SliceSettings(),
+    labels: str | Path | None = None,
+    channel: str | None = None,
+    label_column: str | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> CheckedFolder:
+    """Open every volume or image of a folder and say what would be done with it, before any work.
+
+    Every case is read and cut as :func:`monai_advenc.slice_and_encrypt` does it, and all that is wrong is found in one
+    run. Nothing is written but the page.
+
+    Args:
+        folder: Folder of cases or of images, in a layout of ``docs/layouts.md``.
+        sheet: Page (HTML, mode 0600) with the cut of each case, its tumor outlined; an earlier one is replaced.
+            ``None``: none.
+        slices: How to cut.
+        labels: Table (case, label) of the classes, for layouts that do not name them.
+        channel: Which image of a case is meant where there are several.
+        label_column: Column of the class in that table, or in ``participants.tsv`` of BIDS.
+        workers: Worker processes; ``None``: one for each core.
+        progress: Receives messages and progress; ``None``: print to stderr.
+
+    Returns:
+        What was found. What is wrong is returned, not raised.
+
+    Raises:
+        DatasetError: There are no cases: the folder has no layout, or one that lacks something.
+        OutputError: ``sheet`` is another file, would be shared, or cannot be written.
+    """
+    progress, root, page = progress or ConsoleProgress(), Path(folder), None if sheet is None else Path(sheet)
+    if page is not None:
+        _require_place(page)
+    table = None if labels is None else Path(labels)
+    layout: dict[str, Any] = {"labels": table, "channel": channel, "label_column": label_column}
+    found = _checked(root, slices, layout, available_cores() if workers is None else workers, progress)
+    lacking = _lacking_for_training(found)
+    found = replace(found, warnings=(*found.warnings, *lacking))
+    asked = {"--labels": table, "--label-column": label_column, "--channel": channel}
+    if found.settings is None:
+        command = _command_for_images(root, found)
+    else:
+        command = _command_for_volumes(root, found, slices, asked, trains=not lacking)
+    found.say(progress)
+    if page is not None:
+        write_atomically(page, contact_sheet(found, command).encode(), overwrite=True, mode=0o600)
+        progress.say(f"Wrote {page}: a picture of each case; it shows originals and stays with you.")
+    progress.say("Next:")
+    progress.say(f"  {command}")
+    return CheckedFolder(found=found, command=command, sheet=page)
+
+
+def _require_place(page: Path) -> None:
+    require_unshared(page, "--sheet")
+    if page.exists() and (page.is_dir() or _MADE_HERE not in page.read_bytes()[:2000]):
+        raise OutputError(f"{page} exists and is not the page of an earlier check; choose another --sheet")
+
+
+def _lacking_for_training(found: Checked) -> list[Fault]:
+    """Why the usable cases do not suffice to train a base network."""
+    try:
+        require_enough_images(found.counts)
+        require_divisible(found.found.patient_counts())
+    except DatasetError as error:
+        return [Fault("all cases", str(error))]
+    return []
+
+
+def _checked(root: Path, slices: SliceSettings, layout: dict[str, Any], workers: int, progress: Progress) -> Checked:
+    """Check a folder of volumes, or of images that are cut already."""
+    if (root / MANIFEST_NAME).is_file():
+        raise DatasetError(
+            f"{root} is an encrypted data set; check it by: monai-advenc verify {shlex.quote(str(root))}"
+        )
+    if not (root / SLICE_TABLE).is_file():
+        try:
+            return check_volumes(root, slices, **layout, workers=workers, progress=progress)
+        except DatasetError:
+            if not holds_images(root):
+                raise
+    return check_images(root, workers=workers, progress=progress)
+
+
+def _command_for_images(root: Path, found: Checked) -> str:
+    """The command for images: it trains the base network for them."""
+    words = ["monai-advenc", "train-base", str(root), "--out", "base.pt"]
+    shapes = Counter((case.kind or "").split(" ")[-1] for case in found.cases if case.kind is not None)
+    if len(shapes) > 1:
+        words += ["--size", str(max(16, min(int(each.split("x")[0]) for each in shapes)))]
+    if len({(case.kind or "").split(" ")[0] for case in found.cases if case.kind is not None}) > 1:
+        words += ["--gray"]
+    return shlex.join(words)
+
+
+def _command_for_volumes(
+    root: Path, found: Checked, slices: SliceSettings, asked: Mapping[str, object], *, trains: bool
+) -> str:
+    """The command for what was checked, with the options that it needs."""
+    words = ["monai-advenc", "slice-and-encrypt", str(root), "--out", "shared"]
+    for option, value in asked.items():
+        words += [] if value is None else [option, str(value)]
+    words += _slice_options(slices)
+    if any((case.kind or "").startswith("DICOM") for case in found.cases):
+        words += ["--identity", "remove"]
+    words += [] if trains else ["--base", "base.pt"]
+    words += ["--keep-going"] if found.refused else []
+    return shlex.join(words)
+
+
+def _slice_options(slices: SliceSettings) -> list[str]:
+    """The options of the settings that differ from the defaults."""
+    usual, words = SliceSettings(), []
+    for name, option in (("plane", "--plane"), ("fit", "--fit"), ("assume_orientation", "--assume-orientation")):
+        if getattr(slices, name) != getattr(usual, name):
+            words += [option, str(getattr(slices, name))]
+    if slices.size != usual.size:
+        words += ["--size", str(slices.size or 0)]
+    if slices.isotropic_mm is not None:
+        words += ["--isotropic-mm", f"{slices.isotropic_mm:g}"]
+    if slices.labels is not None:
+        words += ["--tumor-labels", ",".join(map(str, slices.labels))]
+    for segment in slices.segments or ():
+        words += ["--tumor-segment", segment]
+    return words

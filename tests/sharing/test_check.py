@@ -1,0 +1,178 @@
+"""The command ``check``: what it prints, the page that it draws, and the command that follows."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from monai_advenc import SliceSettings, check
+from monai_advenc.cli import app
+from monai_advenc.data.phantoms.volume import Difficulty, write_phantoms
+from monai_advenc.errors import DatasetError, OutputError
+from monai_advenc.progress import SILENT
+from tests.data.checking.test_checked_volumes import Cases, empty_mask, image_of, too_large, write
+from tests.data.dicom.dicom_phantom import write_seg, write_series
+
+PICTURE = re.compile(r'<img src="data:image/png;base64,[^"]+" alt="([^"]+)"')
+
+
+@pytest.fixture
+def run() -> Callable[..., Any]:
+    from typer.testing import CliRunner
+
+    def invoke(*arguments: object) -> Any:
+        return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+
+    return invoke
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> Cases:
+    made = Cases(tmp_path / "volumes")
+    for number in range(6):
+        made.add("ab"[number % 2], f"case {number}")
+    return made
+
+
+def test_the_page_shows_every_case_with_its_tumor_and_what_is_wrong(cases: Cases, tmp_path: Path) -> None:
+    empty_mask(cases.root / "a" / "case 0", 0)
+    too_large(cases.root / "b" / "case 1", 0)
+    checked = check(cases.root, sheet=tmp_path / "s.html", slices=SliceSettings(size=16), workers=0, progress=SILENT)
+    page = (tmp_path / "s.html").read_text()
+    assert sorted(PICTURE.findall(page)) == [
+        *("The cut of case 1, its tumor outlined", "The cut of case 2, its tumor outlined"),
+        *(f"The cut of case {number}, its tumor outlined" for number in (3, 4, 5)),
+        "The middle slice of case 0",
+    ]
+    for fault in (*checked.found.faults, *checked.found.warnings):
+        assert fault.message.replace("'", "&#39;") in page
+    assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
+    assert (tmp_path / "s.html").stat().st_mode & 0o777 == 0o600
+    assert "5 of 6 cases can be cut" in page
+
+
+def test_an_earlier_page_is_replaced_and_no_other_file(cases: Cases, tmp_path: Path) -> None:
+    sheet = tmp_path / "s.html"
+    for _ in range(2):
+        check(cases.root, sheet=sheet, workers=0, progress=SILENT)
+    sheet.write_text("<p>something else</p>")
+    with pytest.raises(OutputError, match="is not the page of an earlier check"):
+        check(cases.root, sheet=sheet, workers=0, progress=SILENT)
+    assert sheet.read_text() == "<p>something else</p>"
+
+
+def test_json_and_exit_status(cases: Cases, tmp_path: Path, run: Callable[..., Any]) -> None:
+    asked = ("check", cases.root, "--no-sheet", "--workers", 0, "--json")
+    done = run(*asked)
+    found = json.loads(done.stdout)
+    assert (done.exit_code, found["faults"], found["sheet"]) == (0, [], None)
+    assert (found["classes"], found["usable"], found["planes"]) == ({"a": 3, "b": 3}, {"a": 3, "b": 3}, {"axial": 6})
+    assert {"id", "label", "problem", "shape", "spacing", "axes", "plane", "index", "area_mm2", "values"} <= set(
+        found["cases"][0]
+    )
+    empty_mask(cases.root / "a" / "case 2", 0)
+    done = run(*asked)
+    found = json.loads(done.stdout)
+    assert (done.exit_code, [each["case"] for each in found["faults"]]) == (2, ["case 2"])
+    assert found["usable"] == {"a": 2, "b": 3}
+    assert list(tmp_path.iterdir()) == [cases.root]
+
+
+def test_a_dry_run_finds_the_same_and_writes_nothing(cases: Cases, tmp_path: Path, run: Callable[..., Any]) -> None:
+    for name in ("case 2", "case 4"):
+        empty_mask(cases.root / "a" / name, 0)
+    out = tmp_path / "out"
+    for command, *more in (("slice-and-encrypt", "--base", "none.pt"), ("slice",)):
+        done = run(command, cases.root, "--out", out, "--dry-run", "--json", "--workers", 0, *more)
+        assert done.exit_code == 2
+        said = json.loads(done.stdout)
+        assert [each["id"] for each in said["failures"]] == ["case 2", "case 4"]
+        assert "2 of 6 cases would be refused" in said["error"]["message"]
+    done = run("slice", cases.root, "--out", out, "--dry-run", "--json", "--workers", 0, "--keep-going")
+    assert (done.exit_code, json.loads(done.stdout)["cases"]) == (0, {"a": 3, "b": 3})
+    assert list(tmp_path.iterdir()) == [cases.root]
+
+
+def test_the_command_that_follows_is_ready_to_paste(tmp_path: Path, run: Callable[..., Any]) -> None:
+    """It has what the check was told and what it found out, and its dry run is content with the folder."""
+    volumes = tmp_path / "my volumes"
+    clear = Difficulty(contrast=1, noise=0.01, overlap=0)
+    write_phantoms(volumes, 20, seed=0, shape=(16, 16, 8), difficulty=clear)
+    for spare in sorted(path for path in volumes.iterdir() if path.is_dir())[2:]:
+        shutil.rmtree(spare)
+    checked = check(volumes, sheet=None, slices=SliceSettings(size=16, plane="coronal"), workers=0, progress=SILENT)
+    words = shlex.split(checked.command)
+    assert words == [
+        *("monai-advenc", "slice-and-encrypt", str(volumes), "--out", "shared", "--plane", "coronal", "--size", "16")
+    ]
+    done = run(*words[1:], "--dry-run", "--workers", 0)
+    assert done.exit_code == 0, done.output
+
+
+def test_the_command_names_what_dicom_few_cases_and_refused_ones_need(tmp_path: Path) -> None:
+    for number in range(2):
+        folder = tmp_path / "data" / f"P{number}"
+        stored = np.random.default_rng(number).integers(0, 900, (3, 16, 16)).astype(np.int16)
+        mask = np.zeros(stored.shape, np.uint8)
+        mask[1, 4:9, 4:8] = 1
+        paths = write_series(folder, stored, series=f"P{number}")
+        if number == 0:
+            write_seg(folder / "seg.dcm", paths, {"tumor": mask})
+    (tmp_path / "classes.csv").write_text("case,kind\nP0,x\nP1,y\n")
+    checked = check(
+        tmp_path / "data",
+        sheet=None,
+        labels=tmp_path / "classes.csv",
+        label_column="kind",
+        slices=SliceSettings(segments=("tumor",)),
+        workers=0,
+        progress=SILENT,
+    )
+    asked = ["--labels", str(tmp_path / "classes.csv"), "--label-column", "kind", "--tumor-segment", "tumor"]
+    found = ["--identity", "remove", "--base", "base.pt", "--keep-going"]
+    assert shlex.split(checked.command)[5:] == [*asked, *found]
+    assert [case.kind for case in checked.found.cases] == ["DICOM CT", "DICOM CT"]
+    assert any("too few images to train" in each.message for each in checked.found.warnings)
+
+
+def test_images_are_checked_too(tmp_path: Path, run: Callable[..., Any]) -> None:
+    for number in range(8):
+        path = tmp_path / "images" / ("normal", "pneumonia")[number % 2] / f"{number // 2:04}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((image_of(number)[:, :, 0] % 256).astype(np.uint8)).save(path)
+    folder = tmp_path / "images" / "normal"
+    shutil.copy(folder / "0000.png", folder / "0001.png")
+    (folder / "0002.png").write_bytes((folder / "0002.png").read_bytes()[:200])
+    Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(folder / "0003.png")
+    Image.fromarray(np.ones((5, 5), np.uint8)).save(folder / "0000.mask.png")
+    done = run("check", tmp_path / "images", "--sheet", tmp_path / "s.html", "--workers", 0, "--json")
+    found = json.loads(done.stdout)
+    assert done.exit_code == 2
+    assert {each["case"] for each in found["faults"]} == {"normal-0000", "normal-0002"}
+    told = {each["case"]: each["message"] for each in found["warnings"]}
+    assert "the image has the voxels of normal-0000" in told["normal-0001"]
+    assert "is RGB 40x30, most others are gray 20x24" in told["normal-0003"]
+    assert shlex.split(found["command"])[1:] == [
+        *("train-base", str(tmp_path / "images"), "--out", "base.pt", "--size", "20", "--gray")
+    ]
+    assert "7 of 8" not in (tmp_path / "s.html").read_text()
+    assert "6 of 8 images can be used" in (tmp_path / "s.html").read_text()
+
+
+def test_a_folder_without_layout_and_an_encrypted_one_are_refused_in_one_line(tmp_path: Path) -> None:
+    write(tmp_path / "x" / "T1.nii.gz", image_of(0))
+    write(tmp_path / "y" / "T1.nii.gz", image_of(1))
+    with pytest.raises(DatasetError, match=r"2 folders \(x, y\) with one image each, all called 'T1'"):
+        check(tmp_path, sheet=None, progress=SILENT)
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(DatasetError, match="is an encrypted data set; check it by: monai-advenc verify"):
+        check(tmp_path, sheet=None, progress=SILENT)
