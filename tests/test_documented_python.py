@@ -62,6 +62,11 @@ def make_volumes_and_slices() -> None:
     Path("slice.png").write_bytes(min(Path("slices/meningioma").glob("*[0-9].png")).read_bytes())
 
 
+def make_few_volumes() -> None:
+    """Two volumes of each phantom class."""
+    write_phantoms(Path("volumes"), 2, seed=0, shape=(16, 16, 8))
+
+
 def make_study() -> None:
     """A DICOM study: a series in T1 and its segmentation in seg.dcm."""
     stored = np.random.default_rng(0).integers(0, 400, (4, 16, 16)).astype(np.int16)
@@ -92,6 +97,7 @@ PAGES = {
         make_volumes_and_tumor_images, slow="it encrypts at the default size, in the paper's 100 steps"
     ),
     "docs/how_to/dicom.md": Page(make_study),
+    "docs/layouts.md": Page(make_few_volumes),
 }
 """Every page with Python blocks."""
 

@@ -103,6 +103,11 @@ def check(
     if page is not None:
         write_atomically(page, contact_sheet(found, command).encode(), overwrite=True, mode=0o600)
         progress.say(f"Wrote {page}: a picture of each case; it shows originals and stays with you.")
+    if "--identity" in command:
+        progress.say(
+            "DICOM: --identity remove leaves out names and numbers; pseudonym also tells patients apart in an archive "
+            "(PACS); keep changes nothing."
+        )
     progress.say("Next:")
     progress.say(f"  {command}")
     return CheckedFolder(found=found, command=command, sheet=page)
@@ -120,7 +125,7 @@ def _lacking_for_training(found: Checked) -> list[Fault]:
         require_enough_images(found.counts)
         require_divisible(found.found.patient_counts())
     except DatasetError as error:
-        return [Fault("all cases", str(error))]
+        return [Fault("", str(error))]
     return []
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from monai_advenc.data.checking.checked import Checked
-from monai_advenc.data.checking.checked_case import CheckedCase, picture_of
+from monai_advenc.data.checking.checked_case import MOST_KEPT, CheckedCase, picture_of
 from monai_advenc.data.checking.compared_cases import compare_cases
 from monai_advenc.data.images.folder import ImageFile, ImageFolder, find_images
 from monai_advenc.data.images.reading import read_image, read_region, to_gray
@@ -38,9 +38,9 @@ def check_images(root: Path, *, workers: int = 0, progress: Progress) -> Checked
     """
     folder = find_images(root)
     with progress.stage("checking", len(folder.files)) as advance:
-        cases = []
+        cases: list[CheckedCase] = []
         for case in map_in_workers(partial(_check_image, folder.classes), folder.files, workers):
-            cases.append(case)
+            cases.append(case if case.problem or len(cases) < MOST_KEPT else replace(case, picture=None))
             advance(1)
     return Checked(
         found=_as_cases(folder),
@@ -79,9 +79,7 @@ def _of_other_shape(cases: Sequence[CheckedCase]) -> Iterator[Fault]:
     kinds = {case.kind for case in cases if case.kind is not None}
     if len(kinds) > 1:
         some = ", ".join(sorted(kinds)[:4])
-        yield Fault(
-            "all images", f"there are {len(kinds)} kinds of images ({some}); give --size, and --gray for colors"
-        )
+        yield Fault("", f"there are {len(kinds)} kinds of images ({some}); give --size, and --gray for colors")
 
 
 def _as_cases(folder: ImageFolder) -> CaseList:

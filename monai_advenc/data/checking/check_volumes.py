@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from monai_advenc.data.checking.checked import Checked
-from monai_advenc.data.checking.checked_case import check_case
+from monai_advenc.data.checking.checked_case import MOST_KEPT, CheckedCase, check_case
 from monai_advenc.data.checking.compared_cases import compare_cases
 from monai_advenc.data.volumes.cases import CaseList, survey_cases
 from monai_advenc.data.volumes.cross_section import SliceSettings
@@ -46,9 +47,9 @@ def check_volumes(
     """
     found, faults = survey_cases(folder, labels=labels, channel=channel, label_column=label_column)
     with progress.stage("checking", len(found.cases)) as advance:
-        cases = []
+        cases: list[CheckedCase] = []
         for case in map_in_workers(partial(check_case, settings), found.cases, workers):
-            cases.append(case)
+            cases.append(case if case.problem or len(cases) < MOST_KEPT else replace(case, picture=None))
             advance(1)
     # A missing image was noticed in the table and again when it was read.
     known = {fault.case for fault in faults if "does not exist" in fault.message}

@@ -82,10 +82,9 @@ class Checked:
         count = f"{len(self.cases)} {'images' if self.settings is None else 'cases'}"
         progress.table(f"{self.found.root}: {count}", ("what", "found"), self.understood().items())
         self.found.say(progress)
-        if self.warnings:
-            progress.table("Worth a look", ("case", "what"), [(each.case, each.message) for each in self.warnings])
-        if self.faults and refused:
-            progress.table("Refused", ("case", "why"), [(each.case or "all", each.message) for each in self.faults])
+        for title, told in (("Worth a look", self.warnings), ("Refused", self.faults if refused else ())):
+            if told:
+                progress.table(title, ("case", "what"), [(each.case or "all", each.message) for each in told])
         progress.say(self.sentence())
 
     def sentence(self) -> str:

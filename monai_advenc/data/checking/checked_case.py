@@ -26,6 +26,9 @@ from monai_advenc.errors import AdvencError
 PICTURE_SIDE: Final = 192
 """Longest side in pixels of the picture of a case."""
 
+MOST_KEPT: Final = 2000
+"""Cases without a problem whose pictures are kept in memory."""
+
 MOST_VALUES: Final = 16
 """Values of a mask that are listed."""
 

@@ -44,6 +44,10 @@ def compare_cases(cases: Sequence[CheckedCase], *, labels_are_chosen: bool) -> I
             "has a mask with the values {}, most others {}; --tumor-labels chooses those of the tumor",
         )
     yield from _unusual_spacing(usable)
+    counts = Counter(case.label for case in cases)
+    for case in cases:
+        if case.label and counts[case.label] == 1 and len(cases) >= LEAST_TO_COMPARE:
+            yield Fault(case.id, f"is the only case of class {case.label!r}; check the spelling of the class")
     for case in usable:
         if case.pixels is not None and case.pixels <= TINY_TUMOR:
             yield Fault(case.id, f"the tumor has {case.pixels} pixels in its largest slice; look at the mask")

@@ -309,6 +309,14 @@ def test_a_file_that_nobody_may_read_and_one_that_a_table_names_in_vain_are_foun
     assert [each.case for each in unreadable] == ([] if os.geteuid() == 0 else ["1"])
 
 
+def test_the_only_case_of_a_class_is_worth_a_look(tmp_path: Path) -> None:
+    cases = Cases(tmp_path)
+    for label, name in (("glioma", "1"), ("glioma", "2"), ("gliom", "3"), ("other", "4"), ("other", "5")):
+        cases.add(label, name)
+    (warning,) = cases.check().warnings
+    assert (warning.case, "only case of class 'gliom'" in warning.message) == ("3", True)
+
+
 def test_workers_find_the_same(planted: tuple[Checked, set[str]]) -> None:
     checked, _ = planted
     again = check_volumes(checked.found.root or Path(), SETTINGS, progress=SILENT, workers=2)

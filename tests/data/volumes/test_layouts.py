@@ -357,6 +357,23 @@ def test_a_channel_names_a_modality_of_brats(tmp_path: Path, modality: str) -> N
 
 
 def test_a_channel_is_refused_where_a_case_has_one_image(tmp_path: Path) -> None:
-    touch(tmp_path, "a/1/image.nii", "b/2/image.nii")
-    with pytest.raises(DatasetError, match=r"'a folder for each class', in which a case has one image; leave out --ch"):
+    touch(tmp_path, "1.nii", "2.nii", labels_csv="case,label\n1,x\n2,y\n")
+    with pytest.raises(DatasetError, match=r"side by side.*', in which a case has one image; leave out --channel"):
         find_cases(tmp_path, channel="T1")
+
+
+def test_a_channel_names_the_image_of_a_case_in_a_class_folder(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1/T1.nii", "a/1/T2.nii", "a/1/seg.nii", "a/2/x_T1.nii", "a/2/2_mask.nii", "b/3/image.nii")
+    touch(tmp_path, "b/4/T1.nii", "b/4/old_T1.nii", "b/5/a_T1.nii", "b/5/b_T1.nii", "b/6/notes.txt", "b/7.nii")
+    cases = {case.id: case for case in find_cases(tmp_path, channel="t1").cases}
+    read = {name: (case.image.name, case.mask and case.mask.name) for name, case in cases.items() if not case.problem}
+    assert read == {"1": ("T1.nii", "seg.nii"), "2": ("x_T1.nii", "2_mask.nii"), "4": ("T1.nii", None)}
+    assert {name for name, case in cases.items() if case.problem} == {"3", "5", "7"}
+    assert "no images to choose from (image); expected one called t1" in str(cases["3"].problem)
+
+
+def test_folders_above_cases_with_names_of_brats_are_classes_unless_a_table_says_otherwise(tmp_path: Path) -> None:
+    touch(tmp_path, "HGG/B1/B1_t1ce.nii", "HGG/B1/B1_seg.nii", "LGG/B2/B2_t1ce.nii", "LGG/B2/B2_flair.nii")
+    assert [(case.label, case.id) for case in find_cases(tmp_path).cases] == [("HGG", "B1"), ("LGG", "B2")]
+    touch(tmp_path, labels_csv="case,label\nB1,x\nB2,x\n")
+    assert find_cases(tmp_path).classes == ("x",)

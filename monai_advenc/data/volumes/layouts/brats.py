@@ -16,6 +16,9 @@ from monai_advenc.data.volumes.names import files_named, names_beside, stem, wit
 BRATS_MODALITIES = ("t1ce", "t1c", "t1gd")
 """Contrast-enhanced T1, where tumors stand out; the BraTS releases spell it in different ways."""
 
+DEPTH_IN_CLASSES = 3
+"""Parts of a path below a folder for each class: class, case, file."""
+
 
 def is_brats(folder: Path) -> bool:
     """Whether names of BraTS lie below a folder."""
@@ -23,7 +26,7 @@ def is_brats(folder: Path) -> bool:
 
 
 def find_in_brats_names(source: Source) -> Sequence[Case]:
-    """The cases by their images of one modality (``--channel``, or contrast-enhanced T1); classes from the table."""
+    """The cases by their images of one modality (``--channel``, or contrast-enhanced T1), with or without a table."""
     if not is_brats(source.folder):
         return ()
     found: list[Case] = []
@@ -36,6 +39,9 @@ def find_in_brats_names(source: Source) -> Sequence[Case]:
             found.append(Case(name, "", path, next(iter(masks), None), problem=ambiguous(masks)))
         if found:
             break
+    parts = [case.image.relative_to(source.folder).parts for case in found]
+    if not source.label_table.is_file() and all(len(each) == DEPTH_IN_CLASSES for each in parts):
+        return [replace(case, label=each[0]) for case, each in zip(found, parts, strict=True)]
     class_of = source.class_lookup("names of BraTS")
     return [replace(case, label=class_of(case.id)) for case in found]
 

@@ -5,26 +5,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from monai_advenc.data.dicom.folder import has_dicom
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.dicom_case import dicom_case
 from monai_advenc.data.volumes.layouts.brats import is_brats
-from monai_advenc.data.volumes.layouts.class_folders import ambiguous, nifti_case
+from monai_advenc.data.volumes.layouts.class_folders import chosen_nifti_case, nifti_case
 from monai_advenc.data.volumes.layouts.source import Source
-from monai_advenc.data.volumes.names import (
-    IMAGE_NAMES,
-    MASK_NAMES,
-    files_named,
-    files_of_first_name,
-    is_mask_name,
-    names_beside,
-    stem,
-    subfolders,
-    volumes_in,
-)
-from monai_advenc.files.names import comparable, folded
+from monai_advenc.data.volumes.names import IMAGE_NAMES, files_named, subfolders, volumes_in
+from monai_advenc.files.names import comparable
 
 
 def find_in_case_folders(source: Source) -> Sequence[Case]:
@@ -38,7 +27,7 @@ def find_in_case_folders(source: Source) -> Sequence[Case]:
         is_named = comparable(each.name) in source.labeled
         # A NIfTI file in a folder of DICOM is its mask.
         if volumes_in(each) and not has_dicom(each):
-            cases.append(_nifti_case(each, class_of(each.name), source.channel))
+            cases.append(chosen_nifti_case(each, class_of(each.name), source.channel))
         elif is_named or has_dicom(each):
             cases.append(dicom_case(each.name, class_of(each.name), each))
     return cases
@@ -55,27 +44,3 @@ def find_without_table(source: Source) -> Sequence[Case]:
     class_of = source.class_lookup(f"a folder for each case ({names}) with {kind}")
     cases = [nifti_case(each.name, class_of(each.name), each) for each in nifti]
     return [*cases, *(dicom_case(each.name, class_of(each.name), each) for each in dicom)]
-
-
-def _nifti_case(folder: Path, label: str, channel: str | None) -> Case:
-    """The case of a folder: its image by the usual names, or the only NIfTI file that is no mask."""
-    if channel is None and files_named(folder, IMAGE_NAMES):
-        return nifti_case(folder.name, label, folder)
-    images = [path for path in volumes_in(folder) if not is_mask_name(stem(path))]
-    names = ", ".join(stem(path) for path in images) or "none"
-    if channel is not None:
-        endings = tuple(map(folded, names_beside("", [channel])))
-        chosen = [path for path in images if folded(stem(path)) == folded(channel)]
-        images = chosen or [path for path in images if folded(stem(path)).endswith(endings)]
-    if len(images) != 1:
-        which = "choose one by --channel" if channel is None else f"expected one called {channel}"
-        problem = (
-            f"{folder} holds {len(images) or 'no'} images to choose from ({names}); {which}, or name it image.nii.gz"
-        )
-        return Case(folder.name, label, images[0] if images else folder, None, problem=problem)
-    masks = files_of_first_name(folder, MASK_NAMES)
-    if not masks:
-        masks = files_of_first_name(
-            folder, [each for name in (stem(images[0]), folder.name) for each in names_beside(name, MASK_NAMES)]
-        )
-    return Case(folder.name, label, images[0], next(iter(masks), None), problem=ambiguous(masks))

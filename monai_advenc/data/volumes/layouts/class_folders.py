@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from monai_advenc.data.dicom.folder import has_dicom
@@ -27,6 +28,7 @@ from monai_advenc.data.volumes.names import (
 )
 from monai_advenc.data.volumes.other_formats import OTHER_VOLUMES, VOLUME_SUFFIXES, foreign_volume
 from monai_advenc.errors import DatasetError
+from monai_advenc.files.names import folded
 
 
 def find_in_class_folders(source: Source) -> Sequence[Case]:
@@ -64,12 +66,21 @@ def _in_class_folders(source: Source) -> Iterable[Case]:
     has_table = source.label_table.is_file()
     for class_folder in subfolders(source.folder):
         for case_folder in subfolders(class_folder):
-            if files_named(case_folder, IMAGE_NAMES):
+            if source.channel is not None and volumes_in(case_folder) and not has_dicom(case_folder):
+                yield chosen_nifti_case(case_folder, class_folder.name, source.channel)
+            elif files_named(case_folder, IMAGE_NAMES):
                 yield nifti_case(case_folder.name, class_folder.name, case_folder)
             elif not has_table and has_dicom(case_folder):
                 # With a table of classes, the folders are patients and what is below them their studies.
                 yield dicom_case(case_folder.name, class_folder.name, case_folder)
-        yield from cases_side_by_side(class_folder, class_folder.name)
+        beside = cases_side_by_side(class_folder, class_folder.name)
+        problem = (
+            f"{class_folder} holds files and folders of cases; --channel chooses in folders: move the files into some"
+        )
+        if source.channel is None:
+            yield from beside
+        elif any(map(volumes_in, subfolders(class_folder))):
+            yield from (replace(case, problem=problem) for case in beside)
 
 
 def cases_side_by_side(folder: Path, label: str) -> Iterable[Case]:
@@ -94,6 +105,36 @@ def nifti_case(name: str, label: str, folder: Path) -> Case:
     return Case(name, label, images[0], next(iter(masks), None), problem=problem)
 
 
+def chosen_nifti_case(folder: Path, label: str, channel: str | None) -> Case:
+    """The case of a folder: its image by the usual names, or the only NIfTI file that is no mask.
+
+    Args:
+        folder: The folder.
+        label: Its class.
+        channel: Name of the image, or its end, where there are several; ``None``: there must be one.
+    """
+    if channel is None and files_named(folder, IMAGE_NAMES):
+        return nifti_case(folder.name, label, folder)
+    images = [path for path in volumes_in(folder) if not is_mask_name(stem(path))]
+    names = ", ".join(stem(path) for path in images) or "none"
+    if channel is not None:
+        endings = tuple(map(folded, names_beside("", [channel])))
+        chosen = [path for path in images if folded(stem(path)) == folded(channel)]
+        images = chosen or [path for path in images if folded(stem(path)).endswith(endings)]
+    if len(images) != 1:
+        which = "choose one by --channel" if channel is None else f"expected one called {channel}"
+        problem = (
+            f"{folder} holds {len(images) or 'no'} images to choose from ({names}); {which}, or name it image.nii.gz"
+        )
+        return Case(folder.name, label, images[0] if images else folder, None, problem=problem)
+    masks = files_of_first_name(folder, MASK_NAMES)
+    if not masks:
+        masks = files_of_first_name(
+            folder, [each for name in (stem(images[0]), folder.name) for each in names_beside(name, MASK_NAMES)]
+        )
+    return Case(folder.name, label, images[0], next(iter(masks), None), problem=ambiguous(masks))
+
+
 def ambiguous(files: list[Path]) -> str | None:
     """The problem of several candidate files; ``None`` for one file or none."""
     if len(files) < 2:
@@ -108,7 +149,8 @@ def _unreadable_in(class_folder: Path, cases: list[Case]) -> Iterable[Case]:
     is_class = any(case.label == label for case in cases)
     for case_folder in subfolders(class_folder):
         is_nifti = any(map(stem, case_folder.iterdir()))
-        if (is_class or is_nifti) and not files_named(case_folder, IMAGE_NAMES):
+        is_read = any(case.image.is_relative_to(case_folder) for case in cases)
+        if (is_class or is_nifti) and not is_read and not files_named(case_folder, IMAGE_NAMES):
             problem = _without_image(case_folder)
             if problem is not None:
                 yield Case(case_folder.name, label, case_folder, None, problem=problem)

@@ -38,8 +38,8 @@ LAYOUTS: Final = (
     Layout("a folder of images and one of masks, with a table of classes", find_in_image_and_mask_folders, True),
     Layout("BIDS", find_in_bids, True),
     Layout("a folder for each case, with a table of classes", find_in_case_folders, True),
-    Layout("a folder for each class", find_in_class_folders),
-    Layout("names of BraTS, with a table of classes", find_in_brats_names, True),
+    Layout("a folder for each class", find_in_class_folders, True),
+    Layout("names of BraTS", find_in_brats_names, True),
     Layout("a folder for each case, with a table of classes", find_without_table),
     Layout("images and masks side by side, with a table of classes", _find_side_by_side),
 )
