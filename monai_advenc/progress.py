@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,6 +19,10 @@ Advance = Callable[[int], None]
 
 Value = str | int | float | bool | None
 """A value that a tracker keeps: a plain number or name."""
+
+
+INTERVAL_S: Final = 30.0
+"""Seconds between two lines of a stage in a log."""
 
 
 class Progress(Protocol):
@@ -48,15 +54,17 @@ SILENT: Progress = _Silent()
 
 
 class ConsoleProgress:
-    """Print lines, tables and bars with rate and remaining time to stderr.
+    """Print lines, tables and the progress of stages, with rate and remaining time, to stderr.
 
     Args:
         lines: Console for lines and tables; ``None``: stderr.
+        interval: Seconds between the lines of a stage where stderr is no terminal.
     """
 
-    def __init__(self, lines: Console | None = None) -> None:
+    def __init__(self, lines: Console | None = None, *, interval: float = INTERVAL_S) -> None:
         from rich.console import Console
 
+        self._interval = interval
         self._bars = Console(stderr=True, highlight=False)
         self._lines = self._bars if lines is None else lines
 
@@ -78,7 +86,20 @@ class ConsoleProgress:
 
     @contextmanager
     def stage(self, what: str, total: int | None) -> Iterator[Advance]:
-        """Show a bar while the stage lasts."""
+        """Show a bar while the stage lasts; where stderr is no terminal, a line every 30 seconds and at the end."""
+        from rich.markup import escape
+
+        if self._bars.is_terminal or self._bars.is_jupyter:
+            with self._bar(what, total) as advance:
+                yield advance
+            return
+        count = Count(total)
+        with _every(self._interval, lambda: self._bars.print(escape(f"{what}: {count.line()}"), soft_wrap=True)):
+            yield count
+        self._bars.print(escape(f"{what}: {count.line(is_over=True)}"), soft_wrap=True)
+
+    @contextmanager
+    def _bar(self, what: str, total: int | None) -> Iterator[Advance]:
         from rich import progress
 
         columns = (
@@ -87,22 +108,104 @@ class ConsoleProgress:
             progress.MofNCompleteColumn(),
             progress.TextColumn("{task.fields[rate]}"),
             progress.TimeElapsedColumn(),
-            progress.TimeRemainingColumn(),
+            progress.TextColumn("{task.fields[left]}"),
         )
+        count = Count(total)
         with progress.Progress(*columns, console=self._bars) as bar:
-            task = bar.add_task(what, total=total, rate="")
+            task = bar.add_task(what, total=total, rate="", left="")
+            count.shown = lambda: bar.update(task, completed=count.done, rate=count.rate_text(), left=count.left_text())
+            yield count
 
-            def advance(done: int) -> None:
-                bar.advance(task, done)
-                speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
-                bar.update(task, rate=f"{speed:.1f}/s" if speed else "")
 
-            try:
-                yield advance
-            except BaseException:
-                # If stderr is a file, the bar is only written now, and would come before the error message.
-                bar.update(task, visible=self._bars.is_terminal)
-                raise
+class Count:
+    """What is done of a stage, its rate, and the time left; called with the number of items done since the last call.
+
+    Args:
+        total: Number of items; ``None``: unknown.
+        clock: Seconds that pass.
+
+    Attributes:
+        done: Number of items done, those of earlier runs included.
+        shown: Called after each change.
+    """
+
+    def __init__(self, total: int | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.total, self.done, self._earlier, self._clock = total, 0, 0, clock
+        self.shown: Callable[[], None] = lambda: None
+        self._start = self._last = clock()
+
+    def __call__(self, done: int) -> None:
+        """Count items that this run did."""
+        self.done += done
+        self._last = self._clock()
+        self.shown()
+
+    def pass_over(self, done: int) -> None:
+        """Count items that an earlier run did: they took no time, so they are no part of the rate."""
+        self._earlier += done
+        self(done)
+
+    @property
+    def rate(self) -> float | None:
+        """Items a second of this run, up to the last one that was done; ``None`` before the first."""
+        own, seconds = self.done - self._earlier, self._last - self._start
+        return own / seconds if own > 0 and seconds > 0 else None
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until the end at this rate; ``None`` if unknown."""
+        if self.rate is None or self.total is None:
+            return None
+        return max(0.0, (self.total - self.done) / self.rate - (self._clock() - self._last))
+
+    def rate_text(self) -> str:
+        """The rate a second, or a minute or an hour where that is less than one."""
+        if self.rate is None:
+            return ""
+        seconds, unit = next((pair for pair in _UNITS if self.rate * pair[0] >= 1), _UNITS[-1])
+        return f"{self.rate * seconds:.1f}/{unit}"
+
+    def left_text(self) -> str:
+        """The time left."""
+        return "" if self.left is None else f"{_clock_text(self.left)} left"
+
+    def line(self, *, is_over: bool = False) -> str:
+        """The count, the rate and the time left, or, at the end, the time taken."""
+        of = "" if self.total is None else f" of {self.total}"
+        taken = _clock_text(self._clock() - self._start)
+        time_text = f"in {taken}" if is_over else self.left_text() or f"{taken} so far"
+        return ", ".join(part for part in (f"{self.done}{of}", self.rate_text(), time_text) if part)
+
+
+_UNITS = ((1, "s"), (60, "min"), (3600, "h"))
+
+
+def _clock_text(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+@contextmanager
+def _every(seconds: float, report: Callable[[], None]) -> Iterator[None]:
+    """Call ``report`` every so many seconds, however long an item takes."""
+    over = threading.Event()
+
+    def repeat() -> None:
+        while not over.wait(seconds):
+            report()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def pass_over(advance: Advance, done: int) -> None:
+    """Count what an earlier run did of a stage, so that it is no part of the rate."""
+    getattr(advance, "pass_over", advance)(done)
 
 
 def saying_what_was_done(advance: Advance, progress: Progress, total: int) -> Advance:
@@ -113,10 +216,28 @@ def saying_what_was_done(advance: Advance, progress: Progress, total: int) -> Ad
         nonlocal is_first
         if is_first and done:
             progress.say(f"Resuming: {done} of {total} are already done.")
+        if is_first:
+            pass_over(advance, done)
+        else:
+            advance(done)
         is_first = False
-        advance(done)
 
     return told
+
+
+def advancing_to(advance: Advance) -> Advance:
+    """A function that receives how many items are done in all; those before the first it hears of are earlier ones."""
+    heard = 0
+
+    def advance_to(done: int) -> None:
+        nonlocal heard
+        if not heard:
+            pass_over(advance, done - 1)
+            heard = done - 1
+        advance(done - heard)
+        heard = done
+
+    return advance_to
 
 
 class Tracker(Protocol):

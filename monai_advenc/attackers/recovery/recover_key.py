@@ -28,7 +28,7 @@ from monai_advenc.evaluation.trained import load_named
 from monai_advenc.files.atomic import write_json, write_once
 from monai_advenc.networks import get_network, require_known_networks
 from monai_advenc.networks.training import TrainingSettings, load_checkpoint, save_checkpoint, train
-from monai_advenc.progress import NO_TRACKING, ConsoleProgress, Progress, Tracker
+from monai_advenc.progress import NO_TRACKING, ConsoleProgress, Progress, Tracker, advancing_to
 from monai_advenc.settings import require_between
 from monai_advenc.workers import available_cores
 
@@ -232,7 +232,8 @@ def _trained(
         side = max(height, width)
         built = get_network(network, len(images.classes), channels, side, seed=training.seed).to(device)
         with progress.stage(f"training {path.stem}", training.epochs) as advance:
-            trained = train(built, images, None, training, progress=lambda _: advance(1)).network
+            done = advancing_to(advance)
+            trained = train(built, images, None, training, progress=lambda record: done(record.epoch)).network
         save_checkpoint(path, trained, network, images.classes, channels, side)
     return load_checkpoint(path).network.to(device)
 

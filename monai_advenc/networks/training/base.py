@@ -23,7 +23,7 @@ from monai_advenc.networks.training.learned import HeldOutAccuracy
 from monai_advenc.networks.training.settings import TrainingSettings
 from monai_advenc.networks.training.train import EpochRecord, accuracy_of, train
 from monai_advenc.perturbation.settings import PerturbationSettings
-from monai_advenc.progress import NO_TRACKING, ConsoleProgress, Progress, Tracker
+from monai_advenc.progress import NO_TRACKING, ConsoleProgress, Progress, Tracker, advancing_to
 from monai_advenc.settings import require_between
 
 MIN_IMAGES_PER_CLASS = 20
@@ -120,12 +120,13 @@ def train_base(
     if error_minimizing is not None:
         perturbed = PerturbedImages(train_set, validation_set, error_minimizing, settings.seed, freedom)
     with progress.stage(f"training {name}", settings.epochs) as advance:
+        done = advancing_to(advance)
         result = train(
             built,
             train_set,
             validation_set if perturbed is None else None,
             settings,
-            progress=lambda _: advance(1),
+            progress=lambda record: done(record.epoch),
             observe=None if perturbed is None else perturbed.observe,
             renewal=perturbed,
             unfinished=path.with_name(f".{path.name}.unfinished"),

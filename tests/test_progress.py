@@ -1,0 +1,114 @@
+"""Progress in a log: a line every half minute, and rates that are right when a stage resumes."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from hypothesis import given, strategies as st
+
+from monai_advenc.errors import AdvencError
+from monai_advenc.progress import INTERVAL_S, ConsoleProgress, Count, advancing_to, pass_over, saying_what_was_done
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@given(
+    earlier=st.integers(0, 1000),
+    steps=st.lists(st.tuples(st.integers(1, 50), st.floats(0.01, 100)), min_size=1, max_size=20),
+    missing=st.integers(0, 1000),
+)
+def test_rate_and_time_left_count_what_this_run_did(earlier: int, steps: list[tuple[int, float]], missing: int) -> None:
+    own, seconds = sum(done for done, _ in steps), sum(took for _, took in steps)
+    clock = Clock()
+    count = Count(earlier + own + missing, clock)
+    pass_over(count, earlier)
+    assert count.rate is None
+    for done, took in steps:
+        clock.now += took
+        count(done)
+    assert count.done == earlier + own
+    assert count.rate == pytest.approx(own / seconds)
+    assert count.left == pytest.approx(missing * seconds / own, abs=1e-6)
+
+
+def test_the_first_call_of_a_resumed_run_is_no_part_of_the_rate() -> None:
+    clock = Clock()
+    count = Count(100, clock)
+    told = saying_what_was_done(count, ConsoleProgress(), 100)
+    told(90)
+    clock.now += 10
+    told(5)
+    assert count.line() == "95 of 100, 30.0/min, 0:00:10 left"
+
+
+@pytest.mark.parametrize("first", [1, 8])
+def test_epochs_of_an_interrupted_training_are_counted_and_took_no_time(first: int) -> None:
+    clock = Clock()
+    count = Count(12, clock)
+    done = advancing_to(count)
+    for epoch in range(first, 13):
+        clock.now += 60
+        done(epoch)
+    assert count.done == 12
+    assert count.line(is_over=True) == f"12 of 12, 1.0/min, in 0:{13 - first:02}:00"
+
+
+@pytest.mark.parametrize(
+    ("done", "seconds", "text"), [(8, 2, "4.0/s"), (1, 1, "1.0/s"), (1, 20, "3.0/min"), (1, 1800, "2.0/h")]
+)
+def test_slow_rates_are_given_a_minute_or_an_hour(done: int, seconds: float, text: str) -> None:
+    clock = Clock()
+    count = Count(None, clock)
+    clock.now += seconds
+    count(done)
+    assert count.rate_text() == text
+
+
+def test_time_left_falls_while_an_item_takes_long() -> None:
+    clock = Clock()
+    count = Count(2, clock)
+    clock.now += 60
+    count(1)
+    clock.now += 45
+    assert count.left_text() == "0:00:15 left"
+    clock.now += 45
+    assert count.left_text() == "0:00:00 left"
+
+
+def test_a_log_gets_a_line_from_time_to_time_also_while_an_item_takes_long(capfd: pytest.CaptureFixture[str]) -> None:
+    with ConsoleProgress(interval=0.1).stage("training", 3) as advance:
+        pass_over(advance, 1)
+        time.sleep(0.35)
+        advance(1)
+        time.sleep(0.15)
+        advance(1)
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) >= 4
+    assert lines[0] == "training: 1 of 3, 0:00:00 so far"
+    assert re.fullmatch(r"training: 2 of 3, [\d.]+/(s|min), 0:00:0\d left", lines[-2])
+    assert re.fullmatch(r"training: 3 of 3, [\d.]+/(s|min), in 0:00:0\d", lines[-1])
+
+
+def test_a_short_stage_is_one_line_and_one_that_fails_is_none(capfd: pytest.CaptureFixture[str]) -> None:
+    assert INTERVAL_S == 30
+    with ConsoleProgress().stage("slicing", 2) as advance:
+        advance(2)
+    assert len(capfd.readouterr().err.splitlines()) == 1
+
+    def fail() -> None:
+        with ConsoleProgress().stage("slicing", 2):
+            raise AdvencError("no")
+
+    with pytest.raises(AdvencError):
+        fail()
+    assert capfd.readouterr().err == ""
