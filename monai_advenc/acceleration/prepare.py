@@ -20,7 +20,7 @@ from torch.nn import functional
 from monai_advenc.acceleration.arithmetic import exact_arithmetic
 from monai_advenc.acceleration.convolutions.frozen import FEWEST_PACKED_WEIGHTS, freeze_convolutions, is_watched
 from monai_advenc.acceleration.convolutions.fusion import fuse_activations
-from monai_advenc.acceleration.convolutions.integer import computes_in_int8
+from monai_advenc.acceleration.convolutions.integer_obstacles import NO_CHAIN, obstacle_to_int8
 from monai_advenc.acceleration.convolutions.integer_search import FEWEST_WEIGHTS, compute_on_integers
 from monai_advenc.acceleration.folding import fold_batch_norm
 from monai_advenc.acceleration.gradients import (
@@ -156,12 +156,11 @@ def prepare(
         elif precision == "bf16":
             prepared = _in_bf16(folded, exact, steps, compiled=compiled)
         elif precision == "int8":
-            on_integers = None if compiled else _on_integers(folded, exact, image_shape)
+            device, stateless = device_of(exact), exact.stateless
+            obstacle = obstacle_to_int8(folded, device, stateless=stateless, compiled=compiled)
+            on_integers = None if obstacle else _on_integers(folded, exact, image_shape)
             if on_integers is None:
-                raise SettingsError(
-                    "int8 needs a CPU with VNNI or AMX and a network that is not compiled, that torch.fx can trace, "
-                    "and that has wide convolutions after ReLU; set precision to auto"
-                )
+                raise SettingsError(f"int8 is not possible: {obstacle or NO_CHAIN}; set precision to auto")
             prepared = on_integers
         else:
             prepared = _fastest(folded, exact, image_shape, steps, compiled=compiled)
@@ -218,7 +217,7 @@ def _on_integers(
 ) -> PreparedNetwork | None:
     """The network with chains of int8 convolutions; ``None`` if the processor or the network does not allow them."""
     device = device_of(exact)
-    if device.type != "cpu" or not isinstance(folded, GraphModule) or not exact.stateless or not computes_in_int8():
+    if obstacle_to_int8(folded, device, stateless=exact.stateless, compiled=False) is not None:
         return None
     dtype = torch.bfloat16 if computes_in_bf16(device) else torch.float32
     prepared = PreparedNetwork(copy.deepcopy(folded), dtype, fewest_weights=FEWEST_WEIGHTS)

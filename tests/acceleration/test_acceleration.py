@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from monai_advenc.acceleration.convolutions.integer import computes_in_int8
 from monai_advenc.acceleration.folding import fold_batch_norm
 from monai_advenc.acceleration.gradients import FEWEST_STEPS_CLOSED_EXACTLY, MIN_GRADIENT_COSINE
 from monai_advenc.acceleration.kept_networks import MOST_SHAPES, PreparedNetworks
@@ -262,3 +263,23 @@ def test_what_cannot_work_is_refused_in_one_line(network: nn.Module, monkeypatch
         prepare(network, (3, 32, 32))
     with pytest.raises(SettingsError, match="unknown precision"):
         prepare(network, (1, 32, 32), precision="fp8")  # type: ignore[arg-type]  # The mistake under test.
+
+
+def test_int8_is_refused_with_the_reason_that_holds(network: nn.Module, images: Tensor) -> None:
+    class Untraceable(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            logits: Tensor = self.network(pixels)
+            return logits if logits.sum() > 0 else logits * 1
+
+    shape = (1, 32, 32)
+    with pytest.raises(SettingsError, match="the network is compiled"):
+        prepare(network, shape, precision="int8", compiled=True)
+    with pytest.raises(SettingsError, match="cannot trace"):
+        prepare(Untraceable().eval(), shape, precision="int8")
+    reason = "wide enough" if computes_in_int8() else "neither VNNI nor AMX"
+    with pytest.raises(SettingsError, match=reason):
+        prepare(network, shape, precision="int8")

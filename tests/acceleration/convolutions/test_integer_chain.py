@@ -109,7 +109,7 @@ def test_usual_networks_are_computed_on_integers(name: str, chains: int) -> None
 @pytest.mark.parametrize("name", ["resnet_small", "resnet50", "densenet_small"])
 def test_networks_that_would_not_gain_are_left_to_bf16(name: str) -> None:
     assert prepare(get_network(name, 5, 1, 64).eval(), (1, 64, 64)).precision != "int8"
-    with pytest.raises(SettingsError, match="has wide convolutions"):
+    with pytest.raises(SettingsError, match="wide enough to gain"):
         prepare(get_network(name, 5, 1, 64).eval(), (1, 64, 64), precision="int8")
 
 
@@ -136,7 +136,7 @@ def test_what_may_be_negative_is_not_encoded(activation: nn.Module) -> None:
     network = nn.Sequential(
         nn.Conv2d(1, WIDTH, 3), activation, wide(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTH, 5)
     )
-    with pytest.raises(SettingsError, match="int8 needs a CPU with VNNI or AMX"):
+    with pytest.raises(SettingsError, match="int8 is not possible: the network has no convolutions after ReLU"):
         prepare(network.eval(), SHAPE, precision="int8")
     assert prepare(network.eval(), SHAPE).precision != "int8"
 
@@ -330,7 +330,7 @@ def test_a_network_of_awkward_form_is_prepared_right(name: str) -> None:
 
 @pytest.mark.skipif(not computes_in_bf16(torch.device("cpu")), reason="the processor has no bf16 arithmetic")
 def test_a_network_that_insists_on_float32_is_refused_for_integers_in_one_line() -> None:
-    with pytest.raises(SettingsError, match="set precision to auto"):
+    with pytest.raises(SettingsError, match="or it requires float32; set precision to auto"):
         prepare(InsistsOnFloat32().eval(), SHAPE, precision="int8")
 
 
@@ -441,10 +441,11 @@ def test_in_few_steps_auto_does_without_integers() -> None:
 
 
 def test_where_the_processor_has_no_such_products_auto_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("monai_advenc.acceleration.prepare.computes_in_int8", lambda: False)
+    where = "monai_advenc.acceleration.convolutions.integer_obstacles.computes_in_int8"
+    monkeypatch.setattr(where, lambda: False)
     network = NETWORKS["three in a row"]()
     assert prepare(network, SHAPE).precision != "int8"
-    with pytest.raises(SettingsError, match="set precision to auto"):
+    with pytest.raises(SettingsError, match="neither VNNI nor AMX"):
         prepare(network, SHAPE, precision="int8")
 
 
