@@ -123,10 +123,15 @@ def accuracy_bars(rows: Sequence[Mapping[str, Any]], chance: float) -> str:
         rows: Result of :func:`monai_advenc.evaluation.measurement.summarize`.
         chance: Accuracy of always naming the commonest class.
     """
+    return _svg(accuracy_figure(rows, chance), "Accuracy of each network on original images, by training set")
+
+
+def accuracy_figure(rows: Sequence[Mapping[str, Any]], chance: float) -> Figure:
+    """The figure of :func:`accuracy_bars`."""
     shown = [row for row in rows if row["test_set"] == "orig"]
     networks = list(dict.fromkeys(row["network"] for row in shown))
     arms = list(dict.fromkeys(row["trained_on"] for row in shown))
-    figure, axes = _figure(width=7.4, height=0.5 + 0.34 * len(networks) * (len(arms) + 0.6))
+    figure, axes = _figure(width=7.4, height=1.1 + 0.34 * len(networks) * (len(arms) + 0.6))
     thickness = 0.8 / len(arms)
     for arm_index, arm in enumerate(arms):
         for row in (row for row in shown if row["trained_on"] == arm):
@@ -141,8 +146,9 @@ def accuracy_bars(rows: Sequence[Mapping[str, Any]], chance: float) -> str:
     axes.invert_yaxis()
     axes.set_xlim(0, 108)
     axes.set_xlabel("accuracy on real images, % (trained on ...)")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.28), ncol=2, frameon=False, fontsize=9)
-    return _svg(figure, "Accuracy of each network on original images, by training set")
+    # Outside of the axes: with one network they are so low that a legend within covers their label.
+    figure.legend(loc="outside lower center", ncol=2, frameon=False, fontsize=9)
+    return figure
 
 
 def confusion_plot(confusion: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> str:

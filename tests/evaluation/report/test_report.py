@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from monai_advenc.data.images.folder import find_images
 from monai_advenc.data.images.writing import encode_image, encode_mask
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.evaluation.measurement import Measurement
 from monai_advenc.evaluation.report import Note, Table, encryption_report
-from monai_advenc.evaluation.report.figures import difference, overview
+from monai_advenc.evaluation.report.figures import accuracy_figure, difference, overview
 from monai_advenc.evaluation.verdict import Verdict
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.sharing.encryption_run import encrypt_images
@@ -121,3 +122,22 @@ def test_differences_are_amplified_around_middle_gray() -> None:
 def test_the_overview_is_a_picture() -> None:
     image = torch.rand(1, 16, 16)
     assert overview([("x", image, image)]).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("networks", [1, 2, 4])
+@pytest.mark.parametrize("arms", [("clean",), ("clean", "encrypted"), ("clean", "encrypted", "encrypted body only")])
+def test_the_legend_covers_neither_label_nor_bars(networks: int, arms: tuple[str, ...]) -> None:
+    rows = [
+        {"network": f"network_{number}", "trained_on": arm, "test_set": "orig", "last": 0.5, "std": 0.1}
+        for number in range(networks)
+        for arm in arms
+    ]
+    figure = accuracy_figure(rows, 0.4)
+    FigureCanvasAgg(figure).draw()
+    (legend,), (axes,) = figure.legends, figure.axes
+    box = legend.get_window_extent()
+    for other in (axes.xaxis.label.get_window_extent(), axes.get_window_extent()):
+        assert not box.overlaps(other)
+    assert box.y0 >= 0
+    assert figure.bbox.contains(box.x0, box.y0)
+    assert figure.bbox.contains(box.x1, box.y1)
