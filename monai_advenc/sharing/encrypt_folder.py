@@ -11,7 +11,12 @@ from pathlib import Path
 from torch import nn
 
 from monai_advenc.acceleration.processor import choose_device
-from monai_advenc.data.dicom.identity.case_names import OutputNames, choose_identity, warn_of_burned_in_text
+from monai_advenc.data.dicom.identity.case_names import (
+    OutputNames,
+    choose_identity,
+    warn_of_burned_in_text,
+    warn_of_merged_patients,
+)
 from monai_advenc.data.images.folder import ImageFolder, find_images
 from monai_advenc.data.images.reading import read_image
 from monai_advenc.data.manifest import Manifest
@@ -135,6 +140,8 @@ def encrypt_folder(
     if page is not None:
         require_place(page, out, secret.key_id)
     warn_of_burned_in_text((file.path for file in folder.files), options.identity or "keep", progress)
+    if "dicom" in options.formats:
+        warn_of_merged_patients(options.identity or "keep", progress)
     folder = replace(folder, files=names.give(folder.files, folder.classes, secret, progress))
     # Workers elsewhere load the network themselves.
     network = checkpoint.network if compute else checkpoint.network.to(choose_device(device))

@@ -8,13 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from monai_advenc.acceleration.processor import choose_device
-from monai_advenc.data.dicom.identity.case_names import OutputNames, choose_identity, warn_of_burned_in_text
+from monai_advenc.data.dicom.identity.case_names import (
+    OutputNames,
+    choose_identity,
+    warn_of_burned_in_text,
+    warn_of_merged_patients,
+)
 from monai_advenc.data.dicom.identity.rule import IdentityChoice
 from monai_advenc.data.manifest import VolumeManifest
 from monai_advenc.data.private_folder import make_private, require_outside, require_secrets_outside
 from monai_advenc.data.volumes.cases import find_cases
 from monai_advenc.data.volumes.layouts.listed import are_listed
 from monai_advenc.data.volumes.plane import count_planes, say_planes
+from monai_advenc.data.volumes.stored_volume import is_dicom
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.networks.training.learned import require_learned
@@ -114,6 +120,8 @@ def encrypt_volume_folder(
     if not are_listed(root):
         require_outside(out, root)
     warn_of_burned_in_text((path for case in cases.cases for path in case.files()), choice, progress)
+    if any(is_dicom(case) for case in cases.cases):
+        warn_of_merged_patients(choice, progress)
     named = names.give(cases.cases, secret.classes, secret, progress)
     if private is not None:
         make_private(Path(private))

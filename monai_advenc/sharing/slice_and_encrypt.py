@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from monai_advenc.acceleration.processor import choose_device
-from monai_advenc.data.dicom.identity.case_names import OutputNames, warn_of_burned_in_text
+from monai_advenc.data.dicom.identity.case_names import (
+    OutputNames,
+    warn_of_burned_in_text,
+    warn_of_merged_patients,
+)
 from monai_advenc.data.images.folder import ImageFolder, find_images
 from monai_advenc.data.manifest import JOURNAL_NAME, MANIFEST_NAME
 from monai_advenc.data.private_folder import (
@@ -225,6 +229,8 @@ def _cut(
     """Cut the cases into the private folder, under names without identity unless it is kept."""
     identity, target = options.identity or "keep", names.table.parent / SLICES_NAME
     warn_of_burned_in_text((path for case in cases.cases for path in case.files()), identity, progress)
+    if "dicom" in options.formats:
+        warn_of_merged_patients(identity, progress)
     named = replace(cases, cases=names.give(cases.cases, key.classes, key, progress))
     cuts = cut_cases(
         named,

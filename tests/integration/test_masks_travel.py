@@ -424,3 +424,15 @@ def test_the_main_command_shares_masks_next_to_slices(world: World, run: Run, tm
         own = private / mask.relative_to(tmp_path / "out")
         assert np.array_equal(np.asarray(Image.open(mask)), np.asarray(Image.open(own)))
     assert len(list((tmp_path / "out").rglob("*.mask.png"))) == 10
+
+
+@pytest.mark.parametrize(("choice", "warned"), [("keep", False), ("remove", True), ("pseudonym", False)])
+def test_removed_identities_are_said_to_become_one_patient_in_archives(
+    hospital: Hospital, run: Run, tmp_path: Path, choice: str, warned: bool
+) -> None:
+    for kind, merged in (("glioma", warned), ("pituitary", False)):
+        shutil.copytree(hospital.volumes / kind, tmp_path / kind / kind)
+        mine = Hospital(tmp_path / kind, hospital.base, hospital.key)
+        done = run(*mine.common(tmp_path / f"{kind} out"), "--identity", choice)
+        assert done.exit_code == 0, done.output
+        assert ("take all patients without one for one patient" in " ".join(done.output.split())) == merged

@@ -174,3 +174,12 @@ def warn_of_burned_in_text(paths: Iterable[Path], choice: IdentityChoice, progre
             f"Warning: {len(burned)} DICOM files, among them {burned[0]}, state that text is burned into their pixels "
             "(Burned In Annotation YES). It stays in the output; look at the images before you share them."
         )
+
+
+def warn_of_merged_patients(choice: IdentityChoice, progress: Progress) -> None:
+    """Warn, where DICOM is written, that archives tell patients by the number that goes with the identity."""
+    if choice == "remove":
+        progress.say(
+            "Warning: with --identity remove the DICOM that is written has no Patient ID, and archives (PACS) take all "
+            "patients without one for one patient. Give --identity pseudonym for images that go to an archive."
+        )
