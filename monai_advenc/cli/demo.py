@@ -44,11 +44,11 @@ def demo(
             values = victim[arm]
             enc = f"{values['enc']:.1%}" if "enc" in values else ""
             rows.append((victim["network"], title_of(ARM_NAMES[arm]), enc, f"{values['orig']:.1%}"))
-    output.say(Verdict.of_dict(summary).sentence)
     columns = ("network", "trained on", "accuracy on encrypted", "accuracy on real")
     output.table("Networks trained on originals and on encrypted images (guessing: 20 %)", columns, rows)
     output.say(
         f"PSNR {summary['psnr_db']['mean']:.1f} dB. {summary['seconds']['total']:.0f} s. "
         f"Now open {out / 'report.html'} in a browser."
     )
+    output.say(Verdict.of_dict(summary).sentence)
     output.result({**summary, "report": str(out / "report.html")})

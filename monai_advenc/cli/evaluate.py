@@ -115,9 +115,9 @@ def evaluate(
             progress=output,
             tracker=tracker,
         )
-    output.say(result.verdict.sentence)
     output.table(_TABLE, ("network", "trained on", "tested on", "last epoch", "best epoch"), _lines(result.rows))
     output.say(f"Wrote {result.report}.")
+    output.say(result.verdict.sentence)
     output.result(result.as_dict())
     options.exit_for(result.verdict, accept_unprotected)
 

@@ -90,8 +90,6 @@ def verify(
         progress=output,
     )
     outcome = found.outcome
-    if found.kept is not None:
-        output.say(" ".join(filter(None, (found.kept.verdict.sentence, found.kept.source))))
     counts = _say_outcome(outcome, output)
     kind = "volumes" if "volumes" in counts else "images"
     result = {
@@ -107,6 +105,8 @@ def verify(
         output.table(f"Survival ({count} images)", SURVIVAL_COLUMNS, survival_rows(found.survivals))
         output.say(SURVIVAL_CAPTION)
         result["survival"] = [each.as_dict() for each in found.survivals]
+    if found.kept is not None:
+        output.say(" ".join(filter(None, (found.kept.verdict.sentence, found.kept.source))))
     output.result(result)
     if originals is not None and key is None and not outcome.compared:
         output.say(f"No original has the name of one of the {kind}; if --identity renamed them, give --key as well.")

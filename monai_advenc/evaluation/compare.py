@@ -17,6 +17,7 @@ from monai_advenc.data.dicom.identity.case_names import find_originals
 from monai_advenc.data.manifest import EnergyBudget, Manifest
 from monai_advenc.data.private_folder import make_private, require_own_folder
 from monai_advenc.errors import SettingsError
+from monai_advenc.evaluation.advice import NOTHING_KNOWN, BaseFacts
 from monai_advenc.evaluation.division import Division, load_division
 from monai_advenc.evaluation.kept_verdict import VERDICT_NAME, KeptVerdict, keep_verdict, known_private_folder
 from monai_advenc.evaluation.measurement import Measurement, pooled, read_measurements, summarize
@@ -95,6 +96,7 @@ def evaluate(
     test_encrypted: str | Path | None = None,
     test_share: float = 0.2,
     most: int | None = None,
+    base: BaseFacts = NOTHING_KNOWN,
     workers: int | None = None,
     device: str | None = None,
     progress: Progress | None = None,
@@ -122,6 +124,7 @@ def evaluate(
         test_encrypted: The same, encrypted with the same key.
         test_share: Share of each class to test on where no test images are given, between 0 and 1.
         most: Measure on so many images at most, drawn at random; ``None``: on all.
+        base: What is known of the base network, for the advice.
         workers: Worker processes; ``None``: one for each core.
         device: Where to train; ``None``: the GPU, if there is one.
         progress: Where to say how far it is; ``None``: on stderr.
@@ -160,7 +163,7 @@ def evaluate(
     tracker.log_params({"victims": ",".join(victims), "seeds": seeds, "epochs": jobs[0].settings.epochs, **sizes})
     processes = available_cores() if workers is None else workers
     done += train_missing(jobs, out / "measurements.jsonl", done, processes, progress)
-    result = _evaluation(out, done, division, Manifest.load(encrypted).budget.energy)
+    result = _evaluation(out, done, division, Manifest.load(encrypted).budget.energy, base)
     page = encryption_report(
         find_originals(Path(originals), encrypted),
         encrypted,
@@ -197,7 +200,11 @@ def _facts(division: Division, epochs: int, seeds: int) -> dict[str, str]:
 
 
 def _evaluation(
-    out: Path, measurements: Sequence[Measurement], division: Division, energy: EnergyBudget | None
+    out: Path,
+    measurements: Sequence[Measurement],
+    division: Division,
+    energy: EnergyBudget | None,
+    base: BaseFacts,
 ) -> Evaluation:
     """Judge; it is of now unless the summary of an earlier run in the folder has the same."""
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -205,7 +212,7 @@ def _evaluation(
         out=out,
         measurements=tuple(measurements),
         rows=summarize(measurements),
-        verdict=judge(measurements, division.test_patients),
+        verdict=judge(measurements, division.test_patients, base),
         measured_at=now,
         energy=energy,
     )

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from monai_advenc.evaluation.advice import NOTHING_KNOWN, BaseFacts, advice_to_strengthen
 from monai_advenc.evaluation.clustered_accuracy import (
     Groups,
     better_than_chance,
@@ -38,10 +39,7 @@ TITLES: Final[dict[Word, str]] = {
 LEAST_NETWORKS: Final = 2
 """Architectures that learned the task from originals; the perturbation may mislead one and leave another alone."""
 
-_STRENGTHEN: Final = (
-    "To protect more, write another --out with a larger --radius (easier to see; monai-advenc recommend searches one), "
-    "more --steps, a base network trained longer (--epochs), or more cases."
-)
+_LEARN_MORE: Final = "Add cases, or train victims longer: twice the epochs (evaluate --epochs) of the report."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +140,9 @@ class _Victim:
         return f"{self.measured.network} trained on {title_of(self.measured.trained_on)}{seed}{after}"
 
 
-def judge(measurements: Sequence[Measurement], patients: Sequence[str] | None = None) -> Verdict:
+def judge(
+    measurements: Sequence[Measurement], patients: Sequence[str] | None = None, base: BaseFacts = NOTHING_KNOWN
+) -> Verdict:
     """Judge from the victims' answers on real images.
 
     Args:
@@ -150,6 +150,7 @@ def judge(measurements: Sequence[Measurement], patients: Sequence[str] | None = 
             :data:`~monai_advenc.evaluation.measurement.CLEAN` originals, and all others, which count as trained on the
             encrypted data set in some way. The folds of a victim are joined.
         patients: The patient of each real image, in the order of the joined folds; ``None`` if unknown.
+        base: What is known of the base network, for the advice.
 
     Raises:
         ValueError: There are more or fewer patients than real images.
@@ -178,10 +179,12 @@ def judge(measurements: Sequence[Measurement], patients: Sequence[str] | None = 
     groups = groups_of(patients, len(best.right))
     able = {network for network, seed in tried if _has_learned(twins[network, seed], groups)}
     known = None if patients is None else groups
-    return _verdict(best, twins[best.measured.network, best.measured.seed], tried, len(able), known)
+    return _verdict(best, twins[best.measured.network, best.measured.seed], tried, len(able), known, base)
 
 
-def _verdict(best: _Victim, twin: _Victim, tried: Set[tuple[str, int]], able: int, known: Groups | None) -> Verdict:
+def _verdict(
+    best: _Victim, twin: _Victim, tried: Set[tuple[str, int]], able: int, known: Groups | None, base: BaseFacts
+) -> Verdict:
     total, groups = len(best.right), groups_of(None, len(best.right)) if known is None else known
     patients = None if known is None else int(known.max()) + 1
     chance = float(np.bincount(best.measured.labels).max()) / total
@@ -218,21 +221,22 @@ def _verdict(best: _Victim, twin: _Victim, tried: Set[tuple[str, int]], able: in
     if not _has_learned(twin, groups):
         why = f"The network trained on originals ({twin.accuracy:.1%}) is not better than chance ({chance:.1%}), so "
         why += "nothing follows from the victims."
-        return Verdict(verdict="not measured", reason=why, advice="Train longer (--epochs) or add cases.", **numbers)
+        return Verdict(verdict="not measured", reason=why, advice=_LEARN_MORE, **numbers)
     if able < LEAST_NETWORKS and (high < bar or p_value < SIGNIFICANCE):
         why = f"{reason} Fewer than two architectures learned the task from originals: too few to call it protected."
-        advice = "Evaluate with two or more, train longer (--epochs) or add cases."
+        advice = f"Evaluate with two or more architectures. {_LEARN_MORE}"
         return Verdict(verdict="not measured", reason=why, advice=advice, **numbers)
     if high < bar:
         aim = f"Protected means an upper limit below {bar:.1%}, halfway from originals to chance."
         scope = "Training as usual is all that was measured: a recipient who knows the method can do better."
         return Verdict(verdict="protected", reason=f"{reason} {aim}", advice=scope, **numbers)
+    strengthen = advice_to_strengthen(best.measured.trained_on, twin.accuracy, base)
     aim = f"Protected would be an upper limit below {bar:.1%}, halfway from originals to chance."
     if p_value < SIGNIFICANCE:
         aim += f" It is significantly worse than with originals (p = {p_value:.2g}), and no more."
-        return Verdict(verdict="weak", reason=f"{reason} {aim}", advice=_STRENGTHEN, **numbers)
+        return Verdict(verdict="weak", reason=f"{reason} {aim}", advice=strengthen, **numbers)
     aim += f" The difference from originals is not significant (p = {p_value:.2g})."
-    return Verdict(verdict="none", reason=f"{reason} {aim}", advice=_STRENGTHEN, **numbers)
+    return Verdict(verdict="none", reason=f"{reason} {aim}", advice=strengthen, **numbers)
 
 
 def _ways_to_answer(measured: Measurement) -> Iterator[_Victim]:

@@ -9,11 +9,14 @@ from typing import Final
 
 from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.data.patients import PATIENT_TABLE
+from monai_advenc.evaluation.advice import NOTHING_KNOWN, BaseFacts
 from monai_advenc.evaluation.compare import evaluate
 from monai_advenc.evaluation.division import LEAST_CASES
 from monai_advenc.evaluation.kept_verdict import KeptVerdict, digest_of, keep_verdict, kept_verdict
 from monai_advenc.evaluation.measurement import Measurement
 from monai_advenc.evaluation.verdict import Verdict, not_measured
+from monai_advenc.networks.training.checkpoint import Checkpoint
+from monai_advenc.networks.training.learned import HeldOutAccuracy
 from monai_advenc.progress import Progress
 
 EVALUATION_FOLDER: Final = "evaluation"
@@ -26,7 +29,13 @@ MOST_IMAGES: Final = 2000
 
 
 def measure_protection(
-    originals: ImageFolder, out: Path, private: Path, workers: int, device: str, progress: Progress
+    originals: ImageFolder,
+    out: Path,
+    private: Path,
+    workers: int,
+    device: str,
+    progress: Progress,
+    base: Checkpoint | None = None,
 ) -> tuple[Verdict, tuple[Measurement, ...]]:
     """Train quick victims on originals and on the data set, and write the verdict to the private folder.
 
@@ -39,6 +48,7 @@ def measure_protection(
         workers: Worker processes.
         device: Where to train.
         progress: Receives messages and progress.
+        base: The base network, for the advice.
 
     Returns:
         The verdict of the newest measurement of these files, and what was measured here; nothing where there are too
@@ -56,6 +66,7 @@ def measure_protection(
             private / EVALUATION_FOLDER / digest_of(out, private)[:12],
             private=private,
             most=MOST_IMAGES,
+            base=_facts_of(base),
             workers=workers,
             device=device,
             progress=progress,
@@ -64,6 +75,14 @@ def measure_protection(
         if kept.verdict != evaluation.verdict and kept.source is not None:
             progress.say(f"The verdict is that of a later measurement. {kept.source}")
     return kept.verdict, measurements
+
+
+def _facts_of(base: Checkpoint | None) -> BaseFacts:
+    if base is None:
+        return NOTHING_KNOWN
+    # A network of the other family is measured on images that it has perturbed, where almost every one passes.
+    held_out = HeldOutAccuracy.noted(base) if base.family == "targeted" else None
+    return BaseFacts(None if held_out is None else held_out.value, base.family)
 
 
 def too_few_cases(name: str, cases: int, patients: int) -> Verdict:

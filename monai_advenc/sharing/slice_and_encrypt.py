@@ -177,7 +177,9 @@ def slice_and_encrypt(
         with remembering(result.failures):
             verdict, measurements = kept_verdict(out, kept).verdict, NO_MEASUREMENTS
             if measure:
-                verdict, measurements = measure_protection(folder, out, kept, options.workers, place, progress)
+                verdict, measurements = measure_protection(
+                    folder, out, kept, options.workers, place, progress, checkpoint
+                )
             page = kept / REPORT_NAME
             stated = result.manifest
             report = write_report(page, folder, out, stated, checkpoint, secret, progress, verdict, measurements)

@@ -26,6 +26,7 @@ from monai_advenc.data.volumes.slicing import slice_cases
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import OutputError
 from monai_advenc.evaluation.accuracy import measure_accuracy
+from monai_advenc.evaluation.advice import BaseFacts
 from monai_advenc.evaluation.measurement import CLEAN, measurements_of
 from monai_advenc.evaluation.protection import without_background
 from monai_advenc.evaluation.report import encryption_report, examples_of
@@ -112,7 +113,8 @@ def run_demo(out: Path, *, seed: int, recipe: DemoRecipe, workers: int, stage: S
                 measurements += measurements_of(result)
                 advance(1)
     manifest = Manifest.load(folders[AUGMENTATION_AWARE])
-    verdict = judge([readable(each) for each in measurements if each.trained_on != PAPER])
+    judged = [readable(each) for each in measurements if each.trained_on != PAPER]
+    verdict = judge(judged, base=BaseFacts(base_accuracy.value, "targeted"))
     summary = summarize_demo(seed, base_accuracy.value, manifest, measurements, clock.seconds, verdict)
     write_json(out / "summary.json", summary, overwrite=True)
     examples = examples_of(slices, folders[AUGMENTATION_AWARE], manifest)

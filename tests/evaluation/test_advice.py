@@ -1,0 +1,46 @@
+"""The advice fits what was measured, and its figures are those of the documentation."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from monai_advenc.evaluation.advice import NOTHING_KNOWN, BaseFacts, advice_to_strengthen
+from monai_advenc.evaluation.measurement import BODY_ONLY, ENCRYPTED
+from tests.conftest import REPOSITORY
+
+
+def advice(trained_on: str = ENCRYPTED, clean: float = 0.92, base: BaseFacts = NOTHING_KNOWN) -> str:
+    return advice_to_strengthen(trained_on, clean, base)
+
+
+@pytest.mark.parametrize("accuracy", [0.91, 0.95, 1.0])
+def test_a_base_network_that_learned_the_task_is_not_to_be_trained_longer(accuracy: float) -> None:
+    assert "--epochs" not in advice(base=BaseFacts(accuracy, "targeted"))
+
+
+def test_training_longer_names_both_accuracies() -> None:
+    assert "--epochs): its accuracy is 71%, that of the network trained on originals 92%" in advice(
+        base=BaseFacts(0.71, "targeted")
+    )
+    assert "if its accuracy is below 92%" in advice()
+
+
+def test_the_region_is_advised_where_the_background_can_be_cut_off() -> None:
+    reason = "--region body, because the best network was trained without the background"
+    assert reason in advice(BODY_ONLY)
+    assert reason not in advice(ENCRYPTED)
+
+
+def test_the_other_family_is_advised_to_those_who_do_not_use_it() -> None:
+    assert "--profile error-minimizing" in advice(base=BaseFacts(1.0, "targeted"))
+    assert "--profile error-minimizing" not in advice(base=BaseFacts(None, "error-minimizing"))
+    assert "monai-advenc recommend" in advice()
+
+
+def test_the_figures_of_the_advice_are_those_of_the_page_on_strength() -> None:
+    stated = re.search(r"left networks (\d+ to \d+ points) less than Basic", advice())
+    assert stated
+    page = (REPOSITORY / "docs" / "strength.md").read_text(encoding="utf-8")
+    assert f"left {stated[1]} less than Basic" in page
