@@ -16,6 +16,7 @@ from monai_advenc.cli.encrypt import encrypt
 from monai_advenc.cli.encrypt_volume import encrypt_volume
 from monai_advenc.cli.evaluate import evaluate
 from monai_advenc.cli.fidelity import fidelity
+from monai_advenc.cli.help import CompactCommand
 from monai_advenc.cli.keygen import keygen
 from monai_advenc.cli.phantoms import phantoms
 from monai_advenc.cli.reader_study import reader_study
@@ -27,24 +28,24 @@ from monai_advenc.cli.train_base import train_base
 from monai_advenc.cli.unlock import unlock, unlock_keygen
 from monai_advenc.cli.verify import verify
 
-app.command("demo")(demo)
-app.command("phantoms")(phantoms)
-app.command("check")(check)
-app.command("slice-and-encrypt")(slice_and_encrypt)
-app.command("slice")(slice_volumes)
-app.command("train-base")(train_base)
-app.command("keygen")(keygen)
-app.command("encrypt")(encrypt)
-app.command("encrypt-volume")(encrypt_volume)
-app.command("verify")(verify)
-app.command("evaluate")(evaluate)
-app.command("audit")(audit)
-app.command("recommend")(recommend)
-app.command("fidelity")(fidelity)
-app.command("unlock")(unlock)
-app.command("unlock-keygen")(unlock_keygen)
+app.command("demo", cls=CompactCommand)(demo)
+app.command("phantoms", cls=CompactCommand)(phantoms)
+app.command("check", cls=CompactCommand)(check)
+app.command("slice-and-encrypt", cls=CompactCommand)(slice_and_encrypt)
+app.command("slice", cls=CompactCommand)(slice_volumes)
+app.command("train-base", cls=CompactCommand)(train_base)
+app.command("keygen", cls=CompactCommand)(keygen)
+app.command("encrypt", cls=CompactCommand)(encrypt)
+app.command("encrypt-volume", cls=CompactCommand)(encrypt_volume)
+app.command("verify", cls=CompactCommand)(verify)
+app.command("evaluate", cls=CompactCommand)(evaluate)
+app.command("audit", cls=CompactCommand)(audit)
+app.command("recommend", cls=CompactCommand)(recommend)
+app.command("fidelity", cls=CompactCommand)(fidelity)
+app.command("unlock", cls=CompactCommand)(unlock)
+app.command("unlock-keygen", cls=CompactCommand)(unlock_keygen)
 app.add_typer(attack, name="attack")
-app.command("reproduce")(reproduce)
+app.command("reproduce", cls=CompactCommand)(reproduce)
 app.add_typer(reader_study, name="reader-study")
 
 __all__ = ["app", "main"]

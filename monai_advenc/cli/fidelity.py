@@ -40,7 +40,7 @@ def fidelity(
     output = Output(json)
     found = measure_fidelity_tables(originals, encrypted, out, observer=observer, device=device, progress=output)
     rows = [
-        (name, *(f"{values[q]:.4g}" for q in QUANTITIES), f"{found.summary['min'][name]['haarpsi']:.3f}")
+        (name, *(_cell(q, values[q]) for q in QUANTITIES), f"{found.summary['min'][name]['haarpsi']:.3f}")
         for name, values in found.summary["mean"].items()
     ]
     columns = ("region", "RMS gray levels", "PSNR, dB", "SSIM", "HaarPSI (medical)", "lowest HaarPSI")
@@ -48,6 +48,13 @@ def fidelity(
     if found.observer is not None:
         _say_observer(output, found.observer)
     output.result({"out": str(out), **found.summary})
+
+
+def _cell(quantity: str, value: float) -> str:
+    """A mean in a table; the PSNR of pixels that are all as they were is no number."""
+    from monai_advenc.encryption.fidelity import IDENTICAL_PSNR_DB
+
+    return "unchanged" if quantity == "psnr_db" and value >= IDENTICAL_PSNR_DB else f"{value:.4g}"
 
 
 def _say_observer(output: Output, reading: ObserverReading) -> None:

@@ -18,24 +18,25 @@ from monai_advenc.cli.options import key as drawing, slicing
 def slice_and_encrypt(
     context: typer.Context,
     volumes: slicing.Volumes,
-    out: Annotated[
-        Path, typer.Option(help="Folder for the encrypted slices, which you may share.", file_okay=False)
-    ] = Path("shared"),
+    out: Annotated[Path, typer.Option(help="Folder for the encrypted slices, to share.", file_okay=False)] = Path(
+        "shared"
+    ),
     private: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for what must stay with you: key, base network, original slices, report.",
+            help="Folder that stays with you.",
             show_default="<out>-private",
             file_okay=False,
+            rich_help_panel="What is written",
         ),
     ] = None,
     key: Annotated[
         Path | None,
-        typer.Option(help="Use this key.", show_default="drawn once, in the private folder", dir_okay=False),
+        typer.Option(help="Use this key.", show_default="drawn once", dir_okay=False, rich_help_panel="Key"),
     ] = None,
     base: Annotated[
         Path | None,
-        typer.Option(help="Use this base network.", show_default="trained once on the slices", dir_okay=False),
+        typer.Option(help="Use this base network.", show_default="trained on the slices", dir_okay=False),
     ] = None,
     file_format: options.Formats = None,
     identity: options.Identity = None,
@@ -66,7 +67,7 @@ def slice_and_encrypt(
         str | None,
         typer.Option(
             help=options.NETWORK_HELP,
-            show_default="resnet18 on a GPU, else resnet_small",
+            show_default="by device",
             rich_help_panel="Base network",
         ),
     ] = None,
@@ -84,7 +85,7 @@ def slice_and_encrypt(
         bool,
         typer.Option(
             "--evaluate/--no-evaluate",
-            help="Train networks on originals and on encrypted slices at the end, for the verdict.",
+            help="Train networks for the verdict.",
             rich_help_panel="Verdict",
         ),
     ] = True,
@@ -103,11 +104,9 @@ def slice_and_encrypt(
 ) -> None:
     """Cut volumes at the largest tumor cross-section, encrypt the slices, and write a data set that you may share.
 
-    Reads NIfTI and DICOM volumes with tumor masks. What must stay secret - the key, the base network, the original
-    slices, the report - goes to a private folder next to the output. At the end networks are trained on originals and
-    on encrypted slices, and the verdict says whether the latter are misled on real images: protected against training
-    as usual, weak, none (exit status 3), or not measured. The same command resumes a killed run at any moment; the
-    result is the same to the last byte. Nothing is overwritten.
+    Key, base network, originals and report go to a private folder. At the end networks are trained on originals and on
+    encrypted slices, and the verdict says whether the latter are misled: protected, weak, none (exit status 3) or not
+    measured. The same command resumes a killed run with the same bytes. Defaults are in brackets.
     """
     from monai_advenc.data.private_folder import private_folder_of
     from monai_advenc.networks.training import TrainingSettings

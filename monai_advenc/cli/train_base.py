@@ -47,7 +47,12 @@ def train_base(
     ] = 0.1,
     test: Annotated[
         Path | None,
-        typer.Option(help="Images that training does not use, to measure the accuracy on.", file_okay=False),
+        typer.Option(
+            "--test-originals",
+            "--test",
+            help="Images that training does not use, to measure the accuracy on, as of evaluate.",
+            file_okay=False,
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the weights, the order and the images kept aside.")] = 0,
     device: options.Device = None,

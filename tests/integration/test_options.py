@@ -7,10 +7,12 @@ from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel
+from typer.main import get_command
 
 from monai_advenc.acceleration.prepare import Precision
 from monai_advenc.attackers.audit.suites import SUITES
 from monai_advenc.attackers.recovery.methods import LAYOUTS, RecoveryAttack
+from monai_advenc.cli import app
 from monai_advenc.cli.options import choices, key
 from monai_advenc.data.dicom.identity.rule import IDENTITY_CHOICES
 from monai_advenc.data.images.writing import SLICE_FORMATS
@@ -63,10 +65,46 @@ def test_a_key_is_drawn_alike_on_the_command_line_and_from_python() -> None:
     )
 
 
-def test_help_says_which_words_there_are_and_which_is_the_default(run: Callable[..., Any]) -> None:
-    text = "".join(run("slice-and-encrypt", "--help").output.replace("│", "").split())
-    assert "<all|body|mask>" in text
-    assert "[default:acquired]" in text
+COMMANDS = (
+    "slice-and-encrypt",
+    "slice",
+    "encrypt",
+    "encrypt-volume",
+    "keygen",
+    "train-base",
+    "verify",
+    "evaluate",
+    "recommend",
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_which_words_there_are_and_which_is_the_default(run: Callable[..., Any], command: str) -> None:
+    text = "".join(run(command, "--help").output.split())
+    parser: Any = get_command(app)
+    for option in parser.commands[command].params:
+        assert not option.opts[0].startswith("--") or option.opts[0] in text
+        words = getattr(getattr(option, "type", None), "choices", None)
+        assert words is None or "|".join(str(getattr(word, "value", word)) for word in words) in text
+    if command == "slice-and-encrypt":
+        assert "all|body|mask:" in text
+        assert "[acquired]" in text
+
+
+def test_the_help_of_the_main_command_fits_two_screens(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = run("slice-and-encrypt", "--help").output.splitlines()
+    assert len(lines) <= 2 * 50
+    assert max(map(len, lines)) <= 80
+    groups = [line.rstrip(":") for line in lines if line and not line.startswith((" ", "Usage"))]
+    assert groups == [
+        *("Arguments", "Options that most people need", "What is written", "Key", "Slicing", "Base network"),
+        *("Verdict", "Speed and machines", "Options"),
+    ]
+    main = lines[lines.index("Options that most people need:") + 1 : lines.index("What is written:")]
+    assert sum(line.startswith("  --") for line in main) == 10
 
 
 @pytest.mark.parametrize(

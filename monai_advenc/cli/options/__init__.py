@@ -15,113 +15,105 @@ from monai_advenc.errors import IncompleteError, SettingsError
 if TYPE_CHECKING:
     from monai_advenc.evaluation.verdict import Verdict
 
-_RAY_PANEL = "Many GPUs or machines"
+_RAY_PANEL = "Speed and machines"
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines instead of text.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only check and show what would be done; write nothing.")]
 KeepGoing = Annotated[
     bool,
-    typer.Option("--keep-going", help="Continue after a bad case and list all bad cases at the end (exit status 2)."),
+    typer.Option("--keep-going", help="List bad cases at the end instead of stopping (exit status 2)."),
 ]
 InsecureKeyPermissions = Annotated[
-    bool, typer.Option("--insecure-key-permissions", help="Accept a key file that others can read.")
+    bool,
+    typer.Option("--insecure-key-permissions", help="Accept a key that others can read.", rich_help_panel="Key"),
 ]
 Workers = Annotated[
     int | None,
     typer.Option(
-        min=0, help="Worker processes, one thread each.", show_default="one per core", rich_help_panel="Speed"
+        min=0, help="Worker processes, one thread each.", show_default="one per core", rich_help_panel=_RAY_PANEL
     ),
 ]
 Precision = Annotated[
     choices.Precision,
     typer.Option(
-        help="Arithmetic of the base network while perturbing; auto: the fastest of the processor whose gradients "
-        "agree with fp32.",
-        rich_help_panel="Speed",
+        help="Arithmetic; auto: the fastest whose gradients agree with fp32.",
+        rich_help_panel=_RAY_PANEL,
     ),
 ]
 BatchSize = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Images that go through the base network at a time. Another number can change the last digits of the "
-        "result. It is noted in the output, and the same when a run is resumed.",
-        show_default="8 on a CPU; on a GPU by the images' shape, 32 to 2048",
-        rich_help_panel="Speed",
+        help="Images at a time; another number can change the last digits of the result.",
+        show_default="8 on a CPU; on a GPU by shape",
+        rich_help_panel=_RAY_PANEL,
     ),
 ]
 Gray = Annotated[bool, typer.Option("--gray", help="Convert colors to gray; for sets of mixed gray and RGB files.")]
 Device = Annotated[
     str | None,
-    typer.Option(help="Where networks run: cpu, cuda, cuda:1.", show_default="cuda if there", rich_help_panel="Speed"),
+    typer.Option(
+        help="Where networks run: cpu, cuda, cuda:1.", show_default="cuda if there", rich_help_panel=_RAY_PANEL
+    ),
 ]
 Formats = Annotated[
     list[choices.FileFormat] | None,
     typer.Option(
         "--format",
-        help="Files to write for each image; repeatable. dicom: objects derived from DICOM images, with their stored "
-        "integers (see --identity); can be combined with nifti only.",
+        help="Files to write, repeatable; dicom: only from DICOM.",
         show_default="nifti and png16",
     ),
 ]
 Region = Annotated[
     choices.Region,
-    typer.Option(
-        help="Which pixels may change: all (the paper), the body, or the mask next to each image. Padding "
-        "that cutting added never changes."
-    ),
+    typer.Option(help="The pixels that may change; body leaves the background, where a recipient can cut changes off."),
 ]
 FullRadius = Annotated[
     bool,
     typer.Option(
         "--full-radius",
-        help="With --region body or mask, or padding that cutting added: put the key's whole radius into the pixels "
-        "that may change, however few. Without it, the radius shrinks with the root of their share, so that each "
-        "changes as much as in a whole image.",
+        rich_help_panel="Key",
+        help="Do not shrink the radius with the region.",
     ),
 ]
 Masks = Annotated[
     bool | None,
     typer.Option(
         "--masks/--no-masks",
-        help="Write the masks too, on the grid and with the names of what is written. With --region mask they would "
-        "say which pixels were perturbed.",
-        show_default="masks, without them with --region mask",
+        help="Write the masks too.",
+        show_default="not with --region mask",
+        rich_help_panel="What is written",
     ),
 ]
 KeepResidual = Annotated[
     bool,
     typer.Option(
         "--keep-residual",
-        help="Keep, sealed in the private folder, what restores the originals' pixels with the command unlock.",
-        rich_help_panel="Unlock",
+        help="Keep, sealed, what restores the originals (command unlock).",
+        rich_help_panel="What is written",
     ),
 ]
 UnlockFor = Annotated[
     list[str] | None,
     typer.Option(
         "--unlock-for",
-        help="With --keep-residual: who may unlock: a public key (age1... of unlock-keygen, ssh-ed25519 ..., "
-        "ssh-rsa ...) or a file of them; several times for several.",
-        rich_help_panel="Unlock",
+        help="Public key (age1..., ssh-...), or file of them, that --keep-residual seals for.",
+        rich_help_panel="What is written",
     ),
 ]
 Identity = Annotated[
     choices.Identity | None,
     typer.Option(
-        help="Names and headers of DICOM: keep them; remove (PS3.15 Basic Profile: names, numbers, dates, free text, "
-        "private groups, all UIDs); or pseudonym: the same, with a pseudonym that is stable for each patient under the "
-        "key. If they are not kept, cases and images get new names too, in every format, which only the key can "
-        "compute. Required if any input is DICOM, whatever is written; no default. No choice removes text burned into "
-        "the pixels: look at the images.",
-        show_default="must be chosen for DICOM",
+        help="What becomes of names and DICOM headers; required for DICOM. remove: by PS3.15; archives then take all "
+        "for one patient. pseudonym: the same, and patients stay apart. Text burned into the pixels always stays.",
+        show_default=False,
     ),
 ]
 PrivateNames = Annotated[
     Path | None,
     typer.Option(
         "--private",
-        help="Folder for the table of names if identity is not kept, and for the distances of each image.",
+        help="Folder for the table of names and for distances.",
         show_default="<out>-private",
         file_okay=False,
     ),
@@ -130,16 +122,15 @@ Ray = Annotated[
     bool,
     typer.Option(
         "--ray",
-        help="Encrypt with Ray on this machine, one worker for each GPU or core (extra ray). The bytes stay the same.",
+        help="Encrypt with Ray on this machine.",
         rich_help_panel=_RAY_PANEL,
     ),
 ]
 RayAddress = Annotated[
     str | None,
     typer.Option(
-        help="Encrypt with this Ray cluster; auto: the one of this machine. All machines must see images, "
-        "output, key and base network at the same paths.",
-        show_default="no cluster",
+        help="Encrypt with this cluster; auto: this machine's.",
+        show_default=False,
         rich_help_panel=_RAY_PANEL,
     ),
 ]
@@ -149,8 +140,8 @@ Insist = Annotated[
     typer.Option(
         "--insist",
         envvar="MONAI_ADVENC_INSIST",
-        help="Encrypt with a base network that is not better than chance on images it was not trained on, or that was "
-        "trained at another size.",
+        show_envvar=False,
+        help="Take a base network that learned nothing.",
         rich_help_panel="Verdict",
     ),
 ]
@@ -158,8 +149,8 @@ AcceptUnprotected = Annotated[
     bool,
     typer.Option(
         "--accept-unprotected",
-        help="End with exit status 0 although the verdict is none.",
-        show_default="exit status 3 for none",
+        help="Exit status 0 though the verdict is none.",
+        show_default=False,
         rich_help_panel="Verdict",
     ),
 ]
@@ -167,8 +158,8 @@ AcceptUnprotected = Annotated[
 EXIT_UNPROTECTED: Final = 3
 """Exit status of a command whose verdict is *none*."""
 
-EPOCHS_DEFAULT = "12, or more for few images until the network has made 250 steps"
-NETWORK_HELP = "resnet18 (the paper's), resnet_small (for CPUs), or another; an unknown name prints the list."
+EPOCHS_DEFAULT = "12, or more until 250 steps"
+NETWORK_HELP = "Architecture; an unknown name prints all."
 
 
 def formats_of(given: list[choices.FileFormat] | None) -> tuple[str, ...]:

@@ -14,15 +14,13 @@ from monai_advenc.encryption import paper
 if TYPE_CHECKING:
     from monai_advenc.encryption.profiles import KeyOptions
 
-KEY_PANEL = "Drawing a key"
+KEY_PANEL = "Key"
 RADIUS, RADIUS_AT = paper.MRI_RADIUS, paper.MRI_SIDE
 
 Profile = Annotated[
     choices.Profile,
     typer.Option(
-        help="default: Horizontal Concat with augmentation-aware steps (ours, stronger); "
-        "error-minimizing (ours): toward the image's own class under a network trained for it (train-base --key); "
-        "paper-...: the paper's combiners and plain steps, at its budget for MRI.",
+        help="How to perturb; default: Horizontal Concat, augmentation-aware steps.",
         rich_help_panel=KEY_PANEL,
     ),
 ]
@@ -49,8 +47,7 @@ RadiusOrWord = Annotated[
     typer.Option(
         parser=radius_or_word,
         metavar="FLOAT|recommended",
-        help="L2 radius on the [0, 1] scale, at the side --radius-at; recommended: search the smallest one that "
-        "protects these slices, as monai-advenc recommend does.",
+        help="Largest change; recommended: search the smallest that protects.",
         rich_help_panel=KEY_PANEL,
     ),
 ]
@@ -58,8 +55,7 @@ RadiusAt = Annotated[
     int,
     typer.Option(
         min=0,
-        help="Image side that the radius is for; it is scaled for other sizes, so that the mean change of a pixel "
-        "stays the same. 0: the same radius at every size.",
+        help="Image side that the radius is for; 0: the same at every size.",
         rich_help_panel=KEY_PANEL,
     ),
 ]
@@ -67,23 +63,20 @@ Schedule = Annotated[
     choices.Schedule,
     typer.Option(
         "--schedule",
-        help="paper: many steps of one length. fast (ours): few steps, the first across the ball and each shorter. "
-        "adaptive (ours, plain steps only): each image stops once more steps no longer lower its loss much.",
+        help="Lengths of steps; fast: few, adaptive: by the loss.",
         rich_help_panel=KEY_PANEL,
     ),
 ]
 Steps = Annotated[
     int | None,
-    typer.Option(
-        min=1, help="PGD steps.", show_default="100, 25 if fast, at most 69 if adaptive", rich_help_panel=KEY_PANEL
-    ),
+    typer.Option(min=1, help="PGD steps.", show_default="100; fast 25, adaptive at most 69", rich_help_panel=KEY_PANEL),
 ]
 StepSize = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Length of a step; of the first one if fast or adaptive.",
-        show_default="radius / 20, or 2.5 radius / steps if that is more; 2 radius if fast or adaptive",
+        help="Length of a (first) step.",
+        show_default="by radius and steps",
         rich_help_panel=KEY_PANEL,
     ),
 ]
@@ -94,8 +87,7 @@ KeySeed = Annotated[
     int | None,
     typer.Option(
         "--key-seed",
-        help="Draw the key from a seed. Experiments only. Anyone can recover this key by trying seeds: the public key "
-        "id confirms the right one.",
+        help="Experiments only: others can find such a key.",
         rich_help_panel=KEY_PANEL,
     ),
 ]

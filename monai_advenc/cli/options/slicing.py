@@ -20,27 +20,26 @@ _PANEL = "Slicing"
 Volumes = Annotated[
     Path,
     typer.Argument(
-        help="Folder of cases: <class>/<case>/ with image.nii.gz and seg.nii.gz, or with a DICOM series and its SEG or "
-        "RTSTRUCT; cases.csv; nnU-Net, BIDS, BraTS, or a folder for each case with labels.csv.",
+        help="<class>/<case>/ with image.nii.gz and seg.nii.gz, or DICOM with SEG or RTSTRUCT; cases.csv; nnU-Net; "
+        "BIDS; BraTS; or cases with labels.csv.",
         file_okay=False,
     ),
 ]
 Plane = Annotated[
     choices.PlaneChoice,
     typer.Option(
-        help="Direction of the slices. acquired: that of the DICOM series; NIfTI: across the axis with the coarsest "
-        "spacing, axial if the spacings agree within 20 %.",
+        help="Direction of the slices; acquired: as they were taken.",
         rich_help_panel=_PANEL,
     ),
 ]
 Size = Annotated[
-    int, typer.Option(min=0, help="Side of the slices in pixels; 0 keeps the volume's grid.", rich_help_panel=_PANEL)
+    int, typer.Option(min=0, help="Side of slices in pixels; 0: as in the volume.", rich_help_panel=_PANEL)
 ]
-Fit = Annotated[choices.Fit, typer.Option(help="How to bring slices to that size.", rich_help_panel=_PANEL)]
+Fit = Annotated[choices.Fit, typer.Option(help="How they get it.", rich_help_panel=_PANEL)]
 TumorLabels = Annotated[
     str | None,
     typer.Option(
-        help="Mask values (DICOM: segment or ROI numbers) that count as tumor, separated by commas.",
+        help="Mask values or segment numbers of the tumor, as 1,2.",
         show_default="all but 0",
         rich_help_panel=_PANEL,
     ),
@@ -48,7 +47,7 @@ TumorLabels = Annotated[
 TumorSegment = Annotated[
     list[str] | None,
     typer.Option(
-        help="Segment Label (SEG) or ROI Name (RTSTRUCT) that counts as tumor, '*' for any characters; repeatable.",
+        help="Segment or ROI of the tumor, such as 'GTV*'; repeatable.",
         show_default="the only one",
         rich_help_panel=_PANEL,
     ),
@@ -59,9 +58,8 @@ IsotropicMm = Annotated[
 AssumeOrientation = Annotated[
     str | None,
     typer.Option(
-        help="Where the voxel axes point in files that do not say it (NIfTI with both codes 0, Analyze, MGH): three "
-        "letters, such as RAS for right, anterior, superior. Image and mask.",
-        show_default="refuse such files",
+        help="Axes of files that do not say it, as RAS.",
+        show_default="refuse them",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -74,16 +72,15 @@ LabelTable = Annotated[
 LabelColumn = Annotated[
     str | None,
     typer.Option(
-        help="Column of the class in labels.csv, or in participants.tsv of BIDS.",
-        show_default="label, or the only one that may be it",
+        help="Column of the class in that table.",
+        show_default="label",
         rich_help_panel=_PANEL,
     ),
 ]
 Channel = Annotated[
     str | None,
     typer.Option(
-        help="Which image of a case to take: number or name of an nnU-Net channel, kind of a BIDS image (T1w), "
-        "modality in a BraTS name, or end of a file name.",
+        help="Image of a case with several: number, name, or end of its file name.",
         show_default="the only one",
         rich_help_panel=_PANEL,
     ),
