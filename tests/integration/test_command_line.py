@@ -111,7 +111,7 @@ def test_volumes_become_an_encrypted_data_set_that_verifies(world: World, run: R
     originals = find_images(private / "slices")
     assert verify_folder(out, originals=originals).problems == ()
     suffixes = {"".join(path.suffixes) for path in out.rglob("*") if path.is_file()}
-    assert suffixes == {".png", ".nii.gz", ".json"}
+    assert suffixes == {".png", ".nii.gz", ".mask.png", ".mask.nii.gz", ".json"}
     checked = run("verify", out, "--originals", private / "slices", "--json")
     assert checked.exit_code == 0
     assert json.loads(checked.stdout)["compared"] == 10
@@ -307,7 +307,7 @@ def test_a_bad_case_is_named_in_one_line_and_the_others_are_unharmed(
     shutil.rmtree(case)
     shutil.copytree(world.volumes / "meningioma" / case.name, case)
     assert run(*command).exit_code == 0
-    assert len(list(out.rglob("*.png"))) == 10
+    assert len([path for path in out.rglob("*.png") if ".mask." not in path.name]) == 10
 
 
 def test_every_reason_is_told_when_no_case_can_be_cut(world: World, run: Run, tmp_path: Path) -> None:
