@@ -144,6 +144,7 @@ def in_own_process(test: Callable[..., None]) -> Callable[..., None]:
 
 def _report(sending: Connection, module: str, name: str, args: Any, kwargs: Any) -> None:
     torch.set_num_threads(1)
+    _register()
     try:
         getattr(import_module(module), name).__wrapped__(*args, **kwargs)
     except BaseException:  # noqa: BLE001  # The other process fails with it.

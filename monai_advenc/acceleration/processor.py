@@ -30,6 +30,12 @@ def device_of(network: nn.Module) -> torch.device:
     return torch.device("cpu") if value is None else value.device
 
 
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor of the CPU to a device without waiting for what the device computes."""
+    # The driver copies memory that can be paged out only when all earlier work is done.
+    return (values.pin_memory() if device.type == "cuda" else values).to(device, non_blocking=True)
+
+
 def require_together(network: nn.Module, tensors: Mapping[str, Tensor | None]) -> None:
     """Raise :class:`SettingsError` unless tensors are on the device of a network.
 

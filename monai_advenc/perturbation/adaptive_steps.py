@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_advenc.acceleration.gradients import EXACT_STEPS, agree, loss_gradient
+from monai_advenc.acceleration.processor import to_device
 from monai_advenc.perturbation.objectives import Objective
 
 STRETCH = 6
@@ -73,68 +74,87 @@ class AdaptiveSteps:
 
     def __post_init__(self) -> None:
         self.exact_network: nn.Module = getattr(self.network, "exact_network", None) or self.network
-        # On the CPU, which decides the next batch.
-        count = (len(self.objective),)
-        self.left = torch.full(count, self.steps, device="cpu")
-        self.length = torch.full(count, self.first_length, dtype=torch.float32, device="cpu")
-        self.arriving, self.exactly = torch.zeros(2, *count, dtype=torch.bool, device="cpu")
+        count, device = (len(self.objective),), self.inside.device
+        self.left = torch.full(count, self.steps, device=device)
+        self.length = torch.full(count, self.first_length, dtype=torch.float32, device=device)
+        self.arriving, self.exactly = torch.zeros(2, *count, dtype=torch.bool, device=device)
 
     def from_originals(self, images: Tensor) -> Tensor:
         """Return the images ``(N, C, H, W)`` after all their steps; call it once."""
         images = images.clone()
         rows = torch.arange(len(images), device="cpu")
         for start in range(0, len(images), max(1, self.batch_size)):
-            self._first_step(images, rows[start : start + self.batch_size])
-        while self.left.any():
-            network, rows, size = self._next_batch()
-            self._step(images, rows, *self._gradients(network, images, rows, size))
-        return images
+            self._first_step(images, *self._there(rows[start : start + self.batch_size], self.batch_size))
+        while True:
+            # The CPU decides the next batch. This is all that it waits for.
+            left, arriving, exactly = torch.stack([self.left, self.arriving.long(), self.exactly.long()]).cpu()
+            if not left.any():
+                return images
+            network, rows, size = self._next_batch(left, arriving.bool(), exactly.bool())
+            rows, steps = self._in_step(rows, left)
+            there, padded = self._there(rows, size)
+            for _ in range(steps):
+                self._step(images, there, *self._gradients(network, images, padded, len(rows)))
 
-    def _first_step(self, images: Tensor, rows: Tensor) -> None:
-        gradients, losses = self._gradients(self.exact_network, images, rows, self.batch_size)
+    def _first_step(self, images: Tensor, there: Tensor, padded: Tensor) -> None:
+        gradients, losses = self._gradients(self.exact_network, images, padded, len(there))
         if self.exact_network is not self.network:
-            fast, _ = self._gradients(self.network, images, rows, self.batch_size)
-            inside = self.inside[rows.to(images.device)]
-            self.exactly[rows] = ~agree(gradients * inside, fast * inside).cpu()
-        self._step(images, rows, gradients, losses)
+            fast, _ = self._gradients(self.network, images, padded, len(there))
+            inside = self.inside[there]
+            self.exactly[there] = ~agree(gradients * inside, fast * inside)
+        self._step(images, there, gradients, losses)
 
-    def _next_batch(self) -> tuple[nn.Module, Tensor, int]:
+    def _next_batch(self, left: Tensor, arriving: Tensor, exactly: Tensor) -> tuple[nn.Module, Tensor, int]:
         """The network of the next pass, its rows, and the batch size, which may be larger than the number of rows."""
-        exactly = self.exactly
-        closing = self.arriving & (self.left <= EXACT_STEPS) & ~exactly & (self.exact_network is not self.network)
+        closing = arriving & (left <= EXACT_STEPS) & ~exactly & (self.exact_network is not self.network)
         groups = (
             (self.network, ~exactly & ~closing, self.batch_size),
             (self.exact_network, closing, self.batch_size),
             (self.exact_network, exactly, min(FEW, self.batch_size)),
         )
-        waiting = [(network, (group & (self.left > 0)).nonzero().flatten(), size) for network, group, size in groups]
+        waiting = [(network, (group & (left > 0)).nonzero().flatten(), size) for network, group, size in groups]
         network, rows, size = max(waiting, key=lambda each: min(len(each[1]), each[2]) / each[2])
-        longest_first = self.left[rows].argsort(descending=True, stable=True)
+        longest_first = left[rows].argsort(descending=True, stable=True)
         return network, rows[longest_first[:size]], size
 
-    def _step(self, images: Tensor, rows: Tensor, gradients: Tensor, losses: Tensor) -> None:
-        self._look(rows, losses.cpu())
-        there, length = rows.to(images.device), self.length[rows]
-        images[there] = self.move(images[there], gradients, length.to(images.device).view(-1, 1, 1, 1), there)
-        self.left[rows] -= 1
-        self.length[rows] -= (length - LAST_LENGTH * self.first_length) / self.left[rows].clamp_min(1)
+    def _in_step(self, rows: Tensor, left: Tensor) -> tuple[Tensor, int]:
+        """Rows that take the next steps together, and how many until a loss decides again.
 
-    def _look(self, rows: Tensor, losses: Tensor) -> None:
+        On a GPU, which would be idle while the CPU decides, they take a whole stretch. On the CPU one step: batches are
+        fuller that way.
+        """
+        if self.inside.device.type == "cpu" or self.exact_network is not self.network:
+            return rows, 1
+        until = (left[rows] - 1) % STRETCH + 1
+        return rows[until == until[0]], int(until[0])
+
+    def _there(self, rows: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """Row numbers on the device of the images, and the same padded to a batch."""
+        padded = to_device(torch.cat([rows, rows[-1:].expand(size - len(rows))]), self.inside.device)
+        return padded[: len(rows)], padded
+
+    def _step(self, images: Tensor, there: Tensor, gradients: Tensor, losses: Tensor) -> None:
+        self._look(there, losses)
+        length = self.length[there]
+        images[there] = self.move(images[there], gradients, length.view(-1, 1, 1, 1), there)
+        self.left[there] -= 1
+        self.length[there] -= (length - LAST_LENGTH * self.first_length) / self.left[there].clamp_min(1)
+
+    def _look(self, there: Tensor, losses: Tensor) -> None:
         """Reduce the remaining steps of images that begin a stretch, if their losses are worth fewer."""
-        left = self.left[rows]
+        left = self.left[there]
         begins = left % STRETCH == 0
         fewer = torch.minimum(left, steps_worth_while(losses))
-        self.left[rows] = torch.where(begins & (left < self.steps), fewer, left)
-        arriving = begins & (self.left[rows] == STRETCH) & (losses > EXACT_ABOVE)
-        self.arriving[rows] |= arriving | (self.steps < STRETCH)
+        left = torch.where(begins & (left < self.steps), fewer, left)
+        self.left[there] = left
+        arriving = begins & (left == STRETCH) & (losses > EXACT_ABOVE)
+        self.arriving[there] |= arriving | (self.steps < STRETCH)
 
-    def _gradients(self, network: nn.Module, images: Tensor, rows: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        padded = torch.cat([rows, rows[-1:].expand(size - len(rows))])
-        there = padded.to(images.device)
+    def _gradients(self, network: nn.Module, images: Tensor, padded: Tensor, count: int) -> tuple[Tensor, Tensor]:
         softness = (self.length[padded] / self.first_length - SOFT_UNTIL) / (1 - SOFT_UNTIL)
-        temperature = (1 + (SOFTEST - 1) * softness.clamp_min(0)).to(images.device)
-        gradients, losses = loss_gradient(network, images[there], self.objective.of(there), temperature)
-        return gradients[: len(rows)], losses[: len(rows)]
+        temperature = 1 + (SOFTEST - 1) * softness.clamp_min(0)
+        gradients, losses = loss_gradient(network, images[padded], self.objective.of(padded), temperature)
+        return gradients[:count], losses[:count]
 
 
 def steps_worth_while(losses: Tensor) -> Tensor:

@@ -35,19 +35,30 @@ def shift_and_flip(images: Tensor, augmentation: TrainingAugmentation, generator
         A new tensor of the same shape; every pixel comes from the same image.
     """
     count, _, height, width = images.shape
-    rows = _shifted(height, count, augmentation.max_shift, generator)
-    columns = _shifted(width, count, augmentation.max_shift, generator)
-    if augmentation.flip:
-        flipped = torch.rand(count, generator=generator) < 0.5
-        columns = torch.where(flipped[:, None], columns.flip(1), columns)
-    rows, columns = rows.to(images.device), columns.to(images.device)
+    return move(images, draw_moves(count, (height, width), augmentation, generator).to(images.device))
+
+
+def draw_moves(
+    count: int, size: tuple[int, int], augmentation: TrainingAugmentation, generator: torch.Generator
+) -> Tensor:
+    """Draw shift down, shift right and flip (0 or 1) of so many images of this height and width, int64 ``(N, 3)``."""
+    limits = [min(round(augmentation.max_shift * side), side - 1) for side in size]
+    shifts = [torch.randint(-limit, limit + 1, (count,), generator=generator) for limit in limits]
+    flips = torch.rand(count, generator=generator) < 0.5 if augmentation.flip else torch.zeros(count)
+    return torch.stack([*shifts, flips.long()], dim=1)
+
+
+def move(images: Tensor, moves: Tensor) -> Tensor:
+    """Shift and flip images ``(N, C, H, W)`` by :func:`draw_moves`, on the same device; borders are mirrored."""
+    height, width = images.shape[-2:]
+    down, right, flips = moves.unsqueeze(2).unbind(dim=1)
+    rows, columns = _shifted(height, down), _shifted(width, right)
+    columns = torch.where(flips.bool(), columns.flip(1), columns)
     by_row = images.gather(2, rows[:, None, :, None].expand_as(images))
     return by_row.gather(3, columns[:, None, None, :].expand_as(images))
 
 
-def _shifted(side: int, count: int, max_shift: float, generator: torch.Generator) -> Tensor:
+def _shifted(side: int, shifts: Tensor) -> Tensor:
     """Source line of each line, ``(count, side)``, mirrored at the border."""
-    limit = min(round(max_shift * side), side - 1)
-    shifts = torch.randint(-limit, limit + 1, (count, 1), generator=generator)
-    lines = (torch.arange(side) + shifts).abs()
+    lines = (torch.arange(side, device=shifts.device) + shifts).abs()
     return (side - 1) - ((side - 1) - lines).abs()

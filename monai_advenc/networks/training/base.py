@@ -141,7 +141,7 @@ def train_base(
     warnings += _warn_if_little_learned(held_out, progress)
     test_accuracy = None
     if test_set is not None:
-        test_accuracy = accuracy_of(load_checkpoint(path).network, test_set.images, test_set.labels)
+        test_accuracy = accuracy_of(load_checkpoint(path).network.to(place), test_set.images, test_set.labels)
         tracker.log_metrics({"test_accuracy": test_accuracy})
         tested = HeldOutAccuracy.on(test_accuracy, test_set.labels.tolist())
         progress.say(f"Accuracy {tested.told} for testing, as they are.")

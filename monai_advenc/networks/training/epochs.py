@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from monai_advenc.errors import NetworkError
-from monai_advenc.networks.training.augmentation import shift_and_flip
+from monai_advenc.networks.training.augmentation import draw_moves, move
 from monai_advenc.networks.training.schedule import SCHEDULES
 from monai_advenc.networks.training.settings import TrainingSettings
 
@@ -79,24 +80,46 @@ class Epochs:
         """Train on every image once; return mean loss and accuracy over the epoch."""
         self.network.train()
         order = torch.randperm(len(self.images), generator=self.generator)
-        total_loss, right = 0.0, 0
-        for indices in order.tensor_split(self.batches):
-            labels = self.labels[indices.to(self.labels.device)]
-            logits, loss = self._learn(indices, labels)
-            total_loss += loss.item() * len(indices)
-            right += int((logits.argmax(dim=1) == labels).sum())
+        # Losses and hits stay on the device until the end: waiting for those of each step would leave a GPU idle.
+        losses, hits = [], []
+        for indices, moves in self._batches(order):
+            labels = self.labels[indices]
+            logits, loss = self._learn(indices, labels, moves)
+            losses.append(loss)
+            hits.append((logits.argmax(dim=1) == labels).sum())
+        sizes = [len(indices) for indices in order.tensor_split(self.batches)]
+        total_loss = 0.0
+        for value, size in zip(torch.stack(losses).tolist(), sizes, strict=True):
+            total_loss += value * size
         if not math.isfinite(total_loss):
             raise NetworkError(
                 f"training diverged: the loss is {total_loss} after {self.step} steps; lower the learning rate "
                 f"(now {self.settings.peak_learning_rate})"
             )
-        return total_loss / len(self.images), right / len(self.images)
+        return total_loss / len(self.images), int(torch.stack(hits).sum()) / len(self.images)
 
-    def _learn(self, indices: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _batches(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Indices of each batch, and how its images are moved, on the device; copied there at once where possible."""
+        there = order.to(self.images.device).tensor_split(self.batches)
+        if self.settings.augmentation is None:
+            yield from ((indices, None) for indices in there)
+        elif self.lesson is not None:
+            # A lesson draws too, after each batch.
+            yield from ((indices, self._draw(len(indices)).to(self.images.device)) for indices in there)
+        else:
+            moves = torch.cat([self._draw(len(indices)) for indices in there]).to(self.images.device)
+            yield from zip(there, moves.tensor_split(self.batches), strict=True)
+
+    def _draw(self, count: int) -> Tensor:
+        assert self.settings.augmentation is not None
+        height, width = self.images.shape[-2:]
+        return draw_moves(count, (height, width), self.settings.augmentation, self.generator)
+
+    def _learn(self, indices: Tensor, labels: Tensor, moves: Tensor | None) -> tuple[Tensor, Tensor]:
         settings = self.settings
-        batch = self.images[indices.to(self.images.device)]
-        if settings.augmentation is not None:
-            batch = shift_and_flip(batch, settings.augmentation, self.generator)
+        batch = self.images[indices]
+        if moves is not None:
+            batch = move(batch, moves)
         batch = batch.contiguous(memory_format=torch.channels_last)
         rate = SCHEDULES[settings.schedule](self.step, self.batches * settings.epochs, settings.peak_learning_rate)
         for group in self.optimizer.param_groups:

@@ -180,10 +180,10 @@ def accuracy_of(network: nn.Module, images: Tensor, labels: Tensor, *, autocast:
     """Accuracy on images ``(N, C, H, W)``; the network is set to evaluation mode."""
     network.eval()
     device = next(network.parameters()).device
-    right = 0
+    hits = []
     for start in range(0, len(images), VALIDATION_BATCH):
         batch, truth = images[start : start + VALIDATION_BATCH], labels[start : start + VALIDATION_BATCH]
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
             logits = network(batch.to(device))
-        right += int((logits.argmax(dim=1) == truth.to(device)).sum())
-    return right / len(images)
+        hits.append((logits.argmax(dim=1) == truth.to(device)).sum())
+    return int(torch.stack(hits).sum()) / len(images)
