@@ -22,6 +22,11 @@ class Hardware:
     device_type: str = "cpu"
     versions: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """In one line, such as ``gpu NVIDIA H200, cuda 12.8``."""
+        return ", ".join(f"{name} {version}" for name, version in self.versions.items()) or self.device_type
+
     @classmethod
     def of(cls, device: torch.device | str) -> Hardware:
         """The kind of a device on this machine."""

@@ -31,9 +31,11 @@ from monai_advenc.bundle.items import (
 )
 from monai_advenc.bundle.known_options import refuse_unknown_ids as refuse_unknown_ids
 from monai_advenc.bundle.metrics import MetricsFrom as MetricsFrom
+from monai_advenc.bundle.mixed_precision import MixedPrecisionInferer as MixedPrecisionInferer
 from monai_advenc.bundle.private_files import PrivateFiles as PrivateFiles
 from monai_advenc.bundle.processes import (
     BuffersOfFirstProcess as BuffersOfFirstProcess,
+    own_device as own_device,
     start_processes as start_processes,
     stop_processes as stop_processes,
 )

@@ -138,6 +138,11 @@ def save_network(
     save_checkpoint(Path(path), network, name, classes, in_channels, image_size, notes=notes)
 
 
+def _loss_in(output: Any) -> Any:
+    """The loss in the output of an engine, whether MONAI split it into images or not; ``None`` without a loss."""
+    return (output[0] if isinstance(output, list) else output).get("loss")
+
+
 def track_files(handlers: Iterable[Any], *paths: str) -> None:
     """Log files with the MLflow run of an engine when it completes, if it is tracked.
 
@@ -147,6 +152,7 @@ def track_files(handlers: Iterable[Any], *paths: str) -> None:
     """
     for handler in handlers:
         if isinstance(handler, MLFlowHandler):
+            handler.output_transform = _loss_in
             handler.artifacts = (*handler.artifacts, *paths)
             # MONAI would make another folder where the name of this one has a blank or a question mark.
             database = sqlite_database(handler.client.tracking_uri)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -30,7 +30,7 @@ from monai_advenc.data.images.folder import ImageFolder, find_images
 from monai_advenc.data.images.padding import SLICE_TABLE
 from monai_advenc.data.records import ImageRecord
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.errors import DatasetError
+from monai_advenc.errors import DatasetError, OutputError
 from monai_advenc.networks.training.learned import require_size
 from monai_advenc.progress import ConsoleProgress
 from monai_advenc.sharing.computing import Computing
@@ -41,6 +41,8 @@ from monai_advenc.sharing.images import ImageEncryption
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.original import Encrypted, Original
 from monai_advenc.transforms.inputs import load_base, load_key, numbers_are_places
+
+T = TypeVar("T")
 
 
 class EncryptedOutput:
@@ -119,7 +121,18 @@ class EncryptedOutput:
 
     @refuses_in_one_line
     def missing(self) -> list[Item]:
-        """Originals that are not encrypted yet; the same list in every process."""
+        """Originals that are not encrypted yet; the same list in every process.
+
+        Raises:
+            OutputError: The processes have different GPUs, or the folder holds other files.
+        """
+        kinds = _gather([self._encryption.computing.hardware])
+        other = next((kind for kind in kinds if kind != kinds[0]), None)
+        if other is not None:
+            raise OutputError(
+                f"processes have different processors ({other.name}, not {kinds[0].name}), which compute different "
+                "bytes; start them on one kind"
+            )
         names = [] if self._folder is None else [file.id for file in find_missing(self._folder, self._encryption)]
         names = _from_first(names)
         files = [self._files[name] for name in names]
@@ -185,10 +198,10 @@ def _from_first(values: list[str]) -> list[str]:
     return cast("list[str]", box[0])
 
 
-def _gather(records: list[ImageRecord]) -> list[ImageRecord]:
-    """Gather the records of all processes."""
+def _gather(values: list[T]) -> list[T]:
+    """Gather the values of all processes, those of the first one first."""
     if not is_distributed():
-        return records
+        return values
     parts: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(parts, records)
-    return [record for part in parts for record in part]
+    dist.all_gather_object(parts, values)
+    return [value for part in parts for value in part]

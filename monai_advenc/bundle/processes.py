@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import ignite.distributed as idist
@@ -15,14 +16,39 @@ from torch import nn
 _SECONDS_TO_LET_GO = 0.5
 
 
+def own_device() -> torch.device:
+    """The device of this process: under ``torchrun`` the GPU with its number on this machine, the CPU without GPUs."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return torch.device("cuda", _number_here() % gpus) if gpus else torch.device("cpu")
+
+
+def _number_here() -> int:
+    """Number of this process among those on this machine."""
+    return int(os.environ.get("LOCAL_RANK", os.environ.get("RANK", "0")))
+
+
 def start_processes() -> int:
-    """Join the process group (NCCL with GPUs, otherwise gloo); return the number of this process."""
+    """Join the process group, each process with its own device; return the number of this process.
+
+    NCCL connects GPUs, gloo CPUs. Where processes share a GPU, which NCCL does not allow, gloo connects them too.
+    """
     if not dist.is_initialized():
-        dist.init_process_group(backend="nccl" if torch.cuda.is_available() else "gloo")
+        device = own_device()
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # Before the group starts: NCCL would take the first GPU in every process.
+        alone = device.type == "cuda" and _processes_here() <= torch.cuda.device_count()
+        # With both, objects are gathered on the CPU, and tensors where they are.
+        backend = "cpu:gloo,cuda:nccl" if alone else "gloo"
+        dist.init_process_group(backend=backend, device_id=device if alone else None)
     # On first use, ignite counts the processes in a collective call. If only the first process made it, for its own
     # handler, it would wait for the others forever.
     idist.get_rank()
     return dist.get_rank()
+
+
+def _processes_here() -> int:
+    """Number of processes on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", "1")))
 
 
 def stop_processes() -> None:

@@ -87,10 +87,11 @@ class EncryptionWorker:
             raise OutputError(
                 f"a worker has other software than this machine ({', '.join(other)}); install the same versions"
             )
-        if Hardware.of(told.device) != told.computing.hardware:
+        here, expected = Hardware.of(told.device), told.computing.hardware
+        if here != expected:
             raise OutputError(
-                f"workers have different GPUs, drivers' libraries or devices ({_named(Hardware.of(told.device))}, not "
-                f"{_named(told.computing.hardware)}), which compute different bytes; take workers of one kind"
+                f"workers have different processors ({here.name}, not {expected.name}), which compute different bytes; "
+                "take workers of one kind"
             )
         key = EncryptionKey.load(told.key, insecure_permissions=told.insecure_key_permissions)
         network = load_checkpoint(told.base).network
@@ -100,7 +101,3 @@ class EncryptionWorker:
                 "put both where all machines see the same files"
             )
         return ImageEncryption(told.source, told.out, key, network.to(told.device), told.options, told.computing)
-
-
-def _named(hardware: Hardware) -> str:
-    return ", ".join(f"{name} {version}" for name, version in hardware.versions.items()) or hardware.device_type
