@@ -32,8 +32,8 @@ class Bench:
 
     def __init__(self, laboratory: Laboratory, preset: Preset, trained_on: str, seed: int) -> None:
         self.truth = laboratory.settings.correspondences[trained_on]
-        self._learner = laboratory.network(Wanted(preset.learner, trained_on, seed)).network.to(laboratory.device)
-        simulator = laboratory.network(simulator_of(preset, seed)).network.to(laboratory.device)
+        self._learner = laboratory.network(Wanted(preset.learner, trained_on, seed)).network
+        simulator = laboratory.network(simulator_of(preset, seed)).network
         self.versions = OwnVersions(
             simulator,
             laboratory.originals["test"],

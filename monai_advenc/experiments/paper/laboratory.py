@@ -136,7 +136,7 @@ class Laboratory:
             path = self.folder / f"{kind}.{split}.{seed}.npy"
             if not path.exists():
                 self._say(f"encrypting {len(originals)} {split} images: {kind}, seed {seed}")
-                base = self.network(self.base(seed)).network.to(self.device)
+                base = self.network(self.base(seed)).network
                 require_gradients(base, originals)
                 key = self.key("basic" if kind == RANDOM_TARGETS else kind, seed)
                 save_pixels(
@@ -177,10 +177,10 @@ class Laboratory:
                 progress(1)
 
     def network(self, wanted: Wanted) -> Trained:
-        """Read a trained network from its file."""
+        """Read a trained network from its file; it is on the device for the computation."""
         self.train_missing([wanted])
         checkpoint = load_checkpoint(self._path(wanted))
-        return Trained(checkpoint.network, json.loads(str(checkpoint.notes["history"])))
+        return Trained(checkpoint.network.to(self.device), json.loads(str(checkpoint.notes["history"])))
 
     def train(self, wanted: Wanted) -> Trained:
         """Train a network and test it after each epoch."""

@@ -74,4 +74,5 @@ def _versions(laboratory: Laboratory, images: ImageSet, seed: int) -> Tensor:
     channels, height, width = images.images.shape[1:]
     key = laboratory.key(CONCAT, seed)
     network = prepare(base, (channels, height, width), steps=key.perturbation.steps)
-    return perturb_toward_targets(key, network, images.images, images.labels)
+    place = laboratory.device
+    return perturb_toward_targets(key, network, images.images.to(place), images.labels.to(place)).cpu()
