@@ -12,6 +12,7 @@ from monai_advenc.cli.attack import attack
 from monai_advenc.cli.audit import audit
 from monai_advenc.cli.check import check
 from monai_advenc.cli.demo import demo
+from monai_advenc.cli.doctor import doctor
 from monai_advenc.cli.encrypt import encrypt
 from monai_advenc.cli.encrypt_volume import encrypt_volume
 from monai_advenc.cli.evaluate import evaluate
@@ -47,5 +48,6 @@ app.command("unlock-keygen", cls=CompactCommand)(unlock_keygen)
 app.add_typer(attack, name="attack")
 app.command("reproduce", cls=CompactCommand)(reproduce)
 app.add_typer(reader_study, name="reader-study")
+app.command("doctor")(doctor)
 
 __all__ = ["app", "main"]

@@ -35,7 +35,8 @@ class AdversarialEncrypt(Transform):
     """Perturb an image toward each target of its class (sections 3.1 and 4.1): one image in, its versions out.
 
     The result depends only on image, label and key, so MONAI may cache it. The bytes are those of
-    :func:`monai_advenc.encryption.encrypt_batch.perturb_toward_targets`, alone or in a batch.
+    :func:`monai_advenc.encryption.encrypt_batch.perturb_toward_targets`, alone or in a batch: the same on one kind of
+    processor, and on GPUs for the same model, software and batch size. Elsewhere radius and checks are the same.
 
     Args:
         network: The base network, mapping images in [0, 1] to logits, on its own device; or the path of a checkpoint of
