@@ -7,6 +7,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import cast
 
@@ -14,6 +15,7 @@ from torch import nn
 
 from monai_advenc.acceleration.graphs import ONE_AT_A_TIME
 from monai_advenc.acceleration.prepare import Precision, PreparedNetwork, prepare, require_precision
+from monai_advenc.acceleration.probe_images import PROBE_ROWS
 
 MOST_SHAPES = 4
 """Maximum number of image shapes in the cache: in two precisions and with packed weights, one network may take half a
@@ -26,9 +28,14 @@ class PreparedNetworks:
     It keeps the networks of the last :data:`MOST_SHAPES` shapes.
     """
 
-    def __init__(self, precision: Precision = "auto", steps: int | None = None) -> None:
+    def __init__(
+        self,
+        precision: Precision = "auto",
+        steps: int | None = None,
+        batch_size: Callable[[Sequence[int]], int] | None = None,
+    ) -> None:
         self.precision: Precision = require_precision(precision)
-        self.steps = steps
+        self.steps, self.batch_size = steps, batch_size
         self._kept: dict[tuple[int, ...], tuple[object, PreparedNetwork]] = {}
 
     def get(self, network: nn.Module, image_shape: tuple[int, ...]) -> PreparedNetwork:
@@ -41,12 +48,16 @@ class PreparedNetworks:
                 kept = self._kept.get(image_shape)  # Another thread may have prepared it while this one waited.
                 if kept is None or kept[0] != state:
                     shape = cast("tuple[int, int, int]", image_shape)
-                    kept = (state, prepare(network, shape, precision=self.precision, steps=self.steps))
+                    kept = (state, self._prepare(network, shape))
                     self._kept[image_shape] = kept
                     for oldest in list(self._kept)[:-MOST_SHAPES]:
                         del self._kept[oldest]
                     _give_back_memory()
         return kept[1]
+
+    def _prepare(self, network: nn.Module, shape: tuple[int, int, int]) -> PreparedNetwork:
+        count = PROBE_ROWS if self.batch_size is None else self.batch_size(shape)
+        return prepare(network, shape, precision=self.precision, steps=self.steps, batch_size=count)
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_kept": {}}  # Workers prepare their own; sending it costs more.

@@ -15,7 +15,6 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
-from torch.nn import functional
 
 from monai_advenc.acceleration.arithmetic import exact_arithmetic
 from monai_advenc.acceleration.convolutions.frozen import FEWEST_PACKED_WEIGHTS, freeze_convolutions, is_watched
@@ -32,21 +31,17 @@ from monai_advenc.acceleration.gradients import (
     target_gradient,
 )
 from monai_advenc.acceleration.memory import is_out_of_memory, memory_for
+from monai_advenc.acceleration.probe_images import GRAINS, PROBE_IMAGES, PROBE_ROWS, smooth_images
 from monai_advenc.acceleration.processor import computes_in_bf16, device_of, multiplies_tiles
+from monai_advenc.acceleration.row_probe import make_rows_independent
 from monai_advenc.errors import NetworkError, SettingsError
 from monai_advenc.workers import one_thread
 
 Precision = Literal["auto", "fp32", "bf16", "int8"]
 
-PROBE_IMAGES = 4
-
 FEWEST_STEPS_ON_INTEGERS = 13
 """Fewest steps for int8: four gradients of each image are computed in float32 and take twice as long, so with fewer
 steps bf16 is faster."""
-
-GRAINS = (8, 2)
-"""Grain sizes of the smooth noise images, in pixels: in some networks the coarse ones, in others the fine ones make
-activations at least as large as real images."""
 
 
 class PreparedNetwork(nn.Module):
@@ -91,8 +86,14 @@ class PreparedNetwork(nn.Module):
             if isinstance(network, GraphModule):
                 fuse_activations(network)
         self.dtype, self.exact_network, self.closing_network = dtype, None, None
+        self.layout = torch.channels_last
         self.num_classes: int | None = None
         self.eval()
+
+    def compute_channels_first(self) -> None:
+        """Take the other layout of images and weights in memory, for which a GPU has other kernels."""
+        self.layout = torch.contiguous_format
+        self.network.to(memory_format=self.layout)
 
     @property
     def precision(self) -> Precision:
@@ -103,7 +104,7 @@ class PreparedNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Answer:
         """Logits ``(N, K)`` of images ``(N, C, H, W)``, and features of a network that answers with them too."""
-        answer = self.network(images.to(dtype=self.dtype, memory_format=torch.channels_last))
+        answer = self.network(images.to(dtype=self.dtype, memory_format=self.layout))
         logits, features = logits_and_features(answer)
         return logits.float() if features is None else (logits.float(), features.float())
 
@@ -115,8 +116,12 @@ def prepare(
     precision: Precision = "auto",
     steps: int | None = None,
     compiled: bool = False,
+    batch_size: int = PROBE_ROWS,
 ) -> PreparedNetwork:
     """Prepare a network for perturbing images of one shape.
+
+    On a GPU a probe finds out whether the rows of a batch depend on each other, which kernels may do that add in the
+    order in which they are done. The network is then computed in the other layout, which a log record says once.
 
     Args:
         network: Maps images ``(N, C, H, W)`` in [0, 1] to logits; not changed. A prepared network is returned as it is.
@@ -131,6 +136,7 @@ def prepare(
         compiled: Whether to use ``torch.compile``. It takes up to a minute before the first step, and in bf16 again
             before the last steps in float32; on a CPU it gains nothing over the default. The result is the same up to
             rounding.
+        batch_size: Images per pass, for the probe on a GPU.
 
     Raises:
         NetworkError: The network does not accept images of that shape, or its logits are NaN in the search for int8
@@ -164,6 +170,9 @@ def prepare(
             prepared = on_integers
         else:
             prepared = _fastest(folded, exact, image_shape, steps, compiled=compiled)
+        if device.type != "cpu" and not compiled:
+            images = smooth_images(image_shape, GRAINS[0], batch_size, seed=2).to(device)
+            make_rows_independent((prepared, prepared.closing_network), images)
     prepared.num_classes = num_classes
     return prepared
 
@@ -221,7 +230,7 @@ def _on_integers(
         return None
     dtype = torch.bfloat16 if computes_in_bf16(device) else torch.float32
     prepared = PreparedNetwork(copy.deepcopy(folded), dtype, fewest_weights=FEWEST_WEIGHTS)
-    images = torch.cat([_smooth_images(image_shape, grain, PROBE_IMAGES // 2, seed=1) for grain in GRAINS])
+    images = torch.cat([smooth_images(image_shape, grain, PROBE_IMAGES // 2, seed=1) for grain in GRAINS])
     # One thread, as in workers: the number of threads may change the last bits and thereby the scales.
     with one_thread():
         with torch.no_grad():
@@ -239,19 +248,11 @@ def _on_integers(
 
 def gradient_cosine(one: nn.Module, other: nn.Module, image_shape: tuple[int, int, int]) -> float:
     """Smallest cosine between two networks' target gradients on a few smooth random images of one shape."""
-    images = _smooth_images(image_shape, GRAINS[0], PROBE_IMAGES, seed=0).to(device_of(one))
+    images = smooth_images(image_shape, GRAINS[0], PROBE_IMAGES, seed=0).to(device_of(one))
     with torch.no_grad():
         targets = logits_and_features(one(images))[0].argmin(dim=1)
     first, second = (target_gradient(network, images, targets) for network in (one, other))
     return cosines(first, second).nan_to_num(nan=-1.0).min().item()
-
-
-def _smooth_images(image_shape: tuple[int, int, int], grain: int, count: int, *, seed: int) -> Tensor:
-    """Images ``(count, C, H, W)`` in [0, 1] of smooth noise with a grain of ``grain`` pixels."""
-    channels, height, width = image_shape
-    sides = max(1, height // grain), max(1, width // grain)
-    coarse = torch.rand(count, channels, *sides, generator=torch.Generator().manual_seed(seed))
-    return functional.interpolate(coarse, size=(height, width), mode="bilinear")
 
 
 @torch.no_grad()

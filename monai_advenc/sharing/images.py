@@ -65,7 +65,7 @@ class ImageEncryption:
         self.computing = computing or Computing.of_run(options.batch_size, here, out)
         self.header = run_header(key, network, options, self.computing)
         self.workers = worker_count(network, options)
-        self._prepared = PreparedNetworks(options.precision, key.perturbation.steps)
+        self._prepared = PreparedNetworks(options.precision, key.perturbation.steps, self.computing.batch_size.of)
         self._dicom: DicomOutput | None = None
         if "dicom" in options.formats:
             identity = IdentityRule(require_identity_choice(options.identity), key)

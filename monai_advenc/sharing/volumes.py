@@ -61,7 +61,7 @@ class VolumeEncryption:
         self.computing = Computing.of_run(options.batch_size, Hardware.of(device_of(network)), out)
         self.header = run_header(key, network, options, self.computing)
         self.workers = worker_count(network, options)
-        self._prepared = PreparedNetworks(options.precision, key.perturbation.steps)
+        self._prepared = PreparedNetworks(options.precision, key.perturbation.steps, self.computing.batch_size.of)
 
     def has_masks(self, case: Case) -> bool:
         """Whether the mask of a case is written with it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.backends import cuda, cudnn, mkldnn
 
 from monai_advenc.acceleration.arithmetic import exact_arithmetic
 from monai_advenc.acceleration.prepare import prepare
+from monai_advenc.acceleration.row_probe import depends_on_rows
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.encryption.encrypt_batch import combine_versions, encrypt_batch
 from monai_advenc.encryption.key import EncryptionKey
@@ -165,3 +167,34 @@ def test_a_length_does_not_depend_on_the_order_of_summation_on_a_device() -> Non
         permuted = l2_length(change.flatten(1)[:, order].to(device)).cpu()
     assert torch.equal(lengths, permuted)
     assert torch.equal(lengths, exact)
+
+
+class Leaking(nn.Module):
+    """Lets images of a batch depend on each other, as a kernel might, in one layout or in both."""
+
+    def __init__(self, always: bool) -> None:
+        super().__init__()
+        self.inside, self.always = tiny_network(channels=3), always
+
+    def forward(self, images: Tensor) -> Tensor:
+        leaks = self.always or not images.is_contiguous()
+        logits: Tensor = self.inside(images * (1 + images.mean()) if leaks else images)
+        return logits
+
+
+@in_own_process
+def test_a_network_whose_rows_depend_on_each_other_computes_in_the_other_layout() -> None:
+    records: list[str] = []
+    logging.getLogger("monai_advenc.acceleration.row_probe").addFilter(lambda each: records.append(each.getMessage()))
+    with simulated_device() as device:
+        images = torch.rand(6, 3, 32, 32).to(device)
+        targets = torch.zeros(6, dtype=torch.int64, device=device)
+        for _ in range(2):
+            kept = prepare(Leaking(always=False).eval().to(device), (3, 32, 32), precision="fp32")
+        assert not depends_on_rows(kept, images, targets)
+        assert len(records) == 1, "it is said once"
+        assert "another layout, in which they do not" in records[0]
+        assert prepare(tiny_network(channels=3).to(device), (3, 32, 32)).layout == torch.channels_last
+        lost = prepare(Leaking(always=True).eval().to(device), (3, 32, 32), precision="fp32")
+        assert depends_on_rows(lost, images, targets)
+        assert "the bytes of an image depend on its batch" in records[1]

@@ -113,8 +113,8 @@ def test_too_little_memory_halves_the_batch_for_good_before_the_first_image(orig
 def test_memory_that_is_taken_later_ends_a_run_in_one_line_that_can_be_resumed(originals: Path, tmp_path: Path) -> None:
     source, out = find_images(originals), tmp_path / "out"
     with simulated_device() as device:
-        # Passes to trace it, to count its classes, and to try the batch.
-        taken = Full(40, after=3).eval().to(device)
+        # Passes to trace it, to count its classes, to find out whether rows depend on each other, and to try the batch.
+        taken = Full(40, after=7).eval().to(device)
         with pytest.raises(DeviceMemoryError, match="for 64 images of 160 x 160 pixels at a time; free some"):
             encrypt_images(source, out, KEY, taken, replace(OPTIONS, keep_going=True))
         encrypt_images(source, out, KEY, Full(64).eval().to(device), OPTIONS)
