@@ -86,6 +86,14 @@ def audit(
         Path | None,
         typer.Option(help="The owner's base network, for the same.", dir_okay=False, rich_help_panel=_OWNER_PANEL),
     ] = None,
+    pretrained: Annotated[
+        Path | None,
+        typer.Option(
+            help="Network that was trained on other images (from train-base), for attackers who start from one.",
+            show_default="trained on phantoms",
+            dir_okay=False,
+        ),
+    ] = None,
     insecure_key_permissions: options.InsecureKeyPermissions = False,
     accept_unprotected: options.AcceptUnprotected = False,
     workers: options.Workers = None,
@@ -126,6 +134,7 @@ def audit(
             test_share=test_share,
             key=secret,
             base=base,
+            pretrained=pretrained,
             workers=workers,
             device=device,
             progress=output,

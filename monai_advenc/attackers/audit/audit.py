@@ -94,6 +94,7 @@ def audit(
     most: int | None = None,
     key: str | Path | EncryptionKey | None = None,
     base: str | Path | None = None,
+    pretrained: str | Path | None = None,
     insecure_key_permissions: bool = False,
     workers: int | None = None,
     device: str | None = None,
@@ -127,6 +128,8 @@ def audit(
         most: Measure on so many images at most, drawn at random; ``None``: on all.
         key: The owner's key, for attackers who are assumed to have it.
         base: The owner's base network, for the same.
+        pretrained: File of a network that was trained on other images, for attackers who start from one; ``None``: they
+            train one on phantoms.
         insecure_key_permissions: Accept a key file that others can read.
         workers: Worker processes; ``None``: one for each core.
         device: Where to train; ``None``: the GPU, if there is one.
@@ -149,7 +152,7 @@ def audit(
     tests = _both(test_originals, test_encrypted)
     options: dict[str, Any] = {"size": size, "gray": gray, "test_share": test_share, "most": most}
     division = load_division(Path(originals), encrypted, tests, **options, progress=progress)
-    ground = ground_of(division, manifest, owner, epochs, place)
+    ground = ground_of(division, manifest, owner, names, pretrained, epochs, place)
     not_run = left_out(names, ground)
     fit = [name for name in names if name not in not_run]
     wanted = places_of(fit, victims, range(first_seed, first_seed + seeds), len(division.folds))

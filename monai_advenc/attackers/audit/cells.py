@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.stats import mannwhitneyu
 from torch import nn
 
 from monai_advenc.attackers.countermeasures import ATTACKERS
@@ -20,7 +21,7 @@ from monai_advenc.attackers.countermeasures.equipment import equip
 from monai_advenc.attackers.countermeasures.plain_training import usual
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.errors import AdvencError
-from monai_advenc.evaluation.accuracy import Accuracy, measure_accuracy
+from monai_advenc.evaluation.accuracy import Accuracy, measure_accuracy, predict_logits
 from monai_advenc.evaluation.division import Division
 from monai_advenc.evaluation.measurement import BODY_ONLY, CLEAN, ENCRYPTED, Measurement, measurements_of
 from monai_advenc.evaluation.victims import VictimResult
@@ -127,12 +128,16 @@ def _measured(ground: Ground, place: Place) -> Cell:
     encrypted, originals = division.encrypted.subset(train_rows), division.originals.subset(train_rows)
     scorer = Scorer(division.originals.subset(test_rows))
     resources = replace(ground.resources, network=place.network, observe=scorer.observe)
+    own = None
     if place.attacker == CLEAN:
-        network, own = usual(originals, resources, place.seed), None
+        network = usual(originals, resources, place.seed)
     else:
         attacker = ATTACKERS[place.attacker]
         encrypted, given = equip(attacker, encrypted, originals, resources, place.seed)
         network, own = attacker.attack(encrypted, given, place.seed), given.clean
+        if attacker.detects:
+            auc = area_under_curve(network, division.originals.subset(test_rows), division.encrypted.subset(test_rows))
+            return Cell(**vars(place), auc=auc, train_images=len(encrypted), clean_images=len(own or ()))
     found = scorer.accuracy(network)
     return Cell(
         **vars(place),
@@ -140,8 +145,15 @@ def _measured(ground: Ground, place: Place) -> Cell:
         answers=found.answers,
         epochs=(*scorer.epochs, found.confusion),
         train_images=len(encrypted),
-        clean_images=0 if own is None else len(own),
+        clean_images=len(own or ()),
     )
+
+
+def area_under_curve(detector: nn.Module, originals: ImageSet, encrypted: ImageSet) -> float:
+    """Probability that a detector finds an encrypted image likelier to be encrypted than an original."""
+    logits = [predict_logits(detector, images.images) for images in (encrypted, originals)]
+    hits, misses = ((each[:, 1] - each[:, 0]).double().numpy() for each in logits)
+    return float(mannwhitneyu(hits, misses).statistic / (len(hits) * len(misses)))
 
 
 @dataclass
@@ -194,6 +206,14 @@ def as_measurements(cells: Sequence[Cell]) -> list[Measurement]:
 def renamed_accuracy(confusion: NDArray[np.int64]) -> float:
     """Accuracy after the renaming of the answers that makes most of them right."""
     return float(confusion[linear_sum_assignment(confusion, maximize=True)].sum() / confusion.sum())
+
+
+def right_answers(folds: Sequence[Cell]) -> NDArray[np.bool_]:
+    """Which images of all folds an attacker's network gets right, its answers renamed in the best way."""
+    total = np.sum([cell.confusion for cell in folds], axis=0)
+    labels, answers = linear_sum_assignment(total, maximize=True)
+    meaning = labels[answers.argsort()]
+    return np.concatenate([meaning[np.asarray(cell.answers)] == np.asarray(cell.labels) for cell in folds])
 
 
 def last_and_best(folds: Sequence[Cell]) -> tuple[float, float]:

@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
-from scipy.stats import binomtest, t
+from scipy.stats import t
 
-from monai_advenc.attackers.audit.cells import ARMS, USUAL, Cell, as_measurements, last_and_best
+from monai_advenc.attackers.audit.cells import ARMS, Cell, as_measurements, last_and_best, right_answers
 from monai_advenc.attackers.countermeasures import ATTACKERS, Attacker
+from monai_advenc.evaluation.clustered_accuracy import groups_of, interval_of
 from monai_advenc.evaluation.measurement import CLEAN
 from monai_advenc.evaluation.verdict import Verdict, judge
 
@@ -30,7 +31,8 @@ class Row:
         images: Number of real images.
         last: Accuracy of the network that the attacker ends with, mean over seeds.
         best: After the epoch that is best on these real images, mean over seeds.
-        interval: 95 % interval of ``last``: over seeds if there are several (t), else over test images (Wilson).
+        interval: 95 % interval of ``last``: over seeds if there are several (t), else that over images.
+        image_interval: 95 % interval over test images (Wilson; images of one patient count for less), mean over seeds.
         clean: ``last`` of the same architecture, or the first, trained on originals.
         bar: Halfway from ``clean`` to chance; an attacker is withstood if its accuracy is below, as in the verdict.
         withstood: Whether the upper ends of both intervals lie below the bar.
@@ -45,6 +47,7 @@ class Row:
     last: float
     best: float
     interval: tuple[float, float]
+    image_interval: tuple[float, float]
     clean: float | None = None
     bar: float | None = None
     withstood: bool | None = None
@@ -122,7 +125,7 @@ class Findings:
 def described(row: Row) -> dict[str, Any]:
     """Plain values of a row, with the attacker's title and knowledge."""
     own = {"title": row.of.title, "knowledge": str(row.of.knowledge), "gain_over_clean_images_alone": row.gain}
-    return {**asdict(row), "interval": list(row.interval), **own}
+    return {**asdict(row), "interval": list(row.interval), "image_interval": list(row.image_interval), **own}
 
 
 def findings_of(cells: Sequence[Cell], folds: int, patients: Sequence[str] | None) -> Findings:
@@ -137,7 +140,7 @@ def findings_of(cells: Sequence[Cell], folds: int, patients: Sequence[str] | Non
     groups: dict[tuple[str, str], list[list[Cell]]] = {}
     for (attacker, network, _), parts in whole.items():
         groups.setdefault((attacker, network), []).append(parts)
-    found = {key: _row(*key, runs) for key, runs in groups.items() if runs[0][0].auc is None}
+    found = {key: _row(*key, runs, patients) for key, runs in groups.items() if runs[0][0].auc is None}
     clean = {network: row.last for (attacker, network), row in found.items() if attacker == CLEAN}
     labels = [label for cell in next(iter(whole.values()), []) for label in cell.labels]
     chance = max(np.bincount(labels)) / len(labels) if labels else None
@@ -165,18 +168,20 @@ def _whole(cells: Sequence[Cell], folds: int) -> dict[tuple[str, str, int], list
     return {key: [own[fold] for fold in range(folds)] for key, own in parts.items() if len(own) == folds}
 
 
-def _row(attacker: str, network: str, runs: Sequence[Sequence[Cell]]) -> Row:
+def _row(attacker: str, network: str, runs: Sequence[Sequence[Cell]], patients: Sequence[str] | None) -> Row:
     figures = [last_and_best(folds) for folds in runs]
-    last = float(np.mean([figure for figure, _ in figures]))
     images = sum(len(cell.labels) for cell in runs[0])
+    groups = groups_of(patients, images)
+    low, high = np.mean([interval_of(right_answers(folds), groups) for folds in runs], axis=0).tolist()
     return Row(
         attacker=attacker,
         network=network,
         seeds=len(runs),
         images=images,
-        last=last,
+        last=float(np.mean([figure for figure, _ in figures])),
         best=float(np.mean([figure for _, figure in figures])),
-        interval=_over_seeds([figure for figure, _ in figures]) or _over_images(last, images),
+        interval=_over_seeds([figure for figure, _ in figures]) or (low, high),
+        image_interval=(low, high),
         seconds=round(sum(cell.seconds for folds in runs for cell in folds) / len(runs), 1),
     )
 
@@ -190,17 +195,12 @@ def _over_seeds(values: Sequence[float]) -> tuple[float, float] | None:
     return max(0.0, mean - half), min(1.0, mean + half)
 
 
-def _over_images(accuracy: float, images: int) -> tuple[float, float]:
-    interval = binomtest(round(accuracy * images), images).proportion_ci(_CONFIDENCE, "wilson")
-    return float(interval.low), float(interval.high)
-
-
 def _compared(row: Row, found: Mapping[tuple[str, str], Row], clean: Mapping[str, float], chance: float | None) -> Row:
     """The row with what it is compared to; a network of the attacker's own with the best trained on originals."""
     reference = clean.get(row.network, max(clean.values(), default=None))
     alone = None if row.of.alone is None else found.get((row.of.alone, row.network))
     bar = None if reference is None or chance is None else (reference + chance) / 2
-    high = max(row.interval[1], _over_images(row.last, row.images)[1])
+    high = max(row.interval[1], row.image_interval[1])
     return Row(
         **{
             **vars(row),
@@ -242,6 +242,3 @@ def statement(found: Findings) -> str:
 
 def _of(accuracy: float | None, clean: float | None) -> str:
     return "not measured" if accuracy is None or clean is None else f"accuracy {accuracy:.0%} of {clean:.0%}"
-
-
-__all__ = ["USUAL", "Detection", "Findings", "Row", "described", "findings_of", "statement"]

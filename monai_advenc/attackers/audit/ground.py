@@ -8,11 +8,12 @@ import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from monai_advenc.attackers.audit.cells import MASKED, Ground
 from monai_advenc.attackers.countermeasures import ATTACKERS
 from monai_advenc.attackers.countermeasures.attacker import Owner, Resources
+from monai_advenc.attackers.countermeasures.other_images import phantom_slices
 from monai_advenc.attackers.recovery.stated_budget import stated_settings
 from monai_advenc.data.manifest import Manifest
 from monai_advenc.encryption.key import EncryptionKey
@@ -22,19 +23,36 @@ from monai_advenc.evaluation.effect import require_own_key
 from monai_advenc.evaluation.protection import has_background
 from monai_advenc.networks.training import TrainingSettings, load_checkpoint
 
+OTHER_IMAGES: Final = 40
+"""Phantoms of each class, for attackers who need images of another kind."""
 
-def ground_of(division: Division, manifest: Manifest, owner: Owner | None, epochs: int | None, device: str) -> Ground:
+
+def ground_of(
+    division: Division,
+    manifest: Manifest,
+    owner: Owner | None,
+    attackers: Sequence[str],
+    pretrained: str | Path | None,
+    epochs: int | None,
+    device: str,
+) -> Ground:
     """Join the images with everything that attackers may have.
 
     Args:
         division: The images.
         manifest: Of the encrypted data set; everyone can read it.
         owner: The owner's secrets, if given.
+        attackers: Names of those who will try; images of another kind are made if one needs them.
+        pretrained: File of a network that was trained on other images; ``None``: attackers train one on phantoms.
         epochs: Passes through the training images; ``None``: as in an evaluation.
         device: Where to train.
     """
     asked = TrainingSettings() if epochs is None else TrainingSettings(epochs=epochs)
+    needs_other = any(ATTACKERS[name].knowledge.other for name in attackers)
+    shape = division.originals.images.shape[1:]
     resources = Resources(
+        other=phantom_slices((shape[0], shape[1], shape[2]), OTHER_IMAGES) if needs_other else None,
+        pretrained=None if pretrained is None else load_checkpoint(Path(pretrained)).network,
         training=asked.enough_for(division.train_images),
         radius=stated_radius(manifest, division),
         owner=owner,
@@ -109,6 +127,7 @@ def identity_of(ground: Ground, manifest: Manifest, version: int) -> dict[str, A
         "key_id": manifest.header.key_id,
         "run_tag": manifest.header.run_tag,
         "epochs": ground.resources.training.epochs,
+        "pretrained": ground.resources.pretrained is not None,
         "images": {"originals": division.originals.digest(), "encrypted": division.encrypted.digest()},
         "folds": hashlib.sha256(repr(division.folds).encode()).hexdigest(),
     }

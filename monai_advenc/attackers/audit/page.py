@@ -119,9 +119,9 @@ def _table(rows: Sequence[Row]) -> Table:
     return Table(
         caption="Accuracy on real images after the answers were renamed in the way that makes most of them right, mean "
         "over seeds. Best epoch: chosen on these same images, so no attacker can do better by stopping early. "
-        "Interval: 95 %, over seeds where there are several (t), else over test images (Wilson). Gain: beyond the "
-        "attacker's clean images alone. Withstood: both intervals end below halfway from originals to chance. Cost: "
-        "measured time in minutes for one seed.",
+        "Interval: 95 %, over seeds where there are several (t), else over test images (Wilson; images of one patient "
+        "count for less). Gain: beyond the attacker's clean images alone. Withstood: both intervals end below halfway "
+        "from originals to chance. Cost: measured time in minutes for one seed.",
         columns=(
             *("attacker", "knows", "network", "seeds", "last epoch", "best epoch", "95 % interval", "originals"),
             *("clean images alone", "gain", "withstood", "cost"),

@@ -78,6 +78,7 @@ class Resources:
         radius: The L2 radius that the manifest states, on the [0, 1] pixel scale, at the size of these images.
         clean: The attacker's own real images, if it has any.
         other: Images of another kind, if it has any.
+        pretrained: A network trained on other images, to use instead of training one on ``other``.
         owner: The owner's secrets, if it has them.
         device: Where to train.
         observe: Called after each epoch of the network that the attacker ends with, in evaluation mode; must not change
@@ -89,6 +90,7 @@ class Resources:
     radius: float | None = None
     clean: ImageSet | None = field(default=None, repr=False)
     other: ImageSet | None = field(default=None, repr=False)
+    pretrained: nn.Module | None = field(default=None, repr=False)
     owner: Owner | None = field(default=None, repr=False)
     device: str = "cpu"
     observe: Callable[[nn.Module], None] = field(default=ignored, repr=False)
@@ -115,6 +117,7 @@ class Attacker:
         network: The architecture, if it is part of the attack; ``None``: that of the resources.
         alone: Name of the attacker that uses the same clean images and nothing else; only what goes beyond it is due to
             the encrypted images.
+        detects: Whether the network tells originals (class 0) from encrypted images (class 1) instead of classes.
         source: Where it was published or is used.
     """
 
@@ -126,6 +129,7 @@ class Attacker:
     settings: Mapping[str, Value] = field(default_factory=lambda: MappingProxyType({}))
     network: str | None = None
     alone: str | None = None
+    detects: bool = False
     source: str = ""
 
 

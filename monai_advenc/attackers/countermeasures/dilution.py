@@ -25,6 +25,9 @@ FINE_TUNING: Final = TrainingSettings(epochs=20, batch_size=16, peak_learning_ra
 
 SHARES: Final = (0.005, 0.01, 0.05)
 
+LARGE_SHARE: Final = 0.2
+"""Share of clean images of attackers who make pairs or train an own base network."""
+
 Layers = Literal["all", "last", "first"]
 
 _DILUTION: Final = "BridgePure, arXiv 2412.21061"
@@ -101,7 +104,7 @@ def _attackers(share: float) -> tuple[Attacker, ...]:
     tuned: dict[str, Any] = {"cost": 1.2, "source": _FINE_TUNING_SOURCE, **gaining}
     own = f"{percent} % clean images"
     return (
-        Attacker(name=f"clean-{percent}-alone", title=f"training on {own} alone", attack=alone, cost=0.3, **same),
+        _alone(share),
         Attacker(
             name=f"clean-{percent}-mixed", title=f"mixing in {own}", attack=mixed, cost=1.5, source=_DILUTION, **gaining
         ),
@@ -117,10 +120,23 @@ def _attackers(share: float) -> tuple[Attacker, ...]:
     )
 
 
+def _alone(share: float) -> Attacker:
+    percent = f"{100 * share:g}"
+    return Attacker(
+        name=f"clean-{percent}-alone",
+        title=f"training on {percent} % clean images alone",
+        attack=alone,
+        cost=0.5,
+        knowledge=Knowledge(clean=share),
+        settings={"clean_share": share},
+        source="The measure of what the encrypted images add",
+    )
+
+
 _TUNED: Final[tuple[tuple[Layers, str, str], ...]] = (
     ("all", "", "all layers"),
     ("last", "-last", "the last layer"),
     ("first", "-first", "all layers but the last"),
 )
 
-DILUTION: Final = tuple(attacker for share in SHARES for attacker in _attackers(share))
+DILUTION: Final = (*(attacker for share in SHARES for attacker in _attackers(share)), _alone(LARGE_SHARE))

@@ -40,6 +40,7 @@ def equip(
         network=attacker.network or resources.network,
         clean=clean,
         other=resources.other if known.other else None,
+        pretrained=resources.pretrained if known.other else None,
         owner=resources.owner if known.key or known.base else None,
         radius=resources.radius if known.method else None,
     )

@@ -4,19 +4,16 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from monai_advenc.attackers.countermeasures.attacker import Attacker, each_image
 from monai_advenc.attackers.countermeasures.filtering import filter_attacker
+from monai_advenc.data.images.exports import jpeg
 
-GRAY_LEVELS: Final = 255
 QUALITIES: Final = (90, 75, 50, 30, 10)
 BITS: Final = (4, 2)
 
@@ -35,20 +32,7 @@ class Jpeg:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Images ``(N, C, H, W)`` with one or three channels, on 8 bits."""
-        return each_image(lambda image: _read(jpeg_bytes(image, self.quality)), images)
-
-
-def jpeg_bytes(image: Tensor, quality: int) -> bytes:
-    """The JPEG file of an image ``(C, H, W)`` with one or three channels."""
-    levels = (image * GRAY_LEVELS).round().byte().permute(1, 2, 0).numpy()
-    file = io.BytesIO()
-    Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels).save(file, "JPEG", quality=quality)
-    return file.getvalue()
-
-
-def _read(content: bytes) -> Tensor:
-    levels = np.atleast_3d(np.array(Image.open(io.BytesIO(content))))
-    return torch.from_numpy(levels).permute(2, 0, 1).float() / GRAY_LEVELS
+        return each_image(jpeg(self.quality), images)
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,17 @@ def test_a_mean_over_seeds_has_the_t_interval_and_one_seed_that_of_its_images() 
     assert one.interval == pytest.approx((0.3461, 0.4564), abs=2e-3)
 
 
+def test_images_of_one_patient_count_for_less() -> None:
+    parts = [cell(CLEAN, 0.93), cell("usual", 0.5)]
+    # Ten images of each patient, all right or all wrong, say as much as one.
+    alike = tuple(label if place // 10 < 5 else (label + 1) % 3 for label in range(3) for place in range(100))
+    parts[1] = parts[1].model_copy(update={"answers": alike, "epochs": (confusion_of(alike),)})
+    apart = findings_of(parts, 1, None).rows[0]
+    together = findings_of(parts, 1, [f"p{row // 10}" for row in range(300)]).rows[0]
+    widths = [high - low for low, high in (apart.image_interval, together.image_interval)]
+    assert widths[1] > 2.5 * widths[0]
+
+
 def test_an_interrupted_attacker_does_not_count() -> None:
     parts = [cell("jpeg-75", 0.9), *(cell(name, 0.5) for name in (CLEAN, "usual"))]
     whole = [each.model_copy(update={"fold": fold}) for each in parts for fold in range(2)]
