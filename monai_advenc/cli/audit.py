@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
-from monai_advenc.cli.options import choices
+from monai_advenc.cli.options import EXIT_UNPROTECTED, choices
 from monai_advenc.cli.options.tracking import NoTracking, TrackingUri, open_tracking
 
 if TYPE_CHECKING:
@@ -68,6 +68,17 @@ def audit(
         Path | None,
         typer.Option(help="The same, encrypted with the same key.", file_okay=False, rich_help_panel=_TEST_PANEL),
     ] = None,
+    self_check: Annotated[
+        Path | None,
+        typer.Option(
+            help="Check these images instead: the encrypted ones as a recipient gets them, re-encoded by another "
+            "program, with the same names. One quick network learns from them, from originals and from equally strong "
+            "noise, in at most 15 minutes; --test-originals, --size and --gray count.",
+            show_default="none",
+            file_okay=False,
+            rich_help_panel="Your own pipeline",
+        ),
+    ] = None,
     test_share: Annotated[
         float,
         typer.Option(
@@ -114,6 +125,11 @@ def audit(
     from monai_advenc.encryption.key import EncryptionKey
 
     output = Output(json)
+    if self_check is not None:
+        _check(
+            output, originals, encrypted, self_check, test_originals=test_originals, size=size, gray=gray, device=device
+        )
+        return
     secret = EncryptionKey.load(key, insecure_permissions=insecure_key_permissions) if key is not None else None
     with open_tracking(tracking_uri, no_tracking, "audit", out, [secret] if secret else []) as tracker:
         result = audit(
@@ -143,6 +159,17 @@ def audit(
     _say(output, result)
     output.result(result.as_dict())
     options.exit_for(result.findings.verdict, accept_unprotected)
+
+
+def _check(output: Output, originals: Path, encrypted: Path, received: Path, **options: Any) -> None:
+    """Check images as a recipient gets them; exit status 3 where they do not mislead."""
+    from monai_advenc.attackers.audit.self_check import self_check
+
+    found = self_check(originals, encrypted, received, **options, progress=output)
+    output.say(found.sentence)
+    output.result(found.as_dict())
+    if found.works is False:
+        raise typer.Exit(EXIT_UNPROTECTED)
 
 
 def _say(output: Output, result: Audit) -> None:
