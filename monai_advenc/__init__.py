@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from monai_advenc.perturbation.pgd import perturb as perturb
     from monai_advenc.perturbation.settings import PerturbationSettings as PerturbationSettings
     from monai_advenc.perturbation.views import Augmentation as Augmentation
+    from monai_advenc.sharing.certificate.certify import certify as certify
     from monai_advenc.sharing.check import check as check
     from monai_advenc.sharing.encrypt_folder import encrypt_folder as encrypt_folder
     from monai_advenc.sharing.options import EncryptionOptions as EncryptionOptions
@@ -64,6 +65,7 @@ _HOMES = {
     "TrainingSettings": "networks.training.settings",
     "audit": "attackers.audit.audit",
     "check": "sharing.check",
+    "certify": "sharing.certificate.certify",
     "draw_key": "encryption.profiles",
     "encrypt_batch": "encryption.encrypt_batch",
     "encrypt_folder": "sharing.encrypt_folder",

@@ -89,6 +89,7 @@ PUBLIC_NAMES = [
     "__version__",
     "audit",
     "check",
+    "certify",
     "draw_key",
     "encrypt_batch",
     "encrypt_folder",

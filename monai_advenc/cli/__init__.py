@@ -10,6 +10,7 @@ from __future__ import annotations
 from monai_advenc.cli.application import app, main
 from monai_advenc.cli.attack import attack
 from monai_advenc.cli.audit import audit
+from monai_advenc.cli.certify import certify, certify_keygen
 from monai_advenc.cli.check import check
 from monai_advenc.cli.demo import demo
 from monai_advenc.cli.doctor import doctor
@@ -43,6 +44,8 @@ app.command("evaluate", cls=CompactCommand)(evaluate)
 app.command("audit", cls=CompactCommand)(audit)
 app.command("recommend", cls=CompactCommand)(recommend)
 app.command("fidelity", cls=CompactCommand)(fidelity)
+app.command("certify", cls=CompactCommand)(certify)
+app.command("certify-keygen", cls=CompactCommand)(certify_keygen)
 app.command("unlock", cls=CompactCommand)(unlock)
 app.command("unlock-keygen", cls=CompactCommand)(unlock_keygen)
 app.add_typer(attack, name="attack")

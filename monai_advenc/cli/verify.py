@@ -7,14 +7,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
 from monai_advenc.cli.options import slicing
-from monai_advenc.errors import IncompleteError
+from monai_advenc.errors import IncompleteError, SettingsError, VerificationError
 
 if TYPE_CHECKING:
     from monai_advenc.data.manifest import Manifest, VolumeManifest
@@ -59,6 +59,16 @@ def verify(
     labels: slicing.LabelTable = None,
     label_column: slicing.LabelColumn = None,
     channel: slicing.Channel = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            help="The publisher's certificate: check that these are exactly the files that were certified.",
+            dir_okay=False,
+        ),
+    ] = None,
+    certificate_key: Annotated[
+        Path | None, typer.Option(help="With --certificate: the publisher's public key.", dir_okay=False)
+    ] = None,
     insecure_key_permissions: options.InsecureKeyPermissions = False,
     device: options.Device = None,
     accept_unprotected: options.AcceptUnprotected = False,
@@ -75,6 +85,7 @@ def verify(
     from monai_advenc.sharing.verify import verify
 
     output = Output(json)
+    certified = _check_certificate(folder, certificate, certificate_key, output)
     found = verify(
         folder,
         originals=originals,
@@ -94,6 +105,7 @@ def verify(
     kind = "volumes" if "volumes" in counts else "images"
     result = {
         **(found.kept.as_dict() if found.kept else {}),
+        **certified,
         **counts,
         "compared": outcome.compared,
         "problems": [asdict(each) for each in outcome.problems],
@@ -115,6 +127,30 @@ def verify(
         raise IncompleteError(f"{failing} of {outcome.checked} {kind} or files of {folder} do not hold; see above")
     if found.kept is not None:
         options.exit_for(found.kept.verdict, accept_unprotected)
+
+
+def _check_certificate(
+    folder: Path, certificate: Path | None, key: Path | None, output: Output
+) -> dict[str, dict[str, Any]]:
+    """Check a data set against its certificate, if one is given, and say what it states."""
+    if certificate is None and key is None:
+        return {}
+    from monai_advenc.sharing.certificate.check import check_certificate
+    from monai_advenc.sharing.certificate.signing_key import load_public_key
+
+    if certificate is None or key is None:
+        raise SettingsError(
+            "give --certificate and --certificate-key together: a signature says nothing without its key"
+        )
+    public = load_public_key(key)
+    certified = check_certificate(folder, certificate, public)
+    if certified.problems:
+        for problem in certified.problems[1:]:
+            output.say(problem)
+        raise VerificationError(f"{folder} is not the certified release: {certified.problems[0]}")
+    output.say(f"Certified by key {public.fingerprint}: {certified.files} files, none changed, missing or added.")
+    output.say(str(certified.predicate["protection"]["statement"]))
+    return {"certificate": {"fingerprint": public.fingerprint, "files": certified.files, **certified.predicate}}
 
 
 def _say_outcome(outcome: Verification[Manifest] | Verification[VolumeManifest], output: Output) -> dict[str, int]:

@@ -19,12 +19,12 @@ from monai_advenc.attackers.audit.page import audit_page
 from monai_advenc.attackers.audit.plan import name_of, places_of
 from monai_advenc.attackers.audit.suites import SUITE_VERSION, Suite, chosen_attackers
 from monai_advenc.data.dicom.identity.case_names import find_originals
-from monai_advenc.data.manifest import Manifest
+from monai_advenc.data.manifest import MANIFEST_NAME, Manifest
 from monai_advenc.data.private_folder import make_private, require_own_folder
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import SettingsError
 from monai_advenc.evaluation.division import load_division
-from monai_advenc.files.atomic import write_atomically, write_json, write_once
+from monai_advenc.files.atomic import sha256_of, write_atomically, write_json, write_once
 from monai_advenc.files.folder_lock import FolderLock
 from monai_advenc.networks import require_known_networks
 from monai_advenc.progress import NO_TRACKING, ConsoleProgress, Progress, Tracker, Value
@@ -49,6 +49,7 @@ class Audit:
         suite: The suite that was asked for, or ``"named"``.
         findings: Verdict, attackers, worst attacker.
         not_run: What was left out, and why, by name.
+        manifest_sha256: Checksum of the manifest of the data set, which has the checksums of its files.
         cells: All measurements. Not shown: what a victim takes each class for hints at the key.
     """
 
@@ -56,6 +57,7 @@ class Audit:
     suite: str
     findings: Findings
     not_run: dict[str, str]
+    manifest_sha256: str
     cells: tuple[Cell, ...] = field(repr=False)
 
     @property
@@ -71,7 +73,12 @@ class Audit:
     def as_dict(self) -> dict[str, Any]:
         """Plain values for ``summary.json`` and ``--json``: nothing that hints at the key."""
         head = {"suite": self.suite, "suite_version": SUITE_VERSION, "out": str(self.out)}
-        return {**head, **self.findings.as_dict(), "not_run": self.not_run}
+        return {
+            **head,
+            **self.findings.as_dict(),
+            "not_run": self.not_run,
+            "manifest_sha256": self.manifest_sha256,
+        }
 
 
 def audit(
@@ -170,6 +177,7 @@ def audit(
             suite="named" if attackers else suite,
             findings=findings_of(run.cells, len(division.folds), division.test_patients),
             not_run=not_run | run.problems(wanted),
+            manifest_sha256=sha256_of(encrypted / MANIFEST_NAME),
             cells=tuple(run.cells),
         )
         page = audit_page(result, find_originals(Path(originals), encrypted), encrypted, manifest, ground)

@@ -1,0 +1,95 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Certify a finished data set."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monai_advenc.data.private_folder import require_outside
+from monai_advenc.errors import SettingsError
+from monai_advenc.files.atomic import write_atomically
+from monai_advenc.progress import ConsoleProgress, Progress
+from monai_advenc.sharing.certificate.croissant import croissant_of
+from monai_advenc.sharing.certificate.envelope import sealed_in_envelope
+from monai_advenc.sharing.certificate.signing_key import load_signing_key
+from monai_advenc.sharing.certificate.statement import read_audit, statement_of
+from monai_advenc.sharing.verify import verify
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """A certificate that was written.
+
+    Attributes:
+        path: The certificate.
+        croissant: The description of the data set in Croissant.
+        fingerprint: Of the public key that checks it.
+        statement: What it states.
+    """
+
+    path: Path
+    croissant: Path
+    fingerprint: str
+    statement: dict[str, Any]
+
+
+def certify(
+    encrypted: str | Path,
+    signing_key: str | Path,
+    out: str | Path | None = None,
+    *,
+    audit: str | Path | None = None,
+    draft: bool = False,
+    passphrase: str | None = None,
+    name: str | None = None,
+    license_name: str | None = None,
+    progress: Progress | None = None,
+) -> Certificate:
+    """Sign what is in a data set and what was measured of its protection; nothing secret is in it.
+
+    Args:
+        encrypted: The data set; it must verify.
+        signing_key: File of the secret key, of :func:`draw_signing_key`.
+        out: The certificate to write; ``None``: ``<encrypted>.certificate.json`` beside the data set.
+            The description in Croissant lies beside it.
+        audit: What an audit of these files found: its folder or ``summary.json``.
+        draft: Certify without an audit; the certificate then says that no attacker was run.
+        passphrase: Of the signing key.
+        name: Name of the data set; ``None``: that of its folder.
+        license_name: Name or address of its license, for the description in Croissant.
+        progress: Where to say what is done; ``None``: on stderr.
+
+    Raises:
+        KeyFileError: The key cannot be read.
+        OutputError: A file exists, lies in the data set, or cannot be written.
+        SettingsError: There is neither an audit nor ``draft``, or the audit is of other files.
+        VerificationError: The data set is damaged or unfinished.
+    """
+    progress, folder = progress or ConsoleProgress(), Path(encrypted)
+    if (audit is None) != draft:
+        raise SettingsError("give --audit with the result of monai-advenc audit, or --draft to certify without one")
+    found = None if audit is None else read_audit(Path(audit))
+    key = load_signing_key(Path(signing_key), passphrase)
+    target = folder.with_name(f"{folder.name}.certificate.json") if out is None else Path(out)
+    described = target.with_name(f"{target.name.removesuffix('.json').removesuffix('.certificate')}.croissant.json")
+    require_outside(target, folder)
+    problems = verify(folder, progress=progress).outcome.problems
+    if problems:
+        raise SettingsError(
+            f"{folder} does not verify ({problems[0].id}: {problems[0].message}); certify an intact one"
+        )
+    statement = statement_of(folder, found)
+    payload = json.dumps(statement, ensure_ascii=False, separators=(",", ":")).encode()
+    croissant = croissant_of(folder, statement, name or folder.name, license_name)
+    write_atomically(target, (json.dumps(sealed_in_envelope(payload, key), indent=1) + "\n").encode())
+    write_atomically(described, (json.dumps(croissant, indent=1, ensure_ascii=False) + "\n").encode())
+    progress.say(
+        f"Certified {len(statement['subject'])} files of {folder} in {target}, and described them in {described}."
+    )
+    progress.say(f"Key fingerprint, to publish where recipients trust it: {key.public.fingerprint}")
+    progress.say(str(statement["predicate"]["protection"]["statement"]))
+    return Certificate(path=target, croissant=described, fingerprint=key.public.fingerprint, statement=statement)

@@ -1,0 +1,113 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What a certificate states: each file's checksum, and what was measured (in-toto Statement v1)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Final
+
+from monai_advenc.data.manifest import MANIFEST_NAME, Manifest, VolumeManifest, holds_volumes
+from monai_advenc.errors import SettingsError
+from monai_advenc.files.atomic import sha256_of
+from monai_advenc.files.folder_lock import LOCK_NAME
+
+STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
+
+PREDICATE_TYPE: Final = "urn:monai-advenc:release:v1"
+
+USUAL: Final = "usual"
+"""The attacker that trains as usual: the undefended accuracy."""
+
+_OF_A_ROW: Final = ("attacker", "title", "knowledge", "network", "seeds", "last", "best", "interval", "image_interval")
+
+_OF_A_VERDICT: Final = ("images", "patients", "chance", "clean", "accuracy", "interval", "bar", "networks", "seeds")
+
+NO_ATTACKER: Final = (
+    "No attacker was run: this certificate says which files belong to the release, and nothing of protection."
+)
+
+
+def statement_of(folder: Path, audit: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The statement about a finished data set.
+
+    Args:
+        folder: The data set.
+        audit: What an audit of these files found (its ``summary.json``); ``None``: no attacker was run.
+
+    Raises:
+        SettingsError: The audit is of other files.
+        VerificationError: There is no readable manifest.
+    """
+    manifest = VolumeManifest.load(folder) if holds_volumes(folder) else Manifest.load(folder)
+    header = manifest.header
+    release = {
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "key_id": header.key_id,
+        "classes": list(header.classes),
+        "images" if isinstance(manifest, Manifest) else "volumes": len(records_of(manifest)),
+        "budget": manifest.budget.model_dump(),
+        "software": dict(manifest.header.software),
+        "tracing_commitment": None,
+    }
+    measured = {"statement": NO_ATTACKER, "verdict": "not measured"} if audit is None else _measured(folder, audit)
+    return {
+        "_type": STATEMENT_TYPE,
+        "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in digests_of(folder)],
+        "predicateType": PREDICATE_TYPE,
+        "predicate": {**release, "protection": measured},
+    }
+
+
+def records_of(manifest: Manifest | VolumeManifest) -> tuple[Any, ...]:
+    """The images or volumes of a manifest."""
+    return manifest.images if isinstance(manifest, Manifest) else manifest.volumes
+
+
+def digests_of(folder: Path) -> list[tuple[str, str]]:
+    """Name and SHA-256 of each file of a data set, sorted by name; locks of running commands are no part of it."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != LOCK_NAME]
+    return sorted((path.relative_to(folder).as_posix(), sha256_of(path)) for path in files)
+
+
+def read_audit(path: Path) -> dict[str, Any]:
+    """Read the summary of an audit: the file, or the folder that has it.
+
+    Raises:
+        SettingsError: It is none.
+    """
+    file = path / "summary.json" if path.is_dir() else path
+    try:
+        audit = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(audit, dict) and {"suite", "suite_version", "attackers", "manifest_sha256"} <= audit.keys():
+            return audit
+    except (OSError, ValueError, RecursionError):
+        pass
+    raise SettingsError(f"{file} is no summary of an audit; give the folder that monai-advenc audit wrote")
+
+
+def _measured(folder: Path, audit: Mapping[str, Any]) -> dict[str, Any]:
+    if audit["manifest_sha256"] != sha256_of(folder / MANIFEST_NAME):
+        raise SettingsError(f"the audit is not of {folder} as it is now; audit these files, or certify the others")
+    rows = audit["attackers"]
+    usual = [row for row in rows if row["attacker"] == USUAL]
+    worst = audit["worst_attacker"]
+    details = audit["verdict_details"]
+    return {
+        "statement": audit["statement"],
+        "verdict": audit["verdict"],
+        "verdict_details": {name: details.get(name) for name in _OF_A_VERDICT},
+        "suite": audit["suite"],
+        "suite_version": audit["suite_version"],
+        "undefended": _brief(max(usual, key=lambda row: float(row["last"]))) if usual else None,
+        "worst_attacker": None if worst is None else _brief(worst),
+        "attackers": [_brief(row) for row in rows],
+        "not_run": dict(audit["not_run"]),
+    }
+
+
+def _brief(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in _OF_A_ROW}

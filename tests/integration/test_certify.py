@@ -1,0 +1,139 @@
+"""A release is certified by its publisher and checked by its recipient, offline."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from monai_advenc.encryption.key import EncryptionKey, secret_encodings
+from monai_advenc.networks import get_network
+from monai_advenc.networks.training import save_checkpoint
+
+pytest.importorskip("cryptography", reason="signing is an extra of the package")
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def release(tmp_path: Path, run: Run) -> Path:
+    """An encrypted data set of three classes; its key and originals lie beside it."""
+    generator = np.random.default_rng(0)
+    for place, label in enumerate(("a", "b", "c")):
+        (tmp_path / "in" / label).mkdir(parents=True)
+        for case in range(20):
+            pixels = generator.integers(0, 90, (16, 16), dtype=np.uint8)
+            pixels[4 * place : 4 * place + 5, 3:13] += 120
+            Image.fromarray(pixels).save(tmp_path / "in" / label / f"{label}{case}.png")
+    save_checkpoint(tmp_path / "base.pt", get_network("resnet_small", 3, 1, 16).eval(), "resnet_small", "abc", 1, 16)
+    assert run("keygen", tmp_path / "key.json", "--classes", "a,b,c", "--steps", 2).exit_code == 0
+    common = ("--key", tmp_path / "key.json", "--base", tmp_path / "base.pt", "--format", "png8", "--workers", 0)
+    assert run("encrypt", tmp_path / "in", "--out", tmp_path / "shared", *common, "--insist").exit_code == 0
+    assert run("certify-keygen", tmp_path / "signing.pem", "--no-passphrase").exit_code == 0
+    return tmp_path / "shared"
+
+
+def checked(run: Run, release: Path, *words: object) -> Any:
+    key = release.parent / "signing.pem.pub"
+    return run("verify", release, "--certificate", f"{release}.certificate.json", "--certificate-key", key, *words)
+
+
+def test_a_draft_says_that_no_attacker_was_run_and_any_change_shows(release: Path, run: Run) -> None:
+    signing = release.parent / "signing.pem"
+    refused = run("certify", release, "--signing-key", signing)
+    assert refused.exit_code == 2
+    assert "or --draft to certify without one" in refused.stderr
+    done = run("certify", release, "--signing-key", signing, "--draft", "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["verdict"] == "not measured"
+    assert told["statement"].startswith("No attacker was run")
+    assert told["files"] == 61
+    sound = checked(run, release, "--json")
+    assert sound.exit_code == 0
+    assert json.loads(sound.stdout)["certificate"]["fingerprint"] == told["fingerprint"]
+    assert "Certified by key" in checked(run, release).stdout
+
+    def refused_for(message: str) -> None:
+        found = checked(run, release)
+        assert found.exit_code == 2
+        assert message in found.stderr.strip().splitlines()[-1]
+
+    image = release / "a" / "a0.png"
+    content = image.read_bytes()
+    image.write_bytes(content[:50] + bytes([content[50] ^ 1]) + content[51:])
+    refused_for("a/a0.png is not the file that was certified")
+    image.unlink()
+    refused_for("a/a0.png is missing")
+    image.write_bytes(content)
+    (release / "a" / "extra.png").write_bytes(content)
+    refused_for("a/extra.png is not part of the certified release")
+    (release / "a" / "extra.png").unlink()
+    certificate = Path(f"{release}.certificate.json")
+    signed = certificate.read_text()
+    certificate.write_text(signed.replace('"payload": "ey', '"payload": "ez'))
+    refused_for("was changed, or is not signed by the key")
+    certificate.write_text(signed)
+    assert run("certify-keygen", release.parent / "other.pem", "--no-passphrase").exit_code == 0
+    shutil.copy(release.parent / "other.pem.pub", release.parent / "signing.pem.pub")
+    refused_for("is not signed by the key")
+    again = run("certify", release, "--signing-key", signing, "--draft")
+    assert again.exit_code == 2
+    assert "never overwritten" in again.stderr
+    inside = run("certify", release, "--signing-key", signing, "--draft", "--out", release / "certificate.json")
+    assert inside.exit_code == 2
+
+
+def test_nothing_secret_is_certified(release: Path, run: Run) -> None:
+    assert run("certify", release, "--signing-key", release.parent / "signing.pem", "--draft").exit_code == 0
+    written = [Path(f"{release}.{name}.json") for name in ("certificate", "croissant")]
+    key = EncryptionKey.load(release.parent / "key.json")
+    for path in written:
+        content = path.read_bytes()
+        assert not [form for form in secret_encodings(key) if form in content]
+        assert str(release.parent).encode() not in content
+
+
+@pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated:DeprecationWarning")  # Of rdflib, within itself.
+def test_catalogs_read_the_description(release: Path, run: Run) -> None:
+    import mlcroissant
+
+    words = ("--draft", "--license", "https://creativecommons.org/licenses/by/4.0/", "--name", "release")
+    assert run("certify", release, "--signing-key", release.parent / "signing.pem", *words).exit_code == 0
+    described = Path(f"{release}.croissant.json")
+    dataset = mlcroissant.Dataset(jsonld=str(described))
+    assert not dataset.metadata.ctx.issues.errors
+    found = json.loads(described.read_text())
+    assert found["name"] == "release"
+    assert "No attacker was run" in found["rai:dataLimitations"]
+
+
+@pytest.mark.slow
+def test_an_audited_release_states_its_worst_attacker_and_an_audit_of_others_is_refused(
+    release: Path, run: Run, tmp_path: Path
+) -> None:
+    audited = run(
+        *("audit", tmp_path / "in", release, "--out", tmp_path / "audit", "--attackers", "usual,jpeg-75"),
+        *("--epochs", 8, "--workers", 0, "--no-tracking", "--accept-unprotected"),
+    )
+    assert audited.exit_code == 0, audited.output
+    signing = ("--signing-key", tmp_path / "signing.pem")
+    assert run("certify", release, *signing, "--audit", tmp_path / "audit").exit_code == 0
+    found = json.loads(checked(run, release, "--json").stdout)["certificate"]["protection"]
+    summary = json.loads((tmp_path / "audit" / "summary.json").read_text())
+    assert found["verdict"] == summary["verdict"]
+    assert found["worst_attacker"]["last"] == summary["worst_attacker"]["last"]
+    assert found["undefended"]["attacker"] == "usual"
+    assert {row["attacker"] for row in found["attackers"]} >= {"usual", "jpeg-75"}
+    assert found["suite_version"] == summary["suite_version"]
+    changed = tmp_path / "audit" / "summary.json"
+    changed.write_text(json.dumps({**summary, "manifest_sha256": "0"}))
+    refused = run("certify", release, *signing, "--audit", tmp_path / "audit", "--out", tmp_path / "c.json")
+    assert refused.exit_code == 2
+    assert "the audit is not of" in refused.stderr
