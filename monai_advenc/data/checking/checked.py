@@ -45,6 +45,11 @@ class Checked:
         return {fault.case for fault in self.faults} & {case.id for case in self.cases}
 
     @property
+    def usable(self) -> int:
+        """Number of cases that would not be refused."""
+        return sum(case.id not in self.refused for case in self.cases)
+
+    @property
     def counts(self) -> dict[str, int]:
         """Usable cases of each class."""
         return {
@@ -90,16 +95,16 @@ class Checked:
     def sentence(self) -> str:
         """How many cases can be used."""
         kind, what = ("images", "used") if self.settings is None else ("cases", "cut")
-        return f"{len(self.cases) - len(self.refused)} of {len(self.cases)} {kind} can be {what}."
+        return f"{self.usable} of {len(self.cases)} {kind} can be {what}."
 
     def problem(self, *, keep_going: bool = False) -> str | None:
         """Why the work would end early, in one line; ``None`` if it would not."""
         of_all = [each for each in self.faults if each.case not in self.refused]
         if of_all:
             return of_all[0].message
-        if not self.refused or (keep_going and len(self.refused) < len(self.cases)):
+        if not self.refused or (keep_going and self.usable):
             return None
-        count = f"{len(self.refused)} of {len(self.cases)}"
+        count = f"{len(self.cases) - self.usable} of {len(self.cases)}"
         if self.settings is None:
             return f"{count} images would be refused; correct or remove them"
         return f"{count} cases would be refused; correct them, or leave them out with --keep-going"

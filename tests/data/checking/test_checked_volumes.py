@@ -293,8 +293,10 @@ def test_a_case_in_two_classes_is_found(tmp_path: Path) -> None:
     cases = Cases(tmp_path)
     for label, name in (("a", "1"), ("a", "2"), ("b", "1"), ("b", "3")):
         cases.add(label, name)
-    (fault,) = cases.check().faults
+    checked = cases.check()
+    (fault,) = checked.faults
     assert "two cases with one id '1'" in fault.message
+    assert (checked.usable, checked.counts) == (2, {"a": 1, "b": 1})
 
 
 def test_a_file_that_nobody_may_read_and_one_that_a_table_names_in_vain_are_found(tmp_path: Path) -> None:

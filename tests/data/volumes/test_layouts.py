@@ -206,7 +206,7 @@ MISARRANGED = {
     "cases with images of one name": (
         ["P1/T1.nii", "P1/seg.nii", "P2/T1.nii"],
         {},
-        r"2 folders \(P1, P2\) with one image each, all called 'T1'.*labels\.csv",
+        r"has folders \(P1, P2\) in which images have one name, such as 'T1'.*labels\.csv",
     ),
     "nnU-Net without masks": (["imagesTr/a_0000.nii.gz"], {}, "nnU-Net data set, without labelsTr"),
     "nnU-Net without images": (
@@ -288,6 +288,11 @@ def test_dicom_without_a_table_is_told_to_be_patients_or_classes(tmp_path: Path)
     with pytest.raises(DatasetError, match="DICOM files lie directly in it: give the folder above"):
         find_cases(tmp_path / "P1")
     write_dicom(tmp_path / "P3" / "study 1" / "T1", ["a", "b"])
+    write_dicom(tmp_path / "P4" / "study 1", ["a", "b"])
+    refused = r"folders \(P3, P4\) in which scans have one name, such as 'study 1': if .* patients .*labels\.csv"
+    with pytest.raises(DatasetError, match=refused):
+        find_cases(tmp_path)
+    shutil.rmtree(tmp_path / "P4")
     write_dicom(tmp_path / "P3" / "study 2", ["a", "b"])
     (note,) = find_cases(tmp_path).notes
     assert re.search(

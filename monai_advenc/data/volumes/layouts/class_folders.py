@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -51,14 +52,17 @@ def find_in_class_folders(source: Source) -> Sequence[Case]:
 
 
 def _require_classes(cases: Sequence[Case], source: Source) -> None:
-    """Refuse folders that hold one case each, all of one name: patients with their scan, not classes."""
-    labels, names = sorted({case.label for case in cases}), {case.id for case in cases}
+    """Refuse folders that look like patients with their scans, not like classes with their cases."""
+    labels, names = sorted({case.label for case in cases}), Counter(case.id for case in cases)
+    repeated = next((name for name, count in names.items() if count > 1), None)
     has_usual_name = any(stem(case.image).lower() in IMAGE_NAMES for case in cases)
-    if len(labels) == len(cases) > 1 and len(names) == 1 and not has_usual_name:
+    is_dicom = any(not stem(case.image) for case in cases)
+    if repeated is not None and (is_dicom or (len(labels) == len(cases) and len(names) == 1 and not has_usual_name)):
+        what, folders = "scans" if is_dicom else "images", ", ".join(labels[:3])
         raise DatasetError(
-            f"{source.folder} has {len(cases)} folders ({', '.join(labels[:3])}) with one image each, all called "
-            f"{cases[0].id!r}: if the folders are cases, add {source.label_table} (case,label); if they are classes, "
-            "give the images names of their own"
+            f"{source.folder} has folders ({folders}) in which {what} have one name, such as {repeated!r}: if the "
+            f"folders are patients or cases, add {source.label_table} (case,label); if they are classes, give the "
+            "cases in them names of their own"
         )
 
 
