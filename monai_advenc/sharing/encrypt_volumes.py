@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from monai_advenc.acceleration.processor import choose_device
@@ -17,11 +18,13 @@ from monai_advenc.data.dicom.identity.case_names import (
 from monai_advenc.data.dicom.identity.rule import IdentityChoice
 from monai_advenc.data.manifest import VolumeManifest
 from monai_advenc.data.private_folder import make_private, require_outside, require_secrets_outside
+from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.cases import find_cases
 from monai_advenc.data.volumes.layouts.listed import are_listed
 from monai_advenc.data.volumes.plane import count_planes, say_planes
 from monai_advenc.data.volumes.stored_volume import is_dicom
 from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.errors import AdvencError, DatasetError
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.networks.training.learned import require_learned
 from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_done
@@ -34,7 +37,8 @@ from monai_advenc.sharing.shared_masks import say_of_masks
 from monai_advenc.sharing.stated_change import keep_distances, say_where, stated_change, warn_of_large_changes
 from monai_advenc.sharing.unlock.keep import keep_residual_of_volumes
 from monai_advenc.sharing.unlock.seal import require_recipients
-from monai_advenc.workers import available_cores
+from monai_advenc.sharing.volumes import VolumeEncryption
+from monai_advenc.workers import available_cores, map_in_workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +89,7 @@ def encrypt_volume_folder(
         device: Where the network runs; ``None``: the GPU, if there is one.
         insist: Use a base network that is not better than chance.
         insecure_key_permissions: Accept a key file that others can read.
-        dry_run: Only check; write nothing.
+        dry_run: Only open every volume and report all that would be refused; write nothing.
         progress: Receives messages and progress; ``None``: print to stderr.
 
     Raises:
@@ -116,6 +120,10 @@ def encrypt_volume_folder(
     require_begun_with(out, secret.key_id)
     shared = SharedVolumes(out=out, found=cases.class_counts())
     if dry_run:
+        encryption = VolumeEncryption(
+            cases.cases, out, secret, checkpoint.network, replace(options, identity=choice, workers=0)
+        )
+        _open_all(encryption, options, progress)
         return shared
     if not are_listed(root):
         require_outside(out, root)
@@ -147,3 +155,31 @@ def encrypt_volume_folder(
     if options.plane == "acquired":
         say_planes(count_planes(record.plane for record in manifest.volumes), progress)
     return replace(shared, manifest=manifest, failures=result.failures, slices=len(slices))
+
+
+def _open_all(encryption: VolumeEncryption, options: VolumeOptions, progress: Progress) -> None:
+    """Read every volume as it would be encrypted, and raise with all that would be refused."""
+    cases = encryption.originals
+    with progress.stage("checking", len(cases)) as advance:
+        refused = []
+        for case, problem in zip(
+            cases, map_in_workers(partial(_problem_of, encryption), cases, options.workers), strict=True
+        ):
+            refused += [] if problem is None else [(case.id, problem)]
+            advance(1)
+    if refused and options.keep_going and len(refused) < len(cases):
+        progress.table("Refused", ("volume", "why"), refused)
+    elif refused:
+        error = DatasetError(
+            f"{len(refused)} of {len(cases)} volumes would be refused; correct them, or leave them out by --keep-going"
+        )
+        error.failures = tuple(refused)
+        raise error
+
+
+def _problem_of(encryption: VolumeEncryption, case: Case) -> str | None:
+    try:
+        encryption.read(case).slices_to_encrypt(encryption.options.slices, str(case.image))
+    except AdvencError as error:
+        return str(error)
+    return None

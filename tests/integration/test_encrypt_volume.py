@@ -203,6 +203,25 @@ def test_dicom_needs_a_choice_of_identity_and_a_dry_run_writes_nothing(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_dry_run_opens_every_volume_and_lists_all_that_would_be_refused(
+    hospital: Hospital, run: Run, tmp_path: Path
+) -> None:
+    volumes = Path(shutil.copytree(hospital.volumes, tmp_path / "volumes"))
+    image, *_ = sorted(volumes.rglob("image.nii.gz"))
+    image.write_bytes(image.read_bytes()[:300])
+    mask, *_ = sorted(path for path in volumes.rglob("seg*") if path.parent != image.parent)
+    mask.unlink()
+    words = [volumes if word == hospital.volumes else word for word in hospital.common(tmp_path / "out")]
+    asked = (*words, "--identity", "remove", "--dry-run", "--json", "--workers", 0)
+    dry = run(*asked)
+    refused = {each["id"]: each["message"] for each in json.loads(dry.stdout)["failures"]}
+    assert (dry.exit_code, len(refused)) == (2, 2)
+    assert any("cannot read" in message for message in refused.values())
+    assert any("no mask next to" in message for message in refused.values())
+    assert run(*asked, "--keep-going").exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["volumes"]
+
+
 @pytest.mark.parametrize("choice", ["remove", "pseudonym"])
 def test_without_identity_no_name_of_a_patient_is_left_in_headers_names_or_the_manifest(
     hospital: Hospital, run: Run, tmp_path: Path, choice: str

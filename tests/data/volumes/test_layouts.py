@@ -7,10 +7,12 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nibabel
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -382,3 +384,33 @@ def test_folders_above_cases_with_names_of_brats_are_classes_unless_a_table_says
     assert [(case.label, case.id) for case in find_cases(tmp_path).cases] == [("HGG", "B1"), ("LGG", "B2")]
     touch(tmp_path, labels_csv="case,label\nB1,x\nB2,x\n")
     assert find_cases(tmp_path).classes == ("x",)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-c_]{1,4}[0-9]{0,4}", fullmatch=True),
+        st.sets(st.integers(0, 3), min_size=1),
+        min_size=1,
+        max_size=5,
+    ),
+    st.integers(0, 3),
+)
+def test_of_nnunet_each_case_is_found_once_with_the_channel_that_was_chosen(
+    channels_of: dict[str, set[int]], chosen: int
+) -> None:
+    with TemporaryDirectory() as root:
+        for name, channels in channels_of.items():
+            touch(Path(root), *(f"imagesTr/{name}_{k:04}.nii.gz" for k in channels), f"labelsTr/{name}.nii.gz")
+        rows = "".join(f"{name},x\n" for name in channels_of)
+        touch(Path(root), labels_csv=f"case,label\n{rows}", dataset_json='{"channel_names": {}}')
+        if chosen not in set().union(*channels_of.values()):
+            with pytest.raises(DatasetError, match="no channel"):
+                find_cases(Path(root), channel=str(chosen))
+            return
+        cases = {case.id: case for case in find_cases(Path(root), channel=str(chosen)).cases}
+    assert set(cases) == set(channels_of)
+    for name, channels in channels_of.items():
+        assert (cases[name].problem is None) == (chosen in channels)
+        assert cases[name].mask is not None
+        assert chosen not in channels or cases[name].image.name == f"{name}_{chosen:04}.nii.gz"
