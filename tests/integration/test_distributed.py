@@ -189,7 +189,7 @@ def test_without_ray_one_line_says_what_to_install(
     for words in (("encrypt", originals.root, *common), ("slice-and-encrypt", world.volumes, *common)):
         result = CliRunner().invoke(app, [str(word) for word in words])
         assert result.exit_code == 2
-        assert "pip install 'monai-advenc[ray]'" in result.stderr
+        assert "pip install '.[ray]'" in result.stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -248,7 +248,9 @@ def _require_decoder(dataset: FileDataset, path: Path) -> None:
             f"{path} has the transfer syntax {syntax.name}, which has no decoder here; write it uncompressed first"
         ) from None
     if not is_available:
-        raise VolumeError(f"{path} is compressed with {syntax.name}: pip install 'monai-advenc[jpeg]' to read it")
+        raise VolumeError(
+            f"{path} is compressed with {syntax.name}: install the extra jpeg (pip install '.[jpeg]' in the repository)"
+        )
 
 
 def padding_range(dataset: Dataset, dtype: np.dtype[Any]) -> tuple[int, int] | None:

@@ -128,7 +128,9 @@ class RayWorkers:
         try:
             import ray
         except ImportError:
-            raise MissingExtraError("Ray is not installed; run: pip install 'monai-advenc[ray]'") from None
+            raise MissingExtraError(
+                "Ray is not installed; install the extra ray (in the repository: pip install '.[ray]')"
+            ) from None
         return ray
 
     def _resources(self) -> tuple[int, int]:
