@@ -133,7 +133,7 @@ def write_patients() -> None:
             def own(dataset: Any, _: int, name: str = name) -> None:
                 dataset.PatientID = name
 
-            stored = (stored + 600 * tumor).astype(np.int16)
+            stored = (stored + 600 * tumor.astype(int)).astype(np.int16)
             paths = write_series(place / "ct", stored, series=name, change=own)
             write_seg(place / "seg.dcm", paths, {"GTV 1": tumor})
     write_secrets(".", "glioma", "meningioma", side=32)

@@ -80,8 +80,10 @@ def brains(tmp_path_factory: pytest.TempPathFactory) -> Folders:
 class Reader:
     """One reader's browser, and all that it was told and asked for."""
 
-    def __init__(self, browser: Any, url: str, viewport: dict[str, int], touch: bool = False) -> None:
-        self.url = url
+    def __init__(
+        self, browser: Any, url: str, viewport: dict[str, int], touch: bool = False, skips_welcome: bool = True
+    ) -> None:
+        self.url, self.skips_welcome = url, skips_welcome
         self.context = browser.new_context(viewport=viewport, has_touch=touch, device_scale_factor=1)
         self.given: dict[str, dict[str, Any]] = {}
         self.asked: list[str] = []
@@ -97,6 +99,10 @@ class Reader:
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("console", lambda line: self.problems.append(line.text) if "Security" in line.text else None)
         self.page.goto(self.url)
+        if self.skips_welcome:
+            self.page.locator("#welcome:not([hidden]), #message:not([hidden]), #stage[data-reading]").first.wait_for()
+            if self.page.locator("#welcome").is_visible():
+                self.page.locator("#start").click()
 
     def _remember(self, response: Any) -> None:
         if response.url.endswith(("/state", "/answer", "/pause")) and response.ok:
@@ -393,3 +399,57 @@ def check_the_report(browser: Any, tmp_path: Path) -> None:
         assert violations(page) == []
     if SCREENSHOTS:
         page.screenshot(path=PICTURES / "reader_study_report.png")
+
+
+def test_a_study_opens_with_a_welcome_and_two_practice_cases_that_count_for_nothing(
+    browser: Any, study: StudyOnDisk, server: ServedProcess
+) -> None:
+    reader = Reader(browser, server.url + study.path_of(0), DESKTOP, skips_welcome=False)
+    reader.page.get_by_role("heading", name="Welcome").wait_for()
+    assert "You will read" in reader.page.locator("#welcome-text").inner_text()
+    reader.page.keyboard.press("Enter")  # The practice has the focus.
+    pictures = set()
+    for number in range(2):
+        practice = reader.page.locator(f"#stage[data-reading=practice-{number}]")
+        practice.wait_for()
+        assert reader.page.locator("#count").inner_text() == f"Practice {number + 1} of 2"
+        assert reader.page.locator("#practicing").is_visible()
+        assert not reader.page.locator("#pause").is_visible()
+        pictures.add(reader.gray_levels())
+        reader.save()  # Nothing is chosen: as in the study, the page asks for it.
+        assert "Please answer" in reader.page.locator("#problem").inner_text()
+        reader.page.keyboard.press("Digit1")
+        reader.page.keyboard.press("Shift+Digit3")
+        reader.save()
+    assert len(pictures) == 2
+    reader.page.get_by_role("heading", name="Practice is over").wait_for()
+    answers, events = read_answers(study.folder / ANSWERS_NAME)
+    assert not answers
+    assert not events, "no time runs before the first image of the study"
+    assert not [url for url in reader.asked if url.endswith(("/answer", "/pause")) or "/image/" in url]
+    # A reload begins with the welcome again, until the study has begun.
+    reader.page.reload()
+    reader.page.locator("#start").click()
+    first = reader.reading
+    assert not first.startswith("practice")
+    assert not reader.page.locator("#practicing").is_visible()
+    reader.page.reload()
+    assert reader.reading == first
+    _, events = read_answers(study.folder / ANSWERS_NAME)
+    assert {event.reading for event in events} == {first}
+    reader.read(1)
+    answers, _ = read_answers(study.folder / ANSWERS_NAME)
+    assert len(answers) == 1
+    assert answers[0].client_seconds < 60
+    assert not reader.problems
+
+
+def test_welcome_and_practice_have_no_fault_that_axe_finds(
+    browser: Any, study: StudyOnDisk, server: ServedProcess
+) -> None:
+    reader = Reader(browser, server.url + study.path_of(0), TABLET, touch=True, skips_welcome=False)
+    reader.page.get_by_role("heading", name="Welcome").wait_for()
+    assert violations(reader.page) == []
+    reader.page.locator("#practice").click()
+    reader.page.locator("#stage[data-reading=practice-0]").wait_for()
+    assert violations(reader.page) == []

@@ -297,3 +297,24 @@ def test_answers_wait_for_the_disk_in_a_file_for_the_owner_alone(tmp_path: Path)
         database.note(Event("Reader 1", "r", EventKind.shown, 1.0))
         # Read by another connection while the first is open.
         assert read_answers(path)[0] == [answer]
+
+
+def test_practice_is_offered_until_the_first_image_was_shown_and_leaves_no_trace(site: Site) -> None:
+    state = site.state()
+    assert state["practice"] == {
+        "shapes": [[1, 256, 256]] * 2,
+        "readings": len(site.study.built.study.readers[0].readings),
+    }
+    contents = [site.client.get(f"{site.study.path_of(0)}/practice/{number}") for number in range(3)]
+    assert [each.status_code for each in contents] == [200, 200, 404]
+    assert {len(each.content) for each in contents[:2]} == {256 * 256 * 2}
+    assert contents[0].content != contents[1].content
+    assert site.client.get("/r/nobody/practice/0").status_code == 404
+    assert site.state()["practice"] is not None
+    assert read_answers(site.study.folder / ANSWERS_NAME) == ([], [])
+    site.now += 100
+    assert site.image(state).status_code == 200
+    assert site.state()["practice"] is None
+    assert site.state(reader=1)["practice"] is not None
+    _, (shown,) = read_answers(site.study.folder / ANSWERS_NAME)
+    assert shown.at == site.now

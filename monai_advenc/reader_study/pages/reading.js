@@ -15,6 +15,7 @@ let viewers = [];
 let view = AS_AT_FIRST;
 let dragging = "window";
 let sending = false;
+let practice = null; // Number of the practice case in view; null: the study.
 
 // ---- Time in view: runs while the image is shown, the page is visible and nothing is paused. ----
 
@@ -34,7 +35,7 @@ const watch = {
 };
 
 function watchIfInView() {
-  if (viewers.length && !state.paused && !sending && document.visibilityState === "visible") watch.run();
+  if (viewers.length && practice === null && !state.paused && !sending && document.visibilityState === "visible") watch.run();
   else watch.stop();
 }
 
@@ -103,8 +104,9 @@ async function proceed(next) {
   element("bar").max = state.total;
   element("bar").value = state.done;
   element("simulated").hidden = !state.simulated;
-  element("pause").hidden = !state.reading || state.paused;
-  if (!state.reading) rest();
+  element("pause").hidden = !state.reading || state.paused || state.practice !== null;
+  if (state.practice) welcome("Welcome", false);
+  else if (!state.reading) rest();
   else if (state.paused) showMessage("Paused", "The image is hidden and the time has stopped.", true);
   else await showReading();
 }
@@ -122,8 +124,51 @@ function rest() {
   );
 }
 
+// ---- Before the first image of the study ----
+
+function welcome(title, hasPracticed) {
+  practice = null;
+  closeViewers();
+  element("practicing").hidden = true;
+  element("pause").hidden = true;
+  element("reading").hidden = true;
+  element("message").hidden = true;
+  element("welcome").hidden = false;
+  element("count").textContent = `${state.done} of ${state.total} read`;
+  element("welcome-title").textContent = title;
+  element("welcome-text").textContent = hasPracticed
+    ? "That was the practice. The next image is the first of the study, and its time counts."
+    : `You will read ${state.practice.readings} images, ${state.total} of them in this session, and answer the same questions for each. Two practice cases show how it works.`;
+  element("practice").textContent = hasPracticed ? "Practice again" : "Two practice cases";
+  element("practice").classList.toggle("primary", !hasPracticed);
+  element("start").classList.toggle("primary", hasPracticed);
+  (hasPracticed ? element("start") : element("practice")).focus();
+}
+
+async function showPractice(number) {
+  practice = number;
+  closeViewers();
+  view = AS_AT_FIRST;
+  element("welcome").hidden = true;
+  element("practicing").hidden = false;
+  element("count").textContent = `Practice ${number + 1} of ${state.practice.shapes.length}`;
+  await showReading();
+}
+
+async function startStudy() {
+  practice = null;
+  state.practice = null;
+  await proceed(state);
+}
+
+function current() {
+  if (practice === null) return state.reading;
+  return { id: `practice-${practice}`, shapes: [state.practice.shapes[practice]], questions: state.reading.questions };
+}
+
 function showMessage(title, text, canResume = false) {
   element("reading").hidden = true;
+  element("welcome").hidden = true;
   element("message").hidden = false;
   element("message-title").textContent = title;
   element("message-text").textContent = text;
@@ -132,16 +177,20 @@ function showMessage(title, text, canResume = false) {
 }
 
 async function showReading() {
-  const { reading } = state;
+  const reading = current();
+  const number = practice;
   element("message").hidden = true;
+  element("welcome").hidden = true;
   element("reading").hidden = false;
   element("submit").disabled = true;
   element("problem").textContent = "";
   askQuestions(reading);
   const images = await Promise.all(
-    reading.shapes.map((_, index) => ask(`/image/${reading.id}/${index}`, {}, (response) => response.arrayBuffer())),
+    reading.shapes.map((_, index) =>
+      ask(number === null ? `/image/${reading.id}/${index}` : `/practice/${number}`, {}, (response) => response.arrayBuffer()),
+    ),
   );
-  if (state.reading !== reading || state.paused) return;
+  if (practice !== number || current().id !== reading.id || state.paused) return;
   element("canvases").replaceChildren();
   viewers = reading.shapes.map((shape, index) => {
     const canvas = addCanvas(reading.shapes.length, index);
@@ -158,7 +207,8 @@ function addCanvas(count, index) {
   const canvas = document.createElement("canvas");
   canvas.setAttribute("role", "img");
   const place = count > 1 ? `${SIDES[index]} image` : "Image";
-  canvas.setAttribute("aria-label", `${place} ${state.done + 1} of ${state.total}`);
+  const number = practice === null ? `${state.done + 1} of ${state.total}` : `of practice case ${practice + 1}`;
+  canvas.setAttribute("aria-label", `${place} ${number}`);
   figure.append(canvas);
   if (count > 1) {
     const caption = document.createElement("figcaption");
@@ -272,7 +322,7 @@ function textQuestion(question, known) {
 function givenAnswers() {
   const data = new FormData(element("form"));
   const answers = {};
-  for (const question of state.reading.questions) {
+  for (const question of current().questions) {
     const value = data.get(question.name);
     if (value === null || value === "") answers[question.name] = null;
     else answers[question.name] = question.kind === "scale" ? Number(value) : value;
@@ -281,7 +331,7 @@ function givenAnswers() {
 }
 
 function keepDraft() {
-  if (!state || !state.reading || sending || !viewers.length) return;
+  if (!state || !state.reading || practice !== null || sending || !viewers.length) return;
   const draft = { reading: state.reading.id, answers: givenAnswers(), seconds: watch.read() };
   localStorage.setItem(DRAFT, JSON.stringify(draft));
 }
@@ -289,11 +339,16 @@ function keepDraft() {
 async function submit() {
   if (sending || !viewers.length) return;
   const answers = givenAnswers();
-  const missing = state.reading.questions.find((question) => question.required && answers[question.name] === null);
+  const missing = current().questions.find((question) => question.required && answers[question.name] === null);
   if (missing) {
     element("problem").textContent = `Please answer: ${missing.text}`;
     const input = element("form").querySelector(`[name="${CSS.escape(missing.name)}"]`);
     if (input) input.focus();
+    return;
+  }
+  if (practice !== null) {
+    if (practice + 1 < state.practice.shapes.length) await showPractice(practice + 1);
+    else welcome("Practice is over", true);
     return;
   }
   sending = true;
@@ -319,7 +374,7 @@ async function recover(error) {
 }
 
 async function pause(paused) {
-  if (!state || !state.reading || sending || state.paused === paused) return;
+  if (!state || !state.reading || state.practice || sending || state.paused === paused) return;
   keepDraft();
   state.paused = paused;
   watchIfInView();
@@ -438,6 +493,8 @@ element("form").addEventListener("submit", (event) => {
 element("form").addEventListener("input", keepDraft);
 element("pause").addEventListener("click", () => pause(true));
 element("resume").addEventListener("click", () => pause(false));
+element("practice").addEventListener("click", () => showPractice(0));
+element("start").addEventListener("click", startStudy);
 element("help").addEventListener("click", () => element("helping").showModal());
 element("close-help").addEventListener("click", () => element("helping").close());
 element("reset").addEventListener("click", reset);

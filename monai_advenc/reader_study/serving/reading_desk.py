@@ -14,6 +14,7 @@ from fastapi import HTTPException
 from monai_advenc.errors import SettingsError
 from monai_advenc.reader_study.questions import accept_answers
 from monai_advenc.reader_study.serving.answers import Answer, AnswerDatabase, Event, EventKind, Outcome
+from monai_advenc.reader_study.serving.practice import PRACTICE_CASES, PRACTICE_SIDE, practice_image
 from monai_advenc.reader_study.serving.reading_session import Place, is_paused, place_of
 from monai_advenc.reader_study.study import IMAGES_NAME, PlannedReading, Study, StudyReader
 
@@ -52,14 +53,22 @@ class ReadingDesk:
             "opens_at": place.opens_at,
             "paused": False,
             "reading": None,
+            "practice": None,
         }
         if place.reading is not None:
-            described["paused"] = is_paused(self._database.events_of(reader.name, place.reading.id))
+            events = self._database.events_of(reader.name, place.reading.id)
+            described["paused"] = is_paused(events)
             described["reading"] = {
                 "id": place.reading.id,
                 "shapes": [self.study.shapes[image] for image in place.reading.images],
                 "questions": [each.model_dump(mode="json") for each in self.study.questions_of(place.reading)],
             }
+            # Until the first image of the study was shown: a reload begins again with the welcome.
+            if not events and not self._database.answered(reader.name):
+                described["practice"] = {
+                    "shapes": [[1, PRACTICE_SIDE, PRACTICE_SIDE]] * PRACTICE_CASES,
+                    "readings": len(reader.readings),
+                }
         return described
 
     def image(self, reader: StudyReader, reading: str, index: int) -> bytes:
@@ -77,6 +86,16 @@ class ReadingDesk:
         if index == 0:
             self._note(reader, now, EventKind.shown)
         return pixels
+
+    def practice(self, index: int) -> bytes:
+        """Pixels of a practice case; nothing is noted, and no answer to it is stored.
+
+        Raises:
+            HTTPException: There is no such case.
+        """
+        if not 0 <= index < PRACTICE_CASES:
+            raise HTTPException(NOT_THERE, "there is no such practice case")
+        return practice_image(index)
 
     def answer(
         self, reader: StudyReader, reading: str, answer_id: str, answers: Mapping[str, Any], seconds: float

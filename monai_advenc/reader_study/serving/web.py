@@ -140,6 +140,11 @@ def _add_readings(app: FastAPI, desk: ReadingDesk) -> None:
     def image(token: Token, reading: str, index: int) -> Response:
         return Response(desk.image(reader_of(token), reading, index), media_type="application/octet-stream")
 
+    @app.get("/r/{token}/practice/{index}")
+    def practice(token: Token, index: int) -> Response:
+        reader_of(token)
+        return Response(desk.practice(index), media_type="application/octet-stream")
+
     @app.post("/r/{token}/answer")
     def answer(token: Token, sent: SentAnswer) -> dict[str, Any]:
         reader = reader_of(token)
