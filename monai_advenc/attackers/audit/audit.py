@@ -13,7 +13,7 @@ from typing import Any, Final
 from monai_advenc.acceleration.processor import choose_device
 from monai_advenc.attackers.audit.cells import Cell, Ground
 from monai_advenc.attackers.audit.findings import Findings, findings_of, statement
-from monai_advenc.attackers.audit.ground import ground_of, identity_of, left_out, owner_of
+from monai_advenc.attackers.audit.ground import ground_of, identity_of, left_out, owner_of, unchanged_classes
 from monai_advenc.attackers.audit.measuring import CELLS_NAME, Measuring
 from monai_advenc.attackers.audit.page import audit_page
 from monai_advenc.attackers.audit.plan import name_of, places_of
@@ -175,7 +175,7 @@ def audit(
         result = Audit(
             out=out,
             suite="named" if attackers else suite,
-            findings=findings_of(run.cells, len(division.folds), division.test_patients),
+            findings=findings_of(run.cells, len(division.folds), division.test_patients, unchanged_classes(division)),
             not_run=not_run | run.problems(wanted),
             manifest_sha256=sha256_of(encrypted / MANIFEST_NAME),
             cells=tuple(run.cells),

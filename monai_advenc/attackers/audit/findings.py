@@ -96,6 +96,7 @@ class Findings:
         rows: The attackers, the worst first.
         detections: Detectors.
         problems: Cells that could not be measured, and why.
+        unchanged: Classes whose images are not encrypted.
     """
 
     verdict: Verdict
@@ -103,6 +104,7 @@ class Findings:
     rows: tuple[Row, ...]
     detections: tuple[Detection, ...]
     problems: Mapping[str, str]
+    unchanged: tuple[str, ...] = ()
 
     @property
     def worst(self) -> Row | None:
@@ -115,6 +117,7 @@ class Findings:
         return {
             **self.verdict.as_dict(),
             "statement": statement(self),
+            "unchanged_classes": list(self.unchanged),
             "chance": self.chance,
             "worst_attacker": None if self.worst is None else described(self.worst),
             "attackers": [described(row) for row in self.rows],
@@ -128,13 +131,16 @@ def described(row: Row) -> dict[str, Any]:
     return {**asdict(row), "interval": list(row.interval), "image_interval": list(row.image_interval), **own}
 
 
-def findings_of(cells: Sequence[Cell], folds: int, patients: Sequence[str] | None) -> Findings:
+def findings_of(
+    cells: Sequence[Cell], folds: int, patients: Sequence[str] | None, unchanged: Sequence[str] = ()
+) -> Findings:
     """Join folds and seeds of the cells.
 
     Args:
         cells: All cells; those of which a fold is missing do not count.
         folds: Number of folds of each.
         patients: The patient of each real image, fold after fold; ``None`` if unknown.
+        unchanged: Classes whose images are not encrypted.
     """
     whole = _whole(cells, folds)
     groups: dict[tuple[str, str], list[list[Cell]]] = {}
@@ -156,6 +162,7 @@ def findings_of(cells: Sequence[Cell], folds: int, patients: Sequence[str] | Non
             if runs[0][0].auc is not None
         ),
         problems=problems,
+        unchanged=tuple(unchanged),
     )
 
 
@@ -216,8 +223,13 @@ def statement(found: Findings) -> str:
     """One paragraph for the person who decides, by fixed rules.
 
     First the verdict about training as usual; then the worst attacker, whether it is withstood, and how many others are
-    not.
+    not; last, classes that are not encrypted at all.
     """
+    bare = f" Images of {', '.join(found.unchanged)} are not encrypted: everyone can train on them."
+    return _protection(found) + (bare if found.unchanged else "")
+
+
+def _protection(found: Findings) -> str:
     verdict, worst = found.verdict, found.worst
     if verdict.verdict == "not measured":
         return "What this data set protects against was not measured. " + verdict.reason

@@ -23,6 +23,8 @@ from monai_advenc.evaluation.effect import require_own_key
 from monai_advenc.evaluation.protection import has_background
 from monai_advenc.networks.training import TrainingSettings, load_checkpoint
 
+_MOST: Final = 0.5
+
 OTHER_IMAGES: Final = 40
 """Phantoms of each class, for attackers who need images of another kind."""
 
@@ -100,6 +102,16 @@ def owner_of(
     if checkpoint.classes != tuple(manifest.header.classes):
         raise NetworkError(f"{base} is for other classes than the data set; give the base network that encrypted it")
     return Owner(loaded, checkpoint.network)
+
+
+def unchanged_classes(division: Division) -> tuple[str, ...]:
+    """Classes most of whose images are the same in the encrypted data set as before."""
+    originals, encrypted = division.originals, division.encrypted
+    same = (originals.images == encrypted.images).flatten(1).all(dim=1)
+    members = [same[originals.labels == label] for label in range(len(originals.classes))]
+    return tuple(
+        name for name, own in zip(originals.classes, members, strict=True) if len(own) and own.double().mean() > _MOST
+    )
 
 
 def left_out(attackers: Sequence[str], ground: Ground) -> dict[str, str]:
