@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 PIP_INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check figures bench clean
+.PHONY: help demo test test-slow check docs figures bench clean
 
 help:  ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,10 @@ test: $(INSTALLED)  ## Run all tests but the slow ones
 
 test-slow: $(INSTALLED)  ## Run all tests
 	$(BIN)/python -m pytest -q -m "slow or not slow"
+
+docs: figures  ## Build the site with search, commands and Python reference: build/site/index.html
+	$(PIP_INSTALL) --no-build-isolation -e '.[docs]'
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c docs/site -b html . build/site
 
 figures: $(INSTALLED)  ## Fill the figures of README, docs and CONTRIBUTING from results/ and docstrings
 	$(BIN)/python -m scripts.draw_figures
