@@ -135,7 +135,7 @@ def test_volumes_end_protected_by_the_radius_that_is_recommended_for_them(run: R
     first = run("slice-and-encrypt", volumes, "--out", tmp_path / "first", *CUTTING)
     assert first.exit_code in (0, 3), first.output
     assert "Warning: Verdict:" in first.stdout
-    assert "monai-advenc recommend searches one" in first.stdout
+    assert "monai-advenc recommend searches the smallest" in first.stdout
     followed = run("slice-and-encrypt", volumes, "--out", tmp_path / "second", *CUTTING, "--radius", "recommended")
     assert followed.exit_code == 0, followed.output
     assert "Verdict: protected against training as usual." in followed.stdout
