@@ -223,7 +223,7 @@ def make_bundles(work: Path, images: Path, key: Path, base: Path) -> dict[str, P
     bundle("brain_tumor_base", "train", dataset_dir=images, output_dir=made["base"], **training)
     bundle(
         "adversarial_encryption", "inference", dataset_dir=images, output_dir=made["encryption"], encryption_key=key,
-        base=base, batch_size=4, device="$torch.device('cpu')",
+        base=base, batch_size=4, device="$torch.device('cpu')", insist="true",
     )  # fmt: skip
     folders = {"dataset_dir": images, "originals_dir": images, "output_dir": made["victim"]}
     bundle("brain_tumor_victim", "train", **folders, **training)
