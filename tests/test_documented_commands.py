@@ -32,11 +32,21 @@ PROGRAMS = re.compile(r"(monai-advenc|python|\.venv/bin/python|torchrun|make|pip
 
 UNLOCK = "it takes the public key that the command before prints; tests of the command unlock run all of them"
 
+AUDIT = "it takes half an hour; tests/integration/test_audit.py runs audits in small"
+CERTIFY = "it takes an audit; tests of the command certify run all of them"
+
 ELSEWHERE = {
     "git clone <this repository> && cd monai-advenc": "it needs the address of the repository",
     "pip install .": "it installs what the tests run on",
     "pip install '.[ray]'": "the same, with an extra that the tests have",
     "pip install '.[unlock]'": "the same",
+    "pip install '.[certify]'": "the same",
+    "monai-advenc audit shared-private/slices/ shared/ --budget 30": AUDIT,
+    "monai-advenc audit slices/ encrypted/ --self-check received/ --test-originals test-slices/": AUDIT,
+    "monai-advenc audit private/slices shared/ --out audit/": AUDIT,
+    "monai-advenc certify-keygen signing.pem": CERTIFY,
+    "monai-advenc certify shared/ --audit audit/ --signing-key signing.pem": CERTIFY,
+    "monai-advenc verify shared/ --certificate shared.certificate.json --certificate-key signing.pem.pub": CERTIFY,
     "monai-advenc unlock-keygen unlock_key.txt": UNLOCK,
     "monai-advenc slice-and-encrypt volumes/ --out shared/ --keep-residual --unlock-for age1...": UNLOCK,
     "monai-advenc unlock shared/ shared-private/residual.age --unlock-key unlock_key.txt --out originals/": UNLOCK,
