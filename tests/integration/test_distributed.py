@@ -223,10 +223,10 @@ def test_one_process_two_workers_two_of_ray_and_two_of_torchrun_write_the_same_b
     files = [str(configurations / name) for name in ("inference.yaml", "multi_gpu.yaml")]
     launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     where = ("--dataset_dir", originals.root, "--output_dir", tmp_path / "torchrun")
-    secret = ("--encryption_key", world.key, "--base", world.base)
+    secret = ("--encryption_key", world.key, "--base", world.base, "--insist", "true")
     run(*launcher, "-m", "monai.bundle", "run", "--config_file", files, *where, *secret)
     contents = [content_of(tmp_path / name) for name in ("one", "two", "ray", "torchrun")]
-    assert len(contents[0]) == 21
+    assert len(contents[0]) == 41, "ten images and their masks in two formats, and the manifest"
     assert contents == [contents[0]] * 4
 
 
