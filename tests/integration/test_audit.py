@@ -155,7 +155,7 @@ def test_a_child_run_is_tracked_for_each_cell_and_nothing_has_the_secret_or_hint
     assert "answers" not in json.dumps(json.loads(done.stdout)["attackers"])
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("share", [0.5, *(pytest.param(each, marks=pytest.mark.slow) for each in (0.1, 0.9))])
 def test_a_killed_audit_ends_with_the_table_of_one_that_was_not(
     owner: Path, result: Audit, share: float, tmp_path: Path
 ) -> None:

@@ -85,6 +85,7 @@ def test_images_as_they_were_written_work(folders: Path) -> None:
     assert found.sentence.startswith("It works on these files")
 
 
+@pytest.mark.slow  # Three trainings.
 def test_images_from_which_the_change_was_washed_out_do_not_work(folders: Path, run: Run, tmp_path: Path) -> None:
     clean = waves(120, 0)
     washed = write(tmp_path / "washed", clean.images, clean.labels, jpeg(95))
@@ -99,13 +100,14 @@ def test_images_from_which_the_change_was_washed_out_do_not_work(folders: Path, 
     assert set(told) >= {"accuracy", "interval", "bar", "chance", "images", "test_images", "warnings"}
 
 
-@pytest.mark.parametrize("given", ["shared", "planted"])
+@pytest.mark.parametrize("given", [pytest.param("shared", marks=pytest.mark.slow), "planted"])
 def test_test_images_that_are_encrypted_too_are_found_by_manifest_or_pixels(folders: Path, given: str) -> None:
     found = checked(folders, folders / "planted", test_originals=folders / given)
     assert found.works is None
     assert "encrypted too" in found.sentence
 
 
+@pytest.mark.slow  # Three trainings.
 def test_a_fifth_is_kept_aside_where_no_test_images_are_given(folders: Path) -> None:
     found = checked(folders, folders / "planted")
     assert (found.images, found.test_images) == (96, 24)

@@ -91,7 +91,7 @@ class BiasCorrection:
         share: Standard deviation of the blur, as a share of the side.
     """
 
-    share: float = 0.25
+    share: float = 0.12
 
     def __call__(self, images: Tensor) -> Tensor:
         """Images ``(N, C, H, W)``; each keeps its mean over the body."""
