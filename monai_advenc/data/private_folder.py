@@ -43,7 +43,7 @@ def require_secrets_outside(out: Path, *secrets: Path | None) -> None:
 
 
 def require_unshared(path: Path, option: str) -> None:
-    """Raise :class:`OutputError` if a secret would be written into an encrypted data set, finished or not.
+    """Raise :class:`OutputError` if what stays private would be written into an encrypted data set, finished or not.
 
     Args:
         path: Where it is to be written.

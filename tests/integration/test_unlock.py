@@ -242,3 +242,24 @@ def test_the_stock_age_command_opens_a_residual(
         assert opened.read_bytes().startswith(b'{"format": "monai-advenc residual 1"')
         assert run("unlock", tmp_path / "shared", residual, "--unlock-key", key, "--out", tmp_path / f"{key.name}-back")
         assert len(list((tmp_path / f"{key.name}-back").rglob("*.png"))) == 10
+
+
+@pytest.mark.parametrize("place", ["", "a", "a/b/originals"])
+def test_originals_and_secret_keys_are_never_written_into_a_shared_folder(
+    place: str, run: Run, slices: Path, classes: tuple[Path, Path], owner: tuple[Path, str], tmp_path: Path
+) -> None:
+    pytest.importorskip("cryptography", reason="signing is an extra of the package")
+    shared = tmp_path / "shared"
+    residual = encrypted(run, slices, shared, classes, "--keep-residual", "--unlock-for", owner[1])
+    before = sorted(shared.rglob("*"))
+    inside = shared / place / "new"
+    for words in (
+        ("unlock", shared, residual, "--unlock-key", owner[0], "--out", inside),
+        ("unlock-keygen", inside),
+        ("certify-keygen", inside, "--no-passphrase"),
+    ):
+        refused = run(*words)
+        assert refused.exit_code == 2
+        (line,) = refused.stderr.strip().splitlines()
+        assert "an encrypted data set, which is shared" in line
+        assert sorted(shared.rglob("*")) == before

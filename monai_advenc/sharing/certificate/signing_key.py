@@ -14,7 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from monai_advenc.errors import KeyFileError, SettingsError
+from monai_advenc.data.private_folder import require_unshared
+from monai_advenc.errors import KeyFileError, OutputError, SettingsError
 from monai_advenc.files.atomic import write_atomically
 
 Kind = Literal["ed25519", "p256"]
@@ -82,15 +83,19 @@ def draw_signing_key(path: Path, passphrase: str | None, kind: Kind = "ed25519")
         kind: Ed25519, or P-256 as registries of model signatures take it.
 
     Raises:
-        OutputError: A file exists or cannot be written.
+        OutputError: A file exists, would be shared with a data set, or cannot be written; neither is there then.
         SettingsError: ``cryptography`` is missing.
     """
+    half = path.with_name(f"{path.name}.pub")
+    require_unshared(path, "place")
+    if half.exists():
+        raise OutputError(f"{half} exists already and is never overwritten; choose another name")
     key, kinds = _new(kind), _serialization()
     sealing = kinds.NoEncryption() if passphrase is None else kinds.BestAvailableEncryption(passphrase.encode())
     content = key.private_bytes(kinds.Encoding.PEM, kinds.PrivateFormat.PKCS8, sealing)
     public = SigningKey(key).public
     write_atomically(path, content, mode=stat.S_IRUSR | stat.S_IWUSR)
-    write_atomically(path.with_name(f"{path.name}.pub"), public.pem)
+    write_atomically(half, public.pem)
     return public
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from monai_advenc.data.private_folder import require_unshared
 from monai_advenc.errors import KeyFileError, OutputError, SettingsError
 from monai_advenc.files.atomic import write_atomically
 
@@ -27,8 +28,9 @@ def draw_unlock_key(path: Path, passphrase: str | None = None) -> str:
         passphrase: Seal the file with it; ``None``: the file alone unlocks.
 
     Raises:
-        OutputError: The file exists or cannot be written.
+        OutputError: The file exists, would be shared with a data set, or cannot be written.
     """
+    require_unshared(path, "place")
     age = _age()
     identity = age.x25519.Identity.generate()
     public = str(identity.to_public())

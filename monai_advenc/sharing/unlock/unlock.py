@@ -13,6 +13,7 @@ from pathlib import Path
 
 from monai_advenc.data.images.written_file import intact_file
 from monai_advenc.data.manifest import MANIFEST_NAME, Manifest, VolumeManifest, holds_volumes
+from monai_advenc.data.private_folder import require_unshared
 from monai_advenc.data.records import FileRecord
 from monai_advenc.data.stored_pixels import stored_pixels, with_stored_pixels
 from monai_advenc.errors import ImageError, OutputError, VerificationError
@@ -41,7 +42,8 @@ def unlock(
         encrypted: The encrypted data set.
         residual: The sealed file that was kept when it was made.
         unlock_key: File with the secret key, of age or SSH.
-        out: Folder to write; must not exist, or be empty. It appears when all files are restored.
+        out: Folder to write, outside of every encrypted data set; must not exist, or be empty. It appears when all
+            files are restored.
         passphrase: Of ``unlock_key``, if that is sealed itself.
         progress: Where to say how far it is; ``None``: on stderr.
 
@@ -51,11 +53,12 @@ def unlock(
     Raises:
         ImageError: The residual does not fit the files.
         KeyFileError: The key cannot be read, or is another one.
-        OutputError: ``out`` holds something or cannot be written, or the residual is damaged.
+        OutputError: ``out`` holds something, would be shared or cannot be written, or the residual is damaged.
         SettingsError: ``pyrage`` is missing.
         VerificationError: The data set is another one, or one of its files is missing or has changed.
     """
     progress, folder, target = progress or ConsoleProgress(), Path(encrypted), Path(out)
+    require_unshared(target, "--out")
     list(_files_of(folder))  # Says what is wrong with the data set before any work.
     if target.exists():
         require_empty(target)
