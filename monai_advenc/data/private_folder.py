@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
 
 from monai_advenc.errors import DatasetError, OutputError
@@ -12,6 +14,15 @@ from monai_advenc.errors import DatasetError, OutputError
 def private_folder_of(out: Path) -> Path:
     """The default private folder, next to the output folder: ``shared-private`` for ``shared``."""
     return out.absolute().parent / f"{out.absolute().name}-private"
+
+
+def own_name(private: Path, out: Path, name: str) -> str:
+    """A file's name of its own for each data set with this private folder; in the default one there is only one."""
+    if private.resolve() == private_folder_of(out).resolve():
+        return name
+    start, dot, ending = name.rpartition(".")
+    place = hashlib.sha256(os.fsencode(out.resolve())).hexdigest()[:8]
+    return f"{start}-{out.resolve().name[:50]}-{place}{dot}{ending}"
 
 
 def require_apart(out: Path, private: Path) -> None:

@@ -4,15 +4,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from monai_advenc.data.manifest import Budget
-from monai_advenc.data.private_folder import private_folder_of
+from monai_advenc.data.private_folder import own_name
 from monai_advenc.data.records import ImageRecord, SliceRecord, VolumeRecord
 from monai_advenc.encryption.energy import lost_outside
 from monai_advenc.encryption.fidelity import GRAY_LEVELS
@@ -36,15 +34,8 @@ def keep_distances(private: Path, out: Path, records: Iterable[ImageRecord | Vol
     """Keep what is not shared of each image, because it tells the area of its tumor; only if the folder is there."""
     if private.is_dir():
         content = "".join(f"{record.to_json()}\n" for record in records)
-        write_atomically(private / _distances_name(private, out), content.encode(), overwrite=True, mode=0o600)
-
-
-def _distances_name(private: Path, out: Path) -> str:
-    """A name of its own for each data set with this private folder; in the default one there is only one data set."""
-    if private.resolve() == private_folder_of(out).resolve():
-        return DISTANCES_NAME
-    place = hashlib.sha256(os.fsencode(out.resolve())).hexdigest()[:8]
-    return f"distances-{out.resolve().name[:50]}-{place}.jsonl"
+        path = private / own_name(private, out, DISTANCES_NAME)
+        write_atomically(path, content.encode(), overwrite=True, mode=0o600)
 
 
 def stated_change(budget: Budget) -> str:

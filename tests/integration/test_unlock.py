@@ -263,3 +263,43 @@ def test_originals_and_secret_keys_are_never_written_into_a_shared_folder(
         (line,) = refused.stderr.strip().splitlines()
         assert "an encrypted data set, which is shared" in line
         assert sorted(shared.rglob("*")) == before
+
+
+def test_each_data_set_with_one_private_folder_keeps_its_residual(
+    run: Run, slices: Path, classes: tuple[Path, Path], owner: tuple[Path, str], tmp_path: Path
+) -> None:
+    words = ("--format", "png8", "--keep-residual", "--unlock-for", owner[1], "--private", tmp_path / "private")
+    for name in ("one", "two"):
+        encrypted(run, slices, tmp_path / name, classes, *words)
+        (slices / "a" / "a8.png").unlink(missing_ok=True)
+    residuals = sorted((tmp_path / "private").glob("residual-*.age"))
+    assert [path.name[:13] for path in residuals] == ["residual-one-", "residual-two-"]
+    for name, residual in zip(("one", "two"), residuals, strict=True):
+        words = ("unlock", tmp_path / name, residual, "--unlock-key", owner[0], "--out", tmp_path / f"{name}-back")
+        assert run(*words).exit_code == 0
+    assert (tmp_path / "one-back" / "a" / "a8.png").exists()
+
+
+def test_a_run_killed_while_it_packs_or_unlocks_leaves_no_residual_that_is_not_sealed(
+    run: Run,
+    slices: Path,
+    classes: tuple[Path, Path],
+    owner: tuple[Path, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shared = tmp_path / "shared"
+    seen: list[list[bytes]] = []
+
+    def content_on_disk(*_: object) -> bytes:
+        # What a kill at this moment would leave.
+        files = [path for path in tmp_path.rglob("*") if path.is_file() and shared not in path.parents]
+        seen.append([path.read_bytes() for path in files])
+        return bytes(32)
+
+    monkeypatch.setattr("monai_advenc.sharing.unlock.keep.checksum_of", content_on_disk)
+    monkeypatch.setattr("monai_advenc.sharing.unlock.unlock.checksum_of", content_on_disk)
+    residual = encrypted(run, slices, shared, classes, "--keep-residual", "--unlock-for", owner[1])
+    assert run("unlock", shared, residual, "--unlock-key", owner[0], "--out", tmp_path / "back").exit_code == 0
+    assert len(seen) >= 20
+    assert not any(b"monai-advenc residual" in content for contents in seen for content in contents)

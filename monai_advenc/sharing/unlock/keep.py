@@ -9,14 +9,15 @@ import json
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from tempfile import TemporaryFile
+from typing import BinaryIO, Final
 
 from torch import nn
 
 from monai_advenc.data.images.folder import ImageFile, ImageFolder
 from monai_advenc.data.images.written_file import intact_file
 from monai_advenc.data.manifest import MANIFEST_NAME, Manifest, VolumeManifest
-from monai_advenc.data.private_folder import make_private
+from monai_advenc.data.private_folder import make_private, own_name
 from monai_advenc.data.records import FileRecord, ImageRecord, VolumeRecord
 from monai_advenc.data.stored_pixels import Stored, stored_pixels
 from monai_advenc.data.volumes.case import Case
@@ -31,7 +32,7 @@ from monai_advenc.sharing.unlock.seal import recipients_of, seal
 from monai_advenc.sharing.volumes import VolumeEncryption
 
 RESIDUAL_NAME: Final = "residual.age"
-"""File in the private folder."""
+"""File in the private folder; in one of several data sets each has its own name."""
 
 FORMAT: Final = "monai-advenc residual 1"
 
@@ -101,22 +102,24 @@ def keep_residual(
     """
     recipients = recipients_of(unlock_for)
     make_private(private)
-    target, note = private / RESIDUAL_NAME, private / _SEALED_NAME
+    target, note = (private / own_name(private, encryption.out, name) for name in (RESIDUAL_NAME, _SEALED_NAME))
     wanted = {"manifest": sha256_of(encryption.out / MANIFEST_NAME), "unlock_for": sorted(unlock_for)}
     if target.exists() and _noted(note) == {**wanted, "sha256": sha256_of(target)}:
         return target
-    parts = [private / f".{name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}" for name in ("residual", "sealed")]
+    part = private / f".{target.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
     try:
-        with progress.stage("keeping the residual", len(records)) as advance:
-            _pack(encryption, records, parts[0], str(wanted["manifest"]), advance)
-        parts[1].touch(mode=0o600)
-        seal(parts[0], parts[1], recipients)
-        parts[1].replace(target)
+        # Without a name, so that a killed run leaves nothing that is not sealed.
+        with TemporaryFile(dir=private) as pack:
+            with progress.stage("keeping the residual", len(records)) as advance:
+                _pack(encryption, records, pack, str(wanted["manifest"]), advance)
+            pack.seek(0)
+            part.touch(mode=0o600)
+            seal(pack, part, recipients)
+        part.replace(target)
     except OSError as error:
         raise OutputError(f"cannot write {target}: {error.strerror}; free disk space") from None
     finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
     write_json(note, {**wanted, "sha256": sha256_of(target)}, overwrite=True, mode=0o600)
     size = target.stat().st_size / 1e6
     progress.say(f"Kept what restores the originals' pixels in {target} ({size:.1f} MB), sealed; never share it.")
@@ -133,22 +136,20 @@ def _noted(path: Path) -> object:
 def _pack(
     encryption: ImageEncryption | VolumeEncryption,
     records: Sequence[ImageRecord] | Sequence[VolumeRecord],
-    path: Path,
+    pack: BinaryIO,
     manifest: str,
     advance: Callable[[int], None],
 ) -> None:
     """Write a line that says what this is, then an entry for each file in the order of the manifest."""
     originals = {each.id: each for each in encryption.originals}
-    path.touch(mode=0o600)
-    with path.open("wb") as pack:
-        pack.write(json.dumps({"format": FORMAT, "manifest": manifest}).encode() + b"\n")
-        for record in records:
-            for file, original in _files_of(encryption, originals[record.id], record):
-                content = intact_file(encryption.out, file).read_bytes()
-                pixels = stored_pixels(original, file.path)
-                residual = residual_of(pixels, stored_pixels(content, file.path))
-                pack.write(len(residual).to_bytes(LENGTH, "little") + checksum_of(pixels) + residual)
-            advance(1)
+    pack.write(json.dumps({"format": FORMAT, "manifest": manifest}).encode() + b"\n")
+    for record in records:
+        for file, original in _files_of(encryption, originals[record.id], record):
+            content = intact_file(encryption.out, file).read_bytes()
+            pixels = stored_pixels(original, file.path)
+            residual = residual_of(pixels, stored_pixels(content, file.path))
+            pack.write(len(residual).to_bytes(LENGTH, "little") + checksum_of(pixels) + residual)
+        advance(1)
 
 
 def checksum_of(pixels: Stored) -> bytes:

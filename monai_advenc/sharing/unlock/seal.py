@@ -11,7 +11,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, BinaryIO
 
 from monai_advenc.data.private_folder import require_unshared
 from monai_advenc.errors import KeyFileError, OutputError, SettingsError
@@ -62,18 +62,18 @@ def require_recipients(unlock_for: Sequence[str]) -> None:
         recipients_of(unlock_for)
 
 
-def seal(path: Path, out: Path, recipients: Sequence[Any]) -> None:
-    """Encrypt a file for some public keys; memory does not grow with its size."""
-    with path.open("rb") as source, out.open("wb") as target:
+def seal(source: BinaryIO, out: Path, recipients: Sequence[Any]) -> None:
+    """Encrypt an open file for some public keys; memory does not grow with its size."""
+    with out.open("wb") as target:
         _age().encrypt_io(source, target, list(recipients))
 
 
-def unseal(path: Path, out: Path, unlock_key: Path, passphrase: str | None = None) -> None:
+def unseal(path: Path, target: BinaryIO, unlock_key: Path, passphrase: str | None = None) -> None:
     """Decrypt a file.
 
     Args:
         path: The sealed file.
-        out: Where to write.
+        target: Open file to write into.
         unlock_key: File with the secret key: of age, or of SSH without passphrase.
         passphrase: Of the file ``unlock_key``, if that is sealed itself.
 
@@ -85,7 +85,7 @@ def unseal(path: Path, out: Path, unlock_key: Path, passphrase: str | None = Non
     if not is_sealed(path):
         raise OutputError(f"{path} is no sealed residual; give the file that --keep-residual wrote")
     try:
-        with path.open("rb") as source, out.open("wb") as target:
+        with path.open("rb") as source:
             age.decrypt_io(source, target, identities)
     except (age.DecryptError, OSError) as error:
         if "No matching" in str(error):

@@ -10,6 +10,8 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import BinaryIO
 
 from monai_advenc.data.images.written_file import intact_file
 from monai_advenc.data.manifest import MANIFEST_NAME, Manifest, VolumeManifest, holds_volumes
@@ -62,14 +64,14 @@ def unlock(
     list(_files_of(folder))  # Says what is wrong with the data set before any work.
     if target.exists():
         require_empty(target)
-    mark = f"{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
-    opened, staged = target.parent / f".unlocked.{mark}", target.parent / f".{target.name[:50]}.{mark}"
+    staged = target.parent / f".{target.name[:50]}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        opened.touch(mode=0o600)
-        unseal(Path(residual), opened, Path(unlock_key), passphrase)
         staged.mkdir(mode=0o700)
-        with progress.stage("unlocking", None) as advance:
+        # Without a name, so that a killed run leaves no residual that is not sealed.
+        with TemporaryFile(dir=staged) as opened, progress.stage("unlocking", None) as advance:
+            unseal(Path(residual), opened, Path(unlock_key), passphrase)
+            opened.seek(0)
             count = 0
             for path, content in _restored(folder, opened, Path(residual)):
                 write_atomically(staged / path, content, mode=0o600)
@@ -81,24 +83,22 @@ def unlock(
     except OSError as error:
         raise OutputError(f"cannot write {target}: {error.strerror}; choose another --out") from None
     finally:
-        opened.unlink(missing_ok=True)
         shutil.rmtree(staged, ignore_errors=True)
     progress.say(f"Restored the originals' pixels of {count} files into {target}.")
     return count
 
 
-def _restored(folder: Path, opened: Path, residual: Path) -> Iterator[tuple[str, bytes]]:
+def _restored(folder: Path, pack: BinaryIO, residual: Path) -> Iterator[tuple[str, bytes]]:
     """The path of each file and its content with the original's pixels."""
-    with opened.open("rb") as pack:
-        _require_residual_of(folder, pack.readline(), residual)
-        for file in _files_of(folder):
-            length = int.from_bytes(pack.read(LENGTH), "little")
-            checksum = pack.read(hashlib.sha256().digest_size)
-            content = intact_file(folder, file).read_bytes()
-            pixels = restored(stored_pixels(content, file.path), pack.read(length))
-            if checksum_of(pixels) != checksum:
-                raise ImageError(f"{file.path} would not get its original's pixels; give an intact residual")
-            yield file.path, with_stored_pixels(content, file.path, pixels)
+    _require_residual_of(folder, pack.readline(), residual)
+    for file in _files_of(folder):
+        length = int.from_bytes(pack.read(LENGTH), "little")
+        checksum = pack.read(hashlib.sha256().digest_size)
+        content = intact_file(folder, file).read_bytes()
+        pixels = restored(stored_pixels(content, file.path), pack.read(length))
+        if checksum_of(pixels) != checksum:
+            raise ImageError(f"{file.path} would not get its original's pixels; give an intact residual")
+        yield file.path, with_stored_pixels(content, file.path, pixels)
 
 
 def _require_residual_of(folder: Path, line: bytes, residual: Path) -> None:
