@@ -90,6 +90,31 @@ def test_a_draft_says_that_no_attacker_was_run_and_any_change_shows(release: Pat
     assert inside.exit_code == 2
 
 
+def test_a_release_is_certified_whole_or_not_at_all_and_from_within_its_folder(
+    release: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--signing-key", release.parent / "signing.pem", "--draft")
+    described = Path(f"{release}.croissant.json")
+    described.touch()
+    before = sorted(release.parent.iterdir())
+    refused = run("certify", release, *words)
+    assert refused.exit_code == 2
+    assert "never overwritten" in refused.stderr
+    assert sorted(release.parent.iterdir()) == before, "no certificate without its description"
+    described.unlink()
+    monkeypatch.chdir(release)
+    assert run("certify", ".", *words).exit_code == 0
+    assert json.loads(described.read_text())["name"] == release.name
+    assert checked(run, release).exit_code == 0
+    (release / "a" / "b").symlink_to(release.parent / "in" / "b")
+    found = checked(run, release)
+    assert found.exit_code == 2
+    assert "a/b in" in found.stderr.strip().splitlines()[-1]
+    (release.parent / "second.pem.pub").touch()
+    assert run("certify-keygen", release.parent / "second.pem", "--no-passphrase").exit_code == 2
+    assert not (release.parent / "second.pem").exists(), "no secret key without its public half"
+
+
 def test_nothing_secret_is_certified(release: Path, run: Run) -> None:
     assert run("certify", release, "--signing-key", release.parent / "signing.pem", "--draft").exit_code == 0
     written = [Path(f"{release}.{name}.json") for name in ("certificate", "croissant")]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_advenc.data.private_folder import require_outside
-from monai_advenc.errors import SettingsError
+from monai_advenc.errors import OutputError, SettingsError
 from monai_advenc.files.atomic import write_atomically
 from monai_advenc.progress import ConsoleProgress, Progress
 from monai_advenc.sharing.certificate.croissant import croissant_of
@@ -74,9 +74,13 @@ def certify(
         raise SettingsError("give --audit with the result of monai-advenc audit, or --draft to certify without one")
     found = None if audit is None else read_audit(Path(audit))
     key = load_signing_key(Path(signing_key), passphrase)
-    target = folder.with_name(f"{folder.name}.certificate.json") if out is None else Path(out)
+    named = folder.resolve() if folder.name in ("", "..") else folder
+    target = named.with_name(f"{named.name}.certificate.json") if out is None else Path(out)
     described = target.with_name(f"{target.name.removesuffix('.json').removesuffix('.certificate')}.croissant.json")
     require_outside(target, folder)
+    for path in (target, described):
+        if path.exists():
+            raise OutputError(f"{path} exists already and is never overwritten; choose another --out")
     problems = verify(folder, progress=progress).outcome.problems
     if problems:
         raise SettingsError(
@@ -84,7 +88,7 @@ def certify(
         )
     statement = statement_of(folder, found)
     payload = json.dumps(statement, ensure_ascii=False, separators=(",", ":")).encode()
-    croissant = croissant_of(folder, statement, name or folder.name, license_name)
+    croissant = croissant_of(folder, statement, name or named.name, license_name)
     write_atomically(target, (json.dumps(sealed_in_envelope(payload, key), indent=1) + "\n").encode())
     write_atomically(described, (json.dumps(croissant, indent=1, ensure_ascii=False) + "\n").encode())
     progress.say(

@@ -35,7 +35,8 @@ def check_certificate(folder: Path, certificate: Path, key: PublicKey) -> Certif
     """Check signature and files.
 
     Raises:
-        VerificationError: The certificate cannot be read, or the key did not sign it.
+        VerificationError: The certificate cannot be read, or the key did not sign it, or the folder holds what no
+            release does.
     """
     try:
         content = certificate.read_bytes()

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
 
 from monai_advenc.data.manifest import MANIFEST_NAME, Manifest, VolumeManifest, holds_volumes
-from monai_advenc.errors import SettingsError
+from monai_advenc.errors import SettingsError, VerificationError
 from monai_advenc.files.atomic import sha256_of
 from monai_advenc.files.folder_lock import LOCK_NAME
 
@@ -68,9 +69,37 @@ def records_of(manifest: Manifest | VolumeManifest) -> tuple[Any, ...]:
 
 
 def digests_of(folder: Path) -> list[tuple[str, str]]:
-    """Name and SHA-256 of each file of a data set, sorted by name; locks of running commands are no part of it."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != LOCK_NAME]
-    return sorted((path.relative_to(folder).as_posix(), sha256_of(path)) for path in files)
+    """Name and SHA-256 of each file of a data set, sorted by name; the lock of a running command is no part of it.
+
+    Raises:
+        VerificationError: There is what no release holds: a link, whose target is elsewhere; a folder without files,
+            which readers of class folders take for a class; anything that is no file; or a folder that cannot be read.
+    """
+    files: list[Path] = []
+    try:
+        for place, folders, names in os.walk(folder, onerror=_raised):
+            inside = [Path(place, name) for name in (*folders, *names)]
+            if not inside and Path(place) != folder:
+                raise _strange(folder, Path(place), "a folder without files")
+            for path in inside:
+                if path.is_symlink():
+                    raise _strange(folder, path, "a link")
+                if not path.is_dir() and not path.is_file():
+                    raise _strange(folder, path, "neither file nor folder")
+            files += [Path(place, name) for name in names]
+        found = [path for path in files if path != folder / LOCK_NAME]
+        return sorted((path.relative_to(folder).as_posix(), sha256_of(path)) for path in found)
+    except OSError as error:
+        raise VerificationError(f"cannot read {error.filename}: {error.strerror}; check it, then try again") from None
+
+
+def _raised(error: OSError) -> None:
+    raise error
+
+
+def _strange(folder: Path, path: Path, what: str) -> VerificationError:
+    name = path.relative_to(folder).as_posix()
+    return VerificationError(f"{name} in {folder} is {what}, which no certified release holds; remove it")
 
 
 def read_audit(path: Path) -> dict[str, Any]:
