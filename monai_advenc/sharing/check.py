@@ -166,7 +166,7 @@ def _command_for_volumes(
     if any((case.kind or "").startswith("DICOM") for case in found.cases):
         words += ["--identity", "remove"]
     words += [] if trains else ["--base", "base.pt"]
-    words += ["--keep-going"] if found.refused else []
+    words += ["--keep-going"] if found.refused and not found.ending else []
     return shlex.join(words)
 
 

@@ -176,3 +176,24 @@ def test_a_folder_without_layout_and_an_encrypted_one_are_refused_in_one_line(tm
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(DatasetError, match="is an encrypted data set; check it by: monai-advenc verify"):
         check(tmp_path, sheet=None, progress=SILENT)
+
+
+def test_leaving_cases_out_is_advised_only_where_the_run_would_do_it(
+    cases: Cases, run: Callable[..., Any], tmp_path: Path
+) -> None:
+    flat, names = tmp_path / "flat", [f"case {number}" for number in range(6)]
+    for number, name in enumerate(names):
+        shutil.copytree(cases.root / "ab"[number % 2] / name, flat / name)
+    # The last case has no row, and no run can guess its class.
+    (flat / "labels.csv").write_text(
+        "case,label\n" + "".join(f"{name},{'ab'[number % 2]}\n" for number, name in enumerate(names[:-1]))
+    )
+    done = run("check", flat, "--workers", 0, "--json", "--sheet", tmp_path / "s.html")
+    assert done.exit_code == 2
+    told = json.loads(done.stdout)
+    assert "--keep-going" not in told["command"]
+    assert "--keep-going" not in done.stderr.strip().splitlines()[-1]
+    for words in (("--dry-run",), ()):
+        ended = run("slice", flat, "--out", tmp_path / "out", "--workers", 0, "--keep-going", *words)
+        assert ended.exit_code == 2
+        assert "has no row in" in ended.stderr.strip().splitlines()[-1]

@@ -53,7 +53,7 @@ def check_volumes(
             advance(1)
     # A missing image was noticed in the table and again when it was read.
     known = {fault.case for fault in faults if "does not exist" in fault.message}
-    unreadable = [Fault(case.id, case.problem) for case in cases if case.problem and case.id not in known]
+    unreadable = [Fault(case.id, case.problem, True) for case in cases if case.problem and case.id not in known]
     return Checked(
         found=found,
         cases=tuple(cases),

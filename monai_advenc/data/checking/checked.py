@@ -45,6 +45,11 @@ class Checked:
         return {fault.case for fault in self.faults} & {case.id for case in self.cases}
 
     @property
+    def ending(self) -> tuple[Fault, ...]:
+        """The faults that end the work, also where refused cases are left out."""
+        return tuple(each for each in self.faults if each.case not in self.refused or not each.can_be_left_out)
+
+    @property
     def usable(self) -> int:
         """Number of cases that would not be refused."""
         return sum(case.id not in self.refused for case in self.cases)
@@ -102,12 +107,15 @@ class Checked:
         of_all = [each for each in self.faults if each.case not in self.refused]
         if of_all:
             return of_all[0].message
+        if keep_going and self.ending:
+            return self.ending[0].message
         if not self.refused or (keep_going and self.usable):
             return None
         count = f"{len(self.cases) - self.usable} of {len(self.cases)}"
         if self.settings is None:
             return f"{count} images would be refused; correct or remove them"
-        return f"{count} cases would be refused; correct them, or leave them out with --keep-going"
+        remedy = "correct them" if self.ending else "correct them, or leave them out with --keep-going"
+        return f"{count} cases would be refused; {remedy}"
 
     def require_usable(self, *, keep_going: bool = False) -> None:
         """Raise :class:`DatasetError` with all faults where the work would end early."""

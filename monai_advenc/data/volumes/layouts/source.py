@@ -22,10 +22,13 @@ class Fault:
     Attributes:
         case: Its name.
         message: What was expected, what came, what to do.
+        can_be_left_out: Whether ``--keep-going`` leaves the case out; faults of names, classes and patients end the
+            work before any case is opened.
     """
 
     case: str
     message: str
+    can_be_left_out: bool = False
 
 
 @dataclass(frozen=True)
