@@ -45,17 +45,24 @@ def independent_images(right: Right, groups: Groups) -> float:
 
     The variance of a ratio estimated from clusters, compared with that of independent images (Kish's design effect),
     never better than these; with few patients less, because the variance itself is uncertain (Korn and Graubard 1998).
+    A patient with most of the images draws the accuracy to its own, so that the variance seems small: patients count by
+    their images, as if all images of one were alike.
     """
-    images, patients = len(right), int(groups.max()) + 1
-    if patients == images:
+    images, sizes = len(right), np.bincount(groups)
+    if len(sizes) == images:
         return float(images)
-    if patients == 1:
+    if len(sizes) == 1:
         return 1.0
+    weights = sizes / images
+    # Number of patients with equally many images that would say as much; of equal ones their number.
+    patients = 1 / float((weights**2).sum())
     share = float(right.mean())
     if share in (0, 1):
-        return float(patients)  # No variance shows how alike the images of a patient are: as if entirely.
+        return patients  # No variance shows how alike the images of a patient are: as if entirely.
     excess = np.bincount(groups, weights=right - share)
-    clustered = patients / (patients - 1) * float((excess**2).sum()) / images**2
+    # Expected share of the variance that the squared excesses show; of equal patients (n - 1) / n.
+    seen = 1 - 2 * patients * float((weights**3).sum()) + 1 / patients
+    clustered = float((excess**2).sum()) / images**2 / seen
     effect = max(1.0, clustered * images / (share * (1 - share)))
     few = float(norm.ppf(_TAIL) / t.ppf(_TAIL, patients - 1))
     return max(1.0, images / effect * few**2)

@@ -81,6 +81,26 @@ def test_the_interval_covers_the_accuracy_in_19_of_20_draws() -> None:
     assert covered["independent"] < 400
 
 
+@pytest.mark.parametrize("sizes", [[200] + [1] * 20, [50] + [5] * 10, [20, 20] + [2] * 10, [64, 32, 16, 8, 4, 2, 1]])
+@pytest.mark.parametrize("alike", [0.1, 0.5, 0.9])
+def test_the_interval_covers_the_accuracy_where_few_patients_have_most_images(sizes: list[int], alike: float) -> None:
+    """Of 200 draws; the accuracy of the patient with most images is near the whole, which hides how much it varies."""
+    drawing, truth, groups = np.random.default_rng(2), 0.6, np.repeat(np.arange(len(sizes)), sizes)
+    spread, covered = (1 - alike) / alike, 0
+    for _ in range(200):
+        easiness = drawing.beta(truth * spread, (1 - truth) * spread, len(sizes))
+        low, high = interval_of(drawing.random(len(groups)) < easiness[groups], groups)
+        covered += low <= truth <= high
+    assert covered >= 184
+
+
+def test_patients_with_equally_many_images_all_right_count_once_each_and_others_less() -> None:
+    assert independent_images(np.ones(30, bool), np.repeat(np.arange(10), 3)) == pytest.approx(10)
+    # The square of the sum over the sum of the squares.
+    uneven = np.repeat(np.arange(4), [27, 1, 1, 1])
+    assert independent_images(np.ones(30, bool), uneven) == pytest.approx(900 / 732)
+
+
 def test_equal_victims_are_called_worse_in_one_of_20_draws() -> None:
     """Of 500 draws in which victim and twin differ from patient to patient, but not on average."""
     drawing, rejected = np.random.default_rng(1), {"by patient": 0, "independent": 0}
