@@ -139,6 +139,34 @@ def test_catalogs_read_the_description(release: Path, run: Run) -> None:
     assert "No attacker was run" in found["rai:dataLimitations"]
 
 
+def test_messages_of_failed_attackers_do_not_name_files_of_the_machine(release: Path, run: Run) -> None:
+    from monai_advenc.files.atomic import sha256_of
+
+    summary = {
+        "suite": "quick",
+        "suite_version": 1,
+        "statement": "As measured.",
+        "verdict": "none",
+        "verdict_details": {},
+        "attackers": [],
+        "worst_attacker": None,
+        "manifest_sha256": sha256_of(release / "manifest.json"),
+        "not_run": {"pretrained": "cannot read /home/Jane Zschirnt/weights.pt: give another", "gray": "no color"},
+    }
+    audited = release.parent / "summary.json"
+    words = ("certify", release, "--signing-key", release.parent / "signing.pem", "--audit", audited)
+    audited.write_text(json.dumps({name: value for name, value in summary.items() if name != "not_run"}))
+    refused = run(*words)
+    assert refused.exit_code == 2
+    assert "is no summary of an audit" in refused.stderr
+    audited.write_text(json.dumps(summary))
+    assert run(*words).exit_code == 0
+    stated = json.loads(checked(run, release, "--json").stdout)["certificate"]["protection"]["not_run"]
+    assert stated["gray"] == "no color"
+    assert "Zschirnt" not in json.dumps(stated)
+    assert stated["pretrained"].startswith("it ended with an error")
+
+
 @pytest.mark.slow
 def test_an_audited_release_states_its_worst_attacker_and_an_audit_of_others_is_refused(
     release: Path, run: Run, tmp_path: Path

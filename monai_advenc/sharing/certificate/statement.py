@@ -27,6 +27,11 @@ _OF_A_ROW: Final = ("attacker", "title", "knowledge", "network", "seeds", "last"
 
 _OF_A_VERDICT: Final = ("images", "patients", "chance", "clean", "accuracy", "interval", "bar", "networks", "seeds")
 
+_OF_AN_AUDIT: Final = {
+    *("suite", "suite_version", "manifest_sha256", "statement", "verdict", "verdict_details"),
+    *("attackers", "worst_attacker", "not_run"),
+}
+
 NO_ATTACKER: Final = (
     "No attacker was run: this certificate says which files belong to the release, and nothing of protection."
 )
@@ -111,7 +116,7 @@ def read_audit(path: Path) -> dict[str, Any]:
     file = path / "summary.json" if path.is_dir() else path
     try:
         audit = json.loads(file.read_text(encoding="utf-8"))
-        if isinstance(audit, dict) and {"suite", "suite_version", "attackers", "manifest_sha256"} <= audit.keys():
+        if isinstance(audit, dict) and audit.keys() >= _OF_AN_AUDIT:
             return audit
     except (OSError, ValueError, RecursionError):
         pass
@@ -134,8 +139,13 @@ def _measured(folder: Path, audit: Mapping[str, Any]) -> dict[str, Any]:
         "undefended": _brief(max(usual, key=lambda row: float(row["last"]))) if usual else None,
         "worst_attacker": None if worst is None else _brief(worst),
         "attackers": [_brief(row) for row in rows],
-        "not_run": dict(audit["not_run"]),
+        "not_run": {name: _public(str(why)) for name, why in audit["not_run"].items()},
     }
+
+
+def _public(why: str) -> str:
+    """Why an attacker was not run: messages of errors may name files of the publisher's machine."""
+    return "it ended with an error, which the publisher's audit has" if "/" in why or "\\" in why else why
 
 
 def _brief(row: Mapping[str, Any]) -> dict[str, Any]:
