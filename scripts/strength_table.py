@@ -69,9 +69,9 @@ def shipped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             way = WAYS[name]
             if way is None or size not in clean:
                 continue
-            worst = [
-                worst_of(row) for row in of_part if (row["way"], row["size"], row["radius"]) == (name, size, radius)
-            ]
+            alike = {"way": name, "size": size, "radius": radius}
+            same = [row for row in of_part if alike.items() <= row.items()]
+            worst = [worst_of(row) for row in same]
             found[name, size, radius] = {
                 "family": "error-minimizing" if way.profile == "error-minimizing" else "targeted",
                 "combiner": way.combiner or PROFILE_COMBINERS[way.profile],
@@ -81,6 +81,7 @@ def shipped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "images": part,
                 "size": size,
                 "radius_db": round(20 * math.log10(size / radius), 1),
+                "steps": same[0]["steps"],
                 "seeds": len(worst),
                 "last": round(100 * float(np.mean([each["last"] for each in worst])), 1),
                 "best": round(100 * float(np.mean([each["best"] for each in worst])), 1),

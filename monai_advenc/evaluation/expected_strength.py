@@ -40,6 +40,7 @@ class MeasuredStrength(Settings):
         images: ``"validation"`` or ``"test"``.
         size: Side in pixels.
         radius_db: PSNR of an image whose change fills the radius.
+        steps: PGD steps of the paper's schedule.
         seeds: Number of keys, each with a base network and victims of its own.
         last: Accuracy of the best victim on real images after the last epoch, mean over seeds.
         best: The same after the best epoch.
@@ -55,6 +56,7 @@ class MeasuredStrength(Settings):
     images: str
     size: int
     radius_db: float
+    steps: int
     seeds: int
     last: float
     best: float
@@ -66,8 +68,8 @@ class MeasuredStrength(Settings):
         keys = "one key" if self.seeds == 1 else f"mean of {self.seeds} keys"
         return (
             f"Expected strength: at PSNR {self.radius_db:.0f} dB on {self.data} of {self.size} pixels ({keys}, "
-            f"{self.images} images), the best network that was trained on images encrypted in this way had "
-            f"{self.last:.0f} % on real images ({self.best:.0f} % after its best epoch), trained on originals "
+            f"{self.steps} steps, {self.images} images), the best network that was trained on images encrypted in this "
+            f"way had {self.last:.0f} % on real images ({self.best:.0f} % after its best epoch), trained on originals "
             f"{self.clean:.0f} %; always naming the commonest class gives {self.chance:.0f} %. Yours may differ by "
             "much: run monai-advenc evaluate on the result."
         )

@@ -90,6 +90,10 @@ def unseal(path: Path, target: BinaryIO, unlock_key: Path, passphrase: str | Non
     except (age.DecryptError, OSError) as error:
         if "No matching" in str(error):
             raise KeyFileError(f"{unlock_key} does not unlock {path}; give the key that it was sealed for") from None
+        if isinstance(error, OSError) and error.errno is not None:
+            raise OutputError(
+                f"cannot open {path}: {error.strerror}; free disk space or choose another place"
+            ) from None
         raise OutputError(f"{path} is damaged: {_brief(error)}; restore it from a backup") from None
 
 
