@@ -46,6 +46,12 @@ def certify(
     license_name: Annotated[
         str | None, typer.Option("--license", help="License of the data set, for its description.")
     ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="The encryption key: with --base, state what survives export.", dir_okay=False),
+    ] = None,
+    base: Annotated[Path | None, typer.Option(help="The base network, for the same.", dir_okay=False)] = None,
+    insecure_key_permissions: options.InsecureKeyPermissions = False,
     json: options.Json = False,
 ) -> None:
     """Sign which files belong to a release and what was measured of its protection.
@@ -68,6 +74,9 @@ def certify(
         passphrase=passphrase,
         name=name,
         license_name=license_name,
+        key=key,
+        base=base,
+        insecure_key_permissions=insecure_key_permissions,
         progress=output,
     )
     output.result(

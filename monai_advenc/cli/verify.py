@@ -135,6 +135,7 @@ def _check_certificate(
     """Check a data set against its certificate, if one is given, and say what it states."""
     if certificate is None and key is None:
         return {}
+    from monai_advenc.attackers.audit.suites import SUITE_VERSION
     from monai_advenc.sharing.certificate.check import check_certificate
     from monai_advenc.sharing.certificate.signing_key import load_public_key
 
@@ -149,7 +150,11 @@ def _check_certificate(
             output.say(problem)
         raise VerificationError(f"{folder} is not the certified release: {certified.problems[0]}")
     output.say(f"Certified by key {public.fingerprint}: {certified.files} files, none changed, missing or added.")
-    output.say(str(certified.predicate["protection"]["statement"]))
+    protection = certified.predicate["protection"]
+    output.say(str(protection["statement"]))
+    if "suite_version" in protection and protection["suite_version"] != SUITE_VERSION:
+        then = protection["suite_version"]
+        output.say(f"Attackers of suite version {then} were run; this program has version {SUITE_VERSION}.")
     return {"certificate": {"fingerprint": public.fingerprint, "files": certified.files, **certified.predicate}}
 
 

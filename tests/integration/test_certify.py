@@ -125,6 +125,21 @@ def test_nothing_secret_is_certified(release: Path, run: Run) -> None:
         assert str(release.parent).encode() not in content
 
 
+def test_what_survives_export_is_stated_without_a_target(release: Path, run: Run) -> None:
+    signing, folder = release.parent / "signing.pem", release.parent
+    words = ("certify", release, "--signing-key", signing, "--draft")
+    refused = run(*words, "--key", folder / "key.json")
+    assert refused.exit_code == 2
+    assert "give --key and --base together" in refused.stderr
+    assert run(*words, "--key", folder / "key.json", "--base", folder / "base.pt").exit_code == 0
+    stated = json.loads(checked(run, release, "--json").stdout)["certificate"]["survival"]
+    assert {"export", "taken_for_target"} == set(stated[0])
+    assert len(stated) > 3
+    key = EncryptionKey.load(folder / "key.json")
+    content = Path(f"{release}.certificate.json").read_bytes()
+    assert not [form for form in secret_encodings(key) if form in content]
+
+
 @pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated:DeprecationWarning")  # Of rdflib, within itself.
 def test_catalogs_read_the_description(release: Path, run: Run) -> None:
     import mlcroissant

@@ -47,6 +47,9 @@ def certify(
     passphrase: str | None = None,
     name: str | None = None,
     license_name: str | None = None,
+    key: str | Path | None = None,
+    base: str | Path | None = None,
+    insecure_key_permissions: bool = False,
     progress: Progress | None = None,
 ) -> Certificate:
     """Sign what is in a data set and what was measured of its protection; nothing secret is in it.
@@ -61,6 +64,10 @@ def certify(
         passphrase: Of the signing key.
         name: Name of the data set; ``None``: that of its folder.
         license_name: Name or address of its license, for the description in Croissant.
+        key: File of the encryption key: with ``base`` the certificate states what survives export, as shares over all
+            images.
+        base: File of the base network.
+        insecure_key_permissions: Accept a key file that others can read.
         progress: Where to say what is done; ``None``: on stderr.
 
     Raises:
@@ -73,7 +80,9 @@ def certify(
     if (audit is None) != draft:
         raise SettingsError("give --audit with the result of monai-advenc audit, or --draft to certify without one")
     found = None if audit is None else read_audit(Path(audit))
-    key = load_signing_key(Path(signing_key), passphrase)
+    if (key is None) != (base is None):
+        raise SettingsError("give --key and --base together, to state what survives export, or neither")
+    signing = load_signing_key(Path(signing_key), passphrase)
     named = folder.resolve() if folder.name in ("", "..") else folder
     target = named.with_name(f"{named.name}.certificate.json") if out is None else Path(out)
     described = target.with_name(f"{target.name.removesuffix('.json').removesuffix('.certificate')}.croissant.json")
@@ -81,19 +90,21 @@ def certify(
     for path in (target, described):
         if path.exists():
             raise OutputError(f"{path} exists already and is never overwritten; choose another --out")
-    problems = verify(folder, progress=progress).outcome.problems
+    secrets: dict[str, Any] = {"key": key, "base": base, "insecure_key_permissions": insecure_key_permissions}
+    verified = verify(folder, survival=key is not None, **secrets, progress=progress)
+    problems = verified.outcome.problems
     if problems:
         raise SettingsError(
             f"{folder} does not verify ({problems[0].id}: {problems[0].message}); certify an intact one"
         )
-    statement = statement_of(folder, found)
+    statement = statement_of(folder, found, verified.survivals)
     payload = json.dumps(statement, ensure_ascii=False, separators=(",", ":")).encode()
     croissant = croissant_of(folder, statement, name or named.name, license_name)
-    write_atomically(target, (json.dumps(sealed_in_envelope(payload, key), indent=1) + "\n").encode())
+    write_atomically(target, (json.dumps(sealed_in_envelope(payload, signing), indent=1) + "\n").encode())
     write_atomically(described, (json.dumps(croissant, indent=1, ensure_ascii=False) + "\n").encode())
     progress.say(
         f"Certified {len(statement['subject'])} files of {folder} in {target}, and described them in {described}."
     )
-    progress.say(f"Key fingerprint, to publish where recipients trust it: {key.public.fingerprint}")
+    progress.say(f"Key fingerprint, to publish where recipients trust it: {signing.public.fingerprint}")
     progress.say(str(statement["predicate"]["protection"]["statement"]))
-    return Certificate(path=target, croissant=described, fingerprint=key.public.fingerprint, statement=statement)
+    return Certificate(path=target, croissant=described, fingerprint=signing.public.fingerprint, statement=statement)

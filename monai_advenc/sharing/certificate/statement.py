@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
 
 from monai_advenc.data.manifest import MANIFEST_NAME, Manifest, VolumeManifest, holds_volumes
 from monai_advenc.errors import SettingsError, VerificationError
+from monai_advenc.evaluation.survival import Survival
 from monai_advenc.files.atomic import sha256_of
 from monai_advenc.files.folder_lock import LOCK_NAME
 
@@ -37,12 +38,15 @@ NO_ATTACKER: Final = (
 )
 
 
-def statement_of(folder: Path, audit: Mapping[str, Any] | None) -> dict[str, Any]:
+def statement_of(
+    folder: Path, audit: Mapping[str, Any] | None, survivals: Sequence[Survival] | None = None
+) -> dict[str, Any]:
     """The statement about a finished data set.
 
     Args:
         folder: The data set.
         audit: What an audit of these files found (its ``summary.json``); ``None``: no attacker was run.
+        survivals: What is left of the effect after exports; ``None``: not measured.
 
     Raises:
         SettingsError: The audit is of other files.
@@ -57,6 +61,7 @@ def statement_of(folder: Path, audit: Mapping[str, Any] | None) -> dict[str, Any
         "images" if isinstance(manifest, Manifest) else "volumes": len(records_of(manifest)),
         "budget": manifest.budget.model_dump(),
         "software": dict(manifest.header.software),
+        "survival": None if survivals is None else [_shown(each) for each in survivals],
         "tracing_commitment": None,
     }
     measured = {"statement": NO_ATTACKER, "verdict": "not measured"} if audit is None else _measured(folder, audit)
@@ -66,6 +71,12 @@ def statement_of(folder: Path, audit: Mapping[str, Any] | None) -> dict[str, Any
         "predicateType": PREDICATE_TYPE,
         "predicate": {**release, "protection": measured},
     }
+
+
+def _shown(survival: Survival) -> dict[str, Any]:
+    """An export, and the share of all images that the base network takes for a target after it; no class is told."""
+    share = survival.effect.taken_for_target
+    return {"export": survival.export, "taken_for_target": None if share is None else round(share, 4)}
 
 
 def records_of(manifest: Manifest | VolumeManifest) -> tuple[Any, ...]:
