@@ -36,7 +36,7 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.networks import get_network
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
-from monai_advenc.sharing import folder as encrypted_folder, images as encryption_blocks
+from monai_advenc.sharing import folder as encrypted_folder, images as encryption_blocks, original as originals
 from monai_advenc.sharing.encryption_run import encrypt_images
 from monai_advenc.sharing.images import ImageEncryption, Outcome
 from monai_advenc.sharing.options import EncryptionOptions
@@ -48,7 +48,7 @@ STAGES: dict[str, tuple[Callable[..., Any], ...]] = {
     "combining, rounding": (encryption.combine_versions,),
     "reading": (ImageEncryption.read_block,),
     "encoding": (encryption_blocks.encode_image,),
-    "measuring": (encryption_blocks.measure_fidelity,),
+    "measuring": (originals.measure_fidelity,),
     "journal and manifest": (encrypted_folder.EncryptedFolder.add, encrypted_folder.EncryptedFolder.finish),
 }
 """Functions that do not call each other; their time includes everything that they call."""

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -64,7 +63,7 @@ def certify(
 
     output, passphrase = Output(json), None
     if is_sealed(signing_key):
-        passphrase = os.environ.get(PASSPHRASE_VARIABLE) or typer.prompt("Passphrase", hide_input=True, err=True)
+        passphrase = options.passphrase(PASSPHRASE_VARIABLE)
     written = certify(
         encrypted,
         signing_key,
@@ -109,9 +108,7 @@ def certify_keygen(
 
     output, words = Output(json), None
     if not no_passphrase:
-        words = os.environ.get(PASSPHRASE_VARIABLE) or typer.prompt(
-            "Passphrase", hide_input=True, confirmation_prompt=True, err=True
-        )
+        words = options.passphrase(PASSPHRASE_VARIABLE, twice=True)
     public = draw_signing_key(path, words, kind.value)
     output.say(f"Wrote {path}, never share it, and {path}.pub. Fingerprint: {public.fingerprint}")
     output.result({"path": str(path), "public": f"{path}.pub", "fingerprint": public.fingerprint})

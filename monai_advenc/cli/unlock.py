@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -43,7 +42,7 @@ def unlock(
     output = Output(json)
     passphrase = None
     if is_sealed(unlock_key):
-        passphrase = os.environ.get(PASSPHRASE_VARIABLE) or typer.prompt("Passphrase", hide_input=True, err=True)
+        passphrase = options.passphrase(PASSPHRASE_VARIABLE)
     count = unlock(encrypted, residual, unlock_key, out, passphrase=passphrase, progress=output)
     output.result({"out": str(out), "files": count})
 
@@ -67,9 +66,7 @@ def unlock_keygen(
     output = Output(json)
     words = None
     if passphrase:
-        words = os.environ.get(PASSPHRASE_VARIABLE) or typer.prompt(
-            "Passphrase", hide_input=True, confirmation_prompt=True, err=True
-        )
+        words = options.passphrase(PASSPHRASE_VARIABLE, twice=True)
     public = draw_unlock_key(path, words)
     output.say(f"Wrote {path}. Never share it. Its public half, for --unlock-for: {public}")
     output.result({"path": str(path), "public": public})

@@ -127,7 +127,9 @@ def encrypt_folder(
     require_recipients(options.unlock_for)
     require_same_region(secret, checkpoint, options.region, full_radius=options.full_radius)
     require_learned(checkpoint, Path(base), insist=insist, progress=progress)
-    side = options.size or side_of(folder)
+    shape = shape_of(folder)
+    side = options.size or (None if shape is None else max(shape[-2:]))
+    channels = 1 if options.gray else None if shape is None else shape[0]
     if side is not None:
         require_size(checkpoint, Path(base), side, insist=insist, progress=progress)
     names = OutputNames(out, options.identity, None if private is None else Path(private))
@@ -147,7 +149,7 @@ def encrypt_folder(
     network = checkpoint.network if compute else checkpoint.network.to(choose_device(device))
     if private is not None:
         make_private(Path(private))
-    result = encrypt_and_say(folder, out, secret, network, options, compute, progress)
+    result = encrypt_and_say(folder, out, secret, network, options, compute, progress, channels)
     keep_distances(names.table.parent, out, result.manifest.images)
     keep_residual_of_images(folder, out, secret, network, options, names.table.parent, progress)
     if page is not None:
@@ -178,11 +180,10 @@ def encrypt_and_say(
     options: EncryptionOptions,
     compute: Compute | None,
     progress: Progress,
+    channels: int | None = 1,
 ) -> EncryptionResult[Manifest]:
-    """Encrypt images that were found, and report the result."""
-    shape = shape_of(source)
-    if shape is not None:
-        channels = 1 if options.gray else shape[0]
+    """Encrypt images of so many channels (``None``: unknown), and report the result."""
+    if channels is not None:
         progress.say(expected_strength(key, channels, options.region, full_radius=options.full_radius))
     with progress.stage("encrypting", len(source.files)) as advance:
         told = saying_what_was_done(advance, progress, len(source.files))

@@ -75,7 +75,7 @@ def test_the_advice_leads_from_a_set_that_is_not_protected_to_one_that_is(run: R
 
     first = encrypt_and_evaluate("first")
     assert first.exit_code == 3, first.output
-    assert first.stdout.splitlines()[-1].startswith("Wrote ")
+    assert first.stdout.splitlines()[-1].startswith("Warning: Verdict: not protected."), "it stands last on a console"
     assert "Warning: Verdict: not protected." in first.stdout
     assert "write another --out with a larger --radius" in first.stdout
     followed = encrypt_and_evaluate("second", "--radius", 2, "--radius-at", SIDE)

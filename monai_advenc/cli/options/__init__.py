@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -178,6 +180,25 @@ def recipients(keep_residual: bool, unlock_for: list[str] | None) -> tuple[str, 
             "give --keep-residual and --unlock-for together; unlock-keygen writes a key and prints its public half"
         )
     return tuple(unlock_for or ())
+
+
+def passphrase(variable: str, *, twice: bool = False) -> str:
+    """A passphrase from the environment, or asked for on the terminal.
+
+    Args:
+        variable: Environment variable.
+        twice: Ask again, because it seals something new.
+
+    Raises:
+        SettingsError: There is neither the variable nor a terminal.
+    """
+    given = os.environ.get(variable)
+    if given:
+        return given
+    if not sys.stdin.isatty():
+        raise SettingsError(f"expected the passphrase in {variable}, because there is no terminal to ask at; set it")
+    asked: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=twice, err=True)
+    return asked
 
 
 def whole_numbers(text: str, what: str) -> tuple[int, ...]:
