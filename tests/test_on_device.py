@@ -126,3 +126,25 @@ def test_recovery_makes_its_versions_on_a_device() -> None:
         versions = OwnVersions(network, image_set(6), PLAN, batch_size=4, workers=2)
         versions.make([(0, 1), (1, 2)])
         assert versions.perturbed == 4
+
+
+@in_own_process
+def test_a_laboratory_reads_its_networks_to_where_it_measures_them(tmp_path: Path) -> None:
+    from monai_advenc.experiments.paper.laboratory import Laboratory, LaboratorySettings
+
+    settings = LaboratorySettings(
+        base="vgg_small",
+        perturbation=PLAN,
+        correspondences={},
+        training=TrainingSettings(epochs=8, batch_size=6),
+        perturbation_batch=8,
+    )
+
+    def laboratory(device: str) -> Laboratory:
+        return Laboratory(tmp_path, image_set(60), image_set(30), settings, device=device)
+
+    here = laboratory("cpu")
+    assert next(here.network(here.base(0)).network.parameters()).device.type == "cpu"
+    with simulated_device():
+        there = laboratory("gpu")
+        assert next(there.network(there.base(0)).network.parameters()).device.type == "gpu"

@@ -51,6 +51,6 @@ app.command("unlock-keygen", cls=CompactCommand)(unlock_keygen)
 app.add_typer(attack, name="attack")
 app.command("reproduce", cls=CompactCommand)(reproduce)
 app.add_typer(reader_study, name="reader-study")
-app.command("doctor")(doctor)
+app.command("doctor", cls=CompactCommand)(doctor)
 
 __all__ = ["app", "main"]
