@@ -97,8 +97,8 @@ def require_size(checkpoint: Checkpoint, path: Path, side: int, *, insist: bool,
     problem = f"the base network {path} was trained on images of {checkpoint.image_size} pixels, these have {side}"
     if not insist:
         raise NetworkError(
-            f"{problem}; give --size {checkpoint.image_size} to resize them, train a base network on these images, or "
-            "add --insist"
+            f"{problem}; give --size {checkpoint.image_size} to resize them (of volumes with --fit resize), train a "
+            "base network on these images, or add --insist"
         )
     progress.say(f"Warning: {problem}. Going on as --insist says.")
 
