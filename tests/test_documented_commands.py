@@ -43,7 +43,7 @@ ELSEWHERE = {
     "pip install '.[certify]'": "the same",
     "monai-advenc audit shared-private/slices/ shared/ --budget 30": AUDIT,
     "monai-advenc audit slices/ encrypted/ --self-check received/ --test-originals test-slices/": AUDIT,
-    "monai-advenc audit private/slices shared/ --out audit/": AUDIT,
+    "monai-advenc audit shared-private/slices/ shared/ --out audit/": AUDIT,
     "monai-advenc certify-keygen signing.pem": CERTIFY,
     "monai-advenc certify shared/ --audit audit/ --signing-key signing.pem": CERTIFY,
     "monai-advenc verify shared/ --certificate shared.certificate.json --certificate-key signing.pem.pub": CERTIFY,
