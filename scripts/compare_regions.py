@@ -46,7 +46,8 @@ from monai_advenc.data.manifest import software_versions
 from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.fidelity import measure_fidelity
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.encryption.regions import body, radius_scales
+from monai_advenc.encryption.radius import radius_scales
+from monai_advenc.encryption.regions import body
 from monai_advenc.evaluation.haarpsi import haarpsi
 from monai_advenc.evaluation.protection import without_background
 from monai_advenc.evaluation.victims import VictimJob, train_victim

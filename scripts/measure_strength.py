@@ -34,7 +34,8 @@ from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.fidelity import measure_fidelity
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import draw_key
-from monai_advenc.encryption.regions import Freedom
+from monai_advenc.encryption.radius import Freedom, radius_shares
+from monai_advenc.encryption.regions import body
 from monai_advenc.evaluation.haarpsi import haarpsi
 from monai_advenc.evaluation.protection import without_background
 from monai_advenc.networks import get_network
@@ -96,19 +97,22 @@ def perturbed(way: Way | None, images: ImageSet, seed: int, options: Any) -> tup
         combiner=way.combiner,
         radius=options.radius,
         radius_at=options.size,
+        noise=way.noise,
         steps=options.steps,
         step_size=2.5 * options.radius / options.steps,
         seed=seed,
     )
     base = base_of(key, images, way.region, seed, options)
     # All of the radius, so that whole images have the PSNR of the rows that change every pixel.
-    regions = Freedom("body", "l2", full_radius=True)(images.images)[0] if way.region == "body" else None
+    body_only = way.region == "body"
+    regions = torch.stack([body(image) for image in images.images]) if body_only else None
     changed = encrypt_batch(
         key,
         prepare(base, tuple(images.images.shape[1:]), steps=options.steps),  # type: ignore[arg-type]  # three numbers
         images.images,
         images.labels,
         regions=regions,
+        scales=radius_shares(key.perturbation, images.images, regions, full_radius=True),
         levels=GRAY_LEVELS,
     )
     psnr = np.mean([each.psnr_db for each in measure_fidelity(changed, images.images)])
@@ -124,7 +128,7 @@ def base_of(key: EncryptionKey, images: ImageSet, region: str, seed: int, option
     """Train the base network that the key needs."""
     _, channels, height, _ = images.images.shape
     network = get_network(options.base, len(images.classes), channels, height, seed=seed)
-    freedom, own = Freedom(region, "l2", full_radius=True), key.error_minimizing
+    freedom, own = Freedom(region, key.perturbation, full_radius=True), key.error_minimizing
     renewal = None if own is None else PerturbedImages(images, None, own, seed, freedom)
     settings = TrainingSettings(epochs=options.base_epochs, seed=seed)
     return train(network, images, None, settings, renewal=renewal).network

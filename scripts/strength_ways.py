@@ -10,11 +10,12 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Way:
-    """One way to perturb: a profile of keys, the combiner if it is another, and the pixels that change."""
+    """One way to perturb: a profile of keys, another combiner, which pixels change, and the limit by noise, if any."""
 
     profile: str
     combiner: str | None = None
     region: str = "all"
+    noise: float | None = None
 
 
 WAYS: Final[dict[str, Way | None]] = {
@@ -25,4 +26,6 @@ WAYS: Final[dict[str, Way | None]] = {
     "error-minimizing": Way("error-minimizing"),
     "error-minimizing, body": Way("error-minimizing", region="body"),
     "default, body": Way("default", region="body"),
+    "error-minimizing, body, noise 1": Way("error-minimizing", region="body", noise=1),
+    "default, body, noise 1": Way("default", region="body", noise=1),
 }

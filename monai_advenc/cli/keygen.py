@@ -45,6 +45,8 @@ def keygen(
     ] = None,
     radius: drawing.Radius = drawing.RADIUS,
     radius_at: drawing.RadiusAt = drawing.RADIUS_AT,
+    noise: drawing.Noise = None,
+    psnr_at_least: drawing.PsnrAtLeast = None,
     schedule: drawing.Schedule = "paper",
     steps: drawing.Steps = None,
     step_size: drawing.StepSize = None,

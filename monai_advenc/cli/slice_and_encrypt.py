@@ -58,6 +58,8 @@ def slice_and_encrypt(
     profile: drawing.Profile = "default",
     radius: drawing.RadiusOrWord = drawing.RADIUS,
     radius_at: drawing.RadiusAt = drawing.RADIUS_AT,
+    noise: drawing.Noise = None,
+    psnr_at_least: drawing.PsnrAtLeast = None,
     schedule: drawing.Schedule = "paper",
     steps: drawing.Steps = None,
     step_size: drawing.StepSize = None,

@@ -66,7 +66,7 @@ def train_base(
     It is trained on your images, so keep it private, like the key: anyone with it can perturb as well as you.
     """
     from monai_advenc.encryption.key import EncryptionKey
-    from monai_advenc.encryption.regions import Freedom
+    from monai_advenc.encryption.radius import Freedom
     from monai_advenc.networks.training import TrainingSettings
     from monai_advenc.networks.training.base import train_base
     from monai_advenc.sharing.key_and_base import say_of_region
@@ -85,7 +85,7 @@ def train_base(
             images,
             out,
             error_minimizing=own,
-            freedom=None if own is None else Freedom(region, own.norm, full_radius),
+            freedom=None if own is None else Freedom(region, own, full_radius),
             classes=None if secret is None else secret.classes,
             network=network,
             settings=TrainingSettings(seed=seed) if epochs is None else TrainingSettings(epochs=epochs, seed=seed),

@@ -144,9 +144,14 @@ class EncryptionKey(Settings):
                 "one with train-base --key, or draw another key"
             )
         steps = self.perturbation
-        asked = {"norm": steps.norm, "radius": steps.radius, "radius_at": steps.reference_side or 0}
+        asked = {
+            "norm": steps.norm,
+            "radius": steps.radius,
+            "radius_at": steps.reference_side or 0,
+            "noise": steps.noise,
+        }
         if self.correspondence.is_own and any(notes.get(name) != value for name, value in asked.items()):
-            trained, own = (f"{each.get('radius')} at {each.get('radius_at')} pixels" for each in (notes, asked))
+            trained, own = (_said_of_ball(each) for each in (notes, asked))
             raise NetworkError(
                 f"the base network was trained for radius {trained}, the key has {own}; train one with train-base "
                 "--key, or draw another key"
@@ -241,6 +246,11 @@ class EncryptionKey(Settings):
         except (ValidationError, SettingsError) as error:
             problem = first_problem(error) if isinstance(error, ValidationError) else str(error)
             raise KeyFileError(f"{path} is not a valid key ({problem}); restore it from a backup") from None
+
+
+def _said_of_ball(values: Mapping[str, Any]) -> str:
+    noise = "" if values.get("noise") is None else f" and noise {values['noise']}"
+    return f"{values.get('radius')} at {values.get('radius_at')} pixels{noise}"
 
 
 def secret_encodings(key: EncryptionKey) -> set[bytes]:

@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from monai_advenc.encryption.correspondence import ClassCorrespondence, count_correspondences
 from monai_advenc.encryption.key import EncryptionKey
@@ -39,6 +40,9 @@ AUGMENTED_PROFILES: Final = ("default", "error-minimizing")
 TWO_CLASSES_COMBINER: Final = "basic"
 """The default profile's combiner for two classes, which have one target each; Horizontal Concat takes two."""
 
+NOISE_PSNR_DB: Final = 36.0
+"""PSNR of the radius of a key with noise where none is given: 4 gray levels of 255, which few noisy images reach."""
+
 FEW_CLASSES = 4
 """Up to so many classes there are so few correspondences that anyone with the data can try them all."""
 
@@ -50,9 +54,13 @@ class KeyOptions(Settings):
         profile: ``"default"``: Horizontal Concat (two classes: Basic) with augmentation-aware steps;
             ``"error-minimizing"``: toward the image's own class, with augmentation-aware steps; ``"paper-..."``: the
             paper's combiners and plain steps.
-        radius: L2 radius on the [0, 1] scale, for images of side ``radius_at``.
+        radius: L2 radius on the [0, 1] scale, for images of side ``radius_at``; 2, as the paper's for MRI, or with
+            ``noise`` that of a PSNR of 36 dB.
         radius_at: Image side in pixels for which ``radius`` is meant; other sizes get it scaled. 0: the same radius at
             every size.
+        noise: Change the pixels of no image by more than this multiple of its own noise, root mean square; the radius
+            is a second limit. ``None``: the radius alone.
+        psnr_at_least: The radius in another unit: the PSNR in dB that gray images keep; images in color keep more.
         schedule: ``"paper"``: many steps of one length; ``"fast"``: few steps, each shorter than the one before;
             ``"adaptive"``: each image takes as many steps as its loss asks for (plain steps only).
         steps: PGD steps; ``None``: what the schedule takes.
@@ -64,11 +72,48 @@ class KeyOptions(Settings):
     profile: Profile = "default"
     radius: float = Field(default=MRI_RADIUS, gt=0)
     radius_at: int = Field(default=MRI_SIDE, ge=0)
+    noise: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    psnr_at_least: float | None = None
     schedule: ScheduleName = "paper"
     steps: int | None = Field(default=None, ge=1)
     step_size: float | None = Field(default=None, gt=0)
     recipient: str | None = None
     seed: int | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _radius_of_the_psnr(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        radius, side = values.get("radius"), values.get("radius_at", MRI_SIDE)
+        decibels = values.get("psnr_at_least")
+        if decibels is not None and not side:
+            raise ValueError("psnr_at_least needs the side of the images; give radius_at, or a radius")
+        if decibels is None and radius is None and values.get("noise") is not None and side:
+            decibels = NOISE_PSNR_DB
+        if decibels is None:
+            return values
+        found = radius_of_psnr(decibels, side)
+        if radius not in (None, found):
+            raise ValueError("radius and psnr_at_least are two ways to give the radius; expected one of them")
+        return {**values, "radius": found}
+
+
+def radius_of_psnr(psnr_db: float, side: float) -> float:
+    """The L2 radius that leaves gray images with this many pixels a side at least this PSNR, to three digits.
+
+    Args:
+        psnr_db: Peak signal-to-noise ratio for a peak of 1.
+        side: Side in pixels.
+
+    Raises:
+        ValueError: The PSNR is not from 10 to 100 dB.
+    """
+    if not 10 <= psnr_db <= 100:
+        raise ValueError(f"expected a PSNR from 10 to 100 dB, got {psnr_db}")
+    exact = side * 10 ** (-psnr_db / 20)
+    place = 10 ** (2 - math.floor(math.log10(exact)))
+    return float(math.floor(exact * place) / place)
 
 
 def draw_key(
@@ -77,8 +122,10 @@ def draw_key(
     profile: Profile = "default",
     combiner: str | None = None,
     correspondence: ClassCorrespondence | str | None = None,
-    radius: float = MRI_RADIUS,
+    radius: float | None = None,
     radius_at: int = MRI_SIDE,
+    noise: float | None = None,
+    psnr_at_least: float | None = None,
     schedule: ScheduleName = "paper",
     steps: int | None = None,
     step_size: float | None = None,
@@ -95,6 +142,8 @@ def draw_key(
             at random.
         radius: See :class:`KeyOptions`, as all that follow.
         radius_at: Image side in pixels for which ``radius`` is meant.
+        noise: Largest change as a multiple of each image's own noise.
+        psnr_at_least: The radius in another unit.
         schedule: How long the steps are.
         steps: Number of steps.
         step_size: Length of a step.
@@ -108,11 +157,16 @@ def draw_key(
     if isinstance(classes, str):
         raise SettingsError(f"expected a sequence of class names, got one text {classes!r}; give a list")
     # Says what cannot be, before anything is computed from it.
-    KeyOptions(profile=profile, radius=radius, radius_at=radius_at, schedule=schedule, steps=steps, step_size=step_size)
+    given = {"radius": radius, "noise": noise, "psnr_at_least": psnr_at_least}
+    ball: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    asked = KeyOptions(
+        profile=profile, radius_at=radius_at, schedule=schedule, steps=steps, step_size=step_size, **ball
+    )
     perturbation = PerturbationSettings(
-        radius=radius,
-        **_step_settings(schedule, radius, steps, step_size),
+        radius=asked.radius,
+        **_step_settings(schedule, asked.radius, steps, step_size),
         reference_side=radius_at or None,
+        noise=noise,
         augmentation=Augmentation() if profile in AUGMENTED_PROFILES else None,
     )
     if profile == "error-minimizing":
@@ -172,6 +226,8 @@ def has_setting(key: EncryptionKey, name: str, value: Any) -> bool:
     if name == "seed":
         # With a seed, the secret of the layout depends on nothing else.
         return EncryptionKey.draw(key.classes, steps, combiner="basic", seed=value).layout_secret == key.layout_secret
+    if name == "psnr_at_least":
+        return value is None or steps.radius == radius_of_psnr(value, steps.reference_side or MRI_SIDE)
     if name == "radius_at":
         return bool((steps.reference_side or 0) == value)
     return bool(getattr(key if name == "recipient" else steps, name) == value)

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from scipy import ndimage
@@ -57,54 +56,13 @@ def given_mask(image: Tensor, mask: Tensor | None) -> Tensor:
     return mask.bool()
 
 
-def radius_scales(regions: Tensor, norm: str) -> Tensor:
-    """The share of the radius for each region, so that its pixels change as much as those of a whole image.
-
-    An L2 radius belongs to a number of pixels: with all of it on a few, each moves far. The root mean square change of
-    the pixels that may change stays the same if the radius shrinks with the root of their share. An L-infinity radius
-    holds for each pixel.
-
-    Args:
-        regions: Binary masks ``(N, 1, H, W)`` of the pixels that may change.
-        norm: Norm of the ball.
-
-    Returns:
-        ``(N,)``, float64, in [0, 1].
-    """
-    shares = regions.bool().flatten(1).double().mean(dim=1)
-    return shares.sqrt() if norm == "l2" else torch.ones_like(shares)
-
-
-@dataclass(frozen=True)
-class Freedom:
-    """Which pixels of any image may change, for a base network that is trained on perturbed images.
-
-    Attributes:
-        region: ``"all"`` or ``"body"``, which need nothing but the image.
-        norm: Norm of the ball.
-        full_radius: Keep all of the radius, however small the region.
-    """
-
-    region: str
-    norm: str
-    full_radius: bool = False
-
-    def __post_init__(self) -> None:
-        if self.region not in ("all", "body"):
-            raise SettingsError(
-                f"expected the region all or body for an error-minimizing key, got {self.region}, which depends on "
-                "masks that its base network does not know"
-            )
-
-    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Masks ``(N, 1, H, W)`` of images ``(N, C, H, W)``, and the share of the radius of each, ``(N,)``."""
-        chosen = [body(image) if self.region == "body" else torch.ones_like(image[:1]).bool() for image in images]
-        regions = torch.stack(chosen)
-        return regions, None if self.full_radius else radius_scales(regions, self.norm)
-
-    def notes(self) -> dict[str, str | bool]:
-        """What a network's file says of it; all of the radius for all pixels is no choice."""
-        return {"region": self.region, "full_radius": self.full_radius and self.region != "all"}
+def require_region_of_image(region: str) -> None:
+    """Raise :class:`SettingsError` unless a region needs nothing but the image, so that a base network can know it."""
+    if region not in ("all", "body"):
+        raise SettingsError(
+            f"expected the region all or body for an error-minimizing key, got {region}, which depends on "
+            "masks that its base network does not know"
+        )
 
 
 REGIONS: dict[str, Callable[[Tensor, Tensor | None], Tensor | None]] = {

@@ -118,8 +118,8 @@ def expected_strength(
 
 
 def _decibels_of(key: EncryptionKey) -> float | None:
-    """PSNR of a gray image whose change fills the radius; ``None`` where it depends on the image's size."""
+    """PSNR of a gray image whose change fills the radius; ``None`` where it depends on the image."""
     steps = key.perturbation
-    if steps.norm != "l2" or steps.reference_side is None:
+    if steps.norm != "l2" or steps.reference_side is None or steps.noise is not None:
         return None
     return 20 * math.log10(steps.reference_side / steps.radius)

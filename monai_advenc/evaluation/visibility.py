@@ -8,20 +8,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_advenc.data.images.reading import to_gray
 from monai_advenc.encryption.fidelity import psnr_db
+from monai_advenc.encryption.noise import noise_of
 from monai_advenc.encryption.regions import body
 from monai_advenc.errors import ImageError
 from monai_advenc.evaluation.haarpsi import haarpsi
 
 MOST_IMAGES = 60
 """Images that are measured, spread evenly over the others."""
-
-_MAD_OF_NORMAL = 0.6745
-"""Median absolute deviation of a normal variable with a standard deviation of 1."""
 
 
 @dataclass(frozen=True)
@@ -62,23 +59,6 @@ def measure_visibility(images: Tensor, originals: Tensor) -> Visibility:
         haarpsi=round(float(np.mean(similar)), 4),
         over_noise=round(float(np.median(ratios)), 3) if ratios else None,
     )
-
-
-def noise_of(pixels: NDArray[np.float64], inside: NDArray[np.bool_]) -> float:
-    """Standard deviation of an image's noise, from the finest diagonal details (Donoho and Johnstone 1994).
-
-    Edges and structures leave few large details, which the median ignores.
-
-    Args:
-        pixels: ``(H, W)``.
-        inside: ``(H, W)``: where to look; the background of medical images is often exactly black.
-    """
-    height, width = (side // 2 * 2 for side in pixels.shape)
-    quarters = [pixels[row:height:2, column:width:2] for row in (0, 1) for column in (0, 1)]
-    within = [inside[row:height:2, column:width:2] for row in (0, 1) for column in (0, 1)]
-    details = (quarters[0] - quarters[1] - quarters[2] + quarters[3]) / 2
-    chosen = details[np.logical_and.reduce(within)]
-    return float(np.median(np.abs(chosen))) / _MAD_OF_NORMAL if len(chosen) else 0.0
 
 
 def _over_noise(after: Tensor, before: Tensor) -> float | None:

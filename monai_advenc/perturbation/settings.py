@@ -34,6 +34,8 @@ ADAPTIVE_STEPS = 69
 :mod:`monai_advenc.perturbation.adaptive_steps`."""
 
 
+_OLDER_DEFAULTS = (("schedule", "paper"), ("noise", None))
+
 VIEWS_HIDE_THE_LOSS = (
     "adaptive steps need the loss of the image itself, which augmentation-aware steps do not compute; "
     "take plain steps (--profile paper-concat), or another schedule (--schedule fast)"
@@ -56,6 +58,9 @@ class PerturbationSettings(Settings):
             size, both are scaled by the side, so that the root mean square of the change stays the same. ``None``: the
             same radius at every size. L2 only.
         augmentation: Random views for augmentation-aware steps; ``None`` for the paper's plain steps.
+        noise: The root mean square change of the pixels that may change, as a multiple of the image's own noise
+            (:mod:`monai_advenc.encryption.noise`), if that is less than ``radius`` allows; ``None``: all of the
+            radius, for quiet and noisy images alike. L2 only.
     """
 
     norm: Literal["l2", "linf"] = "l2"
@@ -65,11 +70,14 @@ class PerturbationSettings(Settings):
     schedule: Schedule = "paper"
     reference_side: int | None = Field(default=None, ge=1)
     augmentation: Augmentation | None = None
+    noise: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
-    def _reference_side_needs_l2(self) -> PerturbationSettings:
+    def _sizes_and_noise_need_l2(self) -> PerturbationSettings:
         if self.norm == "linf" and self.reference_side is not None:
             raise ValueError("the L-infinity radius does not depend on the image's size; drop reference_side")
+        if self.norm == "linf" and self.noise is not None:
+            raise ValueError("a multiple of the noise is a root mean square, which is L2; drop noise")
         return self
 
     @model_validator(mode="after")
@@ -79,10 +87,10 @@ class PerturbationSettings(Settings):
         return self
 
     @model_serializer(mode="wrap")
-    def _leave_out_the_paper_schedule(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Keys that are older than schedules keep their id, and older versions can still read keys of this schedule.
+    def _leave_out_what_older_keys_lack(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Keys that are older than schedules or noise keep their id, and older versions can still read keys without.
         values: dict[str, Any] = handler(self)
-        return {name: value for name, value in values.items() if (name, value) != ("schedule", "paper")}
+        return {name: value for name, value in values.items() if (name, value) not in _OLDER_DEFAULTS}
 
     def length_of(self, step: int) -> float:
         """Length of a step of the paper or the fast schedule, counted from 0.

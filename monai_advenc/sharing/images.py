@@ -25,7 +25,8 @@ from monai_advenc.data.volume import Affine
 from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.fidelity import SMALLEST_SIDE
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.encryption.regions import REGIONS, radius_scales
+from monai_advenc.encryption.radius import radius_share
+from monai_advenc.encryption.regions import REGIONS
 from monai_advenc.encryption.rounding import coarsest_levels
 from monai_advenc.errors import AdvencError, DeviceMemoryError, ImageError, OutputError
 from monai_advenc.files.atomic import write_atomically
@@ -181,9 +182,8 @@ class ImageEncryption:
         if region is not None and not region.any():
             raise ImageError(f"{file.path} has no pixel of its region between the ends of its window; leave it out")
         # Where all may change, the window of DICOM costs no radius.
-        share, scale = real if chosen is None else region, None
-        if share is not None and not self.options.full_radius:
-            scale = float(radius_scales(share[None], self.key.perturbation.norm))
+        share = real if chosen is None else region
+        scale = radius_share(self.key.perturbation, image, share, full_radius=self.options.full_radius)
         return Original(file, image, region, affine, dicom if self._dicom is not None else None, scale)
 
     def affine_of(self, file: ImageFile) -> Affine | None:

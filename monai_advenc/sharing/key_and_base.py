@@ -10,7 +10,8 @@ from monai_advenc.data.images.folder import ImageFolder, load_image_set
 from monai_advenc.data.images.reading import read_image
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import KeyOptions, has_setting
-from monai_advenc.encryption.regions import Freedom
+from monai_advenc.encryption.radius import Freedom
+from monai_advenc.encryption.regions import require_region_of_image
 from monai_advenc.errors import NetworkError, SettingsError
 from monai_advenc.evaluation.recommendation.base_networks import BaseTraining
 from monai_advenc.networks.training.checkpoint import Checkpoint, load_checkpoint, require_trained_as
@@ -86,7 +87,7 @@ def ready_base(
     """
     if checkpoint is None:
         own = key.error_minimizing
-        freedom = None if own is None else Freedom(options.region, own.norm, options.full_radius)
+        freedom = None if own is None else Freedom(options.region, own, options.full_radius)
         how.train(path, load_image_set(folder), error_minimizing=own, freedom=freedom)
         checkpoint = load_checkpoint(path)
     else:
@@ -105,7 +106,7 @@ def say_of_region(key: EncryptionKey, region: str, progress: Progress) -> None:
     """
     if key.error_minimizing is None:
         return
-    Freedom(region, key.perturbation.norm)
+    require_region_of_image(region)
     if region == "all":
         progress.say(
             "Warning: error-minimizing changes of all pixels gather in the background, where anyone can cut them off. "
@@ -117,7 +118,7 @@ def require_same_region(key: EncryptionKey, checkpoint: Checkpoint, region: str,
     """Raise :class:`NetworkError` unless the base network of an error-minimizing key was trained for these pixels."""
     if key.error_minimizing is None:
         return
-    asked = Freedom(region, key.perturbation.norm, full_radius).notes()
+    asked = Freedom(region, key.perturbation, full_radius).notes()
     if any(checkpoint.notes.get(name) != value for name, value in asked.items()):
         held = checkpoint.notes.get("region"), "with" if checkpoint.notes.get("full_radius") else "without"
         raise NetworkError(

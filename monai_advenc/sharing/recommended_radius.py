@@ -43,7 +43,10 @@ class RadiusSearch:
 
     def __init__(self, private: Path, drawing: KeyOptions, classes: Sequence[str]) -> None:
         if {"radius", "step_size"} & drawing.model_fields_set:
-            raise SettingsError("--radius recommended decides radius and step size; leave out the other of them")
+            raise SettingsError(
+                "--radius recommended decides the radius and the step size; leave out --step-size, --psnr-at-least and "
+                "--noise"
+            )
         self._folder, self._unfinished = private / RECOMMENDATION_FOLDER, private / UNFINISHED_KEY_NAME
         self._drawing, self._classes = drawing, classes
 

@@ -25,7 +25,7 @@ class SliceToEncrypt:
         tumor: ``(1, H, W)``, bool; ``None`` without a mask.
         region: The pixels that may change, ``(1, H, W)``, bool.
         radius: Radius of its ball.
-        scale: The share of the key's radius that this is.
+        scale: The share of the key's radius that this is; ``None``: all of it.
     """
 
     index: int
@@ -34,7 +34,7 @@ class SliceToEncrypt:
     tumor: Tensor | None
     region: Tensor
     radius: float
-    scale: float
+    scale: float | None
 
     def measured(self, written: StoredSlice) -> SliceRecord:
         """Measure the slice as written against its original, on the window of the original."""

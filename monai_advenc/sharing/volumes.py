@@ -29,7 +29,8 @@ from monai_advenc.data.volumes.stored_volume import StoredCase, is_dicom, read_s
 from monai_advenc.encryption.encrypt_batch import UNCHANGED, encrypt_batch
 from monai_advenc.encryption.fidelity import SMALLEST_SIDE
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.encryption.regions import REGIONS, radius_scales
+from monai_advenc.encryption.radius import radius_share
+from monai_advenc.encryption.regions import REGIONS
 from monai_advenc.errors import AdvencError, DatasetError, DeviceMemoryError, ImageError, OutputError, UnchangedError
 from monai_advenc.files.atomic import sha256_of, write_atomically
 from monai_advenc.perturbation.pgd import GEOMETRIES
@@ -176,8 +177,8 @@ class VolumeEncryption:
             wanted = REGIONS[self.options.region](image, mask)
             region = region if wanted is None else region & wanted
             settings = self.key.perturbation.at_size(*image.shape[-2:])
-            scale = float(radius_scales(region[None], settings.norm)) if self.options.scales_radius else 1.0
-            radius = settings.radius * scale
+            scale = radius_share(self.key.perturbation, image, region, full_radius=not self.options.scales_radius)
+            radius = settings.radius * (1.0 if scale is None else scale)
             if not region.any() or (each.unit or 0) > radius:
                 raise ImageError(f"{each.source} has no pixel that could change within the radius; leave out the case")
         except AdvencError:
@@ -190,6 +191,7 @@ class VolumeEncryption:
         device = next(self.network.parameters()).device
         images = torch.stack([each.image for each in block]).to(device)
         units = [each.stored.unit for each in block]
+        scales = [each.scale for each in block if each.scale is not None]
         try:
             encrypted = encrypt_batch(
                 self.key,
@@ -197,7 +199,7 @@ class VolumeEncryption:
                 images,
                 torch.full((len(block),), self.key.classes.index(case.label), device=device),
                 regions=torch.stack([each.region for each in block]).to(device),
-                scales=torch.tensor([each.scale for each in block]).double() if self.options.scales_radius else None,
+                scales=torch.tensor(scales).double() if scales else None,
                 unit=torch.tensor(units, dtype=torch.float64) if None not in units else None,
                 batch_size=self.computing.batch_size.of(images.shape[1:]),
             ).cpu()

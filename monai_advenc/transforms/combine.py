@@ -67,7 +67,7 @@ class CombineVersions(Transform):
             label: Its class, by number or name; N of them when ``batched``.
             unit: Size of one stored unit on the [0, 1] scale, for an original on its file's own grid (DICOM, scaled
                 NIfTI) instead of the grid of ``levels``; N of them when ``batched``.
-            scale: Share of the key's radius, from :meth:`AdversarialEncrypt.scale_of` where versions have a region; N
+            scale: Share of the key's radius, from :meth:`AdversarialEncrypt.scale_of`; N
                 of them when ``batched``. ``None``: all of it.
 
         Returns:

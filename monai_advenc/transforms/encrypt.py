@@ -8,7 +8,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends
@@ -19,7 +18,7 @@ from monai_advenc.acceleration.prepare import Precision
 from monai_advenc.acceleration.processor import device_of
 from monai_advenc.encryption.encrypt_batch import perturb_toward_targets
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.encryption.regions import radius_scales
+from monai_advenc.encryption.radius import radius_shares
 from monai_advenc.networks.training.learned import require_size
 from monai_advenc.progress import SILENT
 from monai_advenc.transforms.inputs import label_indices, like, load_base, load_key, plain_batch, require_batch_size
@@ -28,7 +27,7 @@ ORIGINAL_POSTFIX = "original"
 """Suffix of the original's key, which combining needs to stay within the radius."""
 
 SCALE_POSTFIX = "radius_scale"
-"""Suffix of the key of the radius's share, which combining needs where a region is given."""
+"""Suffix of the key of the radius's share, which combining needs where an image does not get all of it."""
 
 
 class AdversarialEncrypt(Transform):
@@ -105,6 +104,7 @@ class AdversarialEncrypt(Transform):
             if not self._insists:
                 side = max(images.shape[-2:])
                 require_size(self._own, self._path, side, insist=False, progress=SILENT)
+        scales = self._shares_of(images, regions)
         place = device_of(self.network)
         versions = perturb_toward_targets(
             self.encryption_key,
@@ -112,27 +112,31 @@ class AdversarialEncrypt(Transform):
             images.to(place),
             label_indices(label, self.encryption_key.classes).to(place),
             regions=None if regions is None else regions.to(place),
-            scales=None if regions is None else self._scales_of(regions).to(place),
+            scales=None if scales is None else scales.to(place),
             batch_size=self.batch_size,
         )
         return like(versions if self.batched else versions[0], image)
 
-    def scale_of(self, region: Any) -> float | Tensor:
-        """The share of the key's radius that a region gets, which the combiner needs.
+    def scale_of(self, image: Any, region: Any | None = None) -> float | Tensor | None:
+        """The share of the key's radius that an image gets, which the combiner needs.
 
         Args:
+            image: As for calling.
             region: As for calling.
 
         Returns:
-            A number in [0, 1], or ``(N,)``, float64, when ``batched``.
-        """
-        scales = self._scales_of(plain_batch(region, self.batched).bool())
-        return scales if self.batched else float(scales)
+            A number in (0, 1], or ``(N,)``, float64, when ``batched``; ``None``: all of the radius.
 
-    def _scales_of(self, regions: Tensor) -> Tensor:
-        # On the CPU, where commands compute them: other processors may round the mean in another way.
-        scales = radius_scales(regions.cpu(), self.encryption_key.perturbation.norm)
-        return torch.ones_like(scales) if self.full_radius else scales
+        Raises:
+            ImageError: The key's radius depends on the noise, and an image has none.
+        """
+        regions = None if region is None else plain_batch(region, self.batched).bool()
+        scales = self._shares_of(plain_batch(image, self.batched), regions)
+        return scales if scales is None or self.batched else float(scales)
+
+    def _shares_of(self, images: Tensor, regions: Tensor | None) -> Tensor | None:
+        settings = self.encryption_key.perturbation
+        return radius_shares(settings, images, regions, full_radius=self.full_radius)
 
 
 class AdversarialEncryptd(MapTransform):
@@ -140,7 +144,7 @@ class AdversarialEncryptd(MapTransform):
 
     The versions replace the image at each key; the original stays under ``<key>_original`` for the following combiner
     (:class:`~monai_advenc.transforms.ConcatCombined` or :class:`~monai_advenc.transforms.MixupConcatd`). With a region,
-    the share of the radius that it gets stays under ``<key>_radius_scale`` for the combiner.
+    or a radius by noise, the share of the radius stays under ``<key>_radius_scale`` for the combiner.
 
     Args:
         keys: Keys of the images.
@@ -184,8 +188,9 @@ class AdversarialEncryptd(MapTransform):
         for key in self.key_iterator(result):
             region = None if self.region_key is None else result[self.region_key]
             result[f"{key}_{ORIGINAL_POSTFIX}"] = result[key]
-            if region is not None:
-                result[f"{key}_{SCALE_POSTFIX}"] = self.encrypt.scale_of(region)
+            scale = self.encrypt.scale_of(result[key], region)
+            if scale is not None:
+                result[f"{key}_{SCALE_POSTFIX}"] = scale
             result[key] = self.encrypt(result[key], result[self.label_key], region)
         return result
 

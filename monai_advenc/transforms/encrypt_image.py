@@ -72,7 +72,7 @@ class EncryptImage(Transform):
         Returns:
             Encrypted image, the shape of ``image``, float32, with its metadata.
         """
-        scale = None if region is None else self.perturb.scale_of(region)
+        scale = self.perturb.scale_of(image, region)
         return self.combine(self.perturb(image, label, region), image, label, unit, scale)
 
 

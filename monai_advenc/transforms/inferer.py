@@ -15,7 +15,7 @@ from monai_advenc.acceleration.kept_networks import PreparedNetworks
 from monai_advenc.acceleration.prepare import Precision
 from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.encryption.regions import radius_scales
+from monai_advenc.encryption.radius import radius_shares
 from monai_advenc.encryption.rounding import require_levels
 from monai_advenc.errors import SettingsError
 from monai_advenc.transforms.combine import per_image
@@ -96,14 +96,15 @@ class EncryptionInferer(Inferer):
             )
         images = plain_batch(inputs, batched=True)
         regions = None if region is None else plain_batch(region, batched=True).bool()
-        scales = None if regions is None else radius_scales(regions.cpu(), self.encryption_key.perturbation.norm)
+        settings = self.encryption_key.perturbation
+        scales = radius_shares(settings, images, regions, full_radius=self.full_radius)
         encrypted = encrypt_batch(
             self.encryption_key,
             self._prepared.get(network, tuple(images.shape[1:])),
             images,
             label_indices(target, self.encryption_key.classes).to(images.device),
             regions=None if regions is None else regions.to(images.device),
-            scales=None if self.full_radius or scales is None else scales.to(images.device),
+            scales=None if scales is None else scales.to(images.device),
             levels=self.levels,
             unit=per_image(unit),
             batch_size=self.batch_size,

@@ -16,7 +16,7 @@ from monai_advenc.encryption.combiners import COMBINERS
 from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.fidelity import measure_changeable, measure_fidelity
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.encryption.regions import radius_scales
+from monai_advenc.encryption.radius import radius_scales
 from monai_advenc.errors import SettingsError
 from monai_advenc.perturbation.batches import perturb_in_batches
 from monai_advenc.perturbation.pgd import perturb

@@ -10,7 +10,6 @@ from torch import nn
 
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.encryption.profiles import draw_key
-from monai_advenc.encryption.regions import Freedom
 from monai_advenc.errors import NetworkError
 from monai_advenc.evaluation.recommendation.base_networks import BASE_NAME, BaseTraining, NetworkOfEachKey
 from monai_advenc.evaluation.recommendation.search import Trial
@@ -31,7 +30,7 @@ def pictures() -> ImageSet:
 def networks(limit: TimeLimit | None = None) -> NetworkOfEachKey:
     training = TrainingSettings(epochs=1, seed=7)
     how = BaseTraining(network="vgg_small", training=training, insist=True, device="cpu", progress=SILENT)
-    return NetworkOfEachKey(pictures(), Freedom("all", "l2"), how, limit or TimeLimit(None))
+    return NetworkOfEachKey(pictures(), "all", False, how, limit or TimeLimit(None))
 
 
 def weights(network: nn.Module) -> torch.Tensor:

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from monai_advenc.acceleration.prepare import prepare
-from monai_advenc.data.images.folder import find_images, load_image_set
+from monai_advenc.data.images.folder import ImageFile, find_images, load_image_set
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import draw_key
-from monai_advenc.encryption.regions import Freedom, body
-from monai_advenc.evaluation.division import divide
+from monai_advenc.encryption.radius import Freedom
+from monai_advenc.encryption.regions import body
+from monai_advenc.evaluation.division import Division
 from monai_advenc.evaluation.measurement import measurements_of
 from monai_advenc.evaluation.protection import DEFAULT_VICTIMS, victim_jobs
 from monai_advenc.evaluation.verdict import Verdict, judge
@@ -34,13 +35,17 @@ pytestmark = pytest.mark.slow  # Each set takes a base network and six victims, 
 
 SIDE, STEPS, EPOCHS = 48, 16, 10
 
-CASES = 350
-"""Slices of each of three classes, so that one fifth of all are the 200 images that are tested without folds."""
+CASES, TESTED = 350, 400
+"""Slices of each class that victims train on, and that they are tested on.
 
-Pair = tuple[ImageSet, ImageSet]
-"""Originals, and the data set to judge."""
+With 1,200 tested slices of three classes a 95 % interval ends 3 points above the accuracy; with 210 it was 6 points,
+which alone made one encryption that cost more than half *weak*.
+"""
 
-Draw = Callable[..., ImageSet]
+Pair = tuple[ImageSet, ImageSet, ImageSet]
+"""Originals, the data set to judge, and further originals to test on."""
+
+Draw = Callable[..., tuple[ImageSet, ImageSet]]
 
 
 def radius_at(psnr_db: float) -> float:
@@ -50,19 +55,23 @@ def radius_at(psnr_db: float) -> float:
 
 @pytest.fixture(scope="module")
 def draw(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Draw:
-    """So many real slices of the first classes, drawn with a seed."""
+    """So many real slices of the first classes, drawn with a seed, and others to test on."""
     folder = tmp_path_factory.mktemp("slices")
     with tarfile.open(shared_data / "brain-mri-tumors.tar.xz") as archive:
         archive.extractall(folder, filter="data")
     found = find_images(next(folder.rglob("train")))
 
-    def draw(seed: int, classes: int = 3, cases: int = CASES) -> ImageSet:
+    def draw(seed: int, classes: int = 3, cases: int = CASES) -> tuple[ImageSet, ImageSet]:
         generator = torch.Generator().manual_seed(seed)
-        chosen = []
+        chosen: tuple[list[ImageFile], list[ImageFile]] = [], []
         for label in range(classes):
             own = [file for file in found.files if file.label == label]
-            chosen += [own[row] for row in torch.randperm(len(own), generator=generator)[:cases].sort().values.tolist()]
-        return load_image_set(replace(found, classes=found.classes[:classes], files=tuple(chosen)), SIDE, gray=True)
+            order = torch.randperm(len(own), generator=generator)
+            for files, rows in zip(chosen, (order[:cases], order[cases : cases + TESTED]), strict=True):
+                files += [own[row] for row in rows.sort().values.tolist()]
+        known = replace(found, classes=found.classes[:classes])
+        images, tested = (load_image_set(replace(known, files=tuple(files)), SIDE, gray=True) for files in chosen)
+        return images, tested
 
     return draw
 
@@ -93,9 +102,11 @@ def encrypted(
     return replace(images, images=changed)
 
 
-def verdict_of(originals: ImageSet, shared: ImageSet, seed: int) -> Verdict:
-    division = divide(originals, shared, 0.2)
-    assert len(division.folds) == 1, "five times the time"
+def verdict_of(originals: ImageSet, shared: ImageSet, tested: ImageSet, seed: int) -> Verdict:
+    rows = range(len(originals)), range(len(originals), len(originals) + len(tested))
+    division = Division(
+        originals=originals.joined(tested), encrypted=shared.joined(tested), folds=((tuple(rows[0]), tuple(rows[1])),)
+    )
     jobs = victim_jobs(division, DEFAULT_VICTIMS, [1000 + seed], EPOCHS, "cpu")
     found = judge([each for result in train_victims(jobs) for each in measurements_of(result)])
     # A verdict about nothing would be right for the wrong reason.
@@ -106,31 +117,35 @@ def verdict_of(originals: ImageSet, shared: ImageSet, seed: int) -> Verdict:
 
 
 def unchanged(draw: Draw, seed: int) -> Pair:
-    images = draw(seed)
-    return images, images
+    images, tested = draw(seed)
+    return images, images, tested
 
 
 def with_noise(draw: Draw, seed: int) -> Pair:
     """Gaussian noise of the length that an encryption at 36 dB has."""
-    images = draw(seed)
+    images, tested = draw(seed)
     noise = torch.randn(images.images.shape, generator=torch.Generator().manual_seed(seed))
     noise *= radius_at(36) / noise.flatten(1).norm(dim=1)[:, None, None, None]
-    return images, replace(images, images=(images.images + noise).clamp(0, 1))
+    return images, replace(images, images=(images.images + noise).clamp(0, 1)), tested
 
 
 def in_padding_only(draw: Draw, seed: int) -> Pair:
-    images, border = draw(seed), SIDE // 8
-    small = functional.interpolate(images.images, size=SIDE - 2 * border, mode="area")
-    padded = replace(images, images=functional.pad(small, (border,) * 4))
-    frame = torch.ones(len(images), 1, SIDE, SIDE, dtype=torch.bool)
+    border = SIDE // 8
+
+    def framed(images: ImageSet) -> ImageSet:
+        small = functional.interpolate(images.images, size=SIDE - 2 * border, mode="area")
+        return replace(images, images=functional.pad(small, (border,) * 4))
+
+    padded, tested = map(framed, draw(seed))
+    frame = torch.ones(len(padded), 1, SIDE, SIDE, dtype=torch.bool)
     frame[..., border:-border, border:-border] = False
-    return padded, encrypted(padded, seed, 36, regions=frame)
+    return padded, encrypted(padded, seed, 36, regions=frame), tested
 
 
 def in_background_only(draw: Draw, seed: int) -> Pair:
-    images = draw(seed)
+    images, tested = draw(seed)
     outside = torch.stack([~body(image) for image in images.images])
-    return images, encrypted(images, seed, 36, regions=outside)
+    return images, encrypted(images, seed, 36, regions=outside), tested
 
 
 UNPROTECTED: Sequence[Callable[[Draw, int], Pair]] = (
@@ -153,9 +168,9 @@ def test_a_set_that_protects_nothing_has_the_verdict_none(
 @pytest.mark.parametrize("seed", [0, 1])
 def test_random_targets_protect_little(seed: int, draw: Draw) -> None:
     """They cost 3 points on average (six seeds: 6.7, 2.9, 0.5, 1.9, 3.3, 2.9), which is rarely significant in one."""
-    images = draw(seed)
+    images, tested = draw(seed)
     labels = torch.randint(0, len(images.classes), (len(images),), generator=torch.Generator().manual_seed(seed))
-    found = verdict_of(images, encrypted(images, seed, 36, labels=labels), seed)
+    found = verdict_of(images, encrypted(images, seed, 36, labels=labels), tested, seed)
     assert found.verdict in ("none", "weak"), found.reason
     assert found.clean is not None
     assert found.accuracy is not None
@@ -165,9 +180,9 @@ def test_random_targets_protect_little(seed: int, draw: Draw) -> None:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_two_classes_that_are_exchanged_protect_nothing(seed: int, draw: Draw) -> None:
     """Each image replaced by one of the other class: victims are always wrong, and right after renaming."""
-    images = draw(seed, classes=2, cases=500)
+    images, tested = draw(seed, classes=2, cases=500)
     own = [(images.labels == label).nonzero().flatten() for label in (1, 0)]
-    found = verdict_of(images, replace(images, images=images.images[torch.cat(own)]), seed)
+    found = verdict_of(images, replace(images, images=images.images[torch.cat(own)]), tested, seed)
     assert (found.verdict, found.renamed) == ("none", True), found.reason
 
 
@@ -176,28 +191,29 @@ def test_two_classes_that_are_exchanged_protect_nothing(seed: int, draw: Draw) -
 def test_two_encrypted_classes_are_never_protected_by_victims_that_are_always_wrong(
     psnr_db: float, seed: int, draw: Draw
 ) -> None:
-    images = draw(seed, classes=2, cases=500)
-    found = verdict_of(images, encrypted(images, seed, psnr_db), seed)
+    images, tested = draw(seed, classes=2, cases=500)
+    found = verdict_of(images, encrypted(images, seed, psnr_db), tested, seed)
     assert found.verdict in ("weak", "none"), found.reason
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("psnr_db", [36, 38])
-@pytest.mark.parametrize("combiner", ["basic", "horizontal-concat"])
-def test_an_encrypted_set_is_protected_or_weak(combiner: str, psnr_db: float, seed: int, draw: Draw) -> None:
-    """Horizontal Concat, the default, loses more than half; Basic often less, because renaming undoes its one target.
+def test_a_set_encrypted_as_the_defaults_do_is_protected(psnr_db: float, seed: int, draw: Draw) -> None:
+    images, tested = draw(seed)
+    found = verdict_of(images, encrypted(images, seed, psnr_db, combiner="horizontal-concat"), tested, seed)
+    assert found.verdict == "protected", found.reason
 
-    With 210 images the upper limit of an interval lies 6 points above the accuracy, so that losing more than half may
-    still be called weak: one of these four sets has 54.3 %, limit 60.9 %, and 59.5 % would be the bar.
-    """
-    images = draw(seed)
-    found = verdict_of(images, encrypted(images, seed, psnr_db, combiner=combiner), seed)
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("psnr_db", [36, 38])
+def test_a_basic_set_is_protected_or_weak(psnr_db: float, seed: int, draw: Draw) -> None:
+    """A renaming of the answers undoes much of it, because each class has one target."""
+    images, tested = draw(seed)
+    found = verdict_of(images, encrypted(images, seed, psnr_db), tested, seed)
     assert found.verdict in ("protected", "weak"), found.reason
     assert found.clean is not None
     assert found.accuracy is not None
-    assert found.bar is not None
-    least = found.bar if combiner == "horizontal-concat" else found.clean - 0.15
-    assert found.accuracy < least, found.reason
+    assert found.accuracy < found.clean - 0.15, found.reason
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -206,7 +222,7 @@ def test_an_error_minimizing_set_misleads_victims(seed: int, draw: Draw) -> None
 
     One of the two sets loses 15 points only.
     """
-    images, radius = draw(seed), radius_at(36)
+    (images, tested), radius = draw(seed), radius_at(36)
     key = draw_key(
         images.classes,
         profile="error-minimizing",
@@ -216,7 +232,7 @@ def test_an_error_minimizing_set_misleads_victims(seed: int, draw: Draw) -> None
         step_size=2.5 * radius / STEPS,
         seed=seed,
     )
-    own, freedom = key.error_minimizing, Freedom("body", "l2", full_radius=True)
+    own, freedom = key.error_minimizing, Freedom("body", key.perturbation, full_radius=True)
     assert own is not None
     network = get_network("resnet_small", len(images.classes), 1, SIDE, seed=seed)
     renewal = PerturbedImages(images, None, own, seed, freedom)
@@ -225,7 +241,7 @@ def test_an_error_minimizing_set_misleads_victims(seed: int, draw: Draw) -> None
     changed = encrypt_batch(
         key, prepare(base, (1, SIDE, SIDE)), images.images, images.labels, regions=regions, levels=65535
     )
-    found = verdict_of(images, replace(images, images=changed), seed)
+    found = verdict_of(images, replace(images, images=changed), tested, seed)
     assert found.verdict in ("protected", "weak"), found.reason
     assert found.clean is not None
     assert found.accuracy is not None

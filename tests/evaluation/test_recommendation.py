@@ -20,6 +20,7 @@ from PIL import Image
 
 from monai_advenc import AdvencError, KeyOptions, TrainingSettings, recommend
 from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.encryption.noise import noise_of
 from monai_advenc.encryption.profiles import draw_key
 from monai_advenc.errors import DatasetError, OutputError, SettingsError
 from monai_advenc.evaluation.recommendation import time_limit, trials
@@ -31,7 +32,7 @@ from monai_advenc.evaluation.recommendation.result import Recommendation, outcom
 from monai_advenc.evaluation.recommendation.search import Found, Outcome, Trial, grid, radius_of, search_radius
 from monai_advenc.evaluation.recommendation.time_limit import OutOfTimeError, TimeLimit
 from monai_advenc.evaluation.verdict import Verdict, Word
-from monai_advenc.evaluation.visibility import Visibility, measure_visibility, noise_of
+from monai_advenc.evaluation.visibility import Visibility, measure_visibility
 from monai_advenc.progress import SILENT
 from tests.conftest import tiny_network
 

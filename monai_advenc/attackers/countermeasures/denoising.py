@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from monai_advenc.attackers.countermeasures.attacker import Attacker, each_image
 from monai_advenc.attackers.countermeasures.filtering import filter_attacker
+from monai_advenc.encryption.noise import noise_of
 from monai_advenc.evaluation.protection import body_only
-from monai_advenc.evaluation.visibility import noise_of
 
 _LEAST_NOISE: Final = 1e-3
 

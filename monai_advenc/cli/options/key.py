@@ -59,6 +59,24 @@ RadiusAt = Annotated[
         rich_help_panel=KEY_PANEL,
     ),
 ]
+Noise = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Largest change as a multiple of each image's own noise, e.g. 1.",
+        show_default="the radius alone",
+        rich_help_panel=KEY_PANEL,
+    ),
+]
+PsnrAtLeast = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="The radius as a PSNR in dB of gray images.",
+        show_default="--radius; with --noise 36",
+        rich_help_panel=KEY_PANEL,
+    ),
+]
 Schedule = Annotated[
     choices.Schedule,
     typer.Option(

@@ -14,7 +14,8 @@ from torch import nn
 from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.encryption.regions import Freedom
+from monai_advenc.encryption.radius import Freedom
+from monai_advenc.encryption.regions import require_region_of_image
 from monai_advenc.errors import NetworkError, SettingsError
 from monai_advenc.evaluation.recommendation.search import Trial
 from monai_advenc.evaluation.recommendation.time_limit import TimeLimit
@@ -96,13 +97,15 @@ class NetworkOfEachKey:
 
     Attributes:
         images: The originals.
-        freedom: Which pixels may change.
+        region: Which pixels may change: ``"all"`` or ``"body"``.
+        full_radius: Do not shrink the radius with the region.
         how: How they are trained; each trial has another seed.
         limit: When to stop.
     """
 
     images: ImageSet
-    freedom: Freedom
+    region: str
+    full_radius: bool
     how: BaseTraining
     limit: TimeLimit
 
@@ -123,7 +126,8 @@ class NetworkOfEachKey:
         return checkpoint.network.to(how.device)
 
     def _trained(self, trial: Trial, key: EncryptionKey, path: Path) -> Iterator[None]:
-        self.how.train(path, self.images, trial.seed, error_minimizing=key.error_minimizing, freedom=self.freedom)
+        freedom = Freedom(self.region, key.perturbation, self.full_radius)
+        self.how.train(path, self.images, trial.seed, error_minimizing=key.error_minimizing, freedom=freedom)
         yield
 
 
@@ -154,6 +158,6 @@ def require_networks_of_keys(base: str | Path | None, folder: ImageFolder, regio
             "each error-minimizing key gets a base network of its own, so that one network cannot serve all radii; "
             "leave out --base"
         )
-    Freedom(region, "l2")
+    require_region_of_image(region)
     require_enough_images(folder.class_counts())
     require_divisible(folder.patient_counts())

@@ -21,7 +21,8 @@ from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.data.images.reading import read_image, resize_image
 from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.encryption.regions import REGIONS, radius_scales
+from monai_advenc.encryption.radius import radius_shares
+from monai_advenc.encryption.regions import REGIONS
 from monai_advenc.errors import UnchangedError
 from monai_advenc.evaluation.recommendation.time_limit import TimeLimit
 from monai_advenc.files.atomic import write_atomically
@@ -41,13 +42,13 @@ class Originals:
     Attributes:
         images: The originals.
         regions: ``(N, 1, H, W)``, bool; ``None``: all pixels.
-        scales: ``(N,)``: share of the radius that each image gets; ``None``: all of it.
+        full_radius: Do not shrink the radius with the region.
         levels: Steps of the grid of the files.
     """
 
     images: ImageSet
     regions: Tensor | None = None
-    scales: Tensor | None = None
+    full_radius: bool = False
     levels: int = LEVELS
 
     @classmethod
@@ -69,8 +70,7 @@ class Originals:
             chosen = [REGIONS[region](image, mask) for image, mask in zip(images.images, masks, strict=True)]
             regions = torch.stack([each for each in chosen if each is not None])
             regions = regions if real is None else regions & real
-        scales = None if full_radius or regions is None else radius_scales(regions, "l2")
-        return cls(images=images, regions=regions, scales=scales, levels=levels or LEVELS)
+        return cls(images=images, regions=regions, full_radius=full_radius, levels=levels or LEVELS)
 
 
 def real_pixels(folder: ImageFolder, size: int | None) -> Tensor | None:
@@ -172,14 +172,15 @@ def _encrypt_block(
 def _encrypt(originals: Originals, key: EncryptionKey, network: nn.Module, rows: Sequence[int]) -> Tensor:
     device, chosen = next(network.parameters()).device, torch.tensor(rows)
     images = originals.images.images[chosen]
+    regions = None if originals.regions is None else originals.regions[chosen]
     try:
         encrypted = encrypt_batch(
             key,
             network,
             images.to(device),
             originals.images.labels[chosen].to(device),
-            regions=None if originals.regions is None else originals.regions[chosen].to(device),
-            scales=None if originals.scales is None else originals.scales[chosen],
+            regions=None if regions is None else regions.to(device),
+            scales=radius_shares(key.perturbation, images, regions, full_radius=originals.full_radius),
             levels=originals.levels,
         )
     except UnchangedError:

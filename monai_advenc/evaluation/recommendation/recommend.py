@@ -15,7 +15,7 @@ from monai_advenc.acceleration.processor import choose_device
 from monai_advenc.data.images.folder import ImageFolder, find_images, load_image_set
 from monai_advenc.data.private_folder import make_private, require_outside, require_own_folder, require_unshared
 from monai_advenc.encryption.profiles import KeyOptions, draw_key
-from monai_advenc.encryption.regions import REGIONS, Freedom
+from monai_advenc.encryption.regions import REGIONS
 from monai_advenc.errors import DatasetError, SettingsError
 from monai_advenc.evaluation.division import divide, some_images
 from monai_advenc.evaluation.recommendation.base_networks import (
@@ -171,7 +171,7 @@ def recommend(
             write_once(out / BASE_MARKER_NAME, {"sha256": sha256_of(base_path)}, refusal)
             networks = OneNetwork(loaded)
         else:
-            networks = NetworkOfEachKey(images, Freedom(region, "l2", full_radius), how, limit)
+            networks = NetworkOfEachKey(images, region, full_radius, how, limit)
         laboratory = Laboratory(
             originals=originals,
             division=division,

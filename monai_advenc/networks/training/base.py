@@ -81,7 +81,7 @@ def train_base(
         out: File to write; must not exist. A killed training goes on with the same call.
         error_minimizing: Train for error-minimizing perturbations of this norm, radius, reference side and with these
             views (:mod:`monai_advenc.networks.training.error_minimizing`); ``None``: for targeted ones.
-        freedom: For the same: which pixels may change, see :class:`monai_advenc.encryption.regions.Freedom`.
+        freedom: For the same: which pixels may change, see :class:`monai_advenc.encryption.radius.Freedom`.
         classes: The class names in the order of the labels; ``None``: the folders' names, sorted.
         network: Architecture; ``None``: ``resnet18`` on a GPU, else ``resnet_small``.
         settings: Epochs, seed and the rest of the training. If neither epochs nor batch size is set, few images get

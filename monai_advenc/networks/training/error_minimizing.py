@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from monai_advenc.acceleration.prepare import prepare
 from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.errors import SettingsError
 from monai_advenc.networks.training.checkpoint import Notes
 from monai_advenc.networks.training.train import accuracy_of
 from monai_advenc.perturbation.batch_size import versions_per_pass
@@ -25,7 +26,7 @@ from monai_advenc.perturbation.settings import PerturbationSettings
 
 
 class Freedom(Protocol):
-    """Which pixels of images may change; :class:`monai_advenc.encryption.regions.Freedom` is one."""
+    """Which pixels of images may change; :class:`monai_advenc.encryption.radius.Freedom` is one."""
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Masks ``(N, 1, H, W)`` of images ``(N, C, H, W)``; their shares of the radius, ``(N,)``, or ``None``."""
@@ -53,6 +54,7 @@ class PerturbedImages:
 
     Raises:
         ImageError: An image has no region; said before any training.
+        SettingsError: The perturbation depends on noise, and no ``freedom`` says how much each image may change.
     """
 
     def __init__(
@@ -63,6 +65,8 @@ class PerturbedImages:
         seed: int,
         freedom: Freedom | None = None,
     ) -> None:
+        if perturbation.noise is not None and freedom is None:
+            raise SettingsError("a radius by noise needs to know how much each image may change; give freedom")
         self.originals, self.kept_aside, self.perturbation, self.seed = originals, kept_aside, perturbation, seed
         self.freedom = freedom
         self._limits = _limits(originals, freedom)
@@ -87,7 +91,8 @@ class PerturbedImages:
         side = settings.reference_side or 0
         free: Notes = {"region": "all", "full_radius": False} if self.freedom is None else self.freedom.notes()
         ball: Notes = {"norm": settings.norm, "radius": settings.radius, "radius_at": side, "views": views}
-        return {"family": "error-minimizing", **ball, **free}
+        noise: Notes = {} if settings.noise is None else {"noise": settings.noise}
+        return {"family": "error-minimizing", **ball, **noise, **free}
 
     def _perturb(
         self,

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from monai_advenc.encryption.regions import Freedom, radius_scales
-from monai_advenc.errors import ImageError, OutputError
+from monai_advenc.encryption.noise import noise_in_body
+from monai_advenc.encryption.radius import Freedom, radius_scales
+from monai_advenc.errors import ImageError, OutputError, SettingsError
 from monai_advenc.networks.training import EpochRecord, TrainingSettings, accuracy_of, load_checkpoint, train
 from monai_advenc.networks.training.base import train_base
 from monai_advenc.networks.training.error_minimizing import PERTURBED_ACCURACY, PerturbedImages
@@ -22,6 +23,7 @@ from tests.networks.training.test_train import CLASSES, StoppedError, image_set,
 
 SETTINGS = TrainingSettings(epochs=3, batch_size=16, seed=3)
 PERTURBATION = PerturbationSettings(radius=0.5, step_size=0.1, steps=8, augmentation=Augmentation())
+NOISY = PERTURBATION.model_copy(update={"noise": 0.2})
 
 
 def steps_of_training(images: Tensor) -> list[float]:
@@ -46,6 +48,20 @@ def test_images_move_further_after_each_epoch_but_never_out_of_the_ball() -> Non
     assert sum(steps_of_training(seen[-1])) > sum(steps_of_training(seen[0]))
 
 
+def test_images_stay_within_the_multiple_of_their_own_noise() -> None:
+    originals = image_set(12)
+    moved = PerturbedImages(originals, None, NOISY, 0, Freedom("all", NOISY)).after(
+        1, network().eval(), originals.images
+    )
+    rms = (moved - originals.images).double().square().mean(dim=(1, 2, 3)).sqrt()
+    most = torch.tensor([0.2 * noise_in_body(image) for image in originals.images])
+    assert (rms > 0).all()
+    assert (rms <= most * (1 + 1e-5)).all()
+    assert most.max() < NOISY.radius / 16, "the radius must not be what limits them"
+    with pytest.raises(SettingsError, match="give freedom"):
+        PerturbedImages(originals, None, NOISY, 0)
+
+
 def test_the_accuracy_of_each_epoch_is_that_on_images_kept_aside_and_perturbed() -> None:
     others = image_set(30, seed=1)
     perturbed = PerturbedImages(image_set(60), others, PERTURBATION, 3)
@@ -65,7 +81,7 @@ def test_an_image_without_a_body_is_refused_before_any_training(tmp_path: Path) 
             images,
             tmp_path / "base.pt",
             error_minimizing=PERTURBATION,
-            freedom=Freedom("body", "l2"),
+            freedom=Freedom("body", PERTURBATION),
             network="vgg_small",
             settings=TrainingSettings(epochs=1, batch_size=16),
         )
@@ -84,7 +100,7 @@ def test_pixels_outside_the_region_keep_every_bit_and_the_radius_shrinks_with_it
             regions[:, :, :8, :8] = 1
             return regions, None if full_radius else radius_scales(regions, "l2")
 
-    perturbed = PerturbedImages(originals, None, PERTURBATION, 0, Quarter("body", "l2"))
+    perturbed = PerturbedImages(originals, None, PERTURBATION, 0, Quarter("body", PERTURBATION))
     moved = perturbed.after(1, network().eval(), originals.images)
     change = moved - originals.images
     assert change[:, :, 8:].abs().max() == 0
@@ -116,8 +132,9 @@ def test_a_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(t
         None,
         PerturbedImages(image_set(40), None, PERTURBATION.model_copy(update={"radius": 0.4}), 3),
         PerturbedImages(image_set(40), None, PERTURBATION.model_copy(update={"augmentation": None}), 3),
-        PerturbedImages(image_set(40), None, PERTURBATION, 3, Freedom("body", "l2")),
-        PerturbedImages(image_set(40), None, PERTURBATION, 3, Freedom("body", "l2", full_radius=True)),
+        PerturbedImages(image_set(40), None, NOISY, 3, Freedom("all", NOISY)),
+        PerturbedImages(image_set(40), None, PERTURBATION, 3, Freedom("body", PERTURBATION)),
+        PerturbedImages(image_set(40), None, PERTURBATION, 3, Freedom("body", PERTURBATION, full_radius=True)),
     ],
 )
 def test_an_interrupted_training_is_not_continued_for_another_perturbation(
