@@ -7,6 +7,7 @@ MLflow itself tries a server that does not answer, or a database that is locked,
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sqlite3
@@ -92,7 +93,7 @@ def open_store(store: str | Path, what_to_do: str = IN_COMMANDS) -> MlflowClient
     from mlflow.store.db.db_types import DATABASE_ENGINES
     from mlflow.store.db.utils import create_sqlalchemy_engine
 
-    with reaching(store, what_to_do), _asked_once():
+    with reaching(store, what_to_do), _asked_once(), _quiet():
         if isinstance(store, Path):
             _require_writable(store)
         elif store.partition(":")[0].partition("+")[0] in DATABASE_ENGINES:
@@ -135,6 +136,18 @@ def _asked_once() -> Iterator[None]:
     finally:
         for name in added:
             del os.environ[name]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the lines about tables that MLflow makes in a new database out of a command's output; warnings stay."""
+    logger = logging.getLogger("mlflow.store.db.utils")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _require_writable(database: Path) -> None:

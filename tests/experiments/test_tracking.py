@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import sys
 import time
@@ -194,3 +195,17 @@ def test_a_command_refuses_a_store_before_it_trains(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert json.loads(result.stdout)["error"]["type"] == "OutputError"
     assert not (tmp_path / "base.pt").exists()
+
+
+def test_a_new_store_says_nothing_of_its_tables_and_warnings_stay(tmp_path: Path) -> None:
+    told: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]  # What it is for.
+    logger = logging.getLogger("mlflow.store.db.utils")
+    logger.addHandler(handler)
+    try:
+        with track(None, "run", tmp_path):
+            logger.info("Updating something")
+    finally:
+        logger.removeHandler(handler)
+    assert told == ["Updating something"], "quiet only while the store is opened"
