@@ -349,7 +349,8 @@ def test_other_options_are_taken_where_nothing_was_cut_with_the_first(world: Wor
 def test_two_cases_with_one_id(world: World, run: Run, tmp_path: Path) -> None:
     volumes = copy_of(world.volumes, tmp_path)
     case = min((volumes / "meningioma").iterdir())
-    shutil.copytree(case, volumes / "chordoma" / case.name)
+    for name, copied in (("image", case.name), ("seg", f"{case.name}_seg")):
+        shutil.copy(case / f"{name}.nii.gz", volumes / "meningioma" / f"{copied}.nii.gz")
     error = sole_error(run("slice-and-encrypt", volumes, "--out", tmp_path / "out", "--base", world.base))
     assert "two cases with one id" in error
 

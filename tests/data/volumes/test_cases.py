@@ -169,7 +169,9 @@ def test_what_cannot_be_is_refused_in_one_line(tmp_path: Path) -> None:
 
     refuse("no cases in")
     touch(tmp_path, "a/1/image.nii", "b/1/image.nii")
-    refuse("two cases with one id '1'")
+    refuse(r"folders \(a, b\) in which images have one name, such as '1': if .* patients .*labels\.csv")
+    touch(tmp_path, "a/2/image.nii", "a/1.nii")
+    refuse("two cases with one id 'a-1'")
     table = tmp_path / "cases.csv"
     table.write_text("case,picture\n")
     refuse("expected the columns case, image, mask, label in .*, got case, picture; add them")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -300,6 +301,50 @@ def test_dicom_without_a_table_is_told_to_be_patients_or_classes(tmp_path: Path)
     assert re.search(
         r"folders are taken as classes \(P3\); if they are patients, add .*labels\.csv \(case,label\)", note
     )
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(["a", "b", "c"]),
+        st.sets(st.sampled_from(["1", "2", "3", "4", "5"]), min_size=3),
+        min_size=2,
+    ),
+    st.booleans(),
+)
+def test_classes_may_name_their_cases_alike(names_of: dict[str, set[str]], in_folders: bool) -> None:
+    with TemporaryDirectory() as folder:
+        for label, names in names_of.items():
+            touch(Path(folder), *(f"{label}/{name}{'/image' if in_folders else ''}.nii" for name in names))
+        cases = find_cases(Path(folder)).cases
+        everyone = [name for names in names_of.values() for name in names]
+        expected = {
+            (label, f"{label}-{name}" if everyone.count(name) > 1 else name, Path(folder, label, name))
+            for label, names in names_of.items()
+            for name in names
+        }
+        found = [
+            (case.label, case.id, case.image.parent if in_folders else case.image.with_suffix("")) for case in cases
+        ]
+    assert len(found) == len(expected)
+    assert set(found) == expected
+
+
+def test_dicom_folders_with_scans_of_one_name_are_classes_where_their_patients_differ(tmp_path: Path) -> None:
+    for label in ("x", "y"):
+        for number in (1, 2):
+
+            def own(dataset: Any, _: int, name: str = f"{label}{number}") -> None:
+                dataset.PatientID = name
+
+            stored = np.random.default_rng(0).integers(0, 900, (2, 16, 16)).astype(np.int16)
+            write_series(tmp_path / label / f"scan{number}", stored, series=f"{label}{number}", change=own)
+    assert [case.id for case in find_cases(tmp_path).cases] == ["x-scan1", "x-scan2", "y-scan1", "y-scan2"]
+    for label in ("p", "q"):  # Two scans of one patient each.
+        for number in (1, 2):
+            write_dicom(tmp_path / "patients" / label / f"scan{number}", ["a", "b"])
+    with pytest.raises(DatasetError, match=r"folders \(p, q\) in which scans have one name, such as 'scan1'"):
+        find_cases(tmp_path / "patients")
 
 
 def test_what_is_ambiguous_in_one_case_is_the_problem_of_that_case(tmp_path: Path) -> None:

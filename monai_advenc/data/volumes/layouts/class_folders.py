@@ -1,6 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A folder for each class, in it a folder or a NIfTI file for each case."""
+"""A folder for each class, in it a folder or a NIfTI file for each case.
+
+Where two classes have a case of one name, the class is part of its id.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ from monai_advenc.data.volumes.names import (
 )
 from monai_advenc.data.volumes.other_formats import OTHER_VOLUMES, VOLUME_SUFFIXES, foreign_volume
 from monai_advenc.errors import DatasetError
-from monai_advenc.files.names import folded
+from monai_advenc.files.names import folded, ids_with_class
 
 
 def find_in_class_folders(source: Source) -> Sequence[Case]:
@@ -48,16 +51,24 @@ def find_in_class_folders(source: Source) -> Sequence[Case]:
             f"folders are taken as classes ({names}); if they are patients, add {source.label_table} (case,label)"
         )
     # A folder without a readable case is a class only if it holds NIfTI cases.
-    return [*cases, *(unread for each in subfolders(source.folder) for unread in _unreadable_in(each, cases))]
+    cases += [unread for each in subfolders(source.folder) for unread in _unreadable_in(each, cases)]
+    ids = ids_with_class((case.label, case.id) for case in cases)
+    return [replace(case, id=name) for case, name in zip(cases, ids, strict=True)]
 
 
 def _require_classes(cases: Sequence[Case], source: Source) -> None:
-    """Refuse folders that look like patients with their scans, not like classes with their cases."""
-    labels, names = sorted({case.label for case in cases}), Counter(case.id for case in cases)
-    repeated = next((name for name, count in names.items() if count > 1), None)
-    has_usual_name = any(stem(case.image).lower() in IMAGE_NAMES for case in cases)
+    """Refuse folders that look like patients with their scans, not like classes with their cases.
+
+    Patients have few kinds of scans, which are called alike in all folders; classes have many cases.
+    """
+    labels = sorted({case.label for case in cases})
+    names = Counter(name for _, name in {(case.label, case.id) for case in cases})
+    repeated = next((name for name, count in sorted(names.items()) if count > 1), None)
+    if repeated is None:
+        return
     is_dicom = any(not stem(case.image) for case in cases)
-    if repeated is not None and (is_dicom or (len(labels) == len(cases) and len(names) == 1 and not has_usual_name)):
+    is_of_one_patient = len({(case.label, case.patient) for case in cases}) == len(labels)
+    if len(labels) > len(names) or (is_dicom and is_of_one_patient):
         what, folders = "scans" if is_dicom else "images", ", ".join(labels[:3])
         raise DatasetError(
             f"{source.folder} has folders ({folders}) in which {what} have one name, such as {repeated!r}: if the "
