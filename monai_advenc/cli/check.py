@@ -33,6 +33,14 @@ def check(
     labels: slicing.LabelTable = None,
     label_column: slicing.LabelColumn = None,
     channel: slicing.Channel = None,
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            help="The base network that volumes are to be encrypted with.",
+            show_default="trained on the slices",
+            dir_okay=False,
+        ),
+    ] = None,
     workers: options.Workers = None,
     json: options.Json = False,
 ) -> None:
@@ -59,6 +67,7 @@ def check(
         labels=labels,
         channel=channel,
         label_column=label_column,
+        base=base,
         workers=workers,
         progress=output,
     )

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,13 @@ from monai_advenc.cli.options import choices
 
 def phantoms(
     out: Annotated[Path, typer.Argument(help="Folder for the volumes.", file_okay=False)],
-    count: Annotated[int, typer.Option(min=1, help="Number of volumes of each of the five classes.")] = 60,
+    count: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Number of volumes of each of the five classes; a base network and a verdict take 20 or more of each.",
+        ),
+    ] = 60,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the volumes; use another one for test volumes.")] = 0,
     difficulty: Annotated[
         choices.PhantomDifficulty,
@@ -31,11 +38,19 @@ def phantoms(
 
     The files are <class>/<case>/image.nii.gz and seg.nii.gz, a layout that slice and slice-and-encrypt read.
     """
-    from monai_advenc.data.phantoms.volume import DIFFICULTIES, PHANTOM_CLASSES, write_phantoms
+    from monai_advenc.data.phantoms.volume import DIFFICULTIES, PHANTOM_CLASSES, PHANTOM_SHAPE, write_phantoms
+    from monai_advenc.networks.training.base import MIN_IMAGES_PER_CLASS
 
     output = Output(json)
     total = count * len(PHANTOM_CLASSES)
     with output.stage("phantom volumes", total) as advance:
         write_phantoms(out, count, seed, difficulty=DIFFICULTIES[difficulty], progress=lambda _done, _total: advance(1))
     output.say(f"Wrote {total} volumes of {', '.join(sorted(PHANTOM_CLASSES))} into {out}.")
+    if count < MIN_IMAGES_PER_CLASS:
+        output.say(
+            f"A base network and a verdict take {MIN_IMAGES_PER_CLASS} of each class or more, these are {count}: the "
+            f"same command with --count {MIN_IMAGES_PER_CLASS} adds the others."
+        )
+    words = ["monai-advenc", "slice-and-encrypt", str(out), "--size", str(max(PHANTOM_SHAPE[:2])), "--out", "shared"]
+    output.say(f"Next: {shlex.join(words)}")
     output.result({"out": str(out), "volumes": total, "classes": sorted(PHANTOM_CLASSES)})

@@ -20,11 +20,13 @@ from monai_advenc.data.manifest import MANIFEST_NAME
 from monai_advenc.data.private_folder import require_unshared
 from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.data.volumes.layouts.source import Fault
-from monai_advenc.errors import DatasetError, OutputError
+from monai_advenc.errors import AdvencError, DatasetError, OutputError
 from monai_advenc.evaluation.report.contact_sheet import contact_sheet
 from monai_advenc.files.atomic import write_atomically
 from monai_advenc.networks.training.base import require_divisible, require_enough_images
-from monai_advenc.progress import ConsoleProgress, Progress
+from monai_advenc.networks.training.checkpoint import load_checkpoint
+from monai_advenc.progress import SILENT, ConsoleProgress, Progress
+from monai_advenc.sharing.key_and_base import require_usable_base
 from monai_advenc.workers import available_cores
 
 SHEET_NAME: Final = "contact-sheet.html"
@@ -60,6 +62,7 @@ def check(
     labels: str | Path | None = None,
     channel: str | None = None,
     label_column: str | None = None,
+    base: str | Path | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> CheckedFolder:
@@ -76,6 +79,7 @@ def check(
         labels: Table (case, label) of the classes, for layouts that do not name them.
         channel: Which image of a case is meant where there are several.
         label_column: Column of the class in that table, or in ``participants.tsv`` of BIDS.
+        base: File of the base network that volumes are to be encrypted with; ``None``: one is trained on them.
         workers: Worker processes; ``None``: one for each core.
         progress: Receives messages and progress; ``None``: print to stderr.
 
@@ -92,13 +96,15 @@ def check(
     table = None if labels is None else Path(labels)
     layout: dict[str, Any] = {"labels": table, "channel": channel, "label_column": label_column}
     found = _checked(root, slices, layout, available_cores() if workers is None else workers, progress)
-    lacking = _lacking_for_training(found)
-    found = replace(found, warnings=(*found.warnings, *lacking))
+    lacking = _lacking_for_training(found) if base is None else []
+    faults = [] if base is None else _faults_of_base(found, Path(base))
+    found = replace(found, warnings=(*found.warnings, *lacking), faults=(*found.faults, *faults))
     asked = {"--labels": table, "--label-column": label_column, "--channel": channel}
     if found.settings is None:
         command = _command_for_images(root, found)
     else:
-        command = _command_for_volumes(root, found, slices, asked, trains=not lacking)
+        network = "FILE" if lacking else base
+        command = _command_for_volumes(root, found, slices, asked, network)
     found.say(progress)
     if page is not None:
         write_atomically(page, contact_sheet(found, command).encode(), overwrite=True, mode=0o600)
@@ -108,7 +114,8 @@ def check(
             "DICOM: --identity remove leaves out names and numbers; pseudonym also tells patients apart in an archive "
             "(PACS); keep changes nothing."
         )
-    progress.say("Next:")
+    needs = "add cases, or put the file of a base network that was trained elsewhere on these classes for FILE:"
+    progress.say(f"Next: {needs}" if "FILE" in shlex.split(command) else "Next:")
     progress.say(f"  {command}")
     return CheckedFolder(found=found, command=command, sheet=page)
 
@@ -125,6 +132,23 @@ def _lacking_for_training(found: Checked) -> list[Fault]:
         require_enough_images(found.counts)
         require_divisible(found.found.patient_counts())
     except DatasetError as error:
+        return [Fault("", str(error))]
+    return []
+
+
+def _faults_of_base(found: Checked, base: Path) -> list[Fault]:
+    """Why the commands would refuse a base network, as they refuse it."""
+    if found.settings is None:
+        return [Fault("", f"--base {base} is for volumes, and {found.found.root} holds images; leave it out")]
+    try:
+        checkpoint = load_checkpoint(base)
+        if checkpoint.classes != found.found.classes:
+            known, have = (", ".join(each) for each in (checkpoint.classes, found.found.classes))
+            return [
+                Fault("", f"the base network {base} knows the classes {known}, the cases have {have}; give another")
+            ]
+        require_usable_base(checkpoint, base, found.slice_side, insist=False, progress=SILENT)
+    except AdvencError as error:
         return [Fault("", str(error))]
     return []
 
@@ -156,7 +180,7 @@ def _command_for_images(root: Path, found: Checked) -> str:
 
 
 def _command_for_volumes(
-    root: Path, found: Checked, slices: SliceSettings, asked: Mapping[str, object], *, trains: bool
+    root: Path, found: Checked, slices: SliceSettings, asked: Mapping[str, object], base: str | Path | None
 ) -> str:
     """The command for what was checked, with the options that it needs."""
     words = ["monai-advenc", "slice-and-encrypt", str(root), "--out", "shared"]
@@ -165,7 +189,7 @@ def _command_for_volumes(
     words += _slice_options(slices)
     if any((case.kind or "").startswith("DICOM") for case in found.cases):
         words += ["--identity", "remove"]
-    words += [] if trains else ["--base", "base.pt"]
+    words += [] if base is None else ["--base", str(base)]
     words += ["--keep-going"] if found.refused and not found.ending else []
     return shlex.join(words)
 

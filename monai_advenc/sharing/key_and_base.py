@@ -16,7 +16,6 @@ from monai_advenc.errors import NetworkError, SettingsError
 from monai_advenc.evaluation.recommendation.base_networks import BaseTraining
 from monai_advenc.networks.training.checkpoint import Checkpoint, load_checkpoint, require_trained_as
 from monai_advenc.networks.training.learned import require_learned, require_size
-from monai_advenc.networks.training.settings import TrainingSettings
 from monai_advenc.progress import Progress
 from monai_advenc.sharing.options import EncryptionOptions
 
@@ -44,23 +43,34 @@ def load_own_key(path: Path, options: KeyOptions, insecure_permissions: bool) ->
     return key
 
 
-def load_own_base(path: Path, key: EncryptionKey, network: str | None, training: TrainingSettings) -> Checkpoint:
-    """Load a base network, and require that it knows the key's classes and agrees with the options for training one.
+def load_own_base(path: Path, key: EncryptionKey, how: BaseTraining, side: int | None) -> Checkpoint:
+    """Load a base network, and require all that can be required before any work.
 
     Args:
         path: The base network's file.
         key: The key.
-        network: Architecture, if that was named.
-        training: How it would be trained; only the epochs and the seed count, and those only if they were set.
+        how: How it would be trained; of this, architecture, epochs and seed must agree, if they were set.
+        side: Longer side of the images in pixels; ``None``: not known yet.
 
     Raises:
-        NetworkError: There is no such base network, or it knows other classes.
+        NetworkError: There is no such base network, it knows other classes, is not better than chance, or was trained
+            at another size.
         SettingsError: It is another network or was trained otherwise, as far as its file says.
     """
     checkpoint = load_checkpoint(path)
     key.require_base(checkpoint.classes, checkpoint.notes)
-    require_trained_as(checkpoint, path, network, training)
+    require_trained_as(checkpoint, path, how.network, how.training)
+    require_usable_base(checkpoint, path, side, insist=how.insist, progress=how.progress)
     return checkpoint
+
+
+def require_usable_base(
+    checkpoint: Checkpoint, path: Path, side: int | None, *, insist: bool, progress: Progress
+) -> None:
+    """Raise :class:`NetworkError` unless a base network has learned its task, at the size of the images if known."""
+    require_learned(checkpoint, path, insist=insist, progress=progress)
+    if side is not None:
+        require_size(checkpoint, path, side, insist=insist, progress=progress)
 
 
 def ready_base(
@@ -70,6 +80,7 @@ def ready_base(
     path: Path,
     options: EncryptionOptions,
     how: BaseTraining,
+    side: int | None,
 ) -> Checkpoint:
     """The base network that is there, or a new one, which has learned its task at the size of the images.
 
@@ -80,6 +91,7 @@ def ready_base(
         path: Its file.
         options: How images are encrypted.
         how: How it is trained.
+        side: The side that :func:`load_own_base` required already.
 
     Raises:
         DatasetError: There are too few images to train one.
@@ -90,11 +102,12 @@ def ready_base(
         freedom = None if own is None else Freedom(options.region, own, options.full_radius)
         how.train(path, load_image_set(folder), error_minimizing=own, freedom=freedom)
         checkpoint = load_checkpoint(path)
+        require_learned(checkpoint, path, insist=how.insist, progress=how.progress)
     else:
         how.progress.say(f"Using base network {checkpoint.name} of {path}.")
-    require_learned(checkpoint, path, insist=how.insist, progress=how.progress)
-    side = max(read_image(folder.files[0].path).shape[-2:])
-    require_size(checkpoint, path, side, insist=how.insist, progress=how.progress)
+    found = max(read_image(folder.files[0].path).shape[-2:])
+    if found != side:
+        require_size(checkpoint, path, found, insist=how.insist, progress=how.progress)
     return checkpoint
 
 

@@ -149,28 +149,29 @@ def slice_and_encrypt(
     say_of_region(secret, options.region, progress)
     require_recipients(options.unlock_for)
     shared = SharedFolder(out=out, found=cases.class_counts(), passed_over=cases.passed_over, private=kept)
+    how = BaseTraining(
+        network=network, training=training, insist=insist, device=choose_device(device), progress=progress
+    )
+    side = usable.check().slice_side if dry_run else slices.size
+    checkpoint = None if trains else load_own_base(base_path, secret, how, side)
+    if checkpoint is not None:
+        require_same_region(secret, checkpoint, options.region, full_radius=options.full_radius)
     if dry_run:
-        usable.check()
         return shared
-    place = choose_device(device)
     make_private(kept)
     _save_or_say(secret, key_path, search, draws, progress)
     if key is None and not draws:
         forget_unfinished(key_path)
-    checkpoint = None if trains else load_own_base(base_path, secret, network, training)
-    if checkpoint is not None:
-        require_same_region(secret, checkpoint, options.region, full_radius=options.full_radius)
     folder, cuts = _cut(cases, slices, options, names, secret, progress)
     with remembering(cuts.failures):
         searching = search if draws else None
-        how = BaseTraining(network=network, training=training, insist=insist, device=place, progress=progress)
         # A base network of the error-minimizing family is trained for a radius; others are there before it.
         if searching and secret.error_minimizing:
             secret = searching.finish(secret, folder, None, options, key_path, how)
-        checkpoint = ready_base(checkpoint, folder, secret, base_path, options, how)
+        checkpoint = ready_base(checkpoint, folder, secret, base_path, options, how, side)
         if searching and not secret.error_minimizing:
             secret = searching.finish(secret, folder, base_path, options, key_path, how)
-        base_network = checkpoint.network if compute else checkpoint.network.to(place)
+        base_network = checkpoint.network if compute else checkpoint.network.to(how.device)
         result = encrypt_and_say(folder, out, secret, base_network, options, compute, progress)
         keep_distances(kept, out, result.manifest.images)
         keep_residual_of_images(folder, out, secret, base_network, options, kept, progress)
@@ -178,7 +179,7 @@ def slice_and_encrypt(
             verdict, measurements = kept_verdict(out, kept).verdict, NO_MEASUREMENTS
             if measure:
                 verdict, measurements = measure_protection(
-                    folder, out, kept, options.workers, place, progress, checkpoint
+                    folder, out, kept, options.workers, how.device, progress, checkpoint
                 )
             page = kept / REPORT_NAME
             stated = result.manifest

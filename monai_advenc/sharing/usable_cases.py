@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_advenc.data.checking.check_volumes import check_volumes
+from monai_advenc.data.checking.checked import Checked
 from monai_advenc.data.dicom.identity.case_names import choose_identity
 from monai_advenc.data.volumes.cases import CaseList, find_cases, survey_cases
 from monai_advenc.data.volumes.cross_section import SliceSettings
@@ -48,7 +49,7 @@ class Cases:
             require_masks(cases)
         return cases
 
-    def check(self) -> None:
+    def check(self) -> Checked:
         """Open every case, and raise with all faults if the work would end early."""
         keep_going = self.options.keep_going
         checked = check_volumes(
@@ -56,6 +57,7 @@ class Cases:
         )
         checked.say(self.progress, refused=keep_going)
         checked.require_usable(keep_going=keep_going)
+        return checked
 
 
 def with_identity(options: EncryptionOptions, cases: CaseList) -> EncryptionOptions:

@@ -16,8 +16,10 @@ from PIL import Image
 
 from monai_advenc import SliceSettings, check
 from monai_advenc.cli import app
-from monai_advenc.data.phantoms.volume import Difficulty, write_phantoms
+from monai_advenc.data.phantoms.volume import PHANTOM_CLASSES, Difficulty, write_phantoms
 from monai_advenc.errors import DatasetError, OutputError
+from monai_advenc.networks import get_network
+from monai_advenc.networks.training import save_checkpoint
 from monai_advenc.progress import SILENT
 from tests.data.checking.test_checked_volumes import Cases, empty_mask, image_of, too_large, write
 from tests.data.dicom.dicom_phantom import write_seg, write_series
@@ -138,10 +140,49 @@ def test_the_command_names_what_dicom_few_cases_and_refused_ones_need(tmp_path: 
         progress=SILENT,
     )
     asked = ["--labels", str(tmp_path / "classes.csv"), "--label-column", "kind", "--tumor-segment", "tumor"]
-    found = ["--identity", "remove", "--base", "base.pt", "--keep-going"]
+    found = ["--identity", "remove", "--base", "FILE", "--keep-going"]
     assert shlex.split(checked.command)[5:] == [*asked, *found]
     assert [case.kind for case in checked.found.cases] == ["DICOM CT", "DICOM CT"]
     assert any("too few images to train" in each.message for each in checked.found.warnings)
+
+
+def test_a_base_network_that_the_run_would_refuse_is_refused_by_check_and_dry_run_too(
+    tmp_path: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each refuses it in the same words, before a key is drawn, and takes one that is right."""
+    monkeypatch.delenv("MONAI_ADVENC_INSIST")
+    volumes, private = tmp_path / "volumes", tmp_path / "shared-private"
+    write_phantoms(volumes, 1, seed=0, shape=(32, 32, 8))
+    classes = sorted(PHANTOM_CLASSES)
+    right = {"validation_accuracy": 1.0, "validation_images": 50}
+    made = {
+        "other size.pt": (classes, 64, right, "images of 64 pixels, these have 32"),
+        "learned nothing.pt": (classes, 32, {**right, "validation_accuracy": 0.2}, "has learned nothing"),
+        "other classes.pt": (["x", "y"], 32, right, "knows the classes x, y"),
+    }
+    for name, (known, side, notes, message) in made.items():
+        base = tmp_path / name
+        save_checkpoint(
+            base, get_network("resnet_small", len(known), 1, side), "resnet_small", known, 1, side, notes=notes
+        )
+        words = (volumes, "--size", 32, "--base", base, "--workers", 0)
+        out = ("--out", tmp_path / "shared")
+        for command, *more in (
+            ("check", "--no-sheet"),
+            ("slice-and-encrypt", *out, "--dry-run"),
+            ("slice-and-encrypt", *out),
+        ):
+            done = run(command, *words, *more)
+            assert done.exit_code == 2
+            assert message in done.stderr.splitlines()[-1]
+            assert not private.exists()
+    base = tmp_path / "right.pt"
+    save_checkpoint(base, get_network("resnet_small", 5, 1, 32), "resnet_small", classes, 1, 32, notes=right)
+    checked = check(volumes, sheet=None, slices=SliceSettings(size=32), base=base, workers=0, progress=SILENT)
+    assert not checked.found.faults
+    assert not [each for each in checked.found.warnings if "too few" in each.message]
+    done = run(*shlex.split(checked.command)[1:], "--dry-run", "--workers", 0)
+    assert done.exit_code == 0, done.output
 
 
 def test_images_are_checked_too(tmp_path: Path, run: Callable[..., Any]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from monai_advenc.data.checking.checked import Checked
 from monai_advenc.data.checking.checked_case import MOST_KEPT, CheckedCase, check_case
-from monai_advenc.data.checking.compared_cases import compare_cases
+from monai_advenc.data.checking.compared_cases import compare_cases, compare_with_size
 from monai_advenc.data.volumes.cases import CaseList, survey_cases
 from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.data.volumes.layouts.source import Fault
@@ -58,7 +58,10 @@ def check_volumes(
         found=found,
         cases=tuple(cases),
         faults=(*faults, *unreadable, *_faults_of_classes(found)),
-        warnings=tuple(compare_cases(cases, labels_are_chosen=settings.labels is not None)),
+        warnings=(
+            *compare_cases(cases, labels_are_chosen=settings.labels is not None),
+            *compare_with_size(cases, settings.size, settings.fit),
+        ),
         settings=settings,
     )
 

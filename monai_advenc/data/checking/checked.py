@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from monai_advenc.data.checking.checked_case import CheckedCase
+from monai_advenc.data.checking.compared_cases import next_multiple
 from monai_advenc.data.volumes.cases import CaseList
 from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.data.volumes.layouts.source import Fault
@@ -61,6 +62,14 @@ class Checked:
             name: sum(case.label == name and case.id not in self.refused for case in self.cases)
             for name in self.found.classes
         }
+
+    @property
+    def slice_side(self) -> int | None:
+        """Longer side in pixels that slices will have; ``None`` if unknown before they are cut."""
+        if self.settings is None or self.settings.size is not None:
+            return None if self.settings is None else self.settings.size
+        sides = [max(case.side) for case in self.cases if case.side is not None]
+        return sides[0] if sides and self.settings.isotropic_mm is None else None
 
     def said_of(self, case: str) -> list[str]:
         """Faults and warnings of a case."""
@@ -163,7 +172,7 @@ def _in_words(settings: SliceSettings, sides: Iterable[tuple[int, int]]) -> str:
     )
     largest = max((max(side) for side in sides), default=0)
     if settings.size is not None and largest and largest < settings.size and settings.fit == "pad-or-crop":
-        size += f" (--size {-(-largest // 16) * 16} holds every slice)"
+        size += f" (--size {next_multiple(largest)} holds every slice)"
     chosen = (*(settings.labels or ()), *(settings.segments or ()))
     return f"{plane}, {size}; tumor: {', '.join(map(str, chosen)) or 'every value of the mask but 0'}"
 

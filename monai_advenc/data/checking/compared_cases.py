@@ -18,6 +18,12 @@ UNUSUAL_SPACING: Final = 2.0
 TINY_TUMOR: Final = 9
 """Pixels of a tumor in its cut up to which it is reported."""
 
+MOSTLY_PADDING: Final = 0.5
+"""Share of a slice's side that its volume fills at most, from which on padding is reported."""
+
+SIZE_STEP: Final = 16
+"""Sides are proposed in multiples of it, as networks halve them."""
+
 LEAST_TO_COMPARE: Final = 4
 """Cases without which nothing is usual."""
 
@@ -57,6 +63,26 @@ def compare_cases(cases: Sequence[CheckedCase], *, labels_are_chosen: bool) -> I
                 f"the tumor is larger than the slice: {case.tumor_kept:.0%} of it is kept; give a larger --size, or "
                 "--fit resize",
             )
+
+
+def compare_with_size(cases: Sequence[CheckedCase], size: int | None, fit: str) -> Iterator[Fault]:
+    """Say if padding would fill most of every slice.
+
+    Args:
+        cases: All cases.
+        size: Side of the slices to be cut; ``None``: their own.
+        fit: How they are brought to it.
+    """
+    largest = max((max(case.side) for case in cases if case.side is not None), default=0)
+    if size is not None and fit == "pad-or-crop" and 0 < largest <= MOSTLY_PADDING * size:
+        holds = next_multiple(largest)
+        message = f"slices have {largest} pixels at most and would be padded to {size}: most of each is then empty"
+        yield Fault("", f"{message}; --size {holds} holds all of them")
+
+
+def next_multiple(pixels: int) -> int:
+    """The next multiple of :data:`SIZE_STEP`."""
+    return -(-pixels // SIZE_STEP) * SIZE_STEP
 
 
 def _copies(cases: Sequence[CheckedCase], part: int, what: str) -> Iterator[Fault]:

@@ -289,6 +289,21 @@ def test_what_is_wrong_with_names_classes_and_patients_is_found_in_the_same_run(
     assert len(error.value.failures) == len(checked.faults)
 
 
+@pytest.mark.parametrize(("size", "fit", "told"), [(48, "pad-or-crop", 1), (47, "pad-or-crop", 0), (48, "resize", 0)])
+def test_slices_that_would_be_mostly_padding_are_worth_a_look(tmp_path: Path, size: int, fit: Any, told: int) -> None:
+    """Slices have 24x20 pixels: of 48 they fill half of a side."""
+    cases = Cases(tmp_path)
+    for label in ("a", "b"):
+        cases.add(label, f"of {label}")
+    checked = check_volumes(tmp_path, SliceSettings(size=size, fit=fit), progress=SILENT)
+    messages = [each.message for each in checked.warnings if "padded" in each.message]
+    expected = (
+        "slices have 24 pixels at most and would be padded to 48: most of each is then empty; --size 32 holds all"
+    )
+    assert messages == [f"{expected} of them"] * told
+    assert checked.problem() is None
+
+
 def test_a_case_in_two_classes_is_found(tmp_path: Path) -> None:
     """Two classes may number their cases alike; the same image in both is told, and one id for two cases refused."""
     cases = Cases(tmp_path)

@@ -193,3 +193,23 @@ def test_phantoms_never_mix_with_other_files_or_with_those_of_another_seed(tmp_p
     (settled / RECORD_NAME).mkdir()
     with pytest.raises(OutputError, match="another seed or other settings"):
         write_phantoms(settled, 2, 0, shape=(16, 16, 8))
+
+
+def test_the_command_says_how_many_a_verdict_takes_and_adds_the_missing_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from monai_advenc.cli import app
+
+    assert "take 20 or more of each" in " ".join(
+        CliRunner().invoke(app, ["phantoms", "--help"]).output.replace("│", " ").split()
+    )
+    first = CliRunner().invoke(app, ["phantoms", str(tmp_path / "v"), "--count", "1"])
+    assert "take 20 of each class or more, these are 1: the same command with --count 20" in first.output
+    assert f"Next: monai-advenc slice-and-encrypt {tmp_path / 'v'} --size 64 --out shared" in first.output
+    monkeypatch.setattr("monai_advenc.networks.training.base.MIN_IMAGES_PER_CLASS", 2)
+    second = CliRunner().invoke(app, ["phantoms", str(tmp_path / "v"), "--count", "2"])
+    assert second.exit_code == 0
+    assert "of each class or more" not in second.output
+    assert len(list((tmp_path / "v").glob("*/*/image.nii.gz"))) == 10
