@@ -77,9 +77,10 @@ class ConsoleProgress:
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print a table."""
         from rich.markup import escape
-        from rich.table import Table
+        from rich.table import Column, Table
 
-        table = Table(*columns, title=title, title_justify="left")
+        # Rich would cut a long word, such as a path.
+        table = Table(*(Column(each, overflow="fold") for each in columns), title=title, title_justify="left")
         for row in rows:
             table.add_row(*(escape(str(cell)) for cell in row))
         self._lines.print(table)

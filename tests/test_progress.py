@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 import time
 
 import pytest
 from hypothesis import given, strategies as st
+from rich.console import Console
 
 from monai_advenc.errors import AdvencError
 from monai_advenc.progress import INTERVAL_S, ConsoleProgress, Count, advancing_to, pass_over, saying_what_was_done
@@ -112,3 +114,13 @@ def test_a_short_stage_is_one_line_and_one_that_fails_is_none(capfd: pytest.Capt
     with pytest.raises(AdvencError):
         fail()
     assert capfd.readouterr().err == ""
+
+
+@given(st.text("abcdefghij/.-", min_size=1, max_size=400))
+def test_no_cell_of_a_table_is_cut(word: str) -> None:
+    """A path has no blanks to break it at; the console here is narrower than most paths."""
+    console = Console(file=io.StringIO(), width=40)
+    ConsoleProgress(console).table("title", ("case", "what"), [("1", word)])
+    assert isinstance(console.file, io.StringIO)
+    body = console.file.getvalue().split("\n")[4:]
+    assert "".join(line.split("│")[2].strip() for line in body if "│" in line) == word

@@ -20,7 +20,10 @@ def check(
         Path, typer.Argument(help="Folder of volumes with masks, or of images, in class folders.", file_okay=False)
     ],
     sheet: Annotated[
-        Path, typer.Option(help="Page with a picture of each case; an earlier one is replaced.", dir_okay=False)
+        Path,
+        typer.Option(
+            help="Page with a picture of each case; an earlier one of this folder is replaced.", dir_okay=False
+        ),
     ] = Path("contact-sheet.html"),
     no_sheet: Annotated[bool, typer.Option("--no-sheet", help="Write no page.")] = False,
     plane: slicing.Plane = "acquired",

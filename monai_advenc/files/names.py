@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from monai_advenc.errors import DatasetError
@@ -96,6 +96,12 @@ def require_file_name(kind: str, name: str, path: Path) -> None:
             f"{kind} {name[:20]}... of {path} has a name of {length} bytes, expected {_LONGEST_NAME} at most, to leave "
             "room for endings such as .mask.png and .nii.gz; rename it"
         )
+
+
+def in_short(names: Sequence[str], most: int = 4) -> str:
+    """The first names, and how many more there are: ``a, b and 3 more``."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def ids_with_class(named: Iterable[tuple[str, str]]) -> list[str]:

@@ -21,7 +21,7 @@ from monai_advenc.data.private_folder import require_unshared
 from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.data.volumes.layouts.source import Fault
 from monai_advenc.errors import AdvencError, DatasetError, OutputError
-from monai_advenc.evaluation.report.contact_sheet import contact_sheet
+from monai_advenc.evaluation.report.contact_sheet import contact_sheet, place_of
 from monai_advenc.files.atomic import write_atomically
 from monai_advenc.networks.training.base import require_divisible, require_enough_images
 from monai_advenc.networks.training.checkpoint import load_checkpoint
@@ -73,8 +73,8 @@ def check(
 
     Args:
         folder: Folder of cases or of images, in a layout of ``docs/layouts.md``.
-        sheet: Page (HTML, mode 0600) with the cut of each case, its tumor outlined; an earlier one is replaced.
-            ``None``: none.
+        sheet: Page (HTML, mode 0600) with the cut of each case, its tumor outlined; an earlier one of the same folder
+            is replaced. ``None``: none.
         slices: How to cut.
         labels: Table (case, label) of the classes, for layouts that do not name them.
         channel: Which image of a case is meant where there are several.
@@ -92,7 +92,7 @@ def check(
     """
     progress, root, page = progress or ConsoleProgress(), Path(folder), None if sheet is None else Path(sheet)
     if page is not None:
-        _require_place(page)
+        _require_place(page, root)
     table = None if labels is None else Path(labels)
     layout: dict[str, Any] = {"labels": table, "channel": channel, "label_column": label_column}
     found = _checked(root, slices, layout, available_cores() if workers is None else workers, progress)
@@ -107,8 +107,9 @@ def check(
         command = _command_for_volumes(root, found, slices, asked, network)
     found.say(progress)
     if page is not None:
+        done = "Replaced the earlier" if page.exists() else "Wrote"
         write_atomically(page, contact_sheet(found, command).encode(), overwrite=True, mode=0o600)
-        progress.say(f"Wrote {page}: a picture of each case; it shows originals and stays with you.")
+        progress.say(f"{done} {page}: a picture of each case; it shows originals and stays with you.")
     if "--identity" in command:
         progress.say(
             "DICOM: --identity remove leaves out names and numbers; pseudonym also tells patients apart in an archive "
@@ -120,10 +121,15 @@ def check(
     return CheckedFolder(found=found, command=command, sheet=page)
 
 
-def _require_place(page: Path) -> None:
+def _require_place(page: Path, root: Path) -> None:
     require_unshared(page, "--sheet")
-    if page.exists() and (page.is_dir() or _MADE_HERE not in page.read_bytes()[:2000]):
+    if not page.exists():
+        return
+    content = b"" if page.is_dir() else page.read_bytes()[:5000]
+    if _MADE_HERE not in content:
         raise OutputError(f"{page} exists and is not the page of an earlier check; choose another --sheet")
+    if place_of(root).encode() not in content:
+        raise OutputError(f"{page} is the page of a check of another folder; choose another --sheet, or move it away")
 
 
 def _lacking_for_training(found: Checked) -> list[Fault]:

@@ -243,6 +243,7 @@ def _cut(
         workers=options.workers,
         keep_going=options.keep_going,
         progress=progress,
+        elsewhere="--out" if target.parent == private_folder_of(names.out) else "--private and --out",
     )
     # Every case of a class may have failed; the key still has that class. The folder may still hold slices of cases
     # that were withdrawn.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from monai_advenc.errors import DatasetError
-from monai_advenc.files.names import comparable, find_path, folded, matches, require_distinct_ids, trimmed
+from monai_advenc.files.names import comparable, find_path, folded, in_short, matches, require_distinct_ids, trimmed
 
 WITHOUT_WIDTH = ["\u200b", "\u200c", "\u200d", "\u200e", "\u2060", "\ufeff", "\u00ad"]
 BLANKS = [" ", "\t", "\u00a0", "\u3000", *WITHOUT_WIDTH]
@@ -85,3 +85,11 @@ def test_a_file_is_found_by_a_name_that_looks_the_same(tmp_path: Path, form: str
     assert find_path(tmp_path, "other/\u00e9.png") == tmp_path / "other/\u00e9.png"
     assert find_path(tmp_path, "x" * 300) == tmp_path / ("x" * 300)
     assert find_path(tmp_path, "a\0b") == tmp_path / "a\0b"
+
+
+@given(st.lists(st.sampled_from("abcdefg"), max_size=9), st.integers(1, 5))
+def test_a_list_in_short_says_how_many_it_leaves_out(names: list[str], most: int) -> None:
+    short, _, rest = in_short(names, most).partition(" and ")
+    shown = short.split(", ") if short else []
+    assert shown == names[:most]
+    assert len(shown) + (int(rest.removesuffix(" more")) if rest else 0) == len(names)

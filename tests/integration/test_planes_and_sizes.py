@@ -71,6 +71,7 @@ def test_volumes_are_cut_in_the_plane_in_which_they_were_acquired(run: Run, tmp_
     again = run(*command, "--plane", "axial")
     assert again.exit_code == 2
     assert "was cut with other options (plane acquired, not axial)" in again.stderr
+    assert "or begin in a new folder (--out)" in again.stderr
     axial = run(
         "slice", volumes, "--out", tmp_path / "axial", "--size", 0, "--workers", 0, "--plane", "axial", "--json"
     )

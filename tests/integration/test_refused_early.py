@@ -58,6 +58,18 @@ def test_another_radius_for_a_folder_that_was_begun_is_refused_before_a_base_is_
     assert {path: path.read_bytes() for path in shared.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.usefixtures("pageless")
+def test_other_slices_than_those_of_the_private_folder_name_the_option_for_a_new_one(
+    run: Run, world: World, tmp_path: Path
+) -> None:
+    for words, option in (((), "--out"), (("--private", tmp_path / "own"), "--private and --out")):
+        shared = tmp_path / option
+        assert encrypting(run, world, shared, *words).exit_code == 0
+        line = the_line(encrypting(run, world, shared, *words, "--fit", "resize"))
+        assert "(fit pad-or-crop, not resize)" in line
+        assert f"or begin in a new folder ({option})" in line
+
+
 @pytest.mark.parametrize("command", ["encrypt", "encrypt-volume"])
 def test_a_wrong_key_is_refused_before_cases_are_named(run: Run, world: World, tmp_path: Path, command: str) -> None:
     source = world.volumes

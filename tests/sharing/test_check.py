@@ -16,6 +16,7 @@ from PIL import Image
 
 from monai_advenc import SliceSettings, check
 from monai_advenc.cli import app
+from monai_advenc.data.checking.checked import grouped
 from monai_advenc.data.phantoms.volume import PHANTOM_CLASSES, Difficulty, write_phantoms
 from monai_advenc.errors import DatasetError, OutputError
 from monai_advenc.networks import get_network
@@ -62,10 +63,25 @@ def test_the_page_shows_every_case_with_its_tumor_and_what_is_wrong(cases: Cases
     assert "5 of 6 cases can be cut" in page
 
 
-def test_an_earlier_page_is_replaced_and_no_other_file(cases: Cases, tmp_path: Path) -> None:
+def test_faults_that_differ_in_names_only_share_a_row(cases: Cases, run: Callable[..., Any]) -> None:
+    for number, label in ((0, "a"), (2, "a"), (4, "a"), (5, "b")):
+        (cases.root / label / f"case {number}" / "seg.nii.gz").unlink()
+    empty_mask(cases.root / "b" / "case 1", 0)
+    checked = check(cases.root, sheet=None, workers=0, progress=SILENT)
+    rows = dict(grouped(checked.found.faults, checked.found.found))
+    assert set(rows) == {"case 0, case 2, case 4, case 5", "case 1"}
+    assert rows["case 0, case 2, case 4, case 5"].endswith("(and 3 more alike)")
+    assert len(checked.found.faults) == 5
+
+
+def test_an_earlier_page_is_replaced_and_no_other_file(cases: Cases, tmp_path: Path, run: Callable[..., Any]) -> None:
     sheet = tmp_path / "s.html"
     for _ in range(2):
         check(cases.root, sheet=sheet, workers=0, progress=SILENT)
+    assert "Replaced the earlier" in run("check", cases.root, "--sheet", sheet, "--workers", 0).output
+    shutil.copytree(cases.root, tmp_path / "others")
+    with pytest.raises(OutputError, match="is the page of a check of another folder; choose another --sheet"):
+        check(tmp_path / "others", sheet=sheet, workers=0, progress=SILENT)
     sheet.write_text("<p>something else</p>")
     with pytest.raises(OutputError, match="is not the page of an earlier check"):
         check(cases.root, sheet=sheet, workers=0, progress=SILENT)

@@ -21,6 +21,7 @@ from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.cases import CaseList
 from monai_advenc.data.volumes.layouts.source import Fault
 from monai_advenc.errors import AdvencError
+from monai_advenc.files.names import in_short
 from monai_advenc.progress import Progress
 from monai_advenc.workers import map_in_workers
 
@@ -78,7 +79,7 @@ def _check_image(classes: Sequence[str], file: ImageFile) -> CheckedCase:
 def _of_other_shape(cases: Sequence[CheckedCase]) -> Iterator[Fault]:
     kinds = {case.kind for case in cases if case.kind is not None}
     if len(kinds) > 1:
-        some = ", ".join(sorted(kinds)[:4])
+        some = in_short(sorted(kinds))
         yield Fault("", f"there are {len(kinds)} kinds of images ({some}); give --size, and --gray for colors")
 
 

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.data.volumes.layouts.source import Fault
 from monai_advenc.data.volumes.plane import count_planes
 from monai_advenc.errors import DatasetError
+from monai_advenc.files.names import in_short
 from monai_advenc.progress import Progress
 
 MOST_VALUES_LISTED: Final = 8
@@ -103,7 +105,7 @@ class Checked:
         self.found.say(progress)
         for title, told in (("Worth a look", self.warnings), ("Refused", self.faults if refused else ())):
             if told:
-                progress.table(title, ("case", "what"), [(each.case or "all", each.message) for each in told])
+                progress.table(title, ("case", "what"), grouped(told, self.found))
         progress.say(self.sentence())
 
     def sentence(self) -> str:
@@ -146,6 +148,24 @@ class Checked:
             "faults": [{"case": each.case, "message": each.message} for each in self.faults],
             "warnings": [{"case": each.case, "message": each.message} for each in self.warnings],
         }
+
+
+def grouped(faults: Sequence[Fault], found: CaseList) -> list[tuple[str, str]]:
+    """Cases and message of each fault; those that differ only in names of the case and its files share a row."""
+    own = {case.id: [str(path) for path in (case.image, case.mask) if path is not None] for case in found.cases}
+    alike: dict[str, list[Fault]] = {}
+    for each in faults:
+        message = each.message
+        for name in (*own.get(each.case, ()), repr(each.case), each.case) if each.case else ():
+            message = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "_", message)
+        alike.setdefault(message if each.case else f"\0{message}", []).append(each)
+    return [
+        (
+            in_short([each.case or "all" for each in same]),
+            same[0].message + (f" (and {len(same) - 1} more alike)" if len(same) > 1 else ""),
+        )
+        for same in alike.values()
+    ]
 
 
 def _counted(counts: Counter[str] | dict[str, int]) -> str:

@@ -28,6 +28,7 @@ from monai_advenc.data.dicom.stack import stack_frames
 from monai_advenc.data.quiet_parsers import quiet_parsers
 from monai_advenc.data.volume import Affine, Volume, is_usable_affine
 from monai_advenc.errors import MaskError, VolumeError
+from monai_advenc.files.names import in_short
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,7 @@ def read_dicom_frames(source: Path | Sequence[Path], *, series_uid: str | None =
     if not chosen:
         raise VolumeError(f"no DICOM image{' of the series' if found else ''} in {place}; check the folder")
     if len(chosen) > 1:
-        where = ", ".join(f"{each.modality} in {each.paths[0].parent}" for each in chosen[:4])
+        where = in_short([f"{each.modality} in {each.paths[0].parent}" for each in chosen])
         raise VolumeError(f"{place} holds {len(chosen)} series ({where}); give each its own folder")
     return _read_headers(chosen[0].paths, str(place))
 

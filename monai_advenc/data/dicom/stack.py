@@ -13,6 +13,7 @@ from monai_advenc.data.dicom.frame import DicomFrame
 from monai_advenc.data.dicom.plane import FramePlane
 from monai_advenc.data.volume import Affine
 from monai_advenc.errors import VolumeError
+from monai_advenc.files.names import in_short
 
 SAME_DIRECTION = 2e-3
 """How far the parts of the unit vectors of two slices may differ; headers round their numbers."""
@@ -65,7 +66,7 @@ def stack_frames(frames: Sequence[DicomFrame], source: str) -> tuple[tuple[Dicom
 def _require_alike(frames: Sequence[DicomFrame], source: str) -> None:
     shapes = sorted({frame.shape for frame in frames})
     if len(shapes) > 1:
-        found = ", ".join(f"{rows}x{columns}" for rows, columns in shapes[:4])
+        found = in_short([f"{rows}x{columns}" for rows, columns in shapes])
         raise VolumeError(f"{source} has slices of different size ({found}); take out those that are not of the volume")
     if len({frame.inverted for frame in frames}) > 1:
         raise VolumeError(f"{source} mixes MONOCHROME1 and MONOCHROME2; give each its own folder")

@@ -14,6 +14,7 @@ from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.names import is_mask_name, stem
 from monai_advenc.data.volumes.other_formats import other_format
 from monai_advenc.errors import DatasetError, VolumeError
+from monai_advenc.files.names import in_short
 
 
 def find_dicom_case(image: Path, mask: Path | None = None) -> tuple[SeriesFiles, Path | None]:
@@ -36,7 +37,7 @@ def find_dicom_case(image: Path, mask: Path | None = None) -> tuple[SeriesFiles,
         raise DatasetError(_without_images(image, objects))
     masks = _masks(mask, dicom_objects(mask)) if mask is not None else _masks(image, objects)
     if len(masks) > 1:
-        names = ", ".join(path.name for path in list(masks)[:4])
+        names = in_short([path.name for path in masks])
         raise DatasetError(f"{image} has {len(masks)} masks ({names}); keep one, or name one in cases.csv")
     path, refers_to = next(iter(masks.items()), (None, frozenset[str]()))
     if mask is not None and path is None:
@@ -71,7 +72,7 @@ def _image_series(image: Path, series: tuple[SeriesFiles, ...], refers_to: froze
     if len(series) == 1:
         return series[0]
     if len(referred) != 1:
-        kinds = ", ".join(f"{each.modality} {each.paths[0].relative_to(image)}" for each in series[:4])
+        kinds = in_short([f"{each.modality} {each.paths[0].relative_to(image)}" for each in series])
         raise DatasetError(
             f"{image} holds {len(series)} series ({kinds}) and its mask refers to none or several of them; "
             "name the folder of one in cases.csv"

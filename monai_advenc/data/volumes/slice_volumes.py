@@ -118,6 +118,7 @@ def cut_cases(
     workers: int,
     keep_going: bool,
     progress: Progress,
+    elsewhere: str = "--out",
 ) -> Cuts:
     """Cut all cases and report the result; see :func:`slice_volumes`."""
     with progress.stage("slicing", len(cases.cases)) as advance:
@@ -128,6 +129,7 @@ def cut_cases(
             file_format=file_format,
             workers=workers,
             keep_going=keep_going,
+            elsewhere=elsewhere,
             progress=saying_what_was_done(advance, progress, len(cases.cases)),
         )
     if failures:

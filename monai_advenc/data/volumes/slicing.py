@@ -69,6 +69,7 @@ def slice_cases(
     workers: int = 0,
     keep_going: bool = False,
     progress: Callable[[int], None] = lambda _: None,
+    elsewhere: str = "--out",
 ) -> tuple[SliceFailure, ...]:
     """Cut every case that is not cut yet and write ``<class>/<id>``, its mask and the table.
 
@@ -80,6 +81,7 @@ def slice_cases(
         workers: Worker processes.
         keep_going: Go on after a case that cannot be cut.
         progress: Called with the number of cases done.
+        elsewhere: The option that names another folder, for messages.
 
     Returns:
         The cases that failed; empty unless ``keep_going``.
@@ -95,7 +97,7 @@ def slice_cases(
     except OSError as error:
         raise OutputError(f"cannot use {out} ({error.strerror}); choose another folder") from None
     with lock:
-        _begin(out, {"settings": _stated(settings), "format": file_format})
+        _begin(out, {"settings": _stated(settings), "format": file_format}, elsewhere)
         missing = _missing(out, cases, workers)
         progress(len(cases) - len(missing))
         failures: list[SliceFailure] = []
@@ -157,7 +159,7 @@ def _is_cut(out: Path, case: Case) -> bool:
     return not is_old and "padding" in cut
 
 
-def _begin(out: Path, options: dict[str, Any]) -> None:
+def _begin(out: Path, options: dict[str, Any], elsewhere: str) -> None:
     path = out / RECORD_FOLDER / "options"
     try:
         if path.is_file():
@@ -166,7 +168,7 @@ def _begin(out: Path, options: dict[str, Any]) -> None:
             if earlier != options and any(path.parent.glob("*.json")):
                 raise OutputError(
                     f"{out} was cut with other options ({_difference(earlier, options)}); give the same options, or "
-                    "choose another folder"
+                    f"begin in a new folder ({elsewhere})"
                 )
             remove_temporaries(out)
         elif any(path.name != LOCK_NAME for path in out.iterdir()):

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -42,6 +44,7 @@ def contact_sheet(checked: Checked, command: str) -> str:
     ]
     return environment.get_template("contact_sheet.html.jinja").render(
         checked=checked,
+        place=place_of(checked.found.root),
         command=command,
         understood=checked.understood(),
         of_all=[each.message for each in (*checked.faults, *checked.warnings) if each.case not in ids],
@@ -49,6 +52,11 @@ def contact_sheet(checked: Checked, command: str) -> str:
         left_out=len(others) - len(shown),
         version=__version__,
     )
+
+
+def place_of(folder: Path | None) -> str:
+    """What tells the pages of two folders apart, without the folder's path."""
+    return hashlib.sha256(str(folder and folder.resolve()).encode()).hexdigest()[:16]
 
 
 def _card(checked: Checked, case: CheckedCase) -> dict[str, Any]:

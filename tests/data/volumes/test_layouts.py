@@ -258,7 +258,18 @@ MISARRANGED = {
         r"several kinds of images \(T1w, T2w\); choose the one to cut, such as --channel T1w",
     ),
     "BIDS without images": (["sub-01/anat/sub-01_T1w.json"], {}, "looks like BIDS, but no subject has NIfTI images"),
-    "one folder too high": (["study/volumes/a/1/image.nii", "study/readme.txt"], {}, "no cases in"),
+    "one folder too high": (["study/x/volumes/a/1/image.nii", "study/readme.txt"], {}, "no cases in"),
+    "a case": (
+        ["image.nii.gz", "seg.nii.gz"],
+        {},
+        r"the folder of one case: give the folder that holds the .*, such as /",
+    ),
+    "a class": (["P1/image.nii.gz", "P2/image.nii.gz"], {}, r"if all are of one class, give the folder above \(/"),
+    "classes two folders deeper": (
+        ["study/volumes/a/1/image.nii", "study/volumes/b/2/image.nii"],
+        {},
+        "two folders deeper, in study/volumes: give one of these",
+    ),
     "classes one folder deeper": (
         ["train/a/1/image.nii", "test/a/2/image.nii"],
         {},

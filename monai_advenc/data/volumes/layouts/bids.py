@@ -14,7 +14,7 @@ from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.layouts.source import Source
 from monai_advenc.data.volumes.names import stem, subfolders, volumes_in
 from monai_advenc.errors import DatasetError
-from monai_advenc.files.names import comparable, folded
+from monai_advenc.files.names import comparable, folded, in_short
 from monai_advenc.files.tables import columns_of, read_table
 
 PARTICIPANTS: Final = "participants.tsv"
@@ -138,7 +138,7 @@ def _mask_of(session: _Session, image: Path, masks: Sequence[Path]) -> tuple[Pat
             f"{session.name}_label-lesion_mask.nii.gz; add it"
         )
     if len(named) > 1:
-        names = ", ".join(path.name for path in named[:4])
+        names = in_short([path.name for path in named])
         return named[0], f"{session.name} has {len(named)} masks ({names}); keep one, or list all cases in cases.csv"
     return named[0], None
 

@@ -41,6 +41,9 @@ def find_without_table(source: Source) -> Sequence[Case]:
         return ()
     kind = "image.nii.gz" if nifti else "DICOM files"
     names = ", ".join(each.name for each in [*nifti, *dicom][:3])
-    class_of = source.class_lookup(f"a folder for each case ({names}) with {kind}")
+    class_of = source.class_lookup(
+        f"a folder for each case ({names}) with {kind}",
+        f"add it, give --labels, or, if all are of one class, give the folder above ({source.folder.resolve().parent})",
+    )
     cases = [nifti_case(each.name, class_of(each.name), each) for each in nifti]
     return [*cases, *(dicom_case(each.name, class_of(each.name), each) for each in dicom)]

@@ -18,9 +18,13 @@ from monai_advenc.data.volumes.layouts.class_folders import cases_side_by_side, 
 from monai_advenc.data.volumes.layouts.image_and_mask_folders import find_in_image_and_mask_folders
 from monai_advenc.data.volumes.layouts.listed import find_in_dataset_list, find_in_table
 from monai_advenc.data.volumes.layouts.source import Layout, Source
-from monai_advenc.data.volumes.names import subfolders
+from monai_advenc.data.volumes.names import IMAGE_NAMES, files_named, subfolders
 from monai_advenc.data.volumes.other_formats import foreign_volume
 from monai_advenc.errors import AdvencError, DatasetError
+from monai_advenc.files.names import in_short
+
+MOST_SEARCHED: Final = 20
+"""Folders that are looked into for what lies two folders deeper."""
 
 
 def _find_side_by_side(source: Source) -> Sequence[Case]:
@@ -71,10 +75,17 @@ def _what_is_there(source: Source) -> str:
         return foreign
     if any(path.is_file() and looks_like_dicom(path) for path in sorted(folder.iterdir())[:100]):
         return "DICOM files lie directly in it: give the folder above, with a folder for each patient and a labels.csv"
-    below = [each for each in subfolders(folder) if _has_layout(each)]
+    if files_named(folder, IMAGE_NAMES):
+        above = folder.resolve().parent.parent
+        return f"it is the folder of one case: give the folder that holds the folders of all classes, such as {above}"
+    place, inside = "one folder deeper", subfolders(folder)
+    below = [each for each in inside if _has_layout(each)]
+    if not below:
+        place = "two folders deeper"
+        below = [each for above in inside[:MOST_SEARCHED] for each in subfolders(above) if _has_layout(each)]
     if below:
-        names = ", ".join(each.name for each in below[:3])
-        return f"the cases lie one folder deeper, in {names}: give one of these, or move them together"
+        names = in_short([each.relative_to(folder).as_posix() for each in below], 3)
+        return f"the cases lie {place}, in {names}: give one of these, or move them together"
     return (
         "expected <class>/<case>/ with image.nii.gz and seg.nii.gz or with DICOM files, or another layout of "
         "docs/layouts.md, such as cases.csv (case,image,mask,label), nnU-Net, BIDS, or folders of cases with a "

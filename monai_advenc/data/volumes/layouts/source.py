@@ -74,11 +74,12 @@ class Source:
         """Remember what is wrong with a case."""
         self.faults.append(Fault(case, message))
 
-    def class_lookup(self, layout: str) -> Callable[[str], str]:
+    def class_lookup(self, layout: str, remedy: str = "add it, or give --labels") -> Callable[[str], str]:
         """The lookup from case to class in the table of classes; a case without a row is reported and has class "".
 
         Args:
             layout: What the folder looks like, for the message.
+            remedy: What to do without a table.
 
         Raises:
             DatasetError: There is no table.
@@ -86,7 +87,7 @@ class Source:
         if not self.label_table.is_file():
             raise DatasetError(
                 f"{self.folder} holds {layout}, and no table of classes: expected {self.label_table} with the columns "
-                "case, label; add it, or give --labels"
+                f"case, label; {remedy}"
             )
 
         def look_up(case: str) -> str:
