@@ -25,7 +25,7 @@ def recover(
     encrypted: Annotated[Path, typer.Argument(help="The encrypted data set.", file_okay=False)],
     own: Annotated[
         Path,
-        typer.Argument(help="Original images of the attacker in class folders of the same names.", file_okay=False),
+        typer.Argument(help="Original images of the attacker in class folders of the same names, or a MedMNIST file."),
     ],
     out: Annotated[
         Path, typer.Option(help="Folder for the two networks, the guess and the summary.", file_okay=False)

@@ -25,7 +25,7 @@ _OWNER_PANEL = "The owner's secrets"
 
 
 def audit(
-    originals: Annotated[Path, typer.Argument(help="Original images, in class folders.", file_okay=False)],
+    originals: options.Originals,
     encrypted: Annotated[Path, typer.Argument(help="The encrypted data set made from them.", file_okay=False)],
     out: Annotated[
         Path, typer.Option(help="Folder for report.html, summary.json and cells.jsonl.", file_okay=False)
@@ -61,7 +61,6 @@ def audit(
         typer.Option(
             help="Original test images.",
             show_default="a share of the cases given, or five folds if that is fewer than 200 images",
-            file_okay=False,
             rich_help_panel=_TEST_PANEL,
         ),
     ] = None,

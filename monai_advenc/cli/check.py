@@ -17,7 +17,7 @@ from monai_advenc.errors import IncompleteError
 
 def check(
     folder: Annotated[
-        Path, typer.Argument(help="Folder of volumes with masks, or of images, in class folders.", file_okay=False)
+        Path, typer.Argument(help="Folder of volumes with masks, or of images, in class folders; or a MedMNIST file.")
     ],
     sheet: Annotated[
         Path,

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 
 def encrypt(
-    images: Annotated[
-        Path, typer.Argument(help="Folder with one subfolder of images for each class.", file_okay=False)
-    ],
+    images: options.Images,
     out: Annotated[Path, typer.Option(help="Folder for the encrypted images; resumes a killed run.", file_okay=False)],
     key: Annotated[Path, typer.Option(help="The encryption key, from keygen.", dir_okay=False)],
     base: Annotated[Path, typer.Option(help="The base network, from train-base.", dir_okay=False)],

@@ -22,7 +22,7 @@ _TESTED_ON = {"orig": "Orig (real)", "enc": "Enc"}
 
 
 def evaluate(
-    originals: Annotated[Path, typer.Argument(help="Original images, in class folders.", file_okay=False)],
+    originals: options.Originals,
     encrypted: Annotated[Path, typer.Argument(help="The encrypted data set made from them.", file_okay=False)],
     out: Annotated[
         Path, typer.Option(help="Folder for report.html, summary.json and measurements.jsonl.", file_okay=False)
@@ -47,7 +47,6 @@ def evaluate(
         typer.Option(
             help="Original test images.",
             show_default="a share of the cases given, or five folds if that is fewer than 200 images",
-            file_okay=False,
             rich_help_panel=_TEST_PANEL,
         ),
     ] = None,

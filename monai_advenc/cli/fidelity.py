@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def fidelity(
-    originals: Annotated[Path, typer.Argument(help="Original images, in class folders.", file_okay=False)],
+    originals: options.Originals,
     encrypted: Annotated[Path, typer.Argument(help="The same, encrypted, with the same names.", file_okay=False)],
     out: Annotated[Path, typer.Option(help="Folder for the tables.", file_okay=False)] = Path("fidelity"),
     observer: Annotated[

@@ -24,7 +24,7 @@ def keygen(
         str | None, typer.Option(help="Class names in the order of the labels, separated by commas.")
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Take the class names from this folder of class folders.", file_okay=False)
+        Path | None, typer.Option(help="Take the class names from this folder of class folders, or MedMNIST file.")
     ] = None,
     profile: drawing.Profile = "default",
     combiner: Annotated[

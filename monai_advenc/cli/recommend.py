@@ -19,7 +19,7 @@ _BASE_PANEL = "Base network"
 
 def recommend(
     context: typer.Context,
-    slices: Annotated[Path, typer.Argument(help="Original images, in class folders.", file_okay=False)],
+    slices: options.Originals,
     out: Annotated[
         Path,
         typer.Option(

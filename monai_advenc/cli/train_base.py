@@ -16,9 +16,7 @@ from monai_advenc.errors import SettingsError
 
 
 def train_base(
-    images: Annotated[
-        Path, typer.Argument(help="Folder with one subfolder of images for each class.", file_okay=False)
-    ],
+    images: options.Images,
     out: Annotated[Path, typer.Option(help="Where to write the network; must not exist.")] = Path("base.pt"),
     key: Annotated[
         Path | None,
@@ -51,7 +49,6 @@ def train_base(
             "--test-originals",
             "--test",
             help="Images that training does not use, to measure the accuracy on, as of evaluate.",
-            file_okay=False,
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the weights, the order and the images kept aside.")] = 0,

@@ -26,7 +26,7 @@ def verify(
     folder: Annotated[Path, typer.Argument(help="An encrypted data set, with its manifest.json.", file_okay=False)],
     originals: Annotated[
         Path | None,
-        typer.Option(help="The images or volumes it was made from, to measure every distance again.", file_okay=False),
+        typer.Option(help="The images or volumes it was made from, to measure every distance again."),
     ] = None,
     base: Annotated[
         Path | None,

@@ -169,7 +169,7 @@ def _checked(root: Path, slices: SliceSettings, layout: dict[str, Any], workers:
         try:
             return check_volumes(root, slices, **layout, workers=workers, progress=progress)
         except DatasetError:
-            if not root.is_dir() or not holds_images(root):
+            if not holds_images(root):
                 raise
     return check_images(root, workers=workers, progress=progress)
 

@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
 _RAY_PANEL = "Speed and machines"
 
+Images = Annotated[
+    Path,
+    typer.Argument(
+        help="Folder with one subfolder of images for each class, or a MedMNIST file: x.npz, or a part as x.npz/test."
+    ),
+]
+Originals = Annotated[
+    Path, typer.Argument(help="Original images, in class folders, or a MedMNIST file: x.npz, or a part as x.npz/test.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only check and show what would be done; write nothing.")]
 KeepGoing = Annotated[

@@ -27,7 +27,7 @@ reader_study = typer.Typer(
 
 @reader_study.command("build")
 def build(
-    originals: Annotated[Path, typer.Argument(help="Original images, in class folders.", file_okay=False)],
+    originals: options.Originals,
     encrypted: Annotated[Path, typer.Argument(help="The same, encrypted, with the same names.", file_okay=False)],
     out: Annotated[Path, typer.Option(help="Folder for the study that is served.", file_okay=False)] = Path("study"),
     sealed: Sealed = None,

@@ -3,8 +3,8 @@
 """Find and load folders of labeled images.
 
 A class is a subfolder, or a row in ``labels.csv``; classes may number their images alike. An encrypted data set is read
-through its manifest. If several images show one patient, a split keeps them together: by ``patients.csv`` (image,
-patient), or Patient ID.
+through its manifest, a MedMNIST file as a folder of its training images. If several images show one patient, a split
+keeps them together: by ``patients.csv`` (image, patient), or Patient ID.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from monai_advenc.data.images.labeled_files import (
     masks_in_folder,
     unread_in_class_folders,
 )
+from monai_advenc.data.images.medmnist import images_in_part, part_at
 from monai_advenc.data.images.padding import SLICE_TABLE, Padding, read_padding
 from monai_advenc.data.images.reading import (
     is_dicom_image,
@@ -45,6 +46,9 @@ from monai_advenc.files.names import (
 )
 from monai_advenc.files.tables import LABEL_TABLE
 from monai_advenc.settings import require_between
+
+_MEDNIST = "MedNIST"
+"""Where MONAI's ``MedNISTDataset`` puts the folders of classes below its own folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,8 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
     """Find the labeled images below a folder: by class subfolders, a ``labels.csv``, or the manifest.
 
     Args:
-        root: The folder.
+        root: The folder; a MedMNIST file (``.npz``), or its part as ``<file>/test``; or the folder of a
+            ``MedNISTDataset`` of MONAI.
         classes: Class names in the order wanted; ``None``: as found, sorted.
 
     Returns:
@@ -118,17 +123,9 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
             images in a folder within a class folder, an image that ``patients.csv`` leaves out, or a damaged
             ``slices.csv``.
     """
-    if not root.is_dir():
-        raise DatasetError(f"{root} is no folder; give a folder with one subfolder of images for each class")
-    passed_over: tuple[Path, ...] = ()
-    if (root / MANIFEST_NAME).is_file():
-        records = Manifest.load(root).images
-        found = [(record.label, record.id, root / record.files[0].path) for record in records]
-    elif (root / LABEL_TABLE).is_file():
-        found = list(images_in_table(root / LABEL_TABLE))
-    else:
-        found = list(images_in_class_folders(root))
-        passed_over = tuple(unread_in_class_folders(root)) if found else ()
+    found, passed_over = _labeled_files(root)
+    if not found and (root / _MEDNIST).is_dir():
+        return find_images(root / _MEDNIST, classes)
     if not found:
         raise DatasetError(f"no images in {root}; {instead_of_images(root)}")
     names = tuple(classes) if classes is not None else tuple(sorted({label for label, _, _ in found}))
@@ -155,6 +152,24 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
         require_distinct_classes({label for label, _, _ in found})
         files = files if patients else _by_header(files)
     return ImageFolder(root, tuple(files), names, passed_over)
+
+
+def _labeled_files(root: Path) -> tuple[list[tuple[str, str, Path]], tuple[Path, ...]]:
+    """Class, name and path of each image, and the paths that are skipped."""
+    part = part_at(root)
+    if part is not None:
+        return images_in_part(part), ()
+    if not root.is_dir():
+        raise DatasetError(
+            f"{root} is no folder; give a folder with one subfolder of images for each class, or a MedMNIST file (.npz)"
+        )
+    if (root / MANIFEST_NAME).is_file():
+        records = Manifest.load(root).images
+        return [(record.label, record.id, root / record.files[0].path) for record in records], ()
+    if (root / LABEL_TABLE).is_file():
+        return list(images_in_table(root / LABEL_TABLE)), ()
+    found = list(images_in_class_folders(root))
+    return found, tuple(unread_in_class_folders(root)) if found else ()
 
 
 def _by_header(files: list[ImageFile]) -> list[ImageFile]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from monai_advenc.data.images.medmnist import part_at
 from monai_advenc.data.images.reading import IMAGE_SUFFIXES, MASK_SUFFIX, image_id
 from monai_advenc.errors import DatasetError
 from monai_advenc.files.names import exists, find_path, folded
@@ -86,6 +87,9 @@ def instead_of_images(root: Path) -> str:
     if below:
         names = ", ".join(each.name for each in below[:3])
         return f"the folders of classes lie one folder deeper, in {names}: give one of these"
+    archives = [each.name for each in _visible(root) if part_at(each) is not None]
+    if archives:
+        return f"it holds {', '.join(archives[:3])}: give one such file"
     if any(image_id(each) is not None for each in _visible(root)):
         return (
             f"they lie directly in it: move each into a folder of its class, or add {root / LABEL_TABLE} (file,label)"
@@ -97,8 +101,12 @@ def instead_of_images(root: Path) -> str:
 
 
 def holds_images(root: Path) -> bool:
-    """Whether a folder holds a table of images, or in class folders images that cannot be volumes."""
+    """Whether a path is a MedMNIST file, or a folder with a table of images or with images that cannot be volumes."""
     table = root / LABEL_TABLE
+    if part_at(root) is not None:
+        return True
     if table.is_file():
         return "file" in columns_of(table)
+    if not root.is_dir():
+        return False
     return any(not path.name.lower().endswith(_OF_VOLUMES_TOO) for _, _, path in images_in_class_folders(root))

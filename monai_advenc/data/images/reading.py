@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from monai_advenc.data.codestream import has_end, jpeg_header, lacks_pixels
 from monai_advenc.data.dicom.slice import read_dicom_affine, read_dicom_slice
+from monai_advenc.data.images.medmnist import is_in_archive, read_in_archive
 from monai_advenc.data.images.orientation import upright
 from monai_advenc.data.images.tiff import read_tiff
 from monai_advenc.data.images.writing import DICOM_SUFFIX
@@ -171,6 +172,8 @@ def _nifti_slice(path: Path) -> NiftiSlice:
 
 
 def _read_npy(path: Path) -> NDArray[np.generic]:
+    if is_in_archive(path):
+        return read_in_archive(path)
     values: NDArray[np.generic] = np.load(path, allow_pickle=False)
     if values.ndim == 3 and values.shape[0] in (1, 3) and values.shape[2] not in (1, 3):
         values = np.moveaxis(values, 0, 2)

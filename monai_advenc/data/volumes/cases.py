@@ -17,7 +17,7 @@ from pathlib import Path
 from monai_advenc.data.patients import PATIENT_TABLE, read_patients, without_missing_issuers
 from monai_advenc.data.skipped import say_skipped
 from monai_advenc.data.volumes.case import Case
-from monai_advenc.data.volumes.layouts.listed import CASE_TABLE, are_listed
+from monai_advenc.data.volumes.layouts.listed import CASE_TABLE, are_listed, decathlon_task
 from monai_advenc.data.volumes.layouts.recognize import recognize
 from monai_advenc.data.volumes.layouts.source import Fault, Source
 from monai_advenc.data.volumes.names import subfolders
@@ -108,6 +108,7 @@ def survey_cases(
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder} is no folder; give the folder that holds the volumes")
+    folder = decathlon_task(folder)
     source = Source(folder, labels, channel, label_column)
     layout, found = recognize(source)
     cases = sorted(found, key=lambda case: (case.label, case.id))

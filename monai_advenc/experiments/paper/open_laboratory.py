@@ -11,6 +11,7 @@ from pathlib import Path
 from monai_advenc.data.images.cifar10 import read_cifar10
 from monai_advenc.data.images.folder import find_images, load_image_set
 from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.data.images.medmnist import part_at
 from monai_advenc.data.images.overlap import overlap_warnings
 from monai_advenc.encryption.correspondence import ClassCorrespondence
 from monai_advenc.encryption.paper import MRI_SIDE
@@ -77,7 +78,7 @@ def open_laboratory(folder: Path, run: TableRun, *, say: Callable[[str], None]) 
 
 
 def _read_brain_tumors(data: Path, preset: Preset) -> tuple[ImageSet, ImageSet]:
-    if (data / "train").is_dir() and (data / "test").is_dir():
+    if part_at(data) is not None or ((data / "train").is_dir() and (data / "test").is_dir()):
         train_set = load_image_set(find_images(data / "train"), preset.brain_size, gray=True)
         test_files = find_images(data / "test", train_set.classes)
         sets = train_set, load_image_set(test_files, preset.brain_size, gray=True)

@@ -18,6 +18,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1, JPE
 
 from monai_advenc.data.dicom.series import DicomSeries
 from monai_advenc.data.dicom.slice import read_dicom_slice
+from monai_advenc.data.images.folder import find_images, load_image_set
 from monai_advenc.data.images.reading import read_image
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.cross_section import SliceSettings
@@ -185,6 +186,18 @@ def _single_dicom() -> Base:
     return Base(name, write, ("a.dcm",), read, lambda folder: independent.dicom_pixels(folder / "a.dcm"))
 
 
+def _medmnist() -> Base:
+    def read(folder: Path) -> Values:
+        found = load_image_set(find_images(folder / "a.npz"))
+        return {"pixels": found.images.numpy(), "labels": found.labels.numpy()}
+
+    def write(folder: Path) -> None:
+        images = (stored() // 4).astype(np.uint8)
+        np.savez_compressed(folder / "a.npz", train_images=images, train_labels=np.array([[0], [1], [2]], np.uint8))
+
+    return Base("MedMNIST", write, ("a.npz",), read, lambda folder: independent.medmnist(folder / "a.npz"))
+
+
 def _gray8() -> np.ndarray[Any, Any]:
     return (stored()[0] // 4).astype(np.uint8)
 
@@ -234,5 +247,6 @@ BASES = (
     _picture("TIFF deflate", ".tif", lambda: _tiff(_gray16(), compression="zlib"), independent.tiff),
     _picture("TIFF LZW", ".tif", lambda: encoded(_gray8(), "TIFF", compression="tiff_lzw"), independent.lzw_tiff),
     _picture("TIFF JPEG", ".tif", lambda: encoded(_gray8(), "TIFF", compression="jpeg"), tolerance=1.5 / 255),
+    _medmnist(),
     _picture("gzip NIfTI slice", ".nii.gz", _slice_nifti, independent.nifti_slice),
 )

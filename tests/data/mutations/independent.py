@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +198,18 @@ def nifti_slice(path: Path) -> Values:
     values = nifti_volume(path)["voxels"]
     # Its first axis leads to the left, the image's columns, and its second to the back, the rows.
     return {"pixels": values[:, :, 0].T[None].astype(np.float32)}
+
+
+def medmnist(path: Path) -> Values:
+    """Training images and labels, by the formats of zip and npy as their documents have them."""
+    found: Values = {}
+    with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
+        for name in ("images", "labels"):
+            content = archive.read(f"train_{name}.npy")
+            end = 10 + int.from_bytes(content[8:10], "little")  # After magic, version, and the length of the header.
+            described = ast.literal_eval(content[10:end].decode("latin-1"))
+            values = np.frombuffer(content[end:], described["descr"]).reshape(described["shape"])
+            found[name] = values.T if described["fortran_order"] else values
+    order = np.argsort(found["labels"].ravel(), kind="stable")
+    pixels = (found["images"][order].astype(np.float64) / 255).astype(np.float32)[:, None]
+    return {"pixels": pixels, "labels": np.unique(found["labels"].ravel()[order], return_inverse=True)[1]}

@@ -18,7 +18,7 @@ from tests.data.mutations.reading_process import GOOD, UNSEEN, End, ReadingProce
 pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is measured as on Linux")
 
 SEEDS = 100
-"""Damaged files of each of the 28 intact ones."""
+"""Damaged files of each of the 29 intact ones."""
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,6 @@ def test_a_few_damaged_files_of_each_kind(process: ReadingProcess) -> None:
     run(process, range(4))
 
 
-@pytest.mark.slow(reason="2,800 files take minutes")
+@pytest.mark.slow(reason="2,900 files take minutes")
 def test_thousands_of_damaged_files(process: ReadingProcess) -> None:
     run(process, range(SEEDS))

@@ -25,6 +25,12 @@ def are_listed(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (CASE_TABLE, DATASET_LIST))
 
 
+def decathlon_task(folder: Path) -> Path:
+    """The task in the folder of a ``DecathlonDataset`` of MONAI, if it holds one alone; else the folder itself."""
+    tasks = [each for each in folder.glob("Task[0-9][0-9]_*") if (each / DATASET_LIST).is_file()]
+    return tasks[0] if len(tasks) == 1 and not are_listed(folder) else folder
+
+
 def find_in_table(source: Source) -> Sequence[Case]:
     """The cases of ``cases.csv`` (case, image, mask, label); paths are relative to the table."""
     table = source.folder / CASE_TABLE
