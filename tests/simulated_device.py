@@ -113,7 +113,13 @@ class _Backend(_DummyBackendModule):
         return [torch.bfloat16, torch.float16]
 
 
-_PRELOADED = ("tests.conftest", "monai_advenc.sharing.encryption_run", "hypothesis")
+_PRELOADED = (
+    "tests.conftest",
+    "monai_advenc.sharing.encryption_run",
+    "monai_advenc.transforms.encrypt",
+    "hypothesis",
+    "torch._dynamo",  # Operations of a device of Python's import it on first use, which takes a second.
+)
 
 
 def in_own_process(test: Callable[..., None]) -> Callable[..., None]:
