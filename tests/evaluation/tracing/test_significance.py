@@ -1,0 +1,78 @@
+"""Accusations: how often somebody innocent is accused, and that a guilty one can be."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from monai_advenc.errors import SettingsError
+from monai_advenc.evaluation.tracing.significance import holm, least_decoys, p_value, suspects
+
+FEW_SCORES = st.lists(st.integers(0, 3).map(float), min_size=1, max_size=30)
+
+
+@given(score=st.integers(0, 3).map(float), decoys=FEW_SCORES)
+def test_a_p_value_counts_the_key_itself_and_every_decoy_that_ties(score: float, decoys: list[float]) -> None:
+    as_high = sum(decoy >= score for decoy in decoys)
+    assert Fraction(p_value(score, np.array(decoys))).limit_denominator(1000) == Fraction(1 + as_high, 1 + len(decoys))
+
+
+@given(keys=FEW_SCORES.filter(lambda scores: len(scores) > 1), tenths=st.integers(1, 10))
+def test_if_any_of_the_keys_is_the_innocent_one_at_most_that_share_gets_so_low_a_p_value(
+    keys: list[float], tenths: int
+) -> None:
+    """Exchangeable scores, ties included: of M + 1 keys, at most a share x has a p value of at most x."""
+    scores = np.array(keys)
+    values = [p_value(score, np.delete(scores, row)) for row, score in enumerate(scores)]
+    assert sum(value <= tenths / 10 + 1e-12 for value in values) <= tenths / 10 * len(keys) + 1e-9
+
+
+@given(st.lists(st.floats(1e-9, 1), min_size=1, max_size=25))
+def test_corrected_p_values_are_those_of_statsmodels(p_values: list[float]) -> None:
+    expected = multipletests(p_values, method="holm")[1]
+    assert np.allclose(holm(p_values), expected, rtol=1e-9, atol=0)
+
+
+def test_p_values_of_the_innocent_are_uniform() -> None:
+    draw = np.random.default_rng(0)
+    values = [p_value(draw.standard_normal(), draw.standard_normal(999)) for _ in range(500)]
+    assert stats.kstest(values, "uniform").pvalue > 0.01
+
+
+@settings(deadline=None)
+@given(recipients=st.integers(1, 60), level=st.sampled_from([1e-3, 0.01, 0.05, 1e-4, 0.007]))
+def test_with_the_least_number_of_decoys_the_best_score_just_accuses(recipients: int, level: float) -> None:
+    fewest = least_decoys(level, recipients)
+    scores = {str(row): float(row == 0) for row in range(recipients)}
+    accused = [each.recipient for each in suspects(scores, np.zeros(fewest) + 0.5, level) if each.accused]
+    assert accused == ["0"]
+    with pytest.raises(SettingsError, match="decoys"):
+        suspects(scores, np.zeros(fewest - 1) + 0.5, level)
+
+
+def test_twenty_recipients_at_one_in_a_thousand_take_twenty_thousand_decoys() -> None:
+    assert least_decoys(1e-3, 20) == 19_999
+
+
+def test_everybody_who_took_part_is_accused() -> None:
+    scores = {"A": 9.0, "B": 1.0, "C": 8.0}
+    found = suspects(scores, np.linspace(0, 5, 10_000))
+    assert [each.recipient for each in found] == ["A", "B", "C"]
+    assert [each.accused for each in found] == [True, False, True]
+
+
+@pytest.mark.parametrize("scores", [(float("nan"), [1.0]), (1.0, [float("nan")]), (1.0, [])])
+def test_scores_that_are_no_numbers_are_refused(scores: tuple[float, list[float]]) -> None:
+    with pytest.raises(SettingsError, match="decoy"):
+        p_value(scores[0], np.array(scores[1]))
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, -0.1, 2.0])
+def test_a_level_is_a_probability(level: float) -> None:
+    with pytest.raises(SettingsError, match="level"):
+        least_decoys(level, 3)
