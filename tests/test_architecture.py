@@ -35,7 +35,7 @@ LAYERS = (
 """From the bottom up, the modules and folders directly below the package: each imports its own layer and those before
 it."""
 
-OWNED = ("dicomanonymizer", "highdicom", "matplotlib", "mlflow", "ray")
+OWNED = ("dicomanonymizer", "highdicom", "matplotlib", "mlflow", "ray", "rfc3161_client")
 """Packages that are optional or slow to import, and that one module each keeps from all others."""
 
 HEAVY = ("torch", "monai", "mlflow", "matplotlib", "nibabel")

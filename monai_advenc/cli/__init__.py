@@ -26,6 +26,7 @@ from monai_advenc.cli.recommend import recommend
 from monai_advenc.cli.reproduce import reproduce
 from monai_advenc.cli.slice_and_encrypt import slice_and_encrypt
 from monai_advenc.cli.slices import slice_volumes
+from monai_advenc.cli.trace import trace
 from monai_advenc.cli.train_base import train_base
 from monai_advenc.cli.unlock import unlock, unlock_keygen
 from monai_advenc.cli.verify import verify
@@ -49,6 +50,7 @@ app.command("certify-keygen", cls=CompactCommand)(certify_keygen)
 app.command("unlock", cls=CompactCommand)(unlock)
 app.command("unlock-keygen", cls=CompactCommand)(unlock_keygen)
 app.add_typer(attack, name="attack")
+app.add_typer(trace, name="trace")
 app.command("reproduce", cls=CompactCommand)(reproduce)
 app.add_typer(reader_study, name="reader-study")
 app.command("doctor", cls=CompactCommand)(doctor)

@@ -1,0 +1,58 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""``monai-advenc trace``: whose copy leaked?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monai_advenc.cli import options
+from monai_advenc.cli.trace.commit import commit
+from monai_advenc.cli.trace.files import trace_files
+from monai_advenc.cli.trace.model import trace_model
+from monai_advenc.errors import SettingsError
+
+trace = typer.Typer(
+    invoke_without_command=True,
+    help="Whose copy are these files, or did this model learn from? Each recipient needs a key of their own "
+    "(keygen --recipient).",
+)
+
+
+@trace.callback()
+def _trace(
+    context: typer.Context,
+    files: Annotated[Path | None, typer.Option(help="Leaked images: a folder or one file.")] = None,
+    model: Annotated[Path | None, typer.Option(help="A model suspected to have learned from a copy.")] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="Folder with the key of each recipient (*.json).", file_okay=False)
+    ] = None,
+    originals: Annotated[
+        Path | None, typer.Option(help="The images as they were before encryption.", file_okay=False)
+    ] = None,
+    commitment: Annotated[
+        Path | None,
+        typer.Option(help="The file of trace commit; without it the result is no evidence.", dir_okay=False),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The report, one HTML page.", dir_okay=False)] = Path("trace.html"),
+    size: Annotated[int | None, typer.Option(min=16, help="The --size that encrypt got.")] = None,
+    gray: options.Gray = False,
+    insecure_key_permissions: options.InsecureKeyPermissions = False,
+    json: options.Json = False,
+) -> None:
+    if context.invoked_subcommand is not None:
+        return
+    if (files is None) == (model is None):
+        raise SettingsError("expected either --files or --model; give one of them, or see monai-advenc trace --help")
+    if keys is None or originals is None:
+        raise SettingsError("expected --keys and --originals; give both")
+    if files is not None:
+        trace_files(files, keys, originals, commitment, out, size, gray, insecure_key_permissions, json)
+    else:
+        trace_model()
+
+
+trace.command("commit")(commit)

@@ -1,0 +1,57 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""``monai-advenc trace commit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monai_advenc.cli import options
+from monai_advenc.cli.console import Output
+
+
+def commit(
+    keys: Annotated[Path, typer.Argument(help="Folder with the key of each recipient (*.json).")],
+    out: Annotated[Path, typer.Option(help="The commitment; must not exist.", dir_okay=False)] = Path(
+        "commitment.json"
+    ),
+    level: Annotated[float, typer.Option(min=0, max=1, help="Highest probability of accusing anyone innocent.")] = 1e-3,
+    decoys: Annotated[int, typer.Option(min=1, help="Number of decoy keys.")] = 100_000,
+    timestamp: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of a timestamp authority (RFC 3161), which gets the SHA-256.", show_default="none asked"
+        ),
+    ] = None,
+    insecure_key_permissions: options.InsecureKeyPermissions = False,
+    json: options.Json = False,
+) -> None:
+    """Fix keys, decoys and statistics before you share, so that nobody can say they were chosen to fit a suspect.
+
+    The commitment holds no secret. Publish its SHA-256, or have it timestamped, before the first copy leaves.
+    """
+    from monai_advenc.evaluation.tracing.commitment import commit
+    from monai_advenc.evaluation.tracing.recipients import load_recipients
+    from monai_advenc.evaluation.tracing.timestamp import fetch_timestamp
+
+    output = Output(json)
+    recipients = load_recipients(keys, insecure_permissions=insecure_key_permissions)
+    stored = commit(recipients, out, level=level, decoys=decoys)
+    output.say(f"Wrote {out} for {len(recipients)} recipient(s). Keep it unchanged.")
+    stamped = None
+    if timestamp is None:
+        output.say(f"Publish its SHA-256 before you share, where others can see the date: {stored.sha256}")
+    else:
+        stamped = fetch_timestamp(out, timestamp)
+        output.say(f"Wrote {stamped}, the timestamp of {timestamp}. Keep it next to {out.name}.")
+    output.result(
+        {
+            "commitment": str(out),
+            "sha256": stored.sha256,
+            "timestamp": None if stamped is None else str(stamped),
+            "recipients": [each.label for each in recipients],
+        }
+    )

@@ -1,0 +1,31 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The statistics that score keys, by name and version: a commitment fixes them before the images are shared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A way to score keys on a leak.
+
+    Attributes:
+        name: Of what is traced.
+        version: Grows with every change that can change a score.
+        summary: What it measures, in a sentence.
+    """
+
+    name: str
+    version: int
+    summary: str
+
+
+FILES: Final = Statistic(
+    "files", 1, "Correlation of the change in the leaked images, against their originals, with the mark of each key"
+)
+
+STATISTICS: Final = (FILES,)
+"""All that a commitment names."""

@@ -1,0 +1,218 @@
+"""What a commitment fixes, what it must not reveal, and when it fits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from shutil import which
+from subprocess import run as run_program
+
+import pytest
+
+from monai_advenc.encryption.key import EncryptionKey, secret_encodings
+from monai_advenc.encryption.profiles import draw_key
+from monai_advenc.errors import AdvencError, DatasetError, KeyFileError, OutputError, SettingsError, VerificationError
+from monai_advenc.evaluation.tracing.commitment import commit, decoys_of, load_commitment
+from monai_advenc.evaluation.tracing.decoys import Decoys
+from monai_advenc.evaluation.tracing.recipients import Recipient, load_recipients
+from monai_advenc.evaluation.tracing.statistic import FILES, STATISTICS, Statistic
+from monai_advenc.evaluation.tracing.timestamp import fetch_timestamp, read_timestamp
+
+LABELS = ("A", "B", "C")
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    for label in LABELS:
+        draw_key(["x", "y", "z"], recipient=label).save(tmp_path / "keys" / f"{label}.json")
+    return tmp_path / "keys"
+
+
+def test_a_commitment_names_each_key_by_the_hash_of_its_file(keys: Path, tmp_path: Path) -> None:
+    stored = commit(load_recipients(keys), tmp_path / "commitment.json")
+    written = json.loads((tmp_path / "commitment.json").read_bytes())
+    expected = [hashlib.sha256((keys / f"{label}.json").read_bytes()).hexdigest() for label in LABELS]
+    assert [each["sha256"] for each in written["keys"]] == expected
+    assert stored.sha256 == hashlib.sha256((tmp_path / "commitment.json").read_bytes()).hexdigest()
+    assert written["level"] == 1e-3
+    assert written["decoys"] == 100_000
+    assert len(bytes.fromhex(written["decoy_seed"])) == 32
+    assert written["statistics"] == {each.name: each.version for each in STATISTICS}
+    assert abs(datetime.fromisoformat(written["created"]) - datetime.now(timezone.utc)) < timedelta(minutes=5)
+    assert load_commitment(tmp_path / "commitment.json") == stored
+
+
+def test_no_secret_is_in_a_commitment(keys: Path, tmp_path: Path) -> None:
+    commit(load_recipients(keys), tmp_path / "commitment.json")
+    content = (tmp_path / "commitment.json").read_bytes()
+    for each in load_recipients(keys):
+        assert not [form for form in secret_encodings(each.key) if form in content]
+
+
+def test_a_commitment_fits_the_keys_it_was_made_of_and_no_others(keys: Path, tmp_path: Path) -> None:
+    made = commit(load_recipients(keys), tmp_path / "commitment.json").commitment
+    assert made.misfits(load_recipients(keys), FILES) == []
+    draw_key(["x", "y", "z"], recipient="D").save(keys / "D.json")
+    assert made.misfits(load_recipients(keys), FILES) == ["the key of D is not in it"]
+    (keys / "D.json").unlink()
+    (keys / "B.json").unlink()
+    assert made.misfits(load_recipients(keys), FILES) == ["the key of B is missing"]
+    draw_key(["x", "y", "z"], recipient="B").save(keys / "B.json")
+    assert len(made.misfits(load_recipients(keys), FILES)) == 2
+
+
+def test_a_commitment_to_another_statistic_does_not_fit(keys: Path, tmp_path: Path) -> None:
+    made = commit(load_recipients(keys), tmp_path / "commitment.json").commitment
+    for other in (Statistic(FILES.name, FILES.version + 1, ""), Statistic("another", 1, "")):
+        (reason,) = made.misfits(load_recipients(keys), other)
+        assert other.name in reason
+
+
+def test_decoys_come_from_the_committed_seed_and_otherwise_from_a_new_one(keys: Path, tmp_path: Path) -> None:
+    stored = commit(load_recipients(keys), tmp_path / "commitment.json", decoys=5_000)
+    assert decoys_of(stored) == Decoys(stored.commitment.decoy_seed, 5_000)
+    assert decoys_of(None).seed != decoys_of(None).seed
+    again = commit(load_recipients(keys), tmp_path / "again.json")
+    assert again.commitment.decoy_seed != stored.commitment.decoy_seed
+
+
+def test_no_two_decoys_are_alike_and_each_is_a_secret_of_a_key() -> None:
+    drawn = [Decoys("0" * 64).secret(number) for number in range(500)]
+    assert len(set(drawn)) == 500
+    key = draw_key(["x", "y", "z"], recipient="A")
+    assert EncryptionKey(**{**dict(key), "layout_secret": drawn[0].hex()}).layout_secret == drawn[0].hex()
+    # Each of the 256 bits is one in half of them, within five standard deviations.
+    ones = [sum(int.from_bytes(each, "big") >> bit & 1 for each in drawn) for bit in range(256)]
+    assert all(abs(count - 250) < 56 for count in ones)
+
+
+def test_too_few_decoys_to_accuse_anybody_are_refused(keys: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="at least 2999 decoys"):
+        commit(load_recipients(keys), tmp_path / "commitment.json", decoys=2998)
+    assert not (tmp_path / "commitment.json").exists()
+
+
+def test_a_commitment_is_never_overwritten(keys: Path, tmp_path: Path) -> None:
+    commit(load_recipients(keys), tmp_path / "commitment.json")
+    before = (tmp_path / "commitment.json").read_bytes()
+    with pytest.raises(OutputError):
+        commit(load_recipients(keys), tmp_path / "commitment.json")
+    assert (tmp_path / "commitment.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"[1]", b"\xff\xfe", b'{"format_version": 2}'])
+def test_a_damaged_commitment_is_refused_in_one_line(tmp_path: Path, damage: bytes) -> None:
+    (tmp_path / "c.json").write_bytes(damage)
+    with pytest.raises(DatasetError, match=r"c\.json is not a commitment"):
+        load_commitment(tmp_path / "c.json")
+    with pytest.raises(DatasetError, match="cannot read"):
+        load_commitment(tmp_path / "none.json")
+
+
+def test_keys_that_cannot_be_told_apart_are_refused(keys: Path) -> None:
+    draw_key(["x", "y", "z"], recipient="B").save(keys / "second.json")
+    with pytest.raises(DatasetError, match="same label"):
+        load_recipients(keys)
+    (keys / "second.json").unlink()
+    again = EncryptionKey.load(keys / "B.json").model_copy(update={"recipient": "D"})
+    again.save(keys / "D.json")
+    with pytest.raises(DatasetError, match="same secret"):
+        load_recipients(keys)
+
+
+def test_a_folder_of_keys_holds_keys_alone_that_others_cannot_read(keys: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="--keys"):
+        load_recipients(tmp_path / "nothing")
+    (keys / "A.json").chmod(0o644)
+    with pytest.raises(KeyFileError, match="others can read"):
+        load_recipients(keys)
+    assert len(load_recipients(keys, insecure_permissions=True)) == 3
+    (keys / "A.json").chmod(0o600)
+    (keys / "other.json").write_text("{}")
+    (keys / "other.json").chmod(0o600)
+    with pytest.raises(KeyFileError):
+        load_recipients(keys)
+
+
+def test_the_repr_of_a_recipient_has_no_secret() -> None:
+    key = draw_key(["x", "y", "z"], recipient="A")
+    shown = repr(Recipient("A", key, "0" * 64)).encode()
+    assert not [form for form in secret_encodings(key) if form in shown]
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a timestamp authority: openssl behind a web server."""
+    pytest.importorskip("rfc3161_client", reason="timestamps are an extra of the package")
+    openssl = which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not there")
+    folder = tmp_path_factory.mktemp("authority")
+    (folder / "tsa.cnf").write_text(
+        "[tsa]\ndefault_tsa = here\n[here]\nserial = serial\ncrypto_device = builtin\nsigner_cert = cert.pem\n"
+        "signer_key = key.pem\nsigner_digest = sha256\ndefault_policy = 1.2.3.4\ndigests = sha256\n"
+        "[req]\ndistinguished_name = name\n[name]\n[usage]\nextendedKeyUsage = critical,timeStamping\n"
+    )
+    (folder / "serial").write_text("01\n")
+    made = "req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=test"
+    run_program(
+        [openssl, *made.split(), "-config", "tsa.cnf", "-extensions", "usage"],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )
+
+    class Authority(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            (folder / "q").write_bytes(self.rfile.read(int(self.headers["Content-Length"])))
+            command = [openssl, "ts", "-reply", "-queryfile", "q", "-out", "r", "-config", "tsa.cnf"]
+            run_program(command, cwd=folder, check=True, capture_output=True)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"no timestamp" if self.path == "/broken" else (folder / "r").read_bytes())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Authority)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_an_authority_stamps_the_commitment_and_no_other_file(authority: str, keys: Path, tmp_path: Path) -> None:
+    path = tmp_path / "commitment.json"
+    commit(load_recipients(keys), path)
+    assert read_timestamp(path) is None
+    assert fetch_timestamp(path, authority) == tmp_path / "commitment.json.tsr"
+    time = read_timestamp(path)
+    assert time is not None
+    assert abs(time - datetime.now(timezone.utc)) < timedelta(minutes=5)
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(VerificationError, match="not the timestamp of"):
+        read_timestamp(path)
+    (tmp_path / "commitment.json.tsr").write_bytes(b"damaged")
+    with pytest.raises(VerificationError, match="damaged"):
+        read_timestamp(path)
+
+
+@pytest.mark.parametrize("place", ["/broken", "unreachable", "file"])
+def test_no_timestamp_is_one_line_that_says_what_else_to_do(
+    authority: str, keys: Path, tmp_path: Path, place: str
+) -> None:
+    path = tmp_path / "commitment.json"
+    commit(load_recipients(keys), path)
+    address = {"/broken": authority + "/broken", "unreachable": "http://127.0.0.1:9", "file": "file:///etc/hosts"}[
+        place
+    ]
+    with pytest.raises(AdvencError, match=r"no timestamp from .* publish the SHA-256"):
+        fetch_timestamp(path, address)
+    assert not (tmp_path / "commitment.json.tsr").exists()
