@@ -27,5 +27,12 @@ FILES: Final = Statistic(
     "files", 1, "Correlation of the change in the leaked images, against their originals, with the mark of each key"
 )
 
-STATISTICS: Final = (FILES,)
+MODELS: Final = Statistic(
+    "models",
+    1,
+    "Share of the answered probes whose answer is not their true class but a class that the key sends to the class "
+    "they were perturbed toward",
+)
+
+STATISTICS: Final = (FILES, MODELS)
 """All that a commitment names."""

@@ -1,0 +1,78 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Say in words whose copy a model learned from, and what its answers cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from monai_advenc.evaluation.tracing.answers import ModelTrace
+
+CANNOT_SAY: Final = (
+    "Who trained the model: somebody else may have had access to the recipient's copy.",
+    "Whether it learned from the copy itself, or from another model's answers that came from it.",
+    "Whether several copies were used: a model that learned from two may name both, one or none.",
+    "That a recipient had no part in it: countermeasures and clean images make a model's answers say less.",
+)
+"""Limits of every finding about a model."""
+
+
+def findings(trace: ModelTrace) -> tuple[str, ...]:
+    """Describe a trace in sentences, the finding first.
+
+    Args:
+        trace: What was computed from the answers.
+    """
+    said = list(_accusations(trace) if trace.can_identify else _consistency(trace))
+    for group in trace.indistinguishable:
+        said.append(
+            f"The keys of {_listed(group)} send the same classes to the same targets, so no model can tell their "
+            "copies apart."
+        )
+    return tuple(said)
+
+
+def _accusations(trace: ModelTrace) -> Sequence[str]:
+    tested = f"{_counted(trace)}, {trace.decoys} decoy keys"
+    named = [each for each in trace.suspects if each.accused]
+    if not named:
+        least = min(each.corrected for each in trace.suspects)
+        return (
+            f"The answers name no recipient: the lowest p value after correction is {least:.2g}, the level "
+            f"{trace.level:g} ({tested}).",
+        )
+    return tuple(
+        f"The model learned from the copy of {each.recipient}: p = {each.corrected:.2g} after correction ({tested})."
+        for each in named
+    )
+
+
+def _consistency(trace: ModelTrace) -> Sequence[str]:
+    targets = "target" if trace.targets == 1 else "targets"
+    why = (
+        f"With {trace.classes} classes and {trace.targets} {targets} a class, the correspondence cannot identify a "
+        f"recipient: of keys drawn at random, {trace.least_p_value:.2g} are like a given one, so no p value can be "
+        f"lower ({_counted(trace)})."
+    )
+    if trace.least_p_value > 0.99:
+        return (why, "All keys of so few classes are alike, so the answers fit everybody or nobody.")
+    others = [each.recipient for each in trace.suspects if each.recipient not in trace.fits_best]
+    lines = [why]
+    if trace.fits_best:
+        lines.append(
+            f"The answers are consistent with the key of {_listed(trace.fits_best)}, which no decoy fits better; they "
+            f"would be with one in {round(1 / trace.least_p_value)} keys that nobody used."
+        )
+    if others:
+        lines.append(f"They fit other keys better than the key of {_listed(others)}.")
+    return lines
+
+
+def _counted(trace: ModelTrace) -> str:
+    recipients = len(trace.suspects)
+    return f"{recipients} recipient{'' if recipients == 1 else 's'}, {trace.answered} answers"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
