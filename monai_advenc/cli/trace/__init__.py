@@ -10,9 +10,12 @@ from typing import Annotated
 import typer
 
 from monai_advenc.cli import options
+from monai_advenc.cli.trace import asking
 from monai_advenc.cli.trace.commit import commit
 from monai_advenc.cli.trace.files import trace_files
 from monai_advenc.cli.trace.model import trace_model
+from monai_advenc.cli.trace.queries import queries
+from monai_advenc.cli.trace.score import score
 from monai_advenc.errors import SettingsError
 
 trace = typer.Typer(
@@ -31,8 +34,10 @@ def _trace(
         Path | None, typer.Option(help="Folder with the key of each recipient (*.json).", file_okay=False)
     ] = None,
     originals: Annotated[
-        Path | None, typer.Option(help="The images as they were before encryption.", file_okay=False)
+        Path | None, typer.Option(help="With --files: the images as they were before encryption.", file_okay=False)
     ] = None,
+    base: asking.Base = None,
+    unshared: asking.Unshared = None,
     commitment: Annotated[
         Path | None,
         typer.Option(help="The file of trace commit; without it the result is no evidence.", dir_okay=False),
@@ -40,6 +45,7 @@ def _trace(
     out: Annotated[Path, typer.Option(help="The report, one HTML page.", dir_okay=False)] = Path("trace.html"),
     size: Annotated[int | None, typer.Option(min=16, help="The --size that encrypt got.")] = None,
     gray: options.Gray = False,
+    device: options.Device = None,
     insecure_key_permissions: options.InsecureKeyPermissions = False,
     json: options.Json = False,
 ) -> None:
@@ -47,12 +53,17 @@ def _trace(
         return
     if (files is None) == (model is None):
         raise SettingsError("expected either --files or --model; give one of them, or see monai-advenc trace --help")
+    if model is not None:
+        if keys is None or base is None or unshared is None:
+            raise SettingsError("--model needs --keys, --base and --unshared; give all three")
+        trace_model(model, keys, base, unshared, commitment, gray, device, insecure_key_permissions, json)
+        return
     if keys is None or originals is None:
-        raise SettingsError("expected --keys and --originals; give both")
+        raise SettingsError("--files needs --keys and --originals; give both")
     if files is not None:
         trace_files(files, keys, originals, commitment, out, size, gray, insecure_key_permissions, json)
-    else:
-        trace_model()
 
 
 trace.command("commit")(commit)
+trace.command("queries")(queries)
+trace.command("score")(score)

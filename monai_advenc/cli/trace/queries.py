@@ -1,0 +1,68 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""``monai-advenc trace queries``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from monai_advenc.cli import options
+from monai_advenc.cli.console import Output
+
+
+def queries(
+    unshared: Annotated[
+        Path,
+        typer.Argument(
+            help="Originals that no recipient got in any form, in class folders: probes are made of them.",
+            file_okay=False,
+        ),
+    ],
+    keys: Annotated[Path, typer.Option(help="Folder with the key of each recipient (*.json).", file_okay=False)],
+    base: Annotated[Path, typer.Option(help="The base network of all copies.", dir_okay=False)],
+    out: Annotated[Path, typer.Option(help="New folder for the images and answers.csv.", file_okay=False)] = Path(
+        "queries"
+    ),
+    private: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for probes.json, which says what each image is.",
+            show_default="<out>-private",
+            file_okay=False,
+        ),
+    ] = None,
+    count: Annotated[int, typer.Option(min=2, help="Number of images to ask about.")] = 1000,
+    strength: Annotated[float, typer.Option(min=0.1, help="Radius of their perturbation, in radii of the keys.")] = 2.0,
+    file_format: Annotated[Literal["png16", "png8"], typer.Option("--format", help="Depth of the images.")] = "png16",
+    gray: options.Gray = False,
+    device: options.Device = None,
+    insecure_key_permissions: options.InsecureKeyPermissions = False,
+    json: options.Json = False,
+) -> None:
+    """Write images to ask a model about that somebody else runs, and a table to fill in with its answers.
+
+    The images are the same for all recipients. Nothing in the folder says what an image shows, which class it was
+    perturbed toward, or anything of a key. Score the filled table with trace score.
+    """
+    from monai_advenc.data.private_folder import make_private, private_folder_of, require_apart
+    from monai_advenc.evaluation.tracing.models import probes_for
+    from monai_advenc.evaluation.tracing.queries import ANSWER_TABLE, PROBE_TABLE, require_new, write_queries
+    from monai_advenc.evaluation.tracing.recipients import load_recipients
+
+    output = Output(json)
+    apart = private or private_folder_of(out)
+    require_apart(out, apart)
+    require_new(out)
+    recipients = load_recipients(keys, insecure_permissions=insecure_key_permissions)
+    probes = probes_for(
+        recipients, base, unshared, count=count, strength=strength, gray=gray, device=device, progress=output
+    )
+    make_private(apart)
+    with output.stage("writing queries", len(probes)) as advance:
+        write_queries(probes, out, apart, file_format=file_format, progress=advance)
+    output.say(f"Wrote {len(probes)} images and {ANSWER_TABLE} into {out}. Fill in the class that the model answers.")
+    output.say(f"Wrote {apart / PROBE_TABLE}. Keep it: trace score needs it.")
+    output.result({"out": str(out), "probes": str(apart / PROBE_TABLE), "images": len(probes)})
