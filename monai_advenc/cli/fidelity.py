@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def fidelity(
     originals: options.Originals,
     encrypted: Annotated[Path, typer.Argument(help="The same, encrypted, with the same names.", file_okay=False)],
-    out: Annotated[Path, typer.Option(help="Folder for the tables.", file_okay=False)] = Path("fidelity"),
+    out: Annotated[Path, typer.Option(help="Folder for tables and page.", file_okay=False)] = Path("fidelity"),
     observer: Annotated[
         Path | None,
         typer.Option(
@@ -32,29 +32,20 @@ def fidelity(
 ) -> None:
     """Measure what encryption changed, before a reader study: PSNR, SSIM, gray levels, HaarPSI, region by region.
 
-    The tumor is the mask next to the original (<id>.mask.png), the body is what stands out from the background. No
-    number here replaces readers: see monai-advenc reader-study.
+    The tumor is the mask next to the original (<id>.mask.png), the body is what stands out from the background.
+    report.html shows originals: keep it. No number here replaces readers: see monai-advenc reader-study.
     """
-    from monai_advenc.reader_study.fidelity import QUANTITIES, measure_fidelity_tables
+    from monai_advenc.evaluation.report.comparison import region_table
+    from monai_advenc.reader_study.fidelity import measure_fidelity_tables
 
     output = Output(json)
     found = measure_fidelity_tables(originals, encrypted, out, observer=observer, device=device, progress=output)
-    rows = [
-        (name, *(_cell(q, values[q]) for q in QUANTITIES), f"{found.summary['min'][name]['haarpsi']:.3f}")
-        for name, values in found.summary["mean"].items()
-    ]
-    columns = ("region", "RMS gray levels", "PSNR, dB", "SSIM", "HaarPSI (medical)", "lowest HaarPSI")
-    output.table(f"Means over {found.summary['images']} images", columns, rows)
+    table = region_table(found.summary)
+    output.table(table.caption, table.columns, table.rows)
     if found.observer is not None:
         _say_observer(output, found.observer)
+    output.say(f"Wrote {found.report}: there the space bar switches between originals and encrypted images.")
     output.result({"out": str(out), **found.summary})
-
-
-def _cell(quantity: str, value: float) -> str:
-    """A mean in a table; the PSNR of pixels that are all as they were is no number."""
-    from monai_advenc.encryption.fidelity import IDENTICAL_PSNR_DB
-
-    return "unchanged" if quantity == "psnr_db" and value >= IDENTICAL_PSNR_DB else f"{value:.4g}"
 
 
 def _say_observer(output: Output, reading: ObserverReading) -> None:

@@ -14,19 +14,25 @@ from typing import Any
 from monai_advenc.acceleration.processor import choose_device
 from monai_advenc.data.dicom.identity.case_names import find_originals
 from monai_advenc.data.images.folder import ImageFolder, find_images, load_image_set
-from monai_advenc.data.images.matching import match_original
-from monai_advenc.data.images.reading import read_image, read_region, resize_image
 from monai_advenc.data.private_folder import make_private, require_own_folder
-from monai_advenc.errors import DatasetError, OutputError
-from monai_advenc.evaluation.region_fidelity import RegionFidelity, average_regions, image_regions, measure_regions
+from monai_advenc.errors import OutputError
+from monai_advenc.evaluation.region_fidelity import (
+    QUANTITIES,
+    RegionFidelity,
+    average_regions,
+    image_regions,
+    measure_regions,
+)
+from monai_advenc.evaluation.report.change_maps import ChangeMap, ChangeMaps
+from monai_advenc.evaluation.report.comparison import Compared, comparison_page, most_visible_first, region_table
 from monai_advenc.files.atomic import write_atomically, write_json
 from monai_advenc.files.tables import csv_text
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.progress import ConsoleProgress, Progress
+from monai_advenc.reader_study.image_pairs import Pairs
 from monai_advenc.reader_study.model_observer import ObserverReading, read_both
 
-MARKER_NAME, TABLE_NAME = "fidelity.json", "fidelity.csv"
-QUANTITIES = ("rms_gray_levels", "psnr_db", "ssim", "haarpsi")
+MARKER_NAME, TABLE_NAME, PAGE_NAME = "fidelity.json", "fidelity.csv", "report.html"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +40,8 @@ class FidelityTables:
     """How near encrypted images are to their originals.
 
     Attributes:
-        out: Folder of ``fidelity.csv`` (each image) and ``fidelity.json`` (the summary).
+        out: Folder of ``fidelity.csv`` (each image), ``fidelity.json`` (the summary) and ``report.html`` (pictures to
+            switch between original and encrypted).
         summary: What ``fidelity.json`` holds; ``"mean"`` and ``"min"`` by region and quantity.
         observer: How a network read both; ``None`` where none was asked.
     """
@@ -42,6 +49,11 @@ class FidelityTables:
     out: Path
     summary: dict[str, Any]
     observer: ObserverReading | None
+
+    @property
+    def report(self) -> Path:
+        """The page; it shows originals."""
+        return self.out / PAGE_NAME
 
 
 def measure_fidelity_tables(
@@ -53,7 +65,7 @@ def measure_fidelity_tables(
     device: str | None = None,
     progress: Progress | None = None,
 ) -> FidelityTables:
-    """Measure PSNR, SSIM, gray levels and HaarPSI of every image, region by region, and write tables.
+    """Measure PSNR, SSIM, gray levels and HaarPSI of every image, region by region, and write tables and a page.
 
     The tumor is the mask next to the original (``<id>.mask.png``), the body what stands out from the background.
 
@@ -76,8 +88,9 @@ def measure_fidelity_tables(
     subject = {"originals": str(originals.resolve()), "encrypted": str(encrypted.resolve())}
     _require_same_subject(out / MARKER_NAME, subject)
     before, after = find_originals(originals, encrypted), find_images(encrypted)
+    pairs = Pairs.of(before, after)
     with progress.stage("measuring", len(after.files)) as advance:
-        measured = _measure_all(before, after, advance)
+        measured, maps = _measure_all(pairs, advance)
     reading = None if observer is None else _observe(Path(observer), before, after, choose_device(device))
     summary: dict[str, Any] = {
         **subject,
@@ -89,6 +102,8 @@ def measure_fidelity_tables(
     make_private(out)
     write_atomically(out / TABLE_NAME, _table(measured).encode(), overwrite=True)
     write_json(out / MARKER_NAME, summary, overwrite=True)
+    page = comparison_page(_compared(pairs, measured), maps, region_table(summary), len(measured))
+    write_atomically(out / PAGE_NAME, page.encode(), overwrite=True, mode=0o600)
     return FidelityTables(out=out, summary=summary, observer=reading)
 
 
@@ -105,22 +120,33 @@ def _require_same_subject(marker: Path, subject: dict[str, str]) -> None:
 
 
 def _measure_all(
-    before: ImageFolder, after: ImageFolder, advance: Callable[[int], None]
-) -> dict[str, dict[str, RegionFidelity]]:
-    sources = {file.id: file for file in before.files}
-    measured = {}
-    for file in after.files:
-        if file.id not in sources:
-            raise DatasetError(f"encrypted image {file.id!r} has no original of that name in {before.root}")
-        source = sources[file.id]
-        image = read_image(file.path)
-        original = match_original(read_image(source.path), image, file.id)
-        mask = None if source.mask_path is None else read_region(source.mask_path, source.path)
-        if mask is not None and mask.shape[-2:] != image.shape[-2:]:
-            mask = resize_image(mask.float(), image.shape[-1]) > 0
-        measured[file.id] = measure_regions(image, original, image_regions(original, mask))
+    pairs: Pairs, advance: Callable[[int], None]
+) -> tuple[dict[str, dict[str, RegionFidelity]], list[ChangeMap]]:
+    """Distances of each image by region, and where the images of each class changed."""
+    measured, maps = {}, ChangeMaps()
+    for name in pairs.ids:
+        pair = pairs.read(name)
+        measured[name] = measure_regions(pair.encrypted, pair.original, image_regions(pair.original, pair.mask))
+        maps.add(pairs.label_of(name), pair.encrypted, pair.original)
         advance(1)
-    return measured
+    return measured, maps.maps
+
+
+def _compared(pairs: Pairs, measured: dict[str, dict[str, RegionFidelity]]) -> list[Compared]:
+    shown = []
+    for name in most_visible_first(measured):
+        pair = pairs.read(name)
+        shown.append(
+            Compared(
+                title=name,
+                original=pair.original,
+                encrypted=pair.encrypted,
+                mask=pair.mask,
+                label=pairs.label_of(name),
+                measured=measured[name],
+            )
+        )
+    return shown
 
 
 def _observe(path: Path, before: ImageFolder, after: ImageFolder, device: str) -> ObserverReading:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,22 +20,13 @@ from monai_advenc.reader_study.scoring.scoring import score_study
 from monai_advenc.reader_study.scoring.simulated_reader import Habits, simulated_answers
 from monai_advenc.reader_study.serving.answers import read_answers
 from monai_advenc.reader_study.study import ANSWERS_NAME
+from tests.browser import chromium, violations
 from tests.conftest import REPOSITORY
 from tests.reader_study.conftest import Folders, StudyOnDisk, build, write_images
 from tests.reader_study.served_process import ServedProcess
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-AXE = REPOSITORY / ".browser" / "node_modules" / "axe-core" / "axe.min.js"
 PICTURES = REPOSITORY / "docs" / "images"
 SCREENSHOTS = os.environ.get("MONAI_ADVENC_SCREENSHOTS") == "1"
 """Whether to take the pictures of the documentation anew."""
@@ -47,14 +37,8 @@ PATIENCE_MS = 30_000
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium here: run scripts/set_up_browser_tests.sh")
-    with playwright.sync_playwright() as driver:
-        # A browser of its own profile, made for this run and deleted after it.
-        started = driver.chromium.launch(executable_path=chromium, args=list(FLAGS))
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -173,16 +157,6 @@ def server(study: StudyOnDisk) -> Iterator[ServedProcess]:
     process.start()
     yield process
     process.kill()
-
-
-def violations(page: Any) -> list[str]:
-    """What axe finds against WCAG 2.2 AA on a page."""
-    if not AXE.is_file():
-        pytest.skip("axe-core is not here: run scripts/set_up_browser_tests.sh")
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-    result = page.evaluate("tags => axe.run(document, {runOnly: tags})", tags)
-    return [f"{each['id']}: {node['html']}" for each in result["violations"] for node in each["nodes"]]
 
 
 def test_the_check_of_pages_finds_what_is_wrong_with_one(browser: Any) -> None:

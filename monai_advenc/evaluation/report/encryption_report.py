@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from monai_advenc.data.dicom.display import shown_in, viewer_window
@@ -16,7 +15,8 @@ from monai_advenc.data.images.matching import read_original
 from monai_advenc.data.images.reading import is_dicom_image, read_image, read_region, resize_image, to_gray
 from monai_advenc.data.manifest import Manifest
 from monai_advenc.evaluation.measurement import Measurement
-from monai_advenc.evaluation.report.html import ChangeMap, Example, Note, Table, render_report
+from monai_advenc.evaluation.report.change_maps import ChangeMap, ChangeMaps
+from monai_advenc.evaluation.report.html import Example, Note, Table, render_report
 from monai_advenc.evaluation.survival import SURVIVAL_CAPTION, SURVIVAL_COLUMNS, Survival, survival_rows
 from monai_advenc.evaluation.verdict import NOT_MEASURED, Verdict
 
@@ -52,17 +52,13 @@ def _at_size(image: Tensor, shape: tuple[int, int, int]) -> Tensor:
 def change_maps_of(originals: ImageFolder, encrypted: Path, manifest: Manifest) -> list[ChangeMap]:
     """Average the absolute change of each pixel over all images of a class that have the size of its first."""
     sources = {file.id: file for file in originals.files}
-    maps: dict[str, ChangeMap] = {}
+    maps = ChangeMaps()
     for record in manifest.images:
-        shape = record.shape[1:]
-        if record.id not in sources or (record.label in maps and maps[record.label].mean.shape != shape):
+        if record.id not in sources or not maps.fits(record.label, record.shape[1:]):
             continue
         image = read_image(encrypted / record.files[0].path)
-        change = (image - read_original(sources[record.id].path, record.shape)).abs().mean(dim=0)
-        earlier = maps.get(record.label, ChangeMap(record.label, torch.zeros(shape), 0))
-        count = earlier.images + 1
-        maps[record.label] = ChangeMap(record.label, earlier.mean + (change - earlier.mean) / count, count)
-    return [maps[label] for label in sorted(maps)]
+        maps.add(record.label, image, read_original(sources[record.id].path, record.shape))
+    return maps.maps
 
 
 def encryption_report(

@@ -18,6 +18,7 @@ from monai_advenc.encryption.energy import lost_outside
 from monai_advenc.encryption.fidelity import GRAY_LEVELS
 from monai_advenc.evaluation.measurement import CLEAN, Measurement, pooled, summarize, title_of
 from monai_advenc.evaluation.report import figures
+from monai_advenc.evaluation.report.change_maps import ChangeMap
 from monai_advenc.evaluation.verdict import Verdict
 
 
@@ -36,15 +37,6 @@ class Example:
     original: Tensor
     encrypted: Tensor
     mask: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class ChangeMap:
-    """Mean absolute change of each pixel ``(H, W)`` over the images of a class."""
-
-    title: str
-    mean: Tensor
-    images: int
 
 
 @dataclass(frozen=True, kw_only=True)
