@@ -14,6 +14,7 @@ from monai_advenc.acceleration.prepare import PreparedNetwork
 from monai_advenc.acceleration.processor import require_beside, require_together
 from monai_advenc.encryption.combiners import combine
 from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.mark import add_marks, content_of
 from monai_advenc.encryption.rounding import round_to_grid
 from monai_advenc.errors import DatasetError, NetworkError, UnchangedError
 from monai_advenc.perturbation.batch_size import versions_per_pass
@@ -96,10 +97,10 @@ def combine_versions(
     levels: int | None = None,
     unit: Tensor | None = None,
 ) -> Tensor:
-    """Combine the versions of each image with the key's combiner and round the result to a file's grid.
+    """Combine the versions of each image, add the key's mark if it has one, and round the result to a file's grid.
 
     Args:
-        key: Combiner, ratios and radius.
+        key: Combiner, ratios, radius and mark.
         images: Originals ``(N, C, H, W)``.
         versions: Result of :func:`perturb_toward_targets` for these images.
         labels: True classes ``(N,)``.
@@ -123,6 +124,9 @@ def combine_versions(
     seeds = key.image_seeds("layout", images)
     radius = settings.radius if scales is None else settings.radius * scales.to(images.device)
     combined = combine(key.combiner, images, versions, labels, radius=radius, norm=settings.norm, seeds=seeds)
+    if key.mark is not None:
+        marks = [key.mark_seed(content_of(image)) for image in images]
+        combined = add_marks(combined, images, versions, marks, key.mark, radius, settings.norm)
     encrypted = round_to_grid(combined, images, levels=levels, unit=unit, radius=radius, norm=settings.norm)
     # Versions are checked too, because rounding alone does not encrypt.
     as_before = _are_equal(versions, images[:, None]) | _are_equal(encrypted, images)

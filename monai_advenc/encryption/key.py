@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import hmac
 import json
 import secrets
 import stat
@@ -18,12 +17,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 from torch import Tensor
 
 from monai_advenc.data.private_folder import require_unshared
 from monai_advenc.encryption.combiners import CombinerSettings
 from monai_advenc.encryption.correspondence import ClassCorrespondence
+from monai_advenc.encryption.keyed_digest import keyed_digest, mark_seed
 from monai_advenc.errors import KeyFileError, NetworkError, SettingsError
 from monai_advenc.files.atomic import write_atomically
 from monai_advenc.perturbation.settings import Family, PerturbationSettings
@@ -48,6 +48,8 @@ class EncryptionKey(Settings):
         perturbation: Norm, radius and steps.
         layout_secret: 256 bits, 64 hexadecimal digits; seeds everything random in an image (positions, views).
         recipient: Public label of the recipient of the copy made with this key; each recipient needs another key.
+        mark: Length of the mark in each image as a share of the radius, see :mod:`monai_advenc.encryption.mark`;
+            ``None``: no mark.
     """
 
     format_version: Literal[1] = FORMAT_VERSION
@@ -58,6 +60,13 @@ class EncryptionKey(Settings):
     perturbation: PerturbationSettings
     layout_secret: str = Field(pattern=r"^[0-9a-f]{64}$", repr=False)
     recipient: str | None = None
+    mark: float | None = Field(default=None, gt=0, lt=1)
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_mark(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Keys that are older than marks keep their id, and older versions can still read keys without one.
+        values: dict[str, Any] = handler(self)
+        return {name: value for name, value in values.items() if (name, value) != ("mark", None)}
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> EncryptionKey:
@@ -84,6 +93,7 @@ class EncryptionKey(Settings):
         combiner: CombinerSettings | str = "horizontal-concat",
         correspondence: ClassCorrespondence | None = None,
         recipient: str | None = None,
+        mark: float | None = None,
         seed: int | None = None,
     ) -> EncryptionKey:
         """Draw a new key for these classes.
@@ -94,6 +104,7 @@ class EncryptionKey(Settings):
             combiner: Its settings, or its name for the paper's ratios.
             correspondence: A given correspondence, for reproduction; ``None`` draws one.
             recipient: Public label of the recipient of the copy made with this key.
+            mark: Length of the mark in each image as a share of the radius; ``None``: no mark.
             seed: For reproducible experiments only: the seed determines the whole key.
 
         Raises:
@@ -113,6 +124,7 @@ class EncryptionKey(Settings):
             perturbation=perturbation,
             layout_secret=layout.hex(),
             recipient=recipient,
+            mark=mark,
         )
 
     @property
@@ -168,8 +180,11 @@ class EncryptionKey(Settings):
 
     def tag(self, purpose: str, content: bytes) -> str:
         """Compute the HMAC-SHA-256 of ``content`` with the layout secret; hexadecimal digits, separate per purpose."""
-        secret = bytes.fromhex(self.layout_secret)
-        return hmac.new(secret, purpose.encode() + b"\0" + content, hashlib.sha256).hexdigest()
+        return keyed_digest(bytes.fromhex(self.layout_secret), purpose, content).hex()
+
+    def mark_seed(self, content: bytes) -> bytes:
+        """Compute the seed of the mark of the image with this :func:`~monai_advenc.encryption.mark.content_of`."""
+        return mark_seed(bytes.fromhex(self.layout_secret), content)
 
     def image_seeds(self, purpose: str, images: Tensor) -> list[int]:
         """Compute a seed of 63 bits for each image ``(N, ...)`` from its pixels and the layout secret.
@@ -270,11 +285,6 @@ def secret_encodings(key: EncryptionKey) -> set[bytes]:
     by_number: list[object] = [dict(enumerate(rows)), {str(label): row[0] for label, row in enumerate(rows)}]
     for table in [rows, *columns, columns, *by_name, *by_number]:
         spaced = json.dumps(table)
-        forms |= {
-            spaced,
-            json.dumps(table, separators=(",", ":")),
-            repr(table),
-            spaced.replace("[", "(").replace("]", ")"),
-        }
-        forms.add(json.dumps(table, indent=2))
+        forms |= {spaced, json.dumps(table, separators=(",", ":")), repr(table), json.dumps(table, indent=2)}
+        forms.add(spaced.replace("[", "(").replace("]", ")"))
     return {secret} | {form.encode() for form in forms if len(form) >= 12}

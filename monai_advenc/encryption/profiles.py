@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from monai_advenc.encryption.correspondence import ClassCorrespondence, count_correspondences
 from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.mark import SHARE
 from monai_advenc.encryption.paper import MRI_RADIUS, MRI_SIDE, STEP_SIZE, STEPS
 from monai_advenc.errors import SettingsError
 from monai_advenc.perturbation.settings import ADAPTIVE_STEPS, FAST_STEPS, PerturbationSettings
@@ -65,7 +66,8 @@ class KeyOptions(Settings):
             ``"adaptive"``: each image takes as many steps as its loss asks for (plain steps only).
         steps: PGD steps; ``None``: what the schedule takes.
         step_size: Length of a step (of the first one, if fast or adaptive); ``None``: what the schedule takes.
-        recipient: Public label of the recipient of this copy.
+        recipient: Public label of the recipient of this copy. With one, images get a mark by which a leaked copy can be
+            traced (:mod:`monai_advenc.encryption.mark`).
         seed: Draw the key from a seed. Experiments only: anyone can recover such a key by trying seeds.
     """
 
@@ -147,7 +149,7 @@ def draw_key(
         schedule: How long the steps are.
         steps: Number of steps.
         step_size: Length of a step.
-        recipient: Public label.
+        recipient: Public label. With one, images get a mark by which a leaked copy can be traced.
         seed: For experiments.
 
     Raises:
@@ -184,6 +186,7 @@ def draw_key(
         combiner=combiner or _combiner_of(profile, len(classes)),
         correspondence=correspondence,
         recipient=recipient,
+        mark=None if recipient is None else SHARE,
         seed=seed,
     )
 
