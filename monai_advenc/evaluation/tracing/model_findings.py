@@ -60,9 +60,10 @@ def _consistency(trace: ModelTrace) -> Sequence[str]:
     others = [each.recipient for each in trace.suspects if each.recipient not in trace.fits_best]
     lines = [why]
     if trace.fits_best:
+        best = next(each for each in trace.suspects if each.recipient == trace.fits_best[0])
         lines.append(
-            f"The answers are consistent with the key of {_listed(trace.fits_best)}, which no decoy fits better; they "
-            f"would be with one in {round(1 / trace.least_p_value)} keys that nobody used."
+            f"The answers are consistent with the key of {_listed(trace.fits_best)}: no decoy fits better. So are "
+            f"{best.p_value:.0%} of the keys that nobody received."
         )
     if others:
         lines.append(f"They fit other keys better than the key of {_listed(others)}.")

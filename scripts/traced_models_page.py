@@ -1,0 +1,189 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Draw the page of ``scripts/trace_models.py`` from the answers that it recorded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest, kstest
+
+from monai_advenc.evaluation.tracing.answers import Answers, Tables, draw_tables
+from monai_advenc.evaluation.tracing.decoys import Decoys
+
+LEVEL = 1e-3
+DECOYS, STRANGERS = 100_000, 1000
+LABELS = (50, 100, 200, 400, 700, 1000)
+STRENGTHS = ("4", "2")
+"""Radius of the probes, in radii of the copies: the default of trace, and a weaker one."""
+
+RADIUS = 1.0
+SEED = hashlib.sha256(b"tracing models").hexdigest()
+OTHER_SEED = hashlib.sha256(b"recipients of whom no model saw a copy").hexdigest()
+
+
+@cache
+def decoys(classes: int, targets: int) -> Tables:
+    """The decoys of all p values."""
+    return draw_tables(classes, targets, Decoys(SEED, DECOYS))
+
+
+class Asked:
+    """A model's answers and, if it is guilty, the key whose copy it learned from."""
+
+    def __init__(self, row: dict[str, Any], base: dict[str, Any]) -> None:
+        self.classes, self.radius, self.way, self.accuracy, self.copy = (
+            row[name] for name in ("classes", "radius", "way", "accuracy", "copy")
+        )
+        self._targets = np.array(row["targets"] or [], np.int64)
+        self._answered = {strength: _digits(text) for strength, text in row["answers"].items()}
+        self._labels, self._toward = _digits(base["labels"]), _digits(base["toward"])
+
+    def p_values(self, tables: Tables, strength: str = STRENGTHS[0], count: int | None = None) -> NDArray[np.float64]:
+        """P values of keys ``(M, K, T)`` by the first answers; ``None``: all."""
+        parts = (self._answered[strength][:count], self._labels[:count], self._toward[:count])
+        answers = Answers(*parts, classes=tuple(map(str, range(self.classes))))
+        against = np.sort(answers.scores(decoys(self.classes, tables.shape[2])))
+        as_high = len(against) - np.searchsorted(against, answers.scores(tables), side="left")
+        p_values: NDArray[np.float64] = (1 + as_high) / (1 + len(against))
+        return p_values
+
+    def p_value(self, strength: str = STRENGTHS[0], count: int | None = None) -> float:
+        """P value of the key whose copy it learned from."""
+        return float(self.p_values(self._targets[None], strength, count)[0])
+
+
+def _digits(text: str) -> NDArray[np.int64]:
+    return np.array(list(text), np.int64)
+
+
+def draw_page(rows: Sequence[dict[str, Any]]) -> str:
+    """Draw the page.
+
+    Args:
+        rows: Lines of the record: base networks, and models with their answers.
+    """
+    bases = {(row["classes"], row["radius"]): row for row in rows if "base_accuracy" in row}
+    asked = [Asked(row, bases[row["classes"], row["radius"]]) for row in rows if "answers" in row]
+    guilty = [each for each in asked if each.classes == 10 and each.copy is not None]
+    lines = ["# Whose copy a model learned from", "", *_conditions(bases), "", *_named(guilty), ""]
+    lines += [*_power([each for each in guilty if each.radius == RADIUS]), ""]
+    lines += [*_innocent([each for each in asked if each.classes == 10]), "", *_five(asked)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _conditions(bases: dict[tuple[int, float], dict[str, Any]]) -> list[str]:
+    text = (
+        "Drawn from `tracing_models.jsonl` by `scripts/trace_models.py`: CIFAR-10 (JPEG re-encodings of its images) at "
+        "32 pixels, 10 augmentation-aware steps, 8-bit files, 12 epochs. Keys have two targets a class (Horizontal "
+        f"Concat, the default) or one (Basic). Every p value is against {DECOYS:,} decoys and not corrected for a "
+        "number of recipients. Probes are made at four times the radius of the copies unless a row says otherwise."
+    )
+    lines = [text, ""]
+    for (classes, radius), row in bases.items():
+        owned, shared, probes, _ = row["sizes"]
+        lines.append(
+            f"- {classes} classes, L2 radius {radius:g}: base resnet_small from {owned:,} images (accuracy "
+            f"{row['base_accuracy']:.1%}), copies of {shared:,} of them, {probes:,} probes."
+        )
+    return lines
+
+
+def _named(guilty: Sequence[Asked]) -> list[str]:
+    lines = [
+        "## Models that learned from a copy, ten classes",
+        "",
+        f"Named: p at most {LEVEL:g} for the key of the copy, with all 1,000 labels; 95 % Clopper-Pearson interval.",
+        "",
+        "| radius | trained | targets a class | models | named | 95 % interval | largest p | named, probes at twice "
+        "the radius | accuracy on originals |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for radius, way in dict.fromkeys((each.radius, each.way) for each in guilty):
+        for targets in (2, 1, None):
+            fits: Callable[[Asked], bool] = lambda each: targets in (None, each.copy[0])  # noqa: B023, E731
+            group = [each for each in guilty if (each.radius, each.way) == (radius, way) and fits(each)]
+            if not group:
+                continue
+            found, weaker = ([each.p_value(strength) for each in group] for strength in STRENGTHS)
+            named, fewer = (sum(value <= LEVEL for value in values) for values in (found, weaker))
+            interval = binomtest(named, len(group)).proportion_ci()
+            accuracy = [each.accuracy for each in group]
+            lines.append(
+                f"| {radius:g} | {way} | {targets or 'both'} | {len(group)} | {named} | {interval.low:.0%} to "
+                f"{interval.high:.0%} | {max(found):.1e} | {fewer} | {min(accuracy):.1%} to {max(accuracy):.1%} |"
+            )
+    return lines
+
+
+def _power(guilty: Sequence[Asked]) -> list[str]:
+    lines = [
+        "## How many labels it takes",
+        "",
+        f"Share of the models at radius {RADIUS:g} that are named at {LEVEL:g} by their first answers.",
+        "",
+        "| trained | targets a class | models | " + " | ".join(f"{count} labels" for count in LABELS) + " |",
+        "|---|---|---|" + "---|" * len(LABELS),
+    ]
+    for way, targets in dict.fromkeys((each.way, each.copy[0]) for each in guilty):
+        group = [each for each in guilty if (each.way, each.copy[0]) == (way, targets)]
+        shares = [np.mean([each.p_value(count=count) <= LEVEL for each in group]) for count in LABELS]
+        lines.append(f"| {way} | {targets} | {len(group)} | " + " | ".join(f"{share:.0%}" for share in shares) + " |")
+    return lines
+
+
+def _innocent(ten: Sequence[Asked]) -> list[str]:
+    lines = [
+        "## Recipients of whom no model saw a copy",
+        "",
+        f"P values of {STRANGERS:,} keys that nobody received for each model, drawn as keygen draws them and apart "
+        "from the decoys. KS: Kolmogorov-Smirnov distance of the p values from the uniform law (too many low ones), and "
+        "its p value over the models, each with the trials of its own (lowest of all models, Bonferroni).",
+        "",
+        "| learned from | models | targets a class | trials | p <= 0.001 | p <= 0.01 | p <= 0.05 | KS, largest (p) |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    kinds = {
+        "originals": [each for each in ten if each.way == "originals"],
+        "other images": [each for each in ten if each.way == "other images"],
+        "copies of others": [each for each in ten if each.copy is not None],
+    }
+    for kind, group in kinds.items():
+        lines += [f"| {kind} | {len(group)} | {targets} | {_trials(group, targets)} |" for targets in (2, 1) if group]
+    return lines
+
+
+def _trials(group: Sequence[Asked], targets: int) -> str:
+    strangers = np.split(draw_tables(10, targets, Decoys(OTHER_SEED, STRANGERS * len(group))), len(group))
+    found = [each.p_values(part) for each, part in zip(group, strangers, strict=True)]
+    total = np.concatenate(found)
+    shares = " | ".join(f"{(total <= level).sum()} ({(total <= level).mean():.2%})" for level in (0.001, 0.01, 0.05))
+    tests = [kstest(each, "uniform", alternative="greater") for each in found]
+    lowest = min(1.0, len(tests) * min(test.pvalue for test in tests))
+    return f"{len(total):,} | {shares} | {max(test.statistic for test in tests):.3f} ({lowest:.2f})"
+
+
+def _five(asked: Iterable[Asked]) -> list[str]:
+    group = [each for each in asked if each.classes == 5 and each.copy is not None]
+    if not group:
+        return []
+    lines = [
+        "## Five classes, two targets a class",
+        "",
+        "There are 552 correspondences. Whole-image probes do not show the order of the targets, which leaves 216, so "
+        "no p value is below about 0.004: the level 0.001 cannot be reached.",
+        "",
+        "| trained | models | p value of the key of the copy | accuracy on originals |",
+        "|---|---|---|---|",
+    ]
+    for way in dict.fromkeys(each.way for each in group):
+        own = [each for each in group if each.way == way]
+        values = ", ".join(f"{each.p_value():.4f}" for each in own)
+        accuracy = ", ".join(f"{each.accuracy:.1%}" for each in own)
+        lines.append(f"| {way} | {len(own)} | {values} | {accuracy} |")
+    return lines

@@ -1,0 +1,55 @@
+"""What is said of a model's answers: an accusation, none, or only what keys they are consistent with."""
+
+from __future__ import annotations
+
+from monai_advenc.evaluation.tracing.answers import ModelTrace
+from monai_advenc.evaluation.tracing.model_findings import findings
+from monai_advenc.evaluation.tracing.significance import Suspect
+
+
+def trace_of(
+    p_values: dict[str, float], *, classes: int, least: float, best: tuple[str, ...] = (), alike: tuple[str, ...] = ()
+) -> ModelTrace:
+    return ModelTrace(
+        suspects=tuple(Suspect(name, 0.3, value, value, value <= 1e-3) for name, value in p_values.items()),
+        fits_best=best,
+        indistinguishable=(alike,) if alike else (),
+        answered=900,
+        classes=classes,
+        targets=1,
+        decoys=100_000,
+        least_p_value=least,
+        level=1e-3,
+    )
+
+
+def test_an_accusation_names_the_recipient_the_p_value_and_what_was_tested() -> None:
+    assert findings(trace_of({"A": 0.4, "B": 3e-5}, classes=10, least=1e-5)) == (
+        "The model learned from the copy of B: p = 3e-05 after correction (2 recipients, 900 answers, 100000 decoy "
+        "keys).",
+    )
+
+
+def test_where_nobody_is_accused_the_lowest_p_value_is_said() -> None:
+    (said,) = findings(trace_of({"A": 0.4, "B": 0.02}, classes=10, least=1e-5))
+    assert said.startswith(
+        "The answers name no recipient: the lowest p value after correction is 0.02, the level 0.001"
+    )
+
+
+def test_five_classes_with_one_target_name_nobody_even_if_one_key_fits_best() -> None:
+    why, consistent, others = findings(trace_of({"A": 0.6, "B": 0.023}, classes=5, least=0.023, best=("B",)))
+    assert "With 5 classes and 1 target a class, the correspondence cannot identify a recipient" in why
+    assert "of keys drawn at random, 0.023 are like a given one" in why
+    assert consistent.startswith("The answers are consistent with the key of B: no decoy fits better. So are 2% of")
+    assert others == "They fit other keys better than the key of A."
+
+
+def test_recipients_whose_keys_are_alike_are_said_to_be() -> None:
+    said = findings(trace_of({"A": 1e-5, "B": 1e-5, "C": 1.0}, classes=10, least=1e-5, alike=("A", "B")))
+    assert said[-1].startswith("The keys of A and B send the same classes to the same targets")
+
+
+def test_two_classes_say_nothing_at_all() -> None:
+    said = findings(trace_of({"A": 1.0, "B": 1.0}, classes=2, least=1.0, best=("A", "B")))
+    assert said[1] == "All keys of so few classes are alike, so the answers fit everybody or nobody."
