@@ -38,6 +38,14 @@ def encrypt_volume(
     label_column: slicing.LabelColumn = None,
     channel: slicing.Channel = None,
     private: options.PrivateNames = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a page with a slice of each volume before and after; it shows originals.",
+            show_default="no page",
+            dir_okay=False,
+        ),
+    ] = None,
     workers: options.Workers = None,
     precision: options.Precision = "auto",
     batch_size: options.BatchSize = None,
@@ -87,6 +95,7 @@ def encrypt_volume(
         channel=channel,
         label_column=label_column,
         private=private,
+        report=report,
         device=device,
         insist=insist,
         insecure_key_permissions=insecure_key_permissions,
@@ -101,5 +110,6 @@ def encrypt_volume(
     planes = count_planes(record.plane for record in shared.manifest.volumes)
     output.say(NOT_MEASURED.sentence)
     summary = summary_of(shared, shared.manifest, volumes=count, slices=shared.slices)
-    output.result({**NOT_MEASURED.as_dict(), **summary, "planes": planes})
+    page = {} if report is None else {"report": str(report)}
+    output.result({**NOT_MEASURED.as_dict(), **summary, "planes": planes, **page})
     options.raise_for_failures(len(shared.failures), sum(shared.found.values()))

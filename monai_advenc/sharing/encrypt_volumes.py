@@ -32,11 +32,13 @@ from monai_advenc.sharing.encryption_run import encrypt_volumes, require_classes
 from monai_advenc.sharing.folder import require_begun_with
 from monai_advenc.sharing.key_and_base import require_same_region, say_of_region
 from monai_advenc.sharing.options import VolumeOptions
+from monai_advenc.sharing.report import require_place
 from monai_advenc.sharing.result import Shared
 from monai_advenc.sharing.shared_masks import say_of_masks
 from monai_advenc.sharing.stated_change import keep_distances, say_where, stated_change, warn_of_large_changes
 from monai_advenc.sharing.unlock.keep import keep_residual_of_volumes
 from monai_advenc.sharing.unlock.seal import require_recipients
+from monai_advenc.sharing.volume_report import write_volume_report
 from monai_advenc.sharing.volumes import VolumeEncryption
 from monai_advenc.workers import available_cores, map_in_workers
 
@@ -64,6 +66,7 @@ def encrypt_volume_folder(
     channel: str | None = None,
     label_column: str | None = None,
     private: str | Path | None = None,
+    report: str | Path | None = None,
     device: str | None = None,
     insist: bool = False,
     insecure_key_permissions: bool = False,
@@ -86,6 +89,8 @@ def encrypt_volume_folder(
         label_column: Column of the class in that table, or in ``participants.tsv`` of BIDS.
         private: Folder for the table of names if identity is not kept, and for each slice's distances; ``None``:
             ``<out>-private``, if it is there or identity is not kept.
+        report: Page (HTML) to write, with the slice of each volume that has most tumor before and after. It shows
+            originals and must lie outside ``out``; ``None``: no page.
         device: Where the network runs; ``None``: the GPU, if there is one.
         insist: Use a base network that is not better than chance.
         insecure_key_permissions: Accept a key file that others can read.
@@ -118,6 +123,9 @@ def encrypt_volume_folder(
     require_same_region(secret, checkpoint, options.region, full_radius=options.full_radius)
     require_classes(cases.classes, secret)
     require_begun_with(out, secret.key_id)
+    page = None if report is None else Path(report)
+    if page is not None:
+        require_place(page, out, secret.key_id)
     shared = SharedVolumes(out=out, found=cases.class_counts())
     if dry_run:
         encryption = VolumeEncryption(
@@ -141,6 +149,9 @@ def encrypt_volume_folder(
     keep_distances(names.table.parent, out, manifest.volumes)
     chosen = replace(options, identity=choice)
     keep_residual_of_volumes(named, out, secret, network, chosen, names.table.parent, progress)
+    if page is not None and manifest.volumes:
+        encryption = VolumeEncryption(named, out, secret, network, replace(chosen, workers=0))
+        write_volume_report(page, encryption, named, manifest, progress)
     if result.failures:
         progress.table("Not encrypted", ("volume", "why"), [(each.id, each.message) for each in result.failures])
     slices = [each for record in manifest.volumes for each in record.slices]

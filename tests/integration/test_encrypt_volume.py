@@ -121,6 +121,26 @@ def test_the_slices_with_tumor_change_within_the_ball_and_nothing_else_does(
     assert json.loads(checked.stdout)["compared"] == 4
 
 
+def test_a_page_shows_the_slice_of_each_volume_with_most_tumor_before_and_after(
+    hospital: Hospital, encrypted: Path, run: Run, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    command = [*hospital.common(encrypted), "--identity", "keep", "--json", "--report"]
+    result = run(*command, page)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["report"] == str(page)
+    text = page.read_text(encoding="utf-8")
+    records = VolumeManifest.load(encrypted).volumes
+    assert [text.count(f"<h3>{record.id}, slice {record.slices[0].index}</h3>") for record in records] == [1] * 4
+    # The manifest's own PSNR of that slice, measured when it was written.
+    assert all(f"PSNR {record.slices[0].psnr_db:.1f} dB" in text for record in records)
+    assert page.stat().st_mode & 0o077 == 0
+    assert run(*command, page).exit_code == 0, "a page of an earlier run is replaced"
+    (tmp_path / "other.html").write_text("mine")
+    assert run(*command, tmp_path / "other.html").exit_code == 2
+    assert run(*command, encrypted / "page.html").exit_code == 2
+
+
 @pytest.mark.parametrize(("case", "folder"), [("Jane Zschirnt", "glioma"), ("m", "meningioma")])
 def test_a_series_is_complete_and_lies_where_it_lay(
     hospital: Hospital, encrypted: Path, case: str, folder: str

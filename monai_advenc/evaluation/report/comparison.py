@@ -34,17 +34,18 @@ class Compared(Example):
     measured: Mapping[str, RegionFidelity]
 
 
-def region_table(summary: Mapping[str, Any]) -> Table:
+def region_table(summary: Mapping[str, Any], what: str = "images") -> Table:
     """Table of the means over all images, and of the lowest HaarPSI.
 
     Args:
         summary: ``"images"``, and ``"mean"`` and ``"min"`` by region and quantity.
+        what: What was measured, in the plural.
     """
     rows = [
         (region, *(_cell(name, values[name]) for name in QUANTITIES), f"{summary['min'][region]['haarpsi']:.3f}")
         for region, values in summary["mean"].items()
     ]
-    return Table(caption=f"Means over {summary['images']} images", columns=REGION_TABLE_COLUMNS, rows=rows)
+    return Table(caption=f"Means over {summary['images']} {what}", columns=REGION_TABLE_COLUMNS, rows=rows)
 
 
 def _cell(quantity: str, value: float) -> str:
@@ -75,7 +76,8 @@ def comparison_page(
     table: Table,
     images: int,
     *,
-    facts: Mapping[str, str] | None = None,
+    key_id: str | None = None,
+    noun: str = "image",
 ) -> str:
     """Render the page; it needs no other file, no network and no script.
 
@@ -84,7 +86,8 @@ def comparison_page(
         maps: Where the images of each class changed.
         table: Distances by region.
         images: Number of images that were measured.
-        facts: Further short rows.
+        key_id: Public id of the key, if it is known.
+        noun: What the pictures show, in the singular.
 
     Returns:
         HTML. It shows originals, so it stays with their owner.
@@ -97,7 +100,8 @@ def comparison_page(
         brightest=GRAY_LEVELS * top,
         table=table,
         images=images,
-        facts=facts or {},
+        key_id=key_id,
+        noun=noun,
         gain=figures.DIFFERENCE_GAIN,
     )
 
