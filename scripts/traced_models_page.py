@@ -142,8 +142,8 @@ def _innocent(ten: Sequence[Asked]) -> list[str]:
         "## Recipients of whom no model saw a copy",
         "",
         f"P values of {STRANGERS:,} keys that nobody received for each model, drawn as keygen draws them and apart "
-        "from the decoys. KS: Kolmogorov-Smirnov distance of the p values from the uniform law (too many low ones), and "
-        "its p value over the models, each with the trials of its own (lowest of all models, Bonferroni).",
+        "from the decoys. KS: Kolmogorov-Smirnov distance of the p values from the uniform law (too many low ones), "
+        "and its p value over the models, each with the trials of its own (lowest of all models, Bonferroni).",
         "",
         "| learned from | models | targets a class | trials | p <= 0.001 | p <= 0.01 | p <= 0.05 | KS, largest (p) |",
         "|---|---|---|---|---|---|---|---|",

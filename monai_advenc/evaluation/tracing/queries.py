@@ -8,21 +8,22 @@ was perturbed toward. That stays in a private file. Neither depends on a key.
 
 from __future__ import annotations
 
-import json
 import stat
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Final, Literal
 
 import numpy as np
+from pydantic import Field, ValidationError, model_validator
 
 from monai_advenc.data.images.writing import SLICE_FORMATS, encode_image
-from monai_advenc.errors import DatasetError, OutputError
+from monai_advenc.errors import DatasetError, OutputError, SettingsError
 from monai_advenc.evaluation.tracing.answers import Answers
 from monai_advenc.evaluation.tracing.probes import Probes
 from monai_advenc.files.atomic import write_atomically, write_json
 from monai_advenc.files.names import comparable
 from monai_advenc.files.tables import csv_text, read_table
+from monai_advenc.settings import Settings, first_problem
 
 ANSWER_TABLE: Final = "answers.csv"
 """The table to fill in: one row for each image, with the class that the model answers."""
@@ -30,7 +31,26 @@ ANSWER_TABLE: Final = "answers.csv"
 PROBE_TABLE: Final = "probes.json"
 """The private file that says what each image is."""
 
-_FORMAT: Final = "monai-advenc probes"
+
+class _Probe(Settings):
+    image: str
+    label: int = Field(ge=0)
+    toward: int = Field(ge=0)
+
+
+class _ProbeTable(Settings):
+    """The content of :data:`PROBE_TABLE`."""
+
+    format: Literal["monai-advenc probes"]
+    version: Literal[1]
+    classes: tuple[str, ...]
+    probes: tuple[_Probe, ...]
+
+    @model_validator(mode="after")
+    def _labels_are_classes(self) -> _ProbeTable:
+        if any(max(probe.label, probe.toward) >= len(self.classes) for probe in self.probes):
+            raise ValueError("a label has no class")
+        return self
 
 
 def write_queries(
@@ -56,11 +76,13 @@ def write_queries(
     require_new(out)
     digits = len(str(len(probes)))
     names = [f"{number:0{digits}d}{SLICE_FORMATS[file_format]}" for number in range(1, len(probes) + 1)]
-    known = [
-        {"image": name, "label": label, "toward": toward}
+    known = tuple(
+        _Probe(image=name, label=label, toward=toward)
         for name, label, toward in zip(names, probes.labels.tolist(), probes.toward.tolist(), strict=True)
-    ]
-    content = {"format": _FORMAT, "version": 1, "classes": list(probes.classes), "probes": known}
+    )
+    content = _ProbeTable(format="monai-advenc probes", version=1, classes=probes.classes, probes=known).model_dump(
+        mode="json"
+    )
     # First, because the images are of no use without it.
     write_json(private / PROBE_TABLE, content, mode=stat.S_IRUSR | stat.S_IWUSR)
     for name, image in zip(names, probes.images, strict=True):
@@ -86,10 +108,10 @@ def read_answers(probes: Path, table: Path) -> Answers:
     Raises:
         DatasetError: A file cannot be read, a row names no image of the queries or no class, or an image has two rows.
     """
-    content = _read_probe_table(probes)
-    classes = tuple(content["classes"])
+    known = _read_probe_table(probes)
+    classes = known.classes
     number_of = {comparable(name): number for number, name in enumerate(classes)}
-    asked = {_stem(each["image"]): (each["label"], each["toward"]) for each in content["probes"]}
+    asked = {_stem(each.image): (each.label, each.toward) for each in known.probes}
     found: dict[str, tuple[int, int, int]] = {}
     for row in read_table(table, ("image", "label")):
         name = _stem(row["image"])
@@ -114,27 +136,13 @@ def _stem(name: str) -> str:
     return PurePosixPath(comparable(name).replace("\\", "/")).name.partition(".")[0]
 
 
-def _read_probe_table(path: Path) -> dict[str, Any]:
+def _read_probe_table(path: Path) -> _ProbeTable:
     try:
-        content = json.loads(path.read_bytes())
-        entries = [(each["image"], each["label"], each["toward"]) for each in content["probes"]]
-        count = len(content["classes"])
-        fits = (
-            content["format"] == _FORMAT
-            and all(
-                isinstance(name, str)
-                and {type(label), type(toward)} == {int}
-                and min(label, toward) >= 0
-                and max(label, toward) < count
-                for name, label, toward in entries
-            )
-            and all(isinstance(name, str) for name in content["classes"])
-        )
+        return _ProbeTable.model_validate_json(path.read_bytes())
     except OSError as error:
         raise DatasetError(f"cannot read {path}: {error.strerror}; give the file that trace queries wrote") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        fits = False
-    if not fits:
-        raise DatasetError(f"{path} is damaged or no table of probes; give the file that trace queries wrote")
-    result: dict[str, Any] = content
-    return result
+    except (ValidationError, SettingsError) as error:
+        problem = first_problem(error) if isinstance(error, ValidationError) else str(error)
+        raise DatasetError(
+            f"{path} is no table of probes ({problem}); give the file that trace queries wrote"
+        ) from None

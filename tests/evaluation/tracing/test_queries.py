@@ -135,12 +135,19 @@ def test_answers_that_do_not_fit_are_refused(
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", '{"format": "monai-advenc probes", "classes": ["a"], "probes": [{}]}']
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"format": "monai-advenc probes", "version": 1, "classes": ["a"], '
+        '"probes": [{"image": "1.png", "label": 1, "toward": 0}]}',
+    ],
 )
 def test_a_damaged_table_of_probes_is_refused(content: str, written: tuple[Path, Path], tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.json"
     damaged.write_text(content)
-    with pytest.raises(DatasetError, match="trace queries wrote"):
+    with pytest.raises(DatasetError, match="is no table of probes"):
         read_answers(damaged, written[0] / ANSWER_TABLE)
     with pytest.raises(DatasetError, match="cannot read"):
         read_answers(tmp_path / "missing.json", written[0] / ANSWER_TABLE)
