@@ -174,6 +174,7 @@ def simulated_device() -> Iterator[torch.device]:
         return make(data, **options) if place is None else make(data, **options).to(place)
 
     waits.clear()
+    operations.clear()
     torch.tensor = tensor
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     try:
@@ -182,6 +183,10 @@ def simulated_device() -> Iterator[torch.device]:
     finally:
         torch.tensor = make
         torch.__future__.set_overwrite_module_params_on_conversion(overwrites)
+
+
+operations: list[tuple[object, ...]] = []
+"""Name, tensors' shapes and strides, and numbers of each operation since :func:`simulated_device` was entered."""
 
 
 @cache
@@ -194,6 +199,10 @@ def _wait(kind: str) -> None:
     line = next(lines, None)
     place = "elsewhere" if line is None else f"{line.filename.rpartition('/monai_advenc/')[2]}:{line.lineno}"
     waits[f"{kind} {place}"] += 1
+
+
+def _told(value: Any) -> object:
+    return (tuple(value.shape), value.stride()) if isinstance(value, Tensor) else value
 
 
 def _inner(value: Any) -> Any:
@@ -222,6 +231,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if not there and not _names_device(named):
         return func(*args, **kwargs)
     _check_places(func, args, leaves, there)
+    operations.append((str(func), *(_told(each) for each in tree_leaves((args, kwargs)))))
     if func in WAITING:
         _wait(WAITING[func])
     options = {name: "cpu" if name == "device" else value for name, value in tree_map(_inner, kwargs).items()}

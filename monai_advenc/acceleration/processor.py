@@ -31,9 +31,10 @@ def device_of(network: nn.Module) -> torch.device:
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:
-    """Copy a tensor of the CPU to a device without waiting for what the device computes."""
+    """Copy a tensor of the CPU to a device without waiting for what the device computes; one that is there stays."""
     # The driver copies memory that can be paged out only when all earlier work is done.
-    return (values.pin_memory() if device.type == "cuda" else values).to(device, non_blocking=True)
+    from_cpu = device.type == "cuda" and values.device.type == "cpu"
+    return (values.pin_memory() if from_cpu else values).to(device, non_blocking=True)
 
 
 def require_together(network: nn.Module, tensors: Mapping[str, Tensor | None]) -> None:

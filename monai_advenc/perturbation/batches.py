@@ -15,6 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from monai_advenc.acceleration.processor import to_device
 from monai_advenc.errors import SettingsError
 from monai_advenc.perturbation.objectives import Objective, as_objective
 from monai_advenc.perturbation.pgd import check_inputs, perturb
@@ -41,6 +42,7 @@ def perturb_in_batches(
     regions: Tensor | None = None,
     scales: Tensor | None = None,
     start: Tensor | None = None,
+    moves: Tensor | None = None,
 ) -> Tensor:
     """Apply :func:`monai_advenc.perturbation.pgd.perturb` to any number of images.
 
@@ -57,6 +59,7 @@ def perturb_in_batches(
         regions: Binary masks ``(N, 1, H, W)`` of the pixels that may change.
         scales: ``(N,)``: factor of radius and step size for each image; ``None``: 1.
         start: Images to continue from, inside the balls; ``None``: the originals.
+        moves: The random views, drawn ahead on the CPU; ``None``: drawn from ``seeds``.
 
     Returns:
         Perturbed images, the shape of ``images``.
@@ -65,10 +68,11 @@ def perturb_in_batches(
         ImageError, NetworkError, SettingsError: As for :func:`monai_advenc.perturbation.pgd.perturb`.
     """
     objective = as_objective(targets)
-    check_inputs(network, images, objective, settings, seeds, regions, scales)
+    check_inputs(network, images, objective, settings, seeds, regions, scales, moves)
     if batch_size < 1:
         raise SettingsError(f"expected a batch_size of 1 or more, got {batch_size}")
 
+    scales = None if scales is None else to_device(scales.to(images.dtype), images.device)
     shared = images.device.type == "cpu" and getattr(network, "stateless", False)
     size = _rows_together(len(images), batch_size, settings, shared=shared)
 
@@ -78,7 +82,7 @@ def perturb_in_batches(
         padded = [*rows, *[rows[-1]] * missing]
         # Rows that are selected in a caller's inference mode would not allow gradients.
         with torch.inference_mode(False):
-            there = torch.tensor(padded, device=images.device)
+            there = to_device(torch.tensor(padded), images.device)
             return perturb(
                 network,
                 images[there],
@@ -86,8 +90,9 @@ def perturb_in_batches(
                 settings,
                 seeds=None if seeds is None else [seeds[row] for row in padded],
                 regions=None if regions is None else regions[there],
-                scales=None if scales is None else scales[there.to(scales.device)],
+                scales=None if scales is None else scales[there],
                 start=None if start is None else start[there],
+                moves=None if moves is None else moves[padded],
                 batch_size=batch_size,
             )[: len(rows)]
 

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from monai_advenc.acceleration.arithmetic import exact_arithmetic
 from monai_advenc.acceleration.gradients import StepGradients
 from monai_advenc.acceleration.memory import memory_for
-from monai_advenc.acceleration.processor import require_together
+from monai_advenc.acceleration.processor import require_together, to_device
 from monai_advenc.errors import ImageError, NetworkError, SettingsError
 from monai_advenc.perturbation.adaptive_steps import AdaptiveSteps
 from monai_advenc.perturbation.objectives import Objective, as_objective
 from monai_advenc.perturbation.settings import VIEWS_HIDE_THE_LOSS, PerturbationSettings
-from monai_advenc.perturbation.views import draw_views
+from monai_advenc.perturbation.views import RandomViews, SameView, Views, draw_moves
 
 Radius = float | Tensor
 """Radius of the ball: one for all images, or ``(N,)``."""
@@ -42,8 +42,11 @@ def l2_length(change: Tensor) -> Tensor:
     """Compute the Euclidean length of each image's change; maps ``(N, ...)`` to ``(N,)``."""
     # A GPU sums the squares of a row in an order that depends on the batch. In float64 the order does not reach the
     # last digit of the result. Metal has no float64.
-    wider = torch.float64 if change.device.type not in ("cpu", "mps") else change.dtype
-    length: Tensor = torch.linalg.vector_norm(change.flatten(1), dim=1, dtype=wider)
+    if change.device.type in ("cpu", "mps"):
+        short: Tensor = torch.linalg.vector_norm(change.flatten(1), dim=1)
+        return short
+    # Flattening would copy images whose channels come last in memory.
+    length: Tensor = torch.linalg.vector_norm(change, dim=tuple(range(1, change.ndim)), dtype=torch.float64)
     return length.to(change.dtype)
 
 
@@ -121,13 +124,13 @@ def perturb(
     regions: Tensor | None = None,
     scales: Tensor | None = None,
     start: Tensor | None = None,
+    moves: Tensor | None = None,
     batch_size: int | None = None,
 ) -> Tensor:
     """Move each image toward its target class by targeted PGD inside a small ball (section 3.1).
 
     Each step moves the image along the normalized gradient, projects it onto the ball around the original, and clamps
-    it to [0, 1]. It starts at the original unless ``start`` is given; the paper does not state a
-    start.
+    it to [0, 1]. It starts at the original unless ``start`` is given; the paper does not state a start.
 
     Args:
         network: Maps images ``(N, C, H, W)`` in [0, 1] to logits ``(N, K)``; in evaluation mode. Autocast has no effect
@@ -141,6 +144,8 @@ def perturb(
             :func:`monai_advenc.encryption.regions.radius_scales`.
         start: Images to continue from, the shape of ``images``, each inside the ball around its original; not with the
             adaptive schedule.
+        moves: The random views, drawn ahead by :func:`monai_advenc.perturbation.views.draw_moves`; ``None``: drawn here
+            from ``seeds``.
         batch_size: Images per pass of adaptive steps; ``None``: all.
 
     Returns:
@@ -154,7 +159,7 @@ def perturb(
         SettingsError: Shapes, seeds or targets do not fit ``images``, or they are not on the network's device.
     """
     objective = as_objective(targets)
-    check_inputs(network, images, objective, settings, seeds, regions, scales)
+    check_inputs(network, images, objective, settings, seeds, regions, scales, moves)
     if start is not None and (start.shape != images.shape or settings.schedule == "adaptive"):
         raise SettingsError(
             f"expected a start of shape {tuple(images.shape)} and not the adaptive schedule, got {tuple(start.shape)} "
@@ -164,12 +169,12 @@ def perturb(
         return images.detach().clone()
     settings = settings.at_size(*images.shape[-2:])
     geometry = GEOMETRIES[settings.norm]
-    views = draw_views(settings.augmentation, seeds, settings.steps, images)
     # The modes of the caller's thread must not change pixels.
     without = torch.no_grad(), torch.autocast(images.device.type, enabled=False)
     enough = memory_for(f"{len(images)} images of {images.shape[-2]} x {images.shape[-1]} pixels at a time")
     with torch.inference_mode(False), without[0], without[1], exact_arithmetic(images.device), enough:
-        original = images.detach().clone()
+        original = images.detach().clone(memory_format=_layout_of_steps(network, images))
+        views = _views(settings, seeds, moves, original)
         inside = torch.ones_like(original[:, :1, :1, :1], dtype=torch.bool) if regions is None else regions.bool()
         scales = None if scales is None else scales.to(original)
         step_from = _Step(original, inside, geometry, settings.radius, scales)
@@ -178,14 +183,35 @@ def perturb(
             walk = AdaptiveSteps(network, objective, step_from, settings.step_size, settings.steps, size, inside)
             perturbed = walk.from_originals(original)
         else:
-            perturbed = original if start is None else start.detach().clone()
+            perturbed = original if start is None else start.detach().to(original).clone()
             gradients = StepGradients(network, objective, settings.steps, views.seen_inside(inside))
+            # Nothing that differs from step to step is a number of Python, so a GPU may capture a step as a graph.
+            lengths = to_device(
+                torch.tensor([settings.length_of(step) for step in range(settings.steps)]), images.device
+            )
             for step in range(settings.steps):
                 gradient = views.gradient(partial(gradients.at, step), perturbed, step)
-                perturbed = step_from(perturbed, gradient, settings.length_of(step))
+                perturbed = step_from(perturbed, gradient, lengths[step])
     if not perturbed.isfinite().all():
         raise NetworkError("the network's gradient is not finite; check its weights, or use fp32")
-    return perturbed
+    return perturbed.contiguous()
+
+
+def _layout_of_steps(network: nn.Module, images: Tensor) -> torch.memory_format:
+    """Order of the images' values in memory during the steps: on a GPU that of the network, which then copies less."""
+    if images.device.type == "cpu":
+        return torch.preserve_format
+    layout: torch.memory_format = getattr(network, "layout", torch.contiguous_format)
+    return layout
+
+
+def _views(settings: PerturbationSettings, seeds: Sequence[int] | None, moves: Tensor | None, images: Tensor) -> Views:
+    """Random views of the images, or the images as they are."""
+    if settings.augmentation is None:
+        return SameView()
+    if moves is None:
+        moves = draw_moves(settings.augmentation, seeds or (), settings.steps, (images.shape[-2], images.shape[-1]))
+    return RandomViews(moves, images)
 
 
 def check_inputs(
@@ -196,6 +222,7 @@ def check_inputs(
     seeds: Sequence[int] | None,
     regions: Tensor | None,
     scales: Tensor | None = None,
+    moves: Tensor | None = None,
 ) -> None:
     """Check the arguments of :func:`perturb` and raise its errors."""
     if network.training:
@@ -210,10 +237,12 @@ def check_inputs(
         raise SettingsError(f"expected one target for each of {len(images)} images, got {len(objective)}")
     if settings.augmentation is not None and settings.schedule == "adaptive":
         raise SettingsError(VIEWS_HIDE_THE_LOSS)
-    if settings.augmentation is not None and seeds is None:
+    if settings.augmentation is not None and seeds is None and moves is None:
         raise SettingsError(f"augmentation-aware steps need one seed for each of the {len(images)} images")
     if seeds is not None and len(seeds) != len(images):
         raise SettingsError(f"expected one seed for each of the {len(images)} images, got {len(seeds)}")
+    if moves is not None and moves.shape != (len(images), settings.steps, 3):
+        raise SettingsError(f"expected moves ({len(images)}, {settings.steps}, 3), got {tuple(moves.shape)}")
     if regions is not None and (
         regions.ndim != 4 or regions.shape[-2:] != images.shape[-2:] or len(regions) != len(images)
     ):

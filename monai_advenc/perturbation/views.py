@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import override
 
+from monai_advenc.acceleration.processor import to_device
 from monai_advenc.settings import Settings
 
 
@@ -76,26 +77,25 @@ class RandomViews(Views):
     """Random shifts and flips.
 
     A shift or flip permutes the pixels, so its gradient is the gradient of the view, permuted back.
+
+    Args:
+        moves: From :func:`draw_moves`, for these images.
+        images: ``(N, C, H, W)``; only their size, their device, and the order of their values in memory matter.
     """
 
-    def __init__(self, augmentation: Augmentation, seeds: Sequence[int], steps: int, images: Tensor) -> None:
+    def __init__(self, moves: Tensor, images: Tensor) -> None:
         height, width = images.shape[-2:]
-        limits = (round(augmentation.max_shift * height), round(augmentation.max_shift * width))
-        draws = []
-        for seed in seeds:
-            generator = torch.Generator().manual_seed(seed)
-            rows = torch.randint(-limits[0], limits[0] + 1, (steps,), generator=generator)
-            columns = torch.randint(-limits[1], limits[1] + 1, (steps,), generator=generator)
-            flips = torch.randint(2, (steps,), generator=generator) * int(augmentation.flip)
-            draws.append(torch.stack([rows, columns, flips]))
-        self._draws = torch.stack(draws, dim=2).to(images.device)  # (3, steps, N)
+        # (steps, 3, N, 1). A whole table on the device: a step takes its row without waiting for the CPU.
+        self._moves = to_device(moves.permute(1, 2, 0).unsqueeze(3).contiguous(), images.device).long()
         self._height = torch.arange(height, device=images.device)
         self._width = torch.arange(width, device=images.device)
+        self._channels_last = not images.is_contiguous()
 
     @override
     def look(self, images: Tensor, step: int) -> Tensor:
-        rows, columns = self._indices(step)
-        return _take_pixels(images, rows, columns)
+        down, right, flip = self._moves[step].unbind()
+        rows, columns = self._height - down, self._width - right
+        return self._take_pixels(images, rows, torch.where(flip.bool(), columns.flip(1), columns))
 
     @override
     def gradient(self, gradient_at: Callable[[Tensor], Tensor], images: Tensor, step: int) -> Tensor:
@@ -103,23 +103,40 @@ class RandomViews(Views):
 
     def look_back(self, views: Tensor, step: int) -> Tensor:
         """Undo :meth:`look`."""
-        rows, columns = self._indices(step)
-        return _take_pixels(views, rows.argsort(dim=1), columns.argsort(dim=1))
+        down, right, flip = self._moves[step].unbind()
+        rows, columns = self._height + down, self._width + right
+        # A shifted and mirrored row is undone by the same once more.
+        return self._take_pixels(views, rows, torch.where(flip.bool(), (self._width - right).flip(1), columns))
 
-    def _indices(self, step: int) -> tuple[Tensor, Tensor]:
-        down, right, flip = self._draws[:, step, :, None]
-        rows = (self._height - down) % len(self._height)
-        columns = (self._width - right) % len(self._width)
-        return rows, torch.where(flip.bool(), columns.flip(1), columns)
+    def _take_pixels(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        rows, columns = rows % len(self._height), columns % len(self._width)
+        if not self._channels_last:
+            by_row = images.gather(2, rows[:, None, :, None].expand_as(images))
+            return by_row.gather(3, columns[:, None, None, :].expand_as(images))
+        pixels = images.permute(0, 2, 3, 1)
+        by_row = pixels.gather(1, rows[:, :, None, None].expand_as(pixels))
+        return by_row.gather(2, columns[:, None, :, None].expand_as(pixels)).permute(0, 3, 1, 2)
 
 
-def _take_pixels(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    by_row = images.gather(2, rows[:, None, :, None].expand_as(images))
-    return by_row.gather(3, columns[:, None, None, :].expand_as(images))
+def draw_moves(augmentation: Augmentation, seeds: Sequence[int], steps: int, size: tuple[int, int]) -> Tensor:
+    """Draw the shifts and flips of so many images and steps; this needs no GPU and may run ahead in another thread.
 
+    Args:
+        augmentation: What to draw.
+        seeds: One for each image.
+        steps: Number of steps.
+        size: Height and width of the images.
 
-def draw_views(augmentation: Augmentation | None, seeds: Sequence[int] | None, steps: int, images: Tensor) -> Views:
-    """Draw views for each of ``images`` ``(N, C, H, W)`` and each step; without augmentation, the unchanged images."""
-    if augmentation is None or seeds is None:
-        return SameView()
-    return RandomViews(augmentation, seeds, steps, images)
+    Returns:
+        Shift down, shift right, and flip (0 or 1): ``(N, steps, 3)``, int16, on the CPU.
+    """
+    limits = [round(augmentation.max_shift * side) for side in size]
+    drawn = torch.zeros(len(seeds), steps, 3, dtype=torch.int16)
+    generator = torch.Generator()
+    for row, seed in zip(drawn, seeds, strict=True):
+        generator.manual_seed(seed)
+        for number, limit in enumerate(limits):
+            row[:, number] = torch.randint(-limit, limit + 1, (steps,), generator=generator)
+        if augmentation.flip:
+            row[:, 2] = torch.randint(2, (steps,), generator=generator)
+    return drawn

@@ -18,7 +18,7 @@ from monai_advenc.perturbation.batches import perturb_in_batches
 from monai_advenc.perturbation.objectives import Objective, Rows, TargetClass
 from monai_advenc.perturbation.pgd import perturb
 from monai_advenc.perturbation.settings import PerturbationSettings
-from monai_advenc.perturbation.views import Augmentation, RandomViews, Views
+from monai_advenc.perturbation.views import Augmentation, RandomViews, Views, draw_moves
 from tests.conftest import tiny_network
 
 PAPER = PerturbationSettings(radius=1, step_size=0.25, steps=8)
@@ -153,7 +153,7 @@ def test_the_gradient_through_any_differentiable_view_is_that_of_the_image(netwo
 
 @pytest.mark.parametrize("seeds", [range(8), range(100, 108)])
 def test_a_shift_goes_back_as_autograd_says(network: nn.Module, images: Tensor, seeds: Sequence[int]) -> None:
-    views = RandomViews(Augmentation(max_shift=0.3), seeds, 2, images)
+    views = RandomViews(draw_moves(Augmentation(max_shift=0.3), seeds, 2, (32, 32)), images)
 
     def gradient_at(seen: Tensor) -> Tensor:
         return target_gradient(network, seen, TARGETS)

@@ -6,15 +6,15 @@ from collections import Counter
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from monai_advenc.acceleration.prepare import prepare
 from monai_advenc.perturbation.batches import perturb_in_batches
 from monai_advenc.perturbation.pgd import perturb
 from monai_advenc.perturbation.settings import PerturbationSettings
-from monai_advenc.perturbation.views import Augmentation
+from monai_advenc.perturbation.views import Augmentation, draw_moves
 from tests.conftest import tiny_network
-from tests.simulated_device import in_own_process, simulated_device, waits
+from tests.simulated_device import in_own_process, operations, simulated_device, waits
 
 VIEWS = Augmentation(max_shift=0.2)
 
@@ -76,3 +76,54 @@ def test_adaptive_steps_on_a_device_are_those_of_the_cpu_whatever_fills_the_batc
     with simulated_device() as device:
         there = perturb(tiny_network().to(device), images.to(device), targets.to(device), plan, batch_size=3).cpu()
     torch.testing.assert_close(there, here, atol=1e-4, rtol=0)
+
+
+class Watched(nn.Module):
+    """Notes for each pass how many operations there were before, and how the images lie in memory."""
+
+    layout = torch.channels_last
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = tiny_network(channels=3).to(memory_format=torch.channels_last)
+        self.passes: list[int] = []
+        self.channels_last: list[bool] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.passes.append(len(operations))
+        self.channels_last.append(images.is_contiguous(memory_format=torch.channels_last))
+        logits: Tensor = self.inside(images)
+        return logits
+
+
+@pytest.mark.parametrize("settings", [{}, {"augmentation": VIEWS}, {"schedule": "fast", "augmentation": VIEWS}])
+@in_own_process
+def test_steps_are_the_same_operations_so_that_a_graph_could_hold_one(settings: dict[str, object]) -> None:
+    plan = PerturbationSettings(**{"radius": 1.0, "step_size": 0.3, "steps": 5, **settings})
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    with simulated_device() as device:
+        network = Watched().eval().to(device)
+        perturb(network, images.to(device), torch.arange(4).to(device), plan, seeds=list(range(4)))
+        # A step takes its row of a table, which a graph would find in the same place each time.
+        steps = [
+            [each for each in operations[start:end] if each[0] != "aten.select.int"]
+            for start, end in zip(network.passes, network.passes[1:], strict=False)
+        ]
+    assert len(steps) == 4
+    assert len(steps[0]) > 20
+    assert all(step == steps[0] for step in steps)
+    assert network.channels_last == [True] * 5, "nothing is copied into the layout of the network"
+
+
+@in_own_process
+def test_moves_that_were_drawn_ahead_give_the_same_images_and_fewer_waits(images: Tensor) -> None:
+    plan = PerturbationSettings(radius=1.0, step_size=0.3, steps=3, augmentation=VIEWS)
+    seeds, targets = list(range(8)), torch.arange(8) % 5
+    ahead = draw_moves(VIEWS, seeds, plan.steps, (32, 32))
+    here = perturb_in_batches(tiny_network(), images, targets, plan, batch_size=3, seeds=seeds)
+    assert torch.equal(perturb_in_batches(tiny_network(), images, targets, plan, batch_size=3, moves=ahead), here)
+    with simulated_device() as device:
+        network, there, targets = tiny_network().to(device), images.to(device), targets.to(device)
+        waits.clear()
+        perturb_in_batches(network, there, targets, plan, batch_size=3, moves=ahead)
+        assert not [each for each in waits if "copy to device" in each], "what a batch needs is copied without waiting"

@@ -10,7 +10,7 @@ from monai_advenc.acceleration.gradients import target_gradient
 from monai_advenc.errors import ImageError, NetworkError, SettingsError
 from monai_advenc.perturbation.pgd import GEOMETRIES, perturb
 from monai_advenc.perturbation.settings import PerturbationSettings
-from monai_advenc.perturbation.views import Augmentation, RandomViews
+from monai_advenc.perturbation.views import Augmentation, RandomViews, draw_moves
 from tests.conftest import tiny_network
 
 TARGETS = torch.tensor([1, 2, 3, 4, 0, 2, 3, 4])
@@ -152,7 +152,7 @@ def test_a_step_through_a_view_goes_back_the_same_way(network: nn.Module, images
     images = 0.3 + 0.4 * images
     plan = pgd(1, steps=2, step_size=0.1, augmentation=Augmentation(max_shift=0.3))
     assert plan.augmentation is not None
-    views, expected = RandomViews(plan.augmentation, SEEDS, 2, images), images
+    views, expected = RandomViews(draw_moves(plan.augmentation, SEEDS, 2, (32, 32)), images), images
     for step in range(2):
         gradient = views.look_back(target_gradient(network, views.look(expected, step), TARGETS), step)
         expected = expected - 0.1 * gradient / gradient.flatten(1).norm(dim=1)[:, None, None, None]
@@ -299,7 +299,7 @@ def test_settings_that_cannot_be_are_refused(values: dict[str, object]) -> None:
 @given(seed=st.integers(0, 2**63 - 1), flip=st.booleans())
 def test_looking_back_undoes_looking(seed: int, flip: bool) -> None:
     images = torch.rand(2, 3, 8, 12)
-    views = RandomViews(Augmentation(max_shift=0.3, flip=flip), [seed, seed + 1], 3, images)
+    views = RandomViews(draw_moves(Augmentation(max_shift=0.3, flip=flip), [seed, seed + 1], 3, (8, 12)), images)
     for step in range(3):
         view = views.look(images, step)
         assert torch.equal(views.look_back(view, step), images)
@@ -308,7 +308,7 @@ def test_looking_back_undoes_looking(seed: int, flip: bool) -> None:
 
 def test_views_shift_and_flip() -> None:
     images = torch.rand(1, 1, 16, 16)
-    views = RandomViews(Augmentation(max_shift=0.25), [3], 64, images)
+    views = RandomViews(draw_moves(Augmentation(max_shift=0.25), [3], 64, (16, 16)), images)
     expected = {
         image.numpy().tobytes()
         for flipped in (images, images.flip(3))
