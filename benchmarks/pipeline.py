@@ -36,7 +36,7 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.networks import get_network
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
-from monai_advenc.sharing import folder as encrypted_folder, images as encryption_blocks, original as originals
+from monai_advenc.sharing import folder as encrypted_folder, image_writer, original as originals
 from monai_advenc.sharing.encryption_run import encrypt_images
 from monai_advenc.sharing.images import ImageEncryption, Outcome
 from monai_advenc.sharing.options import EncryptionOptions
@@ -47,7 +47,7 @@ STAGES: dict[str, tuple[Callable[..., Any], ...]] = {
     "network made ready": (PreparedNetworks.get,),
     "combining, rounding": (encryption.combine_versions,),
     "reading": (ImageEncryption.read_block,),
-    "encoding": (encryption_blocks.encode_image,),
+    "encoding": (image_writer.encode_image,),
     "measuring": (originals.measure_fidelity,),
     "journal and manifest": (encrypted_folder.EncryptedFolder.add, encrypted_folder.EncryptedFolder.finish),
 }

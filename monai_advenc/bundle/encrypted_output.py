@@ -186,8 +186,8 @@ class EncryptedOutput:
         # A custom inferer may lack this method.
         ask = getattr(evaluator.inferer, "precision_for", None)
         precision = None if ask is None else ask(evaluator.network, tuple(original.shape))
-        affine = self._encryption.affine_of(file)
-        return self._encryption.write(Encrypted(Original(file, original, None, affine), encrypted, precision))
+        affine = self._encryption.writer.affine_of(file)
+        return self._encryption.writer.write(Encrypted(Original(file, original, None, affine), encrypted, precision))
 
 
 def _from_first(values: list[str]) -> list[str]:

@@ -25,7 +25,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from monai_advenc.acceleration.processor import require_beside
+from monai_advenc.acceleration.processor import require_beside, to_device
 from monai_advenc.encryption.paper import CONCAT_SHARES, MIXUP_AND_CONCAT_RATIOS
 from monai_advenc.errors import SettingsError
 from monai_advenc.perturbation.pgd import GEOMETRIES, Radius
@@ -93,7 +93,7 @@ def _paste(versions: Tensor, sides: Sequence[tuple[int, int]], seeds: Sequence[i
         top = int(torch.randint(height - tall + 1, (), generator=generator))
         left = int(torch.randint(width - wide + 1, (), generator=generator))
         choice[image, top : top + tall, left : left + wide] = 1
-    return _take_versions(versions, choice.to(versions.device))
+    return _take_versions(versions, to_device(choice, versions.device))
 
 
 def _take_versions(versions: Tensor, choice: Tensor) -> Tensor:
@@ -216,7 +216,7 @@ def combine(
             "perturb and combine with the same key"
         )
     require_beside("the images", images, {"versions": versions, "labels": labels})
-    ratios = torch.tensor(settings.ratios, dtype=torch.float32, device=images.device)[labels]
+    ratios = to_device(torch.tensor(settings.ratios, dtype=torch.float32), images.device)[labels]
     # Clamped, because the weights of a mix sum to one only up to rounding.
     joined = choose_combiner(settings.name).join(versions, ratios, seeds or [0] * len(images)).clamp(0, 1)
     change = joined - images

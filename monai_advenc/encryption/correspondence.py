@@ -12,6 +12,7 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
+from monai_advenc.acceleration.processor import to_device
 from monai_advenc.encryption.paper import CORRESPONDENCES
 from monai_advenc.errors import CorrespondenceError, SettingsError
 from monai_advenc.settings import Settings
@@ -114,7 +115,7 @@ class ClassCorrespondence(Settings):
 
     def targets_of(self, labels: Tensor) -> Tensor:
         """Look up the target classes ``(N, T)`` of true classes ``(N,)``."""
-        return torch.tensor(self.targets, device=labels.device)[labels]
+        return to_device(torch.tensor(self.targets), labels.device)[labels]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.num_classes} classes, {self.num_targets} targets each)"

@@ -8,11 +8,14 @@ bytes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from monai_advenc.acceleration.prepare import PreparedNetwork
-from monai_advenc.acceleration.processor import require_beside, require_together
+from monai_advenc.acceleration.processor import require_beside, require_together, to_device
 from monai_advenc.encryption.combiners import combine
+from monai_advenc.encryption.draws import Draws, moves_of_versions
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.mark import add_marks, content_of
 from monai_advenc.encryption.rounding import round_to_grid
@@ -35,6 +38,7 @@ def perturb_toward_targets(
     *,
     regions: Tensor | None = None,
     scales: Tensor | None = None,
+    moves: Tensor | None = None,
     batch_size: int | None = None,
 ) -> Tensor:
     """Perturb each image toward each target of its class, all versions in one stream of batches.
@@ -47,6 +51,8 @@ def perturb_toward_targets(
         regions: Binary masks ``(N, 1, H, W)`` of the pixels that may change.
         scales: ``(N,)``: the share of the key's radius that each image gets, see
             :func:`monai_advenc.encryption.regions.radius_scales`; ``None``: all of it, however small the region.
+        moves: Random views of each version, drawn ahead (:class:`monai_advenc.encryption.draws.Draws`); ``None``: drawn
+            here.
         batch_size: Versions per pass; another batch size can change the bytes of the result. ``None``: by the rule of
             :class:`monai_advenc.perturbation.batch_size.BatchSize` for the network's device and the images' shape.
 
@@ -68,11 +74,7 @@ def perturb_toward_targets(
         )
     targets = key.correspondence.targets_of(labels)
     count, num_targets = targets.shape
-    seeds = [
-        int(seed)
-        for per_image in zip(*(key.image_seeds(f"views {slot}", images) for slot in range(num_targets)), strict=True)
-        for seed in per_image
-    ]
+    moves = moves_of_versions(key, images) if moves is None else moves
     stream = images.repeat_interleave(num_targets, dim=0)
     versions = perturb_in_batches(
         network,
@@ -80,7 +82,7 @@ def perturb_toward_targets(
         targets.flatten(),
         key.perturbation,
         batch_size=versions_per_pass(network, images.shape[1:]) if batch_size is None else batch_size,
-        seeds=seeds,
+        moves=None if moves is None else moves.flatten(0, 1),
         regions=None if regions is None else regions.repeat_interleave(num_targets, dim=0),
         scales=None if scales is None else scales.repeat_interleave(num_targets),
     )
@@ -96,6 +98,7 @@ def combine_versions(
     scales: Tensor | None = None,
     levels: int | None = None,
     unit: Tensor | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> Tensor:
     """Combine the versions of each image, add the key's mark if it has one, and round the result to a file's grid.
 
@@ -108,6 +111,7 @@ def combine_versions(
         levels: Steps of the file's grid (PNG).
         unit: ``(N,)``: size of one stored unit on the [0, 1] scale, for originals on their file's own grid (DICOM,
             scaled NIfTI). Without ``levels`` and ``unit``: no rounding.
+        seeds: Seeds of the combiner, drawn ahead (:class:`monai_advenc.encryption.draws.Draws`); ``None``: drawn here.
 
     Returns:
         Encrypted images ``(N, C, H, W)``, each within the key's radius of its original.
@@ -121,8 +125,8 @@ def combine_versions(
     require_beside("the images", images, {"versions": versions, "labels": labels})
     _check_labels(key, images, labels)
     settings = key.perturbation.at_size(*images.shape[-2:])
-    seeds = key.image_seeds("layout", images)
-    radius = settings.radius if scales is None else settings.radius * scales.to(images.device)
+    seeds = key.image_seeds("layout", images) if seeds is None else seeds
+    radius = settings.radius if scales is None else settings.radius * to_device(scales, images.device)
     combined = combine(key.combiner, images, versions, labels, radius=radius, norm=settings.norm, seeds=seeds)
     if key.mark is not None:
         marks = [key.mark_seed(content_of(image)) for image in images]
@@ -145,6 +149,7 @@ def encrypt_batch(
     scales: Tensor | None = None,
     levels: int | None = None,
     unit: Tensor | None = None,
+    draws: Draws | None = None,
     batch_size: int | None = None,
 ) -> Tensor:
     """Encrypt images (section 4.1): map originals to the pixels of the encrypted files.
@@ -163,6 +168,7 @@ def encrypt_batch(
         unit: ``(N,)``: size of one stored unit on the [0, 1] scale, for originals on their file's own grid (12 and
             16-bit DICOM, NIfTI with a slope). Pixels then change by whole units, and unchanged pixels keep every bit.
             Without ``levels`` and ``unit`` the result is float32.
+        draws: Random choices for these images, made ahead; ``None``: made here.
         batch_size: Versions per pass; another batch size can change the bytes of the result. ``None``: by the rule of
             :class:`monai_advenc.perturbation.batch_size.BatchSize` for the network's device and the images' shape.
 
@@ -180,10 +186,11 @@ def encrypt_batch(
     Example:
         >>> encrypted = encrypt_batch(key, prepare(base, (1, 320, 320)), images, labels, levels=65535)
     """
+    moves, seeds = (None, None) if draws is None else (draws.moves, draws.layout)
     versions = perturb_toward_targets(
-        key, network, images, labels, regions=regions, scales=scales, batch_size=batch_size
+        key, network, images, labels, regions=regions, scales=scales, moves=moves, batch_size=batch_size
     )
-    return combine_versions(key, images, versions, labels, scales=scales, levels=levels, unit=unit)
+    return combine_versions(key, images, versions, labels, scales=scales, levels=levels, unit=unit, seeds=seeds)
 
 
 def _are_equal(changed: Tensor, images: Tensor) -> Tensor:

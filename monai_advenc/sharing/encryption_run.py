@@ -197,7 +197,7 @@ def compute_here(encryption: ImageEncryption, files: Sequence[ImageFile]) -> Gen
     if encryption.workers:
         yield from map_in_workers(encryption.encrypt, blocks, encryption.workers)
     elif writers and blocks and hasattr(os, "fork"):
-        with one_thread(), in_processes(encryption.write_block, writers) as write:
+        with one_thread(), in_processes(encryption.writer.write_block, writers) as write:
             yield from overlapped(blocks, encryption.read_block, encryption.perturb_block, write)
     else:
         with one_thread():

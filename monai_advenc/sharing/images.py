@@ -1,39 +1,40 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Encrypt images block by block: read, perturb, combine, round, write, measure."""
+"""Encrypt images block by block: read, perturb, combine, round."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from monai_advenc.acceleration.hardware import Hardware
 from monai_advenc.acceleration.kept_networks import PreparedNetworks
 from monai_advenc.acceleration.prepare import PreparedNetwork
-from monai_advenc.acceleration.processor import device_of
+from monai_advenc.acceleration.processor import device_of, to_device
 from monai_advenc.data.dicom.identity.rule import IdentityRule, require_identity_choice
 from monai_advenc.data.dicom.slice import read_dicom_slice
 from monai_advenc.data.images.folder import ImageFile, ImageFolder
-from monai_advenc.data.images.reading import is_dicom_image, read_affine, read_image, read_region, resize_image, to_gray
-from monai_advenc.data.images.writing import SLICE_FORMATS, encode_image
-from monai_advenc.data.records import FileRecord, ImageRecord
-from monai_advenc.data.volume import Affine
+from monai_advenc.data.images.reading import is_dicom_image, read_image, read_region, resize_image, to_gray
+from monai_advenc.data.images.writing import SLICE_FORMATS
+from monai_advenc.data.records import ImageRecord
+from monai_advenc.encryption.draws import Draws
 from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.fidelity import SMALLEST_SIDE
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.radius import radius_share
 from monai_advenc.encryption.regions import REGIONS
 from monai_advenc.encryption.rounding import coarsest_levels
-from monai_advenc.errors import AdvencError, DeviceMemoryError, ImageError, OutputError
-from monai_advenc.files.atomic import write_atomically
+from monai_advenc.errors import AdvencError, DeviceMemoryError, ImageError
 from monai_advenc.sharing import shared_masks
 from monai_advenc.sharing.computing import Computing
 from monai_advenc.sharing.dicom_output import DicomOutput
 from monai_advenc.sharing.folder import Owns
+from monai_advenc.sharing.image_writer import ImageWriter
 from monai_advenc.sharing.options import EncryptionOptions, images_per_block, run_header, worker_count
 from monai_advenc.sharing.original import Encrypted, Failure, Original, Outcome, common_pixels, units_of
 from monai_advenc.workers import overlapped
@@ -41,6 +42,12 @@ from monai_advenc.workers import overlapped
 
 class ImageEncryption:
     """Encrypts the images of a folder, and writes them.
+
+    Attributes:
+        originals: All images.
+        header: What two runs into one folder must have in common.
+        workers: Worker processes to use.
+        writer: Writes the encrypted images.
 
     Args:
         source: The images; its classes are the key's.
@@ -62,20 +69,26 @@ class ImageEncryption:
     ) -> None:
         self.source, self.out, self.key, self.network, self.options = source, out, key, network, options
         self.originals: Sequence[ImageFile] = source.files
-        here = Hardware.of(device_of(network))
-        self.computing = computing or Computing.of_run(options.batch_size, here, out)
-        self.header = run_header(key, network, options, self.computing)
         self.workers = worker_count(network, options)
-        self._prepared = PreparedNetworks(options.precision, key.perturbation.steps, self.computing.batch_size.of)
-        self._dicom: DicomOutput | None = None
+        here = Hardware.of(device_of(network))
+        self.compute_with(computing or Computing.of_run(options.batch_size, here, out))
+        shared_masks.require_room_for_masks([file for file in source.files if self.has_masks(file)], source.files)
+
+    def compute_with(self, computing: Computing) -> None:
+        """Set what computes, and all that depends on it: header, tag of the run, prepared networks."""
+        key, options = self.key, self.options
+        self.computing = computing
+        self.header = run_header(key, self.network, options, computing)
+        self._prepared = PreparedNetworks(options.precision, key.perturbation.steps, computing.batch_size.of)
+        dicom = None
         if "dicom" in options.formats:
             identity = IdentityRule(require_identity_choice(options.identity), key)
-            self._dicom = DicomOutput(key, identity, self.header.run_tag)
-        shared_masks.require_room_for_masks([file for file in source.files if self.has_masks(file)], source.files)
+            dicom = DicomOutput(key, identity, self.header.run_tag)
+        self.writer = ImageWriter(tuple(self.source.classes), self.out, key, options, dicom)
 
     def has_masks(self, file: ImageFile) -> bool:
         """Whether the mask of an image is written with it."""
-        return self.options.writes_masks and file.mask_path is not None
+        return self.writer.has_masks(file)
 
     def prepared(self, image_shape: tuple[int, ...]) -> PreparedNetwork:
         """The base network prepared for images ``(C, H, W)``."""
@@ -118,15 +131,19 @@ class ImageEncryption:
 
     def encrypt(self, block: Sequence[ImageFile]) -> list[Outcome]:
         """Encrypt and write the images of one block."""
-        return self.write_block(self.perturb_block(self.read_block(block)))
+        return self.writer.write_block(self.perturb_block(self.read_block(block)))
 
     def overlapped(self, blocks: Sequence[Sequence[ImageFile]]) -> Iterator[list[Outcome]]:
         """Encrypt all blocks in order; reads and writes the files of some while others are perturbed."""
-        return overlapped(blocks, self.read_block, self.perturb_block, self.write_block)
+        return overlapped(blocks, self.read_block, self.perturb_block, self.writer.write_block)
 
     def read_block(self, block: Sequence[ImageFile]) -> list[Original | Failure]:
-        """Read the images of one block."""
-        return [self._read_or_fail(file) for file in block]
+        """Read the images of one block, and draw what their steps need."""
+        read = map(self._read_or_fail, block)
+        return [
+            replace(each, draws=Draws.of(self.key, each.image[None])) if isinstance(each, Original) else each
+            for each in read
+        ]
 
     def _read_or_fail(self, file: ImageFile) -> Original | Failure:
         try:
@@ -145,16 +162,6 @@ class ImageEncryption:
         for group in alike.values():
             done |= {each.id: each for each in self._encrypt(group)}
         return [done[each.id] for each in block]
-
-    def write_block(self, block: Sequence[Encrypted | Failure]) -> list[Outcome]:
-        """Write the encrypted images of one block."""
-        return [each if isinstance(each, Failure) else self._write_or_fail(each) for each in block]
-
-    def _write_or_fail(self, done: Encrypted) -> Outcome:
-        try:
-            return self.write(done)
-        except AdvencError as error:
-            return Failure(done.id, str(error), fatal=isinstance(error, OutputError))
 
     def read(self, file: ImageFile) -> Original:
         """Read an image and the region that may change."""
@@ -176,52 +183,40 @@ class ImageEncryption:
             )
         chosen = REGIONS[self.options.region](image, mask)
         region = common_pixels(chosen, real)
-        if self._dicom is not None:
-            region = common_pixels(region, self._dicom.region_of(file.path, dicom))
-        affine = self.affine_of(file) if dicom is None or self.options.size is not None else dicom.affine
+        if self.writer.dicom is not None:
+            region = common_pixels(region, self.writer.dicom.region_of(file.path, dicom))
+        affine = self.writer.affine_of(file) if dicom is None or self.options.size is not None else dicom.affine
         if region is not None and not region.any():
             raise ImageError(f"{file.path} has no pixel of its region between the ends of its window; leave it out")
         # Where all may change, the window of DICOM costs no radius.
         share = real if chosen is None else region
         scale = radius_share(self.key.perturbation, image, share, full_radius=self.options.full_radius)
-        return Original(file, image, region, affine, dicom if self._dicom is not None else None, scale)
-
-    def affine_of(self, file: ImageFile) -> Affine | None:
-        """Position of an image in space; ``None`` if unknown, or if the image is resized."""
-        return read_affine(file.path) if self.options.size is None else None
-
-    def tag_of(self, original: Original) -> str:
-        """Keyed checksum of an original: pixels, region, padding, position in space, DICOM header."""
-        content = original.content(with_header=self._dicom is not None)
-        return self.key.tag("source", content)[:16]
+        return Original(file, image, region, affine, dicom if self.writer.dicom is not None else None, scale)
 
     def renewed(self, file: ImageFile, record: ImageRecord) -> ImageRecord | None:
         """The record of a written image with all distances; ``None`` if its original has changed or cannot be read."""
         try:
-            original = self.read(file)
-            if (record.label, record.source_tag) != (self.source.classes[file.label], self.tag_of(original)):
-                return None
-            if not shared_masks.are_recorded(self._masks_of(original, record.shape[1:]), record.masks):
-                return None
-            return record.with_measured(self._measured(original, record))
+            return self.writer.renewed(self.read(file), record)
         except AdvencError:
             return None
 
     def _encrypt(self, group: Sequence[Original]) -> list[Encrypted | Failure]:
-        device = next(self.network.parameters()).device
         regions = [each.region for each in group if each.region is not None]
         scales = [each.scale for each in group if each.scale is not None]
+        draws = [each.draws for each in group if each.draws is not None]
+        there = partial(to_device, device=next(self.network.parameters()).device)
         try:
             prepared = self.prepared(tuple(group[0].image.shape))
             encrypted = encrypt_batch(
                 self.key,
                 prepared,
-                torch.stack([each.image for each in group]).to(device),
-                torch.tensor([each.file.label for each in group], device=device),
-                regions=torch.stack(regions).to(device) if regions else None,
+                there(torch.stack([each.image for each in group])),
+                there(torch.tensor([each.file.label for each in group])),
+                regions=there(torch.stack(regions)) if regions else None,
                 scales=torch.tensor(scales).double() if scales else None,
                 levels=coarsest_levels(self.options.formats),
                 unit=units_of(group),
+                draws=Draws.joined(draws) if len(draws) == len(group) else None,
                 batch_size=self.computing.batch_size.of(group[0].image.shape),
             )
         except DeviceMemoryError:  # Fewer images would be padded to as many.
@@ -231,50 +226,5 @@ class ImageEncryption:
                 half = len(group) // 2
                 return [*self._encrypt(group[:half]), *self._encrypt(group[half:])]
             return [Failure(group[0].id, str(error))]
-        return [Encrypted(*row, prepared.precision) for row in zip(group, encrypted.cpu(), strict=True)]
-
-    def write(self, done: Encrypted) -> ImageRecord:
-        """Write the files of one encrypted image and measure them against its original."""
-        file, written = done.original.file, []
-        label, source_tag = self.source.classes[file.label], self.tag_of(done.original)
-        channels, height, width = done.encrypted.shape
-        masks = self._masks_of(done.original, (height, width))
-        for name, content in zip(self.options.formats, self.encode(done.original, done.encrypted), strict=True):
-            path = f"{label}/{file.id}{SLICE_FORMATS[name]}"
-            # A killed run may have written this file without recording it.
-            write_atomically(self.out / path, content, overwrite=True)
-            written.append(FileRecord(path=path, format=name, sha256=hashlib.sha256(content).hexdigest()))
-        record = ImageRecord(
-            id=file.id,
-            label=label,
-            files=tuple(written),
-            shape=(channels, height, width),
-            source_tag=source_tag,
-            precision=done.precision,
-            masks=shared_masks.write_masks(self.out, masks),
-        )
-        return self._measured(done.original, record)
-
-    def _measured(self, original: Original, record: ImageRecord) -> ImageRecord:
-        """The record with the distances of the file as written, not of the tensor."""
-        written = read_image(self.out / record.files[0].path)
-        return original.measured(record, written, self._radius(original), self.options.size)
-
-    def _masks_of(self, original: Original, shape: tuple[int, int]) -> list[shared_masks.EncodedMask]:
-        """The mask of an image of ``shape``, if it is written with the image."""
-        file, options = original.file, self.options
-        place = f"{self.source.classes[file.label]}/{file.id}"
-        if not self.has_masks(file):
-            return []
-        return shared_masks.encode_image_masks(file, place, options.formats, options.size, shape, original.affine)
-
-    def _radius(self, original: Original) -> float:
-        """Radius of the ball around an image."""
-        whole = self.key.perturbation.at_size(*original.image.shape[-2:]).radius
-        return whole * (1.0 if original.scale is None else original.scale)
-
-    def encode(self, original: Original, encrypted: Tensor) -> list[bytes]:
-        """The files of an image with these pixels ``(C, H, W)``, in the order of the formats."""
-        if self._dicom is not None and original.dicom is not None:
-            return self._dicom.encode(original.dicom, encrypted, self.options.formats, self._radius(original))
-        return [encode_image(encrypted, name, affine=original.affine) for name in self.options.formats]
+        originals = (replace(each, draws=None) for each in group)
+        return [Encrypted(*row, prepared.precision) for row in zip(originals, encrypted.cpu(), strict=True)]

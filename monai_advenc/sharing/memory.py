@@ -9,7 +9,6 @@ from dataclasses import replace
 from monai_advenc.errors import DeviceMemoryError
 from monai_advenc.perturbation.batch_size import fitting_batch_size
 from monai_advenc.sharing.images import ImageEncryption
-from monai_advenc.sharing.options import run_header
 from monai_advenc.sharing.volumes import VolumeEncryption
 
 
@@ -37,5 +36,4 @@ def fit_memory(encryption: ImageEncryption | VolumeEncryption) -> None:
             f"the GPU has too little free memory for {computing.batch_size.of(shape)} images at a time, as in the run "
             "that is resumed; free some, or choose another --out"
         )
-    encryption.computing = replace(computing, batch_size=found)
-    encryption.header = run_header(encryption.key, encryption.network, encryption.options, encryption.computing)
+    encryption.compute_with(replace(computing, batch_size=found))

@@ -17,6 +17,7 @@ from monai_advenc.data.images.folder import ImageFile
 from monai_advenc.data.images.reading import read_region, resize_image
 from monai_advenc.data.records import ImageRecord
 from monai_advenc.data.volume import Affine
+from monai_advenc.encryption.draws import Draws
 from monai_advenc.encryption.energy import measure_energy
 from monai_advenc.encryption.fidelity import measure_changeable, measure_fidelity
 from monai_advenc.errors import ImageError
@@ -46,6 +47,7 @@ class Original:
         affine: Its position in space; ``None`` if unknown, or if the image was resized.
         dicom: The DICOM file, if DICOM is to be derived from it.
         scale: The share of the key's radius that the image gets; ``None``: all of it.
+        draws: Random choices for the image; ``None``: not made yet.
     """
 
     file: ImageFile
@@ -54,6 +56,7 @@ class Original:
     affine: Affine | None
     dicom: DicomSlice | None = None
     scale: float | None = None
+    draws: Draws | None = None
 
     @property
     def id(self) -> str:

@@ -59,10 +59,15 @@ class VolumeEncryption:
         self, cases: Sequence[Case], out: Path, key: EncryptionKey, network: nn.Module, options: VolumeOptions
     ) -> None:
         self.originals, self.out, self.key, self.network, self.options = cases, out, key, network, options
-        self.computing = Computing.of_run(options.batch_size, Hardware.of(device_of(network)), out)
-        self.header = run_header(key, network, options, self.computing)
         self.workers = worker_count(network, options)
-        self._prepared = PreparedNetworks(options.precision, key.perturbation.steps, self.computing.batch_size.of)
+        self.compute_with(Computing.of_run(options.batch_size, Hardware.of(device_of(network)), out))
+
+    def compute_with(self, computing: Computing) -> None:
+        """Set what computes, and all that depends on it: header, prepared networks."""
+        steps = self.key.perturbation.steps
+        self.computing = computing
+        self.header = run_header(self.key, self.network, self.options, computing)
+        self._prepared = PreparedNetworks(self.options.precision, steps, computing.batch_size.of)
 
     def has_masks(self, case: Case) -> bool:
         """Whether the mask of a case is written with it."""

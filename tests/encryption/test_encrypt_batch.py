@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from monai_advenc.acceleration.prepare import prepare
 from monai_advenc.encryption import encrypt_batch as encryption
 from monai_advenc.encryption.combiners import COMBINERS
+from monai_advenc.encryption.draws import Draws
 from monai_advenc.encryption.encrypt_batch import combine_versions, encrypt_batch, perturb_toward_targets
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import DatasetError
 from monai_advenc.perturbation.batch_size import BATCH_SIZE
 from monai_advenc.perturbation.settings import PerturbationSettings
-from monai_advenc.perturbation.views import Augmentation
+from monai_advenc.perturbation.views import Augmentation, draw_moves
 from tests.conftest import tiny_network
 
 
@@ -114,15 +115,31 @@ def test_each_version_goes_toward_its_own_target(base: nn.Module, images: Tensor
 def test_each_version_has_random_views_of_its_own(
     base: nn.Module, images: Tensor, labels: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[int] = []
+    seen: list[Tensor] = []
 
-    def note(network: nn.Module, stream: Tensor, *rest: Any, seeds: list[int], **options: Any) -> Tensor:
-        seen.extend(seeds)
+    def note(network: nn.Module, stream: Tensor, *rest: Any, moves: Tensor, **options: Any) -> Tensor:
+        seen.extend(moves)
         return stream
 
     monkeypatch.setattr(encryption, "perturb_in_batches", note)
-    perturb_toward_targets(make_key(), base, images, labels)
-    assert len(set(seen)) == 2 * len(images)
+    key = make_key()
+    key = key.model_copy(update={"perturbation": key.perturbation.model_copy(update={"steps": 20})})
+    assert key.perturbation.augmentation is not None
+    perturb_toward_targets(key, base, images, labels)
+    assert len({each.numpy().tobytes() for each in seen}) == len(seen) == 2 * len(images)
+    for slot in range(2):
+        seeds = key.image_seeds(f"views {slot}", images)
+        assert torch.equal(torch.stack(seen[slot::2]), draw_moves(key.perturbation.augmentation, seeds, 20, (32, 32)))
+
+
+@pytest.mark.parametrize("combiner", ["horizontal-concat", "random-square"])
+def test_what_was_drawn_ahead_for_each_image_gives_the_same_bytes(
+    base: nn.Module, images: Tensor, labels: Tensor, combiner: str
+) -> None:
+    key = make_key(combiner)
+    ahead = Draws.joined([Draws.of(key, image[None]) for image in images])
+    expected = encrypt_batch(key, base, images, labels, levels=255)
+    assert torch.equal(encrypt_batch(key, base, images, labels, levels=255, draws=ahead), expected)
 
 
 @pytest.mark.parametrize("combiner", ["cutmix", "random-square"])

@@ -19,11 +19,14 @@ from monai_advenc.data.manifest import Manifest, RunHeader
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import DeviceMemoryError, OutputError
 from monai_advenc.perturbation.settings import PerturbationSettings
+from monai_advenc.perturbation.views import Augmentation
 from monai_advenc.sharing.encryption_run import encrypt_images
+from monai_advenc.sharing.images import ImageEncryption
+from monai_advenc.sharing.memory import fit_memory
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.ray import RayWorkers
 from tests.conftest import tiny_network
-from tests.simulated_device import in_own_process, simulated_device
+from tests.simulated_device import in_own_process, simulated_device, waits
 
 CLASSES = ("a", "b", "c")
 KEY = EncryptionKey.draw(CLASSES, PerturbationSettings(radius=1, step_size=0.3, steps=2), seed=1)
@@ -107,6 +110,34 @@ def test_too_little_memory_halves_the_batch_for_good_before_the_first_image(orig
             encrypt_images(source, tmp_path / "none", KEY, Full(20).eval().to(device), OPTIONS)
         assert "\n" not in str(small.value)
         assert not (tmp_path / "none").exists()
+
+
+@in_own_process
+def test_what_a_block_needs_is_drawn_by_its_reader_and_copied_without_waiting(originals: Path, tmp_path: Path) -> None:
+    views = KEY.perturbation.model_copy(update={"augmentation": Augmentation()})
+    key = EncryptionKey.draw(CLASSES, views, seed=1)
+    with simulated_device() as device:
+        encryption = ImageEncryption(find_images(originals), tmp_path / "out", key, tiny_network(3).to(device), OPTIONS)
+        block = encryption.read_block(encryption.originals)
+        encryption.prepared((1, 160, 160))
+        waits.clear()
+        done = encryption.perturb_block(block)
+        seen = list(waits)
+    assert len(done) == 6
+    assert not [each for each in seen if "copy to device" in each or "key.py" in each or "views.py" in each], seen
+
+
+@in_own_process
+def test_a_halved_batch_is_part_of_all_that_a_run_derives_from_its_tag(originals: Path, tmp_path: Path) -> None:
+    options = replace(OPTIONS, formats=("dicom",), identity="remove")
+    with simulated_device() as device:
+        encryption = ImageEncryption(find_images(originals), tmp_path / "out", KEY, Full(40).eval().to(device), options)
+        before = encryption.header.run_tag
+        encryption.shapes = lambda: iter([(1, 160, 160)])  # type: ignore[method-assign]  # No DICOM images are at hand.
+        fit_memory(encryption)
+    assert encryption.header.batch_size == "half by shape"
+    assert encryption.writer.dicom is not None
+    assert encryption.writer.dicom.run_tag == encryption.header.run_tag != before
 
 
 @in_own_process

@@ -80,7 +80,7 @@ def test_images_have_the_same_bytes_whoever_writes_them(originals: Path, tmp_pat
     options = EncryptionOptions(formats=("png16", "nifti"), precision="fp32")
 
     def with_writers(encryption: ImageEncryption, files: Sequence[ImageFile]) -> Generator[list[Outcome], None, None]:
-        with one_thread(), in_processes(encryption.write_block, 2) as write:
+        with one_thread(), in_processes(encryption.writer.write_block, 2) as write:
             yield from overlapped(
                 encryption.blocks_of(files, 0), encryption.read_block, encryption.perturb_block, write
             )

@@ -164,7 +164,7 @@ def _files_of(
     if isinstance(encryption, ImageEncryption):
         assert isinstance(original, ImageFile)
         read = encryption.read(original)
-        contents = encryption.encode(read, read.image)
+        contents = encryption.writer.encode(read, read.image)
     else:
         assert isinstance(original, Case)
         stored = encryption.read(original)
