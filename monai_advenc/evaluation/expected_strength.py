@@ -22,10 +22,9 @@ MEASURED_NAME: Final = "measured_strength.json"
 NEAR_DB: Final = 1.5
 """Radii whose PSNRs differ by more are not compared."""
 
-_UNKNOWN: Final = (
-    "Expected strength: nothing like these settings is in this project's measurements (docs/strength.md); run "
-    "monai-advenc evaluate on the result."
-)
+_UNKNOWN: Final = "Expected strength: nothing like these settings is in this project's measurements (docs/strength.md)"
+
+_MEASURE: Final = "run monai-advenc evaluate on the result."
 
 
 class MeasuredStrength(Settings):
@@ -70,8 +69,7 @@ class MeasuredStrength(Settings):
             f"Expected strength: at PSNR {self.radius_db:.0f} dB on {self.data} of {self.size} pixels ({keys}, "
             f"{self.steps} steps, {self.images} images), the best network that was trained on images encrypted in this "
             f"way had {self.last:.0f} % on real images ({self.best:.0f} % after its best epoch), trained on originals "
-            f"{self.clean:.0f} %; always naming the commonest class gives {self.chance:.0f} %. Yours may differ by "
-            "much: run monai-advenc evaluate on the result."
+            f"{self.clean:.0f} %; always naming the commonest class gives {self.chance:.0f} %."
         )
 
 
@@ -87,8 +85,9 @@ def expected_strength(
     region: str,
     *,
     full_radius: bool,
+    measures: bool = False,
     measured: Iterable[MeasuredStrength] | None = None,
-) -> str:
+) -> str | None:
     """What recipients kept where settings like a key's were measured, as a sentence; it names no secret.
 
     Args:
@@ -96,12 +95,14 @@ def expected_strength(
         channels: Of its images.
         region: Which pixels may change.
         full_radius: Whether the radius stays, however small the region.
+        measures: Whether this run measures the strength itself; then nothing is said where nothing is known.
         measured: What was measured; ``None``: what ships with the package.
     """
+    unknown = None if measures else f"{_UNKNOWN}; {_MEASURE}"
     decibels = _decibels_of(key)
     # Colors were not measured; a radius that shrinks with the region is smaller than what was.
     if decibels is None or channels != 1 or (region != "all" and not full_radius):
-        return _UNKNOWN
+        return unknown
     own: dict[str, Any] = {
         "family": key.family,
         "combiner": key.combiner.name,
@@ -114,7 +115,10 @@ def expected_strength(
         if own.items() <= each.model_dump().items() and abs(each.radius_db - decibels) <= NEAR_DB
     ]
     # The largest images are nearest to what is shared; of equals, the nearest radius.
-    return max(like, key=lambda each: (each.size, -abs(each.radius_db - decibels))).sentence() if like else _UNKNOWN
+    if not like:
+        return unknown
+    nearest = max(like, key=lambda each: (each.size, -abs(each.radius_db - decibels)))
+    return f"{nearest.sentence()} Yours may differ by much: {'this run measures it.' if measures else _MEASURE}"
 
 
 def _decibels_of(key: EncryptionKey) -> float | None:

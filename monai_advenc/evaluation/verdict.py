@@ -7,6 +7,7 @@ The rules are fixed; ``docs/verdict.md`` explains them. They look at the last ep
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
@@ -38,6 +39,9 @@ TITLES: Final[dict[Word, str]] = {
 
 LEAST_NETWORKS: Final = 2
 """Architectures that learned the task from originals; the perturbation may mislead one and leave another alone."""
+
+_SHORT: Final = 160  # Characters of a reason that the console prints as it is.
+_BETWEEN_WAYS: Final = re.compile(r"; (?![^()]*\))")
 
 _LEARN_MORE: Final = "Add cases, or train victims longer: twice the epochs (evaluate --epochs) of the report."
 
@@ -88,9 +92,24 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """Verdict, numbers and advice, for the console."""
+        """Verdict, numbers and the first advice in 400 characters at most, for the console; reports have the whole."""
         warning = "Warning: " if self.verdict in ("weak", "none") else ""
-        return f"{warning}Verdict: {self.title.lower()}. {self.reason} {self.advice}"
+        first, *others = _BETWEEN_WAYS.split(self.advice)
+        advice = f"{first}; the report has more." if others else first
+        return f"{warning}Verdict: {self.title.lower()}. {self._in_short()} {advice}"
+
+    def _in_short(self) -> str:
+        if len(self.reason) <= _SHORT or self.accuracy is None or self.interval is None:
+            return self.reason
+        renamed, (low, high) = ", answers renamed" if self.renamed else "", self.interval
+        numbers = (
+            f"Best network trained on encrypted images{renamed}: {self.accuracy:.1%} on "
+            f"{_held_out(self.images, self.patients)} (95 % interval {low:.1%} to {high:.1%}); on originals: "
+            f"{self.clean or 0:.1%}; chance: {self.chance or 0:.1%}"
+        )
+        if self.verdict == "not measured":
+            return f"{numbers}. Fewer than two architectures learned the task."
+        return f"{numbers}; protected: upper limit below {self.bar or 0:.1%}."
 
     @classmethod
     def of_dict(cls, values: Mapping[str, Any]) -> Verdict:
@@ -206,7 +225,7 @@ def _verdict(
         "networks": tuple(sorted({network for network, _ in tried})),
         "seeds": seeds,
     }
-    held_out = f"{total} real images" if patients is None else f"{total} real images of {patients} patients"
+    held_out = _held_out(total, patients)
     alike = patients is not None and patients < total
     caveat = f", as of {independent_images(best.right, groups):.0f} independent images" if alike else ""
     reason = (
@@ -230,13 +249,17 @@ def _verdict(
         aim = f"Protected means an upper limit below {bar:.1%}, halfway from originals to chance."
         scope = "Training as usual is all that was measured: a recipient who knows the method can do better."
         return Verdict(verdict="protected", reason=f"{reason} {aim}", advice=scope, **numbers)
-    strengthen = advice_to_strengthen(best.measured.trained_on, twin.accuracy, base)
+    strengthen = advice_to_strengthen(best.measured.trained_on, twin.accuracy, base, chance)
     aim = f"Protected would be an upper limit below {bar:.1%}, halfway from originals to chance."
     if p_value < SIGNIFICANCE:
         aim += f" It is significantly worse than with originals (p = {p_value:.2g}), and no more."
         return Verdict(verdict="weak", reason=f"{reason} {aim}", advice=strengthen, **numbers)
     aim += f" The difference from originals is not significant (p = {p_value:.2g})."
     return Verdict(verdict="none", reason=f"{reason} {aim}", advice=strengthen, **numbers)
+
+
+def _held_out(images: int, patients: int | None) -> str:
+    return f"{images} real images" if patients is None else f"{images} real images of {patients} patients"
 
 
 def _ways_to_answer(measured: Measurement) -> Iterator[_Victim]:
@@ -249,7 +272,6 @@ def _ways_to_answer(measured: Measurement) -> Iterator[_Victim]:
 
 
 def _has_learned(twin: _Victim, groups: Groups) -> bool:
-    """Whether a network trained on originals is better than chance."""
     chance = float(np.bincount(twin.measured.labels).max()) / len(twin.right)
     return better_than_chance(twin.right, groups, chance)
 

@@ -30,8 +30,9 @@ from monai_advenc.evaluation.verdict import NOT_MEASURED, Verdict
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.networks.training.learned import require_learned, require_size
 from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_done
+from monai_advenc.sharing.base_on_images import require_reads, say_if_nothing_is_misled
 from monai_advenc.sharing.encryption_run import Compute, encrypt_images
-from monai_advenc.sharing.folder import require_begun_with
+from monai_advenc.sharing.folder import begun_header, require_begun_with
 from monai_advenc.sharing.key_and_base import require_same_region, say_of_region
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.report import require_place, write_report
@@ -145,6 +146,8 @@ def encrypt_folder(
     if "dicom" in options.formats:
         warn_of_merged_patients(options.identity or "keep", progress)
     folder = replace(folder, files=names.give(folder.files, folder.classes, secret, progress))
+    if begun_header(out) is None:
+        require_reads(checkpoint, Path(base), folder, options, insist=insist, progress=progress)
     # Workers elsewhere load the network themselves.
     network = checkpoint.network if compute else checkpoint.network.to(choose_device(device))
     if private is not None:
@@ -181,10 +184,20 @@ def encrypt_and_say(
     compute: Compute | None,
     progress: Progress,
     channels: int | None = 1,
+    *,
+    measures: bool = False,
 ) -> EncryptionResult[Manifest]:
-    """Encrypt images of so many channels (``None``: unknown), and report the result."""
+    """Encrypt images of so many channels (``None``: unknown), and report the result.
+
+    Where the run measures the strength afterwards, it is not said that nothing is known of it.
+    """
+    full, expected = options.full_radius, None
     if channels is not None:
-        progress.say(expected_strength(key, channels, options.region, full_radius=options.full_radius))
+        expected = expected_strength(key, channels, options.region, full_radius=full, measures=measures)
+    if expected is not None:
+        progress.say(expected)
+    if compute is None and begun_header(out) is None:
+        say_if_nothing_is_misled(source, out, key, network, options, progress)
     with progress.stage("encrypting", len(source.files)) as advance:
         told = saying_what_was_done(advance, progress, len(source.files))
         result = encrypt_images(source, out, key, network, options, compute=compute, progress=told)

@@ -13,10 +13,12 @@ from monai_advenc.encryption.profiles import KeyOptions, has_setting
 from monai_advenc.encryption.radius import Freedom
 from monai_advenc.encryption.regions import require_region_of_image
 from monai_advenc.errors import NetworkError, SettingsError
+from monai_advenc.evaluation.advice import BaseFacts
 from monai_advenc.evaluation.recommendation.base_networks import BaseTraining
 from monai_advenc.networks.training.checkpoint import Checkpoint, load_checkpoint, require_trained_as
 from monai_advenc.networks.training.learned import require_learned, require_size
 from monai_advenc.progress import Progress
+from monai_advenc.sharing.base_on_images import facts_of, require_reads
 from monai_advenc.sharing.options import EncryptionOptions
 
 
@@ -81,7 +83,9 @@ def ready_base(
     options: EncryptionOptions,
     how: BaseTraining,
     side: int | None,
-) -> Checkpoint:
+    *,
+    elsewhere: bool,
+) -> tuple[Checkpoint, BaseFacts]:
     """The base network that is there, or a new one, which has learned its task at the size of the images.
 
     Args:
@@ -92,6 +96,10 @@ def ready_base(
         options: How images are encrypted.
         how: How it is trained.
         side: The side that :func:`load_own_base` required already.
+        elsewhere: Whether it was trained elsewhere, so that it has to be tried on these images.
+
+    Returns:
+        The base network, and what is known of it.
 
     Raises:
         DatasetError: There are too few images to train one.
@@ -108,7 +116,10 @@ def ready_base(
     found = max(read_image(folder.files[0].path).shape[-2:])
     if found != side:
         require_size(checkpoint, path, found, insist=how.insist, progress=how.progress)
-    return checkpoint
+    read = None
+    if elsewhere:
+        read = require_reads(checkpoint, path, folder, options, insist=how.insist, progress=how.progress)
+    return checkpoint, facts_of(checkpoint, read)
 
 
 def say_of_region(key: EncryptionKey, region: str, progress: Progress) -> None:

@@ -15,8 +15,6 @@ from monai_advenc.evaluation.division import LEAST_CASES
 from monai_advenc.evaluation.kept_verdict import KeptVerdict, digest_of, keep_verdict, kept_verdict
 from monai_advenc.evaluation.measurement import Measurement
 from monai_advenc.evaluation.verdict import Verdict, not_measured
-from monai_advenc.networks.training.checkpoint import Checkpoint
-from monai_advenc.networks.training.learned import HeldOutAccuracy
 from monai_advenc.progress import Progress
 
 EVALUATION_FOLDER: Final = "evaluation"
@@ -35,7 +33,7 @@ def measure_protection(
     workers: int,
     device: str,
     progress: Progress,
-    base: Checkpoint | None = None,
+    base: BaseFacts = NOTHING_KNOWN,
 ) -> tuple[Verdict, tuple[Measurement, ...]]:
     """Train quick victims on originals and on the data set, and write the verdict to the private folder.
 
@@ -66,7 +64,7 @@ def measure_protection(
             private / EVALUATION_FOLDER / digest_of(out, private)[:12],
             private=private,
             most=MOST_IMAGES,
-            base=_facts_of(base),
+            base=base,
             workers=workers,
             device=device,
             progress=progress,
@@ -75,14 +73,6 @@ def measure_protection(
         if kept.verdict != evaluation.verdict and kept.source is not None:
             progress.say(f"The verdict is that of a later measurement. {kept.source}")
     return kept.verdict, measurements
-
-
-def _facts_of(base: Checkpoint | None) -> BaseFacts:
-    if base is None:
-        return NOTHING_KNOWN
-    # A network of the other family is measured on images that it has perturbed, where almost every one passes.
-    held_out = HeldOutAccuracy.noted(base) if base.family == "targeted" else None
-    return BaseFacts(None if held_out is None else held_out.value, base.family)
 
 
 def too_few_cases(name: str, cases: int, patients: int) -> Verdict:

@@ -149,9 +149,8 @@ def slice_and_encrypt(
     say_of_region(secret, options.region, progress)
     require_recipients(options.unlock_for)
     shared = SharedFolder(out=out, found=cases.class_counts(), passed_over=cases.passed_over, private=kept)
-    how = BaseTraining(
-        network=network, training=training, insist=insist, device=choose_device(device), progress=progress
-    )
+    place = choose_device(device)
+    how = BaseTraining(network=network, training=training, insist=insist, device=place, progress=progress)
     side = usable.check().slice_side if dry_run else slices.size
     checkpoint = None if trains else load_own_base(base_path, secret, how, side)
     if checkpoint is not None:
@@ -168,19 +167,19 @@ def slice_and_encrypt(
         # A base network of the error-minimizing family is trained for a radius; others are there before it.
         if searching and secret.error_minimizing:
             secret = searching.finish(secret, folder, None, options, key_path, how)
-        checkpoint = ready_base(checkpoint, folder, secret, base_path, options, how, side)
+        checkpoint, facts = ready_base(
+            checkpoint, folder, secret, base_path, options, how, side, elsewhere=base is not None
+        )
         if searching and not secret.error_minimizing:
             secret = searching.finish(secret, folder, base_path, options, key_path, how)
-        base_network = checkpoint.network if compute else checkpoint.network.to(how.device)
-        result = encrypt_and_say(folder, out, secret, base_network, options, compute, progress)
+        frozen = checkpoint.network if compute else checkpoint.network.to(place)
+        result = encrypt_and_say(folder, out, secret, frozen, options, compute, progress, measures=measure)
         keep_distances(kept, out, result.manifest.images)
-        keep_residual_of_images(folder, out, secret, base_network, options, kept, progress)
+        keep_residual_of_images(folder, out, secret, frozen, options, kept, progress)
         with remembering(result.failures):
             verdict, measurements = kept_verdict(out, kept).verdict, NO_MEASUREMENTS
             if measure:
-                verdict, measurements = measure_protection(
-                    folder, out, kept, options.workers, how.device, progress, checkpoint
-                )
+                verdict, measurements = measure_protection(folder, out, kept, options.workers, place, progress, facts)
             page = kept / REPORT_NAME
             stated = result.manifest
             report = write_report(page, folder, out, stated, checkpoint, secret, progress, verdict, measurements)

@@ -44,3 +44,19 @@ def test_the_figures_of_the_advice_are_those_of_the_page_on_strength() -> None:
     assert stated
     page = (REPOSITORY / "docs" / "strength.md").read_text(encoding="utf-8")
     assert f"left {stated[1]} less than Basic" in page
+
+
+def test_a_base_network_from_elsewhere_that_reads_less_is_told_first() -> None:
+    given = advice(base=BaseFacts(0.4, "targeted", elsewhere=True))
+    assert given.startswith("To protect more, write another --out with a base network trained on these images (--base")
+    assert "has 40% on them, training on originals 92%)" in given
+    assert "on these images" not in advice(base=BaseFacts(0.91, "targeted", elsewhere=True))
+
+
+@pytest.mark.parametrize(("clean", "first"), [(0.67, True), (0.74, False)])
+def test_where_originals_teach_little_more_cases_come_first(clean: float, first: bool) -> None:
+    """Of three classes: 67 % is half of the way from chance to no error, 74 % more than six tenths of it."""
+    given = advice_to_strengthen(ENCRYPTED, clean, NOTHING_KNOWN, chance=1 / 3)
+    reason = "with more cases, because even networks trained on originals reach 67% only"
+    assert (reason in given) == first
+    assert given.count("more cases") == 1

@@ -19,6 +19,7 @@ RESULTS = Path(__file__).parents[2] / "results" / "strength.jsonl"
 def said(region: str = "all", *, channels: int = 1, full_radius: bool = False, **drawing: Any) -> str:
     key = draw_key(CLASSES, **drawing)
     sentence = expected_strength(key, channels, region, full_radius=full_radius)
+    assert sentence is not None
     assert key.combiner.name not in sentence
     return sentence
 
@@ -57,3 +58,11 @@ def test_each_measured_way_is_found_by_keys_like_it_and_by_no_other() -> None:
 def test_radii_that_shrink_or_have_no_size_were_not_measured() -> None:
     assert "nothing like" in said("body", profile="error-minimizing", radius=0.4, radius_at=64)
     assert "nothing like" in said(radius=0.4, radius_at=0)
+
+
+def test_a_run_that_measures_does_not_say_that_nothing_is_known() -> None:
+    key = draw_key(("a", "b", "c"), seed=1)
+    told = expected_strength(key, 3, "all", full_radius=False)
+    assert told is not None
+    assert "nothing like these settings" in told
+    assert expected_strength(key, 3, "all", full_radius=False, measures=True) is None

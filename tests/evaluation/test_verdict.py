@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 
+from monai_advenc.evaluation.advice import BaseFacts
 from monai_advenc.evaluation.measurement import Measurement
 from monai_advenc.evaluation.verdict import NOT_MEASURED, Verdict, judge
 
@@ -312,6 +313,32 @@ def test_a_verdict_survives_its_file() -> None:
     found = verdict_of(0.9, 0.5)
     assert Verdict.of_dict(found.as_dict()).as_dict() == found.as_dict()
     assert found.as_dict()["verdict"] == "protected"
-    assert found.sentence.startswith(
-        "Verdict: protected against training as usual. The best of the networks that learned from"
-    )
+    assert found.reason.startswith("The best of the networks that learned from")
+    assert found.sentence.startswith("Verdict: protected against training as usual. Best network trained on encrypted")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.floats(0.3, 1),
+    st.floats(0, 1),
+    st.sampled_from([(10, 10), (100, 100, 100), (40, 40, 40, 40, 400)]),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([BaseFacts(), BaseFacts(0.4, "targeted"), BaseFacts(0.4, "targeted", elsewhere=True)]),
+)
+def test_the_console_gets_the_verdict_in_four_hundred_characters(
+    clean: float, encrypted: float, counts: tuple[int, ...], by_patient: bool, one_network: bool, base: BaseFacts
+) -> None:
+    labels, classes = labels_of(counts), len(counts)
+    measurements = [
+        measured(with_accuracy(labels, share, classes), labels, arm, network)
+        for network in (("preresnet_small",) if one_network else ("vgg_small", "preresnet_small"))
+        for arm, share in (("clean", clean), ("encrypted, body only", encrypted))
+    ]
+    found = judge(measurements, [f"p{row // 2}" for row in range(len(labels))] if by_patient else None, base)
+    assert len(found.sentence) <= 400, found.sentence
+    assert found.sentence.count("(") == found.sentence.count(")")
+    if found.verdict != "not measured":
+        assert f"{found.accuracy:.1%} on {len(labels)} real images" in found.sentence
+        assert f"on originals: {found.clean:.1%}" in found.sentence
+        assert found.advice.startswith(found.sentence.partition(f"{found.bar:.1%}. ")[2].partition("; the report")[0])
