@@ -20,7 +20,8 @@ from typing import Any
 
 from monai_advenc import __version__
 from monai_advenc.encryption.correspondence import ClassCorrespondence
-from monai_advenc.encryption.key import EncryptionKey, secret_encodings
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.secret_encodings import secret_encodings
 from monai_advenc.errors import OutputError
 from monai_advenc.files.tracking_store import open_store, reaching, sqlite_database
 from monai_advenc.progress import Value

@@ -140,8 +140,7 @@ def encrypt_folder(
     shared = SharedFolder(out=out, found=folder.class_counts(), passed_over=folder.passed_over, report=page)
     if dry_run:
         return shared
-    if page is not None:
-        require_place(page, out, secret.key_id)
+    require_place(page, out, secret.key_id)
     warn_of_burned_in_text((file.path for file in folder.files), options.identity or "keep", progress)
     if "dicom" in options.formats:
         warn_of_merged_patients(options.identity or "keep", progress)

@@ -124,8 +124,7 @@ def encrypt_volume_folder(
     require_classes(cases.classes, secret)
     require_begun_with(out, secret.key_id)
     page = None if report is None else Path(report)
-    if page is not None:
-        require_place(page, out, secret.key_id)
+    require_place(page, out, secret.key_id)
     shared = SharedVolumes(out=out, found=cases.class_counts())
     if dry_run:
         encryption = VolumeEncryption(

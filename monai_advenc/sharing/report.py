@@ -26,14 +26,16 @@ REPORT_IMAGES = 40
 """Images of the report's table on exports, spread over the data set; the base network classifies each 20 times."""
 
 
-def require_place(report: Path, out: Path, key_id: str) -> None:
+def require_place(report: Path | None, out: Path, key_id: str) -> None:
     """Raise :class:`OutputError` if a page with originals would be shared or replace another file.
 
     Args:
-        report: File of the page.
+        report: File of the page; ``None``: there will be none.
         out: The folder that is shared.
         key_id: The page of an earlier run with this key is replaced.
     """
+    if report is None:
+        return
     if out.resolve() in report.resolve().parents:
         raise OutputError(f"{report} shows originals and lies in {out}, which is shared; choose a place outside")
     if report.exists() and f"Key {key_id}".encode() not in report.read_bytes():

@@ -24,7 +24,8 @@ from monai_advenc.cli import app
 from monai_advenc.data.images.folder import find_images, load_image_set
 from monai_advenc.data.images.reading import read_image
 from monai_advenc.data.images.writing import encode_image
-from monai_advenc.encryption.key import EncryptionKey, secret_encodings
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.secret_encodings import secret_encodings
 from monai_advenc.evaluation.accuracy import measure_accuracy
 from monai_advenc.networks.training import load_checkpoint, save_checkpoint
 from monai_advenc.networks.training.checkpoint import Notes

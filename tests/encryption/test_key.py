@@ -16,9 +16,10 @@ from rich.pretty import pretty_repr
 
 from monai_advenc.encryption.combiners import COMBINERS, CombinerSettings
 from monai_advenc.encryption.correspondence import ClassCorrespondence, count_correspondences
-from monai_advenc.encryption.key import EncryptionKey, secret_encodings
+from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.paper import CORRESPONDENCES
 from monai_advenc.encryption.profiles import draw_key, has_setting
+from monai_advenc.encryption.secret_encodings import secret_encodings
 from monai_advenc.errors import CorrespondenceError, KeyFileError, NetworkError, OutputError, SettingsError
 from monai_advenc.perturbation.settings import PerturbationSettings
 

@@ -14,7 +14,8 @@ import torch
 from monai_advenc import TrainingSettings, recover_key
 from monai_advenc.attackers.recovery.methods import RecoveryAttack
 from monai_advenc.data.images.writing import encode_image
-from monai_advenc.encryption.key import EncryptionKey, secret_encodings
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.secret_encodings import secret_encodings
 from monai_advenc.progress import SILENT
 
 CLASSES = "abcde"

@@ -20,7 +20,8 @@ import torch
 from monai_advenc import audit, evaluate
 from monai_advenc.attackers.audit.audit import Audit
 from monai_advenc.data.images.writing import encode_image
-from monai_advenc.encryption.key import EncryptionKey, secret_encodings
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.secret_encodings import secret_encodings
 from monai_advenc.errors import OutputError, SettingsError
 from monai_advenc.progress import SILENT
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monai_advenc.encryption.key import EncryptionKey, secret_encodings
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.secret_encodings import secret_encodings
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training import save_checkpoint
 

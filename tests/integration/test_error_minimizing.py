@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from monai_advenc.data.phantoms.volume import PHANTOM_CLASSES, write_phantoms
-from monai_advenc.encryption.key import EncryptionKey, secret_encodings
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.secret_encodings import secret_encodings
 from monai_advenc.networks.training import load_checkpoint
 
 COUNT, SIDE, RADIUS = 24, 32, 0.6

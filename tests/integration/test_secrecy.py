@@ -11,7 +11,8 @@ import torch
 
 from monai_advenc.data.images.folder import find_images
 from monai_advenc.data.images.writing import encode_image
-from monai_advenc.encryption.key import EncryptionKey, secret_encodings
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.secret_encodings import secret_encodings
 from monai_advenc.experiments.tracking import SecretInTrackingError, track
 from tests.integration.conftest import World
 

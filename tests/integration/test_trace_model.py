@@ -16,8 +16,9 @@ from monai_advenc.data.images.folder import find_images, load_image_set
 from monai_advenc.data.images.reading import read_image
 from monai_advenc.data.images.writing import encode_image
 from monai_advenc.encryption.correspondence import ClassCorrespondence
-from monai_advenc.encryption.key import EncryptionKey, secret_encodings
+from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import draw_key
+from monai_advenc.encryption.secret_encodings import secret_encodings
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training import TrainingSettings, load_checkpoint, save_checkpoint, train
 

@@ -443,7 +443,7 @@ def test_the_checksum_of_a_network_sees_every_weight(base: nn.Module) -> None:
 
 
 def test_nothing_secret_is_in_the_output(originals: Path, base: nn.Module, tmp_path: Path) -> None:
-    from monai_advenc.encryption.key import secret_encodings
+    from monai_advenc.encryption.secret_encodings import secret_encodings
 
     key = make_key(combiner="horizontal-concat")
     encrypt_images(find_images(originals), tmp_path / "out", key, base, OPTIONS)

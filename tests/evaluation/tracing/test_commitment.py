@@ -14,8 +14,9 @@ from subprocess import run as run_program
 
 import pytest
 
-from monai_advenc.encryption.key import EncryptionKey, secret_encodings
+from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import draw_key
+from monai_advenc.encryption.secret_encodings import secret_encodings
 from monai_advenc.errors import AdvencError, DatasetError, KeyFileError, OutputError, SettingsError, VerificationError
 from monai_advenc.evaluation.tracing.commitment import commit, decoys_of, load_commitment
 from monai_advenc.evaluation.tracing.decoys import Decoys

@@ -11,8 +11,9 @@ import torch
 
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.data.images.reading import read_image
-from monai_advenc.encryption.key import EncryptionKey, secret_encodings
+from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import draw_key
+from monai_advenc.encryption.secret_encodings import secret_encodings
 from monai_advenc.errors import DatasetError, NetworkError, OutputError
 from monai_advenc.evaluation.tracing.models import ask_network
 from monai_advenc.evaluation.tracing.probes import Probes, make_probes

@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 from monai_advenc.data.dicom.derivation import derive, encode_dicom
 from monai_advenc.data.dicom.identity.rule import IdentityRule, require_identity_choice, says_burned_in
 from monai_advenc.data.dicom.identity.text import FREE_TEXT, standard_meaning
-from monai_advenc.encryption.key import secret_encodings
+from monai_advenc.encryption.secret_encodings import secret_encodings
 from monai_advenc.errors import SettingsError
 from monai_advenc.files.names import comparable
 from tests.data.dicom.dicom_conformance import missing_attributes
