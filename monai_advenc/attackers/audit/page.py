@@ -8,9 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from monai_advenc import __version__
 from monai_advenc.attackers.audit.cells import Ground
 from monai_advenc.attackers.audit.findings import Findings, Row
 from monai_advenc.attackers.audit.suites import SUITE_VERSION
@@ -20,6 +17,7 @@ from monai_advenc.data.manifest import Manifest
 from monai_advenc.evaluation.report import figures
 from monai_advenc.evaluation.report.encryption_report import examples_of
 from monai_advenc.evaluation.report.html import Table
+from monai_advenc.evaluation.report.template import render
 
 _WITHSTOOD, _HALF, _RECOVERED = (42, 111, 151), (233, 196, 106), (184, 50, 74)
 """Colors of an accuracy at chance, halfway to training on originals, and there."""
@@ -49,14 +47,9 @@ def audit_page(result: _Audited, originals: ImageFolder, encrypted: Path, manife
         manifest: Its manifest.
         ground: The images and how victims were trained.
     """
-    environment = Environment(
-        loader=PackageLoader("monai_advenc.evaluation", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
     found = result.findings
-    return environment.get_template("audit.html.jinja").render(
+    return render(
+        "audit",
         verdict=found.verdict,
         statement=result.statement,
         worst=found.worst,
@@ -78,7 +71,6 @@ def audit_page(result: _Audited, originals: ImageFolder, encrypted: Path, manife
         gain=figures.DIFFERENCE_GAIN,
         facts=_facts(result, manifest, ground),
         key_id=manifest.header.key_id,
-        version=__version__,
     )
 
 

@@ -6,12 +6,10 @@ from __future__ import annotations
 
 import base64
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from monai_advenc import __version__
 from monai_advenc.evaluation.recommendation.result import Recommendation
 from monai_advenc.evaluation.recommendation.search import Outcome
 from monai_advenc.evaluation.report.html import Table
+from monai_advenc.evaluation.report.template import render
 
 
 def recommendation_page(result: Recommendation, picture: bytes | None) -> str:
@@ -21,16 +19,10 @@ def recommendation_page(result: Recommendation, picture: bytes | None) -> str:
         result: What was measured.
         picture: The PNG; ``None`` where nothing was measured yet.
     """
-    environment = Environment(
-        loader=PackageLoader("monai_advenc.evaluation", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    return environment.get_template("recommendation.html.jinja").render(
+    return render(
+        "recommendation",
         result=result,
         verdict=result.verdict,
-        version=__version__,
         picture=None if picture is None else "data:image/png;base64," + base64.b64encode(picture).decode(),
         table=_table(result),
     )

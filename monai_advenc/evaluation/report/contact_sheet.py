@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from monai_advenc import __version__
 from monai_advenc.data.checking.checked import Checked
 from monai_advenc.data.checking.checked_case import CheckedCase
 from monai_advenc.evaluation.report import figures
+from monai_advenc.evaluation.report.template import render
 
 MOST_PICTURES: Final = 400
 """Cases with a picture: all that were refused or are worth a look, and the first of the others."""
@@ -27,12 +26,6 @@ def contact_sheet(checked: Checked, command: str) -> str:
         checked: What was found out.
         command: The command that follows.
     """
-    environment = Environment(
-        loader=PackageLoader("monai_advenc.evaluation", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
     ids, names = {case.id for case in checked.cases}, {fault.case for fault in checked.warnings}
     told = [case for case in checked.cases if case.id in checked.refused or case.id in names]
     others = [case for case in checked.cases if case.id not in checked.refused and case.id not in names]
@@ -42,7 +35,8 @@ def contact_sheet(checked: Checked, command: str) -> str:
         ("Worth a look", "look", [case for case in told if case.id not in checked.refused]),
         *((name, "fine", [case for case in shown if case.label == name]) for name in checked.found.classes),
     ]
-    return environment.get_template("contact_sheet.html.jinja").render(
+    return render(
+        "contact_sheet",
         checked=checked,
         place=place_of(checked.found.root),
         command=command,
@@ -50,7 +44,6 @@ def contact_sheet(checked: Checked, command: str) -> str:
         of_all=[each.message for each in (*checked.faults, *checked.warnings) if each.case not in ids],
         groups=[(title, kind, [_card(checked, case) for case in cases]) for title, kind, cases in groups if cases],
         left_out=len(others) - len(shown),
-        version=__version__,
     )
 
 

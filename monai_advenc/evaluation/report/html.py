@@ -8,17 +8,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from torch import Tensor
 
-from monai_advenc import __version__
 from monai_advenc.data.manifest import Manifest
 from monai_advenc.encryption.energy import lost_outside
 from monai_advenc.encryption.fidelity import GRAY_LEVELS
 from monai_advenc.evaluation.measurement import CLEAN, Measurement, pooled, summarize, title_of
 from monai_advenc.evaluation.report import figures
 from monai_advenc.evaluation.report.change_maps import ChangeMap
+from monai_advenc.evaluation.report.template import render
 from monai_advenc.evaluation.verdict import Verdict
 
 
@@ -79,12 +78,6 @@ def render_report(
         texts: ``title``, ``notes`` and ``facts`` of
             :func:`~monai_advenc.evaluation.report.encryption_report.encryption_report`; nothing secret.
     """
-    environment = Environment(
-        loader=PackageLoader("monai_advenc.evaluation", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
     images, classes = manifest.images, manifest.header.classes
     norm, radius = manifest.largest_ball
     lengths, decibels = (
@@ -92,11 +85,11 @@ def render_report(
         for values in zip(*((i.l2, i.psnr_db) for i in images), strict=True)
     )
     top = max((float(each.mean.max()) for each in maps), default=0.0)
-    return environment.get_template("report.html.jinja").render(
+    return render(
+        "report",
         **texts,
         manifest=manifest,
         measurements=measurements,
-        version=__version__,
         examples=[_pictures(example) for example in examples],
         outlined=bool(examples) and examples[0].mask is not None,
         gain=figures.DIFFERENCE_GAIN,
