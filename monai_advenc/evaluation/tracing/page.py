@@ -1,0 +1,55 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Render the page about a trace; nothing secret is on it."""
+
+from __future__ import annotations
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from monai_advenc import __version__
+from monai_advenc.evaluation.report.html import Table
+from monai_advenc.evaluation.tracing.result import Trace
+
+
+def trace_page(trace: Trace) -> str:
+    """Return the page as HTML; it needs no other file."""
+    environment = Environment(
+        loader=PackageLoader("monai_advenc.evaluation", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    return environment.get_template("trace.html.jinja").render(
+        trace=trace, table=_table(trace), facts=_facts(trace), version=__version__
+    )
+
+
+def _table(trace: Trace) -> Table:
+    return Table(
+        caption=f"p: share of {trace.decoys} decoy keys, and the key itself, that score as high. Corrected: for "
+        f"{len(trace.suspects)} recipients, by Holm's method. A recipient is named where it is at most "
+        f"{trace.level:g}.",
+        columns=("recipient", "score", "p", "corrected p", "named"),
+        rows=[
+            (
+                each.recipient,
+                f"{each.score:.2f}",
+                f"{each.p_value:.2g}",
+                f"{each.corrected:.2g}",
+                "yes" if each.accused else "no",
+            )
+            for each in sorted(trace.suspects, key=lambda each: -each.score)
+        ],
+    )
+
+
+def _facts(trace: Trace) -> list[tuple[str, str]]:
+    standing = trace.standing
+    statistic = f"{trace.statistic.name}, version {trace.statistic.version}: {trace.statistic.summary}"
+    return [
+        *trace.facts,
+        ("Statistic", statistic),
+        ("Decoy keys", f"{trace.decoys}, drawn like the recipients'"),
+        ("Probability of naming anyone without part in it", f"at most {trace.level:g}"),
+        ("SHA-256 of the commitment", standing.sha256 or "none"),
+    ]

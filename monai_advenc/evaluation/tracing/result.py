@@ -1,0 +1,149 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What tracing a leak found: who is accused, how sure that is, and what it cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from monai_advenc.evaluation.tracing.commitment import StoredCommitment
+from monai_advenc.evaluation.tracing.recipients import Recipient
+from monai_advenc.evaluation.tracing.significance import Suspect
+from monai_advenc.evaluation.tracing.statistic import Statistic
+from monai_advenc.evaluation.tracing.timestamp import read_timestamp
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Whether keys, decoys and statistic were fixed before the images were shared.
+
+    Attributes:
+        reasons: Why not, in a line each; empty if they were.
+        sha256: SHA-256 of the commitment; ``None`` without one.
+        created: When it was made, by the clock of the machine that made it.
+        stamped: When an authority attests that it existed; ``None`` without a timestamp.
+    """
+
+    reasons: tuple[str, ...]
+    sha256: str | None = None
+    created: datetime | None = None
+    stamped: datetime | None = None
+
+    @property
+    def is_evidence(self) -> bool:
+        """Whether the result is more than an indication."""
+        return not self.reasons
+
+    @property
+    def sentence(self) -> str:
+        """What the commitment makes of the result, for people."""
+        if not self.is_evidence:
+            return f"This is an indication, not evidence: {'; '.join(self.reasons)}."
+        when = f"of {self.created:%Y-%m-%d %H:%M} UTC by its own clock"
+        stamp = "no timestamp of an authority lies next to it: show where and when its SHA-256 was published"
+        if self.stamped is not None:
+            stamp = (
+                f"an authority's timestamp says {self.stamped:%Y-%m-%d %H:%M} UTC; its signature was not checked here"
+            )
+        return f"Keys, decoys and statistic are those of the commitment {when}; {stamp}."
+
+
+def standing_of(stored: StoredCommitment | None, recipients: Sequence[Recipient], statistic: Statistic) -> Standing:
+    """Check a commitment against the keys and the statistic that are used.
+
+    Raises:
+        VerificationError: The timestamp next to it is of another file, or damaged.
+        MissingExtraError: There is a timestamp, and the package that reads it is not installed.
+    """
+    if stored is None:
+        return Standing(("no commitment was made before sharing, or none was given",))
+    reasons = tuple(stored.commitment.misfits(recipients, statistic))
+    if reasons:
+        reasons = ("the commitment does not fit", *reasons)
+    return Standing(reasons, stored.sha256, stored.commitment.created, read_timestamp(stored.path))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """What tracing found.
+
+    Attributes:
+        statistic: What scored the keys.
+        leak: What was traced, as a noun phrase: ``"10 leaked images"``.
+        suspects: One for each recipient.
+        decoys: Number of decoy keys.
+        level: Highest probability of accusing anyone innocent.
+        standing: What the commitment makes of it.
+        facts: Names and values of what was measured besides, for the report.
+        limits: What the result cannot say, in a sentence each.
+        counts: The same facts for machines.
+    """
+
+    statistic: Statistic
+    leak: str
+    suspects: tuple[Suspect, ...]
+    decoys: int
+    level: float
+    standing: Standing
+    facts: tuple[tuple[str, str], ...]
+    limits: tuple[str, ...]
+    counts: dict[str, Any]
+
+    @property
+    def accused(self) -> tuple[Suspect, ...]:
+        """The recipients who are accused."""
+        return tuple(each for each in self.suspects if each.accused)
+
+    @property
+    def title(self) -> str:
+        """The finding in a few words."""
+        names = _joined([each.recipient for each in self.accused])
+        return f"Traced to {names}" if names else "Traced to nobody"
+
+    @property
+    def sentence(self) -> str:
+        """The finding in a sentence, with its probability of error."""
+        among = f"{len(self.suspects)} recipient{'' if len(self.suspects) == 1 else 's'} and {self.decoys} decoy keys"
+        if not self.accused:
+            lowest = min(each.corrected for each in self.suspects)
+            return (
+                f"No recipient's copy was found in {self.leak}: among {among} the lowest corrected p is {lowest:.2g}, "
+                f"above {self.level:g}. That clears nobody."
+            )
+        found = [f"{each.recipient} (corrected p {each.corrected:.2g})" for each in self.accused]
+        return (
+            f"In {self.leak} is the copy of {_joined(found)}, among {among}. Such a finding comes by chance in at most "
+            f"{self.level:g} of all cases."
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The finding for machines; nothing secret."""
+        return {
+            "statistic": {"name": self.statistic.name, "version": self.statistic.version},
+            "accused": [each.recipient for each in self.accused],
+            "evidence": self.standing.is_evidence,
+            "why_no_evidence": list(self.standing.reasons),
+            "commitment": self.standing.sha256,
+            "timestamp": None if self.standing.stamped is None else self.standing.stamped.isoformat(),
+            "level": self.level,
+            "decoys": self.decoys,
+            "recipients": [
+                {
+                    "recipient": each.recipient,
+                    "score": each.score,
+                    "p": each.p_value,
+                    "p_corrected": each.corrected,
+                    "accused": each.accused,
+                }
+                for each in self.suspects
+            ],
+            **self.counts,
+            "limits": list(self.limits),
+        }
+
+
+def _joined(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + (f" and {names[-1]}" if names else "")

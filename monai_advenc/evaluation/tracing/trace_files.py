@@ -1,0 +1,132 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Trace leaked files: whose copy are they?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from scipy.stats import norm
+
+from monai_advenc.errors import DatasetError, KeyFileError
+from monai_advenc.evaluation.tracing.commitment import StoredCommitment, decoys_of
+from monai_advenc.evaluation.tracing.decoys import Decoys
+from monai_advenc.evaluation.tracing.files import scores_of
+from monai_advenc.evaluation.tracing.leaked_images import MOST_IMAGES, Leak, Originals, examine, leaked_files
+from monai_advenc.evaluation.tracing.recipients import Recipient
+from monai_advenc.evaluation.tracing.result import Trace, standing_of
+from monai_advenc.evaluation.tracing.significance import LEVEL, Suspect, suspects
+from monai_advenc.evaluation.tracing.statistic import FILES
+from monai_advenc.progress import SILENT, Advance, Progress
+
+LIMITS: Final = (
+    "It says whose copy the files were made from, not who passed them on: several people may use one copy or one "
+    "machine, and a copy can be stolen from its recipient.",
+    "It trusts that the owner gave each copy to its recipient alone. Anyone with the keys, the owner's staff too, can "
+    "make any recipient's copy.",
+    "Files made from several copies accuse each recipient whose copy has a sufficient share; the others stay unnamed.",
+    "A leak that nobody is accused of clears nobody: noise, strong compression or a change of shape can hide a mark.",
+)
+"""What tracing files cannot say."""
+
+
+def trace_files(
+    leaked: Path,
+    originals: Originals,
+    recipients: Sequence[Recipient],
+    stored: StoredCommitment | None = None,
+    *,
+    progress: Progress = SILENT,
+) -> Trace:
+    """Find the recipients whose copy leaked images were made from.
+
+    Args:
+        leaked: A folder of images, with any names, or one image.
+        originals: All images that were shared, as they were before encryption.
+        recipients: All recipients of a copy.
+        stored: The commitment made before sharing; without one the result is an indication.
+        progress: Receives messages and stages.
+
+    Returns:
+        Who is accused, and how sure that is.
+
+    Raises:
+        DatasetError: There is no image, or none that is of an original.
+        KeyFileError: A key has no mark.
+        SettingsError: The commitment has too few decoys for its level.
+    """
+    unmarked = [each.label for each in recipients if each.key.mark is None]
+    if unmarked:
+        raise KeyFileError(
+            f"the key of {', '.join(unmarked)} has no mark, so files cannot be traced to it; take it out of --keys, "
+            "and draw keys with keygen --recipient"
+        )
+    standing = standing_of(stored, recipients, FILES)
+    level = LEVEL if stored is None else stored.commitment.level
+    decoys = decoys_of(stored)
+    leak = examine(leaked_files(leaked), originals, progress)
+    if not leak.used:
+        raise DatasetError(
+            f"none of {leak.found} leaked images is of an original; give the images that were shared as --originals"
+        )
+    with progress.stage("Scoring decoy keys", decoys.count) as advance:
+        null = scores_of(_counted(decoys, advance), leak.evidence)
+    own = scores_of((bytes.fromhex(each.key.layout_secret) for each in recipients), leak.evidence)
+    scores = dict(zip([each.label for each in recipients], own.tolist(), strict=True))
+    found = suspects(scores, null, level)
+    needed = images_needed(found, leak.used, level)
+    return Trace(
+        statistic=FILES,
+        leak=f"{leak.used} leaked image{'' if leak.used == 1 else 's'}",
+        suspects=tuple(found),
+        decoys=decoys.count,
+        level=level,
+        standing=standing,
+        facts=tuple(_facts(leak, needed)),
+        limits=LIMITS,
+        counts={
+            "images_found": leak.found,
+            "images_used": leak.used,
+            "images_unmatched": len(leak.unmatched),
+            "images_unread": len(leak.unread),
+            "images_needed": needed,
+        },
+    )
+
+
+def images_needed(found: Sequence[Suspect], used: int, level: float) -> int | None:
+    """Estimate how many images like those used it takes to accuse the accused recipient with the lowest score.
+
+    Scores of innocent keys have variance 1, and the score of a guilty one grows with the root of the number of images.
+
+    Returns:
+        The number; ``None`` if nobody is accused.
+    """
+    scores = [each.score for each in found if each.accused]
+    if not scores:
+        return None
+    wanted = float(norm.isf(level / len(found)))
+    return max(1, math.ceil(used * (wanted / min(scores)) ** 2))
+
+
+def _counted(decoys: Decoys, advance: Advance) -> Iterator[bytes]:
+    for number in range(decoys.count):
+        if number % 1000 == 999:
+            advance(1000)
+        yield decoys.secret(number)
+
+
+def _facts(leak: Leak, needed: int | None) -> Iterator[tuple[str, str]]:
+    yield "Leaked images", str(leak.found)
+    if leak.found > MOST_IMAGES:
+        yield "Looked at", f"{MOST_IMAGES}, evenly spread over the names"
+    yield "Used, of an original", str(leak.used)
+    if leak.unmatched:
+        yield "Of no original", f"{len(leak.unmatched)}, such as {leak.unmatched[0]}"
+    if leak.unread:
+        yield "Not readable", f"{len(leak.unread)}, such as {leak.unread[0][0]}"
+    if needed is not None:
+        yield "Images like these that would be enough", f"about {needed}"

@@ -1,0 +1,195 @@
+"""Whose copy leaked: from the keys of three recipients to a page that names one of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from monai_advenc.data.images.folder import find_images
+from monai_advenc.data.phantoms.volume import write_phantoms
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.profiles import draw_key
+from monai_advenc.networks import get_network
+from monai_advenc.networks.training import save_checkpoint
+from tests.integration.test_secrecy import require_no_secret
+
+Run = Callable[..., Any]
+
+RECIPIENTS = ("A", "B", "C")
+SIDE = 64
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What the owner has after sharing: originals, keys, a commitment and a copy for each recipient."""
+
+    root: Path
+
+    @property
+    def options(self) -> tuple[str | Path, ...]:
+        return ("--keys", self.root / "keys", "--originals", self.root / "slices")
+
+    @property
+    def committed(self) -> tuple[str | Path, ...]:
+        return (*self.options, "--commitment", self.root / "commitment.json")
+
+    def pixels(self, recipient: str) -> list[np.ndarray[Any, np.dtype[np.uint8]]]:
+        files = find_images(self.root / recipient).files
+        return [np.asarray(Image.open(file.path)) for file in files]
+
+    def require_no_secrets(self, name: str, content: bytes) -> None:
+        for recipient in RECIPIENTS:
+            require_no_secret(EncryptionKey.load(self.root / "keys" / f"{recipient}.json"), name, content)
+
+
+@pytest.fixture(scope="module", params=[2, 5])
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """Three recipients: keys, the commitment, then encryption, all by commands."""
+    from typer.testing import CliRunner
+
+    from monai_advenc.cli import app
+
+    def run(*words: object) -> None:
+        result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+
+    root = tmp_path_factory.mktemp("trace")
+    write_phantoms(root / "volumes", 5, seed=3, shape=(SIDE, SIDE, 8))
+    run("slice", root / "volumes", "--out", root / "slices", "--size", SIDE)
+    classes = sorted(path.name for path in (root / "slices").iterdir() if path.is_dir() and path.name[0] != ".")
+    for name in classes[request.param :]:
+        (root / "slices" / name).rename(root / f"left-out-{name}")
+    kept = classes[: request.param]
+    with torch.random.fork_rng():
+        network = get_network("vgg_small", len(kept), 1, SIDE).eval()
+        save_checkpoint(root / "base.pt", network, "vgg_small", kept, 1, SIDE)
+    fast = ("--schedule", "fast", "--steps", 3)
+    for recipient in RECIPIENTS:
+        path = root / "keys" / f"{recipient}.json"
+        run("keygen", path, "--images", root / "slices", "--recipient", recipient, *fast)
+    run("trace", "commit", root / "keys", "--out", root / "commitment.json", "--decoys", 5000)
+    for recipient in RECIPIENTS:
+        own = ("--key", root / "keys" / f"{recipient}.json", "--base", root / "base.pt", "--out", root / recipient)
+        run("encrypt", root / "slices", *own, "--format", "png8", "--workers", 0)
+    return Shared(root)
+
+
+def leak(folder: Path, pixels: list[np.ndarray[Any, Any]], **how: Any) -> Path:
+    """Write leaked files under names that say nothing."""
+    folder.mkdir()
+    for number, image in enumerate(pixels):
+        name = f"IMG_{len(pixels) - number:03}.{'jpg' if how else 'png'}"
+        Image.fromarray(image).save(folder / name, **how)
+    return folder
+
+
+def test_the_recipient_whose_files_leak_is_named_and_nobody_else(shared: Shared, run: Run, tmp_path: Path) -> None:
+    cropped = [image[2:-1, 1:-2] for image in shared.pixels("B")[:10]]
+    files = leak(tmp_path / "leaked", cropped, quality=90)
+    page = tmp_path / "trace.html"
+    result = run("trace", "--files", files, *shared.committed, "--out", page, "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["accused"] == ["B"]
+    assert found["evidence"] is True
+    assert found["images_used"] == 10
+    assert found["decoys"] == 5000
+    assert 1 <= found["images_needed"] <= 10
+    assert found["commitment"] == hashlib.sha256((shared.root / "commitment.json").read_bytes()).hexdigest()
+    by_name = {each["recipient"]: each for each in found["recipients"]}
+    assert by_name["B"]["p_corrected"] == pytest.approx(3 / 5001)
+    assert min(by_name["A"]["p_corrected"], by_name["C"]["p_corrected"]) > 0.001
+    text = page.read_text()
+    assert "Traced to B" in text
+    assert "What this cannot say" in text
+    assert page.stat().st_mode & 0o777 == 0o600
+    for name, content in (("page", page.read_bytes()), ("output", result.output.encode())):
+        shared.require_no_secrets(name, content)
+    shared.require_no_secrets("commitment", (shared.root / "commitment.json").read_bytes())
+
+
+def test_both_recipients_of_averaged_files_are_named(shared: Shared, run: Run, tmp_path: Path) -> None:
+    pairs = zip(shared.pixels("A")[:10], shared.pixels("C")[:10], strict=True)
+    mixed = [np.round((first.astype(float) + second) / 2).astype(np.uint8) for first, second in pairs]
+    files = leak(tmp_path / "leaked", mixed)
+    result = run("trace", "--files", files, *shared.committed, "--out", tmp_path / "trace.html", "--json")
+    assert json.loads(result.stdout)["accused"] == ["A", "C"]
+
+
+def test_originals_accuse_nobody_and_clear_nobody(shared: Shared, run: Run, tmp_path: Path) -> None:
+    result = run("trace", "--files", shared.root / "slices", *shared.committed, "--out", tmp_path / "trace.html")
+    assert result.exit_code == 0, result.output
+    assert "Traced to nobody" in result.output
+    assert "clears nobody" in " ".join(result.output.split())
+
+
+def test_without_a_fitting_commitment_the_result_is_an_indication(shared: Shared, run: Run, tmp_path: Path) -> None:
+    files = leak(tmp_path / "leaked", shared.pixels("A")[:2])
+    result = run("trace", "--files", files, *shared.options, "--out", tmp_path / "one.html", "--json")
+    found = json.loads(result.stdout)
+    assert (found["accused"], found["evidence"], found["commitment"]) == (["A"], False, None)
+    assert "An indication, not evidence" in (tmp_path / "one.html").read_text()
+    fewer = tmp_path / "fewer"
+    fewer.mkdir()
+    for recipient in "AB":
+        (fewer / f"{recipient}.json").symlink_to(shared.root / "keys" / f"{recipient}.json")
+    asked = ("--keys", fewer, "--originals", shared.root / "slices", "--commitment", shared.root / "commitment.json")
+    result = run("trace", "--files", files, *asked, "--out", tmp_path / "two.html")
+    said = " ".join(result.output.split())
+    assert "indication, not evidence: the commitment does not fit; the key of C is missing" in said
+
+
+def test_a_copy_with_a_changed_gray_scale_in_another_size_is_traced(shared: Shared, run: Run, tmp_path: Path) -> None:
+    changed = []
+    for image in shared.pixels("C"):
+        window = np.clip((image.astype(float) - 10) * 1.2, 0, 255).astype(np.uint8)
+        changed.append(
+            np.asarray(Image.fromarray(window).resize((SIDE * 3 // 4, SIDE * 3 // 4), Image.Resampling.BICUBIC))
+        )
+    files = leak(tmp_path / "leaked", changed)
+    result = run("trace", "--files", files, *shared.committed, "--out", tmp_path / "trace.html", "--json")
+    assert json.loads(result.stdout)["accused"] == ["C"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "expected either --files or --model"),
+        (("--files", "leaked"), "--keys and --originals; give both"),
+        (("--files", "leaked", "--model", "model.pt"), "expected either --files or --model"),
+    ],
+)
+def test_what_is_missing_is_said_in_one_line(run: Run, words: tuple[str, ...], message: str) -> None:
+    result = run("trace", *words)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_keys_without_marks_and_leaks_without_images_are_refused(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "slices" / "a").mkdir(parents=True)
+    Image.fromarray(np.arange(1024, dtype=np.uint8).reshape(32, 32)).save(tmp_path / "slices" / "a" / "1.png")
+    draw_key(["a", "b"], recipient="A").save(tmp_path / "keys" / "A.json")
+    (tmp_path / "leaked").mkdir()
+    asked = ("--keys", tmp_path / "keys", "--originals", tmp_path / "slices", "--out", tmp_path / "trace.html")
+    refused = run("trace", "--files", tmp_path / "leaked", *asked)
+    assert "expected leaked images" in refused.stderr
+    noise = np.random.default_rng(0).integers(0, 255, (32, 32)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "leaked" / "1.png")
+    assert "none of 1 leaked images is of an original" in run("trace", "--files", tmp_path / "leaked", *asked).stderr
+    draw_key(["a", "b"]).save(tmp_path / "keys" / "B.json")
+    refused = run("trace", "--files", tmp_path / "leaked", *asked)
+    assert refused.exit_code == 2
+    assert "has no mark" in refused.stderr
+    (tmp_path / "trace.html").write_text("mine")
+    assert "never overwritten" in run("trace", "--files", tmp_path / "leaked", *asked).stderr
+    assert (tmp_path / "trace.html").read_text() == "mine"
