@@ -18,7 +18,7 @@ from monai_advenc.evaluation.tracing.decoys import Decoys
 
 LEVEL = 1e-3
 DECOYS, STRANGERS = 100_000, 1000
-LABELS = (50, 100, 200, 400, 700, 1000)
+LABELS = (10, 25, 50, 100, 200, 400, 1000)
 STRENGTHS = ("4", "2")
 """Radius of the probes, in radii of the copies: the default of trace, and a weaker one."""
 

@@ -23,6 +23,7 @@ from monai_advenc.evaluation.tracing.decoys import Decoys
 from monai_advenc.evaluation.tracing.significance import LEVEL, Suspect, suspects
 
 _BLOCK = 1 << 16
+_UNITS = 1_000_000
 
 Tables = NDArray[np.int64]
 """Targets ``(M, K, T)`` of each class of each key."""
@@ -44,21 +45,32 @@ class Answers:
     toward: NDArray[np.int64]
     classes: tuple[str, ...]
 
-    def counts(self) -> NDArray[np.int64]:
-        """Count the answers ``(K, K)``: row, the class perturbed toward; column, the answer, unless it is right.
+    def excess(self) -> NDArray[np.float64]:
+        """Compare how often each answer came with how often it would come if the model did not see the perturbation.
 
-        Right answers say nothing about a key, and would favor keys that send the image's class to the probe's target.
+        Such a model answers to images of one class alike, whatever they were perturbed toward. Right answers are left
+        out: they say nothing about a key, and would favor keys that send the image's class to the probe's target.
+
+        Returns:
+            ``(K, K)``: row, the class perturbed toward; column, the answer. In about standard deviations, so that
+            frequent answers count no more than rare ones.
         """
-        cells = np.zeros((len(self.classes), len(self.classes)), np.int64)
-        wrong = self.answered != self.labels
-        np.add.at(cells, (self.toward[wrong], self.answered[wrong]), 1)
-        return cells
+        number = len(self.classes)
+        came = np.zeros((number, number, number))
+        np.add.at(came, (self.labels, self.toward, self.answered), 1)
+        asked = came.sum(axis=2)
+        shares = asked / np.maximum(1, asked.sum(axis=1, keepdims=True))
+        expected = came.sum(axis=1)[:, None, :] * shares[:, :, None]
+        wrong = 1 - np.eye(number)[:, None, :]
+        excess: NDArray[np.float64] = ((came - expected) * wrong).sum(axis=0)
+        return excess / np.sqrt((expected * wrong).sum(axis=0) + 1)
 
     def scores(self, tables: Tables) -> NDArray[np.float64]:
         """Score keys ``(M,)`` by the statistic :data:`monai_advenc.evaluation.tracing.statistic.MODELS`."""
-        by_class = self.counts()[tables, np.arange(tables.shape[1])[None, :, None]]
-        shares: NDArray[np.float64] = by_class.sum(axis=(1, 2)) / max(1, len(self.answered))
-        return shares
+        # Whole numbers, whose sum does not depend on its order: equal keys must not differ by rounding.
+        cells = np.rint(self.excess() * _UNITS).astype(np.int64)
+        totals: NDArray[np.int64] = cells[tables, np.arange(tables.shape[1])[None, :, None]].sum(axis=(1, 2))
+        return totals / _UNITS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,8 +30,8 @@ FILES: Final = Statistic(
 MODELS: Final = Statistic(
     "models",
     1,
-    "Share of the answered probes whose answer is not their true class but a class that the key sends to the class "
-    "they were perturbed toward",
+    "Excess of wrong answers with a class that the key sends to the class the probe was perturbed toward, over those "
+    "of a model that does not see the perturbation; about in standard deviations",
 )
 
 STATISTICS: Final = (FILES, MODELS)

@@ -65,6 +65,19 @@ def test_a_model_that_always_answers_the_same_accuses_nobody(answer: int) -> Non
     assert [each.p_value for each in found.suspects] == [1.0, 1.0]
 
 
+def test_scores_are_the_excess_of_the_wrong_answers_that_a_key_explains() -> None:
+    """Two classes' images, perturbed toward three, answered by a model that sees the perturbation once."""
+    labels, toward = np.array([0, 0, 0, 1, 1, 1]), np.array([0, 1, 2, 0, 1, 2])
+    answers = Answers(np.array([0, 2, 0, 1, 1, 1]), labels, toward, TEN[:3])
+    # Class 2 was answered once to three images of class 0, so a third of an answer is expected toward each class.
+    excess = answers.excess()
+    assert excess[1, 2] == pytest.approx((1 - 1 / 3) / (1 / 3 + 1) ** 0.5)
+    assert excess[0, 2] == excess[2, 2] == pytest.approx(-(1 / 3) / (1 / 3 + 1) ** 0.5)
+    assert not excess[:, :2].any()
+    tables = np.array([[[1], [2], [0]], [[2], [0], [1]]])
+    assert answers.scores(tables) == pytest.approx([excess[0, 2], excess[1, 2]], abs=1e-6)
+
+
 def test_right_answers_count_for_no_key() -> None:
     labels, toward = all_probes(10, 2)
     right = Answers(labels, labels, toward, TEN)
