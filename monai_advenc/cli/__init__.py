@@ -12,6 +12,7 @@ from monai_advenc.cli.attack import attack
 from monai_advenc.cli.audit import audit
 from monai_advenc.cli.certify import certify, certify_keygen
 from monai_advenc.cli.check import check
+from monai_advenc.cli.configuration import configurable, output_folder, private_folder
 from monai_advenc.cli.demo import demo
 from monai_advenc.cli.doctor import doctor
 from monai_advenc.cli.encrypt import encrypt
@@ -34,15 +35,15 @@ from monai_advenc.cli.verify import verify
 app.command("demo", cls=CompactCommand)(demo)
 app.command("phantoms", cls=CompactCommand)(phantoms)
 app.command("check", cls=CompactCommand)(check)
-app.command("slice-and-encrypt", cls=CompactCommand)(slice_and_encrypt)
+app.command("slice-and-encrypt", cls=CompactCommand)(configurable(slice_and_encrypt, run_folder=private_folder))
 app.command("slice", cls=CompactCommand)(slice_volumes)
 app.command("train-base", cls=CompactCommand)(train_base)
 app.command("keygen", cls=CompactCommand)(keygen)
-app.command("encrypt", cls=CompactCommand)(encrypt)
+app.command("encrypt", cls=CompactCommand)(configurable(encrypt, run_folder=private_folder))
 app.command("encrypt-volume", cls=CompactCommand)(encrypt_volume)
 app.command("verify", cls=CompactCommand)(verify)
-app.command("evaluate", cls=CompactCommand)(evaluate)
-app.command("audit", cls=CompactCommand)(audit)
+app.command("evaluate", cls=CompactCommand)(configurable(evaluate, run_folder=output_folder))
+app.command("audit", cls=CompactCommand)(configurable(audit, run_folder=output_folder))
 app.command("recommend", cls=CompactCommand)(recommend)
 app.command("fidelity", cls=CompactCommand)(fidelity)
 app.command("certify", cls=CompactCommand)(certify)

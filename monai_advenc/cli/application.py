@@ -86,6 +86,9 @@ def usage_message(error: Any, command: str) -> str:
     if isinstance(error.__cause__, ValidationError):
         given = repr(error.__cause__.errors()[0]["input"])
         message += "" if given in message else f", got {given}"
+    if error.ctx and getattr(error, "param", None) is not None:
+        source = error.ctx.get_parameter_source(error.param.name)
+        message += " (from --config)" if source is not None and source.name == "DEFAULT_MAP" else ""
     return f"{message}; see {error.ctx.command_path if error.ctx else command} --help"
 
 

@@ -106,7 +106,7 @@ def test_volumes_become_an_encrypted_data_set_that_verifies(world: World, run: R
     key = EncryptionKey.load(private / "key.json")
     assert summary["key_id"] == key.key_id
     assert summary["budget"]["l2"]["max"] <= 2 * 32 / 320
-    kept = ["distances.jsonl", "key.json", "report.html", "slices", "verdict.json"]
+    kept = ["distances.jsonl", "key.json", "report.html", "run.yaml", "slices", "verdict.json"]
     assert sorted(path.name for path in private.iterdir()) == kept
     originals = find_images(private / "slices")
     assert verify_folder(out, originals=originals).problems == ()

@@ -29,10 +29,10 @@ Originals = Annotated[
     Path, typer.Argument(help="Original images, in class folders, or a MedMNIST file: x.npz, or a part as x.npz/test.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only check and show what would be done; write nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, show what would be done, and write nothing.")]
 KeepGoing = Annotated[
     bool,
-    typer.Option("--keep-going", help="List bad cases at the end instead of stopping (exit status 2)."),
+    typer.Option("--keep-going", help="Do not stop at bad cases (exit status 2)."),
 ]
 InsecureKeyPermissions = Annotated[
     bool,
@@ -100,7 +100,7 @@ KeepResidual = Annotated[
     bool,
     typer.Option(
         "--keep-residual",
-        help="Keep, sealed, what restores the originals (command unlock).",
+        help="Keep, sealed, what restores the originals (unlock).",
         rich_help_panel="What is written",
     ),
 ]
