@@ -3,14 +3,13 @@
 """Encrypt a folder of images, or whole volumes, into a folder to share; an interrupted run can be resumed.
 
 Worker processes of one thread each encrypt images in small blocks; on a GPU one process encrypts them while threads
-read ahead and write behind; Ray workers may do it elsewhere. Volumes are encrypted one by one. Neither the blocks nor
-the workers change a byte of the result.
+read ahead and other processes write; Ray workers may do it elsewhere. Volumes are encrypted one by one. Neither the
+blocks nor the workers change a byte of the result.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -32,14 +31,11 @@ from monai_advenc.sharing.options import EncryptionOptions, VolumeOptions
 from monai_advenc.sharing.original import Failure, Outcome
 from monai_advenc.sharing.result import EncryptionResult
 from monai_advenc.sharing.volumes import VolumeEncryption, VolumeOutcome
-from monai_advenc.sharing.writers import in_processes
-from monai_advenc.workers import available_cores, map_in_workers, one_thread, overlapped
+from monai_advenc.sharing.writers import in_processes, writers_for
+from monai_advenc.workers import map_in_workers, one_thread
 
 Compute = Callable[[ImageEncryption, Sequence[ImageFile]], Generator[list[Outcome], None, None]]
 """Encrypts and writes images, and yields their outcomes in any order."""
-
-MOST_WRITERS = 8
-"""Processes that write images while a GPU computes others."""
 
 Original = TypeVar("Original", ImageFile, Case)
 
@@ -193,12 +189,12 @@ def _encrypt_missing(
 def compute_here(encryption: ImageEncryption, files: Sequence[ImageFile]) -> Generator[list[Outcome], None, None]:
     """Encrypt images on this machine: in worker processes on CPUs; on a GPU in this process, and others write them."""
     blocks = encryption.blocks_of(files, encryption.workers)
-    writers = 0 if encryption.computing.hardware.device_type == "cpu" else min(MOST_WRITERS, available_cores() - 1)
+    writers = 0 if encryption.computing.hardware.device_type == "cpu" else writers_for(len(files))
     if encryption.workers:
         yield from map_in_workers(encryption.encrypt, blocks, encryption.workers)
-    elif writers and blocks and hasattr(os, "fork"):
+    elif writers:
         with one_thread(), in_processes(encryption.writer.write_block, writers) as write:
-            yield from overlapped(blocks, encryption.read_block, encryption.perturb_block, write)
+            yield from encryption.overlapped(blocks, write)
     else:
         with one_thread():
             yield from encryption.overlapped(blocks)

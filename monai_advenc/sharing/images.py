@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -133,9 +133,18 @@ class ImageEncryption:
         """Encrypt and write the images of one block."""
         return self.writer.write_block(self.perturb_block(self.read_block(block)))
 
-    def overlapped(self, blocks: Sequence[Sequence[ImageFile]]) -> Iterator[list[Outcome]]:
-        """Encrypt all blocks in order; reads and writes the files of some while others are perturbed."""
-        return overlapped(blocks, self.read_block, self.perturb_block, self.writer.write_block)
+    def overlapped(
+        self,
+        blocks: Sequence[Sequence[ImageFile]],
+        write: Callable[[list[Encrypted | Failure]], list[Outcome]] | None = None,
+    ) -> Iterator[list[Outcome]]:
+        """Encrypt all blocks in order; reads and writes the files of some while others are perturbed.
+
+        Args:
+            blocks: The images.
+            write: Writes a block elsewhere; ``None``: in threads of this process.
+        """
+        return overlapped(blocks, self.read_block, self.perturb_block, write or self.writer.write_block)
 
     def read_block(self, block: Sequence[ImageFile]) -> list[Original | Failure]:
         """Read the images of one block, and draw what their steps need."""

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -159,6 +159,30 @@ def test_a_worker_that_finds_another_key_base_or_software_says_so_in_one_line(
         assert failure.fatal
         assert problem in failure.message
         require_no_secret(key, "the message", failure.message.encode())
+
+
+def test_a_worker_with_a_gpu_keeps_its_writers_from_call_to_call(
+    world: World, originals: ImageFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+
+    @contextmanager
+    def writing(function: Any, count: int) -> Iterator[Any]:
+        started.append(count)
+        yield function
+
+    monkeypatch.setattr("monai_advenc.sharing.ray.worker.use_one_thread", lambda: None)  # This process goes on.
+    monkeypatch.setattr("monai_advenc.sharing.ray.worker.in_processes", writing)
+    network = load_checkpoint(world.base).network
+    encryption = ImageEncryption(originals, tmp_path / "out", EncryptionKey.load(world.key), network, OPTIONS)
+    told = RayWorkers(key=world.key, base=world.base).assignment(encryption, "cpu")
+    worker = EncryptionWorker(replace(told, writers=3))
+    assert worker.encrypt([]) == []
+    assert started == [], "a call without images only checks the worker"
+    written = [outcome for file in originals.files[:2] for outcome in worker.encrypt([file])]
+    assert [outcome.id for outcome in written] == [file.id for file in originals.files[:2]]
+    assert not any(isinstance(outcome, Failure) for outcome in written)
+    assert started == [3]
 
 
 @pytest.mark.slow

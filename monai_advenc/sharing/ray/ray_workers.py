@@ -26,6 +26,7 @@ from monai_advenc.sharing.options import network_checksum
 from monai_advenc.sharing.original import Outcome
 from monai_advenc.sharing.ray.crew import PATIENCE_S, Crew
 from monai_advenc.sharing.ray.worker import Assignment, EncryptionWorker
+from monai_advenc.sharing.writers import writers_for
 from monai_advenc.workers import available_cores
 
 BLOCKS_PER_CALL = {"cpu": 1, "cuda": 16}
@@ -85,7 +86,10 @@ class RayWorkers:
             size = block * min(BLOCKS_PER_CALL[device], fair_share)
             calls = [files[start : start + size] for start in range(0, len(files), size)]
             worker = ray.remote(EncryptionWorker).options(num_cpus=1, num_gpus=int(device == "cuda"))
-            assignment = self.assignment(encryption, device)
+            # Cores that no GPU needs for itself write; Ray itself counts one for each GPU.
+            cores = available_cores() if self.address is None else int(ray.cluster_resources().get("CPU", 0))
+            writers = writers_for(len(files) // count, cores // count) if device == "cuda" else 0
+            assignment = replace(self.assignment(encryption, device), writers=writers)
             crew = Crew(ray, lambda: worker.remote(assignment))
             try:
                 yield from crew.outcomes(min(count, len(calls)), calls)

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from monai_advenc.networks.training import load_checkpoint
 from monai_advenc.sharing.computing import Computing
 from monai_advenc.sharing.images import ImageEncryption
 from monai_advenc.sharing.options import EncryptionOptions, network_checksum
-from monai_advenc.sharing.original import Failure, Outcome
+from monai_advenc.sharing.original import Encrypted, Failure, Outcome
+from monai_advenc.sharing.writers import in_processes
 from monai_advenc.workers import use_one_thread
 
 
@@ -37,6 +39,7 @@ class Assignment:
         device: ``"cpu"`` or ``"cuda"``.
         computing: Hardware that the worker must have, and versions per pass.
         software: Versions that the worker must have.
+        writers: Processes of its own that write images while its GPU computes; 0: its threads write.
     """
 
     key: Path
@@ -50,6 +53,7 @@ class Assignment:
     device: str
     computing: Computing
     software: dict[str, str]
+    writers: int = 0
 
 
 class EncryptionWorker:
@@ -65,6 +69,8 @@ class EncryptionWorker:
         use_one_thread()
         self._assignment = assignment
         self._encryption: ImageEncryption | None = None
+        self._open = ExitStack()  # For as long as the worker lives; its processes end with it.
+        self._write: Callable[[Sequence[Encrypted | Failure]], list[Outcome]] | None = None
 
     def encrypt(self, files: Sequence[ImageFile]) -> list[Outcome]:
         """Encrypt and write images; an empty call only checks whether the worker can start."""
@@ -73,9 +79,12 @@ class EncryptionWorker:
             self._encryption = self._encryption or self._load()
         except AdvencError as error:
             return [Failure("", str(error), fatal=True)]
+        if files and self._assignment.writers and self._write is None:
+            writing = in_processes(self._encryption.writer.write_block, self._assignment.writers)
+            self._write = self._open.enter_context(writing)
         blocks = self._encryption.blocks_of(files, self._encryption.workers)
         try:
-            return [outcome for outcomes in self._encryption.overlapped(blocks) for outcome in outcomes]
+            return [outcome for outcomes in self._encryption.overlapped(blocks, self._write) for outcome in outcomes]
         except DeviceMemoryError as error:
             return [Failure("", str(error), fatal=True)]
 
