@@ -42,16 +42,18 @@ def doctor(
     """
     from monai_advenc.errors import IncompleteError, SettingsError
     from monai_advenc.experiments.doctor.gpu_checks import check_gpu
-    from monai_advenc.experiments.doctor.machine import describe_machine, page_of
+    from monai_advenc.experiments.doctor.machine import describe_machine, lines_of
 
     output = Output(json)
     if not gpu_checks:
         if tiny is not None:
             raise SettingsError("--tiny belongs to --gpu-checks; give both")
         rows = describe_machine(device, size, network)
-        if not json:
-            print(page_of("monai-advenc doctor", rows))
-        output.result(dict(rows))
+        if json:
+            output.result(dict(rows))
+            return
+        for line in lines_of("monai-advenc doctor", rows):
+            print(line, flush=True)
         return
     checked = check_gpu(out, output, device=tiny or device, tiny=tiny is not None)
     output.say(f"Wrote {checked.results} and {checked.page}.")

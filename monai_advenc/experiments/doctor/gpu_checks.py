@@ -55,7 +55,7 @@ def check_gpu(out: Path, progress: Progress, *, device: str | None = None, tiny:
         warnings.simplefilter("ignore")  # Checks provoke what PyTorch warns of.
         bench = Bench(place, tiny)
         found = run_checks(bench, {**numerics.CHECKS, **speed.CHECKS, **whole_runs.CHECKS}, progress)
-    machine = describe_machine(str(place), bench.side, "resnet_small" if tiny else "resnet18")
+    machine = [*describe_machine(str(place), bench.side, "resnet_small" if tiny else "resnet18")]
     write_json(out / JSON_NAME, {"tiny": tiny, "machine": dict(machine), "checks": found})
     parts = [page_of("Machine", machine), *(page_of(name, _rows(values)) for name, values in found.items())]
     write_atomically(out / PAGE_NAME, ("# Checks of a GPU\n\n" + "\n".join(parts)).encode())

@@ -9,6 +9,7 @@ import platform
 import re
 import shutil
 import tempfile
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -27,11 +28,14 @@ from monai_advenc.workers import available_cores
 OPTIONAL = ("ray", "mlflow", "highdicom", "pylibjpeg-libjpeg", "matplotlib")
 """Packages that some commands need."""
 
-Rows = list[tuple[str, str]]
+Rows = Iterable[tuple[str, str]]
+
+TRIED_SIDE = 160
+"""Largest side in pixels at which a precision is tried: at 320 a CPU would need half a minute."""
 
 
 def describe_machine(device: str | None = None, side: int = 320, network: str = "resnet18") -> Rows:
-    """Describe the machine as far as it decides speed and bytes.
+    """Describe the machine as far as it decides speed and bytes; each row as soon as it is known.
 
     Args:
         device: Where networks would run; ``None``: the GPU, if there is one.
@@ -44,30 +48,35 @@ def describe_machine(device: str | None = None, side: int = 320, network: str = 
     Raises:
         SettingsError: There is no such device.
     """
-    place = torch.device(choose_device(device))
-    software = [(name, found) for name, found in software_versions().items()]
-    shape = (1, side, side)
-    batch = BatchSize.on(place.type)
-    return [
-        *software,
-        ("system", f"{platform.system()} {platform.machine()}"),
-        ("processor", f"{_processor_name()}, {available_cores()} cores for this process"),
-        ("arithmetic of the processor", _arithmetic()),
-        ("GPUs", _gpus()),
-        ("device", Hardware.of(place).name),
-        (f"precision of {network} at {side} x {side}", _precision(network, shape, place)),
-        (f"images at a time at {side} x {side}", f"{batch.of(shape)} ({_why(batch)})"),
-        ("free space here", _gibibytes(shutil.disk_usage(Path.cwd()).free)),
-        ("free space for temporary files", _gibibytes(shutil.disk_usage(tempfile.gettempdir()).free)),
-        *((name, _version_of(name)) for name in OPTIONAL),
-        ("Ray cluster in the environment", "yes" if os.environ.get("RAY_ADDRESS") else "no"),
-    ]
+    return _rows(torch.device(choose_device(device)), side, network)
+
+
+def _rows(place: torch.device, side: int, network: str) -> Iterator[tuple[str, str]]:
+    batch, tried = BatchSize.on(place.type), min(side, TRIED_SIDE)
+    yield from software_versions().items()
+    yield "system", f"{platform.system()} {platform.machine()}"
+    yield "processor", f"{_processor_name()}, {available_cores()} cores for this process"
+    yield "arithmetic of the processor", _arithmetic()
+    yield "GPUs", _gpus()
+    yield "device", Hardware.of(place).name
+    yield f"precision of {network}, tried at {tried} x {tried}", _precision(network, (1, tried, tried), place)
+    yield f"images at a time at {side} x {side}", f"{batch.of((1, side, side))} ({_why(batch)})"
+    yield "free space here", _gibibytes(shutil.disk_usage(Path.cwd()).free)
+    yield "free space for temporary files", _gibibytes(shutil.disk_usage(tempfile.gettempdir()).free)
+    yield from ((name, _version_of(name)) for name in OPTIONAL)
+    yield "Ray cluster in the environment", "yes" if os.environ.get("RAY_ADDRESS") else "no"
+
+
+def lines_of(title: str, rows: Rows) -> Iterator[str]:
+    """The lines of a table in Markdown, each as soon as its row is there."""
+    yield from (f"## {title}", "", "| | |", "|---|---|")
+    yield from (f"| {name} | {value.replace('|', '/')} |" for name, value in rows)
+    yield ""
 
 
 def page_of(title: str, rows: Rows) -> str:
     """A table in Markdown."""
-    cells = [(name, value.replace("|", "/")) for name, value in rows]
-    return "\n".join([f"## {title}", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in cells), ""])
+    return "\n".join(lines_of(title, rows))
 
 
 def _processor_name() -> str:
@@ -111,7 +120,7 @@ def _precision(network: str, shape: tuple[int, int, int], place: torch.device) -
         "bf16": "the device has bf16, and it is the faster one of those whose gradients agree",
     }
     reason = faster.get(chosen, "the device has nothing faster, or its gradients do not agree with float32")
-    return f"{chosen}: {reason} (random weights; a trained network may differ)"
+    return f"{chosen}: {reason} (random weights; a trained network or larger images may differ)"
 
 
 def _why(batch: BatchSize) -> str:

@@ -17,7 +17,7 @@ from monai_advenc.cli import app
 from monai_advenc.errors import OutputError, SettingsError
 from monai_advenc.experiments.doctor import gpu_checks, machine, numerics
 from monai_advenc.experiments.doctor.checks import Bench, Values, run_checks
-from monai_advenc.experiments.doctor.machine import describe_machine, page_of
+from monai_advenc.experiments.doctor.machine import describe_machine, lines_of, page_of
 from monai_advenc.progress import SILENT
 
 
@@ -41,7 +41,7 @@ def test_the_page_tells_what_decides_bytes_and_speed_and_names_nobody() -> None:
     assert rows["torch"] == torch.__version__
     assert rows["device"] == "cpu"
     assert rows["images at a time at 32 x 32"] == "8 (all CPUs)"
-    assert rows["precision of resnet_small at 32 x 32"].split(":")[0] in {"fp32", "bf16", "int8"}
+    assert rows["precision of resnet_small, tried at 32 x 32"].split(":")[0] in {"fp32", "bf16", "int8"}
     page = page_of("Machine", list(rows.items()))
     private = (platform.node(), getpass.getuser(), str(Path.home()), str(Path.cwd()))
     assert not [each for each in private if len(each) > 3 and each in page]
@@ -55,6 +55,20 @@ def test_the_page_of_a_gpu_states_the_rule_and_the_model(monkeypatch: pytest.Mon
     rows = dict(describe_machine(None, 64))
     assert rows["device"] == "gpu NVIDIA H200, cuda 13.0"
     assert rows["images at a time at 64 x 64"] == "512 (by the rule for GPUs)"
+
+
+def test_the_page_begins_before_a_network_is_tried_which_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[object] = []
+    monkeypatch.setattr(machine, "_precision", lambda _, shape, __: tried.append(shape) or "fp32")
+    lines = lines_of("a", describe_machine("cpu", 320, "resnet_small"))
+    first = [next(lines) for _ in range(10)]
+    assert tried == []
+    assert first[4] == f"| python | {platform.python_version()} |"
+    rest = [*lines]
+    assert tried == [(1, 160, 160)]
+    assert "| precision of resnet_small, tried at 160 x 160 | fp32 |" in rest
+    with pytest.raises(SettingsError, match="no device 'elsewhere'"):
+        describe_machine("elsewhere")
 
 
 def test_the_command_prints_the_page_or_one_object() -> None:
