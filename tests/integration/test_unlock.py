@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import shutil
 import subprocess
@@ -18,7 +19,10 @@ from PIL import Image
 
 from monai_advenc import unlock
 from monai_advenc.errors import KeyFileError, OutputError
+from monai_advenc.files.folder_lock import FolderLock
 from monai_advenc.progress import SILENT
+from monai_advenc.sharing.unlock.keep import keep_residual_of_images
+from monai_advenc.sharing.unlock.seal import unseal
 from tests.integration.conftest import World
 from tests.integration.test_encrypt_volume import Hospital, hospital
 
@@ -239,7 +243,7 @@ def test_the_stock_age_command_opens_a_residual(
     for key in (owner[0], tmp_path / "ssh"):
         opened = tmp_path / f"{key.name}.opened"
         subprocess.run(["age", "--decrypt", "-i", key, "-o", opened, residual], check=True)
-        assert opened.read_bytes().startswith(b'{"format": "monai-advenc residual 1"')
+        assert opened.read_bytes().startswith(b'{"format": "monai-advenc residual 2"')
         assert run("unlock", tmp_path / "shared", residual, "--unlock-key", key, "--out", tmp_path / f"{key.name}-back")
         assert len(list((tmp_path / f"{key.name}-back").rglob("*.png"))) == 10
 
@@ -303,3 +307,98 @@ def test_a_run_killed_while_it_packs_or_unlocks_leaves_no_residual_that_is_not_s
     assert run("unlock", shared, residual, "--unlock-key", owner[0], "--out", tmp_path / "back").exit_code == 0
     assert len(seen) >= 20
     assert not any(b"monai-advenc residual" in content for contents in seen for content in contents)
+
+
+def test_a_residual_stays_of_use_when_images_are_added_or_withdrawn(
+    run: Run, slices: Path, classes: tuple[Path, Path], owner: tuple[Path, str], tmp_path: Path
+) -> None:
+    shared, fewer = tmp_path / "shared", tmp_path / "fewer"
+    form = ("--format", "png8")
+    residual = encrypted(run, slices, shared, classes, *form, "--keep-residual", "--unlock-for", owner[1])
+    kept = {path.name: np.asarray(Image.open(path)) for path in slices.rglob("*8.png")}
+    Image.fromarray(np.random.default_rng(9).integers(0, 255, (24, 20), np.uint8)).save(slices / "b" / "later.png")
+    encrypted(run, slices, shared, classes, *form)
+    (slices / "a" / "a8.png").unlink()
+    encrypted(run, slices, fewer, classes, *form)
+    for folder, restored, total in ((shared, 10, 11), (fewer, 9, 10)):
+        back = tmp_path / f"{folder.name}-back"
+        done = run("unlock", folder, residual, "--unlock-key", owner[0], "--out", back)
+        assert done.exit_code == 0, done.output
+        assert f"of {restored} files" in done.output
+        assert f"Warning: 1 of {total} files have no entry" in " ".join(done.output.split())
+        found = {path.name: np.asarray(Image.open(path)) for path in back.rglob("*8.png")}
+        assert len(list(back.rglob("*.png"))) == restored
+        assert all((found[name] == kept[name]).all() for name in found)
+    encrypted(run, slices, fewer, classes, *form, "--keep-residual", "--unlock-for", owner[1])
+    done = run("unlock", fewer, f"{fewer}-private/residual.age", "--unlock-key", owner[0], "--out", tmp_path / "all")
+    assert "of 10 files" in done.output
+    assert "no entry" not in done.output
+
+
+def test_an_original_that_changed_since_it_was_encrypted_is_not_packed(
+    run: Run,
+    slices: Path,
+    classes: tuple[Path, Path],
+    owner: tuple[Path, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key, base = classes
+
+    def change_first(*arguments: Any) -> None:
+        path = slices / "c" / "c8.png"
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+        keep_residual_of_images(*arguments)
+
+    monkeypatch.setattr("monai_advenc.sharing.encrypt_folder.keep_residual_of_images", change_first)
+    words = ("--workers", 0, "--format", "png8", "--keep-residual", "--unlock-for", owner[1])
+    done = run("encrypt", slices, "--out", tmp_path / "shared", "--key", key, "--base", base, *words)
+    assert done.exit_code == 2
+    assert "c8.png has changed since it was encrypted" in done.stderr
+    assert not list(tmp_path.rglob("residual*"))
+
+
+def test_another_key_in_the_file_of_public_keys_seals_anew(
+    run: Run, slices: Path, classes: tuple[Path, Path], owner: tuple[Path, str], tmp_path: Path
+) -> None:
+    other, keys = tmp_path / "other.txt", tmp_path / "keys.txt"
+    public = json.loads(run("unlock-keygen", other, "--json").stdout)["public"]
+    words = ("--format", "png8", "--keep-residual", "--unlock-for", keys)
+    for key in (owner[1], f"# others\n{owner[1]}\n{public}\n"):
+        keys.write_text(key)
+        residual = encrypted(run, slices, tmp_path / "shared", classes, *words)
+    done = run("unlock", tmp_path / "shared", residual, "--unlock-key", other, "--out", tmp_path / "back")
+    assert done.exit_code == 0, done.output
+    before = residual.read_bytes()
+    keys.write_text(f"{owner[1]}\n{public}\n")
+    assert encrypted(run, slices, tmp_path / "shared", classes, *words).read_bytes() == before
+
+
+def test_what_a_killed_unlock_left_is_removed_by_the_next_and_nothing_of_a_running_one(
+    run: Run, slices: Path, classes: tuple[Path, Path], owner: tuple[Path, str], tmp_path: Path
+) -> None:
+    words = ("--format", "png8", "--keep-residual", "--unlock-for", owner[1])
+    residual = encrypted(run, slices, tmp_path / "shared", classes, *words)
+    left, running, of_another = (tmp_path / f".{name}.advenc-part" for name in ("back.00aa", "back.11bb", "back2.22cc"))
+    for folder in (left, running, of_another):
+        (folder / "a").mkdir(parents=True)
+        (folder / "a" / "a8.png").write_bytes(b"an original")
+    with FolderLock(running):
+        done = run("unlock", tmp_path / "shared", residual, "--unlock-key", owner[0], "--out", tmp_path / "back")
+    assert done.exit_code == 0, done.output
+    assert [folder.exists() for folder in (left, running, of_another)] == [False, True, True]
+    assert not list((tmp_path / "back").rglob(".*"))
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="OpenSSH is not installed")
+@pytest.mark.parametrize("form", ["RFC4716", "PEM"])
+def test_an_ssh_key_with_a_passphrase_is_told_as_such(form: str, tmp_path: Path) -> None:
+    for name, words in (("sealed", "a passphrase"), ("open", "")):
+        command = ["ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-m", form, "-N", words, "-f", str(tmp_path / name)]
+        subprocess.run(command, check=True)
+    sealed = tmp_path / "residual.age"
+    sealed.write_bytes(b"age-encryption.org/v1\n")
+    with pytest.raises(KeyFileError, match=r"SSH key with a passphrase.*ssh-keygen -p -f COPY"):
+        unseal(sealed, io.BytesIO(), tmp_path / "sealed")
+    with pytest.raises(OutputError, match="is damaged"):
+        unseal(sealed, io.BytesIO(), tmp_path / "open")

@@ -22,22 +22,22 @@ from monai_advenc.data.records import FileRecord, ImageRecord, VolumeRecord
 from monai_advenc.data.stored_pixels import Stored, stored_pixels
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.errors import OutputError
+from monai_advenc.errors import OutputError, VerificationError
 from monai_advenc.files.atomic import TEMPORARY_SUFFIX, sha256_of, write_json
 from monai_advenc.progress import Progress
 from monai_advenc.sharing.images import ImageEncryption
 from monai_advenc.sharing.options import EncryptionOptions, VolumeOptions
 from monai_advenc.sharing.unlock.residual import residual_of
-from monai_advenc.sharing.unlock.seal import recipients_of, seal
+from monai_advenc.sharing.unlock.seal import public_keys_of, recipients_of, seal
 from monai_advenc.sharing.volumes import VolumeEncryption
 
 RESIDUAL_NAME: Final = "residual.age"
 """File in the private folder; in one of several data sets each has its own name."""
 
-FORMAT: Final = "monai-advenc residual 1"
+FORMAT: Final = "monai-advenc residual 2"
 
 LENGTH: Final = 8
-"""Bytes of the length before each entry."""
+"""Bytes of the length of an entry, after the digest of its encrypted file."""
 
 _SEALED_NAME: Final = "residual.json"
 """Says of which files the residual is, so that a finished one is not made again."""
@@ -103,7 +103,7 @@ def keep_residual(
     recipients = recipients_of(unlock_for)
     make_private(private)
     target, note = (private / own_name(private, encryption.out, name) for name in (RESIDUAL_NAME, _SEALED_NAME))
-    wanted = {"manifest": sha256_of(encryption.out / MANIFEST_NAME), "unlock_for": sorted(unlock_for)}
+    wanted = {"manifest": sha256_of(encryption.out / MANIFEST_NAME), "unlock_for": sorted(public_keys_of(unlock_for))}
     if target.exists() and _noted(note) == {**wanted, "sha256": sha256_of(target)}:
         return target
     part = private / f".{target.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
@@ -111,7 +111,7 @@ def keep_residual(
         # Without a name, so that a killed run leaves nothing that is not sealed.
         with TemporaryFile(dir=private) as pack:
             with progress.stage("keeping the residual", len(records)) as advance:
-                _pack(encryption, records, pack, str(wanted["manifest"]), advance)
+                _pack(encryption, records, pack, advance)
             pack.seek(0)
             part.touch(mode=0o600)
             seal(pack, part, recipients)
@@ -137,18 +137,21 @@ def _pack(
     encryption: ImageEncryption | VolumeEncryption,
     records: Sequence[ImageRecord] | Sequence[VolumeRecord],
     pack: BinaryIO,
-    manifest: str,
     advance: Callable[[int], None],
 ) -> None:
-    """Write a line that says what this is, then an entry for each file in the order of the manifest."""
+    """Write a line that says what this is, then an entry for each file, which begins with the file's digest.
+
+    So an entry stays of use when images are added to the data set or withdrawn.
+    """
     originals = {each.id: each for each in encryption.originals}
-    pack.write(json.dumps({"format": FORMAT, "manifest": manifest}).encode() + b"\n")
+    pack.write(json.dumps({"format": FORMAT}).encode() + b"\n")
     for record in records:
         for file, original in _files_of(encryption, originals[record.id], record):
             content = intact_file(encryption.out, file).read_bytes()
             pixels = stored_pixels(original, file.path)
             residual = residual_of(pixels, stored_pixels(content, file.path))
-            pack.write(len(residual).to_bytes(LENGTH, "little") + checksum_of(pixels) + residual)
+            pack.write(bytes.fromhex(file.sha256) + len(residual).to_bytes(LENGTH, "little"))
+            pack.write(checksum_of(pixels) + residual)
         advance(1)
 
 
@@ -160,13 +163,23 @@ def checksum_of(pixels: Stored) -> bytes:
 def _files_of(
     encryption: ImageEncryption | VolumeEncryption, original: ImageFile | Case, record: ImageRecord | VolumeRecord
 ) -> Iterator[tuple[FileRecord, bytes]]:
-    """Each file of an image or volume, and the same file as it would be if nothing had been changed."""
+    """Each file of an image or volume, and the same file as it would be if nothing had been changed.
+
+    Raises:
+        VerificationError: The original is no longer the one that was encrypted.
+    """
     if isinstance(encryption, ImageEncryption):
         assert isinstance(original, ImageFile)
         read = encryption.read(original)
-        contents = encryption.writer.encode(read, read.image)
+        contents, tag = encryption.writer.encode(read, read.image), encryption.writer.tag_of(read)
     else:
         assert isinstance(original, Case)
         stored = encryption.read(original)
         contents = [content for _, content in stored.volume.encode({}, encryption.derivation(original, "residual"))]
+        tag = encryption.tag_of(stored)
+    if tag != record.source_tag:
+        raise VerificationError(
+            f"{original.path} has changed since it was encrypted, so its residual would restore something else; put "
+            "the original back, or encrypt again"
+        )
     yield from zip(record.files, contents, strict=True)

@@ -49,7 +49,7 @@ def restored(encrypted: NDArray[Any], residual: bytes) -> NDArray[Any]:
     try:
         for _ in range(changed.itemsize):
             length = int.from_bytes(residual[place : place + 8], "little")
-            planes.append(np.frombuffer(zlib.decompress(residual[place + 8 : place + 8 + length]), np.uint8))
+            planes.append(_plane(residual[place + 8 : place + 8 + length], changed.size))
             place += 8 + length
         folded = np.ascontiguousarray(np.stack(planes, axis=1)).view(f"<u{changed.itemsize}").reshape(changed.shape)
     except (zlib.error, ValueError):
@@ -58,6 +58,21 @@ def restored(encrypted: NDArray[Any], residual: bytes) -> NDArray[Any]:
     values = (changed + difference).view(encrypted.dtype.newbyteorder("<"))
     original: NDArray[Any] = values.astype(encrypted.dtype).reshape(encrypted.shape)
     return original
+
+
+def most_bytes(encrypted: NDArray[Any]) -> int:
+    """Largest size of a residual of these pixels: that of noise, which does not become smaller."""
+    values = encrypted.size
+    return encrypted.dtype.itemsize * (8 + values + values // 1000 + 64)
+
+
+def _plane(packed: bytes, values: int) -> NDArray[np.uint8]:
+    """So many bytes; what would become longer is never unpacked."""
+    unpacking = zlib.decompressobj()
+    found = unpacking.decompress(packed, values) if values else b""
+    if values and (len(found) != values or unpacking.decompress(unpacking.unconsumed_tail, 1) or not unpacking.eof):
+        raise ValueError("another length")
+    return np.frombuffer(found, np.uint8)
 
 
 def _as_whole(pixels: NDArray[Any]) -> NDArray[Any]:

@@ -7,6 +7,7 @@ Needs the package ``pyrage`` (the extra ``unlock``), which nothing else here imp
 
 from __future__ import annotations
 
+import base64
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from monai_advenc.errors import KeyFileError, OutputError, SettingsError
 from monai_advenc.files.atomic import write_atomically
 
 _SEALED = b"age-encryption.org/v1"
+_OPENSSH = b"openssh-key-v1\0"
 
 
 def draw_unlock_key(path: Path, passphrase: str | None = None) -> str:
@@ -50,10 +52,19 @@ def recipients_of(unlock_for: Sequence[str]) -> list[Any]:
     Raises:
         SettingsError: There is none, or one is no public key.
     """
+    return [_recipient(key) for key in public_keys_of(unlock_for)]
+
+
+def public_keys_of(unlock_for: Sequence[str]) -> list[str]:
+    """The public keys themselves, those in files included, as :func:`recipients_of` takes them.
+
+    Raises:
+        SettingsError: There is none, or a file cannot be read.
+    """
     found = [key for each in unlock_for for key in _lines_of(each)]
     if not found:
         raise SettingsError("expected a public key to unlock for (age1... or an SSH key, or a file of them), got none")
-    return [_recipient(key) for key in found]
+    return found
 
 
 def require_recipients(unlock_for: Sequence[str]) -> None:
@@ -118,6 +129,11 @@ def _identities(path: Path, passphrase: str | None) -> list[Any]:
                 raise KeyFileError(f"{path} is sealed with a passphrase; give it when asked, or in the environment")
             content = age.passphrase.decrypt(content, passphrase)
         if b"PRIVATE KEY" in content:
+            if _has_passphrase(content):
+                raise KeyFileError(
+                    f"{path} is an SSH key with a passphrase, which is not read here; make a copy without one "
+                    "(ssh-keygen -p -f COPY), or give a key of unlock-keygen"
+                )
             return [age.ssh.Identity.from_buffer(content)]
         lines = [line.strip() for line in content.decode().splitlines() if line.strip() and not line.startswith("#")]
         found = [age.x25519.Identity.from_str(line) for line in lines]
@@ -126,6 +142,17 @@ def _identities(path: Path, passphrase: str | None) -> list[Any]:
     if not found:
         raise KeyFileError(f"{path} holds no key; give the secret key")
     return found
+
+
+def _has_passphrase(content: bytes) -> bool:
+    """Whether an SSH key is sealed: OpenSSH names the cipher at the beginning, PEM in a line of its own."""
+    if b"ENCRYPTED" in content:
+        return True
+    try:
+        inside = base64.b64decode(b"".join(line for line in content.splitlines() if b"-" not in line))
+    except ValueError:
+        return False
+    return inside.startswith(_OPENSSH) and not inside[len(_OPENSSH) + 4 :].startswith(b"none")
 
 
 def _lines_of(given: str) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import tracemalloc
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from monai_advenc.data.images.writing import encode_image
 from monai_advenc.data.stored_pixels import stored_pixels, with_stored_pixels
 from monai_advenc.errors import ImageError
-from monai_advenc.sharing.unlock.residual import residual_of, restored
+from monai_advenc.sharing.unlock.residual import most_bytes, residual_of, restored
 from tests.data.dicom.dicom_objects import write_object
 
 KINDS = ["|u1", "<u2", ">u2", "<i2", ">i4", "<f4", ">f4", "<f8"]
@@ -39,7 +41,9 @@ def pairs(draw: Any) -> tuple[NDArray[Any], NDArray[Any]]:
 @settings(deadline=None)
 def test_any_numbers_come_back_bit_for_bit(pair: tuple[NDArray[Any], NDArray[Any]]) -> None:
     original, encrypted = pair
-    found = restored(encrypted, residual_of(original, encrypted))
+    residual = residual_of(original, encrypted)
+    assert len(residual) <= most_bytes(encrypted)
+    found = restored(encrypted, residual)
     assert found.dtype == original.dtype
     assert found.shape == original.shape
     assert found.tobytes() == original.tobytes()
@@ -53,6 +57,25 @@ def test_a_change_of_44_db_takes_few_bits_a_pixel(kind: str, levels: int, bar: f
     original, encrypted = (np.rint(each * levels).astype(kind) for each in (image, changed))
     bits = 8 * len(residual_of(original, encrypted)) / image.size
     assert bits <= bar
+
+
+@given(st.binary(max_size=3000))
+def test_noise_is_no_longer_than_the_most_that_is_read(content: bytes) -> None:
+    pixels = np.frombuffer(content, np.uint8)
+    assert len(residual_of(pixels, np.zeros_like(pixels))) <= most_bytes(pixels)
+
+
+@pytest.mark.parametrize("surplus", [1, 300_000_000])
+def test_what_would_unpack_to_more_than_the_image_is_not_unpacked(surplus: int) -> None:
+    pixels, packer = np.zeros((8, 8), np.uint8), zlib.compressobj()
+    packed = b"".join(packer.compress(bytes(1_000_000)) for _ in range(surplus // 1_000_000))
+    packed += packer.compress(bytes(64 + surplus % 1_000_000)) + packer.flush()
+    tracemalloc.start()
+    with pytest.raises(ImageError, match="the residual is damaged, or of another image"):
+        restored(pixels, len(packed).to_bytes(8, "little") + packed)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3_000_000
 
 
 def test_what_does_not_belong_together_is_refused() -> None:
