@@ -45,6 +45,14 @@ def certify(
     license_name: Annotated[
         str | None, typer.Option("--license", help="License of the data set, for its description.")
     ] = None,
+    private: Annotated[
+        Path | None,
+        typer.Option(
+            help="The private folder of the data set: a draft states the verdict in it.",
+            show_default="<encrypted>-private",
+            file_okay=False,
+        ),
+    ] = None,
     key: Annotated[
         Path | None,
         typer.Option(help="The encryption key: with --base, state what survives export.", dir_okay=False),
@@ -73,6 +81,7 @@ def certify(
         passphrase=passphrase,
         name=name,
         license_name=license_name,
+        private=private,
         key=key,
         base=base,
         insecure_key_permissions=insecure_key_permissions,

@@ -251,6 +251,9 @@ class EncryptedFolder(Generic[Record, ManifestOf]):
         kept = {file.path for record in records for file in record.written}
         for path in [path for path in self._present() if path not in kept and owns(path)]:
             (self.folder / path).unlink()
+            for above in list((self.folder / path).parents)[: path.count("/")]:
+                with suppress(OSError):  # It holds others.
+                    above.rmdir()
         manifest = self.kind.manifest_of(self.header, records)
         manifest.save(self.folder, hides_area=self.hides_area)
         (self.folder / JOURNAL_NAME).unlink(missing_ok=True)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -169,6 +170,7 @@ class Check(ABC, Generic[Record, ManifestOf, Source]):
         present = (path for path in sorted(self.folder.rglob("*")) if path.is_file())
         names = (path.relative_to(self.folder).as_posix() for path in present)
         yield from (Problem(name, "is not in the manifest") for name in names if name not in known)
+        yield from self._strange_folders()
         if self._has_sources:
             strangers = (record.id for record in self.records if record.id not in self.sources)
             yield from (Problem(name, "has no original among those given") for name in strangers)
@@ -177,6 +179,16 @@ class Check(ABC, Generic[Record, ManifestOf, Source]):
         if not self._is_stated_budget():
             yield Problem(MANIFEST_NAME, f"the stated budget is not that of the {self.measured} listed")
         yield from self._against_the_stated_budget()
+
+    def _strange_folders(self) -> Iterator[Problem]:
+        """Folders that readers of class folders take for a class, or that lead out of the data set."""
+        for place, folders, names in os.walk(self.folder):
+            if not folders and not names and Path(place) != self.folder:
+                name = Path(place).relative_to(self.folder).as_posix()
+                yield Problem(name, "is a folder without files; remove it")
+            for path in (Path(place, name) for name in sorted(folders)):
+                if path.is_symlink():
+                    yield Problem(path.relative_to(self.folder).as_posix(), "is a link to a folder; remove it")
 
     def _against_the_stated_budget(self) -> Iterator[Problem]:
         """Problems of a budget whose images state no distances, if all of them were measured again."""

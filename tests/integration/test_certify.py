@@ -14,6 +14,8 @@ from PIL import Image
 
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.secret_encodings import secret_encodings
+from monai_advenc.evaluation.kept_verdict import KeptVerdict, keep_verdict
+from monai_advenc.evaluation.verdict import Verdict
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training import save_checkpoint
 
@@ -206,3 +208,38 @@ def test_an_audited_release_states_its_worst_attacker_and_an_audit_of_others_is_
     refused = run("certify", release, *signing, "--audit", tmp_path / "audit", "--out", tmp_path / "c.json")
     assert refused.exit_code == 2
     assert "the audit is not of" in refused.stderr
+
+
+def test_a_draft_states_the_verdict_that_is_kept_and_a_final_one_replaces_no_file(release: Path, run: Run) -> None:
+    signing, private = release.parent / "signing.pem", release.parent / "shared-private"
+    private.mkdir(exist_ok=True)
+    none = Verdict(verdict="none", reason="A network has 91.0% on 60 real images.", advice="", images=60, accuracy=0.91)
+    keep_verdict(
+        KeptVerdict(verdict=none, measured_at="2026-11-29T10:00:00+00:00", measured_in="/secret"), release, private
+    )
+    done = run("certify", release, "--signing-key", signing, "--draft", "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["verdict"] == "none"
+    assert told["verdict_details"]["accuracy"] == 0.91
+    assert told["statement"].startswith(
+        "No attacker was run. Training as usual was measured: not protected. A network has"
+    )
+    assert b"/secret" not in Path(f"{release}.certificate.json").read_bytes()
+    again = run("certify", release, "--signing-key", signing, "--draft")
+    assert again.exit_code == 2
+    assert "move it away, such as a draft that the final certificate replaces" in again.stderr
+    others = run(
+        "certify", release, "--signing-key", signing, "--draft", "--out", release.parent / "x", "--private", "no"
+    )
+    assert "no does not exist" in others.stderr
+
+
+def test_verify_alone_sees_folders_that_readers_take_for_classes(release: Path, run: Run) -> None:
+    assert run("verify", release).exit_code == 0
+    (release / "d" / "e").mkdir(parents=True)
+    (release / "f").symlink_to(release.parent / "in" / "a")
+    done = run("verify", release, "--json")
+    assert done.exit_code == 2
+    problems = {each["id"]: each["message"] for each in json.loads(done.stdout)["problems"]}
+    assert problems == {"d/e": "is a folder without files; remove it", "f": "is a link to a folder; remove it"}

@@ -11,6 +11,7 @@ from typing import Any
 
 from monai_advenc.data.private_folder import require_outside
 from monai_advenc.errors import OutputError, SettingsError
+from monai_advenc.evaluation.kept_verdict import KeptVerdict, kept_verdict, known_private_folder
 from monai_advenc.files.atomic import write_atomically
 from monai_advenc.progress import ConsoleProgress, Progress
 from monai_advenc.sharing.certificate.croissant import croissant_of
@@ -47,6 +48,7 @@ def certify(
     passphrase: str | None = None,
     name: str | None = None,
     license_name: str | None = None,
+    private: str | Path | None = None,
     key: str | Path | None = None,
     base: str | Path | None = None,
     insecure_key_permissions: bool = False,
@@ -60,10 +62,11 @@ def certify(
         out: The certificate to write; ``None``: ``<encrypted>.certificate.json`` beside the data set.
             The description in Croissant lies beside it.
         audit: What an audit of these files found: its folder or ``summary.json``.
-        draft: Certify without an audit; the certificate then says that no attacker was run.
+        draft: Certify without an audit; the certificate then says that no attacker was run, and a verdict that is kept.
         passphrase: Of the signing key.
         name: Name of the data set; ``None``: that of its folder.
         license_name: Name or address of its license, for the description in Croissant.
+        private: The private folder of the data set, whose verdict a draft states; ``None``: ``<encrypted>-private``.
         key: File of the encryption key: with ``base`` the certificate states what survives export, as shares over all
             images.
         base: File of the base network.
@@ -89,7 +92,10 @@ def certify(
     require_outside(target, folder)
     for path in (target, described):
         if path.exists():
-            raise OutputError(f"{path} exists already and is never overwritten; choose another --out")
+            raise OutputError(
+                f"{path} exists already and is never overwritten; move it away, such as a draft that the final "
+                "certificate replaces, or choose another --out"
+            )
     secrets: dict[str, Any] = {"key": key, "base": base, "insecure_key_permissions": insecure_key_permissions}
     verified = verify(folder, survival=key is not None, **secrets, progress=progress)
     problems = verified.outcome.problems
@@ -97,7 +103,9 @@ def certify(
         raise SettingsError(
             f"{folder} does not verify ({problems[0].id}: {problems[0].message}); certify an intact one"
         )
-    statement = statement_of(folder, found, verified.survivals)
+    known = known_private_folder(folder, None if private is None else Path(private))
+    kept = KeptVerdict() if known is None else kept_verdict(folder, known)
+    statement = statement_of(folder, found, verified.survivals, kept.verdict)
     payload = json.dumps(statement, ensure_ascii=False, separators=(",", ":")).encode()
     croissant = croissant_of(folder, statement, name or named.name, license_name)
     write_atomically(target, (json.dumps(sealed_in_envelope(payload, signing), indent=1) + "\n").encode())

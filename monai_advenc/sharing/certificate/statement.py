@@ -14,6 +14,7 @@ from typing import Any, Final
 from monai_advenc.data.manifest import MANIFEST_NAME, Manifest, VolumeManifest, holds_volumes
 from monai_advenc.errors import SettingsError, VerificationError
 from monai_advenc.evaluation.survival import Survival
+from monai_advenc.evaluation.verdict import NOT_MEASURED, Verdict
 from monai_advenc.files.atomic import sha256_of
 from monai_advenc.files.folder_lock import LOCK_NAME
 
@@ -39,7 +40,10 @@ NO_ATTACKER: Final = (
 
 
 def statement_of(
-    folder: Path, audit: Mapping[str, Any] | None, survivals: Sequence[Survival] | None = None
+    folder: Path,
+    audit: Mapping[str, Any] | None,
+    survivals: Sequence[Survival] | None = None,
+    verdict: Verdict = NOT_MEASURED,
 ) -> dict[str, Any]:
     """The statement about a finished data set.
 
@@ -47,6 +51,7 @@ def statement_of(
         folder: The data set.
         audit: What an audit of these files found (its ``summary.json``); ``None``: no attacker was run.
         survivals: What is left of the effect after exports; ``None``: not measured.
+        verdict: Of training as usual, which is stated where there is no audit.
 
     Raises:
         SettingsError: The audit is of other files.
@@ -64,12 +69,24 @@ def statement_of(
         "survival": None if survivals is None else [_shown(each) for each in survivals],
         "tracing_commitment": None,
     }
-    measured = {"statement": NO_ATTACKER, "verdict": "not measured"} if audit is None else _measured(folder, audit)
+    measured = _of_a_draft(verdict) if audit is None else _measured(folder, audit)
     return {
         "_type": STATEMENT_TYPE,
         "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in digests_of(folder)],
         "predicateType": PREDICATE_TYPE,
         "predicate": {**release, "protection": measured},
+    }
+
+
+def _of_a_draft(verdict: Verdict) -> dict[str, Any]:
+    """What is stated without an audit: a verdict about the same files must not disappear from a certificate."""
+    if verdict.verdict == "not measured":
+        return {"statement": NO_ATTACKER, "verdict": verdict.verdict}
+    kept = verdict.as_dict()
+    return {
+        "statement": f"No attacker was run. Training as usual was measured: {verdict.title.lower()}. {verdict.reason}",
+        "verdict": kept["verdict"],
+        "verdict_details": {name: kept["verdict_details"].get(name) for name in _OF_A_VERDICT},
     }
 
 
