@@ -63,7 +63,8 @@ class Answers:
         expected = came.sum(axis=1)[:, None, :] * shares[:, :, None]
         wrong = 1 - np.eye(number)[:, None, :]
         excess: NDArray[np.float64] = ((came - expected) * wrong).sum(axis=0)
-        return excess / np.sqrt((expected * wrong).sum(axis=0) + 1)
+        deviations: NDArray[np.float64] = excess / np.sqrt((expected * wrong).sum(axis=0) + 1)
+        return deviations
 
     def scores(self, tables: Tables) -> NDArray[np.float64]:
         """Score keys ``(M,)`` by the statistic :data:`monai_advenc.evaluation.tracing.statistic.MODELS`."""

@@ -4,24 +4,14 @@
 
 from __future__ import annotations
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from monai_advenc import __version__
 from monai_advenc.evaluation.report.html import Table
+from monai_advenc.evaluation.report.template import render
 from monai_advenc.evaluation.tracing.result import Trace
 
 
 def trace_page(trace: Trace) -> str:
     """Return the page as HTML; it needs no other file."""
-    environment = Environment(
-        loader=PackageLoader("monai_advenc.evaluation", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    return environment.get_template("trace.html.jinja").render(
-        trace=trace, table=_table(trace), facts=_facts(trace), version=__version__
-    )
+    return render("trace", trace=trace, table=_table(trace), facts=_facts(trace))
 
 
 def _table(trace: Trace) -> Table:
