@@ -6,6 +6,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -13,6 +14,7 @@ from shutil import which
 from subprocess import run as run_program
 
 import pytest
+from hypothesis import given, settings, strategies as st
 
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import draw_key
@@ -32,6 +34,14 @@ def keys(tmp_path: Path) -> Path:
     for label in LABELS:
         draw_key(["x", "y", "z"], recipient=label).save(tmp_path / "keys" / f"{label}.json")
     return tmp_path / "keys"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    folder = tmp_path_factory.mktemp("whole")
+    draw_key(["x", "y"], recipient="A").save(folder / "keys" / "A.json")
+    commit(load_recipients(folder / "keys"), folder / "commitment.json")
+    return (folder / "commitment.json").read_bytes()
 
 
 def test_a_commitment_names_each_key_by_the_hash_of_its_file(keys: Path, tmp_path: Path) -> None:
@@ -113,6 +123,23 @@ def test_a_damaged_commitment_is_refused_in_one_line(tmp_path: Path, damage: byt
         load_commitment(tmp_path / "c.json")
     with pytest.raises(DatasetError, match="cannot read"):
         load_commitment(tmp_path / "none.json")
+
+
+@given(place=st.integers(0, 10**6), value=st.integers(0, 255), cut=st.booleans())
+@settings(deadline=None, max_examples=50)
+def test_a_commitment_with_a_changed_byte_is_refused_or_has_another_hash(
+    whole: bytes, tmp_path_factory: pytest.TempPathFactory, place: int, value: int, cut: bool
+) -> None:
+    changed = bytearray(whole)
+    if cut:
+        del changed[place % len(whole) :]
+    else:
+        changed[place % len(whole)] = value
+    path = tmp_path_factory.mktemp("damaged") / "c.json"
+    path.write_bytes(changed)
+    with suppress(DatasetError):
+        found = load_commitment(path)
+        assert (found.sha256 == hashlib.sha256(whole).hexdigest()) == (bytes(changed) == whole)
 
 
 def test_keys_that_cannot_be_told_apart_are_refused(keys: Path) -> None:

@@ -193,6 +193,20 @@ def test_leaked_files_are_taken_by_content_and_what_is_none_of_ours_is_counted(t
     assert (one.found, one.used) == (1, 1)
 
 
+def test_a_copy_in_color_is_traced_in_color_and_in_gray(tmp_path: Path) -> None:
+    (tmp_path / "originals" / "a").mkdir(parents=True)
+    pixels = np.stack([np.round(255 * picture(seed)).astype(np.uint8) for seed in (1, 2, 3)], axis=2)
+    Picture.fromarray(pixels).save(tmp_path / "originals" / "a" / "1.png")
+    original = torch.from_numpy(pixels / 255).float().permute(2, 0, 1)
+    seed = mark_seed(b"s" * 32, content_of(original))
+    leaked = add_marks(original[None], original[None], (original + 1)[None, None], [seed], 0.1, 18.0, "l2")[0]
+    saved = Picture.fromarray((255 * leaked).round().permute(1, 2, 0).numpy().astype(np.uint8))
+    for number, each in enumerate((saved, saved.convert("L"))):
+        each.save(tmp_path / f"{number}.png")
+        found = examine([tmp_path / f"{number}.png"], Originals(find_images(tmp_path / "originals")))
+        assert scores_of([b"s" * 32], found.evidence)[0] > 5
+
+
 def test_of_very_many_leaked_files_some_are_looked_at(tmp_path: Path) -> None:
     (tmp_path / "originals" / "a").mkdir(parents=True)
     (tmp_path / "leaked").mkdir()
