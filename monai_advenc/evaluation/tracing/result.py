@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from monai_advenc.errors import MissingExtraError
 from monai_advenc.evaluation.tracing.commitment import StoredCommitment
 from monai_advenc.evaluation.tracing.recipients import Recipient
 from monai_advenc.evaluation.tracing.significance import Suspect
@@ -25,12 +26,14 @@ class Standing:
         sha256: SHA-256 of the commitment; ``None`` without one.
         created: When it was made, by the clock of the machine that made it.
         stamped: When an authority attests that it existed; ``None`` without a timestamp.
+        unread: Whether there is a timestamp, but not the package that reads it.
     """
 
     reasons: tuple[str, ...]
     sha256: str | None = None
     created: datetime | None = None
     stamped: datetime | None = None
+    unread: bool = False
 
     @property
     def is_evidence(self) -> bool:
@@ -44,6 +47,8 @@ class Standing:
             return f"This is an indication, not evidence: {'; '.join(self.reasons)}."
         when = f"of {self.created:%Y-%m-%d %H:%M} UTC by its own clock"
         stamp = "no timestamp of an authority lies next to it: show where and when its SHA-256 was published"
+        if self.unread:
+            stamp = "the timestamp next to it was not read here: read it with openssl ts -verify"
         if self.stamped is not None:
             stamp = (
                 f"an authority's timestamp says {self.stamped:%Y-%m-%d %H:%M} UTC; its signature was not checked here"
@@ -56,14 +61,18 @@ def standing_of(stored: StoredCommitment | None, recipients: Sequence[Recipient]
 
     Raises:
         VerificationError: The timestamp next to it is of another file, or damaged.
-        MissingExtraError: There is a timestamp, and the package that reads it is not installed.
     """
     if stored is None:
         return Standing(("no commitment was made before sharing, or none was given",))
     reasons = tuple(stored.commitment.misfits(recipients, statistic))
     if reasons:
         reasons = ("the commitment does not fit", *reasons)
-    return Standing(reasons, stored.sha256, stored.commitment.created, read_timestamp(stored.path))
+    stamped, unread = None, False
+    try:
+        stamped = read_timestamp(stored.path)
+    except MissingExtraError:
+        unread = True
+    return Standing(reasons, stored.sha256, stored.commitment.created, stamped, unread)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,10 +20,19 @@ from hypothesis import given, settings, strategies as st
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import draw_key
 from monai_advenc.encryption.secret_encodings import secret_encodings
-from monai_advenc.errors import AdvencError, DatasetError, KeyFileError, OutputError, SettingsError, VerificationError
+from monai_advenc.errors import (
+    AdvencError,
+    DatasetError,
+    KeyFileError,
+    MissingExtraError,
+    OutputError,
+    SettingsError,
+    VerificationError,
+)
 from monai_advenc.evaluation.tracing.commitment import commit, decoys_of, load_commitment
 from monai_advenc.evaluation.tracing.decoys import Decoys
 from monai_advenc.evaluation.tracing.recipients import Recipient, load_recipients
+from monai_advenc.evaluation.tracing.result import standing_of
 from monai_advenc.evaluation.tracing.statistic import FILES, STATISTICS, Statistic
 from monai_advenc.evaluation.tracing.timestamp import fetch_timestamp, read_timestamp
 
@@ -230,6 +240,25 @@ def test_an_authority_stamps_the_commitment_and_no_other_file(authority: str, ke
     (tmp_path / "commitment.json.tsr").write_bytes(b"damaged")
     with pytest.raises(VerificationError, match="damaged"):
         read_timestamp(path)
+
+
+def test_what_a_result_is_worth_depends_on_the_commitment(
+    keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipients = load_recipients(keys)
+    stored = commit(recipients, tmp_path / "commitment.json")
+    found = standing_of(stored, recipients, FILES)
+    assert found.is_evidence
+    assert "show where and when its SHA-256 was published" in found.sentence
+    assert found.sha256 == stored.sha256
+    for other in (standing_of(None, recipients, FILES), standing_of(stored, recipients[1:], FILES)):
+        assert not other.is_evidence
+        assert "indication, not evidence" in other.sentence
+    monkeypatch.setitem(sys.modules, "rfc3161_client", None)
+    (tmp_path / "commitment.json.tsr").write_bytes(b"a timestamp")
+    assert "was not read here" in standing_of(stored, recipients, FILES).sentence
+    with pytest.raises(MissingExtraError, match=r"monai-advenc\[timestamp\]"):
+        fetch_timestamp(tmp_path / "commitment.json", "http://127.0.0.1:9")
 
 
 @pytest.mark.parametrize("place", ["/broken", "unreachable", "file"])
