@@ -144,8 +144,9 @@ class Bench:
     def probes(self, strength: float) -> Probes:
         """A thousand probes of images that nobody trains on."""
         settings = self.key(1, 0).perturbation
-        make = lambda: vars(make_probes(self.base, self.never_shared, settings, strength=strength))  # noqa: E731
-        return Probes(**_kept(self.work / f"probes-{strength:g}.pt", make))
+        path = self.work / f"probes-{strength:g}.pt"
+        kept = _kept(path, lambda: vars(make_probes(self.base, self.never_shared, settings, strength=strength)))
+        return Probes(**kept)
 
     def copy(self, targets: int, number: int) -> ImageSet:
         """A recipient's copy, on the grid of 8-bit files."""

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -19,8 +19,16 @@ from monai_advenc.evaluation.tracing.decoys import Decoys
 LEVEL = 1e-3
 DECOYS, STRANGERS = 100_000, 1000
 LABELS = (10, 25, 50, 100, 200, 400, 1000)
-STRENGTHS = ("4", "2")
-"""Radius of the probes, in radii of the copies: the default of trace, and a weaker one."""
+STRENGTHS = ("2", "4")
+"""Radius of the probes, in radii of the copies: the default of trace, and a stronger one."""
+
+WORDS = {
+    "usual": "as usual on the copy",
+    "JPEG 75": "as usual on the copy after JPEG 75",
+    "fine-tuned": "as usual, then fine-tuned on 1 % of clean images",
+    "5 % clean": "on the copy and 5 % of clean images",
+    "adversarial": "adversarially on the copy",
+}
 
 RADIUS = 1.0
 SEED = hashlib.sha256(b"tracing models").hexdigest()
@@ -62,34 +70,50 @@ def _digits(text: str) -> NDArray[np.int64]:
     return np.array(list(text), np.int64)
 
 
-def draw_page(rows: Sequence[dict[str, Any]]) -> str:
-    """Draw the page.
-
-    Args:
-        rows: Lines of the record: base networks, and models with their answers.
-    """
+def read(rows: Sequence[dict[str, Any]]) -> list[Asked]:
+    """The models of a record's lines: base networks, and models with their answers."""
     bases = {(row["classes"], row["radius"]): row for row in rows if "base_accuracy" in row}
-    asked = [Asked(row, bases[row["classes"], row["radius"]]) for row in rows if "answers" in row]
-    guilty = [each for each in asked if each.classes == 10 and each.copy is not None]
-    lines = ["# Whose copy a model learned from", "", *_conditions(bases), "", *_named(guilty), ""]
+    return [Asked(row, bases[row["classes"], row["radius"]]) for row in rows if "answers" in row]
+
+
+def draw_page(rows: Sequence[dict[str, Any]]) -> str:
+    """Draw the page about a record."""
+    asked = read(rows)
+    guilty = _guilty(asked)
+    lines = ["# Whose copy a model learned from", "", *_conditions(rows), "", *_named(guilty), ""]
     lines += [*_power([each for each in guilty if each.radius == RADIUS]), ""]
     lines += [*_innocent([each for each in asked if each.classes == 10]), "", *_five(asked)]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _conditions(bases: dict[tuple[int, float], dict[str, Any]]) -> list[str]:
+def draw_summary(rows: Sequence[dict[str, Any]]) -> str:
+    """Draw the table of the how-to page: models that are named, by how they were trained, at the main radius."""
+    guilty = [each for each in _guilty(read(rows)) if each.radius == RADIUS]
+    lines = ["| the model was trained | models | named at 0.001 | 95 % interval |", "|---|---|---|---|"]
+    for way in dict.fromkeys(each.way for each in guilty):
+        named = [each.p_value() <= LEVEL for each in guilty if each.way == way]
+        interval = binomtest(sum(named), len(named)).proportion_ci()
+        lines.append(f"| {WORDS[way]} | {len(named)} | {sum(named)} | {interval.low:.0%} to {interval.high:.0%} |")
+    return "\n".join(lines)
+
+
+def _guilty(asked: Iterable[Asked]) -> list[Asked]:
+    return [each for each in asked if each.classes == 10 and each.copy is not None]
+
+
+def _conditions(rows: Sequence[dict[str, Any]]) -> list[str]:
     text = (
         "Drawn from `tracing_models.jsonl` by `scripts/trace_models.py`: CIFAR-10 (JPEG re-encodings of its images) at "
         "32 pixels, 10 augmentation-aware steps, 8-bit files, 12 epochs. Keys have two targets a class (Horizontal "
         f"Concat, the default) or one (Basic). Every p value is against {DECOYS:,} decoys and not corrected for a "
-        "number of recipients. Probes are made at four times the radius of the copies unless a row says otherwise."
+        "number of recipients. Probes are made at twice the radius of the copies unless a column says otherwise."
     )
     lines = [text, ""]
-    for (classes, radius), row in bases.items():
+    for row in (row for row in rows if "base_accuracy" in row):
         owned, shared, probes, _ = row["sizes"]
         lines.append(
-            f"- {classes} classes, L2 radius {radius:g}: base resnet_small from {owned:,} images (accuracy "
-            f"{row['base_accuracy']:.1%}), copies of {shared:,} of them, {probes:,} probes."
+            f"- {row['classes']} classes, L2 radius {row['radius']:g}: base resnet_small from {owned:,} images "
+            f"(accuracy {row['base_accuracy']:.1%}), copies of {shared:,} of them, {probes:,} probes."
         )
     return lines
 
@@ -100,24 +124,21 @@ def _named(guilty: Sequence[Asked]) -> list[str]:
         "",
         f"Named: p at most {LEVEL:g} for the key of the copy, with all 1,000 labels; 95 % Clopper-Pearson interval.",
         "",
-        "| radius | trained | targets a class | models | named | 95 % interval | largest p | named, probes at twice "
-        "the radius | accuracy on originals |",
+        "| radius | trained | targets a class | models | named | 95 % interval | largest p | named, probes at four "
+        "times the radius | accuracy on originals |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for radius, way in dict.fromkeys((each.radius, each.way) for each in guilty):
-        for targets in (2, 1, None):
-            fits: Callable[[Asked], bool] = lambda each: targets in (None, each.copy[0])  # noqa: B023, E731
-            group = [each for each in guilty if (each.radius, each.way) == (radius, way) and fits(each)]
-            if not group:
-                continue
-            found, weaker = ([each.p_value(strength) for each in group] for strength in STRENGTHS)
-            named, fewer = (sum(value <= LEVEL for value in values) for values in (found, weaker))
-            interval = binomtest(named, len(group)).proportion_ci()
-            accuracy = [each.accuracy for each in group]
-            lines.append(
-                f"| {radius:g} | {way} | {targets or 'both'} | {len(group)} | {named} | {interval.low:.0%} to "
-                f"{interval.high:.0%} | {max(found):.1e} | {fewer} | {min(accuracy):.1%} to {max(accuracy):.1%} |"
-            )
+    kinds = [(each.radius, each.way, each.copy[0]) for each in guilty]
+    for radius, way, targets in dict.fromkeys(kinds):
+        group = [each for each, kind in zip(guilty, kinds, strict=True) if kind == (radius, way, targets)]
+        found, stronger = ([each.p_value(strength) for each in group] for strength in STRENGTHS)
+        named, by_stronger = (sum(value <= LEVEL for value in values) for values in (found, stronger))
+        interval = binomtest(named, len(group)).proportion_ci()
+        accuracy = [each.accuracy for each in group]
+        lines.append(
+            f"| {radius:g} | {way} | {targets} | {len(group)} | {named} | {interval.low:.0%} to {interval.high:.0%} | "
+            f"{max(found):.1e} | {by_stronger} | {min(accuracy):.1%} to {max(accuracy):.1%} |"
+        )
     return lines
 
 

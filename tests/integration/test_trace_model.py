@@ -71,13 +71,12 @@ def answer(network: Path, queries: Path) -> Path:
 def test_answers_name_the_recipient_whose_copy_a_model_learned_from(run: Run, tmp_path: Path) -> None:
     originals, held_out = write_images(tmp_path / "own", 40, 0), write_images(tmp_path / "held-out", 20, 1)
     base, keys = tmp_path / "base.pt", tmp_path / "keys"
-    assert (
-        run("train-base", originals, "--out", base, "--network", "vgg_small", "--epochs", 8, "--no-tracking").exit_code
-        == 0
-    )
-    for name in "ABC":
-        drawing = ("--combiner", "basic", "--schedule", "fast", "--steps", 6, "--radius", 0.8, "--radius-at", 0)
-        made = run("keygen", keys / f"{name}.json", "--images", originals, "--recipient", name, *drawing)
+    training = ("--network", "vgg_small", "--epochs", 8, "--no-tracking")
+    assert run("train-base", originals, "--out", base, *training).exit_code == 0
+    drawing = ("--combiner", "basic", "--schedule", "fast", "--steps", 6, "--radius", 0.8, "--radius-at", 0)
+    for seed, name in enumerate("ABC"):
+        named = ("--recipient", name, "--key-seed", seed)
+        made = run("keygen", keys / f"{name}.json", "--images", originals, *named, *drawing)
         assert made.exit_code == 0, made.output
     assert run("trace", "commit", keys, "--out", tmp_path / "commitment.json").exit_code == 0
     copies = ("--key", keys / "B.json", "--base", base, "--format", "png16", "--workers", 0)
@@ -86,10 +85,11 @@ def test_answers_name_the_recipient_whose_copy_a_model_learned_from(run: Run, tm
 
     with_owner = ("--keys", keys, "--base", base)
     asked = ("--unshared", held_out, "--commitment", tmp_path / "commitment.json")
-    traced = run("trace", "--model", stolen, *with_owner, *asked, "--json")
+    page = tmp_path / "trace.html"
+    traced = run("trace", "--model", stolen, *with_owner, *asked, "--out", page, "--json")
     assert traced.exit_code == 0, traced.output
     found = json.loads(traced.stdout)
-    assert found["accused"] == ["B"]
+    assert found["accused"] == ["B"], found["recipients"]
     assert found["evidence"]
 
     queries = tmp_path / "queries"
@@ -97,18 +97,21 @@ def test_answers_name_the_recipient_whose_copy_a_model_learned_from(run: Run, tm
     assert written.exit_code == 0, written.output
     filled = answer(stolen, queries)
     scoring = ("--probes", tmp_path / "queries-private" / "probes.json", "--keys", keys)
-    scored = run("trace", "score", filled, *scoring)
+    scored = run("trace", "score", filled, *scoring, "--out", tmp_path / "from-afar.html")
     assert scored.exit_code == 0, scored.output
-    assert "The model learned from the copy of B: p = " in scored.stdout
-    assert "This is an indication, not evidence: there is no commitment." in scored.stdout
+    assert "Traced to B. The model learned from the copy of B: p = " in scored.stdout
+    assert "This is an indication, not evidence: no commitment was made" in scored.stdout
     assert not any(f"the copy of {name}:" in scored.stdout for name in "AC")
 
     innocent = learn(originals, tmp_path / "innocent.pt")
-    cleared = json.loads(run("trace", "--model", innocent, *with_owner, *asked, "--json").stdout)
+    cleared = json.loads(
+        run("trace", "--model", innocent, *with_owner, *asked, "--out", tmp_path / "c.html", "--json").stdout
+    )
     assert cleared["accused"] == []
 
     said = "".join(each.stdout + each.stderr for each in (traced, written, scored)).encode()
-    written_files = [path.read_bytes() for path in (*queries.iterdir(), tmp_path / "queries-private" / "probes.json")]
+    pages = [page, tmp_path / "from-afar.html", tmp_path / "queries-private" / "probes.json"]
+    written_files = [path.read_bytes() for path in (*queries.iterdir(), *pages)]
     for name in "ABC":
         for secret in secret_encodings(EncryptionKey.load(keys / f"{name}.json")):
             assert not any(secret in content for content in (said, *written_files))
@@ -132,12 +135,14 @@ def few(tmp_path: Path) -> tuple[object, ...]:
 def test_with_three_classes_answers_are_consistent_with_keys_and_accuse_nobody(
     run: Run, tmp_path: Path, few: tuple[object, ...]
 ) -> None:
-    traced = run("trace", "--model", tmp_path / "suspect.pt", *few, "--unshared", tmp_path / "held-out")
+    page = tmp_path / "trace.html"
+    traced = run("trace", "--model", tmp_path / "suspect.pt", *few, "--unshared", tmp_path / "held-out", "--out", page)
     assert traced.exit_code == 0, traced.output
     said = " ".join(traced.stdout.split())
     assert "With 3 classes and 1 target a class, the correspondence cannot identify a recipient" in said
     assert "The model learned from" not in said
-    assert "What this cannot say:" in said
+    assert said.startswith("Traced to nobody. ")
+    assert "A trace to nobody clears nobody" in page.read_text()
 
 
 def test_asking_refuses_what_is_missing_or_would_be_overwritten(

@@ -53,15 +53,14 @@ def _trace(
         return
     if (files is None) == (model is None):
         raise SettingsError("expected either --files or --model; give one of them, or see monai-advenc trace --help")
+    if files is not None:
+        if keys is None or originals is None:
+            raise SettingsError("--files needs --keys and --originals; give both")
+        trace_files(files, keys, originals, commitment, out, size, gray, insecure_key_permissions, json)
     if model is not None:
         if keys is None or base is None or unshared is None:
             raise SettingsError("--model needs --keys, --base and --unshared; give all three")
-        trace_model(model, keys, base, unshared, commitment, gray, device, insecure_key_permissions, json)
-        return
-    if keys is None or originals is None:
-        raise SettingsError("--files needs --keys and --originals; give both")
-    if files is not None:
-        trace_files(files, keys, originals, commitment, out, size, gray, insecure_key_permissions, json)
+        trace_model(model, keys, base, unshared, commitment, out, gray, device, insecure_key_permissions, json)
 
 
 trace.command("commit")(commit)

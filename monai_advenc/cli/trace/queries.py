@@ -35,7 +35,7 @@ def queries(
         ),
     ] = None,
     count: Annotated[int, typer.Option(min=2, help="Number of images to ask about.")] = 1000,
-    strength: Annotated[float, typer.Option(min=0.1, help="Radius of their perturbation, in radii of the keys.")] = 4.0,
+    strength: Annotated[float, typer.Option(min=0.1, help="Radius of their perturbation, in radii of the keys.")] = 2.0,
     file_format: Annotated[Literal["png16", "png8"], typer.Option("--format", help="Depth of the images.")] = "png16",
     gray: options.Gray = False,
     device: options.Device = None,

@@ -11,7 +11,7 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
-from monai_advenc.cli.trace.model import say_whose
+from monai_advenc.cli.trace.files import report
 
 
 def score(
@@ -24,6 +24,7 @@ def score(
         Path | None,
         typer.Option(help="The file of trace commit; without it the result is no evidence.", dir_okay=False),
     ] = None,
+    out: Annotated[Path, typer.Option(help="The report, one HTML page.", dir_okay=False)] = Path("trace.html"),
     insecure_key_permissions: options.InsecureKeyPermissions = False,
     json: options.Json = False,
 ) -> None:
@@ -31,9 +32,12 @@ def score(
 
     Labels are class names. Images without a label count as not asked.
     """
+    from monai_advenc.evaluation.tracing.commitment import load_commitment
     from monai_advenc.evaluation.tracing.queries import read_answers
     from monai_advenc.evaluation.tracing.recipients import load_recipients
+    from monai_advenc.evaluation.tracing.trace_model import trace_model
 
     output = Output(json)
     recipients = load_recipients(keys, insecure_permissions=insecure_key_permissions)
-    say_whose(recipients, read_answers(probes, answers), commitment, output)
+    stored = None if commitment is None else load_commitment(commitment)
+    report(trace_model(read_answers(probes, answers), recipients, stored), out, output)

@@ -1,21 +1,12 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Say in words whose copy a model learned from, and what its answers cannot say."""
+"""Say in words whose copy a model learned from."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from monai_advenc.evaluation.tracing.answers import ModelTrace
-
-CANNOT_SAY: Final = (
-    "Who trained the model: somebody else may have had access to the recipient's copy.",
-    "Whether it learned from the copy itself, or from another model's answers that came from it.",
-    "Whether several copies were used: a model that learned from two may name both, one or none.",
-    "That a recipient had no part in it: countermeasures and clean images make a model's answers say less.",
-)
-"""Limits of every finding about a model."""
 
 
 def findings(trace: ModelTrace) -> tuple[str, ...]:

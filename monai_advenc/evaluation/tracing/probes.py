@@ -26,7 +26,7 @@ from monai_advenc.perturbation.settings import PerturbationSettings
 MOST_PROBES: Final = 1000
 """Default number of probes: what somebody who queries a black box can be asked for."""
 
-STRENGTH: Final = 4.0
+STRENGTH: Final = 2.0
 """Radius of the probes, in radii of the key. Nobody looks at probes, so they may be more visible than copies."""
 
 LEVELS: Final = 65535

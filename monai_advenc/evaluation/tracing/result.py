@@ -89,6 +89,7 @@ class Trace:
         facts: Names and values of what was measured besides, for the report.
         limits: What the result cannot say, in a sentence each.
         counts: The same facts for machines.
+        told: The finding in a sentence or more; ``None``: from the suspects.
     """
 
     statistic: Statistic
@@ -100,6 +101,7 @@ class Trace:
     facts: tuple[tuple[str, str], ...]
     limits: tuple[str, ...]
     counts: dict[str, Any]
+    told: str | None = None
 
     @property
     def accused(self) -> tuple[Suspect, ...]:
@@ -115,6 +117,8 @@ class Trace:
     @property
     def sentence(self) -> str:
         """The finding in a sentence, with its probability of error."""
+        if self.told is not None:
+            return self.told
         among = f"{len(self.suspects)} recipient{'' if len(self.suspects) == 1 else 's'} and {self.decoys} decoy keys"
         if not self.accused:
             lowest = min(each.corrected for each in self.suspects)
