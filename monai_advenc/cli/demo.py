@@ -17,6 +17,9 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the report and all data.", file_okay=False)] = Path("demo-out"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of volumes, networks and keys.")] = 0,
     volumes: Annotated[int, typer.Option(min=100, help="Phantom volumes; fewer are faster and show less.")] = 2500,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Take 300 volumes: to test an installation, not to see the effect.")
+    ] = False,
     workers: options.Workers = None,
     json: options.Json = False,
 ) -> None:
@@ -28,9 +31,11 @@ def demo(
     from monai_advenc.evaluation.measurement import title_of
     from monai_advenc.evaluation.verdict import Verdict
     from monai_advenc.experiments.demo import DemoRecipe, run_demo
-    from monai_advenc.experiments.demo.page import ARM_NAMES
+    from monai_advenc.experiments.demo.page import ARM_NAMES, QUICK_NOTE
+    from monai_advenc.experiments.demo.recipe import QUICK_VOLUMES
 
     output = Output(json)
+    volumes = min(volumes, QUICK_VOLUMES) if quick else volumes
     summary = run_demo(
         out,
         seed=seed,
@@ -51,4 +56,6 @@ def demo(
         f"Now open {out / 'report.html'} in a browser."
     )
     output.say(Verdict.of_dict(summary).sentence)
+    if volumes <= QUICK_VOLUMES:
+        output.say(QUICK_NOTE.text)
     output.result({**summary, "report": str(out / "report.html")})

@@ -11,7 +11,7 @@ from monai_advenc.data.manifest import Manifest
 from monai_advenc.evaluation.measurement import CLEAN, Measurement
 from monai_advenc.evaluation.report import Note, Table
 from monai_advenc.evaluation.verdict import Verdict
-from monai_advenc.experiments.demo.recipe import AUGMENTATION_AWARE, BODY_ONLY, PAPER, DemoRecipe
+from monai_advenc.experiments.demo.recipe import AUGMENTATION_AWARE, BODY_ONLY, PAPER, QUICK_VOLUMES, DemoRecipe
 
 
 def summarize_demo(
@@ -86,6 +86,12 @@ REAL_SLICES: tuple[tuple[str, ...], ...] = (
 )
 """Rows of :data:`REAL_NOTE`: mean and standard deviation over two victims and three seeds, 16-bit files, from
 ``results/real_slices.jsonl``, the output of ``scripts/evaluate_real_slices.py``."""
+
+QUICK_NOTE = Note(
+    heading="A quick demo",
+    text=f"A demo of {QUICK_VOLUMES} volumes or fewer shows that the installation works. Networks learn little from so "
+    "few, so its figures and its verdict say nothing about the method. Run it without --quick for those.",
+)
 
 REAL_NOTE = Note(
     heading="On real MRI",

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 PAPER, AUGMENTATION_AWARE, BODY_ONLY = "paper", "augmentation_aware", "augmentation_aware_body_only"
 """Names of the encrypted training sets: plain steps, augmentation-aware steps, and these without the background."""
 
+QUICK_VOLUMES = 300
+"""So few volumes test an installation; networks learn too little from them to show the effect."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DemoRecipe:

@@ -34,8 +34,16 @@ from monai_advenc.evaluation.report.figures import overview
 from monai_advenc.evaluation.sanity import require_above_chance, require_same_images
 from monai_advenc.evaluation.verdict import judge
 from monai_advenc.evaluation.victims import VictimJob, VictimResult, train_victim, train_victims
-from monai_advenc.experiments.demo.page import ARM_NAMES, PHANTOM_NOTE, REAL_NOTE, facts_of, readable, summarize_demo
-from monai_advenc.experiments.demo.recipe import AUGMENTATION_AWARE, BODY_ONLY, PAPER, DemoRecipe
+from monai_advenc.experiments.demo.page import (
+    ARM_NAMES,
+    PHANTOM_NOTE,
+    QUICK_NOTE,
+    REAL_NOTE,
+    facts_of,
+    readable,
+    summarize_demo,
+)
+from monai_advenc.experiments.demo.recipe import AUGMENTATION_AWARE, BODY_ONLY, PAPER, QUICK_VOLUMES, DemoRecipe
 from monai_advenc.files.atomic import write_atomically, write_json
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training import TrainingResult, TrainingSettings, load_checkpoint, save_checkpoint, train
@@ -127,7 +135,7 @@ def run_demo(out: Path, *, seed: int, recipe: DemoRecipe, workers: int, stage: S
         verdict=verdict,
         measurements=[readable(each) for each in measurements],
         headline=ARM_NAMES[AUGMENTATION_AWARE],
-        notes=[PHANTOM_NOTE, REAL_NOTE],
+        notes=[*([QUICK_NOTE] if recipe.volumes <= QUICK_VOLUMES else []), PHANTOM_NOTE, REAL_NOTE],
         facts=facts_of(summary, recipe),
     )
     write_atomically(out / "report.html", page.encode(), overwrite=True)
