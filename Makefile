@@ -34,8 +34,8 @@ check: $(INSTALLED)  ## Check format, lint, types, architecture
 # Two processes, with the tests of a file in one: most tests keep one core busy, and files share what they set up. Each
 # computes with one thread, or four threads would wait for each other on two cores. Files come in the order of their
 # names, whose last ones are short; by the number of their tests, a few long ones would be left for one process.
-test: $(INSTALLED)  ## Run all tests but the slow ones
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder
+test: $(INSTALLED)  ## Run all tests but the slow ones; those of a topic: make test K=dicom
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder $(if $(K),-k "$(K)")
 
 test-slow: $(INSTALLED)  ## Run all tests, notebooks too
 	$(PIP_INSTALL) --no-build-isolation -e '.[notebook]'
