@@ -28,6 +28,12 @@ from monai_advenc.progress import Value
 
 EXPERIMENT = "monai-advenc"
 STORE_NAME = "mlruns.db"
+DESCRIPTION = (
+    "Accuracies are shares from 0 to 1, of the last epoch; `_peak` and `.best` are those of the best. `orig` is "
+    "accuracy on real images, `enc` on encrypted ones. The pages with pictures show originals and "
+    "stay in the folder of the run."
+)
+"""What MLflow shows next to a run."""
 
 
 class SecretInTrackingError(RuntimeError):
@@ -68,7 +74,8 @@ class MlflowTracker:
         moment = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
         # Tools that group runs by name would merge two runs of one name.
         name = f"{run_name}-{moment}-{secrets.token_hex(2)}"
-        tags = {"monai-advenc": __version__} | ({"mlflow.parentRunId": parent} if parent else {})
+        tags = {"monai-advenc": __version__}
+        tags |= {"mlflow.parentRunId": parent} if parent else {"command": run_name, "mlflow.note.content": DESCRIPTION}
         run_id: str = self._client.create_run(self._experiment_id, run_name=name, tags=tags).info.run_id
         return run_id
 

@@ -39,6 +39,8 @@ def test_a_child_run_lies_below_its_parent_and_both_are_ended(tmp_path: Path) ->
     cell = next(run for run in runs if run.info.run_name.startswith("cell-"))
     table = next(run for run in runs if run.info.run_name.startswith("table-"))
     assert cell.data.tags["mlflow.parentRunId"] == table.info.run_id
+    assert table.data.tags["command"] == "table"
+    assert "accuracy on real images" in table.data.tags["mlflow.note.content"]
     assert cell.data.metrics == {"orig": 0.25}
     assert {run.info.status for run in runs} == {"FINISHED"}
 
