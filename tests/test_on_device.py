@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from ignite.engine import Events
+from monai.data import set_track_meta
 from torch import Tensor, nn
 
 from monai_advenc.attackers.recovery.own_versions import OwnVersions
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.data.images.writing import encode_image
 from monai_advenc.encryption.combiners import COMBINERS
+from monai_advenc.encryption.correspondence import ClassCorrespondence
 from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.networks import get_network
@@ -21,7 +24,7 @@ from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
 from monai_advenc.progress import SILENT
 from tests.conftest import tiny_network
-from tests.simulated_device import in_own_process, simulated_device, waits
+from tests.simulated_device import OnDevice, in_own_process, simulated_device, waits
 
 PLAN = PerturbationSettings(radius=1.0, step_size=0.4, steps=2, augmentation=Augmentation(max_shift=0.2))
 
@@ -45,6 +48,46 @@ def test_a_training_step_waits_for_nothing() -> None:
     with simulated_device() as device:
         few, many = (waits_of_training(device, batch_size) for batch_size in (12, 3))
     assert few == many, "two steps and eight wait as often: at the end of the epoch"
+
+
+def waits_of_bundle(batch_size: int, tmp_path: Path) -> Counter[str]:
+    from tests.bundles.conftest import workflow
+
+    for number, image in enumerate(image_set(24).images):
+        path = tmp_path / "abc"[number % 3] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_image(image, "png16"))
+    training = workflow(
+        "brain_tumor_victim",
+        "train",
+        dataset_dir=tmp_path,
+        originals_dir=tmp_path,
+        classes=["a", "b", "c"],
+        output_dir=tmp_path / "models",
+        network="vgg_small",
+        image_size=16,
+        epochs=1,
+        batch_size=batch_size,
+        workers=0,
+        device="$torch.device('gpu:0')",
+    )
+    training.initialize()
+    trainer = training.parser.get_parsed_content("train::trainer")
+    found: Counter[str] = Counter()
+    trainer.add_event_handler(Events.ITERATION_STARTED, lambda: waits.clear())  # noqa: PLW0108  # ignite asks a handler for its signature.
+    # The last step, before validation.
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: (found.clear(), found.update(waits)))
+    trainer.run()
+    assert next(trainer.network.parameters()).device.type == "gpu"
+    return found
+
+
+@in_own_process
+def test_a_training_step_of_a_bundle_waits_for_nothing(tmp_path: Path) -> None:
+    with simulated_device():
+        set_track_meta(False)  # The tensors of a simulated device cannot be MONAI's as well.
+        found = waits_of_bundle(6, tmp_path)
+    assert not found
 
 
 @in_own_process
@@ -131,11 +174,12 @@ def test_recovery_makes_its_versions_on_a_device() -> None:
 @in_own_process
 def test_a_laboratory_reads_its_networks_to_where_it_measures_them(tmp_path: Path) -> None:
     from monai_advenc.experiments.paper.laboratory import Laboratory, LaboratorySettings
+    from monai_advenc.experiments.paper.pictures import _versions
 
     settings = LaboratorySettings(
         base="vgg_small",
         perturbation=PLAN,
-        correspondences={},
+        correspondences={"horizontal-concat": ClassCorrespondence.draw(3, 2, seed=1)},
         training=TrainingSettings(epochs=8, batch_size=6),
         perturbation_batch=8,
     )
@@ -148,3 +192,4 @@ def test_a_laboratory_reads_its_networks_to_where_it_measures_them(tmp_path: Pat
     with simulated_device():
         there = laboratory("gpu")
         assert next(there.network(there.base(0)).network.parameters()).device.type == "gpu"
+        assert not isinstance(_versions(there, image_set(3), 0), OnDevice), "computed there, drawn here"

@@ -18,7 +18,7 @@ from monai_advenc.acceleration.row_probe import depends_on_rows
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.encryption.encrypt_batch import combine_versions, encrypt_batch
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.errors import SettingsError
+from monai_advenc.errors import DeviceMemoryError, SettingsError
 from monai_advenc.networks.training import TrainingSettings, train
 from monai_advenc.perturbation.batches import perturb_in_batches
 from monai_advenc.perturbation.pgd import l2_length, perturb
@@ -167,6 +167,31 @@ def test_a_length_does_not_depend_on_the_order_of_summation_on_a_device() -> Non
         permuted = l2_length(change.flatten(1)[:, order].to(device)).cpu()
     assert torch.equal(lengths, permuted)
     assert torch.equal(lengths, exact)
+
+
+class Full(nn.Module):
+    """Needs more memory than there is, always or only in bf16."""
+
+    def __init__(self, only: torch.dtype | None) -> None:
+        super().__init__()
+        self.inside, self.only = tiny_network(), only
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.only in (None, images.dtype):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        logits: Tensor = self.inside(images)
+        return logits
+
+
+@pytest.mark.parametrize("only", [None, torch.bfloat16])
+def test_too_little_memory_is_not_taken_for_a_wrong_shape_or_for_gradients_that_disagree(
+    only: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monai_advenc.acceleration.prepare.computes_in_bf16", lambda _: True)
+    monkeypatch.setattr("monai_advenc.acceleration.prepare.multiplies_tiles", lambda: True)
+    line = "the GPU has too little free memory for preparing the network for images of 1 x 32 x 32; free some, give"
+    with pytest.raises(DeviceMemoryError, match=line):
+        prepare(Full(only).eval(), (1, 32, 32))
 
 
 class Leaking(nn.Module):

@@ -13,18 +13,23 @@ import torch
 from torch import Tensor, nn
 
 from monai_advenc.acceleration.hardware import Hardware
+from monai_advenc.acceleration.prepare import PreparedNetwork
 from monai_advenc.data.images.folder import find_images
 from monai_advenc.data.images.writing import encode_image
 from monai_advenc.data.manifest import Manifest, RunHeader
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import DeviceMemoryError, OutputError
+from monai_advenc.perturbation.batch_size import BatchSize, fitting_batch_size
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
+from monai_advenc.sharing import memory
+from monai_advenc.sharing.computing import Computing
 from monai_advenc.sharing.encryption_run import encrypt_images
 from monai_advenc.sharing.images import ImageEncryption
 from monai_advenc.sharing.memory import fit_memory
-from monai_advenc.sharing.options import EncryptionOptions
+from monai_advenc.sharing.options import EncryptionOptions, VolumeOptions
 from monai_advenc.sharing.ray import RayWorkers
+from monai_advenc.sharing.volumes import VolumeEncryption
 from tests.conftest import tiny_network
 from tests.simulated_device import in_own_process, simulated_device, waits
 
@@ -132,12 +137,59 @@ def test_a_halved_batch_is_part_of_all_that_a_run_derives_from_its_tag(originals
     options = replace(OPTIONS, formats=("dicom",), identity="remove")
     with simulated_device() as device:
         encryption = ImageEncryption(find_images(originals), tmp_path / "out", KEY, Full(40).eval().to(device), options)
-        before = encryption.header.run_tag
+        before, tried = encryption.header.run_tag, []
+
+        def fitting(network: nn.Module, *shape_and_size: Any) -> BatchSize:
+            tried.append(type(network))
+            return fitting_batch_size(network, *shape_and_size)
+
+        memory.fitting_batch_size = fitting
         encryption.shapes = lambda: iter([(1, 160, 160)])  # type: ignore[method-assign]  # No DICOM images are at hand.
         fit_memory(encryption)
+    assert tried == [PreparedNetwork], "the memory of the network as it computes, which is a fourth"
     assert encryption.header.batch_size == "half by shape"
     assert encryption.writer.dicom is not None
     assert encryption.writer.dicom.run_tag == encryption.header.run_tag != before
+
+
+def test_the_rule_asks_for_the_shape_of_each_image_not_of_the_first(
+    originals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, seen = originals / "a" / "large.png", []
+    path.write_bytes(encode_image(torch.rand(1, 16, 16).repeat_interleave(20, 1).repeat_interleave(20, 2), "png16"))
+
+    def noted(key: EncryptionKey, network: nn.Module, images: Tensor, *_: Any, batch_size: int, **__: Any) -> Tensor:
+        seen.append((images.shape[-1], batch_size))
+        return images
+
+    monkeypatch.setattr("monai_advenc.sharing.images.encrypt_batch", noted)
+    by_rule = Computing.by_rule(None, Hardware("cuda"))
+    encryption = ImageEncryption(find_images(originals), tmp_path / "out", KEY, tiny_network(3), OPTIONS, by_rule)
+    encryption.perturb_block(encryption.read_block(encryption.originals))
+    assert sorted(seen) == [(160, 64), (320, 16 + 16)]
+
+
+@in_own_process
+def test_volumes_and_transforms_follow_the_rule_of_the_device_unless_a_size_is_given(tmp_path: Path) -> None:
+    from monai_advenc import AdversarialEncrypt
+
+    image, sizes = torch.rand(1, 256, 256), []
+
+    def noted(_: nn.Module, inputs: tuple[Tensor]) -> None:
+        sizes.append(len(inputs[0]))
+
+    with simulated_device() as device:
+        network = tiny_network(3).to(device)
+        volumes = VolumeEncryption([], tmp_path, KEY, network, VolumeOptions())
+        assert (volumes.computing.batch_size, volumes.header.batch_size) == (BatchSize(None), "by shape")
+        given = VolumeEncryption([], tmp_path, KEY, network, VolumeOptions(batch_size=5))
+        assert given.header.batch_size == 5
+        for size, expected in ((None, 32), (5, 5)):
+            encrypt = AdversarialEncrypt(network, KEY, precision="fp32", batch_size=size)
+            encrypt._prepared.get(network, (1, 256, 256)).register_forward_pre_hook(noted)
+            sizes.clear()
+            encrypt(image, 0)
+            assert set(sizes) == {expected}
 
 
 @in_own_process
