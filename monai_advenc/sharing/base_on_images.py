@@ -37,8 +37,8 @@ MUCH_LESS: Final = 0.15
 PERTURBED: Final = 8
 """Images that are perturbed on trial."""
 
-LEAST_TO_PERTURB: Final = 40
-"""Images without which the trial would take as long as the work."""
+LEAST_TO_TRY: Final = 40
+"""Fewer images are encrypted about as fast as they are tried."""
 
 
 def require_reads(
@@ -114,7 +114,7 @@ def say_if_nothing_is_misled(
     progress: Progress,
 ) -> None:
     """Perturb a few of many images in memory, and warn if the base network takes none of them for a target."""
-    if key.error_minimizing is not None or len(folder.files) < LEAST_TO_PERTURB:
+    if key.error_minimizing is not None or len(folder.files) < LEAST_TO_TRY:
         return
     files = _spread(folder.files, PERTURBED)
     encryption = ImageEncryption(replace(folder, files=files), out, key, network, options)

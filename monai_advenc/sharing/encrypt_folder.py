@@ -30,7 +30,7 @@ from monai_advenc.evaluation.verdict import NOT_MEASURED, Verdict
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.networks.training.learned import require_learned, require_size
 from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_done
-from monai_advenc.sharing.base_on_images import require_reads, say_if_nothing_is_misled
+from monai_advenc.sharing.base_on_images import LEAST_TO_TRY, require_reads, say_if_nothing_is_misled
 from monai_advenc.sharing.encryption_run import Compute, encrypt_images
 from monai_advenc.sharing.folder import begun_header, require_begun_with
 from monai_advenc.sharing.key_and_base import require_same_region, say_of_region
@@ -145,7 +145,7 @@ def encrypt_folder(
     if "dicom" in options.formats:
         warn_of_merged_patients(options.identity or "keep", progress)
     folder = replace(folder, files=names.give(folder.files, folder.classes, secret, progress))
-    if begun_header(out) is None:
+    if len(folder.files) >= LEAST_TO_TRY and begun_header(out) is None:
         require_reads(checkpoint, Path(base), folder, options, insist=insist, progress=progress)
     # Workers elsewhere load the network themselves.
     network = checkpoint.network if compute else checkpoint.network.to(choose_device(device))
