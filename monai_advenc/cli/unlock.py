@@ -48,7 +48,9 @@ def unlock(
 
 
 def unlock_keygen(
-    path: Annotated[Path, typer.Argument(help="File to write; keep it with the key, never share it.")],
+    path: Annotated[
+        Path, typer.Argument(help="File to write, never to be shared; its public half goes to <file>.pub.")
+    ],
     passphrase: Annotated[
         bool,
         typer.Option(
@@ -68,5 +70,5 @@ def unlock_keygen(
     if passphrase:
         words = options.passphrase(PASSPHRASE_VARIABLE, twice=True)
     public = draw_unlock_key(path, words)
-    output.say(f"Wrote {path}. Never share it. Its public half, for --unlock-for: {public}")
+    output.say(f"Wrote {path}, never share it, and {path}.pub, for --unlock-for: {public}")
     output.result({"path": str(path), "public": public})

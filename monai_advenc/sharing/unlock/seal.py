@@ -23,23 +23,29 @@ _OPENSSH = b"openssh-key-v1\0"
 
 
 def draw_unlock_key(path: Path, passphrase: str | None = None) -> str:
-    """Write a new secret key for unlocking, readable by the file's owner only, and return its public half.
+    """Write a new secret key for unlocking, which only you can read, and its public half beside it (``.pub``).
 
     Args:
         path: The file to write.
         passphrase: Seal the file with it; ``None``: the file alone unlocks.
 
+    Returns:
+        The public half.
+
     Raises:
-        OutputError: The file exists, would be shared with a data set, or cannot be written.
+        OutputError: A file exists, would be shared with a data set, or cannot be written.
     """
     require_unshared(path, "place")
-    age = _age()
+    age, half = _age(), path.with_name(f"{path.name}.pub")
+    if half.exists():
+        raise OutputError(f"{half} exists already and is never overwritten; choose another name")
     identity = age.x25519.Identity.generate()
     public = str(identity.to_public())
     content = f"# public key: {public}\n{identity}\n".encode()
     if passphrase is not None:
         content = age.passphrase.encrypt(content, passphrase)
     write_atomically(path, content, mode=stat.S_IRUSR | stat.S_IWUSR)
+    write_atomically(half, f"{public}\n".encode())
     return public
 
 
