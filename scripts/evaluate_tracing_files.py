@@ -1,0 +1,323 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Measure how often leaked files are traced to the right recipient, and to a wrong one.
+
+For each data set and number of classes, a small base network is trained, and 20 recipients get a key each. Copies of
+the same images for ten of them, and averages of two and of three copies, go through the ways in which images change on
+their way. A guilty trial takes one copy (or average) and ten of its images at random; an innocent trial takes the same
+against the keys of 20 others. Where a folder has fewer classes than wanted, its classes are divided in two: to
+mark and trace images, classes matter only by the keys' combiners and targets.
+
+    python -m scripts.evaluate_tracing_files real=SLICES phantoms=SLICES --out results/tracing_files
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+from skimage.transform import resize
+from torch import Tensor
+
+from monai_advenc.acceleration.prepare import prepare
+from monai_advenc.data.images.exports import jpeg, to_8_bit, window_level
+from monai_advenc.data.images.folder import find_images, load_image_set
+from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.data.manifest import software_versions
+from monai_advenc.encryption.encrypt_batch import encrypt_batch
+from monai_advenc.encryption.fidelity import GRAY_LEVELS
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.keyed_digest import mark_seed
+from monai_advenc.encryption.mark import content_of, signs
+from monai_advenc.encryption.profiles import draw_key
+from monai_advenc.evaluation.tracing.decoys import Decoys
+from monai_advenc.evaluation.tracing.files import waves_of
+from monai_advenc.evaluation.tracing.leaked_images import grays
+from monai_advenc.evaluation.tracing.registration import register
+from monai_advenc.evaluation.tracing.residual import residual_of
+from monai_advenc.evaluation.tracing.significance import LEVEL, suspects
+from monai_advenc.networks import get_network
+from monai_advenc.networks.training import TrainingSettings, train
+from scripts.markdown import markdown_table
+
+RECIPIENTS, LEAKERS, DECOYS, TRIALS, INNOCENT_TRIALS, IMAGES = 20, 10, 20_000, 100, 1000, 10
+CLASSES = (2, 3, 5)
+
+Array = NDArray[np.float64]
+
+
+def _resized(image: Tensor, share: float) -> Tensor:
+    sides = [round(side * share) for side in image.shape[1:]]
+    return torch.from_numpy(resize(image[0].double().numpy(), sides, order=1, anti_aliasing=True)).float()[None]
+
+
+def _cropped(image: Tensor, draw: np.random.Generator) -> Tensor:
+    """Without 5 % of each side, at a random place."""
+    cuts = [side - round(0.95 * side) for side in image.shape[1:]]
+    down, across = (int(draw.integers(cut + 1)) for cut in cuts)
+    height, width = (side - cut for side, cut in zip(image.shape[1:], cuts, strict=True))
+    return image[:, down : down + height, across : across + width]
+
+
+def _back(image: Tensor, side: int) -> Tensor:
+    return _resized(image, side / image.shape[1])
+
+
+Way = Callable[[Tensor, np.random.Generator], Tensor]
+WAYS: dict[str, Way] = {
+    "as written (16 bits)": lambda image, _: image,
+    "8-bit export": lambda image, _: to_8_bit(image),
+    "JPEG 75": lambda image, _: jpeg(75)(image),
+    "resized to 0.75": lambda image, _: to_8_bit(_resized(image, 0.75)),
+    "resized to 0.75 and back": lambda image, _: to_8_bit(_back(_resized(image, 0.75), image.shape[1])),
+    "cropped by 5 %": lambda image, draw: to_8_bit(_cropped(image, draw)),
+    "cropped by 5 %, resized back": lambda image, draw: to_8_bit(_back(_cropped(image, draw), image.shape[1])),
+    "window between percentiles 1 and 99": lambda image, _: window_level(image),
+}
+TOGETHER = {"average of two": 2, "average of three": 3, "average of two, then JPEG 75": 2}
+
+
+def main() -> None:
+    """Measure missing settings and draw the table."""
+    options = parse_options()
+    torch.set_num_threads(1)
+    record = Path(f"{options.out}.jsonl")
+    record.parent.mkdir(parents=True, exist_ok=True)
+    rows = [json.loads(line) for line in record.read_text().splitlines()] if record.is_file() else []
+    for name, folder in options.data:
+        for classes in CLASSES:
+            if not any((row["data"], row["classes"]) == (name, classes) for row in rows):
+                began = time.process_time()
+                new = list(measure(name, image_set(folder, classes, options.size), options))
+                rows += new
+                with record.open("a", encoding="utf-8") as file:
+                    file.writelines(json.dumps(row) + "\n" for row in new)
+                print(name, classes, f"{time.process_time() - began:.0f} s of CPU", flush=True)
+    Path(f"{options.out}.md").write_text(draw_page(rows, options), encoding="utf-8")
+
+
+def parse_options() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="+", type=_named_folder, help="name=folder of class folders of slices")
+    parser.add_argument("--out", default="results/tracing_files", help="path of the results without suffix")
+    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--pool", type=int, default=12, help="images of which a trial takes ten")
+    parser.add_argument("--steps", type=int, default=6)
+    return parser.parse_args()
+
+
+def _named_folder(text: str) -> tuple[str, Path]:
+    name, _, folder = text.partition("=")
+    return name, Path(folder)
+
+
+def image_set(folder: Path, classes: int, size: int, per_class: int = 60) -> ImageSet:
+    """Images of so many classes: the first ones, or each divided in two until there are enough."""
+    found = find_images(folder)
+    whole = load_image_set(_part(found, per_class), size, gray=True)
+    labels = whole.labels.clone()
+    if classes <= len(found.classes):
+        kept = labels < classes
+        return ImageSet(
+            whole.images[kept], labels[kept], tuple(np.array(whole.ids)[kept.numpy()]), tuple("abcde")[:classes]
+        )
+    for extra in range(classes - len(found.classes)):
+        members = (labels == extra).nonzero().flatten()
+        labels[members[len(members) // 2 :]] = len(found.classes) + extra
+    return ImageSet(whole.images, labels, whole.ids, tuple("abcde")[:classes])
+
+
+def _part(found: Any, per_class: int) -> Any:
+    """An equal number of images of each class, evenly spread over the names."""
+    chosen = []
+    for label in range(len(found.classes)):
+        own = [file for file in found.files if file.label == label]
+        chosen += own[:: max(1, len(own) // per_class)][:per_class]
+    return replace(found, files=tuple(chosen))
+
+
+def measure(name: str, images: ImageSet, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Measure one data set with one number of classes."""
+    classes = len(images.classes)
+    base = train(
+        get_network("vgg_small", classes, 1, options.size), images, None, TrainingSettings(epochs=6, batch_size=32)
+    ).network.eval()
+    prepared = prepare(base, (1, options.size, options.size))
+    pool = images.subset(np.linspace(0, len(images) - 1, options.pool).round().astype(int).tolist())
+    keys = [
+        draw_key(images.classes, schedule="fast", steps=options.steps, recipient=str(number))
+        for number in range(RECIPIENTS)
+    ]
+    copies = [encrypt_batch(key, prepared, pool.images, pool.labels, levels=65535) for key in keys[:LEAKERS]]
+    draw = np.random.default_rng(classes)
+    leaked = Leaks(pool)
+    yield {"data": name, "classes": classes, "way": "distance", **distances(pool.images, copies, keys, prepared, pool)}
+    waves: list[Array] = []
+    guilty: list[tuple[int, ...]] = []
+    for change in WAYS.values():
+        waves += [leaked.waves(copy, change, draw) for copy in copies]
+        guilty += [(number,) for number in range(LEAKERS)]
+    for way, count in TOGETHER.items():
+        groups = [tuple(draw.choice(LEAKERS, count, replace=False).tolist()) for _ in range(LEAKERS)]
+        change = WAYS["JPEG 75" if "JPEG" in way else "8-bit export"]
+        waves += [leaked.waves(torch.stack([copies[n] for n in group]).mean(dim=0), change, draw) for group in groups]
+        guilty += groups
+    own = [bytes.fromhex(key.layout_secret) for key in keys]
+    scores = leaked.scores(waves, own, [draw.bytes(32) for _ in range(INNOCENT_TRIALS)])
+    for number, way in enumerate([*WAYS, *TOGETHER]):
+        part = slice(number * LEAKERS, (number + 1) * LEAKERS)
+        yield {"data": name, "classes": classes, "way": way, **trials(scores[part], guilty[part], draw)}
+
+
+class Leaks:
+    """What changed copies of a pool of images say about marks.
+
+    Args:
+        pool: The images.
+    """
+
+    def __init__(self, pool: ImageSet) -> None:
+        self.originals = [grays(image) for image in pool.images]
+        self.contents = [content_of(image) for image in pool.images]
+
+    def waves(self, copy: Tensor, change: Way, draw: np.random.Generator) -> Array:
+        """What is found of each wave in each image of a leaked copy, ``(images, K)``."""
+        leaked = [grays(change(image, draw)) for image in copy]
+        pairs = zip(self.originals, leaked, strict=True)
+        return np.array([waves_of(own, residual_of(own, other, register(own, other))) for own, other in pairs])
+
+    def scores(self, waves: list[Array], own: list[bytes], outside: list[bytes]) -> NDArray[np.float32]:
+        """Scores of decoys, recipients' and outsiders' secrets on each image alone, ``(leaks, images, secrets)``."""
+        secrets = [*(Decoys("5" * 64).secret(number) for number in range(DECOYS)), *own, *outside]
+        found = np.empty((len(waves), len(self.contents), len(secrets)), np.float32)
+        count = waves[0].shape[1]
+        for image, content in enumerate(self.contents):
+            marks = np.array([signs(mark_seed(secret, content), count) for secret in secrets], np.float32)
+            found[:, image] = np.array([leak[image] for leak in waves], np.float32) @ marks.T
+        return found
+
+
+def trials(scores: NDArray[np.float32], guilty: list[tuple[int, ...]], draw: np.random.Generator) -> dict[str, Any]:
+    """Count who is named in guilty and in innocent trials.
+
+    Args:
+        scores: Of each leak, see :meth:`Leaks.scores`.
+        guilty: The recipients whose copies each leak was made from.
+        draw: Draws leaks and images.
+    """
+    count = scores.shape[1]
+    null, owners, others = np.split(scores, [DECOYS, DECOYS + RECIPIENTS], axis=2)
+    found = wrong = single = 0
+    strengths = []
+    for _ in range(TRIALS):
+        leak = int(draw.integers(len(scores)))
+        rows = draw.choice(count, IMAGES, replace=False)
+        named = _named(owners[leak, rows].sum(0), null[leak, rows].sum(0))
+        found += set(guilty[leak]) <= named
+        wrong += bool(named - set(guilty[leak]))
+        single += set(guilty[leak]) <= _named(owners[leak, rows[0]], null[leak, rows[0]])
+        strengths += [owners[leak, rows, who].mean() for who in guilty[leak]]
+    accusations, p_values = 0, []
+    for trial in range(INNOCENT_TRIALS):
+        leak = int(draw.integers(len(scores)))
+        rows = draw.choice(count, IMAGES, replace=False)
+        # 20 keys that nobody used: this trial's own and 19 drawn from those of all trials.
+        whose = [trial, *draw.choice(INNOCENT_TRIALS, RECIPIENTS - 1, replace=False).tolist()]
+        against = null[leak, rows].sum(0)
+        accusations += bool(_named(others[leak, rows][:, whose].sum(0), against))
+        p_values.append((1 + int((against >= others[leak, rows, trial].sum()).sum())) / (1 + DECOYS))
+    return {
+        "trials": TRIALS,
+        "all_found": found,
+        "others_named": wrong,
+        "all_found_from_one_image": single,
+        "mean_score_of_an_image": round(float(np.mean(strengths)), 2),
+        "innocent_trials": INNOCENT_TRIALS,
+        "innocent_accused": accusations,
+        "ks_p": round(float(stats.kstest(p_values, "uniform").pvalue), 3),
+    }
+
+
+def _named(scores: Array, decoys: Array) -> set[int]:
+    by_name = {str(number): float(score) for number, score in enumerate(scores)}
+    return {int(each.recipient) for each in suspects(by_name, decoys.astype(np.float64), LEVEL) if each.accused}
+
+
+def distances(
+    originals: Tensor, copies: list[Tensor], keys: list[EncryptionKey], prepared: Any, pool: ImageSet
+) -> dict[str, Any]:
+    """How far apart two recipients' copies are, with and without marks, in gray levels of 255 (root mean square)."""
+    plain = [
+        encrypt_batch(key.model_copy(update={"mark": None}), prepared, pool.images, pool.labels, levels=65535)
+        for key in keys[:2]
+    ]
+
+    def apart(first: Tensor, second: Tensor) -> float:
+        return round(float((GRAY_LEVELS * (first - second)).square().mean().sqrt()), 3)
+
+    def cosine(first: Tensor, second: Tensor) -> float:
+        one, two = (each - originals for each in (first, second))
+        return round(float((one * two).sum() / one.norm() / two.norm()), 3)
+
+    return {
+        "change": apart(copies[0], originals),
+        "apart": apart(copies[0], copies[1]),
+        "apart_without_marks": apart(plain[0], plain[1]),
+        "cosine": cosine(copies[0], copies[1]),
+        "cosine_without_marks": cosine(plain[0], plain[1]),
+    }
+
+
+def draw_page(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
+    """The results as Markdown."""
+    software = ", ".join(f"{name} {version}" for name, version in software_versions().items())
+    lines = [
+        "# Tracing leaked files",
+        "",
+        f"- {RECIPIENTS} recipients, copies of {LEAKERS}; {DECOYS} decoys, level {LEVEL:g} with Holm's correction",
+        f"- a trial has {IMAGES} images of {options.pool}, of {options.size}x{options.size} pixels",
+        f"- keys: default profile, {options.steps} fast steps, the default radius (44 dB); base network vgg_small",
+        "- real slices with five classes: two of three classes were divided in two",
+        f"- software: {software}",
+        "",
+    ]
+    head = ["data", "classes", "what happened to the files", "found, of 100", "others named", "found from one image"]
+    head += ["score of an image", "innocent accused, of 1,000", "p of uniformity (KS)"]
+    measured = [row for row in rows if row["way"] != "distance"]
+    table = [
+        [
+            row["data"],
+            str(row["classes"]),
+            row["way"],
+            *(str(row[name]) for name in ("all_found", "others_named", "all_found_from_one_image")),
+            f"{row['mean_score_of_an_image']:.1f}",
+            str(row["innocent_accused"]),
+            f"{row['ks_p']:.2f}",
+        ]
+        for row in measured
+    ]
+    lines += [markdown_table(head, table), "", "Found: of averages, all whose copies are in it.", ""]
+    head = ["data", "classes", "change", "two copies apart", "the same without marks", "cosine of changes"]
+    head += ["the same without marks"]
+    names = ("change", "apart", "apart_without_marks", "cosine", "cosine_without_marks")
+    table = [
+        [row["data"], str(row["classes"]), *(f"{row[name]:.2f}" for name in names)]
+        for row in rows
+        if row["way"] == "distance"
+    ]
+    lines += ["How far apart two recipients' copies are, root mean square in gray levels of 255:", ""]
+    return "\n".join([*lines, markdown_table(head, table)]) + "\n"
+
+
+if __name__ == "__main__":
+    main()
