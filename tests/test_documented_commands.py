@@ -31,10 +31,9 @@ from tests.test_documented_python import BLOCK, ROOT
 
 PROGRAMS = re.compile(r"(monai-advenc|python|\.venv/bin/python|torchrun|make|pip|git|storescu|ray|export) |\(umask")
 
-UNLOCK = "it takes the public key that the command before prints; tests of the command unlock run all of them"
+RECOMMEND = "its networks must learn, at each radius; tests/integration/test_recommend.py runs a search in small"
 
-AUDIT = "it takes half an hour; tests/integration/test_audit.py runs audits in small"
-CERTIFY = "it takes an audit; tests of the command certify run all of them"
+SELF_CHECK = "its network must learn from the images; tests/integration/test_self_check.py runs it in small"
 
 ELSEWHERE = {
     "git clone <this repository> && cd monai-advenc": "it needs the address of the repository",
@@ -42,24 +41,16 @@ ELSEWHERE = {
     "pip install '.[ray]'": "the same, with an extra that the tests have",
     "pip install '.[unlock]'": "the same",
     "pip install '.[certify]'": "the same",
-    "monai-advenc audit shared-private/slices/ shared/ --budget 30": AUDIT,
-    "monai-advenc audit slices/ encrypted/ --self-check received/ --test-originals test-slices/": AUDIT,
-    "monai-advenc audit shared-private/slices/ shared/ --out audit/": AUDIT,
-    "monai-advenc certify-keygen signing.pem": CERTIFY,
-    "monai-advenc certify shared/ --audit audit/ --signing-key signing.pem": CERTIFY,
-    "monai-advenc verify shared/ --certificate shared.certificate.json --certificate-key signing.pem.pub": CERTIFY,
-    "monai-advenc unlock-keygen unlock_key.txt": UNLOCK,
-    "monai-advenc slice-and-encrypt volumes/ --out shared/ --keep-residual --unlock-for age1...": UNLOCK,
-    "monai-advenc unlock shared/ shared-private/residual.age --unlock-key unlock_key.txt --out originals/": UNLOCK,
+    "monai-advenc audit slices/ encrypted/ --self-check received/ --test-originals test-slices/": SELF_CHECK,
     "make demo": "tests/integration/test_demo.py runs the demo",
     "make bench": "it measures speed",
     "make figures": "tests/test_documented_figures.py compares what it writes",
     ".venv/bin/python -m benchmarks --cifar10 DATA --slices DATA --out results/benchmarks/NAME.json": "it takes hours",
     "python scripts/evaluate_real_slices.py TRAIN TEST": "it takes real slices and hours",
     "monai-advenc reproduce N --data DATA --preset PRESET --out reproduction/": "tests/experiments/paper runs it",
-    "monai-advenc recommend slices/ --out recommendation/": "tests/integration/test_recommend.py runs it in small",
-    "monai-advenc recommend slices/ --out recommendation/ --size 64 --gray": "the same",
-    "monai-advenc recommend slices/ --out recommendation/ --size 64 --gray --seeds 5": "the same",
+    "monai-advenc recommend slices/ --out recommendation/": RECOMMEND,
+    "monai-advenc recommend slices/ --out recommendation/ --size 64 --gray": RECOMMEND,
+    "monai-advenc recommend slices/ --out recommendation/ --size 64 --gray --seeds 5": RECOMMEND,
     "monai-advenc reader-study serve study": "tests/reader_study serves studies; it runs until it is stopped",
     "monai-advenc reader-study score study": "it needs answers of readers",
     'storescu -v -R +sd +r --scan-pattern "*.dcm" -aec ORTHANC localhost 4242 encrypted/': "it needs an archive",
@@ -168,13 +159,22 @@ def shared_and_leaked() -> None:
     shutil.copytree("slices", "leaked")
 
 
+def shared_volumes() -> None:
+    """A data set of volumes, and its private folder."""
+    write_volumes()
+    run("monai-advenc slice-and-encrypt volumes/ --out shared --size 32 --steps 2 --no-evaluate")
+
+
 PREPARED: dict[str, tuple[Callable[[], None], ...]] = {
     "README.md": (write_volumes, write_slices),
+    "docs/audit.md": (shared_volumes,),
     "docs/bundles.md": (write_bundles_and_slices,),
+    "docs/how_to/certify.md": (shared_volumes,),
     "docs/how_to/dicom.md": (write_patients,),
     "docs/how_to/reader_study.md": (encrypted_slices,),
     "docs/how_to/scale_out.md": (write_slices, lambda: write_secrets(".", "glioma", "meningioma")),
     "docs/how_to/trace.md": (shared_and_leaked,),
+    "docs/how_to/unlock.md": (write_volumes,),
     "docs/index.md": (write_volumes,),
     "docs/layouts.md": (write_volumes, write_medmnist_file),
     "docs/quickstart.md": (write_volumes,),
@@ -183,10 +183,26 @@ PREPARED: dict[str, tuple[Callable[[], None], ...]] = {
 }
 """What the commands of a page need."""
 
+BRIEF = ("docs/audit.md", "docs/how_to/certify.md", "docs/how_to/unlock.md")
+"""Pages whose commands train dozens of networks: here each makes one pass through the images."""
+
+BRIEFLY = """#!{python}
+from monai_advenc.networks.training import settings
+
+settings._LEAST_STEPS = 1
+settings.TrainingSettings.model_fields["epochs"].default = 1
+settings.TrainingSettings.model_rebuild(force=True)
+from monai_advenc.cli import main
+
+main()
+"""
+"""The command ``monai-advenc`` as it is, with short trainings."""
+
 
 def run(command: str) -> None:
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    environment |= {"PYTHONPATH": str(ROOT), "MONAI_ADVENC_INSIST": "1"}
+    places = (".bin", str(Path(sys.executable).parent), os.environ["PATH"])
+    environment = {**os.environ, "PATH": os.pathsep.join([str(Path(places[0]).resolve()), *places[1:]])}
+    environment |= {"PYTHONPATH": str(ROOT), "MONAI_ADVENC_INSIST": "1", "MONAI_ADVENC_SIGNING_PASSPHRASE": "of a test"}
     shell = ["bash", "-c", command]
     done = subprocess.run(shell, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode in (0, VERDICT_NONE), f"{command}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
@@ -230,6 +246,10 @@ def test_a_block_is_either_commands_or_none() -> None:
 @pytest.mark.parametrize("page", list(PREPARED))
 def test_the_commands_of_a_page_run_as_written(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    if page in BRIEF:
+        (tmp_path / ".bin").mkdir()
+        (tmp_path / ".bin" / "monai-advenc").write_text(BRIEFLY.format(python=sys.executable))
+        (tmp_path / ".bin" / "monai-advenc").chmod(0o755)
     for prepare in PREPARED[page]:
         prepare()
     for command in commands_of(page):
