@@ -1,12 +1,13 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of ``docs/how_to/trace.md``: who was named, and how far copies are apart."""
+"""Figures of ``docs/how_to/trace.md``: who was named, and what marks cost."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 from scripts.markdown import markdown_table
@@ -53,10 +54,39 @@ def apart() -> str:
     )
 
 
+def cost() -> str:
+    """Accuracy on real images of victims trained with and without marks."""
+    rows = _rows("mark_cost.jsonl")
+    head = ["victims trained on", "seeds", "Orig", "Orig, best epoch", "minus no mark, paired", "PSNR dB"]
+    plain = {row["seed"]: row["orig"] for row in rows if row["trained_on"] == "mark None"}
+    titles = {"originals": "originals", "mark None": "encrypted, no mark"}
+    table = []
+    for name in dict.fromkeys(row["trained_on"] for row in rows):
+        own = [row for row in rows if row["trained_on"] == name]
+        differences = [row["orig"] - plain[row["seed"]] for row in own]
+        is_marked = name not in titles
+        table.append(
+            [
+                titles.get(name, f"encrypted, mark of {name.removeprefix('mark ')} of the radius"),
+                str(len(own)),
+                *(_percent([row[column] for row in own]) for column in ("orig", "orig_peak")),
+                _percent(differences, "+") if is_marked else "–",
+                f"{mean(row['psnr_db'] for row in own):.1f}" if name != "originals" else "–",
+            ]
+        )
+    return markdown_table(head, table)
+
+
+def _percent(shares: list[float], sign: str = "") -> str:
+    values = [100 * share for share in shares]
+    error = f" ± {stdev(values) / len(values) ** 0.5:.1f}" if len(values) > 1 else ""
+    return f"{mean(values):{sign}.1f}{error}"
+
+
 def _span(values: Iterable[float], form: str = "") -> str:
     found = sorted(values)
     low, high = (f"{each:{form}}" for each in (found[0], found[-1]))
     return low if low == high else f"{low} to {high}"
 
 
-FIGURES: Mapping[str, Callable[[], str]] = {"tracing-files": named, "tracing-apart": apart}
+FIGURES: Mapping[str, Callable[[], str]] = {"tracing-files": named, "tracing-apart": apart, "mark-cost": cost}
