@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of ``docs/how_to/trace.md``: who was named, and what marks cost."""
+"""Figures of ``docs/how_to/trace.md``: who was named by files and models, how far copies are apart, what marks cost."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from scripts.markdown import markdown_table
+from scripts.traced_models_page import draw_summary
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
@@ -89,4 +90,9 @@ def _span(values: Iterable[float], form: str = "") -> str:
     return low if low == high else f"{low} to {high}"
 
 
-FIGURES: Mapping[str, Callable[[], str]] = {"tracing-files": named, "tracing-apart": apart, "mark-cost": cost}
+FIGURES: Mapping[str, Callable[[], str]] = {
+    "tracing-files": named,
+    "tracing-apart": apart,
+    "mark-cost": cost,
+    "traced-models": lambda: draw_summary(_rows("tracing_models.jsonl")),
+}

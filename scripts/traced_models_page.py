@@ -105,8 +105,10 @@ def _conditions(rows: Sequence[dict[str, Any]]) -> list[str]:
     text = (
         "Drawn from `tracing_models.jsonl` by `scripts/trace_models.py`: CIFAR-10 (JPEG re-encodings of its images) at "
         "32 pixels, 10 augmentation-aware steps, 8-bit files, 12 epochs. Keys have two targets a class (Horizontal "
-        f"Concat, the default) or one (Basic). Every p value is against {DECOYS:,} decoys and not corrected for a "
-        "number of recipients. Probes are made at twice the radius of the copies unless a column says otherwise."
+        f"Concat, the default) or one (Basic), and no mark. Every p value is against {DECOYS:,} decoys and not "
+        "corrected for a number of recipients. The statistic was chosen when the models of vgg_small had been seen, "
+        "those of preresnet_small had not. Probes are made at twice the radius of the copies unless a column "
+        "says otherwise."
     )
     lines = [text, ""]
     for row in (row for row in rows if "base_accuracy" in row):

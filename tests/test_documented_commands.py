@@ -42,6 +42,8 @@ ELSEWHERE = {
     "pip install '.[unlock]'": "the same",
     "pip install '.[certify]'": "the same",
     "monai-advenc audit slices/ encrypted/ --self-check received/ --test-originals test-slices/": SELF_CHECK,
+    "monai-advenc trace score queries/answers.csv --probes queries-private/probes.json --keys keys/ --commitment "
+    "commitment.json --out answers.html": "it takes answers; tests/integration/test_trace_model.py has some",
     "make demo": "tests/integration/test_demo.py runs the demo",
     "make bench": "it measures speed",
     "make figures": "tests/test_documented_figures.py compares what it writes",
@@ -153,10 +155,12 @@ def write_bundles_and_slices() -> None:
 
 
 def shared_and_leaked() -> None:
-    """Slices, a base network that nobody trained, and images that leaked."""
+    """Slices, a base network that nobody trained, images that leaked, images kept aside, and a suspected network."""
     write_slices(count=4)
+    write_slices("held-out", count=2)
     write_secrets(".", "glioma", "meningioma")
     shutil.copytree("slices", "leaked")
+    shutil.copy("base.pt", "stolen.pt")
 
 
 def shared_volumes() -> None:
