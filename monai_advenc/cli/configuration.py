@@ -26,7 +26,9 @@ _COMMAND = "command"
 _HIDDEN: Final = {"config", "save_config", "dry_run", "json", "debug", "help", "key_seed", "tracking_uri"}
 """What no file of a run has: how it printed, a seed that is as good as a key, an address that may have a password."""
 
-_HELD_BY_KEY: Final = {"profile", "radius", "radius_at", "schedule", "steps", "step_size", "recipient"}
+_HELD_BY_KEY: Final = {"profile", "radius", "radius_at", "noise", "psnr_at_least"} | {
+    *("schedule", "steps", "step_size", "recipient"),
+}
 _HELD_BY_BASE: Final = {"network", "epochs", "seed"}
 _NOT_GIVEN: Final = ("", "null", "~")
 """YAML's words for no value, where they stand without quotes."""
@@ -212,7 +214,10 @@ def _lines(context: typer.Context, folder: Path) -> Iterator[str]:
         name, value = str(option.name), drawn.get(str(option.name), context.params.get(str(option.name)))
         if name in _HIDDEN or value in (None, (), []):
             continue
-        lines = list(_as_yaml(_name_of(option), _plain(value)))
+        plain = _plain(value)
+        if name == "unlock_for":  # Public keys, or files of them.
+            plain = [_plain(Path(each)) if Path(each).is_file() else each for each in plain]
+        lines = list(_as_yaml(_name_of(option), plain))
         if name in drawn or (is_named(context, name) and name not in held):
             yield from lines
         else:

@@ -100,6 +100,18 @@ class KeyOptions(Settings):
             raise ValueError("radius and psnr_at_least are two ways to give the radius; expected one of them")
         return {**values, "radius": found}
 
+    @model_validator(mode="after")
+    def _count_what_was_given(self) -> KeyOptions:
+        # A radius that follows from another setting was not asked for: that setting is compared with a key instead.
+        if self.radius_at and self.radius in _derived_radii(self.psnr_at_least, self.noise, self.radius_at):
+            self.__pydantic_fields_set__.discard("radius")
+        return self
+
+
+def _derived_radii(psnr_at_least: float | None, noise: float | None, side: int) -> list[float]:
+    decibels = [psnr_at_least, None if noise is None else NOISE_PSNR_DB]
+    return [radius_of_psnr(each, side) for each in decibels if each is not None]
+
 
 def radius_of_psnr(psnr_db: float, side: float) -> float:
     """The L2 radius that leaves gray images with this many pixels a side at least this PSNR, to three digits.

@@ -16,7 +16,12 @@ from monai_advenc.perturbation.settings import PerturbationSettings
 
 
 def radius_shares(
-    settings: PerturbationSettings, images: Tensor, regions: Tensor | None, *, full_radius: bool = False
+    settings: PerturbationSettings,
+    images: Tensor,
+    regions: Tensor | None,
+    *,
+    full_radius: bool = False,
+    free: Tensor | None = None,
 ) -> Tensor | None:
     """The share of the radius for each image.
 
@@ -28,6 +33,8 @@ def radius_shares(
         images: Originals ``(N, C, H, W)`` in [0, 1].
         regions: Binary masks ``(N, 1, H, W)`` of the pixels that may change; ``None``: all may.
         full_radius: Do not shrink the radius with the region. A multiple of the noise stays a limit.
+        free: Masks like ``regions`` of the pixels that really may change, over which the change is compared with the
+            noise; ``None``: those of ``regions``. The ends of a DICOM window cost no radius, but never change.
 
     Returns:
         ``(N,)``, float64, in (0, 1]; ``None``: all of the radius for all images.
@@ -38,15 +45,22 @@ def radius_shares(
     shares = None if regions is None or full_radius else radius_scales(regions.cpu(), settings.norm)
     if settings.noise is None:
         return shares
-    by_noise = _shares_of_noise(settings, images.cpu(), None if regions is None else regions.cpu())
+    changing = regions if free is None else free
+    by_noise = _shares_of_noise(settings, images.cpu(), None if changing is None else changing.cpu())
     return by_noise.clamp(max=1) if shares is None else torch.minimum(by_noise, shares)
 
 
 def radius_share(
-    settings: PerturbationSettings, image: Tensor, region: Tensor | None, *, full_radius: bool = False
+    settings: PerturbationSettings,
+    image: Tensor,
+    region: Tensor | None,
+    *,
+    full_radius: bool = False,
+    free: Tensor | None = None,
 ) -> float | None:
-    """The same for one image ``(C, H, W)`` with its region ``(1, H, W)``."""
-    shares = radius_shares(settings, image[None], None if region is None else region[None], full_radius=full_radius)
+    """The same for one image ``(C, H, W)`` with its masks ``(1, H, W)``."""
+    regions, changing = (None if mask is None else mask[None] for mask in (region, free))
+    shares = radius_shares(settings, image[None], regions, full_radius=full_radius, free=changing)
     return None if shares is None else float(shares)
 
 
@@ -71,12 +85,16 @@ def radius_scales(regions: Tensor, norm: str) -> Tensor:
 def _shares_of_noise(settings: PerturbationSettings, images: Tensor, regions: Tensor | None) -> Tensor:
     """The share of the radius with which each free pixel changes by the multiple of the noise, root mean square."""
     _, channels, height, width = images.shape
-    noise = torch.tensor([noise_in_body(image) for image in images], dtype=torch.float64)
+    refusal = (
+        "an image shows no noise, so no multiple of it can be the change; leave the image out, or draw a key without "
+        "--noise"
+    )
+    try:
+        noise = torch.tensor([noise_in_body(image) for image in images], dtype=torch.float64)
+    except ImageError:  # A constant image has no body.
+        raise ImageError(refusal) from None
     if (noise == 0).any():
-        raise ImageError(
-            "an image shows no noise, so no multiple of it can be the change; leave the image out, or draw a key "
-            "without --noise"
-        )
+        raise ImageError(refusal)
     pixels = regions.bool().flatten(1).double().sum(dim=1) if regions is not None else float(height * width)
     lengths = (settings.noise or 0) * noise * (channels * pixels) ** 0.5
     return lengths / settings.at_size(height, width).radius

@@ -40,9 +40,11 @@ LEAST_NETWORKS: Final = 2
 """Architectures that learned the task from originals; the perturbation may mislead one and leave another alone."""
 
 LEAST_LOSS: Final = 0.05
-"""What *weak* must cost at least, in accuracy. The paired test knows nothing of the chance in training: three trainings
-of one network on the same 2,700 slices, apart in their seeds alone, gave 87.6, 90.5 and 92.2 %
-(``results/real_slices.jsonl``), which is significant on enough images."""
+"""What *protected* and *weak* must cost at least, in accuracy.
+
+The paired test knows nothing of the chance in training: three trainings of one network on the same 2,700 slices, apart
+in their seeds alone, gave 87.6, 90.5 and 92.2 % (``results/real_slices.jsonl``). On enough images that is significant.
+"""
 
 _SHORT: Final = 160  # Characters of a reason that the console prints as it is.
 _BETWEEN_WAYS: Final = re.compile(r"; (?![^()]*\))")
@@ -161,9 +163,9 @@ def judge(
 
     Returns:
         The best victim decides. *Protected*: the upper end of its interval lies below halfway from the accuracy of the
-        same network trained on originals to chance. *Weak*: it is significantly worse than that network, by at least
-        :data:`LEAST_LOSS`. *None*: it is not. *Not measured*: a network trained on originals is not better than chance,
-        or a kind of victim is missing.
+        same network trained on originals to chance. *Weak*: it is significantly worse than that network. Both: by at
+        least :data:`LEAST_LOSS`. *None*: it is not. *Not measured*: a network trained on originals is not better than
+        chance, or a kind of victim is missing.
     """
     tested = [each for each in pooled(measurements) if each.test_set == "orig" and each.answers]
     clean = {(each.network, each.seed): each for each in tested if each.trained_on == CLEAN}
@@ -227,12 +229,14 @@ def _verdict(
         why = f"The network trained on originals ({twin.accuracy:.1%}) is not better than chance ({chance:.1%}), so "
         why += "nothing follows from the victims."
         return Verdict(verdict="not measured", reason=why, advice=_LEARN_MORE, **numbers)
-    loses = p_value < SIGNIFICANCE and twin.accuracy - best.accuracy >= LEAST_LOSS
-    if able < LEAST_NETWORKS and (high < bar or loses):
+    # Counted, because a difference of two shares that is 5 points to people may be less to a computer.
+    loses_enough = int(twin.right.sum()) - int(best.right.sum()) >= LEAST_LOSS * total - 1e-9
+    loses, protected = loses_enough and p_value < SIGNIFICANCE, loses_enough and high < bar
+    if able < LEAST_NETWORKS and (protected or loses):
         why = f"{reason} Fewer than two architectures learned the task from originals: too few to call it protected."
         advice = f"Evaluate with two or more architectures. {_LEARN_MORE}"
         return Verdict(verdict="not measured", reason=why, advice=advice, **numbers)
-    if high < bar:
+    if protected:
         aim = f"Protected means an upper limit below {bar:.1%}, halfway from originals to chance."
         scope = "Training as usual is all that was measured: a recipient who knows the method can do better."
         return Verdict(verdict="protected", reason=f"{reason} {aim}", advice=scope, **numbers)
@@ -242,7 +246,7 @@ def _verdict(
         aim += f" It is significantly worse than with originals (p = {p_value:.2g}), and no more."
         return Verdict(verdict="weak", reason=f"{reason} {aim}", advice=strengthen, **numbers)
     if p_value < SIGNIFICANCE:
-        aim += f" Less than {LEAST_LOSS:.0%} is lost, as between two trainings on the same images."
+        aim += f" Fewer than {100 * LEAST_LOSS:.0f} points are lost, as between two trainings on the same images."
     else:
         aim += f" The difference from originals is not significant (p = {p_value:.2g})."
     return Verdict(verdict="none", reason=f"{reason} {aim}", advice=strengthen, **numbers)

@@ -199,7 +199,7 @@ class ImageEncryption:
             raise ImageError(f"{file.path} has no pixel of its region between the ends of its window; leave it out")
         # Where all may change, the window of DICOM costs no radius.
         share = real if chosen is None else region
-        scale = radius_share(self.key.perturbation, image, share, full_radius=self.options.full_radius)
+        scale = radius_share(self.key.perturbation, image, share, full_radius=self.options.full_radius, free=region)
         return Original(file, image, region, affine, dicom if self.writer.dicom is not None else None, scale)
 
     def renewed(self, file: ImageFile, record: ImageRecord) -> ImageRecord | None:

@@ -42,7 +42,7 @@ class RadiusSearch:
     """
 
     def __init__(self, private: Path, drawing: KeyOptions, classes: Sequence[str]) -> None:
-        if {"radius", "step_size"} & drawing.model_fields_set:
+        if {"radius", "step_size", "noise", "psnr_at_least"} & drawing.model_fields_set:
             raise SettingsError(
                 "--radius recommended decides the radius and the step size; leave out --step-size, --psnr-at-least and "
                 "--noise"

@@ -105,8 +105,22 @@ def test_an_image_changes_alone_as_in_a_batch_and_as_by_transform_and_inferer() 
 
 
 def test_an_image_without_noise_is_refused_in_words() -> None:
-    with pytest.raises(ImageError, match="shows no noise"):
-        radius_shares(settings_of(1.0), noisy([0.0]), None)
+    for images in (noisy([0.0]), torch.full((1, 1, SIDE, SIDE), 0.3)):
+        with pytest.raises(ImageError, match="shows no noise.*--noise"):
+            radius_shares(settings_of(1.0), images, None)
+
+
+@settings(max_examples=20, deadline=None)
+@given(share=st.floats(0.1, 1), deviation=st.floats(0.01, 0.05), inside=st.booleans())
+def test_pixels_that_never_change_take_no_part_of_the_change(share: float, deviation: float, inside: bool) -> None:
+    """The ends of a DICOM window, such as air: they cost no radius, but the others must not move the further."""
+    image = noisy([deviation])
+    region = torch.stack([body(image[0])]) if inside else torch.ones(1, 1, SIDE, SIDE, dtype=torch.bool)
+    free = region & (torch.rand(region.shape, generator=torch.Generator().manual_seed(0)) < share)
+    found = radius_shares(settings_of(1.0, radius=20), image, region if inside else None, free=free)
+    assert found is not None
+    length, pixels = float(found) * 20, int(free.sum())
+    assert length / math.sqrt(pixels) == pytest.approx(noise_in_body(image[0]), rel=1e-9)
 
 
 def test_a_key_without_noise_is_as_it_was_and_one_with_it_has_another_id() -> None:

@@ -131,6 +131,19 @@ def test_no_significant_loss_is_no_protection() -> None:
     assert verdict_of(0.92, 0.86).verdict == "weak"
 
 
+@pytest.mark.parametrize(("clean", "encrypted"), [(0.95, 0.90), (0.60, 0.55), (0.64, 0.59)])
+def test_five_points_are_enough_whatever_their_shares_round_to(clean: float, encrypted: float) -> None:
+    counts = (2000, 2000, 2000)
+    assert verdict_of(clean, encrypted, counts=counts).verdict == "weak"
+    assert verdict_of(clean, encrypted + 0.001, counts=counts).verdict == "none"
+
+
+def test_near_chance_a_loss_of_fewer_than_five_points_is_no_protection() -> None:
+    counts = (2000, 2000)
+    assert verdict_of(0.57, 0.527, counts=counts, wrong=None).verdict == "none"
+    assert verdict_of(0.57, 0.511, counts=counts, wrong=None).verdict == "protected"
+
+
 def test_the_paired_test_is_mcnemars_exact_one() -> None:
     # 20 images that only the network trained on originals gets right, 8 that only the victim does: the one-sided exact
     # probability is the sum of binomials C(28, k) / 2**28 for k >= 20, which is 0.01785.
@@ -148,7 +161,7 @@ def test_the_paired_test_is_mcnemars_exact_one() -> None:
     assert found.p_value == pytest.approx(0.01785, abs=1e-4)
     # Two trainings on the same images differ by as much.
     assert found.verdict == "none"
-    assert "Less than 5% is lost" in found.reason
+    assert "Fewer than 5 points are lost" in found.reason
 
 
 def test_a_victim_of_two_classes_that_is_always_wrong_is_right_after_renaming() -> None:

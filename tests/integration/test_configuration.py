@@ -15,7 +15,8 @@ from typer.main import get_command
 
 from monai_advenc.cli import app
 from monai_advenc.data.phantoms.volume import PHANTOM_CLASSES, write_phantoms
-from monai_advenc.encryption.key import EncryptionKey, secret_encodings
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.secret_encodings import secret_encodings
 from tests.integration.conftest import World
 
 Run = Callable[..., Any]
@@ -89,6 +90,25 @@ def test_the_file_of_a_run_continues_it_where_it_is(world: World, run: Run, tmp_
     assert again.exit_code == 0, again.output
     assert files_of(tmp_path / "out") == first
     assert yaml.safe_load((tmp_path / "out-private" / "run.yaml").read_text()) == yaml.safe_load(saved)
+
+
+@pytest.mark.parametrize("ball", [{"noise": 1}, {"noise": 0.5, "radius": 4}, {"psnr_at_least": 38}])
+def test_the_file_of_a_run_with_another_word_for_the_radius_does_it_again(
+    ball: dict[str, object], world: World, run: Run, tmp_path: Path
+) -> None:
+    options = options_of(world, tmp_path / "out") | ball
+    if "radius" not in ball:
+        del options["radius"]
+    config = write(tmp_path / "run.yaml", **options, radius_at=256)
+    assert run("slice-and-encrypt", "--config", config).exit_code == 0
+    first = files_of(tmp_path / "out")
+    for again in (tmp_path / "out-private" / "run.yaml", config):
+        shutil.rmtree(tmp_path / "out")
+        done = run("slice-and-encrypt", "--config", again)
+        assert done.exit_code == 0, done.output
+        assert files_of(tmp_path / "out") == first
+    other = run("slice-and-encrypt", "--config", config, "--psnr-at-least" if "radius" not in ball else "--radius", 30)
+    assert "does not agree with the key" in error_of(other)
 
 
 @pytest.mark.slow(reason="it trains a base network")

@@ -90,7 +90,7 @@ def test_answers_name_the_recipient_whose_copy_a_model_learned_from(run: Run, tm
     assert traced.exit_code == 0, traced.output
     found = json.loads(traced.stdout)
     assert found["accused"] == ["B"], found["recipients"]
-    assert found["evidence"]
+    assert found["commitment_fits"]
 
     queries = tmp_path / "queries"
     written = run("trace", "queries", held_out, *with_owner, "--out", queries, "--count", 400)

@@ -11,6 +11,7 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
+from monai_advenc.errors import AdvencError
 
 
 def commit(
@@ -40,13 +41,23 @@ def commit(
     output = Output(json)
     recipients = load_recipients(keys, insecure_permissions=insecure_key_permissions)
     stored = commit(recipients, out, level=level, decoys=decoys)
-    output.say(f"Wrote {out} for {len(recipients)} recipient(s). Keep it unchanged.")
+    if unmarked := [each.label for each in recipients if each.key.mark is None]:
+        output.say(
+            f"Warning: the keys of {', '.join(unmarked)} have no mark, so files of their copies cannot be traced; draw "
+            "keys with keygen --recipient, or keep these in a folder and a commitment of their own."
+        )
     stamped = None
     if timestamp is None:
+        output.say(f"Wrote {out} for {len(recipients)} recipient(s). Keep it unchanged.")
         output.say(f"Publish its SHA-256 before you share, where others can see the date: {stored.sha256}")
     else:
-        stamped = fetch_timestamp(out, timestamp)
-        output.say(f"Wrote {stamped}, the timestamp of {timestamp}. Keep it next to {out.name}.")
+        try:
+            stamped = fetch_timestamp(out, timestamp)
+        except AdvencError:
+            out.unlink()  # Nobody has seen it, and the same command must work once the authority answers.
+            raise
+        output.say(f"Wrote {out} for {len(recipients)} recipient(s), and {stamped}, the timestamp of {timestamp}.")
+        output.say("Keep both unchanged and side by side.")
     output.result(
         {
             "commitment": str(out),

@@ -54,9 +54,13 @@ CLASSES: Final = {
 }
 """Names of the classes by the name of the file, in the order of its labels. Other files have ``0``, ``1`` and so on."""
 
+_MOST_CLASSES: Final = 1000
 _ORDINAL = "retinamnist"
 _ENDING = ".npz"
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, NotImplementedError)
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, NotImplementedError),
+    *(RuntimeError, MemoryError),  # An encrypted archive; a header that promises more than there is.
+)
 
 
 class Part(NamedTuple):
@@ -179,5 +183,10 @@ def _classes_of(archive: Path, labels: NDArray[np.generic], shape: tuple[int, ..
         raise DatasetError(
             f"{archive} has {labels.size} labels of type {labels.dtype} for {shape[0]} images; expected one whole "
             "number, 0 or more, for each: download it again"
+        )
+    if labels.max() >= _MOST_CLASSES:
+        raise DatasetError(
+            f"{archive} has the label {labels.max()}; expected fewer than {_MOST_CLASSES} classes from 0 on: give "
+            "labels of classes"
         )
     return [int(number) for number in labels.reshape(-1).tolist()]

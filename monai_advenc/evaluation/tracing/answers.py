@@ -10,7 +10,7 @@ is exact, however the model answers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,7 +137,7 @@ def trace_answers(
     scores = dict(zip(keys, answers.scores(own).tolist(), strict=True))
     known = [np.sort(table, axis=1).tobytes() for table in own]
     alike = {table: tuple(name for name, each in zip(keys, known, strict=True) if each == table) for table in known}
-    return ModelTrace(
+    found = ModelTrace(
         suspects=tuple(suspects(scores, against, level)),
         fits_best=tuple(name for name, score in scores.items() if score >= max(against.max(), *scores.values())),
         indistinguishable=tuple(group for group in alike.values() if len(group) > 1),
@@ -148,6 +148,9 @@ def trace_answers(
         least_p_value=min(_least_p_value(table, drawn) for table in own),
         level=level,
     )
+    # With few classes a low level alone would accuse whom the answers happen to fit.
+    cleared = tuple(replace(each, accused=False) for each in found.suspects)
+    return found if found.can_identify else replace(found, suspects=cleared)
 
 
 def _targets_of(keys: Mapping[str, EncryptionKey], classes: tuple[str, ...]) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from monai_advenc.evaluation.tracing.answers import ModelTrace
+from monai_advenc.evaluation.tracing.result import each_or_group
 
 
 def findings(trace: ModelTrace) -> tuple[str, ...]:
@@ -33,9 +34,12 @@ def _accusations(trace: ModelTrace) -> Sequence[str]:
             f"The answers name no recipient: the lowest p value after correction is {least:.2g}, the level "
             f"{trace.level:g} ({tested}).",
         )
+    # Of recipients with one correspondence, at most one had a part in it.
+    groups = dict.fromkeys(each_or_group(each.recipient, trace.indistinguishable) for each in named)
+    corrected = {each.recipient: each.corrected for each in named}
     return tuple(
-        f"The model learned from the copy of {each.recipient}: p = {each.corrected:.2g} after correction ({tested})."
-        for each in named
+        f"The answers fit the copy of {' or '.join(group)}: p = {corrected[group[0]]:.2g} after correction ({tested})."
+        for group in groups
     )
 
 

@@ -36,17 +36,32 @@ class Standing:
     unread: bool = False
 
     @property
-    def is_evidence(self) -> bool:
-        """Whether the result is more than an indication."""
+    def fits(self) -> bool:
+        """Whether there is a commitment to these keys and this statistic, made whenever."""
         return not self.reasons
+
+    @property
+    def is_evidence(self) -> bool:
+        """Whether an authority also says when the commitment existed; its signature is not checked here."""
+        return self.fits and self.stamped is not None
+
+    @property
+    def title(self) -> str:
+        """What the result is, in a few words."""
+        if self.is_evidence:
+            return "Result, by a commitment with a timestamp"
+        return "An indication until the commitment's date is shown" if self.fits else "An indication, not evidence"
 
     @property
     def sentence(self) -> str:
         """What the commitment makes of the result, for people."""
-        if not self.is_evidence:
+        if not self.fits:
             return f"This is an indication, not evidence: {'; '.join(self.reasons)}."
         when = f"of {self.created:%Y-%m-%d %H:%M} UTC by its own clock"
-        stamp = "no timestamp of an authority lies next to it: show where and when its SHA-256 was published"
+        stamp = (
+            "no timestamp of an authority lies next to it, so it could have been made after the leak: show where and "
+            "when its SHA-256 was published"
+        )
         if self.unread:
             stamp = "the timestamp next to it was not read here: read it with openssl ts -verify"
         if self.stamped is not None:
@@ -90,6 +105,7 @@ class Trace:
         limits: What the result cannot say, in a sentence each.
         counts: The same facts for machines.
         told: The finding in a sentence or more; ``None``: from the suspects.
+        alike: Groups of recipients whom the statistic cannot tell apart.
     """
 
     statistic: Statistic
@@ -102,6 +118,7 @@ class Trace:
     limits: tuple[str, ...]
     counts: dict[str, Any]
     told: str | None = None
+    alike: tuple[tuple[str, ...], ...] = ()
 
     @property
     def accused(self) -> tuple[Suspect, ...]:
@@ -111,7 +128,8 @@ class Trace:
     @property
     def title(self) -> str:
         """The finding in a few words."""
-        names = _joined([each.recipient for each in self.accused])
+        groups = dict.fromkeys(each_or_group(each.recipient, self.alike) for each in self.accused)
+        names = _joined([" or ".join(group) for group in groups])
         return f"Traced to {names}" if names else "Traced to nobody"
 
     @property
@@ -137,6 +155,7 @@ class Trace:
         return {
             "statistic": {"name": self.statistic.name, "version": self.statistic.version},
             "accused": [each.recipient for each in self.accused],
+            "commitment_fits": self.standing.fits,
             "evidence": self.standing.is_evidence,
             "why_no_evidence": list(self.standing.reasons),
             "commitment": self.standing.sha256,
@@ -156,6 +175,11 @@ class Trace:
             **self.counts,
             "limits": list(self.limits),
         }
+
+
+def each_or_group(recipient: str, groups: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The group that a recipient cannot be told apart from, or the recipient alone."""
+    return next((group for group in groups if recipient in group), (recipient,))
 
 
 def _joined(names: Sequence[str]) -> str:

@@ -28,6 +28,8 @@ LIMITS: Final = (
     "It trusts that the owner gave each copy to its recipient alone. Anyone with the keys, the owner's staff too, can "
     "make any recipient's copy.",
     "Files made from several copies accuse each recipient whose copy has a sufficient share; the others stay unnamed.",
+    "Which files were given as leaked, and how originals were resized, was chosen after the leak: trying until a name "
+    "comes out accuses by chance.",
     "A leak that nobody is accused of clears nobody: noise, strong compression or a change of shape can hide a mark.",
 )
 """What tracing files cannot say."""

@@ -61,6 +61,7 @@ def trace_model(answers: Answers, recipients: Sequence[Recipient], stored: Store
             "indistinguishable": [list(group) for group in found.indistinguishable],
             "least_p": found.least_p_value,
         },
+        alike=found.indistinguishable,
         told=" ".join(findings(found)),
     )
 

@@ -168,7 +168,7 @@ def _lines_of(given: str) -> list[str]:
         lines = Path(given).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         raise SettingsError(
-            f"expected a public key (age1..., ssh-ed25519 ..., ssh-rsa ...) or a file of them, got {given!r}"
+            f"expected a public key (age1..., ssh-ed25519 ..., ssh-rsa ...) or a file of them, got {_shown(given)}"
         ) from None
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
@@ -179,8 +179,14 @@ def _recipient(key: str) -> Any:
     try:
         return kind.Recipient.from_str(key)
     except age.RecipientError:
-        shown = "a secret key" if "SECRET" in key else repr(key[:24])
-        raise SettingsError(f"expected a public key (age1..., ssh-ed25519 ..., ssh-rsa ...), got {shown}") from None
+        raise SettingsError(
+            f"expected a public key (age1..., ssh-ed25519 ..., ssh-rsa ...), got {_shown(key)}"
+        ) from None
+
+
+def _shown(given: str) -> str:
+    """What an error may repeat: never a secret key that was given by mistake."""
+    return "a secret key" if "SECRET" in given.upper() else repr(given[:24])
 
 
 def _brief(error: Exception) -> str:

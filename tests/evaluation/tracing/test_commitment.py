@@ -248,11 +248,12 @@ def test_what_a_result_is_worth_depends_on_the_commitment(
     recipients = load_recipients(keys)
     stored = commit(recipients, tmp_path / "commitment.json")
     found = standing_of(stored, recipients, FILES)
-    assert found.is_evidence
+    assert found.fits
+    assert not found.is_evidence, "it could have been made after the leak"
     assert "show where and when its SHA-256 was published" in found.sentence
     assert found.sha256 == stored.sha256
     for other in (standing_of(None, recipients, FILES), standing_of(stored, recipients[1:], FILES)):
-        assert not other.is_evidence
+        assert not other.fits
         assert "indication, not evidence" in other.sentence
     monkeypatch.setitem(sys.modules, "rfc3161_client", None)
     (tmp_path / "commitment.json.tsr").write_bytes(b"a timestamp")

@@ -25,8 +25,7 @@ def trace_of(
 
 def test_an_accusation_names_the_recipient_the_p_value_and_what_was_tested() -> None:
     assert findings(trace_of({"A": 0.4, "B": 3e-5}, classes=10, least=1e-5)) == (
-        "The model learned from the copy of B: p = 3e-05 after correction (2 recipients, 900 answers, 100000 decoy "
-        "keys).",
+        "The answers fit the copy of B: p = 3e-05 after correction (2 recipients, 900 answers, 100000 decoy keys).",
     )
 
 
@@ -47,6 +46,8 @@ def test_five_classes_with_one_target_name_nobody_even_if_one_key_fits_best() ->
 
 def test_recipients_whose_keys_are_alike_are_said_to_be() -> None:
     said = findings(trace_of({"A": 1e-5, "B": 1e-5, "C": 1.0}, classes=10, least=1e-5, alike=("A", "B")))
+    assert len(said) == 2, "one accusation of both, of whom at most one had a part in it"
+    assert said[0].startswith("The answers fit the copy of A or B: p = 1e-05")
     assert said[-1].startswith("The keys of A and B send the same classes to the same targets")
 
 
