@@ -108,7 +108,7 @@ UnlockFor = Annotated[
     list[str] | None,
     typer.Option(
         "--unlock-for",
-        help="Public key (age1..., ssh-...), or file of them, that --keep-residual seals for.",
+        help="Public key that seals it (age1..., ssh-...), or file.",
         rich_help_panel="What is written",
     ),
 ]

@@ -55,7 +55,7 @@ RadiusAt = Annotated[
     int,
     typer.Option(
         min=0,
-        help="Image side that the radius is for; 0: the same at every size.",
+        help="Image side of the radius; 0: at every size.",
         rich_help_panel=KEY_PANEL,
     ),
 ]
@@ -63,8 +63,8 @@ Noise = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Largest change as a multiple of each image's own noise, e.g. 1.",
-        show_default="the radius alone",
+        help="Limit as a multiple of an image's noise.",
+        show_default="none",
         rich_help_panel=KEY_PANEL,
     ),
 ]

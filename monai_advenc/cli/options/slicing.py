@@ -59,7 +59,7 @@ AssumeOrientation = Annotated[
     str | None,
     typer.Option(
         help="Axes of files that do not say it, as RAS.",
-        show_default="refuse them",
+        show_default="refused",
         rich_help_panel=_PANEL,
     ),
 ]
