@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from monai_advenc.data.phantoms.volume import PHANTOM_CLASSES
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.evaluation.recommendation.goal import Goal
 from monai_advenc.evaluation.recommendation.result import Recommendation
@@ -20,6 +21,8 @@ from monai_advenc.evaluation.recommendation.search import Found, Outcome, Trial
 from monai_advenc.evaluation.verdict import Verdict
 from monai_advenc.evaluation.visibility import Visibility
 from monai_advenc.files.atomic import write_json
+from monai_advenc.networks import get_network
+from monai_advenc.networks.training import save_checkpoint
 from monai_advenc.sharing import recommended_radius
 from tests.integration.conftest import World
 
@@ -218,7 +221,13 @@ def test_a_class_that_is_added_during_a_search_gets_a_key_that_knows_it(
     private = tmp_path / "shared-private"
     mine = replace(world, volumes=volumes)
     searching(monkeypatch, None)
-    assert encrypting(run, mine, tmp_path / "shared").exit_code == 2, "the base network knows another class"
+    classes, base = sorted(set(PHANTOM_CLASSES) - {"meningioma"}), tmp_path / "base of four.pt"
+    save_checkpoint(base, get_network("resnet_small", 4, 1, 32).eval(), "resnet_small", classes, 1, 32)
+    refused = encrypting(run, mine, tmp_path / "shared")
+    assert "the base network knows the classes" in refused.stderr
+    assert not private.exists(), "no key is drawn for a base network that knows another class"
+    four = replace(mine, base=base)
+    assert encrypting(run, four, tmp_path / "shared").exit_code == 2, "no radius protects"
     assert len(EncryptionKey.load(private / "key.unfinished.json").classes) == 4
     (tmp_path / "late").rename(late)
     searching(monkeypatch, 38)
