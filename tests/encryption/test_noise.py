@@ -106,7 +106,7 @@ def test_an_image_changes_alone_as_in_a_batch_and_as_by_transform_and_inferer() 
 
 def test_an_image_without_noise_is_refused_in_words() -> None:
     for images in (noisy([0.0]), torch.full((1, 1, SIDE, SIDE), 0.3)):
-        with pytest.raises(ImageError, match="shows no noise.*--noise"):
+        with pytest.raises(ImageError, match=r"shows no noise.*--noise"):
             radius_shares(settings_of(1.0), images, None)
 
 
