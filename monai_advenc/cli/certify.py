@@ -53,6 +53,9 @@ def certify(
             file_okay=False,
         ),
     ] = None,
+    commitment: Annotated[
+        Path | None, typer.Option(help="The commitment of trace commit, whose SHA-256 is stated.", dir_okay=False)
+    ] = None,
     key: Annotated[
         Path | None,
         typer.Option(help="The encryption key: with --base, state what survives export.", dir_okay=False),
@@ -82,6 +85,7 @@ def certify(
         name=name,
         license_name=license_name,
         private=private,
+        commitment=commitment,
         key=key,
         base=base,
         insecure_key_permissions=insecure_key_permissions,

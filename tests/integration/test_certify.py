@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -91,6 +93,26 @@ def test_a_draft_says_that_no_attacker_was_run_and_any_change_shows(release: Pat
     assert "never overwritten" in again.stderr
     inside = run("certify", release, "--signing-key", signing, "--draft", "--out", release / "certificate.json")
     assert inside.exit_code == 2
+
+
+def test_a_certificate_states_the_commitment_to_its_key_and_to_no_other(release: Path, run: Run) -> None:
+    for name in ("own", "other"):
+        (release.parent / name).mkdir()
+    shutil.copy2(release.parent / "key.json", release.parent / "own")
+    assert run("keygen", release.parent / "other" / "key.json", "--classes", "a,b,c").exit_code == 0
+    for name in ("own", "other"):
+        done = run("trace", "commit", release.parent / name, "--out", release.parent / f"{name}.json")
+        assert done.exit_code == 0, done.output
+        assert "have no mark" in done.output
+    words = ("certify", release, "--signing-key", release.parent / "signing.pem", "--draft", "--commitment")
+    refused = run(*words, release.parent / "other.json")
+    assert refused.exit_code == 2
+    assert "does not name the key" in refused.stderr
+    done = run(*words, release.parent / "own.json")
+    assert done.exit_code == 0, done.output
+    payload = json.loads(Path(f"{release}.certificate.json").read_text())["payload"]
+    stated = json.loads(base64.b64decode(payload))["predicate"]["tracing_commitment"]
+    assert stated == hashlib.sha256((release.parent / "own.json").read_bytes()).hexdigest()
 
 
 def test_a_release_is_certified_whole_or_not_at_all_and_from_within_its_folder(

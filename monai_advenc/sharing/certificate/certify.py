@@ -12,6 +12,7 @@ from typing import Any
 from monai_advenc.data.private_folder import require_outside
 from monai_advenc.errors import OutputError, SettingsError
 from monai_advenc.evaluation.kept_verdict import KeptVerdict, kept_verdict, known_private_folder
+from monai_advenc.evaluation.tracing.commitment import load_commitment
 from monai_advenc.files.atomic import write_atomically
 from monai_advenc.progress import ConsoleProgress, Progress
 from monai_advenc.sharing.certificate.croissant import croissant_of
@@ -49,6 +50,7 @@ def certify(
     name: str | None = None,
     license_name: str | None = None,
     private: str | Path | None = None,
+    commitment: str | Path | None = None,
     key: str | Path | None = None,
     base: str | Path | None = None,
     insecure_key_permissions: bool = False,
@@ -67,6 +69,7 @@ def certify(
         name: Name of the data set; ``None``: that of its folder.
         license_name: Name or address of its license, for the description in Croissant.
         private: The private folder of the data set, whose verdict a draft states; ``None``: ``<encrypted>-private``.
+        commitment: File of ``trace commit``: the certificate then states its SHA-256.
         key: File of the encryption key: with ``base`` the certificate states what survives export, as shares over all
             images.
         base: File of the base network.
@@ -105,7 +108,8 @@ def certify(
         )
     known = known_private_folder(folder, None if private is None else Path(private))
     kept = KeptVerdict() if known is None else kept_verdict(folder, known)
-    statement = statement_of(folder, found, verified.survivals, kept.verdict)
+    committed = None if commitment is None else load_commitment(Path(commitment))
+    statement = statement_of(folder, found, verified.survivals, kept.verdict, committed)
     payload = json.dumps(statement, ensure_ascii=False, separators=(",", ":")).encode()
     croissant = croissant_of(folder, statement, name or named.name, license_name)
     write_atomically(target, (json.dumps(sealed_in_envelope(payload, signing), indent=1) + "\n").encode())

@@ -14,6 +14,7 @@ from typing import Any, Final
 from monai_advenc.data.manifest import MANIFEST_NAME, Manifest, VolumeManifest, holds_volumes
 from monai_advenc.errors import SettingsError, VerificationError
 from monai_advenc.evaluation.survival import Survival
+from monai_advenc.evaluation.tracing.commitment import StoredCommitment
 from monai_advenc.evaluation.verdict import NOT_MEASURED, Verdict
 from monai_advenc.files.atomic import sha256_of
 from monai_advenc.files.folder_lock import LOCK_NAME
@@ -44,6 +45,7 @@ def statement_of(
     audit: Mapping[str, Any] | None,
     survivals: Sequence[Survival] | None = None,
     verdict: Verdict = NOT_MEASURED,
+    commitment: StoredCommitment | None = None,
 ) -> dict[str, Any]:
     """The statement about a finished data set.
 
@@ -52,9 +54,10 @@ def statement_of(
         audit: What an audit of these files found (its ``summary.json``); ``None``: no attacker was run.
         survivals: What is left of the effect after exports; ``None``: not measured.
         verdict: Of training as usual, which is stated where there is no audit.
+        commitment: To the recipients' keys, by which a leaked copy can be traced.
 
     Raises:
-        SettingsError: The audit is of other files.
+        SettingsError: The audit is of other files, or the commitment does not name the key of these.
         VerificationError: There is no readable manifest.
     """
     manifest = VolumeManifest.load(folder) if holds_volumes(folder) else Manifest.load(folder)
@@ -67,7 +70,7 @@ def statement_of(
         "budget": manifest.budget.model_dump(),
         "software": dict(manifest.header.software),
         "survival": None if survivals is None else [_shown(each) for each in survivals],
-        "tracing_commitment": None,
+        "tracing_commitment": None if commitment is None else _digest_of(commitment, header.key_id),
     }
     measured = _of_a_draft(verdict) if audit is None else _measured(folder, audit)
     return {
@@ -76,6 +79,14 @@ def statement_of(
         "predicateType": PREDICATE_TYPE,
         "predicate": {**release, "protection": measured},
     }
+
+
+def _digest_of(stored: StoredCommitment, key_id: str) -> str:
+    if key_id not in {each.key_id for each in stored.commitment.keys}:
+        raise SettingsError(
+            f"{stored.path} does not name the key {key_id} of this data set; give the commitment that was made to it"
+        )
+    return stored.sha256
 
 
 def _of_a_draft(verdict: Verdict) -> dict[str, Any]:
