@@ -220,9 +220,9 @@ def _lines(context: typer.Context, folder: Path) -> Iterator[str]:
         lines = list(_as_yaml(_name_of(option), plain))
         if name in drawn or (is_named(context, name) and name not in held):
             yield from lines
-        else:
+        elif name not in held:
             comments += lines
-    yield "# Defaults, and what the key and the base network hold:"
+    yield "# Defaults that have a value; what the key and the base network hold is theirs to say:"
     yield from (f"# {line}" for line in comments)
 
 

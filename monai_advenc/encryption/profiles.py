@@ -90,14 +90,14 @@ class KeyOptions(Settings):
         radius, side = values.get("radius"), values.get("radius_at", MRI_SIDE)
         decibels = values.get("psnr_at_least")
         if decibels is not None and not side:
-            raise ValueError("psnr_at_least needs the side of the images; give radius_at, or a radius")
+            raise ValueError("a PSNR (--psnr-at-least) needs the side of the images; give --radius-at, or a radius")
         if decibels is None and radius is None and values.get("noise") is not None and side:
             decibels = NOISE_PSNR_DB
         if decibels is None:
             return values
         found = radius_of_psnr(decibels, side)
         if radius not in (None, found):
-            raise ValueError("radius and psnr_at_least are two ways to give the radius; expected one of them")
+            raise ValueError("expected a radius (--radius) or a PSNR (--psnr-at-least), got both; give one of them")
         return {**values, "radius": found}
 
     @model_validator(mode="after")

@@ -213,5 +213,11 @@ def encrypt_and_say(
     if padded:
         progress.say(f"{padded} of {len(source.files)} images have padding that cutting added; it stays as it was.")
     say_where(result.manifest.budget, progress)
-    warn_of_large_changes(result.manifest.images, progress, noun="images", full_radius=options.full_radius)
+    warn_of_large_changes(
+        result.manifest.images,
+        progress,
+        noun="images",
+        full_radius=options.full_radius,
+        by_noise=key.perturbation.noise is not None,
+    )
     return result

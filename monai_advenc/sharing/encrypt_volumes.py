@@ -125,11 +125,9 @@ def encrypt_volume_folder(
     require_begun_with(out, secret.key_id)
     page = None if report is None else Path(report)
     require_place(page, out, secret.key_id)
-    shared = SharedVolumes(out=out, found=cases.class_counts())
+    shared, chosen = SharedVolumes(out=out, found=cases.class_counts()), replace(options, identity=choice)
     if dry_run:
-        encryption = VolumeEncryption(
-            cases.cases, out, secret, checkpoint.network, replace(options, identity=choice, workers=0)
-        )
+        encryption = VolumeEncryption(cases.cases, out, secret, checkpoint.network, replace(chosen, workers=0))
         _open_all(encryption, options, progress)
         return shared
     if not are_listed(root):
@@ -143,10 +141,9 @@ def encrypt_volume_folder(
     network = checkpoint.network.to(choose_device(device))
     with progress.stage("encrypting", len(named)) as advance:
         told = saying_what_was_done(advance, progress, len(named))
-        result = encrypt_volumes(named, out, secret, network, replace(options, identity=choice), progress=told)
+        result = encrypt_volumes(named, out, secret, network, chosen, progress=told)
     manifest = result.manifest
     keep_distances(names.table.parent, out, manifest.volumes)
-    chosen = replace(options, identity=choice)
     keep_residual_of_volumes(named, out, secret, network, chosen, names.table.parent, progress)
     if page is not None and manifest.volumes:
         encryption = VolumeEncryption(named, out, secret, network, replace(chosen, workers=0))
@@ -158,10 +155,11 @@ def encrypt_volume_folder(
         f"Encrypted {len(slices)} slices of {len(manifest.volumes)} volumes into {out} with key {secret.key_id}: "
         f"{stated_change(manifest.budget)}."
     )
-    with_masks = sum(case.mask is not None for case in named)
-    say_of_masks(options.region, options.writes_masks, with_masks, out, progress)
+    say_of_masks(options.region, options.writes_masks, sum(case.mask is not None for case in named), out, progress)
     say_where(manifest.budget, progress)
-    warn_of_large_changes(slices, progress, noun="slices", full_radius=options.full_radius)
+    warn_of_large_changes(
+        slices, progress, noun="slices", full_radius=options.full_radius, by_noise=secret.perturbation.noise is not None
+    )
     if options.plane == "acquired":
         say_planes(count_planes(record.plane for record in manifest.volumes), progress)
     return replace(shared, manifest=manifest, failures=result.failures, slices=len(slices))

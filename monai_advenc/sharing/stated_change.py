@@ -46,12 +46,12 @@ def stated_change(budget: Budget) -> str:
         return whole
     return (
         f"{whole}, over whole images; over the pixels that may change PSNR {part.psnr_db.mean:.1f} dB on average, "
-        f"{part.rms_gray_levels.mean:.2f} gray levels, {GRAY_LEVELS * part.linf.max:.1f} at most"
+        f"{part.rms_gray_levels.mean:.2f} gray levels, {GRAY_LEVELS * part.linf.max:.1f} at most in one pixel"
     )
 
 
 def warn_of_large_changes(
-    measured: Iterable[ImageRecord | SliceRecord], progress: Progress, *, noun: str, full_radius: bool
+    measured: Iterable[ImageRecord | SliceRecord], progress: Progress, *, noun: str, full_radius: bool, by_noise: bool
 ) -> None:
     """Warn of images whose pixels that may change move farther than in the paper.
 
@@ -60,6 +60,7 @@ def warn_of_large_changes(
         progress: Receives the line.
         noun: What they are, in the plural.
         full_radius: Whether the whole radius went into the region.
+        by_noise: Whether the images' noise limits the change as well.
     """
     known = ((each.changeable or each).rms_gray_levels for each in measured)
     changes = [change for change in known if change is not None]
@@ -70,7 +71,7 @@ def warn_of_large_changes(
             f"Warning: in {len(large)} of {len(changes)} {noun} the pixels that may change moved by more than "
             f"{LARGEST_GRAY_LEVELS:.1f} gray levels of 255 (root mean square), the largest change in the paper; "
             f"{max(large):.1f} at most. Look at them before you share them; to change less, {remedy} a key with a "
-            "smaller --radius."
+            f"{'smaller --noise or a larger --psnr-at-least' if by_noise else 'smaller --radius'}."
         )
 
 

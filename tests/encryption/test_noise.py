@@ -142,9 +142,9 @@ def test_a_psnr_is_another_word_for_the_radius() -> None:
     assert draw_key(list("abc"), noise=1, seed=1).perturbation.radius == pytest.approx(320 * 10**-1.8, rel=0.01)
     assert draw_key(list("abc"), noise=1, radius=3, seed=1).perturbation.radius == 3
     assert KeyOptions().radius == 2
-    with pytest.raises(SettingsError, match="expected one of them"):
+    with pytest.raises(SettingsError, match="give one of them"):
         KeyOptions(radius=2, psnr_at_least=40)
-    with pytest.raises(SettingsError, match="give radius_at"):
+    with pytest.raises(SettingsError, match="give --radius-at"):
         KeyOptions(radius_at=0, psnr_at_least=40)
     with pytest.raises(SettingsError, match="root mean square"):
         PerturbationSettings(norm="linf", radius=1, step_size=1, steps=1, noise=1)

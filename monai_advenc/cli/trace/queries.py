@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
+
+MOST_UNNAMED: Final = 5
+"""Up to so many classes there are too few readable keys for a p value below the level (docs/how_to/trace.md)."""
 
 
 def queries(
@@ -60,6 +63,11 @@ def queries(
     probes = probes_for(
         recipients, base, unshared, count=count, strength=strength, gray=gray, device=device, progress=output
     )
+    if len(recipients[0].key.classes) <= MOST_UNNAMED:
+        output.say(
+            f"Warning: with {MOST_UNNAMED} classes or fewer no recipient can be named, whatever the model answers; "
+            "trace score then says only which keys the answers are consistent with."
+        )
     make_private(apart)
     with output.stage("writing queries", len(probes)) as advance:
         write_queries(probes, out, apart, file_format=file_format, progress=advance)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from monai_advenc.encryption.fidelity import GRAY_LEVELS, IDENTICAL_PSNR_DB
-from monai_advenc.evaluation.region_fidelity import QUANTITIES, WHOLE, RegionFidelity
+from monai_advenc.evaluation.region_fidelity import QUANTITIES, TUMOR, WHOLE, RegionFidelity
 from monai_advenc.evaluation.report import figures
 from monai_advenc.evaluation.report.change_maps import ChangeMap
 from monai_advenc.evaluation.report.html import Example, Table
@@ -54,7 +54,7 @@ def _cell(quantity: str, value: float) -> str:
 
 
 def most_visible_first(measured: Mapping[str, Mapping[str, RegionFidelity]]) -> list[str]:
-    """Choose the images of the page: half with the lowest HaarPSI, half spread evenly over the others.
+    """Choose the images of the page: half with the lowest HaarPSI of image or tumor, half spread over the others.
 
     Args:
         measured: Distances of each image by its id.
@@ -62,7 +62,11 @@ def most_visible_first(measured: Mapping[str, Mapping[str, RegionFidelity]]) -> 
     Returns:
         Ids, the lowest HaarPSI first, at most :data:`MOST_PICTURES`.
     """
-    order = sorted(measured, key=lambda name: (measured[name][WHOLE].haarpsi, name))
+
+    def lowest(name: str) -> float:
+        return min(each.haarpsi for region, each in measured[name].items() if region in (WHOLE, TUMOR))
+
+    order = sorted(measured, key=lambda name: (lowest(name), name))
     if len(order) <= MOST_PICTURES:
         return order
     half = MOST_PICTURES // 2

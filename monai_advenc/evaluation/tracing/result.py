@@ -145,10 +145,10 @@ class Trace:
                 f"above {self.level:g}. That clears nobody."
             )
         found = [f"{each.recipient} (corrected p {each.corrected:.2g})" for each in self.accused]
-        return (
-            f"In {self.leak} is the copy of {_joined(found)}, among {among}. Such a finding comes by chance in at most "
-            f"{self.level:g} of all cases."
-        )
+        what = f"In {self.leak} is the copy of {found[0]}"
+        if len(found) > 1:
+            what = f"{self.leak.capitalize()} have parts of the copies of {_joined(found)}, not each of them of each"
+        return f"{what}, among {among}. Such a finding comes by chance in at most {self.level:g} of all cases."
 
     def as_dict(self) -> dict[str, Any]:
         """The finding for machines; nothing secret."""

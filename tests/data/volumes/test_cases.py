@@ -213,8 +213,14 @@ def test_a_row_that_lost_its_zeros_or_capitals_is_named(tmp_path: Path, case: st
 
 @pytest.mark.parametrize("other", ["p1", "P1\u200b", "P1 "])
 def test_ids_that_would_be_one_file_on_some_file_systems_are_refused(tmp_path: Path, other: str) -> None:
-    touch(tmp_path, "a/P1/image.nii", f"b/{other}/image.nii")
+    touch(tmp_path, "a/P1/image.nii", f"a/{other}/image.nii", "b/P2/image.nii")
     with pytest.raises(
         DatasetError, match=r"two cases whose ids 'P1' and .* differ only in case, blanks or Unicode form"
     ):
         find_cases(tmp_path)
+
+
+@pytest.mark.parametrize("other", ["p1", "P1\u200b", "P1 "])
+def test_such_ids_of_two_classes_get_the_class_and_are_apart(tmp_path: Path, other: str) -> None:
+    touch(tmp_path, "a/P1/image.nii", f"b/{other}/image.nii")
+    assert [case.id[:2] for case in find_cases(tmp_path).cases] == ["a-", "b-"]
