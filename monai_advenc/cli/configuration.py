@@ -218,7 +218,8 @@ def _lines(context: typer.Context, folder: Path) -> Iterator[str]:
         if name == "unlock_for":  # Public keys, or files of them.
             plain = [_plain(Path(each)) if Path(each).is_file() else each for each in plain]
         lines = list(_as_yaml(_name_of(option), plain))
-        if name in drawn or (is_named(context, name) and name not in held):
+        # The output is a path like the others: from another folder the same run must find it.
+        if name in drawn or name == "out" or (is_named(context, name) and name not in held):
             yield from lines
         elif name not in held:
             comments += lines

@@ -224,9 +224,10 @@ class _Saved(Settings):
                 f"{folder} has no {MANIFEST_NAME}; expected a finished encrypted data set: run encrypt to its end"
             ) from None
         except (OSError, ValidationError, SettingsError) as error:
-            if holds_volumes(folder) != (cls is VolumeManifest) and path.is_file():
-                has = "images, expected whole volumes" if cls is VolumeManifest else "whole volumes, expected images"
-                raise VerificationError(f"{folder} holds {has}; give a data set of the other kind") from None
+            if cls is not VolumeManifest and holds_volumes(folder):
+                raise VerificationError(
+                    f"{folder} holds whole volumes, expected images; give what encrypt or slice-and-encrypt wrote"
+                ) from None
             problem = first_problem(error) if isinstance(error, ValidationError) else str(error)
             raise VerificationError(f"{path} is damaged ({problem}); get the data set again") from None
 

@@ -358,3 +358,11 @@ def test_radius_and_psnr_hold_for_every_file_at_the_paper_s_budget_per_pixel(
     assert outcome.budget is not None
     assert outcome.budget.l2.max <= 2 * 32 / 320
     assert outcome.budget.psnr_db.min >= 44.0  # 20 log10(320 / 2) is 44.08; figures are rounded in the manifest.
+
+
+def test_a_data_set_of_volumes_given_for_images_is_called_so_and_not_damaged(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"format": "monai-advenc volume manifest", "volumes": []}')
+    with pytest.raises(VerificationError, match="holds whole volumes, expected images"):
+        Manifest.load(tmp_path)
+    with pytest.raises(VerificationError, match="damaged"):
+        VolumeManifest.load(tmp_path)

@@ -72,5 +72,6 @@ def queries(
     with output.stage("writing queries", len(probes)) as advance:
         write_queries(probes, out, apart, file_format=file_format, progress=advance)
     output.say(f"Wrote {len(probes)} images and {ANSWER_TABLE} into {out}. Fill in the class that the model answers.")
+    output.say(f"In these words: {', '.join(recipients[0].key.classes)}.")
     output.say(f"Wrote {apart / PROBE_TABLE}. Keep it: trace score needs it.")
     output.result({"out": str(out), "probes": str(apart / PROBE_TABLE), "images": len(probes)})

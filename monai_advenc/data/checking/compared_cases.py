@@ -73,11 +73,28 @@ def compare_with_size(cases: Sequence[CheckedCase], size: int | None, fit: str) 
         size: Side of the slices to be cut; ``None``: their own.
         fit: How they are brought to it.
     """
-    largest = max((max(case.side) for case in cases if case.side is not None), default=0)
-    if size is not None and fit == "pad-or-crop" and 0 < largest <= MOSTLY_PADDING * size:
-        holds = next_multiple(largest)
+    holds = size_that_holds(cases, size, fit)
+    if holds is not None:
+        largest = _largest_side(cases)
         message = f"slices have {largest} pixels at most and would be padded to {size}: most of each is then empty"
         yield Fault("", f"{message}; --size {holds} holds all of them")
+
+
+def size_that_holds(cases: Sequence[CheckedCase], size: int | None, fit: str) -> int | None:
+    """The side to cut slices to where padding would fill most of every slice; ``None`` where it would not.
+
+    Args:
+        cases: All cases.
+        size: Side that was asked for; ``None``: their own.
+        fit: How slices are brought to it.
+    """
+    largest = _largest_side(cases)
+    pads = size is not None and fit == "pad-or-crop" and 0 < largest <= MOSTLY_PADDING * size
+    return next_multiple(largest) if pads else None
+
+
+def _largest_side(cases: Sequence[CheckedCase]) -> int:
+    return max((max(case.side) for case in cases if case.side is not None), default=0)
 
 
 def next_multiple(pixels: int) -> int:
