@@ -156,7 +156,7 @@ def test_the_command_names_what_dicom_few_cases_and_refused_ones_need(tmp_path: 
         progress=SILENT,
     )
     table = ["--labels", str(tmp_path / "classes.csv"), "--label-column", "kind"]
-    asked = [*table, "--size", "32", "--tumor-segment", "tumor"]  # 16 pixels would be padded to 320.
+    asked = [*table, "--size", "16", "--tumor-segment", "tumor"]  # 16 pixels would be padded to 320.
     found = ["--identity", "remove", "--base", "FILE", "--keep-going"]
     assert shlex.split(checked.command)[5:] == [*asked, *found]
     assert [case.kind for case in checked.found.cases] == ["DICOM CT", "DICOM CT"]
