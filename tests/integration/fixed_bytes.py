@@ -52,6 +52,13 @@ def environment() -> dict[str, str]:
     return {"processor": processor, "python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
+def _drop_mark(key: Path) -> None:
+    """Make a key as versions drew it that knew no marks: its bytes must stay."""
+    values = json.loads(key.read_text(encoding="utf-8"))
+    values.pop("mark", None)
+    key.write_text(json.dumps(values), encoding="utf-8")
+
+
 def run(*words: object, **options: Any) -> None:
     """Run a command of the product with options by name; a list is an option that is given several times."""
     line = [sys.executable, "-m", *map(str, words)]
@@ -145,6 +152,7 @@ def make(work: Path) -> dict[str, Path]:
             "keygen", key, classes=CLASSES, profile=profile, radius=2, radius_at=64, schedule=schedule, steps=steps,
             step_size=step_size, recipient="ward 3", key_seed=11,
         )  # fmt: skip
+        _drop_mark(key)
         made[name] = work / f"encrypted {name}"
         advenc("encrypt", few, out=made[name], key=key, base=base, format=["nifti", "png16"], region="all", **COMPUTING)
     wide = work / "wide.pt"  # Eight bits are for wide convolutions.
