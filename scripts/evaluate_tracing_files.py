@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import stats
-from skimage.transform import resize
 from torch import Tensor
 
 from monai_advenc.acceleration.prepare import prepare
-from monai_advenc.data.images.exports import jpeg, to_8_bit, window_level
 from monai_advenc.data.images.folder import find_images, load_image_set
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.data.manifest import software_versions
@@ -47,43 +45,13 @@ from monai_advenc.evaluation.tracing.residual import residual_of
 from monai_advenc.evaluation.tracing.significance import LEVEL, suspects
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training import TrainingSettings, train
-from scripts.markdown import markdown_table
+from scripts.leaked_file_ways import TOGETHER, WAYS, Way
+from scripts.traced_files_page import draw_page
 
 RECIPIENTS, LEAKERS, DECOYS, TRIALS, INNOCENT_TRIALS, IMAGES = 20, 10, 20_000, 100, 1000, 10
 CLASSES = (2, 3, 5)
 
 Array = NDArray[np.float64]
-
-
-def _resized(image: Tensor, share: float) -> Tensor:
-    sides = [round(side * share) for side in image.shape[1:]]
-    return torch.from_numpy(resize(image[0].double().numpy(), sides, order=1, anti_aliasing=True)).float()[None]
-
-
-def _cropped(image: Tensor, draw: np.random.Generator) -> Tensor:
-    """Without 5 % of each side, at a random place."""
-    cuts = [side - round(0.95 * side) for side in image.shape[1:]]
-    down, across = (int(draw.integers(cut + 1)) for cut in cuts)
-    height, width = (side - cut for side, cut in zip(image.shape[1:], cuts, strict=True))
-    return image[:, down : down + height, across : across + width]
-
-
-def _back(image: Tensor, side: int) -> Tensor:
-    return _resized(image, side / image.shape[1])
-
-
-Way = Callable[[Tensor, np.random.Generator], Tensor]
-WAYS: dict[str, Way] = {
-    "as written (16 bits)": lambda image, _: image,
-    "8-bit export": lambda image, _: to_8_bit(image),
-    "JPEG 75": lambda image, _: jpeg(75)(image),
-    "resized to 0.75": lambda image, _: to_8_bit(_resized(image, 0.75)),
-    "resized to 0.75 and back": lambda image, _: to_8_bit(_back(_resized(image, 0.75), image.shape[1])),
-    "cropped by 5 %": lambda image, draw: to_8_bit(_cropped(image, draw)),
-    "cropped by 5 %, resized back": lambda image, draw: to_8_bit(_back(_cropped(image, draw), image.shape[1])),
-    "window between percentiles 1 and 99": lambda image, _: window_level(image),
-}
-TOGETHER = {"average of two": 2, "average of three": 3, "average of two, then JPEG 75": 2}
 
 
 def main() -> None:
@@ -102,7 +70,7 @@ def main() -> None:
                 with record.open("a", encoding="utf-8") as file:
                     file.writelines(json.dumps(row) + "\n" for row in new)
                 print(name, classes, f"{time.process_time() - began:.0f} s of CPU", flush=True)
-    Path(f"{options.out}.md").write_text(draw_page(rows, options), encoding="utf-8")
+    Path(f"{options.out}.md").write_text(draw_page(rows, conditions(options)), encoding="utf-8")
 
 
 def parse_options() -> argparse.Namespace:
@@ -278,45 +246,16 @@ def distances(
     }
 
 
-def draw_page(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
-    """The results as Markdown."""
+def conditions(options: argparse.Namespace) -> list[str]:
+    """What was measured, a line each."""
     software = ", ".join(f"{name} {version}" for name, version in software_versions().items())
-    lines = [
-        "# Tracing leaked files",
-        "",
-        f"- {RECIPIENTS} recipients, copies of {LEAKERS}; {DECOYS} decoys, level {LEVEL:g} with Holm's correction",
-        f"- a trial has {IMAGES} images of {options.pool}, of {options.size}x{options.size} pixels",
-        f"- keys: default profile, {options.steps} fast steps, the default radius (44 dB); base network vgg_small",
-        "- real slices with five classes: two of three classes were divided in two",
-        f"- software: {software}",
-        "",
+    return [
+        f"{RECIPIENTS} recipients, copies of {LEAKERS}; {DECOYS} decoys, level {LEVEL:g} with Holm's correction",
+        f"a trial has {IMAGES} images of {options.pool}, of {options.size}x{options.size} pixels",
+        f"keys: default profile, {options.steps} fast steps, the default radius (44 dB); base network vgg_small",
+        "real slices with five classes: two of three classes were divided in two",
+        f"software: {software}",
     ]
-    head = ["data", "classes", "what happened to the files", "found, of 100", "others named", "found from one image"]
-    head += ["score of an image", "innocent accused, of 1,000", "p of uniformity (KS)"]
-    measured = [row for row in rows if row["way"] != "distance"]
-    table = [
-        [
-            row["data"],
-            str(row["classes"]),
-            row["way"],
-            *(str(row[name]) for name in ("all_found", "others_named", "all_found_from_one_image")),
-            f"{row['mean_score_of_an_image']:.1f}",
-            str(row["innocent_accused"]),
-            f"{row['ks_p']:.2f}",
-        ]
-        for row in measured
-    ]
-    lines += [markdown_table(head, table), "", "Found: of averages, all whose copies are in it.", ""]
-    head = ["data", "classes", "change", "two copies apart", "the same without marks", "cosine of changes"]
-    head += ["the same without marks"]
-    names = ("change", "apart", "apart_without_marks", "cosine", "cosine_without_marks")
-    table = [
-        [row["data"], str(row["classes"]), *(f"{row[name]:.2f}" for name in names)]
-        for row in rows
-        if row["way"] == "distance"
-    ]
-    lines += ["How far apart two recipients' copies are, root mean square in gray levels of 255:", ""]
-    return "\n".join([*lines, markdown_table(head, table)]) + "\n"
 
 
 if __name__ == "__main__":
