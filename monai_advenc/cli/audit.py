@@ -32,7 +32,7 @@ def audit(
     ] = Path("audit"),
     suite: Annotated[
         choices.Suite,
-        typer.Option(help="Which attackers; quick takes about 17 plain trainings, standard 52, full 135."),
+        typer.Option(help="Which attackers; quick takes about 17 plain trainings, standard 59, full 142."),
     ] = "standard",
     attackers: Annotated[
         str | None,

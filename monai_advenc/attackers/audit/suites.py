@@ -25,7 +25,16 @@ _STANDARD: Final = (
     *_QUICK,
     *("clean-5-alone", "clean-5-mixed", "clean-1-mixed", "jpeg-10", "bits-2", "median-3", "resize-half"),
     *("detection", "strong-views", "pretrained", "ueraser", "clean-20-alone", "inverse-own", "decode-guess"),
-    *("adversarial-l2-2", "chosen-epoch", "class-means", "z-score", "cutmix", "gray", "clean-5-tuned"),
+    *(
+        "inverse-minimizing",
+        "adversarial-l2-2",
+        "chosen-epoch",
+        "class-means",
+        "z-score",
+        "cutmix",
+        "gray",
+        "clean-5-tuned",
+    ),
 )
 
 SUITES: Final[dict[Suite, tuple[str, ...]]] = {

@@ -17,8 +17,12 @@ from monai_advenc.attackers.countermeasures.purifiers.restoration import Restora
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.profiles import draw_key
+from monai_advenc.encryption.radius import Freedom
 from monai_advenc.errors import SettingsError
+from monai_advenc.evaluation.protection import has_background
 from monai_advenc.networks.training import TrainingSettings, train
+from monai_advenc.networks.training.error_minimizing import PerturbedImages
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
 
@@ -26,7 +30,7 @@ MOST_PAIRS: Final = 500
 
 OWN_BASE, OWN_STEPS = "resnet_small", 16
 
-Pairs = Literal["own", "true-base", "true-key", "other"]
+Pairs = Literal["own", "minimizing", "true-base", "true-key", "other"]
 
 
 def train_inverse(changed: Tensor, clean: Tensor, seed: int, device: str) -> Restoration:
@@ -56,11 +60,30 @@ def own_key(images: ImageSet, radius: float, owner: Owner | None, seed: int) -> 
     return EncryptionKey.draw(images.classes, settings, combiner=combiner, seed=seed)
 
 
-def encrypted_with(key: EncryptionKey, base: nn.Module, images: ImageSet) -> Tensor:
-    """Encrypt images with a key and a base network."""
+def encrypted_with(key: EncryptionKey, base: nn.Module, images: ImageSet, regions: Tensor | None = None) -> Tensor:
+    """Encrypt images with a key and a base network, all of the radius in the regions ``(N, 1, H, W)`` if given."""
     shape = images.images.shape[1:]
     prepared = prepare(base, (shape[0], shape[1], shape[2]), steps=key.perturbation.steps)
-    return encrypt_batch(key, prepared, images.images, images.labels).clamp(0, 1)
+    return encrypt_batch(key, prepared, images.images, images.labels, regions=regions).clamp(0, 1)
+
+
+def minimized(images: ImageSet, resources: Resources, seed: int) -> Tensor:
+    """Encrypt own images in the other family: toward their own classes, with a base network trained on them meanwhile.
+
+    The change keeps to the body where there is a background, as the documentation of that profile says to do.
+    """
+    if resources.radius is None:
+        raise SettingsError("this attacker needs the stated radius; see equip")
+    key = draw_key(
+        images.classes, profile="error-minimizing", radius=resources.radius, radius_at=0, steps=OWN_STEPS, seed=seed
+    )
+    region = "body" if has_background(images) else "all"
+    freedom = Freedom(region, key.perturbation, full_radius=True)
+    settings = TrainingSettings(seed=seed).enough_for(len(images))
+    renewal = PerturbedImages(images, None, key.perturbation, seed, freedom)
+    network = new_network(images, resources, seed, OWN_BASE)
+    base = train(network, images, None, settings, renewal=renewal).network
+    return encrypted_with(key, base, images, None if region == "all" else freedom(images.images)[0])
 
 
 @dataclass(frozen=True)
@@ -70,8 +93,9 @@ class PairedInverse:
     Images to classify stay as they are.
 
     Attributes:
-        pairs: How the pairs are made: with an own key and base network; with an own key and the owner's base network;
-            with the owner's key and base network; or, with own ones, from images of another kind.
+        pairs: How the pairs are made: with an own key and base network; with those of the error-minimizing family;
+            with an own key and the owner's base network; with the owner's key and base network; or, with own ones, from
+            images of another kind.
     """
 
     pairs: Pairs
@@ -88,6 +112,8 @@ class PairedInverse:
         if clean is None or resources.radius is None:
             raise SettingsError("this attacker needs images of its own and the stated radius; see equip")
         clean = clean.first_of_each_class(MOST_PAIRS) if len(clean) > MOST_PAIRS else clean
+        if self.pairs == "minimizing":
+            return train_inverse(minimized(clean, resources, seed), clean.images, seed, resources.device)
         owner = resources.owner
         key = own_key(clean, resources.radius, owner, seed)
         if self.pairs in ("own", "other") or owner is None or owner.base is None:
@@ -97,12 +123,12 @@ class PairedInverse:
         return train_inverse(encrypted_with(key, base, clean), clean.images, seed, resources.device)
 
 
-def _attacker(pairs: Pairs, ending: str, words: str, knowledge: Knowledge) -> Attacker:
+def _attacker(pairs: Pairs, ending: str, words: str, knowledge: Knowledge, cost: float = 5) -> Attacker:
     return Attacker(
         name=f"inverse-{ending}",
         title=f"a network that learned the way back from pairs {words}",
         attack=PairedInverse(pairs),
-        cost=5,
+        cost=cost,
         knowledge=knowledge,
         settings={"pairs": pairs, "most_pairs": MOST_PAIRS},
         alone=f"clean-{100 * LARGE_SHARE:g}-alone" if knowledge.clean else None,
@@ -114,6 +140,9 @@ _OWN: Final = Knowledge(clean=LARGE_SHARE, method=True)
 
 PAIRED_INVERSE: Final = (
     _attacker("own", "own", "made with an own key and base network", _OWN),
+    _attacker(
+        "minimizing", "minimizing", "made with an own key and base network of the error-minimizing family", _OWN, 7
+    ),
     _attacker("other", "other-images", "of another data set", Knowledge(other=True, method=True)),
     _attacker("true-base", "true-base", "made with the owner's base network", replace(_OWN, base=True)),
     _attacker("true-key", "true-key", "made with the owner's key", replace(_OWN, key=True, base=True)),
