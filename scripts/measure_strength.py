@@ -91,22 +91,41 @@ def perturbed(way: Way | None, images: ImageSet, seed: int, options: Any) -> tup
     """Encrypt the training images on 8 bits with a base network and a key of this seed."""
     if way is None:
         return images, {}
+    changed = changed_by(way, images, images, options.radius, seed, options)
+    psnr = np.mean([each.psnr_db for each in measure_fidelity(changed, images.images)])
+    pairs = zip(changed[:, 0].double().numpy(), images.images[:, 0].double().numpy(), strict=True)
+    visible = {
+        "psnr_db": round(float(psnr), 2),
+        "haarpsi": round(float(np.mean([haarpsi(*pair) for pair in pairs])), 4),
+    }
+    return replace(images, images=changed), visible
+
+
+def changed_by(way: Way, images: ImageSet, originals: ImageSet, radius: float, seed: int, options: Any) -> Tensor:
+    """The images after one way with this radius, or after two that share its energy, the second on top of the first.
+
+    A targeted base network learns the originals, an error-minimizing one what it perturbs.
+    """
+    if way.then is not None:
+        first = changed_by(replace(way, then=None), images, originals, radius * (1 - way.share) ** 0.5, seed, options)
+        second = replace(images, images=first)
+        return changed_by(way.then, second, originals, radius * way.share**0.5, seed, options)
     key = draw_key(
         images.classes,
-        profile=way.profile,  # type: ignore[arg-type]  # one of the profiles, from the table above
+        profile=way.profile,  # type: ignore[arg-type]  # one of the profiles, from the table of ways
         combiner=way.combiner,
-        radius=options.radius,
+        radius=radius,
         radius_at=options.size,
         noise=way.noise,
         steps=options.steps,
-        step_size=2.5 * options.radius / options.steps,
+        step_size=2.5 * radius / options.steps,
         seed=seed,
     )
-    base = base_of(key, images, way.region, seed, options)
+    base = base_of(key, originals if key.error_minimizing is None else images, way.region, seed, options)
     # All of the radius, so that whole images have the PSNR of the rows that change every pixel.
     body_only = way.region == "body"
     regions = torch.stack([body(image) for image in images.images]) if body_only else None
-    changed = encrypt_batch(
+    return encrypt_batch(
         key,
         prepare(base, tuple(images.images.shape[1:]), steps=options.steps),  # type: ignore[arg-type]  # three numbers
         images.images,
@@ -115,13 +134,6 @@ def perturbed(way: Way | None, images: ImageSet, seed: int, options: Any) -> tup
         scales=radius_shares(key.perturbation, images.images, regions, full_radius=True),
         levels=GRAY_LEVELS,
     )
-    psnr = np.mean([each.psnr_db for each in measure_fidelity(changed, images.images)])
-    pairs = zip(changed[:, 0].double().numpy(), images.images[:, 0].double().numpy(), strict=True)
-    visible = {
-        "psnr_db": round(float(psnr), 2),
-        "haarpsi": round(float(np.mean([haarpsi(*pair) for pair in pairs])), 4),
-    }
-    return replace(images, images=changed), visible
 
 
 def base_of(key: EncryptionKey, images: ImageSet, region: str, seed: int, options: Any) -> nn.Module:

@@ -67,7 +67,8 @@ def shipped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         clean = {row["size"]: worst_of(row)["last"] for row in of_part if WAYS[row["way"]] is None}
         for name, size, radius in sorted({(row["way"], row["size"], row["radius"]) for row in of_part}):
             way = WAYS[name]
-            if way is None or way.noise is not None or size not in clean:  # Noise decides by the image, not the size.
+            # Noise decides by the image, not the size; and no profile takes two ways.
+            if way is None or way.noise is not None or way.then is not None or size not in clean:
                 continue
             alike = {"way": name, "size": size, "radius": radius}
             same = [row for row in of_part if alike.items() <= row.items()]

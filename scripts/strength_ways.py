@@ -10,12 +10,23 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Way:
-    """One way to perturb: a profile of keys, another combiner, which pixels change, and the limit by noise, if any."""
+    """One way to perturb.
+
+    Attributes:
+        profile: Of the key.
+        combiner: Another combiner than the profile's.
+        region: Which pixels change.
+        noise: The limit by noise, if any.
+        then: A second way that perturbs what this one has made, with a key and a base network of its own.
+        share: Share of the energy that the second way has.
+    """
 
     profile: str
     combiner: str | None = None
     region: str = "all"
     noise: float | None = None
+    then: Way | None = None
+    share: float = 0.5
 
 
 WAYS: Final[dict[str, Way | None]] = {
@@ -28,4 +39,10 @@ WAYS: Final[dict[str, Way | None]] = {
     "default, body": Way("default", region="body"),
     "error-minimizing, body, noise 1": Way("error-minimizing", region="body", noise=1),
     "default, body, noise 1": Way("default", region="body", noise=1),
+    "error-minimizing, then basic, body": Way(
+        "error-minimizing", region="body", then=Way("default", "basic", region="body")
+    ),
+    "basic, then error-minimizing, body": Way(
+        "default", "basic", region="body", then=Way("error-minimizing", region="body")
+    ),
 }
