@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -32,10 +33,21 @@ def test_if_any_of_the_keys_is_the_innocent_one_at_most_that_share_gets_so_low_a
     assert sum(value <= tenths / 10 + 1e-12 for value in values) <= tenths / 10 * len(keys) + 1e-9
 
 
-@given(st.lists(st.floats(1e-9, 1), min_size=1, max_size=25))
-def test_corrected_p_values_are_those_of_statsmodels(p_values: list[float]) -> None:
-    expected = multipletests(p_values, method="holm")[1]
+@given(st.lists(st.floats(1e-9, 1), min_size=1, max_size=6))
+def test_a_corrected_p_value_is_the_largest_of_bonferroni_over_all_groups_with_it(p_values: list[float]) -> None:
+    """Holm's correction is the closure of Bonferroni's, which only small numbers of values allow to write out."""
+    rows = range(len(p_values))
+    groups = [set(group) for size in rows for group in combinations(rows, size + 1)]
+    expected = [
+        max(min(1, len(own) * min(p_values[row] for row in own)) for own in groups if own >= {each}) for each in rows
+    ]
     assert np.allclose(holm(p_values), expected, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("count", [1, 7, 200])
+def test_corrected_p_values_are_those_of_statsmodels(count: int) -> None:
+    p_values = np.random.default_rng(count).uniform(0, 0.01, count).round(4).tolist()  # Rounded for ties.
+    assert np.allclose(holm(p_values), multipletests(p_values, method="holm")[1], rtol=1e-9, atol=0)
 
 
 def test_p_values_of_the_innocent_are_uniform() -> None:
