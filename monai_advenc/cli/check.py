@@ -22,7 +22,9 @@ def check(
     sheet: Annotated[
         Path,
         typer.Option(
-            help="Page with a picture of each case; an earlier one of this folder is replaced.", dir_okay=False
+            help="Page with a picture of each case; an earlier one of this folder is replaced. The page of a second "
+            "folder is called contact-sheet-2.html.",
+            dir_okay=False,
         ),
     ] = Path("contact-sheet.html"),
     no_sheet: Annotated[bool, typer.Option("--no-sheet", help="Write no page.")] = False,

@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,7 +78,8 @@ def check(
     Args:
         folder: Folder of cases or of images, in a layout of ``docs/layouts.md``.
         sheet: Page (HTML, mode 0600) with the cut of each case, its tumor outlined; an earlier one of the same folder
-            is replaced. ``None``: none.
+            is replaced. Where ``contact-sheet.html`` is anything else, ``contact-sheet-2.html`` and so on is written.
+            ``None``: none.
         slices: How to cut.
         labels: Table (case, label) of the classes, for layouts that do not name them.
         channel: Which image of a case is meant where there are several.
@@ -89,11 +93,10 @@ def check(
 
     Raises:
         DatasetError: There are no cases: the folder has no layout, or one that lacks something.
-        OutputError: ``sheet`` is another file, would be shared, or cannot be written.
+        OutputError: ``sheet`` has another name and is another file, would be shared, or cannot be written.
     """
-    progress, root, page = progress or ConsoleProgress(), Path(folder), None if sheet is None else Path(sheet)
-    if page is not None:
-        _require_place(page, root)
+    progress, root = progress or ConsoleProgress(), Path(folder)
+    page = None if sheet is None else _place_for(Path(sheet), root)
     table = None if labels is None else Path(labels)
     layout: dict[str, Any] = {"labels": table, "channel": channel, "label_column": label_column}
     found = _checked(root, slices, layout, available_cores() if workers is None else workers, progress)
@@ -108,8 +111,9 @@ def check(
         command = _command_for_volumes(root, found, slices, asked, network)
     found.say(progress)
     if page is not None:
+        page = _place_for(page, root)  # Again: another check may have written a page since.
         done = "Replaced the earlier" if page.exists() else "Wrote"
-        write_atomically(page, contact_sheet(found, command).encode(), overwrite=True, mode=0o600)
+        write_atomically(page, contact_sheet(found, command).encode(), overwrite=page.exists(), mode=0o600)
         progress.say(f"{done} {page}: a picture of each case; it shows originals and stays with you.")
     if "--identity" in command:
         progress.say(
@@ -122,15 +126,31 @@ def check(
     return CheckedFolder(found=found, command=command, sheet=page)
 
 
-def _require_place(page: Path, root: Path) -> None:
+def _place_for(page: Path, root: Path) -> Path:
+    """Where to write the page: nothing is there, or an earlier page of the same folder.
+
+    The usual name gets a number where it is taken, so that one folder after the other can be checked.
+    """
     require_unshared(page, "--sheet")
-    if not page.exists():
-        return
-    content = b"" if page.is_dir() else page.read_bytes()[:5000]
-    if _MADE_HERE not in content:
-        raise OutputError(f"{page} exists and is not the page of an earlier check; choose another --sheet")
-    if place_of(root).encode() not in content:
-        raise OutputError(f"{page} is the page of a check of another folder; choose another --sheet, or move it away")
+    if page.name == SHEET_NAME:
+        numbered = (page.with_stem(f"{page.stem}-{number}") for number in count(2))
+        return next(place for place in chain([page], numbered) if _what_is_at(place, root) is None)
+    there = _what_is_at(page, root)
+    if there is not None:
+        raise OutputError(f"{page} {there}; choose another --sheet, or move it away")
+    return page
+
+
+def _what_is_at(page: Path, root: Path) -> str | None:
+    """What is at a path instead of an earlier page of a folder, in words; ``None`` if nothing is."""
+    if not os.path.lexists(page):
+        return None
+    start = b""
+    with suppress(OSError), page.open("rb") as file:
+        start = file.read(5000)
+    if _MADE_HERE not in start:
+        return "exists and is not the page of an earlier check"
+    return None if place_of(root).encode() in start else "is the page of a check of another folder"
 
 
 def _lacking_for_training(found: Checked) -> list[Fault]:

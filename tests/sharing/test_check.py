@@ -88,6 +88,24 @@ def test_an_earlier_page_is_replaced_and_no_other_file(cases: Cases, tmp_path: P
     assert sheet.read_text() == "<p>something else</p>"
 
 
+def test_the_usual_page_leaves_the_pages_of_other_folders(
+    cases: Cases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Callable[..., Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "contact-sheet-2.html").write_text("<p>of a photographer</p>")
+    shutil.copytree(cases.root, tmp_path / "others")
+    for folder, sheet in ((cases.root, ""), ("others", "-3"), (cases.root, ""), ("others", "-3")):
+        done = run("check", folder, "--workers", 0, "--json")
+        assert (done.exit_code, json.loads(done.stdout)["sheet"]) == (0, f"contact-sheet{sheet}.html")
+        assert f"contact-sheet{sheet}.html: a picture" in done.stderr
+    assert sorted(each.name for each in tmp_path.glob("*.html")) == [
+        "contact-sheet-2.html",
+        "contact-sheet-3.html",
+        "contact-sheet.html",
+    ]
+    assert (tmp_path / "contact-sheet-2.html").read_text() == "<p>of a photographer</p>"
+
+
 def test_json_and_exit_status(cases: Cases, tmp_path: Path, run: Callable[..., Any]) -> None:
     asked = ("check", cases.root, "--no-sheet", "--workers", 0, "--json")
     done = run(*asked)
