@@ -104,20 +104,40 @@ def in_short(names: Sequence[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + more
 
 
-def ids_with_class(named: Iterable[tuple[str, str]]) -> list[str]:
-    """The ids of images or cases: their names, with the class before it where two classes have one of the same name.
+def distinct_ids(named: Iterable[tuple[str, str, Path]]) -> list[str]:
+    """The ids of images or cases: their names, with what separates those that have one name before it.
 
     Args:
-        named: Class and name of each.
+        named: Class, name and folder of each.
 
     Returns:
-        The name, or ``<class>-<name>`` where folders for classes number their files alike, as exports do.
+        The name where only one has it. Otherwise ``<class>-<name>`` if that separates all of one name, as in folders
+        for classes that number their files alike, or ``<folder>-<name>`` with as many folders as it takes, such as
+        ``<patient>-<name>``. What nothing separates stays alike, for :func:`repeated_ids`.
     """
-    labeled = [(label, name, folded(name)) for label, name in named]
-    classes_of: dict[str, set[str]] = {}
-    for label, _, form in labeled:
-        classes_of.setdefault(form, set()).add(folded(label))
-    return [f"{label}-{name}" if len(classes_of[form]) > 1 else name for label, name, form in labeled]
+    listed = list(named)
+    alike: dict[str, list[int]] = {}
+    for number, (_, name, _) in enumerate(listed):
+        alike.setdefault(folded(name), []).append(number)
+    ids = [name for _, name, _ in listed]
+    for numbers in alike.values():
+        if len(numbers) > 1:
+            for number, separated in zip(numbers, _separated([listed[each] for each in numbers]), strict=True):
+                ids[number] = separated
+    return ids
+
+
+def _separated(named: Sequence[tuple[str, str, Path]]) -> list[str]:
+    """The ids of those that have one name."""
+    classes = {folded(label) for label, _, _ in named}
+    by_class = [f"{label}-{name}" if len(classes) > 1 else name for label, name, _ in named]
+    parts = [folder.relative_to(folder.anchor).parts for _, _, folder in named]
+    for most in range(max(map(len, parts)) + 1):
+        ids = ["-".join((*each[-most:], name)) for each, (_, name, _) in zip(parts, named, strict=True)]
+        ids = ids if most else by_class
+        if len(set(map(folded, ids))) == len(ids):
+            return ids
+    return by_class
 
 
 def repeated_ids(kind: str, named: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, str]]:

@@ -21,7 +21,6 @@ from monai_advenc.data.images.folder import ImageFolder, find_images
 from monai_advenc.data.images.reading import read_image
 from monai_advenc.data.manifest import Manifest
 from monai_advenc.data.private_folder import make_private, require_outside, require_secrets_outside
-from monai_advenc.data.skipped import say_skipped
 from monai_advenc.data.volumes.slice_volumes import Cuts
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import ImageError, remembering
@@ -122,7 +121,7 @@ def encrypt_folder(
     secret = EncryptionKey.load(Path(key), insecure_permissions=insecure_key_permissions)
     checkpoint = load_checkpoint(Path(base))
     folder = find_images(source, secret.classes)
-    say_skipped(folder.passed_over, source, "images in class folders of a kind that is read", progress)
+    folder.say(progress)
     secret.require_base(checkpoint.classes, checkpoint.notes)
     say_of_region(secret, options.region, progress)
     require_recipients(options.unlock_for)

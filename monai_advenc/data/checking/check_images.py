@@ -15,7 +15,7 @@ import numpy as np
 from monai_advenc.data.checking.checked import Checked
 from monai_advenc.data.checking.checked_case import MOST_KEPT, CheckedCase, picture_of
 from monai_advenc.data.checking.compared_cases import compare_cases
-from monai_advenc.data.images.folder import ImageFile, ImageFolder, find_images
+from monai_advenc.data.images.folder import SKIPPED_IMAGES, ImageFile, ImageFolder, find_images
 from monai_advenc.data.images.reading import read_image, read_region, to_gray
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.cases import CaseList
@@ -95,5 +95,6 @@ def _as_cases(folder: ImageFolder) -> CaseList:
         folder.passed_over,
         folder.root,
         "images, a folder for each class or a table",
-        expected="images in class folders of a kind that is read",
+        folder.notes,
+        SKIPPED_IMAGES,
     )

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Find and load folders of labeled images.
 
-A class is a subfolder, or a row in ``labels.csv``; classes may number their images alike. An encrypted data set is read
-through its manifest, a MedMNIST file as a folder of its training images. If several images show one patient, a split
-keeps them together: by ``patients.csv`` (image, patient), or Patient ID.
+A class is a subfolder, or a row in ``labels.csv``; classes and patients may number their images alike. An encrypted
+data set is read through its manifest, a MedMNIST file as a folder of its training images. If several images show one
+patient, a split keeps them together: by ``patients.csv`` (image, patient), Patient ID, or folders in those of classes.
 """
 
 from __future__ import annotations
@@ -26,6 +26,11 @@ from monai_advenc.data.images.labeled_files import (
 )
 from monai_advenc.data.images.medmnist import images_in_part, part_at
 from monai_advenc.data.images.padding import SLICE_TABLE, Padding, read_padding
+from monai_advenc.data.images.patient_folders import (
+    images_of_patients,
+    unread_of_patients,
+    what_folders_are,
+)
 from monai_advenc.data.images.reading import (
     is_dicom_image,
     read_image,
@@ -35,20 +40,25 @@ from monai_advenc.data.images.reading import (
 )
 from monai_advenc.data.manifest import MANIFEST_NAME, Manifest
 from monai_advenc.data.patients import PATIENT_TABLE, patient_in_header, read_patients, without_missing_issuers
+from monai_advenc.data.skipped import say_skipped
 from monai_advenc.errors import DatasetError, ImageError
 from monai_advenc.files.names import (
     comparable,
+    distinct_ids,
     folded,
-    ids_with_class,
     require_distinct_classes,
     require_distinct_ids,
     require_file_name,
 )
 from monai_advenc.files.tables import LABEL_TABLE
+from monai_advenc.progress import Progress
 from monai_advenc.settings import require_between
 
 _MEDNIST = "MedNIST"
 """Where MONAI's ``MedNISTDataset`` puts the folders of classes below its own folder."""
+
+SKIPPED_IMAGES = "images in class folders of a kind that is read"
+"""What skipped files and folders are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +92,20 @@ class ImageFolder:
         classes: Class names in the order of the labels.
         passed_over: Skipped paths: files of other formats in class folders, images outside class folders, and class
             folders without images.
+        notes: What was understood and may be wrong, in one line each.
     """
 
     root: Path
     files: tuple[ImageFile, ...]
     classes: tuple[str, ...]
     passed_over: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def say(self, progress: Progress) -> None:
+        """Report what was understood and may be wrong, and what was skipped."""
+        for note in self.notes:
+            progress.say(f"Note: {note}.")
+        say_skipped(self.passed_over, self.root, SKIPPED_IMAGES, progress)
 
     def class_counts(self) -> dict[str, int]:
         """How many images each class has."""
@@ -115,17 +133,18 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
 
     Returns:
         The images. Hidden files, tables and masks (``<name>.mask.png``) are no images. The id of an image is its name;
-        where two classes have an image of one name, as exports number them, ``<class>-<name>``.
+        where several have one name, as exports number them, the class or the folder comes before it
+        (:func:`monai_advenc.files.names.distinct_ids`). Folders within those of classes are patients.
 
     Raises:
         DatasetError: No folder, no images, two images or two classes whose names are equal or differ only in case,
             blanks or Unicode form, a name that cannot be a file name, a class that ``classes`` does not name,
-            images in a folder within a class folder, an image that ``patients.csv`` leaves out, or a damaged
-            ``slices.csv``.
+            images both in a class folder and in folders within it, an image that ``patients.csv`` leaves out, or a
+            damaged ``slices.csv``.
     """
-    found, passed_over = _labeled_files(root)
-    if not found and (root / _MEDNIST).is_dir():
+    if (root / _MEDNIST).is_dir() and not any(images_in_class_folders(root)):
         return find_images(root / _MEDNIST, classes)
+    found, passed_over, by_patient = _labeled_files(root)
     if not found:
         raise DatasetError(f"no images in {root}; {instead_of_images(root)}")
     names = tuple(classes) if classes is not None else tuple(sorted({label for label, _, _ in found}))
@@ -135,7 +154,8 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
     masks_in = cache(masks_in_folder)
     files = []
     is_encrypted = (root / MANIFEST_NAME).is_file()
-    ids = [name for _, name, _ in found] if is_encrypted else ids_with_class((label, name) for label, name, _ in found)
+    named = ((label, name, path.parent) for label, name, path in found)
+    ids = [name for _, name, _ in found] if is_encrypted else distinct_ids(named)
     for (label, stem, path), name in sorted(zip(found, ids, strict=True)):
         require_file_name("image", name, path)
         require_file_name("class", label, path)
@@ -151,25 +171,34 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
         require_distinct_ids("images", ((file.id, file.path) for file in files))
         require_distinct_classes({label for label, _, _ in found})
         files = files if patients else _by_header(files)
-    return ImageFolder(root, tuple(files), names, passed_over)
+    if not by_patient:
+        return ImageFolder(root, tuple(files), names, passed_over)
+    people = [file.path.relative_to(root).parts[1] for file in files]
+    if not patients:
+        files = [replace(file, patient=each) for file, each in zip(files, people, strict=True)]
+    are_told = any(name != stem for (_, stem, _), name in zip(found, ids, strict=True))
+    return ImageFolder(root, tuple(files), names, passed_over, (what_folders_are(people, are_told=are_told),))
 
 
-def _labeled_files(root: Path) -> tuple[list[tuple[str, str, Path]], tuple[Path, ...]]:
-    """Class, name and path of each image, and the paths that are skipped."""
+def _labeled_files(root: Path) -> tuple[list[tuple[str, str, Path]], tuple[Path, ...], bool]:
+    """Class, name and path of each image, the paths that are skipped, and whether patients have folders in classes."""
     part = part_at(root)
     if part is not None:
-        return images_in_part(part), ()
+        return images_in_part(part), (), False
     if not root.is_dir():
         raise DatasetError(
             f"{root} is no folder; give a folder with one subfolder of images for each class, or a MedMNIST file (.npz)"
         )
     if (root / MANIFEST_NAME).is_file():
         records = Manifest.load(root).images
-        return [(record.label, record.id, root / record.files[0].path) for record in records], ()
+        return [(record.label, record.id, root / record.files[0].path) for record in records], (), False
     if (root / LABEL_TABLE).is_file():
-        return list(images_in_table(root / LABEL_TABLE)), ()
+        return list(images_in_table(root / LABEL_TABLE)), (), False
     found = list(images_in_class_folders(root))
-    return found, tuple(unread_in_class_folders(root)) if found else ()
+    if found:
+        return found, tuple(unread_in_class_folders(root)), False
+    found = images_of_patients(root)
+    return found, tuple(unread_of_patients(root)) if found else (), True
 
 
 def _by_header(files: list[ImageFile]) -> list[ImageFile]:

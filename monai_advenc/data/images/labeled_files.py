@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
+from typing import Final
 
 from monai_advenc.data.images.medmnist import part_at
 from monai_advenc.data.images.reading import IMAGE_SUFFIXES, MASK_SUFFIX, image_id
@@ -13,30 +15,48 @@ from monai_advenc.errors import DatasetError
 from monai_advenc.files.names import exists, find_path, folded
 from monai_advenc.files.tables import LABEL_TABLE, columns_of, read_table
 
-_OF_VOLUMES_TOO = (".nii", ".nii.gz", ".dcm")
+OF_VOLUMES_TOO = (".nii", ".nii.gz", ".dcm")
+"""Endings of files that may be volumes, or slices of one."""
+
+MOST_DEEP: Final = 4
+"""Folders below a class that are searched: a link to a folder above must not be followed forever."""
 
 _MADE_BY_MACHINES = ("@", "__")
 """Prefixes of folders that file servers and archives leave next to images: @eaDir, __MACOSX."""
 
 
-def _visible(folder: Path) -> list[Path]:
+def visible(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted; without hidden files and folders."""
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def masks_in_folder(folder: Path) -> dict[str, Path]:
     """The masks in a folder by the :func:`folded` names of their images."""
-    there = _visible(folder) if folder.is_dir() else []  # The images of a manifest may have been lost.
+    there = visible(folder) if folder.is_dir() else []  # The images of a manifest may have been lost.
     masks = [path for path in there if path.name.lower().endswith(MASK_SUFFIX) and path.is_file()]
     return {folded(path.name[: -len(MASK_SUFFIX)]): path for path in masks}
 
 
 def images_in_class_folders(root: Path) -> Iterable[tuple[str, str, Path]]:
     """Class, name and path of each image in a folder for each class."""
-    for folder in _visible(root):
-        for path in _visible(folder) if folder.is_dir() else ():
+    for folder in visible(root):
+        for path in visible(folder) if folder.is_dir() else ():
             name = image_id(path)
             if name is not None:
                 yield folder.name, name, path
+
+
+def in_folders_of_classes(root: Path) -> Iterable[tuple[Path, Path]]:
+    """Each file in a folder within a class, with the folder of the class."""
+    return ((folder, path) for folder in visible(root) if folder.is_dir() for path in _below(folder, MOST_DEEP))
+
+
+def _below(folder: Path, depth: int) -> Iterable[Path]:
+    """The files in the folders of a folder, sorted; without hidden folders and those made by machines."""
+    for each in visible(folder):
+        if not each.name.startswith(_MADE_BY_MACHINES) and each.is_dir() and depth:
+            yield from (path for path in visible(each) if not path.is_dir())
+            yield from _below(each, depth - 1)
 
 
 def unread_in_class_folders(root: Path) -> Iterable[Path]:
@@ -45,12 +65,12 @@ def unread_in_class_folders(root: Path) -> Iterable[Path]:
     Raises:
         DatasetError: Images lie in a folder within a class.
     """
-    for folder in _visible(root):
+    for folder in visible(root):
         if not folder.is_dir():
             if image_id(folder) is not None:
                 yield folder
             continue
-        inside = _visible(folder)
+        inside = visible(folder)
         if not inside:
             yield folder
         for path in inside:
@@ -83,14 +103,10 @@ def images_in_table(table: Path) -> Iterable[tuple[str, str, Path]]:
 
 def instead_of_images(root: Path) -> str:
     """What a folder without images of classes holds instead, and what to do."""
-    below = [each for each in _visible(root) if each.is_dir() and any(images_in_class_folders(each))]
-    if below:
-        names = ", ".join(each.name for each in below[:3])
-        return f"the folders of classes lie one folder deeper, in {names}: give one of these"
-    archives = [each.name for each in _visible(root) if part_at(each) is not None]
+    archives = [each.name for each in visible(root) if part_at(each) is not None]
     if archives:
         return f"it holds {', '.join(archives[:3])}: give one such file"
-    if any(image_id(each) is not None for each in _visible(root)):
+    if any(image_id(each) is not None for each in visible(root)):
         return (
             f"they lie directly in it: move each into a folder of its class, or add {root / LABEL_TABLE} (file,label)"
         )
@@ -109,4 +125,6 @@ def holds_images(root: Path) -> bool:
         return "file" in columns_of(table)
     if not root.is_dir():
         return False
-    return any(not path.name.lower().endswith(_OF_VOLUMES_TOO) for _, _, path in images_in_class_folders(root))
+    of_patients = (path for _, path in in_folders_of_classes(root) if image_id(path) is not None)
+    found = chain((path for _, _, path in images_in_class_folders(root)), of_patients)
+    return any(not path.name.lower().endswith(OF_VOLUMES_TOO) for path in found)

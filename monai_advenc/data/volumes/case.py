@@ -5,14 +5,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from monai_advenc.data.dicom.folder import dicom_objects
 from monai_advenc.data.nifti import files_of_volume
 from monai_advenc.errors import VolumeError
 from monai_advenc.files.atomic import sha256_of
+from monai_advenc.files.names import distinct_ids
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,15 @@ class Case:
             for each in dicom_objects(self.image)
             if each.kind == "damaged" or (each.kind == "image" and self.series_uid in (None, each.series_uid))
         )
+
+
+def with_distinct_ids(cases: Sequence[Case]) -> list[Case]:
+    """The cases with ids that tell those of one name apart, by their classes or the folders that they lie in."""
+    # The folder of a case has its name; a file of its own lies next to those of other cases.
+    named_by = [each.image if each.image.name == each.id else each.image.parent for each in cases]
+    folders = [place.parent if place.name == each.id else place for place, each in zip(named_by, cases, strict=True)]
+    ids = distinct_ids((each.label, each.id, folder) for each, folder in zip(cases, folders, strict=True))
+    return [replace(each, id=name) for each, name in zip(cases, ids, strict=True)]
 
 
 def _digest_of(files: Iterable[Path]) -> str:

@@ -13,6 +13,9 @@ from monai_advenc.data.nifti import NIFTI_SUFFIXES
 IMAGE_NAMES = ("image", "img", "volume")
 MASK_NAMES = ("seg", "mask", "label", "segmentation")
 
+BRATS_MODALITIES = ("t1ce", "t1c", "t1gd")
+"""Contrast-enhanced T1, where tumors stand out; the BraTS releases spell it in different ways."""
+
 _MODALITY = re.compile(r"[_-](t1|t1ce|t1c|t1n|t1gd|t2|t2w|t2f|flair)$", re.IGNORECASE)
 
 

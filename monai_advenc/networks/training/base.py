@@ -14,7 +14,6 @@ from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.data.images.overlap import overlap_warnings, require_disjoint
 from monai_advenc.data.patients import PATIENT_TABLE
 from monai_advenc.data.private_folder import require_unshared
-from monai_advenc.data.skipped import say_skipped
 from monai_advenc.errors import DatasetError, OutputError
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training.checkpoint import load_checkpoint, save_checkpoint
@@ -196,7 +195,7 @@ def _read(
         _require_free(out)
         return images, ()
     folder = find_images(Path(images), classes)
-    say_skipped(folder.passed_over, folder.root, "images in class folders of a kind that is read", progress)
+    folder.say(progress)
     require_enough_images(folder.class_counts())
     require_divisible(folder.patient_counts())
     _require_free(out)

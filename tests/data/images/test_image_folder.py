@@ -16,7 +16,7 @@ from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.data.images.reading import read_image, to_gray
 from monai_advenc.data.images.writing import encode_image, encode_mask
 from monai_advenc.errors import DatasetError, ImageError
-from monai_advenc.files.names import ids_with_class
+from monai_advenc.files.names import distinct_ids
 
 
 def gray_png(path: Path, value: int = 7, size: int = 16) -> None:
@@ -83,17 +83,103 @@ def test_a_table_may_name_images_of_one_name_in_two_classes(tmp_path: Path) -> N
     (tmp_path / "labels.csv").write_text("file,label\nx/0.png,one\ny/0.png,two\n")
     assert [file.id for file in find_images(tmp_path).files] == ["one-0", "two-0"]
     (tmp_path / "labels.csv").write_text("file,label\nx/0.png,one\ny/0.png,two\nz/0.png,two\n")
-    with pytest.raises(DatasetError, match=r"two images with one id 'two-0'"):
-        find_images(tmp_path)
+    assert [file.id for file in find_images(tmp_path).files] == ["x-0", "y-0", "z-0"]
+
+
+NAMES = st.text("xyZ-1", min_size=1, max_size=3)
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.dictionaries(st.tuples(st.sampled_from("abc"), st.text("xyZ-1", min_size=1, max_size=3)), st.none()))
-def test_ids_are_names_unless_another_class_has_the_name(named: dict[tuple[str, str], None]) -> None:
-    ids = dict(zip(named, ids_with_class(named), strict=True))
+@given(st.sets(st.tuples(st.sampled_from("abc"), NAMES)))
+def test_ids_are_names_unless_another_class_has_the_name(named: set[tuple[str, str]]) -> None:
+    # Names of one class that differ in capitals only stay alike, and are refused.
+    named = {each for each in named if (each[0], each[1].lower()) not in named - {each}}
+    listed = [(label, name, Path("/data", label)) for label, name in sorted(named)]
+    ids = dict(zip(sorted(named), distinct_ids(listed), strict=True))
     for (label, name), given_id in ids.items():
         is_shared = any(other != label and text.lower() == name.lower() for other, text in named)
         assert given_id == (f"{label}-{name}" if is_shared else name)
+
+
+FILES = st.lists(
+    st.tuples(st.sampled_from("ab"), st.sampled_from(["p1", "p2", "p3"]), st.sampled_from("st"), st.sampled_from("01")),
+    unique=True,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(FILES)
+def test_ids_of_equal_names_begin_with_the_folders_that_separate_them(files: list[tuple[str, str, str, str]]) -> None:
+    ids = distinct_ids([(label, name, Path("/", label, *folders)) for label, *folders, name in files])
+    assert len(set(ids)) == len(files)
+    for given_id, (label, patient, study, name) in zip(ids, files, strict=True):
+        same = [each for each in files if each[3] == name]
+        if len(same) == 1:
+            expected = name
+        elif len({each[0] for each in same}) == len(same):
+            expected = f"{label}-{name}"
+        elif len({each[2] for each in same}) == len(same):
+            expected = f"{study}-{name}"
+        elif len({each[1:] for each in same}) == len(same):
+            expected = f"{patient}-{study}-{name}"
+        else:
+            expected = f"{label}-{patient}-{study}-{name}"
+        assert given_id == expected
+
+
+def test_folders_within_those_of_classes_are_patients(tmp_path: Path) -> None:
+    for name in ("a/P1/0.png", "a/P1/old/0.png", "a/P2/1.png", "b/P3/0.png", "b/@eaDir/9.png", "b/P3/.hidden.png"):
+        gray_png(tmp_path / name)
+    (tmp_path / "a" / "P1" / "0.mask.png").write_bytes(encode_mask(np.ones((16, 16), bool)))
+    for name in ("a/P1/notes.txt", "b/P3/volume.nii.gz"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "c").mkdir()
+    folder = find_images(tmp_path)
+    found = [(file.path.relative_to(tmp_path).as_posix(), file.id, file.patient) for file in folder.files]
+    assert found == [
+        ("a/P1/0.png", "P1-0", "P1"),
+        ("a/P1/old/0.png", "old-0", "P1"),
+        ("a/P2/1.png", "1", "P2"),
+        ("b/P3/0.png", "P3-0", "P3"),
+    ]
+    assert [file.id for file in folder.files if file.mask_path is not None] == ["P1-0"]
+    assert [path.name for path in folder.passed_over] == ["c", "notes.txt", "volume.nii.gz"]
+    (note,) = folder.notes
+    assert "(P1, P2, P3) are taken as patients; images in them have equal names, so ids" in note
+    (tmp_path / "patients.csv").write_text("image,patient\nP1-0,1\nold-0,2\n1,1\nP3-0,3\n")
+    assert [file.patient for file in find_images(tmp_path).files] == ["1", "2", "1", "3"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["train/a/1.png", "train/b/2.png", "train/c/4.png", "val/a/3.png"], "one folder deeper, in train, val"),
+        (["fold1/a/1.png", "fold1/b/2.png", "fold2/a/3.png", "fold2/b/4.png"], "one folder deeper, in fold1, fold2"),
+        (["P1/a/1.png", "P2/a/1.png", "P3/b/1.png"], "one folder deeper, in P1, P2, P3: .*labels.csv"),
+        (["all/a/1.png", "all/b/2.png"], "one folder deeper, in all"),
+        (["a/images/1.png", "a/masks/1.png", "b/images/2.png"], r"a/masks/1\.png looks like a mask by its name"),
+        (["a/P1/1.png", "a/P1/1_seg.png", "b/P2/1.png"], r"1_seg\.png looks like a mask .* as x\.mask\.png"),
+        (["a/1.png", "a/old/2.png", "b/3.png"], "a/old holds images in a folder within a class"),
+        (["a/P1/image.nii.gz", "b/P2/image.nii.gz"], "only volumes or DICOM lie .*monai-advenc slice"),
+    ],
+)
+def test_folders_within_folders_that_may_be_something_else_are_refused(
+    tmp_path: Path, names: list[str], message: str
+) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(DatasetError, match=message):
+        find_images(tmp_path)
+
+
+def test_classes_may_number_many_patients_alike(tmp_path: Path) -> None:
+    for label in "ab":
+        for number in range(10):
+            gray_png(tmp_path / label / f"{number:03}" / "0.png")
+    assert [file.id for file in find_images(tmp_path).files] == [
+        f"{label}-{k:03}-0" for label in "ab" for k in range(10)
+    ]
 
 
 def test_folders_one_too_high_and_images_without_classes_are_told(tmp_path: Path) -> None:

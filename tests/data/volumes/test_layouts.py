@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -410,6 +411,31 @@ def test_the_table_decides_whether_folders_are_cases_or_classes(tmp_path: Path) 
     touch(tmp_path, "one/T1.nii", labels_csv="case,label\none,x\ntwo,y\n")
     found = find_cases(tmp_path)
     assert [(case.id, case.label, case.image.name) for case in found.cases][:1] == [("one", "x", "T1.nii")]
+
+
+def test_lists_and_sites_may_name_the_files_of_their_cases_alike(tmp_path: Path) -> None:
+    listed = [{"image": f"P{k}/scan.nii", "label": f"P{k}/mask.nii"} for k in (1, 2)]
+    touch(tmp_path / "list", "P1/scan.nii", "P2/scan.nii", dataset_json=json.dumps({"training": listed}))
+    touch(tmp_path / "list", labels_csv="case,label\nP1-scan,x\nP2-scan,y\n")
+    touch(tmp_path / "sites", *(f"{site}/B1/B1_{name}.nii" for site in "st" for name in ("t1ce", "flair", "seg")))
+    touch(tmp_path / "sites", labels_csv="case,label\ns-B1,x\nt-B1,y\n")
+    touch(tmp_path / "classes", *(f"{label}/B1/B1_{name}.nii" for label in "xy" for name in ("t1ce", "flair", "seg")))
+    for folder, ids in (
+        ("list", ["P1-scan", "P2-scan"]),
+        ("sites", ["s-B1", "t-B1"]),
+        ("classes", ["x-B1", "y-B1"]),
+    ):
+        cases = find_cases(tmp_path / folder).cases
+        assert [(case.label, case.id, case.problem) for case in cases] == [("x", ids[0], None), ("y", ids[1], None)]
+        assert cases[0].image != cases[1].image
+
+
+def test_a_table_names_patients_whose_volumes_lie_in_a_folder_below(tmp_path: Path) -> None:
+    touch(tmp_path, "P1/mri/scan.nii", "P1/mri/scan_seg.nii", "P2/a/scan.nii", "P2/b/scan.nii")
+    touch(tmp_path, labels_csv="case,label\nP1,x\nP2,y\n")
+    one, two = find_cases(tmp_path).cases
+    assert (one.id, one.image.name, one.mask and one.mask.name, one.problem) == ("P1", "scan.nii", "scan_seg.nii", None)
+    assert "holds volumes in 2 folders (a, b); name one in cases.csv" in str(two.problem)
 
 
 @pytest.mark.parametrize("modality", ["flair", "FLAIR"])

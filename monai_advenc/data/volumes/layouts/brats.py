@@ -8,13 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from monai_advenc.data.volumes.case import Case
+from monai_advenc.data.volumes.case import Case, with_distinct_ids
 from monai_advenc.data.volumes.layouts.class_folders import ambiguous
 from monai_advenc.data.volumes.layouts.source import Source
-from monai_advenc.data.volumes.names import files_named, names_beside, stem, without_modality
-
-BRATS_MODALITIES = ("t1ce", "t1c", "t1gd")
-"""Contrast-enhanced T1, where tumors stand out; the BraTS releases spell it in different ways."""
+from monai_advenc.data.volumes.names import BRATS_MODALITIES, files_named, names_beside, stem, without_modality
 
 DEPTH_IN_CLASSES = 3
 """Parts of a path below a folder for each class: class, case, file."""
@@ -41,9 +38,9 @@ def find_in_brats_names(source: Source) -> Sequence[Case]:
             break
     parts = [case.image.relative_to(source.folder).parts for case in found]
     if not source.label_table.is_file() and all(len(each) == DEPTH_IN_CLASSES for each in parts):
-        return [replace(case, label=each[0]) for case, each in zip(found, parts, strict=True)]
+        return with_distinct_ids([replace(case, label=each[0]) for case, each in zip(found, parts, strict=True)])
     class_of = source.class_lookup("names of BraTS")
-    return [replace(case, label=class_of(case.id)) for case in found]
+    return [replace(case, label=class_of(case.id)) for case in with_distinct_ids(found)]
 
 
 def _images(folder: Path, modality: str) -> list[Path]:

@@ -11,9 +11,10 @@ from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.dicom_case import dicom_case
 from monai_advenc.data.volumes.layouts.brats import is_brats
 from monai_advenc.data.volumes.layouts.class_folders import chosen_nifti_case, nifti_case
+from monai_advenc.data.volumes.layouts.listed import CASE_TABLE
 from monai_advenc.data.volumes.layouts.source import Source
 from monai_advenc.data.volumes.names import IMAGE_NAMES, files_named, subfolders, volumes_in
-from monai_advenc.files.names import comparable
+from monai_advenc.files.names import comparable, in_short
 
 
 def find_in_case_folders(source: Source) -> Sequence[Case]:
@@ -24,11 +25,18 @@ def find_in_case_folders(source: Source) -> Sequence[Case]:
     class_of = source.class_lookup("a folder for each case")
     cases = []
     for each in folders:
-        is_named = comparable(each.name) in source.labeled
+        is_named, is_dicom = comparable(each.name) in source.labeled, has_dicom(each)
+        below = [place for place in subfolders(each) if volumes_in(place)] if is_named else []
         # A NIfTI file in a folder of DICOM is its mask.
-        if volumes_in(each) and not has_dicom(each):
+        if volumes_in(each) and not is_dicom:
             cases.append(chosen_nifti_case(each, class_of(each.name), source.channel))
-        elif is_named or has_dicom(each):
+        elif len(below) == 1 and not is_dicom:
+            cases.append(chosen_nifti_case(below[0], class_of(each.name), source.channel, each.name))
+        elif below and not is_dicom:
+            names = in_short([place.name for place in below])
+            problem = f"{each} holds volumes in {len(below)} folders ({names}); name one in {CASE_TABLE}"
+            cases.append(Case(each.name, class_of(each.name), each, None, problem=problem))
+        elif is_named or is_dicom:
             cases.append(dicom_case(each.name, class_of(each.name), each))
     return cases
 

@@ -13,11 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from monai_advenc.data.dicom.folder import has_dicom
-from monai_advenc.data.volumes.case import Case
+from monai_advenc.data.volumes.case import Case, with_distinct_ids
 from monai_advenc.data.volumes.dicom_case import dicom_case
 from monai_advenc.data.volumes.layouts.listed import CASE_TABLE
 from monai_advenc.data.volumes.layouts.source import Source
 from monai_advenc.data.volumes.names import (
+    BRATS_MODALITIES,
     IMAGE_NAMES,
     MASK_NAMES,
     files_named,
@@ -32,7 +33,7 @@ from monai_advenc.data.volumes.names import (
 )
 from monai_advenc.data.volumes.other_formats import OTHER_VOLUMES, VOLUME_SUFFIXES, foreign_volume
 from monai_advenc.errors import DatasetError
-from monai_advenc.files.names import folded, ids_with_class
+from monai_advenc.files.names import folded
 
 
 def find_in_class_folders(source: Source) -> Sequence[Case]:
@@ -52,8 +53,7 @@ def find_in_class_folders(source: Source) -> Sequence[Case]:
         )
     # A folder without a readable case is a class only if it holds NIfTI cases.
     cases += [unread for each in subfolders(source.folder) for unread in _unreadable_in(each, cases)]
-    ids = ids_with_class((case.label, case.id) for case in cases)
-    return [replace(case, id=name) for case, name in zip(cases, ids, strict=True)]
+    return with_distinct_ids(cases)
 
 
 def _require_classes(cases: Sequence[Case], source: Source) -> None:
@@ -85,6 +85,8 @@ def _in_class_folders(source: Source) -> Iterable[Case]:
                 yield chosen_nifti_case(case_folder, class_folder.name, source.channel)
             elif files_named(case_folder, IMAGE_NAMES):
                 yield nifti_case(case_folder.name, class_folder.name, case_folder)
+            elif _is_pair(case_folder):
+                yield chosen_nifti_case(case_folder, class_folder.name, None)
             elif not has_table and has_dicom(case_folder):
                 # With a table of classes, the folders are patients and what is below them their studies.
                 yield dicom_case(case_folder.name, class_folder.name, case_folder)
@@ -96,6 +98,14 @@ def _in_class_folders(source: Source) -> Iterable[Case]:
             yield from beside
         elif any(map(volumes_in, subfolders(class_folder))):
             yield from (replace(case, problem=problem) for case in beside)
+
+
+def _is_pair(folder: Path) -> bool:
+    """Whether a folder holds one image, of any name but those of BraTS, and a mask."""
+    names = [stem(path) for path in volumes_in(folder)]
+    images = [name for name in names if not is_mask_name(name)]
+    of_brats = tuple(names_beside("", BRATS_MODALITIES))
+    return len(images) == 1 < len(names) and not images[0].lower().endswith(of_brats) and not has_dicom(folder)
 
 
 def cases_side_by_side(folder: Path, label: str) -> Iterable[Case]:
@@ -120,16 +130,18 @@ def nifti_case(name: str, label: str, folder: Path) -> Case:
     return Case(name, label, images[0], next(iter(masks), None), problem=problem)
 
 
-def chosen_nifti_case(folder: Path, label: str, channel: str | None) -> Case:
+def chosen_nifti_case(folder: Path, label: str, channel: str | None, name: str | None = None) -> Case:
     """The case of a folder: its image by the usual names, or the only NIfTI file that is no mask.
 
     Args:
         folder: The folder.
         label: Its class.
         channel: Name of the image, or its end, where there are several; ``None``: there must be one.
+        name: Name of the case; ``None``: that of the folder.
     """
+    name = name or folder.name
     if channel is None and files_named(folder, IMAGE_NAMES):
-        return nifti_case(folder.name, label, folder)
+        return nifti_case(name, label, folder)
     images = [path for path in volumes_in(folder) if not is_mask_name(stem(path))]
     names = ", ".join(stem(path) for path in images) or "none"
     if channel is not None:
@@ -141,13 +153,13 @@ def chosen_nifti_case(folder: Path, label: str, channel: str | None) -> Case:
         problem = (
             f"{folder} holds {len(images) or 'no'} images to choose from ({names}); {which}, or name it image.nii.gz"
         )
-        return Case(folder.name, label, images[0] if images else folder, None, problem=problem)
+        return Case(name, label, images[0] if images else folder, None, problem=problem)
     masks = files_of_first_name(folder, MASK_NAMES)
     if not masks:
         masks = files_of_first_name(
-            folder, [each for name in (stem(images[0]), folder.name) for each in names_beside(name, MASK_NAMES)]
+            folder, [each for start in (stem(images[0]), name) for each in names_beside(start, MASK_NAMES)]
         )
-    return Case(folder.name, label, images[0], next(iter(masks), None), problem=ambiguous(masks))
+    return Case(name, label, images[0], next(iter(masks), None), problem=ambiguous(masks))
 
 
 def ambiguous(files: list[Path]) -> str | None:
@@ -192,7 +204,8 @@ def _without_image(folder: Path) -> str | None:
         return foreign
     if any(stem(path) for path in folder.iterdir()):
         return (
-            f"{folder} holds NIfTI files, none of them called image.nii.gz; rename the image, or move the folder away"
+            f"{folder} holds NIfTI files, none of them called image.nii.gz, and not one image with a mask; rename the "
+            "image, add what is missing, or move the folder away"
         )
     below = [path for path in folder.rglob("*") if not path.name.startswith(".")]
     is_volume = any(path.name.lower().endswith(VOLUME_SUFFIXES) for path in below)

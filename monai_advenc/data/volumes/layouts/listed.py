@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from monai_advenc.data.volumes.case import Case
+from monai_advenc.data.volumes.case import Case, with_distinct_ids
 from monai_advenc.data.volumes.dicom_case import dicom_case
 from monai_advenc.data.volumes.layouts.source import Source
 from monai_advenc.data.volumes.names import stem
@@ -78,7 +79,8 @@ def find_in_dataset_list(source: Source) -> Sequence[Case]:
     if found and not any(exists(image) for image, _ in found):
         return ()  # The list of nnU-Net's first version leaves out the number of the channel.
     class_of = source.class_lookup("a list of cases (dataset.json)")
-    return [Case(stem(image), class_of(stem(image)), image, mask) for image, mask in found]
+    cases = with_distinct_ids([Case(stem(image), "", image, mask) for image, mask in found])
+    return [replace(case, label=class_of(case.id)) for case in cases]
 
 
 def _no_list(path: Path) -> DatasetError:

@@ -1,0 +1,99 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Images of patients who have folders of their own in those of classes, as ``<class>/<patient>/0000.png``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from pathlib import Path
+from typing import Final
+
+from monai_advenc.data.images.labeled_files import OF_VOLUMES_TOO, in_folders_of_classes, visible
+from monai_advenc.data.images.reading import MASK_SUFFIX, image_id
+from monai_advenc.data.patients import PATIENT_TABLE
+from monai_advenc.errors import DatasetError
+from monai_advenc.files.names import folded, in_short
+from monai_advenc.files.tables import LABEL_TABLE
+
+_PARTS = frozenset(("train", "training", "test", "testing", "val", "valid", "validation"))
+_OF_MASKS = frozenset(("mask", "masks", "label", "labels", "seg", "segmentation", "segmentations"))
+
+FEWEST_PATIENTS: Final = 10
+"""Names of folders that come again in every class are patients if there are so many."""
+
+
+def images_of_patients(root: Path) -> list[tuple[str, str, Path]]:
+    """Class, name and path of each image where no class folder holds one itself: ``<class>/<patient>/.../<image>``.
+
+    Volumes and DICOM are left out: a tree of them looks the same, and volumes are cut first.
+
+    Raises:
+        DatasetError: The folders may be classes in folders for training and test images, or may hold masks, or hold
+            only volumes.
+    """
+    found = [(folder.name, str(image_id(path)), path) for folder, path in in_folders_of_classes(root) if _is_read(path)]
+    patients_of: dict[str, set[str]] = {}
+    for label, name, path in found:
+        folders = path.parent.relative_to(root).parts[1:]
+        patients_of.setdefault(label, set()).add(folded(folders[0]))
+        if any(map(_is_of_masks, (*folders, name))):
+            raise DatasetError(
+                f"{path} looks like a mask by its name; expected the mask of x.png next to it, as x{MASK_SUFFIX}: "
+                f"rename or move the masks, or list all images in {root / LABEL_TABLE} (file,label)"
+            )
+    if not found and any(image_id(path) is not None for _, path in in_folders_of_classes(root)):
+        raise DatasetError(
+            f"no images in {root}; only volumes or DICOM lie in folders within folders: cut volumes to images by "
+            f"monai-advenc slice, or list single images in {root / LABEL_TABLE} (file,label)"
+        )
+    names = set[str]().union(*patients_of.values())
+    if found and (_PARTS.issuperset(map(folded, patients_of)) or _are_classes(patients_of, names)):
+        above, within = in_short(list(patients_of), 3), in_short(sorted(names), 3)
+        raise DatasetError(
+            f"no images in {root}; the folders of classes lie one folder deeper, in {above}: give one of these; if "
+            f"{above} are the classes and {within} patients, list all images in {root / LABEL_TABLE} (file,label)"
+        )
+    return found
+
+
+def unread_of_patients(root: Path) -> Iterable[Path]:
+    """What :func:`images_of_patients` skips: files of other formats, loose images, and folders without images."""
+    within = list(in_folders_of_classes(root))
+    holding = {folder for folder, path in within if _is_read(path)}
+    yield from (each for each in visible(root) if (each.is_dir() or image_id(each) is not None) and each not in holding)
+    for folder, path in within:
+        if folder in holding and not _is_read(path) and not path.name.lower().endswith((MASK_SUFFIX, ".csv", ".json")):
+            yield path
+
+
+def _is_read(path: Path) -> bool:
+    return image_id(path) is not None and not path.name.lower().endswith(OF_VOLUMES_TOO)
+
+
+def _is_of_masks(name: str) -> bool:
+    return folded(name) in _OF_MASKS or folded(name).endswith(("_mask", "-mask", "_seg", "-seg"))
+
+
+def _are_classes(patients_of: Mapping[str, Set[str]], names: Set[str]) -> bool:
+    """Whether the folders in folders may be classes: their names come again, or all lie in one folder."""
+    is_repeated = len(patients_of) > 1 and all(each == names for each in patients_of.values())
+    return len(patients_of) not in range(2, len(names) + 1) or (is_repeated and len(names) < FEWEST_PATIENTS)
+
+
+def what_folders_are(folders: Sequence[str], *, are_told: bool) -> str:
+    """What folders in those of classes were taken for, in one line.
+
+    Args:
+        folders: Their names.
+        are_told: Whether ids have them, because images have equal names.
+    """
+    told = (
+        "; images in them have equal names, so ids and names of output files begin with theirs (encrypt --identity "
+        "remove gives other names)"
+        if are_told
+        else ""
+    )
+    return (
+        f"folders within those of classes ({in_short(sorted(set(folders)), 3)}) are taken as patients{told}; if they "
+        f"are none, say by {PATIENT_TABLE} (image,patient) which images are of one patient"
+    )
