@@ -20,6 +20,7 @@ from monai_advenc.evaluation.advice import BaseFacts
 from monai_advenc.evaluation.effect import Effect, effect_on
 from monai_advenc.networks.training.checkpoint import Checkpoint
 from monai_advenc.networks.training.learned import HeldOutAccuracy
+from monai_advenc.networks.training.trained_on import trained_on
 from monai_advenc.progress import Progress
 from monai_advenc.sharing.images import ImageEncryption
 from monai_advenc.sharing.options import EncryptionOptions
@@ -81,7 +82,10 @@ def require_reads(
         return None
     found, kept_aside = HeldOutAccuracy.on(sum(right) / len(right), labels), HeldOutAccuracy.noted(checkpoint)
     there = "" if kept_aside is None else f" ({kept_aside.told} kept aside where it was trained)"
-    told = f"the base network {path} has an accuracy of {found.told} of these{there}; chance is {found.chance:.0%}"
+    told = (
+        f"the base network {path}, {trained_on(checkpoint)}, has an accuracy of {found.told} of these{there}; "
+        f"chance is {found.chance:.0%}"
+    )
     if not found.is_above_chance and len(labels) >= LEAST_TO_REFUSE:
         if not insist:
             raise NetworkError(

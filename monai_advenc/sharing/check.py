@@ -29,6 +29,7 @@ from monai_advenc.evaluation.report.contact_sheet import contact_sheet, place_of
 from monai_advenc.files.atomic import write_atomically
 from monai_advenc.networks.training.base import require_divisible, require_enough_images
 from monai_advenc.networks.training.checkpoint import load_checkpoint
+from monai_advenc.networks.training.trained_on import said_of
 from monai_advenc.progress import SILENT, ConsoleProgress, Progress
 from monai_advenc.sharing.key_and_base import require_usable_base
 from monai_advenc.workers import available_cores
@@ -46,16 +47,18 @@ class CheckedFolder:
         found: What was understood of each case, what is wrong, and what is worth a look.
         command: The command that follows, for a shell.
         sheet: The page with a picture of each case; ``None`` if none was wanted.
+        base: What the given base network was trained on, in words; ``None`` if none was given, or none can be read.
     """
 
     found: Checked
     command: str
     sheet: Path | None = None
+    base: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The same for machines."""
         sheet = None if self.sheet is None else str(self.sheet)
-        return {**self.found.as_dict(), "command": self.command, "sheet": sheet}
+        return {**self.found.as_dict(), "command": self.command, "sheet": sheet, "base": self.base}
 
 
 def check(
@@ -101,7 +104,7 @@ def check(
     layout: dict[str, Any] = {"labels": table, "channel": channel, "label_column": label_column}
     found = _checked(root, slices, layout, available_cores() if workers is None else workers, progress)
     lacking = _lacking_for_training(found) if base is None else []
-    faults = [] if base is None else _faults_of_base(found, Path(base))
+    said, faults = (None, []) if base is None else _judge_base(found, Path(base))
     found = replace(found, warnings=(*found.warnings, *lacking), faults=(*found.faults, *faults))
     asked = {"--labels": table, "--label-column": label_column, "--channel": channel}
     if found.settings is None:
@@ -110,6 +113,8 @@ def check(
         network = "FILE" if lacking else base
         command = _command_for_volumes(root, found, slices, asked, network)
     found.say(progress)
+    if said is not None:
+        progress.say(f"Base network {base}: {said}. The run measures its accuracy on these images before it begins.")
     if page is not None:
         page = _place_for(page, root)  # Again: another check may have written a page since.
         done = "Replaced the earlier" if page.exists() else "Wrote"
@@ -123,7 +128,7 @@ def check(
     needs = "add cases, or put the file of a base network that was trained elsewhere on these classes for FILE:"
     progress.say(f"Next: {needs}" if "FILE" in shlex.split(command) else "Next:")
     progress.say(f"  {command}")
-    return CheckedFolder(found=found, command=command, sheet=page)
+    return CheckedFolder(found=found, command=command, sheet=page, base=said)
 
 
 def _place_for(page: Path, root: Path) -> Path:
@@ -163,21 +168,22 @@ def _lacking_for_training(found: Checked) -> list[Fault]:
     return []
 
 
-def _faults_of_base(found: Checked, base: Path) -> list[Fault]:
-    """Why the commands would refuse a base network, as they refuse it."""
+def _judge_base(found: Checked, base: Path) -> tuple[str | None, list[Fault]]:
+    """What a base network was trained on, and why the commands would refuse it, as they refuse it."""
     if found.settings is None:
-        return [Fault("", f"--base {base} is for volumes, and {found.found.root} holds images; leave it out")]
+        return None, [Fault("", f"--base {base} is for volumes, and {found.found.root} holds images; leave it out")]
+    said = None
     try:
         checkpoint = load_checkpoint(base)
+        said = said_of(checkpoint)
         if checkpoint.classes != found.found.classes:
             known, have = (", ".join(each) for each in (checkpoint.classes, found.found.classes))
-            return [
-                Fault("", f"the base network {base} knows the classes {known}, the cases have {have}; give another")
-            ]
+            problem = f"the base network {base} knows the classes {known}, the cases have {have}; give another"
+            return said, [Fault("", problem)]
         require_usable_base(checkpoint, base, found.slice_side, insist=False, progress=SILENT)
     except AdvencError as error:
-        return [Fault("", str(error))]
-    return []
+        return said, [Fault("", str(error))]
+    return said, []
 
 
 def _checked(root: Path, slices: SliceSettings, layout: dict[str, Any], workers: int, progress: Progress) -> Checked:

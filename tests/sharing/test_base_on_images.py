@@ -105,7 +105,8 @@ def test_few_images_or_a_large_loss_are_warned_of(folder_with: Callable[[int, in
     require_reads(base(1.0), PATH, folder_with(12, 12), OPTIONS, insist=False, progress=told)
     assert [line.startswith("Warning") for line in told.lines] == [True, True, False]
     assert (
-        "83% on 24 images of these (100% on 40 images kept aside where it was trained); chance is 50%" in told.lines[1]
+        "base.pt, trained on images (gray, 16 pixels) of dark, light, has an accuracy of 83% on 24 images of these "
+        "(100% on 40 images kept aside where it was trained); chance is 50%" in told.lines[1]
     )
 
 

@@ -216,6 +216,8 @@ def test_a_base_network_that_the_run_would_refuse_is_refused_by_check_and_dry_ru
     checked = check(volumes, sheet=None, slices=SliceSettings(size=32), base=base, workers=0, progress=SILENT)
     assert not checked.found.faults
     assert not [each for each in checked.found.warnings if "too few" in each.message]
+    aside = "100% on 50 images kept aside"
+    assert checked.base == f"trained on images (gray, 32 pixels) of {', '.join(classes)}; accuracy {aside}"
     done = run(*shlex.split(checked.command)[1:], "--dry-run", "--workers", 0)
     assert done.exit_code == 0, done.output
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monai_advenc.acceleration.processor import choose_device
-from monai_advenc.data.images.folder import find_images, load_image_set
+from monai_advenc.data.images.folder import ImageFolder, find_images, load_image_set
 from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.data.images.kinds import kinds_of
 from monai_advenc.data.images.overlap import overlap_warnings, require_disjoint
 from monai_advenc.data.patients import PATIENT_TABLE
 from monai_advenc.data.private_folder import require_unshared
@@ -21,6 +22,7 @@ from monai_advenc.networks.training.error_minimizing import PERTURBED_ACCURACY, 
 from monai_advenc.networks.training.learned import HeldOutAccuracy
 from monai_advenc.networks.training.settings import TrainingSettings
 from monai_advenc.networks.training.train import EpochRecord, accuracy_of, train
+from monai_advenc.networks.training.trained_on import notes_of_training
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.progress import NO_TRACKING, ConsoleProgress, Progress, Tracker, advancing_to
 from monai_advenc.settings import require_between
@@ -103,7 +105,7 @@ def train_base(
     progress, path = progress or ConsoleProgress(), Path(out)
     require_between("validation", validation, 0.01, 0.9)
     require_unshared(path, "--out")
-    image_set, passed_over = _read(images, classes, path, size, gray, progress)
+    image_set, folder = _read(images, classes, path, size, gray, progress)
     place = choose_device(device)
     name = network or ("resnet_small" if place == "cpu" else "resnet18")
     train_set, validation_set = image_set.split(validation, settings.seed)
@@ -132,7 +134,8 @@ def train_base(
         )
     accuracy = _held_out(result.history[result.best_epoch - 1])
     held_out = HeldOutAccuracy.on(accuracy, validation_set.labels.tolist())
-    notes = {**held_out.notes(), **trained, **({} if perturbed is None else perturbed.notes())}
+    known = notes_of_training(len(image_set), kinds_of(file.path for file in folder.files) if folder else "")
+    notes = {**held_out.notes(), **trained, **known, **({} if perturbed is None else perturbed.notes())}
     save_checkpoint(path, result.network, name, image_set.classes, channels, side, notes=notes)
     _track(result.history, tracker)
     seen = "kept aside" if perturbed is None else "kept aside, perturbed by it"
@@ -153,7 +156,7 @@ def train_base(
         best_epoch=result.best_epoch,
         test_accuracy=test_accuracy,
         warnings=warnings,
-        passed_over=passed_over,
+        passed_over=folder.passed_over if folder else (),
     )
 
 
@@ -187,20 +190,20 @@ def _read(
     size: int | None,
     gray: bool,
     progress: Progress,
-) -> tuple[ImageSet, tuple[Path, ...]]:
-    """Read the images to train on, and list what was skipped; refuse what can be refused before the long work."""
+) -> tuple[ImageSet, ImageFolder | None]:
+    """Read the images to train on, and their folder if any; refuse what can be refused before the long work."""
     if isinstance(images, ImageSet):
         counts = images.labels.bincount(minlength=len(images.classes)).tolist()
         require_enough_images(dict(zip(images.classes, counts, strict=True)))
         _require_free(out)
-        return images, ()
+        return images, None
     folder = find_images(Path(images), classes)
     folder.say(progress)
     require_enough_images(folder.class_counts())
     require_divisible(folder.patient_counts())
     _require_free(out)
     with progress.stage("reading images", len(folder.files)) as advance:
-        return load_image_set(folder, size, gray=gray, progress=advance), folder.passed_over
+        return load_image_set(folder, size, gray=gray, progress=advance), folder
 
 
 def _require_free(path: Path) -> None:

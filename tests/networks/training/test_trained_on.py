@@ -1,0 +1,68 @@
+"""A base network says what it was trained on, without a name of a file, a folder or a patient."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.data.images.kinds import kinds_of
+from monai_advenc.networks import get_network
+from monai_advenc.networks.training.base import train_base
+from monai_advenc.networks.training.checkpoint import load_checkpoint, save_checkpoint
+from monai_advenc.networks.training.settings import TrainingSettings
+from monai_advenc.networks.training.trained_on import said_of, trained_on
+from monai_advenc.progress import SILENT
+from tests.data.dicom.dicom_phantom import write_series
+
+ONE_EPOCH = TrainingSettings(epochs=1, batch_size=20)
+
+
+def test_a_trained_network_says_how_many_images_of_what_kind_it_saw(tmp_path: Path) -> None:
+    for number in range(42):
+        place = tmp_path / "Jane Doe" / "ab"[number % 2] / f"Doe {number}"
+        place.mkdir(parents=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (16, 16), dtype=np.uint8)
+        Image.fromarray(pixels).save(place / ("0.png" if number else "0.jpg"))
+    out = tmp_path / "base.pt"
+    train_base(
+        tmp_path / "Jane Doe",
+        out,
+        network="vgg_small",
+        settings=ONE_EPOCH,
+        validation=0.3,
+        device="cpu",
+        progress=SILENT,
+    )
+    checkpoint = load_checkpoint(out)
+    assert trained_on(checkpoint) == "trained on 42 images (JPEG, PNG, gray, 16 pixels) of a, b"
+    assert said_of(checkpoint).endswith(" on 12 images kept aside")
+    assert b"Doe" not in out.read_bytes()
+
+
+def test_images_that_are_read_already_have_a_number_and_no_kind(tmp_path: Path) -> None:
+    labels = torch.arange(40) % 2
+    images = ImageSet(torch.rand(40, 3, 16, 16), labels, tuple(map(str, range(40))), ("a", "b"))
+    train_base(images, tmp_path / "b.pt", network="vgg_small", settings=ONE_EPOCH, device="cpu", progress=SILENT)
+    assert trained_on(load_checkpoint(tmp_path / "b.pt")) == "trained on 40 images (3 channels, 16 pixels) of a, b"
+
+
+def test_a_file_of_an_earlier_version_says_what_it_knows(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "b.pt", get_network("resnet_small", 2, 1, 32), "resnet_small", ("a", "b"), 1, 32)
+    said = "trained on images (gray, 32 pixels) of a, b; its file does not say its accuracy"
+    assert said_of(load_checkpoint(tmp_path / "b.pt")) == said
+
+
+def test_dicom_has_the_modality_of_its_first_file(tmp_path: Path) -> None:
+    def name_a_person(dataset: Any, index: int) -> None:
+        dataset.Modality = ("CT", "DOE JANE")[index]
+
+    one, other = write_series(tmp_path, np.zeros((2, 16, 16), np.int16), names=["1.dcm", "2.dcm"], change=name_a_person)
+    assert kinds_of([one, other, Path("x.NII.GZ"), Path("y.tiff"), Path("train-00001")]) == "DICOM CT, NIfTI, TIFF"
+    assert kinds_of([other]) == "DICOM"
+    (tmp_path / "broken.dcm").write_bytes(b"x")
+    assert kinds_of([tmp_path / "broken.dcm"]) == "DICOM"
