@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, Final
+from typing import Final
 
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.settings import Settings
@@ -21,6 +22,15 @@ MEASURED_NAME: Final = "measured_strength.json"
 
 NEAR_DB: Final = 1.5
 """Radii whose PSNRs differ by more are not compared."""
+
+SAME_DB: Final = 0.5
+"""Radii whose PSNRs differ by more are said to differ."""
+
+_REGIONS: Final = {
+    "all": "all",
+    "body": "the body, with all of the radius",
+    "mask": "the tumor, with all of the radius",
+}
 
 _UNKNOWN: Final = "Expected strength: nothing like these settings is in this project's measurements (docs/strength.md)"
 
@@ -62,15 +72,55 @@ class MeasuredStrength(Settings):
     clean: float
     chance: float
 
-    def sentence(self) -> str:
-        """The figures with their conditions."""
+    def sentence(self, begin: str = "Expected strength: at", way: str = "in this way") -> str:
+        """The figures with their conditions.
+
+        Args:
+            begin: The first words.
+            way: How images were encrypted.
+        """
         keys = "one key" if self.seeds == 1 else f"mean of {self.seeds} keys"
         return (
-            f"Expected strength: at PSNR {self.radius_db:.0f} dB on {self.data} of {self.size} pixels ({keys}, "
-            f"{self.steps} steps, {self.images} images), the best network that was trained on images encrypted in this "
-            f"way had {self.last:.0f} % on real images ({self.best:.0f} % after its best epoch), trained on originals "
-            f"{self.clean:.0f} %; always naming the commonest class gives {self.chance:.0f} %."
+            f"{begin} PSNR {self.radius_db:.0f} dB on {self.data} of {self.size} pixels ({keys}, {self.steps} steps, "
+            f"{self.images} images), the best network that was trained on images encrypted {way} had {self.last:.0f} % "
+            f"on real images ({self.best:.0f} % after its best epoch), trained on originals {self.clean:.0f} %; always "
+            f"naming the commonest class gives {self.chance:.0f} %."
         )
+
+    def differences(self, asked: _Asked) -> list[str]:
+        """The conditions in which settings differ from those that were measured, in words that name no secret."""
+        of_steps = (asked.steps, asked.schedule) != (self.steps, "paper")
+        region = f"the pixels that may change (measured: {_REGIONS[self.region]})"
+        found = {
+            "how the targets are combined": asked.combiner != self.combiner,
+            f"random views (measured: {'with' if self.views else 'without'})": asked.views != self.views,
+            region: asked.region != self.region,
+            "the radius (yours shrinks with the region)": asked.region == self.region and asked.shrinks,
+            f"the steps (measured: {self.steps} of the paper's schedule)": of_steps,
+            f"the size (measured: {self.size} pixels)": asked.side is not None and asked.side != self.size,
+            f"the radius (yours: PSNR {asked.radius_db:.0f} dB)": abs(asked.radius_db - self.radius_db) > SAME_DB,
+        }
+        return [words for words, is_other in found.items() if is_other]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What decides which measurement is near."""
+
+    combiner: str
+    views: bool
+    region: str
+    shrinks: bool
+    steps: int
+    schedule: str
+    side: int | None
+    radius_db: float
+
+    def nearness(self, row: MeasuredStrength) -> tuple[bool, bool, bool, int, float]:
+        """Larger for a measurement that is nearer; of equals, the largest images are nearest to what is shared."""
+        region = "all" if self.shrinks else self.region  # The change per pixel stays.
+        same = (row.combiner == self.combiner, row.region == region, row.views == self.views)
+        return (*same, row.size, -abs(row.radius_db - self.radius_db))
 
 
 def measured_strengths() -> list[MeasuredStrength]:
@@ -85,40 +135,52 @@ def expected_strength(
     region: str,
     *,
     full_radius: bool,
+    side: int | None = None,
     measures: bool = False,
     measured: Iterable[MeasuredStrength] | None = None,
 ) -> str | None:
     """What recipients kept where settings like a key's were measured, as a sentence; it names no secret.
+
+    Of the measurements of the key's family at about its PSNR, the nearest is told, with the conditions in which the
+    settings differ from it.
 
     Args:
         key: The key.
         channels: Of its images.
         region: Which pixels may change.
         full_radius: Whether the radius stays, however small the region.
+        side: Longer side of the images in pixels; ``None``: unknown.
         measures: Whether this run measures the strength itself; then nothing is said where nothing is known.
         measured: What was measured; ``None``: what ships with the package.
     """
     unknown = None if measures else f"{_UNKNOWN}; {_MEASURE}"
-    decibels = _decibels_of(key)
-    # Colors were not measured; a radius that shrinks with the region is smaller than what was.
-    if decibels is None or channels != 1 or (region != "all" and not full_radius):
+    decibels, shrinks = _decibels_of(key), region != "all" and not full_radius
+    # Colors were not measured; a radius that shrinks to a tumor's is far smaller than what was.
+    if decibels is None or channels != 1 or (region == "mask" and shrinks):
         return unknown
-    own: dict[str, Any] = {
-        "family": key.family,
-        "combiner": key.combiner.name,
-        "views": key.perturbation.augmentation is not None,
-        "region": region,
-    }
-    like = [
-        each
-        for each in (measured_strengths() if measured is None else measured)
-        if own.items() <= each.model_dump().items() and abs(each.radius_db - decibels) <= NEAR_DB
-    ]
-    # The largest images are nearest to what is shared; of equals, the nearest radius.
+    asked = _Asked(
+        combiner=key.combiner.name,
+        views=key.perturbation.augmentation is not None,
+        region=region,
+        shrinks=shrinks,
+        steps=key.perturbation.steps,
+        schedule=key.perturbation.schedule,
+        side=side,
+        radius_db=decibels,
+    )
+    rows = measured_strengths() if measured is None else measured
+    like = [each for each in rows if each.family == key.family and abs(each.radius_db - decibels) <= NEAR_DB]
     if not like:
         return unknown
-    nearest = max(like, key=lambda each: (each.size, -abs(each.radius_db - decibels)))
-    return f"{nearest.sentence()} Yours may differ by much: {'this run measures it.' if measures else _MEASURE}"
+    nearest = max(like, key=asked.nearness)
+    differ = nearest.differences(asked)
+    then = "this run measures it." if measures else _MEASURE
+    if not differ:
+        return f"{nearest.sentence()} Yours may differ by much: {then}"
+    told = nearest.sentence(
+        "Expected strength: your settings were not measured. Measured nearest to them: at", "in that way"
+    )
+    return f"{told} Yours differ in {'; '.join(differ)}. The strength may differ by much: {then}"
 
 
 def _decibels_of(key: EncryptionKey) -> float | None:

@@ -191,7 +191,8 @@ def encrypt_and_say(
     """
     full, expected = options.full_radius, None
     if channels is not None:
-        expected = expected_strength(key, channels, options.region, full_radius=full, measures=measures)
+        side = options.size or side_of(source)
+        expected = expected_strength(key, channels, options.region, full_radius=full, side=side, measures=measures)
     if expected is not None:
         progress.say(expected)
     if compute is None and begun_header(out) is None:

@@ -16,9 +16,11 @@ CLASSES = ("a", "b", "c")
 RESULTS = Path(__file__).parents[2] / "results" / "strength.jsonl"
 
 
-def said(region: str = "all", *, channels: int = 1, full_radius: bool = False, **drawing: Any) -> str:
+def said(
+    region: str = "all", *, channels: int = 1, full_radius: bool = False, side: int | None = None, **drawing: Any
+) -> str:
     key = draw_key(CLASSES, **drawing)
-    sentence = expected_strength(key, channels, region, full_radius=full_radius)
+    sentence = expected_strength(key, channels, region, full_radius=full_radius, side=side)
     assert sentence is not None
     assert key.combiner.name not in sentence
     return sentence
@@ -38,26 +40,70 @@ def test_the_figures_are_those_of_the_stored_rows() -> None:
     assert "at PSNR 44 dB on brain MRI slices of three classes of 64 pixels" in sentence
 
 
-def test_each_measured_way_is_found_by_keys_like_it_and_by_no_other() -> None:
-    unknown = said(radius=0.001)
-    assert "nothing like these settings" in unknown
-    assert "run monai-advenc evaluate" in unknown
+def test_each_measured_way_is_found_by_keys_like_it_without_a_difference() -> None:
     profiles = {"targeted": "default", "error-minimizing": "error-minimizing"}
     for each in measured_strengths():
         profile = profiles[each.family] if each.views else "paper-basic"
         like: dict[str, Any] = {"combiner": each.combiner, "radius": 320 * 10 ** (-each.radius_db / 20)}
-        sentence = said(each.region, full_radius=True, profile=profile, **like)
+        like |= {"profile": profile, "steps": each.steps, "side": each.size}
+        sentence = said(each.region, full_radius=True, **like)
+        assert f"at PSNR {each.radius_db:.0f} dB on {each.data} of {each.size} pixels" in sentence
         assert f"{each.last:.0f} % on real images" in sentence
         assert f"trained on originals {each.clean:.0f} %" in sentence
-        assert said(each.region, full_radius=True, channels=3, profile=profile, **like) == unknown
-        assert said("mask", full_radius=True, profile=profile, **like) == unknown
-        faint = {**like, "radius": like["radius"] / 2}
-        assert sentence != said(each.region, full_radius=True, profile=profile, **faint)
+        assert "differ in" not in sentence
+        assert "nothing like" in said(each.region, full_radius=True, channels=3, **like)
 
 
-def test_radii_that_shrink_or_have_no_size_were_not_measured() -> None:
-    assert "nothing like" in said("body", profile="error-minimizing", radius=0.4, radius_at=64)
+SIZE = "the size (measured: 64 pixels)"
+STEPS = "the steps (measured: 16 of the paper's schedule)"
+BODY = "the pixels that may change (measured: the body, with all of the radius)"
+
+
+@pytest.mark.parametrize(
+    ("asked", "differ"),
+    [
+        ({"radius": 0.8, "steps": 16, "side": 64, "region": "body", "full_radius": True}, []),
+        ({"radius": 0.8, "steps": 16, "side": 64}, [BODY]),
+        ({"radius": 0.8, "schedule": "fast", "side": 64}, [BODY, STEPS]),
+        ({"radius": 0.8, "steps": 16, "side": 320, "region": "mask", "full_radius": True}, [BODY, SIZE]),
+        ({"radius": 0.8, "steps": 16, "region": "body"}, ["the radius (yours shrinks with the region)"]),
+        ({"radius": 0.9, "steps": 16, "region": "body", "full_radius": True}, ["the radius (yours: PSNR 37 dB)"]),
+        ({"radius": 0.4, "steps": 16, "profile": "paper-concat"}, [BODY, "random views (measured: with)"]),
+        ({"radius": 0.4, "steps": 16, "combiner": "mixup"}, ["how the targets are combined"]),
+    ],
+)
+def test_the_nearest_measurement_names_every_condition_in_which_the_settings_differ(
+    asked: dict[str, Any], differ: list[str]
+) -> None:
+    sentence = said(**asked, radius_at=64)
+    _, marked, told = sentence.partition(" Yours differ in ")
+    assert bool(marked) == bool(differ)
+    assert sorted(told.split(". The strength")[0].split("; ")) == sorted(differ or [""])
+    assert ("Expected strength: your settings were not measured. Measured nearest to them:" in sentence) == bool(differ)
+
+
+def test_of_equal_ways_the_largest_images_are_told() -> None:
+    row = next(each for each in measured_strengths() if each.region == "all" and each.views)
+    larger = row.model_copy(update={"size": 128, "last": 12.0})
+    key = draw_key(CLASSES, combiner="basic", radius=64 * 10 ** (-row.radius_db / 20), radius_at=64, steps=row.steps)
+    told = expected_strength(key, 1, "all", full_radius=False, side=128, measured=[row, larger])
+    assert told is not None
+    assert "of 128 pixels" in told
+    assert "12 % on real images" in told
+    assert "differ" not in told.replace("may differ by much", "")
+
+
+def test_another_family_or_psnr_and_radii_that_have_none_are_not_compared() -> None:
+    assert "nothing like these settings" in said(radius=0.001)
+    assert "run monai-advenc evaluate" in said(radius=0.001)
+    assert "nothing like" in said(radius=0.2, radius_at=64)
+    assert "nothing like" in said("mask", radius=0.4, radius_at=64)
     assert "nothing like" in said(radius=0.4, radius_at=0)
+    key = draw_key(CLASSES, radius=0.4, radius_at=64)
+    others = [each for each in measured_strengths() if each.family != key.family]
+    told = expected_strength(key, 1, "all", full_radius=False, measured=others)
+    assert told is not None
+    assert "nothing like" in told
 
 
 def test_a_run_that_measures_does_not_say_that_nothing_is_known() -> None:
