@@ -19,7 +19,7 @@ from monai_advenc.data.private_folder import make_private, require_own_folder
 from monai_advenc.errors import SettingsError
 from monai_advenc.evaluation.advice import NOTHING_KNOWN, BaseFacts
 from monai_advenc.evaluation.division import Division, load_division
-from monai_advenc.evaluation.kept_verdict import VERDICT_NAME, KeptVerdict, keep_verdict, known_private_folder
+from monai_advenc.evaluation.kept_verdict import KeptVerdict, keep_verdict, known_private_folder
 from monai_advenc.evaluation.measurement import Measurement, pooled, read_measurements, summarize
 from monai_advenc.evaluation.protection import DEFAULT_VICTIMS, ENCRYPTED, train_missing, victim_jobs
 from monai_advenc.evaluation.report import encryption_report
@@ -174,8 +174,9 @@ def evaluate(
     )
     write_atomically(result.report, page.encode(), overwrite=True, mode=0o600)
     if private is not None:
-        keep_verdict(result.kept, encrypted, private)
-        progress.say(f"{private / VERDICT_NAME} has the verdict of the newest measurement of these files.")
+        kept = keep_verdict(result.kept, encrypted, private)
+        if kept != result.kept and kept.source is not None:
+            progress.say(f"The verdict that counts is that of a later measurement of these files. {kept.source}")
     # Last: by it a later run knows what was told already.
     write_json(result.summary, result.as_dict(), overwrite=True, mode=0o600)
     _track(result, tracker)

@@ -70,8 +70,6 @@ def measure_protection(
             progress=progress,
         )
         kept, measurements = kept_verdict(out, private), evaluation.measurements
-        if kept.verdict != evaluation.verdict and kept.source is not None:
-            progress.say(f"The verdict is that of a later measurement. {kept.source}")
     return kept.verdict, measurements
 
 
