@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -374,20 +376,67 @@ def test_another_key_in_the_file_of_public_keys_seals_anew(
     assert encrypted(run, slices, tmp_path / "shared", classes, *words).read_bytes() == before
 
 
+def unfinished(out: Path) -> Path:
+    """Where unlock keeps what is not finished."""
+    return out.with_name(f".{out.name}.{hashlib.sha256(out.name.encode()).hexdigest()[:8]}.advenc-part")
+
+
 def test_what_a_killed_unlock_left_is_removed_by_the_next_and_nothing_of_a_running_one(
     run: Run, slices: Path, classes: tuple[Path, Path], owner: tuple[Path, str], tmp_path: Path
 ) -> None:
     words = ("--format", "png8", "--keep-residual", "--unlock-for", owner[1])
     residual = encrypted(run, slices, tmp_path / "shared", classes, *words)
-    left, running, of_another = (tmp_path / f".{name}.advenc-part" for name in ("back.00aa", "back.11bb", "back2.22cc"))
-    for folder in (left, running, of_another):
-        (folder / "a").mkdir(parents=True)
-        (folder / "a" / "a8.png").write_bytes(b"an original")
-    with FolderLock(running):
-        done = run("unlock", tmp_path / "shared", residual, "--unlock-key", owner[0], "--out", tmp_path / "back")
+    left, of_another = unfinished(tmp_path / "back"), unfinished(tmp_path / "back2")
+    for folder in (left, of_another):
+        (folder / "files" / "b").mkdir(parents=True)
+        (folder / "files" / "b" / "of_others.png").write_bytes(b"an original")
+    command = ("unlock", tmp_path / "shared", residual, "--unlock-key", owner[0], "--out", tmp_path / "back")
+    with FolderLock(left):
+        refused = run(*command)
+        assert refused.exit_code == 2
+        assert "another run is writing" in refused.stderr
+        assert (left / "files" / "b" / "of_others.png").exists()
+    done = run(*command)
     assert done.exit_code == 0, done.output
-    assert [folder.exists() for folder in (left, running, of_another)] == [False, True, True]
+    assert [folder.exists() for folder in (left, of_another)] == [False, True]
     assert not list((tmp_path / "back").rglob(".*"))
+    assert not list((tmp_path / "back").rglob("of_others.png"))
+    assert (tmp_path / "back").stat().st_mode & 0o077 == 0
+
+
+def test_of_two_unlocks_into_one_folder_one_restores_all_and_the_other_says_why_not(
+    run: Run, slices: Path, classes: tuple[Path, Path], owner: tuple[Path, str], tmp_path: Path
+) -> None:
+    words = ("--format", "png8", "--keep-residual", "--unlock-for", owner[1])
+    residual = encrypted(run, slices, tmp_path / "shared", classes, *words)
+
+    def once(out: Path) -> object:
+        try:
+            return unlock(tmp_path / "shared", residual, owner[0], out, progress=SILENT)
+        except OutputError as error:
+            return str(error)
+
+    for number in range(3):
+        out = tmp_path / f"back{number}"
+        with ThreadPoolExecutor(3) as pool:
+            counts = list(pool.map(once, [out] * 3))
+        assert counts.count(10) == 1
+        assert all(each == 10 or "another run" in str(each) or "is not empty" in str(each) for each in counts)
+        assert len(list(out.rglob("*.*"))) == 10
+        assert not unfinished(out).exists()
+
+
+def test_originals_are_not_written_into_what_somebody_else_put_there(
+    run: Run, slices: Path, classes: tuple[Path, Path], owner: tuple[Path, str], tmp_path: Path
+) -> None:
+    words = ("--format", "png8", "--keep-residual", "--unlock-for", owner[1])
+    residual = encrypted(run, slices, tmp_path / "shared", classes, *words)
+    (tmp_path / "of_another").mkdir()
+    unfinished(tmp_path / "back").symlink_to(tmp_path / "of_another")
+    with pytest.raises(OutputError, match="is of somebody else"):
+        unlock(tmp_path / "shared", residual, owner[0], tmp_path / "back", progress=SILENT)
+    assert not list((tmp_path / "of_another").iterdir())
+    assert not (tmp_path / "back").exists()
 
 
 @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="OpenSSH is not installed")

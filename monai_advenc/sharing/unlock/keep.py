@@ -4,19 +4,22 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
+import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from torch import nn
 
 from monai_advenc.data.images.folder import ImageFile, ImageFolder
 from monai_advenc.data.images.written_file import intact_file
-from monai_advenc.data.manifest import MANIFEST_NAME, Manifest, VolumeManifest
+from monai_advenc.data.manifest import MANIFEST_NAME
+from monai_advenc.data.manifest_records import each_record
 from monai_advenc.data.private_folder import make_private, own_name
 from monai_advenc.data.records import FileRecord, ImageRecord, VolumeRecord
 from monai_advenc.data.stored_pixels import Stored, stored_pixels
@@ -24,20 +27,17 @@ from monai_advenc.data.volumes.case import Case
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import OutputError, VerificationError
 from monai_advenc.files.atomic import TEMPORARY_SUFFIX, sha256_of, write_json
+from monai_advenc.files.folder_lock import FolderLock
 from monai_advenc.progress import Progress
 from monai_advenc.sharing.images import ImageEncryption
 from monai_advenc.sharing.options import EncryptionOptions, VolumeOptions
+from monai_advenc.sharing.unlock.pack import write_entry, write_start
 from monai_advenc.sharing.unlock.residual import residual_of
 from monai_advenc.sharing.unlock.seal import public_keys_of, recipients_of, seal
 from monai_advenc.sharing.volumes import VolumeEncryption
 
 RESIDUAL_NAME: Final = "residual.age"
 """File in the private folder; in one of several data sets each has its own name."""
-
-FORMAT: Final = "monai-advenc residual 2"
-
-LENGTH: Final = 8
-"""Bytes of the length of an entry, after the digest of its encrypted file."""
 
 _SEALED_NAME: Final = "residual.json"
 """Says of which files the residual is, so that a finished one is not made again."""
@@ -54,10 +54,7 @@ def keep_residual_of_images(
 ) -> None:
     """Write the residual of encrypted images, if ``options.unlock_for`` names public keys (:func:`keep_residual`)."""
     if options.unlock_for:
-        records = Manifest.load(out).images
-        keep_residual(
-            ImageEncryption(source, out, key, network, options), records, private, options.unlock_for, progress
-        )
+        keep_residual(ImageEncryption(source, out, key, network, options), private, options.unlock_for, progress)
 
 
 def keep_residual_of_volumes(
@@ -71,23 +68,21 @@ def keep_residual_of_volumes(
 ) -> None:
     """The same of encrypted volumes."""
     if options.unlock_for:
-        records = VolumeManifest.load(out).volumes
-        encryption = VolumeEncryption(cases, out, key, network, options)
-        keep_residual(encryption, records, private, options.unlock_for, progress)
+        keep_residual(VolumeEncryption(cases, out, key, network, options), private, options.unlock_for, progress)
 
 
 def keep_residual(
     encryption: ImageEncryption | VolumeEncryption,
-    records: Sequence[ImageRecord] | Sequence[VolumeRecord],
     private: Path,
     unlock_for: Sequence[str],
     progress: Progress,
 ) -> Path:
     """Write the residual of a finished data set, sealed; one that is there already for the same files stays.
 
+    Memory does not grow with the number of images.
+
     Args:
-        encryption: What was encrypted.
-        records: What its manifest says of each image or volume.
+        encryption: What was encrypted, in the order of its manifest.
         private: The private folder.
         unlock_for: Public keys, see :func:`monai_advenc.sharing.unlock.seal.recipients_of`.
         progress: Receives progress.
@@ -103,27 +98,50 @@ def keep_residual(
     recipients = recipients_of(unlock_for)
     make_private(private)
     target, note = (private / own_name(private, encryption.out, name) for name in (RESIDUAL_NAME, _SEALED_NAME))
-    wanted = {"manifest": sha256_of(encryption.out / MANIFEST_NAME), "unlock_for": sorted(public_keys_of(unlock_for))}
-    if target.exists() and _noted(note) == {**wanted, "sha256": sha256_of(target)}:
-        return target
-    part = private / f".{target.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
+    with FolderLock(encryption.out):
+        _remove_leftovers(target, note)
+        wanted = {
+            "manifest": sha256_of(encryption.out / MANIFEST_NAME),
+            "unlock_for": sorted(public_keys_of(unlock_for)),
+        }
+        if not target.exists() or _noted(note) != {**wanted, "sha256": sha256_of(target)}:
+            _write(encryption, target, recipients, progress)
+            write_json(note, {**wanted, "sha256": sha256_of(target)}, overwrite=True, mode=0o600)
+            size = target.stat().st_size / 1e6
+            progress.say(
+                f"Kept what restores the originals' pixels in {target} ({size:.1f} MB), sealed; never share it."
+            )
+    return target
+
+
+def _write(
+    encryption: ImageEncryption | VolumeEncryption, target: Path, recipients: Sequence[Any], progress: Progress
+) -> None:
+    """Pack and seal; the file appears when it is complete."""
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
     try:
         # Without a name, so that a killed run leaves nothing that is not sealed.
-        with TemporaryFile(dir=private) as pack:
-            with progress.stage("keeping the residual", len(records)) as advance:
-                _pack(encryption, records, pack, advance)
+        with TemporaryFile(dir=target.parent) as pack:
+            total = sum(1 for _ in each_record(encryption.out))
+            with progress.stage("keeping the residual", total) as advance:
+                _pack(encryption, pack, advance)
             pack.seek(0)
             part.touch(mode=0o600)
             seal(pack, part, recipients)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
         part.replace(target)
     except OSError as error:
         raise OutputError(f"cannot write {target}: {error.strerror}; free disk space") from None
     finally:
         part.unlink(missing_ok=True)
-    write_json(note, {**wanted, "sha256": sha256_of(target)}, overwrite=True, mode=0o600)
-    size = target.stat().st_size / 1e6
-    progress.say(f"Kept what restores the originals' pixels in {target} ({size:.1f} MB), sealed; never share it.")
-    return target
+
+
+def _remove_leftovers(*targets: Path) -> None:
+    """Remove unfinished files of a killed run; a running one has locked the data set."""
+    for target in targets:
+        for left in target.parent.glob(f".{glob.escape(target.name)}.*{TEMPORARY_SUFFIX}"):
+            left.unlink(missing_ok=True)
 
 
 def _noted(path: Path) -> object:
@@ -133,25 +151,22 @@ def _noted(path: Path) -> object:
         return None
 
 
-def _pack(
-    encryption: ImageEncryption | VolumeEncryption,
-    records: Sequence[ImageRecord] | Sequence[VolumeRecord],
-    pack: BinaryIO,
-    advance: Callable[[int], None],
-) -> None:
-    """Write a line that says what this is, then an entry for each file, which begins with the file's digest.
-
-    So an entry stays of use when images are added to the data set or withdrawn.
-    """
-    originals = {each.id: each for each in encryption.originals}
-    pack.write(json.dumps({"format": FORMAT}).encode() + b"\n")
-    for record in records:
-        for file, original in _files_of(encryption, originals[record.id], record):
+def _pack(encryption: ImageEncryption | VolumeEncryption, pack: BinaryIO, advance: Callable[[int], None]) -> None:
+    """Write an entry for each file."""
+    write_start(pack)
+    # The manifest has the originals in their order, without those that failed.
+    originals: Iterator[ImageFile | Case] = iter(encryption.originals)
+    for record in each_record(encryption.out):
+        original = next((each for each in originals if each.id == record.id), None)
+        if original is None:
+            raise VerificationError(
+                f"{encryption.out} holds {record.id}, which is not among the originals; run the same command again"
+            )
+        for file, whole in _files_of(encryption, original, record):
             content = intact_file(encryption.out, file).read_bytes()
-            pixels = stored_pixels(original, file.path)
+            pixels = stored_pixels(whole, file.path)
             residual = residual_of(pixels, stored_pixels(content, file.path))
-            pack.write(bytes.fromhex(file.sha256) + len(residual).to_bytes(LENGTH, "little"))
-            pack.write(checksum_of(pixels) + residual)
+            write_entry(pack, file.sha256, checksum_of(pixels), residual)
         advance(1)
 
 

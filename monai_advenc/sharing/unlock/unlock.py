@@ -4,34 +4,29 @@
 
 from __future__ import annotations
 
-import glob
+import contextlib
 import hashlib
-import json
 import os
-import secrets
 import shutil
-from collections import deque
+import sqlite3
+import stat
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import BinaryIO, Final
 
 from monai_advenc.data.images.written_file import intact_file
-from monai_advenc.data.manifest import Manifest, VolumeManifest, holds_volumes
+from monai_advenc.data.manifest_records import each_file
 from monai_advenc.data.private_folder import require_unshared
-from monai_advenc.data.records import FileRecord
 from monai_advenc.data.stored_pixels import stored_pixels, with_stored_pixels
 from monai_advenc.errors import ImageError, OutputError, VerificationError
 from monai_advenc.files.atomic import TEMPORARY_SUFFIX, write_atomically
-from monai_advenc.files.folder_lock import FolderLock
+from monai_advenc.files.folder_lock import LOCK_NAME, FolderLock
 from monai_advenc.progress import ConsoleProgress, Progress
 from monai_advenc.sharing.folder import require_empty
-from monai_advenc.sharing.unlock.keep import FORMAT, LENGTH, checksum_of
+from monai_advenc.sharing.unlock.keep import checksum_of
+from monai_advenc.sharing.unlock.pack import Entries
 from monai_advenc.sharing.unlock.residual import most_bytes, restored
 from monai_advenc.sharing.unlock.seal import unseal
-
-DIGEST: Final = hashlib.sha256().digest_size
 
 
 def unlock(
@@ -45,7 +40,8 @@ def unlock(
 ) -> int:
     """Write the files of a data set with the pixels of its originals, each checked against its checksum.
 
-    Pixels come back bit for bit. Names, headers and identities stay those of the encrypted files.
+    Pixels come back bit for bit. Names, headers and identities stay those of the encrypted files. Memory does not grow
+    with the number of images.
 
     Args:
         encrypted: The encrypted data set.
@@ -62,42 +58,39 @@ def unlock(
     Raises:
         ImageError: The residual does not fit the files.
         KeyFileError: The key cannot be read, or is another one.
-        OutputError: ``out`` holds something, would be shared or cannot be written, or the residual is damaged.
+        OutputError: ``out`` holds something, would be shared or cannot be written, another run writes it, or the
+            residual is damaged.
         SettingsError: ``pyrage`` is missing.
         VerificationError: The residual is of another data set, or a file is missing or has changed.
     """
     progress, folder, target = progress or ConsoleProgress(), Path(encrypted), Path(out)
     require_unshared(target, "--out")
-    total = len(list(_files_of(folder)))  # Says what is wrong with the data set before any work.
-    if target.exists():
-        require_empty(target)
-    staged = target.parent / f".{target.name[:50]}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
+    total = sum(1 for _ in each_file(folder))  # Says what is wrong with the data set before any work.
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(target)
-        staged.mkdir(mode=0o700)
-        # Without a name, so that a killed run leaves no residual that is not sealed.
-        with (
-            FolderLock(staged),
-            TemporaryFile(dir=staged) as opened,
-            progress.stage("unlocking", total) as advance,
-        ):
-            unseal(Path(residual), opened, Path(unlock_key), passphrase)
-            opened.seek(0)
-            count = 0
-            for path, content in _restored(folder, opened, Path(residual)):
-                write_atomically(staged / path, content, mode=0o600)
-                count += 1
-                advance(1)
-            if not count:
-                raise VerificationError(f"{residual} is not of {folder}: it has no entry of its files; give its own")
-        if target.exists():
-            target.rmdir()
-        staged.rename(target)
-    except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror}; choose another --out") from None
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+        with _locked_place(target) as place:
+            if target.exists():
+                require_empty(target)
+            staged, count = place / "files", 0
+            staged.mkdir(mode=stat.S_IRWXU)
+            # Without a name, so that a killed run leaves no residual that is not sealed.
+            with TemporaryFile(dir=place) as opened, progress.stage("unlocking", total) as advance:
+                unseal(Path(residual), opened, Path(unlock_key), passphrase)
+                with contextlib.closing(Entries(opened, Path(residual), place / "entries")) as entries:
+                    for path, content in _restored(folder, entries):
+                        write_atomically(staged / path, content, mode=0o600)
+                        count += 1
+                        advance(1)
+                if not count:
+                    raise VerificationError(
+                        f"{residual} is not of {folder}: it has no entry of its files; give its own"
+                    )
+            if target.exists():
+                target.rmdir()
+            staged.rename(target)
+    except (OSError, sqlite3.Error) as error:
+        problem = getattr(error, "strerror", None) or error
+        raise OutputError(f"cannot write {target}: {problem}; choose another --out") from None
     progress.say(f"Restored the originals' pixels of {count} files into {target}.")
     if count < total:
         progress.say(
@@ -107,49 +100,54 @@ def unlock(
     return count
 
 
-def _restored(folder: Path, pack: BinaryIO, residual: Path) -> Iterator[tuple[str, bytes]]:
+def _restored(folder: Path, entries: Entries) -> Iterator[tuple[str, bytes]]:
     """The path of each file of which the residual has an entry, and its content with the original's pixels."""
-    _require_residual(pack.readline(), residual)
-    # Two files may be equal; their entries are in the order of the manifest too.
-    files: dict[str, deque[FileRecord]] = {}
-    for file in _files_of(folder):
-        files.setdefault(file.sha256, deque()).append(file)
-    while digest := pack.read(DIGEST):
-        length, checksum = int.from_bytes(pack.read(LENGTH), "little"), pack.read(DIGEST)
-        alike = files.get(digest.hex())
-        if not alike:
-            pack.seek(length, os.SEEK_CUR)  # Its image was withdrawn.
+    for file in each_file(folder):
+        entry = entries.take(file.sha256)
+        if entry is None:
             continue
-        file = alike.popleft()
         content = intact_file(folder, file).read_bytes()
         encrypted = stored_pixels(content, file.path)
-        if length > most_bytes(encrypted):
+        if entry.length > most_bytes(encrypted):
             raise ImageError(f"the entry of {file.path} is longer than any of its size; give an intact residual")
-        pixels = restored(encrypted, pack.read(length))
-        if checksum_of(pixels) != checksum:
+        pixels = restored(encrypted, entries.content(entry))
+        if checksum_of(pixels) != entry.checksum:
             raise ImageError(f"{file.path} would not get its original's pixels; give an intact residual")
         yield file.path, with_stored_pixels(content, file.path, pixels)
 
 
-def _require_residual(line: bytes, residual: Path) -> None:
-    """Raise unless the first line says that this is a residual of this version."""
-    try:
-        form = json.loads(line)["format"]
-    except (ValueError, KeyError, TypeError):
-        raise OutputError(f"{residual} is no residual; give the file that --keep-residual wrote") from None
-    if form != FORMAT:
-        raise OutputError(f"{residual} was written by another version; use the one that wrote it")
+@contextlib.contextmanager
+def _locked_place(target: Path) -> Iterator[Path]:
+    """A folder next to the output for what is not finished, empty and locked; afterwards it is removed.
+
+    Its name depends on the output alone, so that two runs with one output find each other, and the next run what a
+    killed one left.
+    """
+    number = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]
+    place = target.parent / f".{target.name[:50]}.{number}{TEMPORARY_SUFFIX}"
+    with _lock(place):
+        try:
+            for left in place.iterdir():
+                if left.is_dir() and not left.is_symlink():
+                    shutil.rmtree(left)
+                elif left.name != LOCK_NAME:
+                    left.unlink()
+            yield place
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
 
 
-def _remove_leftovers(target: Path) -> None:
-    """Remove what a killed run of the same place left; that of a running one is locked."""
-    for left in target.parent.glob(f".{glob.escape(target.name[:50])}.*{TEMPORARY_SUFFIX}"):
-        if left.is_dir() and not left.is_symlink():
-            with suppress(OutputError), FolderLock(left):
-                shutil.rmtree(left, ignore_errors=True)
-
-
-def _files_of(folder: Path) -> Iterator[FileRecord]:
-    records = VolumeManifest.load(folder).volumes if holds_volumes(folder) else Manifest.load(folder).images
-    for record in records:
-        yield from record.files
+def _lock(place: Path) -> FolderLock:
+    """Make a folder that only its owner can enter, and lock it."""
+    while True:
+        place.mkdir(mode=stat.S_IRWXU, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            found = place.lstat()
+            # Where others may write too, somebody may have put a folder or a link of this name there.
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+                raise OutputError(f"{place} is of somebody else; remove it, or choose another --out")
+            try:
+                return FolderLock(place)
+            except OutputError:
+                if place.exists():
+                    raise  # Otherwise the run that had it has just removed it.

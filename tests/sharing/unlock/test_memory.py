@@ -65,6 +65,7 @@ def test_memory_of_packing_and_unlocking_does_not_grow_with_the_images(tmp_path:
     for count in (200, 1000):
         public = in_new_process(tmp_path / str(count), count, "encrypt")
         peaks[count] = [int(in_new_process(tmp_path / str(count), count, step, public)) for step in ("pack", "unlock")]
-    # The records of the manifest are in memory, 5 KiB an image; its pixels would take 16 KiB more as float32.
+    # Its record in the manifest takes 3.5 KiB in memory; its pixels would take 16 KiB more as float32. The manifest's
+    # checksum is computed in blocks of up to 1 MiB, which is 1.3 KiB for each of these.
     growth = [(many - few) / 800 for few, many in zip(*peaks.values(), strict=True)]
-    assert max(growth) < 10, f"{growth} KiB an image"
+    assert max(growth) < 2.5, f"{growth} KiB an image"
