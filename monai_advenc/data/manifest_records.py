@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from monai_advenc.data.manifest import MANIFEST_NAME, Manifest, VolumeManifest, holds_volumes
 from monai_advenc.data.records import FileRecord, ImageRecord, VolumeRecord
@@ -46,6 +49,20 @@ def each_file(folder: Path) -> Iterator[FileRecord]:
     """Yield the files of all images or volumes, without masks, as :func:`each_record` does."""
     for record in each_record(folder):
         yield from record.files
+
+
+def frame_of(path: Path) -> Any:
+    """The content of a manifest, perhaps without records: what stands in front of them, without reading them.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is no JSON.
+    """
+    with path.open("rb") as file:
+        lines = list(takewhile(lambda line: line != _BEGIN, file))
+    with suppress(ValueError):
+        return json.loads(b"".join(lines) + b"]}")
+    return json.loads(path.read_bytes())
 
 
 def _records_by_lines(file: BinaryIO) -> Iterator[ImageRecord | VolumeRecord]:

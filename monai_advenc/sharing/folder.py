@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from monai_advenc.data.manifest import JOURNAL_NAME, MANIFEST_NAME, Budget, Manifest, RunHeader, VolumeManifest
+from monai_advenc.data.manifest_records import frame_of
 from monai_advenc.data.records import ImageRecord, VolumeRecord
 from monai_advenc.errors import OutputError, SettingsError
 from monai_advenc.files.atomic import is_writable, remove_temporaries, sha256_of, write_atomically
@@ -89,7 +90,7 @@ def begun_header(folder: Path) -> dict[str, Any] | None:
     found: Any = None
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         if (folder / MANIFEST_NAME).is_file():
-            found = json.loads((folder / MANIFEST_NAME).read_bytes())["header"]
+            found = frame_of(folder / MANIFEST_NAME)["header"]
         elif (folder / JOURNAL_NAME).is_file():
             header, *records = islice(each_line(folder / JOURNAL_NAME), 2)
             found = json.loads(header) if records else None

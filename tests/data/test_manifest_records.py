@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from monai_advenc.data.manifest import Budget, Manifest, RunHeader, VolumeManifest
-from monai_advenc.data.manifest_records import each_file, each_record
+from monai_advenc.data.manifest_records import each_file, each_record, frame_of
 from monai_advenc.data.records import FileRecord, ImageRecord, SliceRecord, VolumeRecord
 from monai_advenc.errors import VerificationError
 
@@ -67,6 +67,8 @@ def test_records_are_those_of_the_whole_manifest_however_it_is_laid_out(
         path.write_text(json.dumps(json.loads(path.read_bytes()), indent=indent))
     expected = json.loads(path.read_bytes())["volumes" if volumes else "images"]
     found = list(each_record(tmp_path))
+    frame = {name: value for name, value in json.loads(path.read_bytes()).items() if name not in ("images", "volumes")}
+    assert {name: frame_of(path)[name] for name in frame} == frame
     assert [json.loads(json.dumps(record.to_values())) for record in found] == expected
     assert [file.path for file in each_file(tmp_path)] == [file["path"] for each in expected for file in each["files"]]
 
@@ -114,6 +116,7 @@ def test_memory_does_not_grow_with_the_number_of_records(tmp_path: Path) -> None
         list(each_record(folder))  # What is made once, such as validators.
         tracemalloc.start()
         deque(each_record(folder), maxlen=0)
+        assert frame_of(folder / "manifest.json")["header"]["key_id"] == "k"
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     # Read whole they take 3500 bytes each.
