@@ -55,7 +55,7 @@ def _take(context: typer.Context, path: Path | None) -> Path | None:
     known = {_name_of(option): option for option in context.command.params if option.name not in ("config", "help")}
     taken: dict[str, Any] = {}
     for name, value in _read(path):
-        plain = name.replace("_", "-").removeprefix("--")
+        plain = _without_dashes(name)
         if plain == _COMMAND:
             if value != context.info_name:
                 raise SettingsError(
@@ -137,6 +137,11 @@ def _name_of(option: Any) -> str:
     return longest.removeprefix("--").replace("_", "-")
 
 
+def _without_dashes(name: str) -> str:
+    """The name of an option as :func:`_name_of` gives it; files may spell it with _ too, or with dashes in front."""
+    return name.replace("_", "-").removeprefix("--")
+
+
 def _read(path: Path) -> Iterator[tuple[str, str | list[str]]]:
     """Names and values of a file; each value is text as it stands there, as on the command line. None are left out.
 
@@ -160,15 +165,17 @@ def _read(path: Path) -> Iterator[tuple[str, str | list[str]]]:
         return
     if not isinstance(node, yaml.MappingNode):
         raise SettingsError(f"{path} holds no options; {expected}")
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for key, value in node.value:
         name = key.value if isinstance(key, yaml.ScalarNode) else ""
         each = value.value if isinstance(value, yaml.SequenceNode) else [value]
         if not name or not all(isinstance(item, yaml.ScalarNode) for item in each):
             raise SettingsError(f"{path} has no option in line {key.start_mark.line + 1}; {expected}")
-        if name in seen:
-            raise SettingsError(f"{path} has {name!r} twice; keep one")
-        seen.add(name)
+        plain = _without_dashes(name)
+        if plain in seen:
+            twice = f"{name!r} twice" if seen[plain] == name else f"{seen[plain]!r} and {name!r}, which are one option"
+            raise SettingsError(f"{path} has {twice}; keep one")
+        seen[plain] = name
         if isinstance(value, yaml.SequenceNode):
             yield name, [item.value for item in each]
         elif value.style is not None or value.value not in _NOT_GIVEN:

@@ -195,6 +195,11 @@ def test_every_option_of_a_command_has_its_name_in_a_file(run: Run, command: str
         ("size: [1, 2]", "has a list for 'size'; expected one value"),
         ("size: {a: 1}", "has no option in line 1"),
         ("size: 32\nsize: 64", "has 'size' twice"),
+        (
+            "full_radius: true\nfull-radius: false",
+            "has 'full_radius' and 'full-radius', which are one option; keep one",
+        ),
+        ("--keep_going: true\nkeep-going: true", "has '--keep_going' and 'keep-going', which are one option"),
         ("command: audit", "is for the command audit, not for slice-and-encrypt"),
         ("- size", "holds no options; expected lines such as"),
         ("size", "holds no options"),
