@@ -64,12 +64,10 @@ def in_processes(
         count: Number of processes.
 
     Raises:
-        OutputError: A process was killed.
+        OutputError: A process was killed, or cannot be started.
     """
     work, idle = pickle.dumps(function), SimpleQueue[_Process]()
-    processes = [_Process(work) for _ in range(count)]
-    for process in processes:
-        idle.put(process)
+    processes: list[_Process] = []
     pool = ThreadPoolExecutor(count, thread_name_prefix="to-writers")
 
     def ask(content: bytes) -> list[Result]:
@@ -87,6 +85,9 @@ def in_processes(
         return [result for part in parts for result in part.result()]
 
     try:
+        for _ in range(count):
+            processes.append(_Process(work))
+            idle.put(processes[-1])
         yield run
     finally:
         pool.shutdown(cancel_futures=True)
@@ -100,14 +101,22 @@ class _Process:
     def __init__(self, work: bytes) -> None:
         self._connection, theirs = multiprocessing.Pipe()
         program = _PROGRAM.format(path=sys.path, number=theirs.fileno())
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", program],
-            stdin=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
-            start_new_session=True,  # Ctrl-C is for the command, which ends its processes.
-        )
-        theirs.close()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", program],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+                start_new_session=True,  # Ctrl-C is for the command, which ends its processes.
+            )
+        except OSError as error:
+            self._connection.close()
+            raise OutputError(
+                f"cannot start a process that writes images: {error.strerror}; close other programs, then run the same "
+                "command again to continue"
+            ) from None
+        finally:
+            theirs.close()
         with suppress(OSError):  # One that ended already is reported when it is asked.
             self._connection.send_bytes(work)
 

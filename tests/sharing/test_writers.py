@@ -64,6 +64,25 @@ def test_work_is_done_in_order_in_processes_that_see_no_gpu_and_errors_arrive() 
             os.kill(process, 0)
 
 
+def test_where_a_process_cannot_be_started_those_before_it_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Path("/proc/self/fd")
+    before = len([*opened.iterdir()]) if opened.exists() else 0
+    started: list[Any] = []
+    popen = writers.subprocess.Popen
+
+    def only_two(*arguments: Any, **options: Any) -> Any:
+        if len(started) == 2:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        started.append(popen(*arguments, **options))
+        return started[-1]
+
+    monkeypatch.setattr(writers.subprocess, "Popen", only_two)
+    with pytest.raises(OutputError, match="cannot start a process that writes images: Resource"), in_processes(work, 3):
+        pytest.fail("there are only two")
+    assert [process.returncode is not None for process in started] == [True, True]
+    assert not before or len([*opened.iterdir()]) == before
+
+
 def test_few_images_are_written_by_threads_and_many_by_up_to_eight_processes() -> None:
     assert [writers_for(images, 64) for images in (0, CHUNK - 1, CHUNK, 5 * CHUNK, 50_000)] == [0, 0, 1, 5, 8]
     assert [writers_for(50_000, cores) for cores in (0, 1, 2, 9, 10)] == [0, 0, 1, 8, 8]
