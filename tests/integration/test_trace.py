@@ -160,15 +160,28 @@ def test_a_copy_with_a_changed_gray_scale_in_another_size_is_traced(shared: Shar
     assert json.loads(result.stdout)["accused"] == ["C"]
 
 
+FILES = ("--files", "leaked", "--keys", "keys", "--originals", "slices")
+MODEL = ("--model", "model.pt", "--keys", "keys", "--base", "base.pt", "--unshared", "slices")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ((), "expected either --files or --model"),
         (("--files", "leaked"), "--keys and --originals; give both"),
         (("--files", "leaked", "--model", "model.pt"), "expected either --files or --model"),
+        ((*MODEL, "--originals", "slices"), "--originals has no effect with --model; leave it out"),
+        ((*MODEL, "--size", 64), "--size has no effect with --model; leave it out"),
+        ((*FILES, "--base", "base.pt"), "--base has no effect with --files; leave it out"),
+        ((*FILES, "--unshared", "slices"), "--unshared has no effect with --files; leave it out"),
+        ((*FILES, "--device", "cpu"), "--device has no effect with --files; leave it out"),
+        (("--keys", "keys", "commit", "keys"), "--keys has no effect in front of commit; give it after commit"),
+        (("--json", "score", "a.csv", "--probes", "p", "--keys", "keys"), "--json has no effect in front of score"),
     ],
 )
-def test_what_is_missing_is_said_in_one_line(run: Run, words: tuple[str, ...], message: str) -> None:
+def test_what_is_missing_or_would_be_ignored_is_said_in_one_line(
+    run: Run, words: tuple[str, ...], message: str
+) -> None:
     result = run("trace", *words)
     assert result.exit_code == 2
     assert message in result.stderr

@@ -155,6 +155,14 @@ def test_asking_refuses_what_is_missing_or_would_be_overwritten(
     inside = run(*asking, "--private", tmp_path / "queries" / "private")
     assert inside.exit_code == 2
     assert "lies in the output" in inside.stderr
+    release = tmp_path / "release"
+    release.mkdir()
+    (release / "manifest.json").write_text('{"format": "monai-advenc manifest"}')
+    for words in (("--out", release / "queries"), ("--private", release / "private")):
+        shared = run(*asking, *words)
+        assert shared.exit_code == 2
+        assert f"an encrypted data set, which is shared; choose another {words[0]}" in shared.stderr
+    assert [path.name for path in release.iterdir()] == ["manifest.json"]
     assert run(*asking).exit_code == 0
     again = run(*asking)
     assert again.exit_code == 2

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from monai_advenc.cli import options
+from monai_advenc.cli.options.key import is_named
 from monai_advenc.cli.trace import asking
 from monai_advenc.cli.trace.commit import commit
 from monai_advenc.cli.trace.files import trace_files
@@ -17,6 +18,8 @@ from monai_advenc.cli.trace.model import trace_model
 from monai_advenc.cli.trace.queries import queries
 from monai_advenc.cli.trace.score import score
 from monai_advenc.errors import SettingsError
+
+_OF_FILES, _OF_MODEL = ("originals", "size"), ("base", "unshared", "device")
 
 trace = typer.Typer(
     invoke_without_command=True,
@@ -50,17 +53,31 @@ def _trace(
     json: options.Json = False,
 ) -> None:
     if context.invoked_subcommand is not None:
+        _require_unnamed(
+            context,
+            tuple(context.params),
+            f"in front of {context.invoked_subcommand}; give it after {context.invoked_subcommand}",
+        )
         return
     if (files is None) == (model is None):
         raise SettingsError("expected either --files or --model; give one of them, or see monai-advenc trace --help")
     if files is not None:
         if keys is None or originals is None:
             raise SettingsError("--files needs --keys and --originals; give both")
+        _require_unnamed(context, _OF_MODEL, "with --files; leave it out")
         trace_files(files, keys, originals, commitment, out, size, gray, insecure_key_permissions, json)
     if model is not None:
         if keys is None or base is None or unshared is None:
             raise SettingsError("--model needs --keys, --base and --unshared; give all three")
+        _require_unnamed(context, _OF_FILES, "with --model; leave it out")
         trace_model(model, keys, base, unshared, commitment, out, gray, device, insecure_key_permissions, json)
+
+
+def _require_unnamed(context: typer.Context, names: tuple[str, ...], where: str) -> None:
+    """Raise :class:`SettingsError` if an option was given where it has no effect."""
+    for name in names:
+        if is_named(context, name):
+            raise SettingsError(f"--{name.replace('_', '-')} has no effect {where}")
 
 
 trace.command("commit")(commit)

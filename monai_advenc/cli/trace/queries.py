@@ -50,7 +50,7 @@ def queries(
     The images are the same for all recipients. Nothing in the folder says what an image shows, which class it was
     perturbed toward, or anything of a key. Score the filled table with trace score.
     """
-    from monai_advenc.data.private_folder import make_private, private_folder_of, require_apart
+    from monai_advenc.data.private_folder import make_private, private_folder_of, require_apart, require_unshared
     from monai_advenc.evaluation.tracing.models import probes_for
     from monai_advenc.evaluation.tracing.queries import ANSWER_TABLE, PROBE_TABLE, require_new, write_queries
     from monai_advenc.evaluation.tracing.recipients import load_recipients
@@ -58,6 +58,8 @@ def queries(
     output = Output(json)
     apart = private or private_folder_of(out)
     require_apart(out, apart)
+    require_unshared(out, "--out")
+    require_unshared(apart, "--private")
     require_new(out)
     recipients = load_recipients(keys, insecure_permissions=insecure_key_permissions)
     probes = probes_for(

@@ -151,8 +151,8 @@ def load_commitment(path: Path) -> StoredCommitment:
     return StoredCommitment(path, found, hashlib.sha256(content).hexdigest())
 
 
-def decoys_of(stored: StoredCommitment | None) -> Decoys:
-    """The decoys that a commitment fixes; without one, newly drawn."""
+def decoys_of(stored: StoredCommitment | None, recipients: int) -> Decoys:
+    """The decoys that a commitment fixes; without one, newly drawn, enough to accuse any of so many recipients."""
     if stored is None:
-        return Decoys(secrets.token_hex(32))
+        return Decoys(secrets.token_hex(32), max(DECOYS, least_decoys(LEVEL, recipients)))
     return Decoys(stored.commitment.decoy_seed, stored.commitment.decoys)

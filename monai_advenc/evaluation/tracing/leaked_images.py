@@ -37,6 +37,7 @@ class Leak:
         used: Those of an original.
         unmatched: Names of those of no original.
         unread: Names of those that cannot be read, each with the reason.
+        originals_unread: Ids of originals that cannot be read, each with the reason.
     """
 
     evidence: tuple[Evidence, ...]
@@ -44,6 +45,7 @@ class Leak:
     used: int
     unmatched: tuple[str, ...]
     unread: tuple[tuple[str, str], ...]
+    originals_unread: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,21 @@ def examine(paths: Sequence[Path], originals: Originals, progress: Progress = SI
         paths: The files.
         originals: All images that were shared.
         progress: Receives the stages.
+
+    Raises:
+        DatasetError: No original can be read.
     """
     chosen = [paths[round(row)] for row in np.linspace(0, len(paths) - 1, min(len(paths), MOST_IMAGES)).tolist()]
     read = lru_cache(maxsize=64)(originals.image)
+    rows: list[int] = []
+    originals_unread: list[tuple[str, str]] = []
     with progress.stage("Reading originals", len(originals.folder.files)) as advance:
-        thumbnails = Thumbnails(_pictures(originals, advance))
+        thumbnails = Thumbnails(_pictures(originals, rows, originals_unread, advance))
+    if not rows:
+        name, reason = originals_unread[0]
+        raise DatasetError(
+            f"none of {len(originals_unread)} originals can be read, such as {name} ({reason}); give --originals"
+        )
     waves: dict[int, Image] = {}
     unmatched: list[str] = []
     unread: list[tuple[str, str]] = []
@@ -103,22 +115,32 @@ def examine(paths: Sequence[Path], originals: Originals, progress: Progress = SI
             except AdvencError as error:
                 unread.append((path.name, str(error)))
                 continue
-            match = find_original(image, thumbnails, lambda row: grays(read(row)))
+            match = find_original(image, thumbnails, lambda number: grays(read(rows[number])))
             if match is None:
                 unmatched.append(path.name)
                 continue
-            original = grays(read(match.row))
+            row = rows[match.row]
+            original = grays(read(row))
             own = waves_of(original, residual_of(original, image, match.placement))
-            waves[match.row] = waves.get(match.row, 0) + own
+            waves[row] = waves.get(row, 0) + own
     evidence = tuple(Evidence(content_of(read(row)), each) for row, each in sorted(waves.items()))
     used = len(chosen) - len(unmatched) - len(unread)
-    return Leak(evidence, len(paths), used, tuple(unmatched), tuple(unread))
+    return Leak(evidence, len(paths), used, tuple(unmatched), tuple(unread), tuple(originals_unread))
 
 
-def _pictures(originals: Originals, advance: Advance) -> Iterator[Image]:
-    for row in range(len(originals.folder.files)):
-        yield grays(originals.image(row))
+def _pictures(
+    originals: Originals, rows: list[int], unread: list[tuple[str, str]], advance: Advance
+) -> Iterator[Image]:
+    """Yield the gray pixels of each original that can be read; note its row, or why it cannot be."""
+    for row, file in enumerate(originals.folder.files):
         advance(1)
+        try:
+            image = grays(originals.image(row))
+        except AdvencError as error:
+            unread.append((file.id, str(error)))
+            continue
+        rows.append(row)
+        yield image
 
 
 def grays(image: Tensor) -> Image:

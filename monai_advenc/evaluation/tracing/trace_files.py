@@ -68,18 +68,21 @@ def trace_files(
         )
     standing = standing_of(stored, recipients, FILES)
     level = LEVEL if stored is None else stored.commitment.level
-    decoys = decoys_of(stored)
+    decoys = decoys_of(stored, len(recipients))
     leak = examine(leaked_files(leaked), originals, progress)
+    if leak.originals_unread:
+        progress.say(f"Warning: {_unread_originals(leak)}; left out. Leaked images of them count as of no original.")
     if not leak.used:
         raise DatasetError(
             f"none of {leak.found} leaked images is of an original; give the images that were shared as --originals"
+            + (f" ({_unread_originals(leak)})" if leak.originals_unread else "")
         )
     with progress.stage("Scoring decoy keys", decoys.count) as advance:
         null = scores_of(_counted(decoys, advance), leak.evidence)
     own = scores_of((bytes.fromhex(each.key.layout_secret) for each in recipients), leak.evidence)
     scores = dict(zip([each.label for each in recipients], own.tolist(), strict=True))
     found = suspects(scores, null, level)
-    needed = images_needed(found, leak.used, level)
+    needed = images_needed(found, len(leak.evidence), level)
     return Trace(
         statistic=FILES,
         leak=f"{leak.used} leaked image{'' if leak.used == 1 else 's'}",
@@ -92,6 +95,8 @@ def trace_files(
         counts={
             "images_found": leak.found,
             "images_used": leak.used,
+            "originals_used": len(leak.evidence),
+            "originals_unread": len(leak.originals_unread),
             "images_unmatched": len(leak.unmatched),
             "images_unread": len(leak.unread),
             "images_needed": needed,
@@ -102,10 +107,16 @@ def trace_files(
 def images_needed(found: Sequence[Suspect], used: int, level: float) -> int | None:
     """Estimate how many images like those used it takes to accuse the accused recipient with the lowest score.
 
-    Scores of innocent keys have variance 1, and the score of a guilty one grows with the root of the number of images.
+    Scores of innocent keys have variance 1, and the score of a guilty one grows with the root of the number of
+    originals: further files of one image add little.
+
+    Args:
+        found: The recipients.
+        used: Number of originals of which images leaked.
+        level: Highest probability of accusing anyone innocent.
 
     Returns:
-        The number; ``None`` if nobody is accused.
+        The number, each of an original of its own; ``None`` if nobody is accused.
     """
     scores = [each.score for each in found if each.accused]
     if not scores:
@@ -125,10 +136,17 @@ def _facts(leak: Leak, needed: int | None) -> Iterator[tuple[str, str]]:
     yield "Leaked images", str(leak.found)
     if leak.found > MOST_IMAGES:
         yield "Looked at", f"{MOST_IMAGES}, evenly spread over the names"
-    yield "Used, of an original", str(leak.used)
+    yield "Used, of an original", f"{leak.used}, of {len(leak.evidence)} originals"
     if leak.unmatched:
         yield "Of no original", f"{len(leak.unmatched)}, such as {leak.unmatched[0]}"
     if leak.unread:
         yield "Not readable", f"{len(leak.unread)}, such as {leak.unread[0][0]}"
+    if leak.originals_unread:
+        yield "Originals not readable", f"{len(leak.originals_unread)}, such as {leak.originals_unread[0][0]}"
     if needed is not None:
-        yield "Images like these that would be enough", f"about {needed}"
+        yield "Images like these, of different originals, that would be enough", f"about {needed}"
+
+
+def _unread_originals(leak: Leak) -> str:
+    name, reason = leak.originals_unread[0]
+    return f"{len(leak.originals_unread)} originals cannot be read, such as {name} ({reason})"

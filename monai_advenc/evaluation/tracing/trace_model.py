@@ -44,7 +44,8 @@ def trace_model(answers: Answers, recipients: Sequence[Recipient], stored: Store
     """
     standing = standing_of(stored, recipients, MODELS)
     level = LEVEL if stored is None else stored.commitment.level
-    found = trace_answers({each.label: each.key for each in recipients}, answers, decoys_of(stored), level=level)
+    decoys = decoys_of(stored, len(recipients))
+    found = trace_answers({each.label: each.key for each in recipients}, answers, decoys, level=level)
     return Trace(
         statistic=MODELS,
         leak=f"{found.answered} answers of a model",

@@ -96,10 +96,19 @@ def test_a_commitment_to_another_statistic_does_not_fit(keys: Path, tmp_path: Pa
 
 def test_decoys_come_from_the_committed_seed_and_otherwise_from_a_new_one(keys: Path, tmp_path: Path) -> None:
     stored = commit(load_recipients(keys), tmp_path / "commitment.json", decoys=5_000)
-    assert decoys_of(stored) == Decoys(stored.commitment.decoy_seed, 5_000)
-    assert decoys_of(None).seed != decoys_of(None).seed
+    assert decoys_of(stored, 3) == Decoys(stored.commitment.decoy_seed, 5_000)
+    assert decoys_of(None, 3).seed != decoys_of(None, 3).seed
     again = commit(load_recipients(keys), tmp_path / "again.json")
     assert again.commitment.decoy_seed != stored.commitment.decoy_seed
+
+
+@pytest.mark.parametrize(("recipients", "count"), [(1, 100_000), (100, 100_000), (101, 100_999), (250, 249_999)])
+def test_without_a_commitment_there_are_enough_decoys_to_accuse_any_of_many_recipients(
+    recipients: int, count: int
+) -> None:
+    assert decoys_of(None, recipients).count == count
+    # The lowest p value is one in the number of keys, times the number of recipients.
+    assert recipients / (count + 1) <= 1e-3
 
 
 def test_no_two_decoys_are_alike_and_each_is_a_secret_of_a_key() -> None:

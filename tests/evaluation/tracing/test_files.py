@@ -14,16 +14,21 @@ from scipy import ndimage, stats
 from skimage.transform import resize
 
 from monai_advenc.data.images.folder import find_images
+from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.keyed_digest import mark_seed
 from monai_advenc.encryption.mark import add_marks, content_of, signs
+from monai_advenc.encryption.profiles import draw_key
+from monai_advenc.errors import DatasetError
+from monai_advenc.evaluation.tracing.commitment import StoredCommitment, commit
 from monai_advenc.evaluation.tracing.decoys import Decoys
 from monai_advenc.evaluation.tracing.files import Evidence, scores_of, waves_of
 from monai_advenc.evaluation.tracing.leaked_images import MOST_IMAGES, Originals, examine, leaked_files
 from monai_advenc.evaluation.tracing.matching import MATCHED, Thumbnails, find_original
+from monai_advenc.evaluation.tracing.recipients import Recipient
 from monai_advenc.evaluation.tracing.registration import likeness, register
 from monai_advenc.evaluation.tracing.residual import residual_of
 from monai_advenc.evaluation.tracing.significance import Suspect
-from monai_advenc.evaluation.tracing.trace_files import images_needed
+from monai_advenc.evaluation.tracing.trace_files import images_needed, trace_files
 
 Image = NDArray[np.float64]
 
@@ -191,6 +196,56 @@ def test_leaked_files_are_taken_by_content_and_what_is_none_of_ours_is_counted(t
     assert scores_of([b"s" * 32], found.evidence)[0] > 5
     one = examine(leaked_files(leaked / "x9.png"), Originals(find_images(tmp_path / "originals")))
     assert (one.found, one.used) == (1, 1)
+
+
+def test_an_original_that_cannot_be_read_is_named_and_left_out(tmp_path: Path) -> None:
+    (tmp_path / "originals" / "a").mkdir(parents=True)
+    (tmp_path / "leaked").mkdir()
+    key = draw_key(["a", "b"], recipient="A")
+    for row in range(2):
+        pixels = np.round(255 * picture(row)).astype(np.uint8)
+        Picture.fromarray(pixels).save(tmp_path / "originals" / "a" / f"{row}.png")
+        pixels = np.round(255 * marked(picture(row), bytes.fromhex(key.layout_secret), 0.006)).astype(np.uint8)
+        Picture.fromarray(pixels).save(tmp_path / "leaked" / f"x{row}.png")
+    (tmp_path / "originals" / "a" / "0.png").write_bytes(b"no image")
+    owned = Originals(find_images(tmp_path / "originals"))
+    found = trace_files(tmp_path / "leaked", owned, [Recipient("A", key, "0" * 64)], few_decoys(tmp_path, key))
+    assert [each.recipient for each in found.accused] == ["A"]
+    assert [found.counts[f"images_{each}"] for each in ("found", "used", "unmatched")] == [2, 1, 1]
+    assert found.counts["originals_unread"] == 1
+    assert ("Originals not readable", "1, such as 0") in found.facts
+    with pytest.raises(DatasetError, match=r"none of 1 leaked images.*1 originals cannot be read, such as 0"):
+        trace_files(tmp_path / "leaked" / "x0.png", owned, [Recipient("A", key, "0" * 64)], few_decoys(tmp_path, key))
+    (tmp_path / "originals" / "a" / "1.png").write_bytes(b"no image")
+    with pytest.raises(DatasetError, match=r"none of 2 originals can be read, such as 0 \("):
+        examine(leaked_files(tmp_path / "leaked"), owned)
+
+
+def few_decoys(folder: Path, key: EncryptionKey) -> StoredCommitment:
+    """A commitment to so few decoys that a test is short."""
+    path = folder / f"commitment{len(list(folder.iterdir()))}.json"
+    return commit([Recipient("A", key, "0" * 64)], path, decoys=1000)
+
+
+def test_further_files_of_one_original_do_not_count_as_further_images(tmp_path: Path) -> None:
+    (tmp_path / "originals" / "a").mkdir(parents=True)
+    key = draw_key(["a", "b"], recipient="A")
+    counts = []
+    for copies in (1, 4):
+        leaked = tmp_path / f"leaked{copies}"
+        leaked.mkdir()
+        for row in range(2):
+            pixels = np.round(255 * picture(row)).astype(np.uint8)
+            Picture.fromarray(pixels).save(tmp_path / "originals" / "a" / f"{row}.png")
+            own = marked(picture(row), bytes.fromhex(key.layout_secret), 0.006)
+            for copy in range(copies):
+                Picture.fromarray(np.round(255 * own).astype(np.uint8)).save(leaked / f"{row}-{copy}.png")
+        owned = Originals(find_images(tmp_path / "originals"))
+        found = trace_files(leaked, owned, [Recipient("A", key, "0" * 64)], few_decoys(tmp_path, key))
+        assert [each.recipient for each in found.accused] == ["A"]
+        counts.append((found.counts["images_used"], found.counts["originals_used"], found.counts["images_needed"]))
+    needed = counts[0][2]
+    assert counts == [(2, 2, needed), (8, 2, needed)]
 
 
 def test_a_copy_in_color_is_traced_in_color_and_in_gray(tmp_path: Path) -> None:
