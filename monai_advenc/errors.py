@@ -41,6 +41,14 @@ class AdvencError(Exception):
 
     Attributes:
         failures: The id of each image, case or volume that failed before, with ``--keep-going``, and why.
+
+    Example:
+        >>> from monai_advenc import AdvencError, EncryptionKey
+        >>> try:
+        ...     EncryptionKey.load("lost.json")
+        ... except AdvencError as error:
+        ...     print(error)
+        cannot read the key lost.json: No such file or directory; give the file that keygen wrote
     """
 
     failures: tuple[tuple[str, str], ...] = ()

@@ -143,6 +143,12 @@ def prepare(
             scales.
         DeviceMemoryError: The memory of the GPU is too small.
         SettingsError: The precision is unknown, or int8 is not possible here.
+
+    Example:
+        >>> from monai_advenc import prepare
+        >>> fast = prepare(network, image_shape=(1, 32, 32), precision="fp32")
+        >>> fast(torch.rand(4, 1, 32, 32)).shape
+        torch.Size([4, 5])
     """
     if isinstance(network, PreparedNetwork):
         return network

@@ -33,6 +33,13 @@ class ClassCorrespondence(Settings):
 
     Attributes:
         targets: One or more target classes for each class.
+
+    Example:
+        >>> from monai_advenc import ClassCorrespondence
+        >>> correspondence = ClassCorrespondence(targets=((1, 2), (2, 0), (0, 1)))
+        >>> correspondence.targets_of(torch.tensor([0, 2]))
+        tensor([[1, 2],
+                [0, 1]])
     """
 
     targets: tuple[tuple[int, ...], ...] = Field(repr=False)

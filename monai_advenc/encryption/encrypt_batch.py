@@ -184,7 +184,11 @@ def encrypt_batch(
             device.
 
     Example:
-        >>> encrypted = encrypt_batch(key, prepare(base, (1, 320, 320)), images, labels, levels=65535)
+        >>> from monai_advenc import EncryptionKey, encrypt_batch, prepare
+        >>> key, images = EncryptionKey.load("key.json"), torch.rand(4, 1, 32, 32)
+        >>> fast = prepare(network, image_shape=(1, 32, 32))
+        >>> encrypt_batch(key, fast, images, labels=torch.tensor([0, 1, 2, 0]), levels=65535).shape
+        torch.Size([4, 1, 32, 32])
     """
     moves, seeds = (None, None) if draws is None else (draws.moves, draws.layout)
     versions = perturb_toward_targets(

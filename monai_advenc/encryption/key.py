@@ -49,6 +49,13 @@ class EncryptionKey(Settings):
         recipient: Public label of the recipient of the copy made with this key; each recipient needs another key.
         mark: Length of the mark in each image as a share of the radius, see :mod:`monai_advenc.encryption.mark`;
             ``None``: no mark.
+
+    Example:
+        >>> from monai_advenc import EncryptionKey, draw_key
+        >>> key = draw_key(["glioma", "meningioma", "pituitary"])
+        >>> key.save("new-key.json")
+        >>> EncryptionKey.load("new-key.json") == key
+        True
     """
 
     format_version: Literal[1] = FORMAT_VERSION

@@ -69,6 +69,11 @@ class KeyOptions(Settings):
         recipient: Public label of the recipient of this copy. With one, images get a mark by which a leaked copy can be
             traced (:mod:`monai_advenc.encryption.mark`).
         seed: Draw the key from a seed. Experiments only: anyone can recover such a key by trying seeds.
+
+    Example:
+        >>> from monai_advenc import KeyOptions, SliceSettings, slice_and_encrypt
+        >>> drawing, slices = KeyOptions(psnr_at_least=38, schedule="fast"), SliceSettings(size=32)
+        >>> planned = slice_and_encrypt("volumes", "shared-volumes", slices=slices, drawing=drawing, dry_run=True)
     """
 
     profile: Profile = "default"
@@ -167,6 +172,12 @@ def draw_key(
     Raises:
         CorrespondenceError: Too few classes for the combiner.
         SettingsError: Class names or numbers that do not fit.
+
+    Example:
+        >>> from monai_advenc import draw_key
+        >>> key = draw_key(["glioma", "meningioma", "pituitary"], radius=2.0, radius_at=320)
+        >>> key.combiner.name, key.correspondence.num_targets
+        ('horizontal-concat', 2)
     """
     if isinstance(classes, str):
         raise SettingsError(f"expected a sequence of class names, got one text {classes!r}; give a list")

@@ -134,6 +134,12 @@ def evaluate(
         DatasetError: The folders do not fit together.
         OutputError: ``out`` holds something else or lies in the data set that is shared, or there is no ``private``.
         SettingsError: There is no such network or device, or half of the test images are missing.
+
+    Example:
+        >>> from monai_advenc import evaluate
+        >>> found = evaluate("slices", "shared", victims=["shallow"], epochs=1)
+        >>> {row["test_set"] for row in found.rows} == {"enc", "orig"}
+        True
     """
     progress, out, encrypted = progress or ConsoleProgress(), Path(out), Path(encrypted)
     require_between("the number of victims", len(victims), 1)

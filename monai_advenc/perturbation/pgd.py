@@ -157,6 +157,13 @@ def perturb(
         ImageError: ``images`` hold NaN or values outside [0, 1].
         DeviceMemoryError: The memory of the GPU is too small.
         SettingsError: Shapes, seeds or targets do not fit ``images``, or they are not on the network's device.
+
+    Example:
+        >>> from monai_advenc import PerturbationSettings, perturb
+        >>> images, targets = torch.rand(4, 1, 32, 32), torch.tensor([1, 2, 0, 1])
+        >>> moved = perturb(network, images, targets, PerturbationSettings(radius=0.4, step_size=0.1, steps=10))
+        >>> bool((moved - images).flatten(1).norm(dim=1).max() <= 0.4001)
+        True
     """
     objective = as_objective(targets)
     check_inputs(network, images, objective, settings, seeds, regions, scales, moves)

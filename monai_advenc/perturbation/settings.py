@@ -61,6 +61,11 @@ class PerturbationSettings(Settings):
         noise: The root mean square change of the pixels that may change, as a multiple of the image's own noise
             (:mod:`monai_advenc.encryption.noise`), if that is less than ``radius`` allows; ``None``: all of the
             radius, for quiet and noisy images alike. L2 only.
+
+    Example:
+        >>> from monai_advenc import PerturbationSettings
+        >>> PerturbationSettings(radius=2, step_size=0.5, steps=100, reference_side=320).norm  # The paper's for MRI.
+        'l2'
     """
 
     norm: Literal["l2", "linf"] = "l2"

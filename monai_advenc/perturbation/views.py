@@ -25,6 +25,12 @@ class Augmentation(Settings):
     Attributes:
         max_shift: Largest circular shift in each direction, as a share of the image's side.
         flip: Whether half of the views are mirrored left to right.
+
+    Example:
+        >>> from monai_advenc import Augmentation, PerturbationSettings
+        >>> views = Augmentation(max_shift=0.1, flip=False)  # Scans are not mirrored.
+        >>> PerturbationSettings(radius=2, step_size=0.5, steps=100, augmentation=views).augmentation.flip
+        False
     """
 
     max_shift: float = Field(default=0.05, ge=0, le=0.5)

@@ -97,6 +97,12 @@ def check(
     Raises:
         DatasetError: There are no cases: the folder has no layout, or one that lacks something.
         OutputError: ``sheet`` has another name and is another file, would be shared, or cannot be written.
+
+    Example:
+        >>> from monai_advenc import check
+        >>> checked = check("slices", sheet="contact-sheet.html")
+        >>> len(checked.found.cases), checked.found.faults
+        (100, ())
     """
     progress, root = progress or ConsoleProgress(), Path(folder)
     page = None if sheet is None else _place_for(Path(sheet), root)

@@ -113,6 +113,12 @@ def encrypt_folder(
         OutputError: A folder or file is in a forbidden place, belongs to another run, or cannot be written.
         SettingsError: There is DICOM and no identity is chosen.
         AdvencError: An image failed and ``keep_going`` is off; the others done so far stay.
+
+    Example:
+        >>> from monai_advenc import encrypt_folder
+        >>> written = encrypt_folder("slices", "shared-slices", key="key.json", base="base.pt")
+        >>> len(written.manifest.images)
+        100
     """
     progress, options = progress or ConsoleProgress(), options or default_options()
     source, out, page = Path(images), Path(out), None if report is None else Path(report)

@@ -52,6 +52,11 @@ class EncryptionOptions:
             then says which pixels were perturbed.
         unlock_for: Public keys of age or SSH: keep, sealed for them, what restores the originals' pixels from the
             encrypted files, in the private folder (:func:`monai_advenc.unlock`). Nothing is kept without one.
+
+    Example:
+        >>> from monai_advenc import EncryptionOptions, encrypt_folder
+        >>> options = EncryptionOptions(formats=("png16",), region="body")
+        >>> shared = encrypt_folder("slices", "shared-body", key="key.json", base="base.pt", options=options)
     """
 
     formats: tuple[str, ...] = ("nifti", "png16")

@@ -126,6 +126,13 @@ def slice_and_encrypt(
         SettingsError: There is DICOM and no identity is chosen, or a setting contradicts the key or the base network.
         SanityError: No radius in the range protects the slices.
         AdvencError: A case failed and ``options.keep_going`` is off; the others done so far stay.
+
+    Example:
+        >>> from monai_advenc import SliceSettings, slice_and_encrypt
+        >>> slices = SliceSettings(size=32)
+        >>> shared = slice_and_encrypt("volumes", "shared-volumes", base="base.pt", slices=slices, measure=False)
+        >>> len(shared.manifest.images), shared.private.name
+        (100, 'shared-volumes-private')
     """
     progress, options = progress or ConsoleProgress(), options or default_options()
     root, out, kept = Path(volumes), Path(out), private_folder_of(Path(out)) if private is None else Path(private)

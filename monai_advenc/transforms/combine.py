@@ -33,6 +33,13 @@ class CombineVersions(Transform):
     Raises:
         KeyFileError: The key file cannot be used.
         SettingsError: The key is for a combiner that this class does not handle, or the grid has no steps.
+
+    Example:
+        >>> from monai_advenc import AdversarialEncrypt, CombineVersions
+        >>> image = torch.rand(1, 32, 32)
+        >>> versions = AdversarialEncrypt("base.pt", "key.json")(image, label="meningioma")
+        >>> CombineVersions("key.json", levels=65535)(versions, image, label="meningioma").shape
+        torch.Size([1, 32, 32])
     """
 
     backend = [TransformBackends.TORCH]
@@ -94,13 +101,30 @@ def per_image(numbers: float | Tensor | Sequence[float] | None) -> Tensor | None
 
 
 class ConcatCombine(CombineVersions):
-    """Horizontal Concat (section 4.2.1): see :class:`CombineVersions`."""
+    """Horizontal Concat (section 4.2.1): see :class:`CombineVersions`.
+
+    Example:
+        >>> from monai_advenc import AdversarialEncrypt, ConcatCombine
+        >>> image = torch.rand(1, 32, 32)
+        >>> versions = AdversarialEncrypt("base.pt", "key.json")(image, label=0)
+        >>> ConcatCombine("key.json")(versions, image, label=0).shape
+        torch.Size([1, 32, 32])
+    """
 
     combiners = ("horizontal-concat",)
 
 
 class MixupConcat(CombineVersions):
-    """Mixup And Concat (section 4.2.2) and plain Mixup: see :class:`CombineVersions`."""
+    """Mixup And Concat (section 4.2.2) and plain Mixup: see :class:`CombineVersions`.
+
+    Example:
+        >>> from monai_advenc import AdversarialEncrypt, MixupConcat, draw_key
+        >>> image = torch.rand(1, 32, 32)
+        >>> key = draw_key(list("abcde"), profile="paper-mixup-concat", steps=2)
+        >>> versions = AdversarialEncrypt(network, key)(image, label=0)  # Of four targets.
+        >>> MixupConcat(key)(versions, image, label=0).shape
+        torch.Size([1, 32, 32])
+    """
 
     combiners = ("mixup-and-concat", "mixup")
 
@@ -117,6 +141,14 @@ class CombineVersionsd(MapTransform):
         keep_original: Whether to keep the original under ``<key>_original``.
         allow_missing_keys: Whether to skip keys that a sample lacks.
         unit_key: Key of the size of one stored unit, instead of ``levels``; see :meth:`CombineVersions.__call__`.
+
+    Example:
+        >>> from monai.transforms import Compose
+        >>> from monai_advenc import AdversarialEncryptd, CombineVersionsd
+        >>> perturb = AdversarialEncryptd("image", network="base.pt", encryption_key="key.json")
+        >>> encrypt = Compose([perturb, CombineVersionsd("image", "key.json", levels=65535)])
+        >>> encrypt({"image": torch.rand(1, 32, 32), "label": 0})["image"].shape
+        torch.Size([1, 32, 32])
     """
 
     backend = CombineVersions.backend
@@ -155,13 +187,32 @@ class CombineVersionsd(MapTransform):
 
 
 class ConcatCombined(CombineVersionsd):
-    """Dictionary version of :class:`ConcatCombine`; arguments as :class:`CombineVersionsd`."""
+    """Dictionary version of :class:`ConcatCombine`; arguments as :class:`CombineVersionsd`.
+
+    Example:
+        >>> from monai.transforms import Compose
+        >>> from monai_advenc import AdversarialEncryptd, ConcatCombined
+        >>> perturb = AdversarialEncryptd("image", network="base.pt", encryption_key="key.json")
+        >>> encrypt = Compose([perturb, ConcatCombined("image", "key.json")])
+        >>> encrypt({"image": torch.rand(1, 32, 32), "label": 0})["image"].shape
+        torch.Size([1, 32, 32])
+    """
 
     array_class = ConcatCombine
 
 
 class MixupConcatd(CombineVersionsd):
-    """Dictionary version of :class:`MixupConcat`; arguments as :class:`CombineVersionsd`."""
+    """Dictionary version of :class:`MixupConcat`; arguments as :class:`CombineVersionsd`.
+
+    Example:
+        >>> from monai.transforms import Compose
+        >>> from monai_advenc import AdversarialEncryptd, MixupConcatd, draw_key
+        >>> key = draw_key(list("abcde"), profile="paper-mixup-concat", steps=2)
+        >>> perturb = AdversarialEncryptd("image", network=network, encryption_key=key)
+        >>> encrypt = Compose([perturb, MixupConcatd("image", key)])
+        >>> encrypt({"image": torch.rand(1, 32, 32), "label": 0})["image"].shape
+        torch.Size([1, 32, 32])
+    """
 
     array_class = MixupConcat
 

@@ -37,6 +37,13 @@ class LargestCrossSection(Transform):
 
     Raises:
         SettingsError: The plane is unknown.
+
+    Example:
+        >>> from monai_advenc import LargestCrossSection
+        >>> volume, mask = torch.rand(1, 32, 32, 8), torch.zeros(1, 32, 32, 8)
+        >>> mask[:, 10:20, 10:20, 3] = 1
+        >>> LargestCrossSection(plane="axial")(volume, mask).shape
+        torch.Size([1, 32, 32])
     """
 
     backend = [TransformBackends.TORCH]
@@ -129,6 +136,13 @@ class LargestCrossSectiond(MapTransform, InvertibleTransform):
         plane: See :class:`LargestCrossSection`.
         labels: See :class:`LargestCrossSection`.
         allow_missing_keys: Whether to skip keys that a sample lacks.
+
+    Example:
+        >>> from monai_advenc import LargestCrossSectiond
+        >>> volume, mask = torch.rand(1, 32, 32, 8), torch.zeros(1, 32, 32, 8)
+        >>> mask[:, 10:20, 10:20, 3] = 1
+        >>> LargestCrossSectiond(["image", "mask"])({"image": volume, "mask": mask})["mask"].sum()
+        metatensor(100.)
     """
 
     backend = LargestCrossSection.backend

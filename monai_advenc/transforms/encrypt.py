@@ -55,6 +55,12 @@ class AdversarialEncrypt(Transform):
         KeyFileError: The key file cannot be used.
         NetworkError: The checkpoint cannot be used, has other classes than the key, or has learned nothing.
         SettingsError: The precision is unknown, or ``batch_size`` is below 1.
+
+    Example:
+        >>> from monai_advenc import AdversarialEncrypt
+        >>> perturb = AdversarialEncrypt("base.pt", "key.json")
+        >>> perturb(torch.rand(1, 32, 32), label="meningioma").shape  # One version for each of two targets.
+        torch.Size([2, 1, 32, 32])
     """
 
     backend = [TransformBackends.TORCH]
@@ -158,6 +164,12 @@ class AdversarialEncryptd(MapTransform):
         allow_missing_keys: Whether to skip keys that a sample lacks.
         full_radius: See :class:`AdversarialEncrypt`.
         insist: See :class:`AdversarialEncrypt`.
+
+    Example:
+        >>> from monai_advenc import AdversarialEncryptd
+        >>> perturb = AdversarialEncryptd("image", network="base.pt", encryption_key="key.json")
+        >>> sorted(perturb({"image": torch.rand(1, 32, 32), "label": 0}))
+        ['image', 'image_original', 'label']
     """
 
     backend = AdversarialEncrypt.backend

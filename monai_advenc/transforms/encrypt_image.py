@@ -36,6 +36,12 @@ class EncryptImage(Transform):
         KeyFileError: The key file cannot be used.
         NetworkError: The checkpoint cannot be used, has other classes than the key, or has learned nothing.
         SettingsError: The precision is unknown, or ``levels`` or ``batch_size`` is below 1.
+
+    Example:
+        >>> from monai_advenc import EncryptImage
+        >>> encrypt = EncryptImage("base.pt", "key.json", levels=65535)
+        >>> encrypt(torch.rand(1, 32, 32), label="meningioma").shape
+        torch.Size([1, 32, 32])
     """
 
     backend = [TransformBackends.TORCH]
@@ -93,6 +99,12 @@ class EncryptImaged(MapTransform):
         full_radius: See :class:`EncryptImage`.
         insist: See :class:`EncryptImage`.
         batch_size: See :class:`EncryptImage`.
+
+    Example:
+        >>> from monai_advenc import EncryptImaged
+        >>> encrypt = EncryptImaged("image", network="base.pt", encryption_key="key.json", levels=65535)
+        >>> encrypt({"image": torch.rand(1, 32, 32), "label": "meningioma"})["image"].shape
+        torch.Size([1, 32, 32])
     """
 
     backend = EncryptImage.backend

@@ -41,6 +41,12 @@ class EncryptionInferer(Inferer):
     Raises:
         KeyFileError: The key file cannot be used.
         SettingsError: The precision is unknown, or ``levels`` or ``batch_size`` is below 1.
+
+    Example:
+        >>> from monai_advenc import EncryptionInferer
+        >>> encrypt = EncryptionInferer("key.json", levels=65535)
+        >>> encrypt(torch.rand(4, 1, 32, 32), network, target=torch.tensor([0, 1, 2, 0])).shape
+        torch.Size([4, 1, 32, 32])
     """
 
     def __init__(

@@ -29,6 +29,11 @@ class LoadSlice(Transform):
     Args:
         size: Side in pixels to resize to; ``None`` keeps the image's size.
         gray: Whether to convert colors to gray.
+
+    Example:
+        >>> from monai_advenc import LoadSlice
+        >>> LoadSlice(size=64)("slice.png").shape
+        torch.Size([1, 64, 64])
     """
 
     backend = [TransformBackends.TORCH]
@@ -69,6 +74,11 @@ class LoadSliced(MapTransform):
         size: As for :class:`LoadSlice`.
         gray: As for :class:`LoadSlice`.
         allow_missing_keys: Whether to skip keys that an item lacks.
+
+    Example:
+        >>> from monai_advenc import LoadSliced
+        >>> LoadSliced("image", size=64)({"image": "slice.png", "label": 0})["image"].shape
+        torch.Size([1, 64, 64])
     """
 
     backend = LoadSlice.backend

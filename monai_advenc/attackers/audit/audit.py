@@ -149,6 +149,12 @@ def audit(
         OutputError: ``out`` holds something else or lies in the data set that is shared.
         SettingsError: There is no such attacker, suite, network or device.
         VerificationError: The key is not that of the data set.
+
+    Example:
+        >>> from monai_advenc import audit
+        >>> found = audit("slices", "shared", attackers=["jpeg-75"], epochs=1)
+        >>> (found.out / "report.html").is_file()
+        True
     """
     start, progress, out, encrypted = time.monotonic(), progress or ConsoleProgress(), Path(out), Path(encrypted)
     _require(victims, seeds, budget, test_share)

@@ -123,6 +123,13 @@ def recover_key(
         OutputError: ``out`` holds something else or lies in the data set that is shared.
         SanityError: A network of the attacker's learned nothing, or the images do not fit together.
         SettingsError: There is no such network, device or attack, or the key has no correspondence.
+
+    Example:
+        >>> from monai_advenc import TrainingSettings, recover_key
+        >>> training = TrainingSettings(epochs=20, batch_size=20)
+        >>> found = recover_key("shared", "slices", network="shallow", training=training, steps=2)
+        >>> found.outcome is None  # Without the owner's key nobody knows how much of the guess is right.
+        True
     """
     progress, out, encrypted = progress or ConsoleProgress(), Path(out), Path(encrypted)
     require_between("kept_aside", kept_aside, 0.01, 0.9)

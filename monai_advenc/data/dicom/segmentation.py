@@ -53,6 +53,13 @@ def read_dicom_seg(
         MaskError: A segment is not there, all chosen are empty, the segmentation lies elsewhere than the image, or it
             is fractional and does not say which value a whole voxel has.
         VolumeError: Damaged, or no segmentation.
+
+    Example:
+        >>> from monai_advenc import read_dicom_seg, read_dicom_series
+        >>> series = read_dicom_series(Path("study/T1"))
+        >>> tumor = read_dicom_seg(Path("study/seg.dcm"), series, segments=("Tumor*",))
+        >>> tumor.voxels.shape
+        (16, 16, 4)
     """
     dataset = read_dicom(path, pixels=True)
     with reading(path):

@@ -136,6 +136,11 @@ def find_dicom_series(folder: Path) -> tuple[SeriesFiles, ...]:
 
     Returns:
         The series, sorted by the paths of their first files.
+
+    Example:
+        >>> from monai_advenc import find_dicom_series
+        >>> [(series.modality, len(series.paths)) for series in find_dicom_series(Path("study"))]
+        [('CT', 4)]
     """
     return series_of(dicom_objects(folder))
 
@@ -162,6 +167,11 @@ def read_dicom_series(source: Path | Sequence[Path], *, series_uid: str | None =
 
     Raises:
         VolumeError: No series or several, or one that is no regular volume of gray slices.
+
+    Example:
+        >>> from monai_advenc import read_dicom_series
+        >>> read_dicom_series(Path("study/T1")).volume.voxels.shape
+        (16, 16, 4)
     """
     found = read_dicom_frames(source, series_uid=series_uid)
     rows, columns = found.frames[0].shape

@@ -45,6 +45,12 @@ class SliceSettings(Settings):
         isotropic_mm: Resample the slice to square pixels of this side first; ``None``: as they are.
         assume_orientation: Where the voxel axes of NIfTI, Analyze and MGH files point that do not say it: three
             letters, one for each axis, such as ``"RAS"`` for right, anterior, superior. ``None``: refuse such files.
+
+    Example:
+        >>> from monai_advenc import SliceSettings, check
+        >>> slices = SliceSettings(plane="axial", size=32, fit="resize")
+        >>> len(check("volumes", slices=slices, sheet=None).found.cases)
+        100
     """
 
     plane: PlaneChoice = "acquired"

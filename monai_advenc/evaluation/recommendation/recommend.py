@@ -129,6 +129,12 @@ def recommend(
         OutputError: ``out`` holds something else or measurements of other images or settings, or cannot be written.
         SanityError: A network trained on originals learns nothing, so that nothing can be measured.
         SettingsError: A goal, range or option is invalid, or contradicts the base network that is there.
+
+    Example:
+        >>> from monai_advenc import recommend
+        >>> planned = recommend("slices", highest_psnr=44, lowest_psnr=38, step_db=3, dry_run=True)
+        >>> sorted(planned.radii)
+        [38, 41, 44]
     """
     progress, limit, out = progress or ConsoleProgress(), TimeLimit(budget), Path(out)
     aim, decibels = Goal.parse(goal), grid(highest_psnr, lowest_psnr, step_db)

@@ -64,6 +64,11 @@ def reproduce(
         DatasetError: The data are not what the table needs.
         OutputError: The folder belongs to other settings or data, or the disk refuses.
         SettingsError: There is no such table, figure, preset or device, or seeds that cannot be.
+
+    Example:
+        >>> from monai_advenc import reproduce
+        >>> reproduce("figure-3", "slices", preset="cpu").path.suffix
+        '.png'
     """
     progress = progress or ConsoleProgress()
     is_figure, number = parse_what(what)

@@ -101,6 +101,12 @@ def train_base(
         OutputError: ``out`` exists, lies in an encrypted data set, or cannot be written.
         SanityError: An image of ``test`` is among ``images``, by its pixels.
         SettingsError: There is no such network or device.
+
+    Example:
+        >>> from monai_advenc import TrainingSettings, train_base
+        >>> trained = train_base("slices", "new-base.pt", network="shallow", settings=TrainingSettings(epochs=2))
+        >>> trained.network, trained.path.name
+        ('shallow', 'new-base.pt')
     """
     progress, path = progress or ConsoleProgress(), Path(out)
     require_between("validation", validation, 0.01, 0.9)

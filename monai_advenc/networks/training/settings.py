@@ -33,6 +33,12 @@ class TrainingSettings(Settings):
             device supports it natively. Weights and optimizer stay float32.
         standardize: Whether to set the network's first layer from the training images.
         seed: Seed of order and augmentation.
+
+    Example:
+        >>> from monai_advenc import TrainingSettings, train_base
+        >>> settings = TrainingSettings(epochs=1, class_weights="balanced")
+        >>> train_base("slices", "balanced.pt", network="shallow", settings=settings).best_epoch
+        1
     """
 
     epochs: int = Field(default=12, ge=1)

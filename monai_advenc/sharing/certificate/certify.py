@@ -81,6 +81,13 @@ def certify(
         OutputError: A file exists, lies in the data set, or cannot be written.
         SettingsError: There is neither an audit nor ``draft``, or the audit is of other files.
         VerificationError: The data set is damaged or unfinished.
+
+    Example:
+        >>> from monai_advenc import certify
+        >>> from monai_advenc.sharing.certificate.signing_key import draw_signing_key
+        >>> public = draw_signing_key(Path("signing.key"), passphrase=None)
+        >>> certify("shared", "signing.key", draft=True).fingerprint == public.fingerprint
+        True
     """
     progress, folder = progress or ConsoleProgress(), Path(encrypted)
     if (audit is None) != draft:

@@ -62,6 +62,14 @@ def unlock(
             residual is damaged.
         SettingsError: ``pyrage`` is missing.
         VerificationError: The residual is of another data set, or a file is missing or has changed.
+
+    Example:
+        >>> from monai_advenc import EncryptionOptions, encrypt_folder, unlock
+        >>> from monai_advenc.sharing.unlock.seal import draw_unlock_key
+        >>> options = EncryptionOptions(unlock_for=(draw_unlock_key(Path("unlock.key")),))
+        >>> shared = encrypt_folder("slices", "shared-sealed", key="key.json", base="base.pt", options=options)
+        >>> unlock("shared-sealed", "shared-sealed-private/residual.age", "unlock.key")
+        200
     """
     progress, folder, target = progress or ConsoleProgress(), Path(encrypted), Path(out)
     require_unshared(target, "--out")
