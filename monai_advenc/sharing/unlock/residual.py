@@ -35,7 +35,7 @@ def residual_of(original: NDArray[Any], encrypted: NDArray[Any]) -> bytes:
     signed = (whole - _as_whole(encrypted)).view(f"<i{whole.itemsize}")
     folded = (signed << 1) ^ (signed >> (8 * whole.itemsize - 1))
     planes = folded.view(np.uint8).reshape(-1, whole.itemsize).T
-    packed = [zlib.compress(np.ascontiguousarray(plane).tobytes(), _LEVEL) for plane in planes]
+    packed = [_packed(np.ascontiguousarray(plane).tobytes()) for plane in planes]
     return b"".join(len(each).to_bytes(8, "little") + each for each in packed)
 
 
@@ -64,6 +64,15 @@ def most_bytes(encrypted: NDArray[Any]) -> int:
     """Largest size of a residual of these pixels: that of noise, which does not become smaller."""
     values = encrypted.size
     return encrypted.dtype.itemsize * (8 + values + values // 1000 + 64)
+
+
+def _packed(plane: bytes) -> bytes:
+    """Compress the bytes with or without looking for repetitions, of which noise has none, whichever is smaller."""
+    found = []
+    for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY):
+        packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, strategy=strategy)
+        found.append(packer.compress(plane) + packer.flush())
+    return min(found, key=len)
 
 
 def _plane(packed: bytes, values: int) -> NDArray[np.uint8]:
