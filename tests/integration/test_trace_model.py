@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from monai_advenc.data.images.folder import find_images, load_image_set
 from monai_advenc.data.images.reading import read_image
@@ -28,10 +29,12 @@ SIDE, CLASSES = 16, 8
 
 
 def draw(label: int, generator: torch.Generator) -> Tensor:
-    """A bright band under noise; its height is the class."""
+    """A bright band on smooth structures; its height is the class."""
     height = torch.arange(SIDE).view(1, SIDE, 1) - (1.5 + 2 * label * (SIDE - 2) / SIDE)
     band = torch.exp(-(height**2)).expand(1, SIDE, SIDE)
-    return (0.3 + 0.2 * band + 0.1 * torch.randn(1, SIDE, SIDE, generator=generator)).clamp(0, 1)
+    coarse = torch.randn(1, 1, 6, 6, generator=generator)
+    smooth = functional.interpolate(coarse, (SIDE, SIDE), mode="bilinear", align_corners=True)[0]
+    return (0.4 + 0.3 * band + 0.2 * smooth + 0.05 * torch.randn(1, SIDE, SIDE, generator=generator)).clamp(0, 1)
 
 
 def write_images(folder: Path, each: int, seed: int, classes: int = CLASSES) -> Path:
@@ -67,8 +70,18 @@ def answer(network: Path, queries: Path) -> Path:
     return filled
 
 
+def leak(copy: Path, folder: Path) -> Path:
+    """Pass images of a copy on: 8 bits, under names that say nothing."""
+    folder.mkdir()
+    for number, file in enumerate(find_images(copy).files[:20]):
+        (folder / f"IMG_{99 - number}.png").write_bytes(encode_image(read_image(file.path), "png8"))
+    return folder
+
+
 @pytest.mark.slow
-def test_answers_name_the_recipient_whose_copy_a_model_learned_from(run: Run, tmp_path: Path) -> None:
+def test_the_recipient_who_leaks_files_and_trains_a_model_is_named_from_both_and_nobody_else(
+    run: Run, tmp_path: Path
+) -> None:
     originals, held_out = write_images(tmp_path / "own", 40, 0), write_images(tmp_path / "held-out", 20, 1)
     base, keys = tmp_path / "base.pt", tmp_path / "keys"
     training = ("--network", "vgg_small", "--epochs", 8, "--no-tracking")
@@ -79,8 +92,19 @@ def test_answers_name_the_recipient_whose_copy_a_model_learned_from(run: Run, tm
         made = run("keygen", keys / f"{name}.json", "--images", originals, *named, *drawing)
         assert made.exit_code == 0, made.output
     assert run("trace", "commit", keys, "--out", tmp_path / "commitment.json").exit_code == 0
-    copies = ("--key", keys / "B.json", "--base", base, "--format", "png16", "--workers", 0)
-    assert run("encrypt", originals, "--out", tmp_path / "copy-B", *copies).exit_code == 0
+    for name in "ABC":
+        copies = ("--key", keys / f"{name}.json", "--base", base, "--format", "png16", "--workers", 0)
+        assert run("encrypt", originals, "--out", tmp_path / f"copy-{name}", *copies).exit_code == 0
+
+    leaked, leak_page = leak(tmp_path / "copy-B", tmp_path / "leaked"), tmp_path / "leak.html"
+    owned = ("--keys", keys, "--originals", originals, "--commitment", tmp_path / "commitment.json")
+    from_files = run("trace", "--files", leaked, *owned, "--out", leak_page, "--json")
+    assert from_files.exit_code == 0, from_files.output
+    found = json.loads(from_files.stdout)
+    assert found["accused"] == ["B"], found["recipients"]
+    assert found["commitment_fits"]
+    assert found["images_used"] == 20
+
     stolen = learn(tmp_path / "copy-B", tmp_path / "stolen.pt")
 
     with_owner = ("--keys", keys, "--base", base)
@@ -93,13 +117,13 @@ def test_answers_name_the_recipient_whose_copy_a_model_learned_from(run: Run, tm
     assert found["commitment_fits"]
 
     queries = tmp_path / "queries"
-    written = run("trace", "queries", held_out, *with_owner, "--out", queries, "--count", 400)
+    written = run("trace", "queries", held_out, *with_owner, "--out", queries, "--count", 600)
     assert written.exit_code == 0, written.output
     filled = answer(stolen, queries)
     scoring = ("--probes", tmp_path / "queries-private" / "probes.json", "--keys", keys)
     scored = run("trace", "score", filled, *scoring, "--out", tmp_path / "from-afar.html")
     assert scored.exit_code == 0, scored.output
-    assert "Traced to B. The model learned from the copy of B: p = " in scored.stdout
+    assert "Traced to B. The answers fit the copy of B: p = " in scored.stdout
     assert "This is an indication, not evidence: no commitment was made" in scored.stdout
     assert not any(f"the copy of {name}:" in scored.stdout for name in "AC")
 
@@ -109,8 +133,14 @@ def test_answers_name_the_recipient_whose_copy_a_model_learned_from(run: Run, tm
     )
     assert cleared["accused"] == []
 
-    said = "".join(each.stdout + each.stderr for each in (traced, written, scored)).encode()
-    pages = [page, tmp_path / "from-afar.html", tmp_path / "queries-private" / "probes.json"]
+    said = "".join(each.stdout + each.stderr for each in (from_files, traced, written, scored)).encode()
+    pages = [
+        page,
+        leak_page,
+        tmp_path / "commitment.json",
+        tmp_path / "from-afar.html",
+        tmp_path / "queries-private" / "probes.json",
+    ]
     written_files = [path.read_bytes() for path in (*queries.iterdir(), *pages)]
     for name in "ABC":
         for secret in secret_encodings(EncryptionKey.load(keys / f"{name}.json")):
