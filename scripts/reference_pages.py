@@ -17,6 +17,12 @@ import monai_advenc
 
 ROOT = Path(__file__).resolve().parents[1]
 
+INTRODUCTION = """All names are imported from `monai_advenc`, and a test runs the example of each.
+
+In the examples, `torch` and `pathlib.Path` are imported, and `network` is a network in evaluation mode, of one channel
+and five classes. The folder holds what commands write: `volumes/` of `phantoms`, `slices/` of `slice`, `base.pt` of
+`train-base`, `key.json` of `keygen` and `shared/` of `encrypt`; and a DICOM study in `study/`."""
+
 
 def public_names() -> list[str]:
     """Names that users may rely on: those that ``monai_advenc`` exports.
@@ -72,7 +78,7 @@ def page_of(name: str) -> Iterator[str]:
             is_class = isinstance(getattr(monai_advenc, each), type)
             yield from ("```{eval-rst}", f".. auto{'class' if is_class else 'function'}:: monai_advenc.{each}")
             if is_class:
-                yield from ("   :members:", "   :exclude-members: model_config")
+                yield from ("   :members:", "   :special-members: __call__", "   :exclude-members: model_config")
             yield from ("```", "")
     if name == "AdvencError":
         yield from ("```{eval-rst}", ".. automodule:: monai_advenc.errors", "   :no-index:", "```", "")
