@@ -15,6 +15,9 @@ PAGES = sorted(
     for pattern in ("*.md", "docs/**/*.md", "bundles/*/docs/*.md", "results/**/*.md")
     for page in ROOT.glob(pattern)
 )
+WRITTEN_BY_THE_BUILD = {ROOT / "docs" / "site" / name for name in ("api.md", "commands.md")}
+"""Pages that only the built site has; its own test visits every link."""
+
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
 
 
@@ -29,6 +32,8 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     broken = []
     for path, anchor in LINK.findall(page.read_text(encoding="utf-8")):
         target = (page.parent / path).resolve() if path else page
+        if target in WRITTEN_BY_THE_BUILD:
+            continue
         if not target.exists() or (anchor and anchor not in anchors_of(target)):
             broken.append(f"{path}#{anchor}")
     assert not broken
