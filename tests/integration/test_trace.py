@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from monai_advenc.data.images.folder import find_images
+from monai_advenc.data.images.folder import ImageFile, find_images
 from monai_advenc.data.phantoms.volume import write_phantoms
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import draw_key
@@ -112,9 +113,50 @@ def test_the_recipient_whose_files_leak_is_named_and_nobody_else(shared: Shared,
     assert "Traced to B" in text
     assert "What this cannot say" in text
     assert page.stat().st_mode & 0o777 == 0o600
-    for name, content in (("page", page.read_bytes()), ("output", result.output.encode())):
+    table = tmp_path / "trace.csv"
+    assert (found["table"], table.stat().st_mode & 0o777) == (str(table), 0o600)
+    for name, content in (
+        ("page", page.read_bytes()),
+        ("output", result.output.encode()),
+        ("table", table.read_bytes()),
+    ):
         shared.require_no_secrets(name, content)
     shared.require_no_secrets("commitment", (shared.root / "commitment.json").read_bytes())
+
+
+def test_the_table_says_of_each_file_which_original_it_is_of_and_whose_key_fits(
+    shared: Shared, run: Run, tmp_path: Path
+) -> None:
+    order = np.random.default_rng(4).permutation(10)
+    pixels = shared.pixels("B")
+    files = leak(tmp_path / "leaked", [pixels[number] for number in order])
+    (files / "below").mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (SIDE, SIDE), np.uint8)).save(files / "below" / "x.png")
+    (files / "broken.png").write_bytes(b"no image")
+    result = run("trace", "--files", files, *shared.committed, "--out", tmp_path / "t.html")
+    assert f"Wrote {tmp_path / 't.csv'}: the original of each file" in " ".join(result.output.split())
+    with (tmp_path / "t.csv").open(newline="") as file:
+        rows = {row["file"]: row for row in csv.DictReader(file)}
+    # Whose pixels each file has is known here without matching.
+    originals = [each.path.relative_to(shared.root / "slices").as_posix() for each in originals_of(shared)]
+    for place, number in enumerate(order):
+        row = rows.pop(f"IMG_{10 - place:03}.png")
+        assert (row["original"], row["note"]) == (originals[number], "")
+        assert float(row["score of B"]) > max(float(row["score of A"]), float(row["score of C"]))
+    assert rows["below/x.png"]["note"] == "of no original"
+    assert "damaged or no image" in rows["broken.png"]["note"]
+    assert [row["original"] for row in rows.values()] == ["", ""]
+    (tmp_path / "t.html").unlink()
+    again = run("trace", "--files", files, *shared.committed, "--out", tmp_path / "t.html")
+    assert "t.csv exists already and is never overwritten" in again.stderr
+    refused = run("trace", "--files", files, *shared.committed, "--out", tmp_path / "t3.csv")
+    assert "end it in .html" in refused.stderr
+
+
+def originals_of(shared: Shared) -> list[ImageFile]:
+    """The originals in the order of :meth:`Shared.pixels`, by the ids that both folders share."""
+    by_id = {file.id: file for file in find_images(shared.root / "slices").files}
+    return [by_id[file.id] for file in find_images(shared.root / "B").files]
 
 
 def test_both_recipients_of_averaged_files_are_named(shared: Shared, run: Run, tmp_path: Path) -> None:

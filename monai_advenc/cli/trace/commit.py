@@ -9,13 +9,14 @@ from typing import Annotated
 
 import typer
 
-from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
+from monai_advenc.cli.options import InsecureKeyPermissions, Json
+from monai_advenc.cli.trace import options
 from monai_advenc.errors import AdvencError
 
 
 def commit(
-    keys: Annotated[Path, typer.Argument(help="Folder with the key of each recipient (*.json).")],
+    keys: options.KeysArgument,
     out: Annotated[Path, typer.Option(help="The commitment; must not exist.", dir_okay=False)] = Path(
         "commitment.json"
     ),
@@ -27,8 +28,8 @@ def commit(
             help="Address of a timestamp authority (RFC 3161), which gets the SHA-256.", show_default="none asked"
         ),
     ] = None,
-    insecure_key_permissions: options.InsecureKeyPermissions = False,
-    json: options.Json = False,
+    insecure_key_permissions: InsecureKeyPermissions = False,
+    json: Json = False,
 ) -> None:
     """Fix keys, decoys and statistics before you share, so that nobody can say they were chosen to fit a suspect.
 

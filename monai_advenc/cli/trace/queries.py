@@ -9,23 +9,18 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
+from monai_advenc.cli.options import Device, Gray, InsecureKeyPermissions, Json
+from monai_advenc.cli.trace import options
 
 MOST_UNNAMED: Final = 5
 """Up to so many classes there are too few readable keys for a p value below the level (docs/how_to/trace.md)."""
 
 
 def queries(
-    unshared: Annotated[
-        Path,
-        typer.Argument(
-            help="Originals that no recipient got in any form, in class folders: probes are made of them.",
-            file_okay=False,
-        ),
-    ],
-    keys: Annotated[Path, typer.Option(help="Folder with the key of each recipient (*.json).", file_okay=False)],
-    base: Annotated[Path, typer.Option(help="The base network of all copies.", dir_okay=False)],
+    unshared: options.UnsharedArgument,
+    keys: options.Keys,
+    base: options.Base,
     out: Annotated[Path, typer.Option(help="New folder for the images and answers.csv.", file_okay=False)] = Path(
         "queries"
     ),
@@ -40,10 +35,10 @@ def queries(
     count: Annotated[int, typer.Option(min=2, help="Number of images to ask about.")] = 1000,
     strength: Annotated[float, typer.Option(min=0.1, help="Radius of their perturbation, in radii of the keys.")] = 2.0,
     file_format: Annotated[Literal["png16", "png8"], typer.Option("--format", help="Depth of the images.")] = "png16",
-    gray: options.Gray = False,
-    device: options.Device = None,
-    insecure_key_permissions: options.InsecureKeyPermissions = False,
-    json: options.Json = False,
+    gray: Gray = False,
+    device: Device = None,
+    insecure_key_permissions: InsecureKeyPermissions = False,
+    json: Json = False,
 ) -> None:
     """Write images to ask a model about that somebody else runs, and a table to fill in with its answers.
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +27,23 @@ MOST_IMAGES: Final = 50
 """Leaked images that are looked at, evenly spread over the names; more would only take longer."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class LeakedFile:
+    """A leaked image that was looked at.
+
+    Attributes:
+        path: The file.
+        original: Row of its original; ``None``: it is of none, or cannot be read.
+        evidence: What it says about marks, if it has an original.
+        problem: Why it cannot be read; ``None`` if it can.
+    """
+
+    path: Path
+    original: int | None = None
+    evidence: Evidence | None = None
+    problem: str | None = None
+
+
 @dataclass(frozen=True)
 class Leak:
     """Leaked images, compared with their originals.
@@ -34,18 +51,29 @@ class Leak:
     Attributes:
         evidence: What they say about marks, one entry for each original.
         found: Image files that leaked.
-        used: Those of an original.
-        unmatched: Names of those of no original.
-        unread: Names of those that cannot be read, each with the reason.
+        files: Those that were looked at.
         originals_unread: Ids of originals that cannot be read, each with the reason.
     """
 
     evidence: tuple[Evidence, ...]
     found: int
-    used: int
-    unmatched: tuple[str, ...]
-    unread: tuple[tuple[str, str], ...]
+    files: tuple[LeakedFile, ...]
     originals_unread: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def used(self) -> int:
+        """How many are of an original."""
+        return sum(each.original is not None for each in self.files)
+
+    @property
+    def unmatched(self) -> tuple[str, ...]:
+        """Names of those of no original."""
+        return tuple(each.path.name for each in self.files if each.original is None and each.problem is None)
+
+    @property
+    def unread(self) -> tuple[tuple[str, str], ...]:
+        """Names of those that cannot be read, each with the reason."""
+        return tuple((each.path.name, each.problem) for each in self.files if each.problem is not None)
 
 
 @dataclass(frozen=True)
@@ -104,28 +132,33 @@ def examine(paths: Sequence[Path], originals: Originals, progress: Progress = SI
         raise DatasetError(
             f"none of {len(originals_unread)} originals can be read, such as {name} ({reason}); give --originals"
         )
-    waves: dict[int, Image] = {}
-    unmatched: list[str] = []
-    unread: list[tuple[str, str]] = []
+    files: list[LeakedFile] = []
     with progress.stage("Comparing leaked images", len(chosen)) as advance:
         for path in chosen:
+            files.append(_compare(path, thumbnails, rows, read))
             advance(1)
-            try:
-                image = grays(read_image(path))
-            except AdvencError as error:
-                unread.append((path.name, str(error)))
-                continue
-            match = find_original(image, thumbnails, lambda number: grays(read(rows[number])))
-            if match is None:
-                unmatched.append(path.name)
-                continue
-            row = rows[match.row]
-            original = grays(read(row))
-            own = waves_of(original, residual_of(original, image, match.placement))
-            waves[row] = waves.get(row, 0) + own
-    evidence = tuple(Evidence(content_of(read(row)), each) for row, each in sorted(waves.items()))
-    used = len(chosen) - len(unmatched) - len(unread)
-    return Leak(evidence, len(paths), used, tuple(unmatched), tuple(unread), tuple(originals_unread))
+    waves: dict[int, tuple[bytes, Image]] = {}
+    for each in files:
+        if each.original is not None and each.evidence is not None:
+            _, before = waves.get(each.original, (b"", 0))
+            waves[each.original] = each.evidence.content, before + each.evidence.waves
+    evidence = tuple(Evidence(*of_original) for _, of_original in sorted(waves.items()))
+    return Leak(evidence, len(paths), tuple(files), tuple(originals_unread))
+
+
+def _compare(path: Path, thumbnails: Thumbnails, rows: Sequence[int], read: Callable[[int], Tensor]) -> LeakedFile:
+    """Find the original of one leaked image, and what the image has more."""
+    try:
+        image = grays(read_image(path))
+    except AdvencError as error:
+        return LeakedFile(path=path, problem=str(error))
+    match = find_original(image, thumbnails, lambda number: grays(read(rows[number])))
+    if match is None:
+        return LeakedFile(path=path)
+    row = rows[match.row]
+    original = grays(read(row))
+    waves = waves_of(original, residual_of(original, image, match.placement))
+    return LeakedFile(path=path, original=row, evidence=Evidence(content_of(read(row)), waves))
 
 
 def _pictures(

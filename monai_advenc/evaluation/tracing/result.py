@@ -91,6 +91,23 @@ def standing_of(stored: StoredCommitment | None, recipients: Sequence[Recipient]
 
 
 @dataclass(frozen=True, kw_only=True)
+class TracedFile:
+    """One leaked file: which original it is of, and how well each recipient's key fits it alone.
+
+    Attributes:
+        name: The file, relative to what was given as leaked.
+        original: The original's file, relative to the originals; ``None`` if there is none.
+        problem: Why it was not used, in words; ``None`` if it was.
+        scores: By recipient, of mean 0 and variance 1 for a key without part in it; empty if it was not used.
+    """
+
+    name: str
+    original: str | None
+    problem: str | None
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trace:
     """What tracing found.
 
@@ -106,6 +123,7 @@ class Trace:
         counts: The same facts for machines.
         told: The finding in a sentence or more; ``None``: from the suspects.
         alike: Groups of recipients whom the statistic cannot tell apart.
+        files: The leaked files that were looked at, if files were traced.
     """
 
     statistic: Statistic
@@ -119,6 +137,7 @@ class Trace:
     counts: dict[str, Any]
     told: str | None = None
     alike: tuple[tuple[str, ...], ...] = ()
+    files: tuple[TracedFile, ...] = ()
 
     @property
     def accused(self) -> tuple[Suspect, ...]:

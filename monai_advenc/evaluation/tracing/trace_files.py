@@ -11,13 +11,21 @@ from typing import Final
 
 from scipy.stats import norm
 
+from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.errors import DatasetError, KeyFileError
 from monai_advenc.evaluation.tracing.commitment import StoredCommitment, decoys_of
 from monai_advenc.evaluation.tracing.decoys import Decoys
-from monai_advenc.evaluation.tracing.files import scores_of
-from monai_advenc.evaluation.tracing.leaked_images import MOST_IMAGES, Leak, Originals, examine, leaked_files
+from monai_advenc.evaluation.tracing.files import Evidence, scores_of
+from monai_advenc.evaluation.tracing.leaked_images import (
+    MOST_IMAGES,
+    Leak,
+    LeakedFile,
+    Originals,
+    examine,
+    leaked_files,
+)
 from monai_advenc.evaluation.tracing.recipients import Recipient
-from monai_advenc.evaluation.tracing.result import Trace, standing_of
+from monai_advenc.evaluation.tracing.result import Trace, TracedFile, standing_of
 from monai_advenc.evaluation.tracing.significance import LEVEL, Suspect, suspects
 from monai_advenc.evaluation.tracing.statistic import FILES
 from monai_advenc.progress import SILENT, Advance, Progress
@@ -79,9 +87,7 @@ def trace_files(
         )
     with progress.stage("Scoring decoy keys", decoys.count) as advance:
         null = scores_of(_counted(decoys, advance), leak.evidence)
-    own = scores_of((bytes.fromhex(each.key.layout_secret) for each in recipients), leak.evidence)
-    scores = dict(zip([each.label for each in recipients], own.tolist(), strict=True))
-    found = suspects(scores, null, level)
+    found = suspects(_scores(recipients, leak.evidence), null, level)
     needed = images_needed(found, len(leak.evidence), level)
     return Trace(
         statistic=FILES,
@@ -101,7 +107,24 @@ def trace_files(
             "images_unread": len(leak.unread),
             "images_needed": needed,
         },
+        files=tuple(_traced(each, leaked, originals.folder, recipients) for each in leak.files),
     )
+
+
+def _scores(recipients: Sequence[Recipient], evidence: Sequence[Evidence]) -> dict[str, float]:
+    """The score of each recipient's key."""
+    found = scores_of((bytes.fromhex(each.key.layout_secret) for each in recipients), evidence)
+    return dict(zip([each.label for each in recipients], found.tolist(), strict=True))
+
+
+def _traced(file: LeakedFile, leaked: Path, originals: ImageFolder, recipients: Sequence[Recipient]) -> TracedFile:
+    name = file.path.name if file.path == leaked else file.path.relative_to(leaked).as_posix()
+    if file.original is None or file.evidence is None:
+        return TracedFile(name=name, original=None, problem=file.problem or "of no original", scores={})
+    original = originals.files[file.original].path
+    place = original.relative_to(originals.root) if original.is_relative_to(originals.root) else original
+    scores = _scores(recipients, [file.evidence])
+    return TracedFile(name=name, original=place.as_posix(), problem=None, scores=scores)
 
 
 def images_needed(found: Sequence[Suspect], used: int, level: float) -> int | None:
