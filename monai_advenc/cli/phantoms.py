@@ -49,8 +49,10 @@ def phantoms(
     if count < MIN_IMAGES_PER_CLASS:
         output.say(
             f"A base network and a verdict take {MIN_IMAGES_PER_CLASS} of each class or more, these are {count}: the "
-            f"same command with --count {MIN_IMAGES_PER_CLASS} adds the others."
+            f"same command with --count {MIN_IMAGES_PER_CLASS} adds the others, or put the file of a base network that "
+            "was trained on more of these classes for FILE."
         )
     words = ["monai-advenc", "slice-and-encrypt", str(out), "--size", str(max(PHANTOM_SHAPE[:2])), "--out", "shared"]
+    words += ["--base", "FILE"] if count < MIN_IMAGES_PER_CLASS else []
     output.say(f"Next: {shlex.join(words)}")
     output.result({"out": str(out), "volumes": total, "classes": sorted(PHANTOM_CLASSES)})

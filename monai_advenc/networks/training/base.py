@@ -184,8 +184,8 @@ def require_divisible(patients: dict[str, int]) -> None:
     for name, count in patients.items():
         if count < 2:
             raise DatasetError(
-                f"all of class {name!r} is of one patient, by {PATIENT_TABLE} or Patient ID; add patients, or, if "
-                f"Patient ID does not tell them apart, list them in {PATIENT_TABLE}, or train a base network elsewhere"
+                f"all of class {name!r} is of one patient, by {PATIENT_TABLE}, its folder or Patient ID; add patients, "
+                f"or list them in {PATIENT_TABLE} if these do not tell them apart, or train a base network elsewhere"
             )
 
 

@@ -207,9 +207,10 @@ def test_the_command_says_how_many_a_verdict_takes_and_adds_the_missing_ones(
     )
     first = CliRunner().invoke(app, ["phantoms", str(tmp_path / "v"), "--count", "1"])
     assert "take 20 of each class or more, these are 1: the same command with --count 20" in first.output
-    assert f"Next: monai-advenc slice-and-encrypt {tmp_path / 'v'} --size 64 --out shared" in first.output
+    assert f"Next: monai-advenc slice-and-encrypt {tmp_path / 'v'} --size 64 --out shared --base FILE" in first.output
     monkeypatch.setattr("monai_advenc.networks.training.base.MIN_IMAGES_PER_CLASS", 2)
     second = CliRunner().invoke(app, ["phantoms", str(tmp_path / "v"), "--count", "2"])
     assert second.exit_code == 0
     assert "of each class or more" not in second.output
+    assert "--base" not in second.output
     assert len(list((tmp_path / "v").glob("*/*/image.nii.gz"))) == 10
