@@ -182,7 +182,7 @@ def evaluate(
     if private is not None:
         kept = keep_verdict(result.kept, encrypted, private)
         if kept != result.kept and kept.source is not None:
-            progress.say(f"The verdict that counts is that of a later measurement of these files. {kept.source}")
+            progress.say(f"The verdict that counts is that of another measurement of these files. {kept.source}")
     # Last: by it a later run knows what was told already.
     write_json(result.summary, result.as_dict(), overwrite=True, mode=0o600)
     _track(result, tracker)

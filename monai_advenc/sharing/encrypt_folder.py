@@ -28,6 +28,7 @@ from monai_advenc.evaluation.expected_strength import expected_strength
 from monai_advenc.evaluation.verdict import NOT_MEASURED, Verdict
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.networks.training.learned import require_learned, require_size
+from monai_advenc.networks.training.trained_on import said_of
 from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_done
 from monai_advenc.sharing.base_on_images import LEAST_TO_TRY, require_reads, say_if_nothing_is_misled
 from monai_advenc.sharing.encryption_run import Compute, encrypt_images
@@ -152,6 +153,8 @@ def encrypt_folder(
     folder = replace(folder, files=names.give(folder.files, folder.classes, secret, progress))
     if len(folder.files) >= LEAST_TO_TRY and begun_header(out) is None:
         require_reads(checkpoint, Path(base), folder, options, insist=insist, progress=progress)
+    else:
+        progress.say(f"Base network {base}: {said_of(checkpoint)}.")
     # Workers elsewhere load the network themselves.
     network = checkpoint.network if compute else checkpoint.network.to(choose_device(device))
     if private is not None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -52,7 +53,9 @@ def refused(result: Any, *parts: str) -> None:
 def test_an_original_with_other_pixels_is_not_passed_off_as_encrypted(
     encrypt: Callable[..., Any], slices: Path, tmp_path: Path
 ) -> None:
-    assert encrypt().exit_code == 0
+    done = encrypt()
+    assert done.exit_code == 0
+    assert re.search(r"Base network \S+base\.pt: trained on .*images \(gray, 32 pixels\) of chordoma, ", done.output)
     changed = find_images(slices).files[0]
     changed.path.write_bytes(encode_image(torch.rand(1, 32, 32), "nifti"))
     result = encrypt()

@@ -694,7 +694,7 @@ def test_a_base_is_trained_and_evaluated_on_what_it_never_saw(run: Run, tmp_path
     summary = json.loads(result.stdout)
     assert summary["verdict"] == "none"
     assert "verdict.json" not in result.stderr
-    assert "later measurement" not in result.stderr
+    assert "another measurement" not in result.stderr
     manifest = (tmp_path / "encrypted train" / "manifest.json").read_bytes()
     assert 0 < summary["energy"]["inside_body"] < 1
     assert summary["energy"]["inside_body"] == json.loads(manifest)["budget"]["energy"]["inside_body"]
@@ -719,5 +719,5 @@ def test_a_base_is_trained_and_evaluated_on_what_it_never_saw(run: Run, tmp_path
     keep_verdict(later, tmp_path / "encrypted train", private)
     again = run(*command, *common, "--victims", "vgg_small", "--workers", 1, "--json")
     assert json.loads(again.stdout) == summary, "nothing was measured again, so it is of the same time"
-    assert "that counts is that of a later measurement of these files. Measured at 2999-01-01" in again.stderr
+    assert "that counts is that of another measurement of these files. Measured at 2999-01-01" in again.stderr
     assert not store.exists()
