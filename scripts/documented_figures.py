@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.closing import table as closing_table
 from benchmarks.page import CLOSE, ratios_to_fastest_peer, reference_of
-from scripts import documented_house, documented_tracing, reproduced_tables
+from scripts import documented_audits, documented_house, documented_tracing, reproduced_tables
 from scripts.markdown import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -213,6 +213,7 @@ FIGURES: Mapping[str, Callable[[], str]] = {
     "error-rates": error_rates,
     "bf16-closing": lambda: "\n".join(closing_table(read_rows("bf16_closing.jsonl"))),
     "house": documented_house.draw,
+    **documented_audits.FIGURES,
     **documented_tracing.FIGURES,
     **reproduced_tables.FIGURES,
 }
