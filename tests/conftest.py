@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,16 @@ os.environ["MONAI_ADVENC_INSIST"] = "1"
 """Commands take base networks that learned nothing: most tests need a network, not a good one."""
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Leave out of later garbage collections what is there for good: preparing a network collects, and so does MLflow.
+
+    Thousands of tests and all libraries take half a second each time; 123 tests of transforms took 28 s instead of 69.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
