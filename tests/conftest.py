@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
-    """Leave out of later garbage collections what is there for good: preparing a network collects, and so does MLflow.
+    """Leave out of later garbage collections what is there for good: preparing a network collects.
 
     Thousands of tests and all libraries take half a second each time; 123 tests of transforms took 28 s instead of 69.
     """
