@@ -142,7 +142,8 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
             images both in a class folder and in folders within it, an image that ``patients.csv`` leaves out, or a
             damaged ``slices.csv``.
     """
-    if (root / _MEDNIST).is_dir() and not any(images_in_class_folders(root)):
+    is_listed = any((root / name).is_file() for name in (MANIFEST_NAME, LABEL_TABLE))
+    if (root / _MEDNIST).is_dir() and not is_listed and not any(images_in_class_folders(root)):
         return find_images(root / _MEDNIST, classes)
     found, passed_over, by_patient = _labeled_files(root)
     if not found:

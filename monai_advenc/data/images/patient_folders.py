@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Final
@@ -15,11 +16,13 @@ from monai_advenc.errors import DatasetError
 from monai_advenc.files.names import folded, in_short
 from monai_advenc.files.tables import LABEL_TABLE
 
-_PARTS = frozenset(("train", "training", "test", "testing", "val", "valid", "validation"))
+_PART = re.compile(r"(train(ing)?|test(ing|set)?|val(id(ation)?)?|fold|split|external|internal|holdout)(?![a-z])")
+"""How folders begin that hold a part of a data set, such as ``test_set`` and ``fold1``, and not a class."""
+
 _OF_MASKS = frozenset(("mask", "masks", "label", "labels", "seg", "segmentation", "segmentations"))
 
 FEWEST_PATIENTS: Final = 10
-"""Names of folders that come again in every class are patients if there are so many."""
+"""Names of folders of which most come again in other classes are patients if there are so many."""
 
 
 def images_of_patients(root: Path) -> list[tuple[str, str, Path]]:
@@ -47,7 +50,8 @@ def images_of_patients(root: Path) -> list[tuple[str, str, Path]]:
             f"monai-advenc slice, or list single images in {root / LABEL_TABLE} (file,label)"
         )
     names = set[str]().union(*patients_of.values())
-    if found and (_PARTS.issuperset(map(folded, patients_of)) or _are_classes(patients_of, names)):
+    has_part = any(_PART.match(folded(label)) is not None for label in patients_of)
+    if found and (has_part or _are_classes(patients_of, names)):
         above, within = in_short(list(patients_of), 3), in_short(sorted(names), 3)
         raise DatasetError(
             f"no images in {root}; the folders of classes lie one folder deeper, in {above}: give one of these; if "
@@ -75,8 +79,9 @@ def _is_of_masks(name: str) -> bool:
 
 
 def _are_classes(patients_of: Mapping[str, Set[str]], names: Set[str]) -> bool:
-    """Whether the folders in folders may be classes: their names come again, or all lie in one folder."""
-    is_repeated = len(patients_of) > 1 and all(each == names for each in patients_of.values())
+    """Whether the folders in folders may be classes: most of their names come again, or all lie in one folder."""
+    again = [name for name in names if sum(name in each for each in patients_of.values()) > 1]
+    is_repeated = 2 * len(again) > len(names)
     return len(patients_of) not in range(2, len(names) + 1) or (is_repeated and len(names) < FEWEST_PATIENTS)
 
 

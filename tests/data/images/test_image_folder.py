@@ -157,6 +157,12 @@ def test_folders_within_those_of_classes_are_patients(tmp_path: Path) -> None:
         (["fold1/a/1.png", "fold1/b/2.png", "fold2/a/3.png", "fold2/b/4.png"], "one folder deeper, in fold1, fold2"),
         (["P1/a/1.png", "P2/a/1.png", "P3/b/1.png"], "one folder deeper, in P1, P2, P3: .*labels.csv"),
         (["all/a/1.png", "all/b/2.png"], "one folder deeper, in all"),
+        (
+            ["train/a/1.png", "train/b/2.png", "train/c/3.png", "external/b/4.png"],
+            "one folder deeper, in external, train",
+        ),
+        (["site1/a/1.png", "site1/b/2.png", "site1/c/3.png", "site2/b/4.png", "site2/c/5.png"], "in site1, site2"),
+        ([f"{part}/c{k}/{k}.png" for part in ("train", "test_set") for k in range(12)], "in test_set, train"),
         (["a/images/1.png", "a/masks/1.png", "b/images/2.png"], r"a/masks/1\.png looks like a mask by its name"),
         (["a/P1/1.png", "a/P1/1_seg.png", "b/P2/1.png"], r"1_seg\.png looks like a mask .* as x\.mask\.png"),
         (["a/1.png", "a/old/2.png", "b/3.png"], "a/old holds images in a folder within a class"),
@@ -171,6 +177,21 @@ def test_folders_within_folders_that_may_be_something_else_are_refused(
         (tmp_path / name).touch()
     with pytest.raises(DatasetError, match=message):
         find_images(tmp_path)
+
+
+def test_classes_whose_names_only_begin_like_a_part_of_a_data_set_are_classes(tmp_path: Path) -> None:
+    for name in ("testicular/P1/0.png", "testicular/P2/0.png", "valvular/P3/0.png"):
+        gray_png(tmp_path / name)
+    assert find_images(tmp_path).classes == ("testicular", "valvular")
+
+
+def test_a_table_decides_also_where_a_folder_is_called_mednist(tmp_path: Path) -> None:
+    for name in ("Hand/1.png", "Hand/2.png", "Head/3.png"):
+        gray_png(tmp_path / "MedNIST" / name)
+    assert find_images(tmp_path).classes == ("Hand", "Head")
+    (tmp_path / "labels.csv").write_text("file,label\nMedNIST/Hand/1.png,a\nMedNIST/Head/3.png,b\n")
+    found = find_images(tmp_path)
+    assert (found.classes, [file.id for file in found.files]) == (("a", "b"), ["1", "3"])
 
 
 def test_classes_may_number_many_patients_alike(tmp_path: Path) -> None:

@@ -430,6 +430,17 @@ def test_lists_and_sites_may_name_the_files_of_their_cases_alike(tmp_path: Path)
         assert cases[0].image != cases[1].image
 
 
+def test_folders_of_images_of_any_name_are_said_to_be_taken_as_classes(tmp_path: Path) -> None:
+    """They may be patients with a folder for each visit, whose names would become those of classes."""
+    touch(tmp_path / "visits", *(f"{who}/{k}/{name}.nii" for who in "PQ" for k in (1, 2) for name in ("t1_gd", "seg")))
+    (note,) = find_cases(tmp_path / "visits").notes
+    assert "folders are taken as classes (P, Q); if they are patients, add" in note
+    touch(
+        tmp_path / "usual", *(f"{who}/{who}{k}/{name}.nii" for who in "PQ" for k in (1, 2) for name in ("image", "seg"))
+    )
+    assert not find_cases(tmp_path / "usual").notes
+
+
 def test_a_table_names_patients_whose_volumes_lie_in_a_folder_below(tmp_path: Path) -> None:
     touch(tmp_path, "P1/mri/scan.nii", "P1/mri/scan_seg.nii", "P2/a/scan.nii", "P2/b/scan.nii")
     touch(tmp_path, labels_csv="case,label\nP1,x\nP2,y\n")

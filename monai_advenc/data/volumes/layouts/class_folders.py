@@ -46,7 +46,7 @@ def find_in_class_folders(source: Source) -> Sequence[Case]:
     if not cases:
         return ()  # The folder has another layout.
     _require_classes(cases, source)
-    if any(not stem(case.image) for case in cases):
+    if any(not stem(case.image) or _has_any_name(case) for case in cases):
         names = ", ".join(sorted({case.label for case in cases})[:3])
         source.notes.append(
             f"folders are taken as classes ({names}); if they are patients, add {source.label_table} (case,label)"
@@ -98,6 +98,11 @@ def _in_class_folders(source: Source) -> Iterable[Case]:
             yield from beside
         elif any(map(volumes_in, subfolders(class_folder))):
             yield from (replace(case, problem=problem) for case in beside)
+
+
+def _has_any_name(case: Case) -> bool:
+    """Whether the image has a folder of its own and none of the names that tell an image of a case."""
+    return case.image.parent.name == case.id and stem(case.image).lower() not in IMAGE_NAMES
 
 
 def _is_pair(folder: Path) -> bool:
