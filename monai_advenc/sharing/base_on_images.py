@@ -83,7 +83,8 @@ def require_reads(
     found, kept_aside = HeldOutAccuracy.on(sum(right) / len(right), labels), HeldOutAccuracy.noted(checkpoint)
     there = "" if kept_aside is None else f" ({kept_aside.told} kept aside where it was trained)"
     told = (
-        f"the base network {path}, {trained_on(checkpoint)}, has an accuracy of {found.told} of these{there}; "
+        f"the base network {path}, {trained_on(checkpoint)}, has an accuracy of {found.told} of this folder, "
+        f"which it may have been trained on{there}; "
         f"chance is {found.chance:.0%}"
     )
     if not found.is_above_chance and len(labels) >= LEAST_TO_REFUSE:

@@ -116,11 +116,13 @@ def check(
     if found.settings is None:
         command = _command_for_images(root, found)
     else:
-        network = "FILE" if lacking else base
+        network = "FILE" if lacking else None if faults else base
         command = _command_for_volumes(root, found, slices, asked, network)
     found.say(progress)
     if said is not None:
-        progress.say(f"Base network {base}: {said}. The run measures its accuracy on these images before it begins.")
+        measured = "The run measures its accuracy on these images before it begins"
+        then = "Leave it out, or give another" if faults else measured
+        progress.say(f"Base network {base}: {said}. {then}.")
     if page is not None:
         page = _place_for(page, root)  # Again: another check may have written a page since.
         done = "Replaced the earlier" if page.exists() else "Wrote"

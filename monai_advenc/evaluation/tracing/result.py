@@ -164,7 +164,8 @@ class Trace:
                 f"above {self.level:g}. That clears nobody."
             )
         found = [f"{each.recipient} (corrected p {each.corrected:.2g})" for each in self.accused]
-        what = f"In {self.leak} is the copy of {found[0]}"
+        verb = "fits" if self.leak.startswith("1 ") else "fit"
+        what = f"Taken together, {self.leak} {verb} the copy of {found[0]}"
         if len(found) > 1:
             what = f"{self.leak.capitalize()} have parts of the copies of {_joined(found)}, not each of them of each"
         return f"{what}, among {among}. Such a finding comes by chance in at most {self.level:g} of all cases."
