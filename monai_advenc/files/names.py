@@ -17,6 +17,9 @@ _INVISIBLE = "\u00ad\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
 _ANY_INVISIBLE = re.compile(f"[{_INVISIBLE}]")
 _AT_THE_ENDS = re.compile(rf"^[\s{_INVISIBLE}]+|[\s{_INVISIBLE}]+$")
 
+_NO_TEXT = re.compile("[\ud800-\udfff]")
+"""As what Python reads the bytes of a file name that are no text."""
+
 _NOT_IN_FILE_NAMES = re.compile(r"[\\/\x00-\x1f]")
 """Path separators of common file systems, and characters that would break a line of a table or a log."""
 
@@ -27,6 +30,11 @@ _LONGEST_NAME = 255 - len(".mask.png")
 def trimmed(text: str) -> str:
     """The text without white space and invisible characters at its ends."""
     return _AT_THE_ENDS.sub("", text)
+
+
+def writable(text: str) -> str:
+    """The text with a replacement character for each byte of a file name that is no text, so that it can be encoded."""
+    return _NO_TEXT.sub("\ufffd", text)
 
 
 def comparable(name: str) -> str:
@@ -86,9 +94,7 @@ def require_file_name(kind: str, name: str, path: Path) -> None:
     Raises:
         DatasetError: The name is empty, hidden, too long, or holds a separator or a control character.
     """
-    # Python reads a file name in another encoding as lone surrogates.
-    is_text = name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
-    if not comparable(name) or name.startswith(".") or _NOT_IN_FILE_NAMES.search(name) or not is_text:
+    if not comparable(name) or name.startswith(".") or _NOT_IN_FILE_NAMES.search(name) or _NO_TEXT.search(name):
         raise DatasetError(f"{kind} {name!r} of {path} cannot be a file name; rename it")
     length = len(name.encode())
     if length > _LONGEST_NAME:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +135,9 @@ def test_the_table_says_of_each_file_which_original_it_is_of_and_whose_key_fits(
     (files / "below").mkdir()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (SIDE, SIDE), np.uint8)).save(files / "below" / "x.png")
     (files / "broken.png").write_bytes(b"no image")
+    # Linux allows names that are no text.
+    shutil.copy(files / "IMG_001.png", files / os.fsdecode(b"copy\xff.png"))
+    shutil.copy(files / "broken.png", files / os.fsdecode(b"broken\xff.png"))
     result = run("trace", "--files", files, *shared.committed, "--out", tmp_path / "t.html")
     assert f"Wrote {tmp_path / 't.csv'}: the original of each file" in " ".join(result.output.split())
     with (tmp_path / "t.csv").open(newline="") as file:
@@ -143,6 +148,8 @@ def test_the_table_says_of_each_file_which_original_it_is_of_and_whose_key_fits(
         row = rows.pop(f"IMG_{10 - place:03}.png")
         assert (row["original"], row["note"]) == (originals[number], "")
         assert float(row["score of B"]) > max(float(row["score of A"]), float(row["score of C"]))
+    assert rows.pop("copy\ufffd.png")["original"] == originals[order[9]]
+    assert "broken\ufffd.png: damaged or no image" in rows.pop("broken\ufffd.png")["note"]
     assert rows["below/x.png"]["note"] == "of no original"
     assert "damaged or no image" in rows["broken.png"]["note"]
     assert [row["original"] for row in rows.values()] == ["", ""]

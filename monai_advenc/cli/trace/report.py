@@ -81,10 +81,13 @@ def report(found: Trace, asked: Asked, output: Output) -> None:
     from monai_advenc.files.atomic import write_atomically
 
     require_unshared(asked.out, "--out")
-    # They accuse people, so they are not for everyone on this machine.
-    write_atomically(asked.out, trace_page(found).encode(), mode=0o600)
+    # All content before the first file: half of them would be in the way of the next run.
+    contents = {asked.out: trace_page(found).encode()}
     if found.files:
-        write_atomically(asked.table, file_table(found).encode(), mode=0o600)
+        contents[asked.table] = file_table(found).encode()
+    for path, content in contents.items():
+        # They accuse people, so they are not for everyone on this machine.
+        write_atomically(path, content, mode=0o600)
     output.say(f"{found.title}. {found.sentence}")
     output.say(found.standing.sentence)
     output.say(f"Wrote {asked.out}, which also says what this cannot tell.")

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from monai_advenc.evaluation.tracing.result import Trace
+from monai_advenc.files.names import writable
 from monai_advenc.files.tables import csv_text
 
 
@@ -12,6 +13,7 @@ def file_table(trace: Trace) -> str:
     """Format a CSV table: ``file``, ``original``, ``note`` and a column ``score of <recipient>`` each.
 
     The first rows are files that fit a recipient best. A score is of one file alone: no recipient is accused by it.
+    Bytes of a file's name that are no text are replaced.
     """
     recipients = [each.recipient for each in trace.suspects]
     rows = [
@@ -23,4 +25,5 @@ def file_table(trace: Trace) -> str:
         )
         for each in sorted(trace.files, key=lambda each: (-max(each.scores.values(), default=-1e9), each.name))
     ]
-    return csv_text(("file", "original", "note", *(f"score of {recipient}" for recipient in recipients)), rows)
+    columns = ("file", "original", "note", *(f"score of {recipient}" for recipient in recipients))
+    return writable(csv_text(columns, rows))

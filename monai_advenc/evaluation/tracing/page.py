@@ -7,11 +7,12 @@ from __future__ import annotations
 from monai_advenc.evaluation.report.html import Table
 from monai_advenc.evaluation.report.template import render
 from monai_advenc.evaluation.tracing.result import Trace
+from monai_advenc.files.names import writable
 
 
 def trace_page(trace: Trace) -> str:
-    """Return the page as HTML; it needs no other file."""
-    return render("trace", trace=trace, table=_table(trace), facts=_facts(trace))
+    """Return the page as HTML; it needs no other file. Bytes of a file's name that are no text are replaced."""
+    return writable(render("trace", trace=trace, table=_table(trace), facts=_facts(trace)))
 
 
 def _table(trace: Trace) -> Table:
