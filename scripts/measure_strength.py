@@ -41,7 +41,7 @@ from monai_advenc.evaluation.protection import without_background
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training import TrainingSettings, train
 from monai_advenc.networks.training.error_minimizing import PerturbedImages
-from scripts.strength_table import MASKED, page_of
+from scripts.strength_table import MASKED, STEP_LENGTH, page_of
 from scripts.strength_ways import WAYS, Way
 
 VALIDATION_SEED, VALIDATION_SHARE, FEW_SHARE = 0, 0.2, 0.01
@@ -118,7 +118,7 @@ def changed_by(way: Way, images: ImageSet, originals: ImageSet, radius: float, s
         radius_at=options.size,
         noise=way.noise,
         steps=options.steps,
-        step_size=2.5 * radius / options.steps,
+        step_size=STEP_LENGTH * radius / options.steps,
         seed=seed,
     )
     base = base_of(key, originals if key.error_minimizing is None else images, way.region, seed, options)

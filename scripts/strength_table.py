@@ -18,6 +18,14 @@ WORST, MASKED = "worst", ", background masked"
 
 DATA: Final = "brain MRI slices of three classes"
 
+CLASSES: Final = 3
+
+VIEWS: Final = {"max_shift": 0.05, "flip": True}
+"""The random views of all augmentation-aware rows."""
+
+STEP_LENGTH: Final = 2.5
+"""Length of all steps together, as a multiple of the radius."""
+
 CHANCE: Final = 33.3
 """Share of the commonest class of the validation part, in percent."""
 
@@ -76,13 +84,15 @@ def shipped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             found[name, size, radius] = {
                 "family": "error-minimizing" if way.profile == "error-minimizing" else "targeted",
                 "combiner": way.combiner or PROFILE_COMBINERS[way.profile],
-                "views": way.profile in AUGMENTED_PROFILES,
+                "views": VIEWS if way.profile in AUGMENTED_PROFILES else None,
                 "region": way.region,
                 "data": DATA,
+                "classes": CLASSES,
                 "images": part,
                 "size": size,
                 "radius_db": round(20 * math.log10(size / radius), 1),
                 "steps": same[0]["steps"],
+                "step_share": STEP_LENGTH / same[0]["steps"],
                 "seeds": len(worst),
                 "last": round(100 * float(np.mean([each["last"] for each in worst])), 1),
                 "best": round(100 * float(np.mean([each["best"] for each in worst])), 1),

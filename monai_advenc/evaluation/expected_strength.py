@@ -15,6 +15,8 @@ from importlib.resources import files
 from typing import Final
 
 from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.perturbation.settings import PerturbationSettings
+from monai_advenc.perturbation.views import Augmentation
 from monai_advenc.settings import Settings
 
 MEASURED_NAME: Final = "measured_strength.json"
@@ -25,6 +27,9 @@ NEAR_DB: Final = 1.5
 
 SAME_DB: Final = 0.5
 """Radii whose PSNRs differ by more are said to differ."""
+
+SAME_LENGTH: Final = 0.1
+"""Lengths of steps that differ by a larger share are said to differ."""
 
 _REGIONS: Final = {
     "all": "all",
@@ -43,13 +48,15 @@ class MeasuredStrength(Settings):
     Attributes:
         family: ``"targeted"`` or ``"error-minimizing"``.
         combiner: Name of the combiner.
-        views: Whether steps were augmentation-aware.
+        views: The random views of augmentation-aware steps; ``None``: plain steps.
         region: Which pixels could change, with all of the radius.
         data: What images, in words.
+        classes: Number of classes.
         images: ``"validation"`` or ``"test"``.
         size: Side in pixels.
         radius_db: PSNR of an image whose change fills the radius.
         steps: PGD steps of the paper's schedule.
+        step_share: Length of a step as a share of the radius.
         seeds: Number of keys, each with a base network and victims of its own.
         last: Accuracy of the best victim on real images after the last epoch, mean over seeds.
         best: The same after the best epoch.
@@ -59,13 +66,15 @@ class MeasuredStrength(Settings):
 
     family: str
     combiner: str
-    views: bool
+    views: Augmentation | None
     region: str
     data: str
+    classes: int
     images: str
     size: int
     radius_db: float
     steps: int
+    step_share: float
     seeds: int
     last: float
     best: float
@@ -89,15 +98,20 @@ class MeasuredStrength(Settings):
 
     def differences(self, asked: _Asked) -> list[str]:
         """The conditions in which settings differ from those that were measured, in words that name no secret."""
-        of_steps = (asked.steps, asked.schedule) != (self.steps, "paper")
+        steps, views = asked.perturbation, asked.perturbation.augmentation
+        of_steps = (steps.steps, steps.schedule) != (self.steps, "paper")
+        length = steps.step_size / (self.step_share * steps.radius)
         region = f"the pixels that may change (measured: {_REGIONS[self.region]})"
+        of_size = f"the size (measured: {self.size} pixels{', yours is unknown' if asked.side is None else ''})"
         found = {
             "how the targets are combined": asked.combiner != self.combiner,
-            f"random views (measured: {'with' if self.views else 'without'})": asked.views != self.views,
+            f"random views (measured: {_told(self.views)})": views != self.views,
             region: asked.region != self.region,
             "the radius (yours shrinks with the region)": asked.region == self.region and asked.shrinks,
             f"the steps (measured: {self.steps} of the paper's schedule)": of_steps,
-            f"the size (measured: {self.size} pixels)": asked.side is not None and asked.side != self.size,
+            f"the length of steps (measured: {self.step_share:.2g} of the radius)": abs(length - 1) > SAME_LENGTH,
+            f"the number of classes (measured: {self.classes})": asked.classes != self.classes,
+            of_size: asked.side != self.size,
             f"the radius (yours: PSNR {asked.radius_db:.0f} dB)": abs(asked.radius_db - self.radius_db) > SAME_DB,
         }
         return [words for words, is_other in found.items() if is_other]
@@ -107,19 +121,19 @@ class MeasuredStrength(Settings):
 class _Asked:
     """What decides which measurement is near."""
 
+    perturbation: PerturbationSettings
     combiner: str
-    views: bool
+    classes: int
     region: str
     shrinks: bool
-    steps: int
-    schedule: str
     side: int | None
     radius_db: float
 
     def nearness(self, row: MeasuredStrength) -> tuple[bool, bool, bool, int, float]:
         """Larger for a measurement that is nearer; of equals, the largest images are nearest to what is shared."""
         region = "all" if self.shrinks else self.region  # The change per pixel stays.
-        same = (row.combiner == self.combiner, row.region == region, row.views == self.views)
+        views = (row.views is None) == (self.perturbation.augmentation is None)
+        same = (row.combiner == self.combiner, row.region == region, views)
         return (*same, row.size, -abs(row.radius_db - self.radius_db))
 
 
@@ -155,16 +169,17 @@ def expected_strength(
     """
     unknown = None if measures else f"{_UNKNOWN}; {_MEASURE}"
     decibels, shrinks = _decibels_of(key), region != "all" and not full_radius
-    # Colors were not measured; a radius that shrinks to a tumor's is far smaller than what was.
-    if decibels is None or channels != 1 or (region == "mask" and shrinks):
+    # Colors were not measured; a radius that shrinks to a tumor's is far smaller than what was, and so is the change by
+    # steps that together do not reach the radius.
+    too_small = (region == "mask" and shrinks) or _reach(key.perturbation) < key.perturbation.radius
+    if decibels is None or channels != 1 or too_small:
         return unknown
     asked = _Asked(
+        perturbation=key.perturbation,
         combiner=key.combiner.name,
-        views=key.perturbation.augmentation is not None,
+        classes=len(key.classes),
         region=region,
         shrinks=shrinks,
-        steps=key.perturbation.steps,
-        schedule=key.perturbation.schedule,
         side=side,
         radius_db=decibels,
     )
@@ -189,3 +204,16 @@ def _decibels_of(key: EncryptionKey) -> float | None:
     if steps.norm != "l2" or steps.reference_side is None or steps.noise is not None:
         return None
     return 20 * math.log10(steps.reference_side / steps.radius)
+
+
+def _reach(steps: PerturbationSettings) -> float:
+    """The largest change that all steps together can make."""
+    if steps.schedule == "adaptive":  # Each image has lengths of its own, none above the first.
+        return steps.step_size * steps.steps
+    return math.fsum(map(steps.length_of, range(steps.steps)))
+
+
+def _told(views: Augmentation | None) -> str:
+    if views is None:
+        return "without"
+    return f"shifts up to {100 * views.max_shift:g} % of the side, {'with' if views.flip else 'without'} flips"

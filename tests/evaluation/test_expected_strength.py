@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import draw_key
 from monai_advenc.evaluation.expected_strength import expected_strength, measured_strengths
+from monai_advenc.perturbation.views import Augmentation
 
 CLASSES = ("a", "b", "c")
 
@@ -17,9 +19,9 @@ RESULTS = Path(__file__).parents[2] / "results" / "strength.jsonl"
 
 
 def said(
-    region: str = "all", *, channels: int = 1, full_radius: bool = False, side: int | None = None, **drawing: Any
+    region: str = "all", *, channels: int = 1, full_radius: bool = False, side: int | None = 64, **drawing: Any
 ) -> str:
-    key = draw_key(CLASSES, **drawing)
+    key = draw_key(drawing.pop("classes", CLASSES), **drawing)
     sentence = expected_strength(key, channels, region, full_radius=full_radius, side=side)
     assert sentence is not None
     assert key.combiner.name not in sentence
@@ -56,6 +58,9 @@ def test_each_measured_way_is_found_by_keys_like_it_without_a_difference() -> No
 
 SIZE = "the size (measured: 64 pixels)"
 STEPS = "the steps (measured: 16 of the paper's schedule)"
+LENGTH = "the length of steps (measured: 0.16 of the radius)"
+VIEWS = "random views (measured: shifts up to 5 % of the side, with flips)"
+CLASS_COUNT = "the number of classes (measured: 3)"
 BODY = "the pixels that may change (measured: the body, with all of the radius)"
 
 
@@ -64,12 +69,21 @@ BODY = "the pixels that may change (measured: the body, with all of the radius)"
     [
         ({"radius": 0.8, "steps": 16, "side": 64, "region": "body", "full_radius": True}, []),
         ({"radius": 0.8, "steps": 16, "side": 64}, [BODY]),
-        ({"radius": 0.8, "schedule": "fast", "side": 64}, [BODY, STEPS]),
+        ({"radius": 0.8, "schedule": "fast", "side": 64}, [BODY, STEPS, LENGTH]),
         ({"radius": 0.8, "steps": 16, "side": 320, "region": "mask", "full_radius": True}, [BODY, SIZE]),
         ({"radius": 0.8, "steps": 16, "region": "body"}, ["the radius (yours shrinks with the region)"]),
         ({"radius": 0.9, "steps": 16, "region": "body", "full_radius": True}, ["the radius (yours: PSNR 37 dB)"]),
-        ({"radius": 0.4, "steps": 16, "profile": "paper-concat"}, [BODY, "random views (measured: with)"]),
+        ({"radius": 0.4, "steps": 16, "profile": "paper-concat"}, [BODY, VIEWS]),
         ({"radius": 0.4, "steps": 16, "combiner": "mixup"}, ["how the targets are combined"]),
+        ({"radius": 0.4, "steps": 16, "combiner": "basic", "step_size": 0.068}, []),
+        ({"radius": 0.4, "steps": 16, "combiner": "basic", "step_size": 0.07}, [LENGTH]),
+        ({"radius": 0.4, "steps": 16, "combiner": "basic", "step_size": 0.026}, [LENGTH]),
+        ({"radius": 0.4, "steps": 16, "combiner": "basic", "classes": ("a", "b")}, [CLASS_COUNT]),
+        ({"radius": 0.4, "steps": 16, "combiner": "basic", "classes": tuple(map(str, range(30)))}, [CLASS_COUNT]),
+        (
+            {"radius": 0.4, "steps": 16, "combiner": "basic", "side": None},
+            ["the size (measured: 64 pixels, yours is unknown)"],
+        ),
     ],
 )
 def test_the_nearest_measurement_names_every_condition_in_which_the_settings_differ(
@@ -80,6 +94,31 @@ def test_the_nearest_measurement_names_every_condition_in_which_the_settings_dif
     assert bool(marked) == bool(differ)
     assert sorted(told.split(". The strength")[0].split("; ")) == sorted(differ or [""])
     assert ("Expected strength: your settings were not measured. Measured nearest to them:" in sentence) == bool(differ)
+
+
+@pytest.mark.parametrize("views", [Augmentation(max_shift=0.01, flip=False), Augmentation(flip=False)])
+def test_other_random_views_are_a_difference(views: Augmentation) -> None:
+    steps = draw_key(CLASSES, radius=0.4, radius_at=64, steps=16).perturbation.model_copy(
+        update={"augmentation": views}
+    )
+    key = EncryptionKey.draw(CLASSES, steps, combiner="basic")
+    told = expected_strength(key, 1, "all", full_radius=False, side=64)
+    assert told is not None
+    assert f"Yours differ in {VIEWS}. " in told
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        {"steps": 16, "step_size": 1e-4},
+        {"steps": 16, "step_size": 0.024},
+        {"steps": 25, "schedule": "fast", "step_size": 0.4 / 25},
+        {"steps": 1, "step_size": 0.39},
+        {"steps": 30, "schedule": "adaptive", "step_size": 0.01, "profile": "paper-basic"},
+    ],
+)
+def test_steps_that_cannot_reach_the_radius_are_like_nothing_measured(steps: dict[str, Any]) -> None:
+    assert "nothing like these settings" in said(radius=0.4, radius_at=64, **{"combiner": "basic", **steps})
 
 
 def test_of_equal_ways_the_largest_images_are_told() -> None:
