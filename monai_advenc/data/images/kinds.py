@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,8 @@ _FORMATS: Final = {
     DICOM_SUFFIX: "DICOM",
 }
 
+_KIND: Final = re.compile(rf"{'|'.join(sorted(set(_FORMATS.values())))}|DICOM [A-Z]{{1,16}}")
+
 
 def kinds_of(paths: Iterable[Path]) -> str:
     """The formats of image files by their endings, sorted: ``JPEG, PNG``; DICOM with the modality of the first file."""
@@ -33,6 +36,12 @@ def kinds_of(paths: Iterable[Path]) -> str:
         found.setdefault(next((each for suffix, each in _FORMATS.items() if name.endswith(suffix)), ""), path)
     found.pop("", None)  # Rows of a MedMNIST file.
     return ", ".join(_with_modality(path) if kind == "DICOM" else kind for kind, path in sorted(found.items()))
+
+
+def are_kinds(text: str) -> bool:
+    """Whether a text is one of :func:`kinds_of`, and not any text of a file from elsewhere."""
+    each = text.split(", ")
+    return len(each) <= len(_FORMATS) and all(map(_KIND.fullmatch, each))
 
 
 def _with_modality(path: Path) -> str:

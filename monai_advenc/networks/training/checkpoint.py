@@ -126,6 +126,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"expected network file version {FORMAT_VERSION}, got {content.get('version')} in {path}; "
             "use the monai-advenc release that wrote it"
         )
+    notes = content.get("notes", {})
+    if not isinstance(notes, dict) or not all(map(_is_plain, notes, notes.values())):
+        raise NetworkError(
+            f"expected numbers and printable texts by name as the notes of {path}; give a file that train-base wrote"
+        )
     network = _rebuild(content, str(path))
     return Checkpoint(
         network=network.eval(),
@@ -133,8 +138,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
         classes=tuple(content["classes"]),
         in_channels=content["in_channels"],
         image_size=content["image_size"],
-        notes=content.get("notes", {}),
+        notes=notes,
     )
+
+
+def _is_plain(name: object, value: object) -> bool:
+    # Notes of a file from elsewhere reach the terminal.
+    texts = [each for each in (name, value) if isinstance(each, str)]
+    return isinstance(name, str) and isinstance(value, (str, int, float)) and all(map(str.isprintable, texts))
 
 
 def _rebuild(content: Mapping[str, Any], what: str) -> nn.Module:

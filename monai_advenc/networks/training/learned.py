@@ -68,15 +68,17 @@ class HeldOutAccuracy:
 
     @classmethod
     def noted(cls, checkpoint: Checkpoint) -> HeldOutAccuracy | None:
-        """What a checkpoint says of it; ``None`` if it says nothing.
+        """What a checkpoint says of it; ``None`` if it says nothing, or no numbers that can be.
 
         Files of version 0.1 do not say on how many images: 20 are assumed, in classes of equal size.
         """
-        notes = checkpoint.notes
-        if "validation_accuracy" not in notes:
+        value = checkpoint.notes.get("validation_accuracy")
+        images = checkpoint.notes.get("validation_images", 20)
+        chance = checkpoint.notes.get("validation_chance", 1 / len(checkpoint.classes))
+        # A file from elsewhere may hold anything.
+        if not isinstance(images, int) or images < 1 or isinstance(value, str) or isinstance(chance, str):
             return None
-        chance = float(notes.get("validation_chance", 1 / len(checkpoint.classes)))
-        return cls(float(notes["validation_accuracy"]), int(notes.get("validation_images", 20)), chance)
+        return cls(float(value), images, float(chance)) if value is not None and 0 <= value <= 1 >= chance > 0 else None
 
 
 def require_size(checkpoint: Checkpoint, path: Path, side: int, *, insist: bool, progress: Progress) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from monai_advenc.data.images.kinds import are_kinds
 from monai_advenc.networks.training.checkpoint import Checkpoint, Notes
 from monai_advenc.networks.training.learned import HeldOutAccuracy
 
@@ -20,11 +21,11 @@ def notes_of_training(images: int, kinds: str) -> Notes:
 
 def trained_on(checkpoint: Checkpoint) -> str:
     """What a network was trained on, as far as its file says: ``trained on 900 images (PNG, gray, ...) of ...``."""
-    count, kinds = checkpoint.notes.get("training_images"), checkpoint.notes.get("training_kinds")
+    count, kinds = checkpoint.notes.get("training_images", 0), str(checkpoint.notes.get("training_kinds", ""))
     colors = "gray" if checkpoint.in_channels == 1 else f"{checkpoint.in_channels} channels"
     side = f"{checkpoint.image_size} pixels"
-    known = ", ".join(str(each) for each in (kinds, colors, side) if each)
-    number = "" if count is None else f"{count} "
+    known = ", ".join(each for each in (kinds if are_kinds(kinds) else "", colors, side) if each)
+    number = f"{count} " if type(count) is int and count > 0 else ""  # True is an int, too.
     return f"trained on {number}images ({known}) of {', '.join(checkpoint.classes)}"
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.data.images.kinds import kinds_of
+from monai_advenc.errors import NetworkError
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training.base import train_base
-from monai_advenc.networks.training.checkpoint import load_checkpoint, save_checkpoint
+from monai_advenc.networks.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from monai_advenc.networks.training.settings import TrainingSettings
 from monai_advenc.networks.training.trained_on import said_of, trained_on
 from monai_advenc.progress import SILENT
@@ -55,6 +58,68 @@ def test_a_file_of_an_earlier_version_says_what_it_knows(tmp_path: Path) -> None
     save_checkpoint(tmp_path / "b.pt", get_network("resnet_small", 2, 1, 32), "resnet_small", ("a", "b"), 1, 32)
     said = "trained on images (gray, 32 pixels) of a, b; its file does not say its accuracy"
     assert said_of(load_checkpoint(tmp_path / "b.pt")) == said
+
+
+@pytest.fixture(scope="module")
+def silent_about_itself(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("network") / "b.pt"
+    save_checkpoint(path, get_network("shallow", 2, 1, 32), "shallow", ("a", "b"), 1, 32)
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkpoint(silent_about_itself: Path) -> Checkpoint:
+    return load_checkpoint(silent_about_itself)
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        {"training_images": -3},
+        {"training_images": 0},
+        {"training_images": True},
+        {"training_images": 4.5},
+        {"training_images": "x" * 5000},
+        {"training_kinds": "all fine"},
+        {"training_kinds": "PNG, all fine"},
+        {"training_kinds": "DICOM " + "A" * 17},
+        {"training_kinds": ", ".join(["PNG"] * 5000)},
+        {"training_kinds": 7},
+        {"validation_accuracy": "high"},
+        {"validation_accuracy": float("nan")},
+        {"validation_accuracy": 7.0},
+        {"validation_accuracy": 0.9, "validation_images": -2},
+        {"validation_accuracy": 0.9, "validation_images": "many"},
+        {"validation_accuracy": 0.9, "validation_chance": "low"},
+    ],
+)
+def test_what_no_training_notes_is_not_said(notes: Any, checkpoint: Checkpoint) -> None:
+    said = "trained on images (gray, 32 pixels) of a, b; its file does not say its accuracy"
+    assert said_of(replace(checkpoint, notes=notes)) == said
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        ["a"],
+        "PNG",
+        None,
+        {"training_images": [3]},
+        {"training_images": None},
+        {3: "three"},
+        {"training_kinds": "PNG\x1b[31m\nWarning: \x1b[2Jall fine"},
+        {"family": "targeted\r\x1b[2J"},
+        {"\x1b[2J": 1},
+    ],
+)
+def test_notes_that_are_no_plain_values_are_refused_in_a_line(
+    notes: Any, silent_about_itself: Path, tmp_path: Path
+) -> None:
+    content = torch.load(silent_about_itself, weights_only=True)
+    torch.save({**content, "notes": notes}, tmp_path / "b.pt")
+    with pytest.raises(NetworkError, match=r"expected numbers and printable texts by name") as raised:
+        load_checkpoint(tmp_path / "b.pt")
+    assert str(raised.value).isprintable()
 
 
 def test_dicom_has_the_modality_of_its_first_file(tmp_path: Path) -> None:
