@@ -159,7 +159,7 @@ def encrypt_folder(
     network = checkpoint.network if compute else checkpoint.network.to(choose_device(device))
     if private is not None:
         make_private(Path(private))
-    result = encrypt_and_say(folder, out, secret, network, options, compute, progress, channels)
+    result = encrypt_and_say(folder, out, secret, network, options, compute, progress, channels, side=side)
     keep_distances(names.table.parent, out, result.manifest.images)
     keep_residual_of_images(folder, out, secret, network, options, names.table.parent, progress)
     if page is not None:
@@ -192,16 +192,18 @@ def encrypt_and_say(
     progress: Progress,
     channels: int | None = 1,
     *,
+    side: int | None = None,
     measures: bool = False,
 ) -> EncryptionResult[Manifest]:
-    """Encrypt images of so many channels (``None``: unknown), and report the result.
+    """Encrypt images of so many channels and with this longer side (``None`` or 0: unknown), and report it.
 
     Where the run measures the strength afterwards, it is not said that nothing is known of it.
     """
     full, expected = options.full_radius, None
     if channels is not None:
-        side = options.size or side_of(source)
-        expected = expected_strength(key, channels, options.region, full_radius=full, side=side, measures=measures)
+        expected = expected_strength(
+            key, channels, options.region, full_radius=full, side=side or None, measures=measures
+        )
     if expected is not None:
         progress.say(expected)
     if compute is None and begun_header(out) is None:

@@ -180,7 +180,7 @@ def slice_and_encrypt(
         if searching and not secret.error_minimizing:
             secret = searching.finish(secret, folder, base_path, options, key_path, how)
         frozen = checkpoint.network if compute else checkpoint.network.to(place)
-        result = encrypt_and_say(folder, out, secret, frozen, options, compute, progress, measures=measure)
+        result = encrypt_and_say(folder, out, secret, frozen, options, compute, progress, side=side, measures=measure)
         keep_distances(kept, out, result.manifest.images)
         keep_residual_of_images(folder, out, secret, frozen, options, kept, progress)
         with remembering(result.failures):
