@@ -7,18 +7,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from pydantic_core import from_json
+
 from monai_advenc.data.manifest import MANIFEST_NAME, Manifest, VolumeManifest, holds_volumes
 from monai_advenc.data.records import FileRecord, ImageRecord, VolumeRecord
-from monai_advenc.errors import SettingsError
+from monai_advenc.errors import SettingsError, VerificationError
 
+# Lines as this package writes them: before all records, around each, and behind all.
+_OPENINGS: Final = (b'  "images": [\n', b'  "volumes": [\n')
 _BEGIN, _END, _END_WITH_MORE = b"    {\n", b"    }\n", b"    },\n"
-"""Lines around a record as this package writes manifests; no line inside a record is indented so little."""
-
-_OF_VOLUMES: Final = b'"monai-advenc volume manifest"'
+_CLOSING: Final = b"  ]\n}\n"
 
 
 def each_record(folder: Path) -> Iterator[ImageRecord | VolumeRecord]:
@@ -32,17 +33,23 @@ def each_record(folder: Path) -> Iterator[ImageRecord | VolumeRecord]:
     Raises:
         VerificationError: There is no manifest, or it is damaged; perhaps only after records in front of the damage.
     """
-    count = 0
+    path = folder / MANIFEST_NAME
     try:
-        with (folder / MANIFEST_NAME).open("rb") as file:
-            for record in _records_by_lines(file):
-                yield record
-                count += 1
+        file = path.open("rb")
+    except OSError:
+        yield from _read_whole(folder)
         return
-    except (OSError, ValueError, SettingsError):  # Reading it as a whole succeeds, or says what is wrong.
-        pass
-    records = VolumeManifest.load(folder).volumes if holds_volumes(folder) else Manifest.load(folder).images
-    yield from records[count:]
+    with file:
+        kind = _kind_of_laid_out(file)
+        if kind is None:
+            yield from _read_whole(folder)
+            return
+        try:
+            for text in _each_text(file):
+                yield kind.from_json(text.decode())
+        except (OSError, ValueError, SettingsError):
+            _read_whole(folder)  # Refuses it too, and says what is wrong.
+            raise VerificationError(f"{path} changed while it was read; run the command again") from None
 
 
 def each_file(folder: Path) -> Iterator[FileRecord]:
@@ -52,38 +59,72 @@ def each_file(folder: Path) -> Iterator[FileRecord]:
 
 
 def frame_of(path: Path) -> Any:
-    """The content of a manifest, perhaps without records: what stands in front of them, without reading them.
+    """The content of a manifest, perhaps without records: what stands around them.
 
     Raises:
         OSError: The file cannot be read.
         ValueError: It is no JSON.
     """
-    with path.open("rb") as file:
-        lines = list(takewhile(lambda line: line != _BEGIN, file))
-    with suppress(ValueError):
-        return json.loads(b"".join(lines) + b"]}")
+    with path.open("rb") as file, suppress(ValueError, RecursionError):
+        content = json.loads(_frame(file) + _CLOSING)
+        _require_json(file)
+        return content
     return json.loads(path.read_bytes())
 
 
-def _records_by_lines(file: BinaryIO) -> Iterator[ImageRecord | VolumeRecord]:
-    """Yield the records; raise ``ValueError`` if the rest, with the first of them, is no manifest."""
-    frame: list[bytes] = []
-    begun, more, of_volumes = False, True, False
+def _read_whole(folder: Path) -> tuple[ImageRecord, ...] | tuple[VolumeRecord, ...]:
+    return VolumeManifest.load(folder).volumes if holds_volumes(folder) else Manifest.load(folder).images
+
+
+def _kind_of_laid_out(file: BinaryIO) -> type[ImageRecord] | type[VolumeRecord] | None:
+    """What the records are; the file is then in front of them. ``None``: it is to be read as a whole.
+
+    Otherwise the whole manifest has the records that :func:`_each_text` yields and no other: its frame is intact, and
+    each of their texts is JSON by itself.
+    """
+    with suppress(OSError, ValueError, RecursionError, SettingsError):
+        frame = _frame(file)
+        start = file.tell()
+        of_volumes = json.loads(frame + _CLOSING).get("format") == VolumeManifest.model_fields["format"].default
+        first = next(_each_text(file), b"")
+        (VolumeManifest if of_volumes else Manifest).model_validate_json(frame + first + _CLOSING)
+        file.seek(start)
+        _require_json(file)
+        file.seek(start)
+        return VolumeRecord if of_volumes else ImageRecord
+    return None
+
+
+def _frame(file: BinaryIO) -> bytes:
+    """Read what stands in front of the records, the bracket too; raise ``ValueError`` if it is laid out otherwise."""
+    lines: list[bytes] = []
+    while not lines or lines[-1] not in (*_OPENINGS, b""):
+        lines.append(file.readline())
+    frame = b"".join(lines)
+    # A name that comes twice, as JSON may have it, is written once.
+    written = json.dumps(json.loads(frame + _CLOSING), indent=2, ensure_ascii=False)
+    if written.encode() != frame.removesuffix(b"\n") + b"]\n}":
+        raise ValueError("the frame is laid out otherwise")
+    return frame
+
+
+def _each_text(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of each record, without a comma; raise ``ValueError`` if anything else is around them."""
+    lines: list[bytes] = []
     for line in file:
-        if (line == _BEGIN) != more and begun:
-            raise ValueError("a comma too many or too few")
-        if line != _BEGIN:
-            frame.append(line)
-            continue
-        lines = [line]
-        while (line := file.readline()) not in (_END, _END_WITH_MORE, b""):
-            lines.append(line)
-        more = line == _END_WITH_MORE
-        content = b"".join([*lines, _END])
-        if not begun:
-            begun, of_volumes = True, _OF_VOLUMES in b"".join(frame)
-            frame.append(content)
-        yield (VolumeRecord if of_volumes else ImageRecord).from_json(content.decode())
-    if not begun:
-        raise ValueError("no record on lines of its own")
-    (VolumeManifest if of_volumes else Manifest).model_validate_json(b"".join(frame))
+        lines.append(line)
+        if line in (_END, _END_WITH_MORE):
+            if lines[0] != _BEGIN:
+                raise ValueError("a record begins otherwise")
+            yield b"".join([*lines[:-1], _END])
+            lines.clear()
+            if line == _END:
+                break
+    if file.read(len(_CLOSING) + 1) != _CLOSING:
+        raise ValueError("the manifest ends otherwise")
+
+
+def _require_json(file: BinaryIO) -> None:
+    """Raise ``ValueError`` if a record is no JSON by itself: its lines could be parts of others."""
+    for text in _each_text(file):
+        from_json(text)
