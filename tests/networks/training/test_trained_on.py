@@ -11,8 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
+from monai_advenc.data.images import kinds
 from monai_advenc.data.images.image_set import ImageSet
-from monai_advenc.data.images.kinds import kinds_of
+from monai_advenc.data.images.kinds import are_kinds, kinds_of
 from monai_advenc.errors import NetworkError
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training.base import train_base
@@ -122,12 +123,42 @@ def test_notes_that_are_no_plain_values_are_refused_in_a_line(
     assert str(raised.value).isprintable()
 
 
-def test_dicom_has_the_modality_of_its_first_file(tmp_path: Path) -> None:
-    def name_a_person(dataset: Any, index: int) -> None:
-        dataset.Modality = ("CT", "DOE JANE")[index]
+def dicom_files(folder: Path, *modalities: str) -> list[Path]:
+    def change(dataset: Any, index: int) -> None:
+        dataset.Modality = modalities[index]
 
-    one, other = write_series(tmp_path, np.zeros((2, 16, 16), np.int16), names=["1.dcm", "2.dcm"], change=name_a_person)
-    assert kinds_of([one, other, Path("x.NII.GZ"), Path("y.tiff"), Path("train-00001")]) == "DICOM CT, NIfTI, TIFF"
-    assert kinds_of([other]) == "DICOM"
+    names = [f"{number}.dcm" for number in range(len(modalities))]
+    return write_series(folder, np.zeros((len(modalities), 16, 16), np.int16), names=names, change=change)
+
+
+@pytest.mark.parametrize(
+    ("modalities", "kind"),
+    [
+        (["CT"], "DICOM CT"),
+        (["MR", "CT", "MR"], "DICOM CT/MR"),
+        (["CT", "DOE JANE"], "DICOM CT"),
+        (["MUELLER", "CT"], "DICOM CT"),
+        (["MUELLER"], "DICOM"),
+        (["XYZ"], "DICOM"),
+    ],
+)
+def test_dicom_has_the_modalities_that_dicom_defines(tmp_path: Path, modalities: list[str], kind: str) -> None:
+    files = dicom_files(tmp_path, *modalities)
+    said = kinds_of([*files, Path("x.NII.GZ"), Path("y.tiff"), Path("train-00001")])
+    assert said == f"{kind}, NIfTI, TIFF"
+    assert are_kinds(said)
+
+
+def test_a_broken_dicom_file_has_no_modality(tmp_path: Path) -> None:
     (tmp_path / "broken.dcm").write_bytes(b"x")
     assert kinds_of([tmp_path / "broken.dcm"]) == "DICOM"
+    assert kinds_of([tmp_path / "broken.dcm", *dicom_files(tmp_path, "CT")]) == "DICOM CT"
+
+
+def test_of_many_dicom_files_some_are_read_from_first_to_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, last = dicom_files(tmp_path, "CT", "MR")
+    read: list[Path] = []
+    monkeypatch.setattr(kinds, "parse_dicom", lambda path, **_: read.append(path) or {"Modality": "US"})
+    assert kinds_of([first, *[tmp_path / "z.dcm"] * 10_000, last]) == "DICOM US"
+    assert len(read) == 100
+    assert {first, last} < set(read)
