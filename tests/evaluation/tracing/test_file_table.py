@@ -6,6 +6,8 @@ import csv
 import io
 import os
 
+import pytest
+
 from monai_advenc.evaluation.tracing.file_table import file_table
 from monai_advenc.evaluation.tracing.page import trace_page
 from monai_advenc.evaluation.tracing.result import Standing, Trace, TracedFile
@@ -38,3 +40,18 @@ def test_names_that_are_no_text_are_readable_in_the_table_and_on_the_page() -> N
     assert rows_of(trace) == [["bad\ufffd.png", "bad\ufffd.png", "bad\ufffd.png is damaged", "-1.50"]]
     assert file_table(trace).encode()
     assert "bad\ufffd.png" in trace_page(trace).encode().decode()
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
+def test_no_spreadsheet_calculates_a_name_and_scores_stay_numbers(start: str) -> None:
+    name = f"{start}HYPERLINK(1).png"
+    trace = trace_of(
+        TracedFile(name=name, original=name, problem=name, scores={"A": -1.5}),
+        TracedFile(name=f"a{name}", original=None, problem=None, scores={}),
+    )
+    assert rows_of(trace) == [[f"'{name}"] * 3 + ["-1.50"], [f"a{name}", "", "", ""]]
+
+
+def test_a_name_with_a_carriage_return_begins_no_row() -> None:
+    trace = trace_of(TracedFile(name="a\r=1.png", original=None, problem=None, scores={}))
+    assert rows_of(trace) == [["a\ufffd=1.png", "", "", ""]]
