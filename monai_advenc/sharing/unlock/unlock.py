@@ -58,8 +58,8 @@ def unlock(
     Raises:
         ImageError: The residual does not fit the files.
         KeyFileError: The key cannot be read, or is another one.
-        OutputError: ``out`` holds something, would be shared or cannot be written, another run writes it, or the
-            residual is damaged.
+        OutputError: ``out`` holds something, is a link or a mount point, would be shared or cannot be written, another
+            run writes it, or the residual is damaged.
         SettingsError: ``pyrage`` is missing.
         VerificationError: The residual is of another data set, or a file is missing or has changed.
 
@@ -73,6 +73,10 @@ def unlock(
     """
     progress, folder, target = progress or ConsoleProgress(), Path(encrypted), Path(out)
     require_unshared(target, "--out")
+    # All files appear by one rename, which neither can be the aim of.
+    if target.is_symlink() or target.is_mount():
+        what = "a link" if target.is_symlink() else "where another file system begins"
+        raise OutputError(f"--out {target} is {what}, expected a new or an empty folder; give a new one in it")
     total = sum(1 for _ in each_file(folder))  # Says what is wrong with the data set before any work.
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
