@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import functools
 import shutil
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,23 @@ def marked_names() -> list[Any]:
 def test_a_public_name_has_an_example_that_runs(
     name: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert failures_of(name, request, tmp_path, monkeypatch) == ""
+
+
+@pytest.mark.parametrize("name", ["EncryptImage", "EncryptImaged", "EncryptionInferer", "perturb"])
+def test_an_example_of_a_change_fails_where_nothing_is_changed(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    public = getattr(monai_advenc, name)
+    if isinstance(public, type):
+        monkeypatch.setattr(public, "__call__", lambda self, images, *_, **__: images)
+    else:
+        unchanged = functools.wraps(public)(lambda network, images, *_, **__: images)
+        monkeypatch.setattr(monai_advenc, name, unchanged)
+    assert "Differences" in failures_of(name, request, tmp_path, monkeypatch)
+
+
+def failures_of(name: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     text = getattr(monai_advenc, name).__doc__
     folder = request.getfixturevalue("prepared_and_shared" if '"shared"' in text else "prepared")
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
@@ -89,7 +107,8 @@ def test_a_public_name_has_an_example_that_runs(
     assert name in example.docstring.partition("Example:")[2]
     said: list[str] = []
     result = doctest.DocTestRunner(optionflags=doctest.REPORT_NDIFF).run(example, out=said.append)
-    assert result.failed == 0, "".join(said)
+    assert bool(result.failed) == bool(said)
+    return "".join(said)
 
 
 def test_every_public_name_is_counted() -> None:

@@ -162,7 +162,10 @@ def perturb(
         >>> from monai_advenc import PerturbationSettings, perturb
         >>> images, targets = torch.rand(4, 1, 32, 32), torch.tensor([1, 2, 0, 1])
         >>> moved = perturb(network, images, targets, PerturbationSettings(radius=0.4, step_size=0.1, steps=10))
-        >>> bool((moved - images).flatten(1).norm(dim=1).max() <= 0.4001)
+        >>> [0.1 < float(change.norm()) < 0.4001 for change in moved - images]  # No farther than the radius.
+        [True, True, True, True]
+        >>> losses = [torch.nn.functional.cross_entropy(network(each), targets) for each in (images, moved)]
+        >>> bool(losses[1] < losses[0])  # Nearer to the targets.
         True
     """
     objective = as_objective(targets)

@@ -64,8 +64,9 @@ class PerturbationSettings(Settings):
 
     Example:
         >>> from monai_advenc import PerturbationSettings
-        >>> PerturbationSettings(radius=2, step_size=0.5, steps=100, reference_side=320).norm  # The paper's for MRI.
-        'l2'
+        >>> paper = PerturbationSettings(radius=2, step_size=0.1, steps=100, reference_side=320)  # For MRI.
+        >>> paper.at_size(32, 32).radius  # A tenth of the side has a tenth of the radius.
+        0.2
     """
 
     norm: Literal["l2", "linf"] = "l2"

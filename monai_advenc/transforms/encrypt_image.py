@@ -40,8 +40,10 @@ class EncryptImage(Transform):
     Example:
         >>> from monai_advenc import EncryptImage
         >>> encrypt = EncryptImage("base.pt", "key.json", levels=65535)
-        >>> encrypt(torch.rand(1, 32, 32), label="meningioma").shape
-        torch.Size([1, 32, 32])
+        >>> image = torch.rand(1, 32, 32)
+        >>> distance = (encrypt(image, label="meningioma") - image).norm()
+        >>> 0.1 < float(distance) < 1.01  # The key's radius at this size is 1, and the file's grid rounds.
+        True
     """
 
     backend = [TransformBackends.TORCH]
@@ -103,8 +105,10 @@ class EncryptImaged(MapTransform):
     Example:
         >>> from monai_advenc import EncryptImaged
         >>> encrypt = EncryptImaged("image", network="base.pt", encryption_key="key.json", levels=65535)
-        >>> encrypt({"image": torch.rand(1, 32, 32), "label": "meningioma"})["image"].shape
-        torch.Size([1, 32, 32])
+        >>> sample = {"image": torch.rand(1, 32, 32), "label": "meningioma"}
+        >>> encrypted = encrypt(sample)
+        >>> 0.1 < float((encrypted["image"] - sample["image"]).norm()) < 1.01, encrypted["label"]  # The radius is 1.
+        (True, 'meningioma')
     """
 
     backend = EncryptImage.backend

@@ -45,8 +45,10 @@ class EncryptionInferer(Inferer):
     Example:
         >>> from monai_advenc import EncryptionInferer
         >>> encrypt = EncryptionInferer("key.json", levels=65535)
-        >>> encrypt(torch.rand(4, 1, 32, 32), network, target=torch.tensor([0, 1, 2, 0])).shape
-        torch.Size([4, 1, 32, 32])
+        >>> images, classes = torch.rand(4, 1, 32, 32), torch.tensor([0, 1, 2, 0])
+        >>> changes = encrypt(images, network, target=classes) - images
+        >>> [0.1 < float(change.norm()) < 1.01 for change in changes]  # The key's radius at this size is 1.
+        [True, True, True, True]
     """
 
     def __init__(
