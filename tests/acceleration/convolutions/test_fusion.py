@@ -32,10 +32,10 @@ class Layers(nn.Module):
         with torch.random.fork_rng():
             torch.manual_seed(0)
             self.first, self.second, self.third = (nn.Conv2d(64, 64, 3, padding=1) for _ in range(3))
+            self.add = nn.Bilinear(12, 12, 12)
         self.relu, self.pool = nn.ReLU(), nn.MaxPool2d(3, stride=2, padding=1)
         self.relu_in_place = nn.ReLU(inplace=True)
         self.pool_and_where = nn.MaxPool2d(2, return_indices=True)
-        self.add = nn.Bilinear(12, 12, 12)
         self.order = forward
         self.eval().requires_grad_(False)
 
