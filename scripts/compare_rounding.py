@@ -34,7 +34,7 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.paper import MRI_RADIUS, MRI_SIDE
 from monai_advenc.files.json_lines import append_lines, read_lines
 from monai_advenc.networks.training import load_checkpoint
-from monai_advenc.perturbation.pgd import l2_length
+from monai_advenc.perturbation.geometry import l2_length
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from monai_advenc.acceleration.gradients import target_gradient
 from monai_advenc.encryption.rounding import round_to_grid
-from monai_advenc.perturbation.pgd import l2_length, project_l2
+from monai_advenc.perturbation.geometry import l2_length, project_l2
 
 LEVELS = {"8-bit PNG": 255, "12-bit DICOM": 4095}
 

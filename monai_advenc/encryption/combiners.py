@@ -28,7 +28,7 @@ from torch import Tensor
 from monai_advenc.acceleration.processor import require_beside, to_device
 from monai_advenc.encryption.paper import CONCAT_SHARES, MIXUP_AND_CONCAT_RATIOS
 from monai_advenc.errors import SettingsError
-from monai_advenc.perturbation.pgd import GEOMETRIES, Radius
+from monai_advenc.perturbation.geometry import GEOMETRIES, Radius
 from monai_advenc.settings import Settings
 
 

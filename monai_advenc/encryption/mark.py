@@ -20,7 +20,7 @@ from scipy import ndimage
 from scipy.fft import idctn
 from torch import Tensor
 
-from monai_advenc.perturbation.pgd import GEOMETRIES, Radius
+from monai_advenc.perturbation.geometry import GEOMETRIES, Radius
 
 SHARE: Final = 0.2
 """Length of the mark as a share of the radius. What it leaves to the perturbation is 0.98 of the radius."""

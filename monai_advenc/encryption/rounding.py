@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from monai_advenc.errors import ImageError, SettingsError
-from monai_advenc.perturbation.pgd import GEOMETRIES, Radius
+from monai_advenc.perturbation.geometry import GEOMETRIES, Radius
 
 GRID_LEVELS: dict[str, int | None] = {"png8": 255, "png16": 65535, "nifti": None, "dicom": None}
 """Number of steps between black and white by file format; ``None``: float32, or the file's own."""

@@ -8,10 +8,9 @@ network.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,70 +21,10 @@ from monai_advenc.acceleration.memory import memory_for
 from monai_advenc.acceleration.processor import require_together, to_device
 from monai_advenc.errors import ImageError, NetworkError, SettingsError
 from monai_advenc.perturbation.adaptive_steps import AdaptiveSteps
+from monai_advenc.perturbation.geometry import GEOMETRIES, Geometry, Radius, per_image
 from monai_advenc.perturbation.objectives import Objective, as_objective
 from monai_advenc.perturbation.settings import VIEWS_HIDE_THE_LOSS, PerturbationSettings
 from monai_advenc.perturbation.views import RandomViews, SameView, Views, draw_moves
-
-Radius = float | Tensor
-"""Radius of the ball: one for all images, or ``(N,)``."""
-
-
-class Geometry(NamedTuple):
-    """The functions of a norm that PGD needs; each maps batches ``(N, C, H, W)`` image by image."""
-
-    direction: Callable[[Tensor], Tensor]
-    project: Callable[[Tensor, Radius], Tensor]
-    length: Callable[[Tensor], Tensor]
-
-
-def l2_length(change: Tensor) -> Tensor:
-    """Compute the Euclidean length of each image's change; maps ``(N, ...)`` to ``(N,)``."""
-    # A GPU sums the squares of a row in an order that depends on the batch. In float64 the order does not reach the
-    # last digit of the result. Metal has no float64.
-    if change.device.type in ("cpu", "mps"):
-        short: Tensor = torch.linalg.vector_norm(change.flatten(1), dim=1)
-        return short
-    # Flattening would copy images whose channels come last in memory.
-    length: Tensor = torch.linalg.vector_norm(change, dim=tuple(range(1, change.ndim)), dtype=torch.float64)
-    return length.to(change.dtype)
-
-
-def _per_image(values: Tensor, like: Tensor) -> Tensor:
-    return values.reshape(-1, *[1] * (like.ndim - 1))
-
-
-def _l2_direction(gradient: Tensor) -> Tensor:
-    # A zero gradient stays zero: it has no direction, so the image does not change until the next view.
-    length = l2_length(gradient).clamp_min(torch.finfo(gradient.dtype).tiny)
-    return gradient / _per_image(length, gradient)
-
-
-def project_l2(change: Tensor, radius: Radius) -> Tensor:
-    """Compute the nearest change with a Euclidean length of at most ``radius``, image by image."""
-    length = l2_length(change)
-    radius = radius.to(change) if isinstance(radius, Tensor) else radius
-    # The margin of one part in a million keeps the rounded result inside the ball when measured in float64.
-    shrink = (radius * (1 - 1e-6) / length.clamp_min(torch.finfo(change.dtype).tiny)).clamp_max(1)
-    return change * _per_image(shrink, change)
-
-
-def _project_linf(change: Tensor, radius: Radius) -> Tensor:
-    limit = (_per_image(radius.to(change), change) if isinstance(radius, Tensor) else radius) * (1 - 1e-6)
-    return (
-        torch.minimum(torch.maximum(change, -limit), limit)
-        if isinstance(limit, Tensor)
-        else change.clamp(-limit, limit)
-    )
-
-
-GEOMETRIES: dict[str, Geometry] = {
-    "l2": Geometry(direction=_l2_direction, project=project_l2, length=l2_length),
-    "linf": Geometry(
-        direction=torch.sign,
-        project=_project_linf,
-        length=lambda change: change.flatten(1).abs().amax(dim=1),
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -104,7 +43,7 @@ class _Step:
         """Return ``rows`` of the batch after a step; ``length`` is one number or ``(N, 1, 1, 1)``."""
         original, inside, radius = self.original[rows], self.inside[rows], self._radius(rows)
         if self.scales is not None:
-            length = length * _per_image(self.scales[rows], perturbed)
+            length = length * per_image(self.scales[rows], perturbed)
         ahead = perturbed - length * self.geometry.direction(gradient * inside)
         # Clamping does not leave the ball, because the original lies in the box and the box is convex.
         moved = (original + self.geometry.project(ahead - original, radius)).clamp(0, 1)

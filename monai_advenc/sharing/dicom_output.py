@@ -15,7 +15,7 @@ from monai_advenc.data.dicom.slice import DicomSlice
 from monai_advenc.data.images.writing import encode_image
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import ImageError
-from monai_advenc.perturbation.pgd import GEOMETRIES
+from monai_advenc.perturbation.geometry import GEOMETRIES
 
 
 class DicomOutput:

@@ -33,7 +33,7 @@ from monai_advenc.encryption.radius import radius_share
 from monai_advenc.encryption.regions import REGIONS
 from monai_advenc.errors import AdvencError, DatasetError, DeviceMemoryError, ImageError, OutputError, UnchangedError
 from monai_advenc.files.atomic import sha256_of, write_atomically
-from monai_advenc.perturbation.pgd import GEOMETRIES
+from monai_advenc.perturbation.geometry import GEOMETRIES
 from monai_advenc.sharing.computing import Computing
 from monai_advenc.sharing.folder import Owns
 from monai_advenc.sharing.options import VolumeOptions, images_per_block, run_header, worker_count

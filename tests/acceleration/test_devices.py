@@ -21,7 +21,8 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import DeviceMemoryError, SettingsError
 from monai_advenc.networks.training import TrainingSettings, train
 from monai_advenc.perturbation.batches import perturb_in_batches
-from monai_advenc.perturbation.pgd import l2_length, perturb
+from monai_advenc.perturbation.geometry import l2_length
+from monai_advenc.perturbation.pgd import perturb
 from monai_advenc.perturbation.settings import PerturbationSettings
 from tests.conftest import tiny_network
 from tests.simulated_device import in_own_process, simulated_device

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from monai_advenc.data.stored_slice import StoredSlice
 from monai_advenc.encryption.rounding import round_to_grid
 from monai_advenc.errors import ImageError
-from monai_advenc.perturbation.pgd import GEOMETRIES
+from monai_advenc.perturbation.geometry import GEOMETRIES
 
 L2 = GEOMETRIES["l2"].length
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from monai_advenc.encryption.combiners import COMBINERS, CombinerSettings, combine
 from monai_advenc.errors import SettingsError
-from monai_advenc.perturbation.pgd import GEOMETRIES
+from monai_advenc.perturbation.geometry import GEOMETRIES
 
 
 def versions_of(images: Tensor, num_targets: int, radius: float, norm: str, seed: int) -> Tensor:

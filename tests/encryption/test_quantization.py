@@ -9,7 +9,7 @@ from torch import Tensor
 
 from monai_advenc.encryption.rounding import coarsest_levels, round_to_grid
 from monai_advenc.errors import ImageError, SettingsError
-from monai_advenc.perturbation.pgd import GEOMETRIES
+from monai_advenc.perturbation.geometry import GEOMETRIES
 
 
 @settings(max_examples=60, deadline=None)

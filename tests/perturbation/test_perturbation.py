@@ -8,7 +8,8 @@ from torch.nn import functional
 
 from monai_advenc.acceleration.gradients import target_gradient
 from monai_advenc.errors import ImageError, NetworkError, SettingsError
-from monai_advenc.perturbation.pgd import GEOMETRIES, perturb
+from monai_advenc.perturbation.geometry import GEOMETRIES
+from monai_advenc.perturbation.pgd import perturb
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation, RandomViews, draw_moves
 from tests.conftest import tiny_network

@@ -16,7 +16,7 @@ from monai_advenc.acceleration.prepare import PreparedNetwork, prepare
 from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.experiments.doctor.checks import Bench, Check, Values
-from monai_advenc.perturbation.pgd import l2_length
+from monai_advenc.perturbation.geometry import l2_length
 from monai_advenc.perturbation.views import Augmentation
 
 
