@@ -19,6 +19,7 @@ from torch import Tensor
 from monai_advenc.data.images.reading import read_image, resize_image, to_gray
 from monai_advenc.errors import ImageError
 from monai_advenc.perturbation.pgd import require_pixels
+from monai_advenc.settings import require_between
 
 
 class LoadSlice(Transform):
@@ -30,6 +31,9 @@ class LoadSlice(Transform):
         size: Side in pixels to resize to; ``None`` keeps the image's size.
         gray: Whether to convert colors to gray.
 
+    Raises:
+        SettingsError: ``size`` is below 1.
+
     Example:
         >>> from monai_advenc import LoadSlice
         >>> LoadSlice(size=64)("slice.png").shape
@@ -39,6 +43,8 @@ class LoadSlice(Transform):
     backend = [TransformBackends.TORCH]
 
     def __init__(self, size: int | None = None, gray: bool = False) -> None:
+        if size is not None:
+            require_between("size", size, 1)
         self.size = size
         self.gray = gray
 
@@ -48,8 +54,12 @@ class LoadSlice(Transform):
         Args:
             path: PNG, JPEG, TIFF, two-dimensional NIfTI or npy; or an image in memory, ``(C, H, W)`` in [0, 1].
 
+        Returns:
+            ``(C, H, W)``, float32 in [0, 1]; C is 1 (gray) or 3 (RGB).
+
         Raises:
-            ImageError: The file cannot be read or holds no such image, or an image in memory is not in [0, 1].
+            ImageError: The file cannot be read or holds no such image, or an image in memory has other axes or is not
+                in [0, 1].
         """
         image = _in_memory(path) if isinstance(path, Tensor | np.ndarray) else read_image(Path(path))
         image = to_gray(image) if self.gray else image
@@ -62,6 +72,8 @@ def _in_memory(image: Tensor | NDArray[np.generic]) -> Tensor:
         raise ImageError(
             f"expected an image in memory as floating-point numbers in [0, 1], got {found.dtype}; scale it"
         )
+    if found.ndim != 3:
+        raise ImageError(f"expected an image in memory as (C, H, W), got {tuple(found.shape)}; add the channel axis")
     require_pixels(found)
     return found.float()
 
@@ -90,7 +102,16 @@ class LoadSliced(MapTransform):
         self.load = LoadSlice(size, gray)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Read the file at each key."""
+        """Read the file at each key.
+
+        Args:
+            data: A sample: paths or images ``(C, H, W)`` in memory at the keys.
+
+        Returns:
+            A copy, with ``(C, H, W)``, float32 in [0, 1], at each key.
+
+        Errors are those of :meth:`LoadSlice.__call__`.
+        """
         read = dict(data)
         for key in self.key_iterator(read):
             read[key] = self.load(read[key])

@@ -433,6 +433,10 @@ def test_images_in_memory_are_taken_as_they_are_or_refused() -> None:
         LoadSlice()((image * 255).astype(np.uint8))
     with pytest.raises(ImageError, match="expected pixels in"):
         LoadSlice()(image * 255)
+    with pytest.raises(ImageError, match="\\(C, H, W\\), got \\(16, 16\\)"):
+        LoadSlice(size=8)(image[0])
+    with pytest.raises(SettingsError, match="size at least 1, got 0"):
+        LoadSlice(size=0)
 
 
 def test_the_inferer_takes_class_names_and_returns_float32_of_the_inputs_shape(
