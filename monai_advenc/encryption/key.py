@@ -20,10 +20,11 @@ from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, mode
 from torch import Tensor
 
 from monai_advenc.data.private_folder import require_unshared
+from monai_advenc.encryption.base_fit import require_base_for
 from monai_advenc.encryption.combiners import CombinerSettings
 from monai_advenc.encryption.correspondence import ClassCorrespondence
 from monai_advenc.encryption.keyed_digest import keyed_digest, mark_seed
-from monai_advenc.errors import KeyFileError, NetworkError, SettingsError
+from monai_advenc.errors import KeyFileError, SettingsError
 from monai_advenc.files.atomic import write_atomically
 from monai_advenc.perturbation.settings import Family, PerturbationSettings
 from monai_advenc.settings import Settings, first_problem
@@ -49,6 +50,9 @@ class EncryptionKey(Settings):
         recipient: Public label of the recipient of the copy made with this key; each recipient needs another key.
         mark: Length of the mark in each image as a share of the radius, see :mod:`monai_advenc.encryption.mark`;
             ``None``: no mark.
+
+    Raises:
+        SettingsError: A value is missing or invalid, or classes, correspondence and combiner do not fit together.
 
     Example:
         >>> from monai_advenc import EncryptionKey, draw_key
@@ -144,36 +148,16 @@ class EncryptionKey(Settings):
         return self.perturbation if self.correspondence.is_own else None
 
     def require_base(self, classes: Sequence[str], notes: Mapping[str, Any]) -> None:
-        """Raise :class:`NetworkError` unless a base network is for this key.
+        """Require that a base network is for this key.
 
         Args:
             classes: Classes of the base network; the key's are expected, in the same order.
             notes: What its file says of its training: the family of perturbations, and their ball if that decides.
+
+        Raises:
+            NetworkError: Classes or training are others than the key's.
         """
-        if tuple(classes) != self.classes:
-            raise NetworkError(
-                f"the base network knows the classes {', '.join(classes)}, the key {', '.join(self.classes)}; "
-                "give a base network trained on this data set"
-            )
-        family = notes.get("family", "targeted")
-        if family != self.family:
-            raise NetworkError(
-                f"the base network was trained for {family} perturbations, the key is for {self.family} ones; train "
-                "one with train-base --key, or draw another key"
-            )
-        steps = self.perturbation
-        asked = {
-            "norm": steps.norm,
-            "radius": steps.radius,
-            "radius_at": steps.reference_side or 0,
-            "noise": steps.noise,
-        }
-        if self.correspondence.is_own and any(notes.get(name) != value for name, value in asked.items()):
-            trained, own = (_said_of_ball(each) for each in (notes, asked))
-            raise NetworkError(
-                f"the base network was trained for radius {trained}, the key has {own}; train one with train-base "
-                "--key, or draw another key"
-            )
+        require_base_for(self.classes, self.family, self.perturbation, classes, notes)
 
     @property
     def key_id(self) -> str:
@@ -185,17 +169,36 @@ class EncryptionKey(Settings):
         return self.tag("key id", self._canonical())[:16]
 
     def tag(self, purpose: str, content: bytes) -> str:
-        """Compute the HMAC-SHA-256 of ``content`` with the layout secret; hexadecimal digits, separate per purpose."""
+        """Compute an HMAC-SHA-256 with the layout secret, separate per purpose.
+
+        Args:
+            purpose: What it is for; each purpose has other tags.
+            content: What to authenticate.
+
+        Returns:
+            64 hexadecimal digits.
+        """
         return keyed_digest(bytes.fromhex(self.layout_secret), purpose, content).hex()
 
     def mark_seed(self, content: bytes) -> bytes:
-        """Compute the seed of the mark of the image with this :func:`~monai_advenc.encryption.mark.content_of`."""
+        """Compute the seed of the mark of an image.
+
+        Args:
+            content: What :func:`~monai_advenc.encryption.mark.content_of` takes from the image.
+        """
         return mark_seed(bytes.fromhex(self.layout_secret), content)
 
     def image_seeds(self, purpose: str, images: Tensor) -> list[int]:
-        """Compute a seed of 63 bits for each image ``(N, ...)`` from its pixels and the layout secret.
+        """Compute a seed of 63 bits for each image from its pixels and the layout secret.
 
         Name and position have no influence: an image gets the same seed in any batch, shard, folder or pipeline.
+
+        Args:
+            purpose: What the seeds are for; each purpose has other seeds.
+            images: ``(N, C, H, W)``.
+
+        Returns:
+            N seeds.
         """
         rows = images.detach().cpu().contiguous()
         return [int(self.tag(purpose, row.numpy().tobytes())[:16], 16) >> 1 for row in rows]
@@ -217,6 +220,9 @@ class EncryptionKey(Settings):
 
     def save(self, path: str | Path) -> None:
         """Write the key as JSON, readable by the file's owner only (mode 0600); never overwrite a file.
+
+        Args:
+            path: The file to write.
 
         Raises:
             OutputError: The file exists, cannot be written, or would lie in an encrypted data set, which is shared.
@@ -267,8 +273,3 @@ class EncryptionKey(Settings):
         except (ValidationError, SettingsError) as error:
             problem = first_problem(error) if isinstance(error, ValidationError) else str(error)
             raise KeyFileError(f"{path} is not a valid key ({problem}); restore it from a backup") from None
-
-
-def _said_of_ball(values: Mapping[str, Any]) -> str:
-    noise = "" if values.get("noise") is None else f" and noise {values['noise']}"
-    return f"{values.get('radius')} at {values.get('radius_at')} pixels{noise}"
