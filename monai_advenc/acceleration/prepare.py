@@ -138,6 +138,10 @@ def prepare(
             rounding.
         batch_size: Images per pass, for the probe on a GPU.
 
+    Returns:
+        A copy that maps float32 images ``(N, C, H, W)`` to float32 logits ``(N, K)``, frozen, in evaluation mode and on
+        the device of ``network``; its ``precision`` says what it computes in.
+
     Raises:
         NetworkError: The network does not accept images of that shape, or its logits are NaN in the search for int8
             scales.

@@ -34,6 +34,9 @@ class ClassCorrespondence(Settings):
     Attributes:
         targets: One or more target classes for each class.
 
+    Raises:
+        SettingsError: The table breaks a rule above.
+
     Example:
         >>> from monai_advenc import ClassCorrespondence
         >>> correspondence = ClassCorrespondence(targets=((1, 2), (2, 0), (0, 1)))
@@ -95,14 +98,28 @@ class ClassCorrespondence(Settings):
 
     @classmethod
     def from_paper(cls, name: str) -> ClassCorrespondence:
-        """Return a correspondence of the paper by its name in :data:`monai_advenc.encryption.paper.CORRESPONDENCES`."""
+        """Return a correspondence that the paper prints.
+
+        Args:
+            name: Its name in :data:`monai_advenc.encryption.paper.CORRESPONDENCES`, such as ``"table-4"``.
+
+        Raises:
+            SettingsError: There is no such name.
+        """
         if name not in CORRESPONDENCES:
             raise SettingsError(f"unknown correspondence {name!r}; choose one of {', '.join(CORRESPONDENCES)}")
         return cls(targets=CORRESPONDENCES[name])
 
     @classmethod
     def own(cls, num_classes: int) -> ClassCorrespondence:
-        """Return the table in which every class is its own target, for error-minimizing perturbations."""
+        """Return the table in which every class is its own target, for error-minimizing perturbations.
+
+        Args:
+            num_classes: Number of classes.
+
+        Raises:
+            SettingsError: There are fewer than two classes.
+        """
         return cls(targets=_own_targets(num_classes))
 
     @property
@@ -121,7 +138,14 @@ class ClassCorrespondence(Settings):
         return len(self.targets[0])
 
     def targets_of(self, labels: Tensor) -> Tensor:
-        """Look up the target classes ``(N, T)`` of true classes ``(N,)``."""
+        """Look up the targets of images.
+
+        Args:
+            labels: True classes ``(N,)``, int64, from 0 to ``num_classes`` - 1.
+
+        Returns:
+            Target classes ``(N, T)``, int64; T is the number of targets.
+        """
         return to_device(torch.tensor(self.targets), labels.device)[labels]
 
     def __repr__(self) -> str:

@@ -163,7 +163,7 @@ def encrypt_batch(
         labels: True classes ``(N,)``, int64, in the order of ``key.classes``.
         regions: Binary masks ``(N, 1, H, W)`` of the pixels that may change; other pixels are only rounded to the
             file's grid.
-        scales: As for :func:`perturb_toward_targets`.
+        scales: ``(N,)``: the share of the key's radius that each image gets; ``None``: all of it.
         levels: Steps of the output file's grid (255 for 8-bit PNG).
         unit: ``(N,)``: size of one stored unit on the [0, 1] scale, for originals on their file's own grid (12 and
             16-bit DICOM, NIfTI with a slope). Pixels then change by whole units, and unchanged pixels keep every bit.

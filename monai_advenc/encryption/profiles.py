@@ -57,18 +57,20 @@ class KeyOptions(Settings):
             paper's combiners and plain steps.
         radius: L2 radius on the [0, 1] scale, for images of side ``radius_at``; 2, as the paper's for MRI, or with
             ``noise`` that of a PSNR of 36 dB.
-        radius_at: Image side in pixels for which ``radius`` is meant; other sizes get it scaled. 0: the same radius at
-            every size.
+        radius_at: Image side in pixels for which ``radius`` is meant; others get it scaled. 0: one radius for all.
         noise: Change the pixels of no image by more than this multiple of its own noise, root mean square; the radius
             is a second limit. ``None``: the radius alone.
         psnr_at_least: The radius in another unit: the PSNR in dB that gray images keep; images in color keep more.
         schedule: ``"paper"``: many steps of one length; ``"fast"``: few steps, each shorter than the one before;
             ``"adaptive"``: each image takes as many steps as its loss asks for (plain steps only).
         steps: PGD steps; ``None``: what the schedule takes.
-        step_size: Length of a step (of the first one, if fast or adaptive); ``None``: what the schedule takes.
+        step_size: Length of a step (fast, adaptive: the first) on the [0, 1] scale; ``None``: what the schedule takes.
         recipient: Public label of the recipient of this copy. With one, images get a mark by which a leaked copy can be
             traced (:mod:`monai_advenc.encryption.mark`).
         seed: Draw the key from a seed. Experiments only: anyone can recover such a key by trying seeds.
+
+    Raises:
+        SettingsError: A value is out of its range, or both a radius and a PSNR are given.
 
     Example:
         >>> from monai_advenc import KeyOptions, SliceSettings, slice_and_encrypt
@@ -162,16 +164,19 @@ def draw_key(
         radius: See :class:`KeyOptions`, as all that follow.
         radius_at: Image side in pixels for which ``radius`` is meant.
         noise: Largest change as a multiple of each image's own noise.
-        psnr_at_least: The radius in another unit.
+        psnr_at_least: The radius in another unit: the PSNR in dB that gray images keep.
         schedule: How long the steps are.
         steps: Number of steps.
-        step_size: Length of a step.
+        step_size: Length of a step on the [0, 1] scale.
         recipient: Public label. With one, images get a mark by which a leaked copy can be traced.
         seed: For experiments.
 
+    Returns:
+        The key, which is in no file yet; see :meth:`EncryptionKey.save`.
+
     Raises:
         CorrespondenceError: Too few classes for the combiner.
-        SettingsError: Class names or numbers that do not fit.
+        SettingsError: A name is unknown, a number is out of its range, or class names repeat.
 
     Example:
         >>> from monai_advenc import draw_key

@@ -130,10 +130,14 @@ def evaluate(
         progress: Where to say how far it is; ``None``: on stderr.
         tracker: Keeps the settings and accuracies.
 
+    Returns:
+        The verdict, each network's accuracy in [0, 1] on each test set, and the folder with the report.
+
     Raises:
         DatasetError: The folders do not fit together.
         OutputError: ``out`` holds something else or lies in the data set that is shared, or there is no ``private``.
         SettingsError: There is no such network or device, or half of the test images are missing.
+        VerificationError: The data set is unfinished or damaged.
 
     Example:
         >>> from monai_advenc import evaluate

@@ -83,13 +83,13 @@ def perturb(
             :func:`monai_advenc.encryption.regions.radius_scales`.
         start: Images to continue from, the shape of ``images``, each inside the ball around its original; not with the
             adaptive schedule.
-        moves: The random views, drawn ahead by :func:`monai_advenc.perturbation.views.draw_moves`; ``None``: drawn here
-            from ``seeds``.
+        moves: ``(N, S, 3)``: the random views of S steps, drawn ahead by
+            :func:`monai_advenc.perturbation.views.draw_moves`; ``None``: drawn here from ``seeds``.
         batch_size: Images per pass of adaptive steps; ``None``: all.
 
     Returns:
-        Perturbed images, float32, the shape and device of ``images``. A row does not depend on the other rows of a
-        batch of the same size (a processor may choose another summation order for another size).
+        Perturbed images ``(N, C, H, W)``, float32, on the device of ``images``. A row does not depend on the other rows
+        of a batch of the same size (a processor may choose another summation order for another size).
 
     Raises:
         NetworkError: The network is in training mode, or its gradient is not finite.

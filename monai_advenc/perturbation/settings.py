@@ -47,8 +47,9 @@ class PerturbationSettings(Settings):
 
     Attributes:
         norm: Geometry of the ball: ``"l2"`` (the paper) or ``"linf"``.
-        radius: Radius of the ball around the original image.
-        step_size: Length of each normalized step; in the fast and the adaptive schedule, of the first step.
+        radius: Radius of the ball around the original image, on the [0, 1] scale.
+        step_size: Length of each normalized step, on the [0, 1] scale; in the fast and the adaptive schedule, of the
+            first step.
         steps: Number of steps; 100 in the paper.
         schedule: ``"paper"``: all steps have one length. ``"fast"``: the length decreases along a half cosine to a
             hundredth (ours); see :data:`FAST_STEPS`. ``"adaptive"``: each image stops once more steps no longer lower
@@ -61,6 +62,9 @@ class PerturbationSettings(Settings):
         noise: The root mean square change of the pixels that may change, as a multiple of the image's own noise
             (:mod:`monai_advenc.encryption.noise`), if that is less than ``radius`` allows; ``None``: all of the
             radius, for quiet and noisy images alike. L2 only.
+
+    Raises:
+        SettingsError: A value is missing or out of its range, or two of them exclude each other.
 
     Example:
         >>> from monai_advenc import PerturbationSettings
@@ -99,7 +103,10 @@ class PerturbationSettings(Settings):
         return {name: value for name, value in values.items() if (name, value) not in _OLDER_DEFAULTS}
 
     def length_of(self, step: int) -> float:
-        """Length of a step of the paper or the fast schedule, counted from 0.
+        """Length of a step of the paper or the fast schedule, on the [0, 1] scale.
+
+        Args:
+            step: Which step, counted from 0.
 
         Raises:
             SettingsError: Lengths of adaptive steps depend on the image.
@@ -112,7 +119,12 @@ class PerturbationSettings(Settings):
         return self.step_size * (COSINE_END + (1 - COSINE_END) * share)
 
     def at_size(self, height: int, width: int) -> PerturbationSettings:
-        """Return these settings with radius and step size for images of ``height`` x ``width`` pixels."""
+        """Return these settings with radius and step size for images of one size.
+
+        Args:
+            height: Height of the images in pixels.
+            width: Their width in pixels.
+        """
         if self.reference_side is None:
             return self
         scale = math.sqrt(height * width) / self.reference_side

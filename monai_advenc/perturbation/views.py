@@ -26,6 +26,9 @@ class Augmentation(Settings):
         max_shift: Largest circular shift in each direction, as a share of the image's side.
         flip: Whether half of the views are mirrored left to right.
 
+    Raises:
+        SettingsError: ``max_shift`` is not from 0 to 0.5.
+
     Example:
         >>> from monai_advenc import Augmentation, PerturbationSettings
         >>> views = Augmentation(max_shift=0.1, flip=False)  # Scans are not mirrored.

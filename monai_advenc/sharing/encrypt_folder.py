@@ -107,6 +107,10 @@ def encrypt_folder(
         dry_run: Only check; write nothing.
         progress: Receives messages and progress; ``None``: print to stderr.
 
+    Returns:
+        What was written: the folder to share, its manifest (with the budget in PSNR and gray levels), the private
+        folder, the report, what was skipped, and the failures.
+
     Raises:
         DatasetError: The classes are not the key's, or images do not fit together.
         KeyFileError: There is no such key, or others can read it.

@@ -53,6 +53,10 @@ class EncryptionOptions:
         unlock_for: Public keys of age or SSH: keep, sealed for them, what restores the originals' pixels from the
             encrypted files, in the private folder (:func:`monai_advenc.unlock`). Nothing is kept without one.
 
+    Raises:
+        DatasetError: A format or region is unknown, or formats exclude each other or ``size``.
+        SettingsError: A number is out of its range, or DICOM is written and no identity is chosen.
+
     Example:
         >>> from monai_advenc import EncryptionOptions, encrypt_folder
         >>> options = EncryptionOptions(formats=("png16",), region="body")
@@ -99,7 +103,11 @@ class EncryptionOptions:
         return self.region != "mask" if self.masks is None else self.masks
 
     def deciding(self, batch_size: Noted) -> tuple[Any, ...]:
-        """The options that decide the pixels, together with key and network, with the batch size that is taken."""
+        """The options that decide the pixels, together with key and network.
+
+        Args:
+            batch_size: The batch size that is taken, as noted in the manifest.
+        """
         identity = [self.identity] if "dicom" in self.formats else []
         # As in earlier versions, where images had no known padding.
         radius = {(False, False): ["scaled radius"], (True, True): ["full radius"]}

@@ -71,14 +71,20 @@ class CombineVersions(Transform):
         Args:
             versions: ``(T, C, H, W)``, or ``(N, T, C, H, W)`` when ``batched``.
             original: The image before perturbation, ``(C, H, W)`` or ``(N, C, H, W)``.
-            label: Its class, by number or name; N of them when ``batched``.
+            label: Its class, by number or name; ``(N,)`` when ``batched``.
             unit: Size of one stored unit on the [0, 1] scale, for an original on its file's own grid (DICOM, scaled
-                NIfTI) instead of the grid of ``levels``; N of them when ``batched``.
-            scale: Share of the key's radius, from :meth:`AdversarialEncrypt.scale_of`; N
-                of them when ``batched``. ``None``: all of it.
+                NIfTI) instead of the grid of ``levels``; ``(N,)`` when ``batched``.
+            scale: Share of the key's radius, from :meth:`AdversarialEncrypt.scale_of`; ``(N,)`` when ``batched``.
+                ``None``: all of it.
 
         Returns:
             Encrypted image ``(C, H, W)`` or ``(N, C, H, W)``, float32, with the metadata of ``original``.
+
+        Raises:
+            DatasetError: The key has no such class.
+            ImageError: The grid is too coarse for the key's radius.
+            SettingsError: Axes or the number of versions do not fit, or ``unit`` is given besides ``levels``.
+            UnchangedError: The image comes out unchanged.
         """
         images = plain_batch(original, self.batched)
         encrypted = combine_versions(
@@ -172,7 +178,20 @@ class CombineVersionsd(MapTransform):
         self.combine = self.array_class(encryption_key, levels, batched)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace each key's versions by the encrypted image."""
+        """Replace each key's versions by the encrypted image.
+
+        Args:
+            data: What :class:`AdversarialEncryptd` returns: versions ``(T, C, H, W)`` at the keys, their originals and
+                class; collated ``(N, T, C, H, W)`` if ``batched``.
+
+        Returns:
+            A copy, with the encrypted image ``(C, H, W)`` or ``(N, C, H, W)`` at each key.
+
+        Raises:
+            SettingsError: There is no original of a key.
+
+        All other errors are those of :meth:`CombineVersions.__call__`.
+        """
         result = dict(data)
         for key in self.key_iterator(result):
             unit = None if self.unit_key is None else result[self.unit_key]

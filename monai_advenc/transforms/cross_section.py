@@ -70,7 +70,15 @@ class LargestCrossSection(Transform):
         return largest_cross_section(tumor_voxels(values, "the mask", self.labels, shown))
 
     def cut(self, volume: Any, index: int) -> MetaTensor:
-        """Cut the slice ``(C, H, W)`` of a volume ``(C, X, Y, Z)``; its affine maps ``(h, w, 0)`` to the world."""
+        """Cut a slice; its affine maps ``(h, w, 0)`` to the world.
+
+        Args:
+            volume: ``(C, X, Y, Z)``.
+            index: Which slice along the last axis of the oriented volume, from :meth:`index_of`.
+
+        Returns:
+            ``(C, H, W)``.
+        """
         placed = _applied(volume)
         oriented = self._orient(placed)
         section = oriented.as_tensor()[..., index].contiguous()
@@ -104,7 +112,14 @@ class LargestCrossSection(Transform):
     def cut_all(self, volumes: Sequence[Any], mask: Any) -> list[MetaTensor]:
         """Cut volumes at the same slice; the first with an affine decides the orientation of all.
 
-        The first volume is the image, unless it is the mask: the two must differ.
+        Args:
+            volumes: Each ``(C, X, Y, Z)``. The first is the image, unless it is the mask: the two must differ.
+            mask: ``(1, X, Y, Z)`` on the same grid.
+
+        Returns:
+            For each volume ``(C, H, W)``.
+
+        Errors are those of :meth:`LargestCrossSection.__call__`.
         """
         placed, placed_mask = [_applied(volume) for volume in volumes], _applied(mask)
         for volume in placed:
@@ -160,7 +175,16 @@ class LargestCrossSectiond(MapTransform, InvertibleTransform):
         self.cross_section = LargestCrossSection(plane, labels)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace each key's volume by its slice."""
+        """Replace each key's volume by its slice.
+
+        Args:
+            data: A sample: volumes ``(C, X, Y, Z)`` at the keys, and their mask ``(1, X, Y, Z)``.
+
+        Returns:
+            A copy, with ``(C, H, W)`` at each key.
+
+        Errors are those of :meth:`LargestCrossSection.__call__`.
+        """
         result = dict(data)
         # The image's affine decides the orientation, so that the mask, which may be cut too, comes last.
         keys = sorted(self.key_iterator(result), key=lambda key: key == self.mask_key)
@@ -171,6 +195,9 @@ class LargestCrossSectiond(MapTransform, InvertibleTransform):
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the slices as they are.
+
+        Args:
+            data: A sample with slices ``(C, H, W)`` at the keys.
 
         Raises:
             VolumeError: Something was applied to a volume before it was cut, which a slice cannot undo.

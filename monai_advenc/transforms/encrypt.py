@@ -94,14 +94,19 @@ class AdversarialEncrypt(Transform):
 
         Args:
             image: ``(C, H, W)`` in [0, 1], or ``(N, C, H, W)`` when ``batched``.
-            label: Its class, by number or name; N of them when ``batched``.
+            label: Its class, by number or name; ``(N,)`` when ``batched``.
             region: Binary mask ``(1, H, W)`` of pixels that may change, or ``(N, 1, H, W)``.
 
         Returns:
             Versions ``(T, C, H, W)``, or ``(N, T, C, H, W)``; float32, with the metadata of ``image``.
 
         Raises:
-            NetworkError: The network of a checkpoint was trained at another size than that of ``image``.
+            DatasetError: The key has no such class.
+            DeviceMemoryError: The memory of the GPU is too small.
+            ImageError: Pixels are NaN or outside [0, 1], or the key's radius depends on the noise and there is none.
+            NetworkError: The network of a checkpoint was trained at another size than that of ``image``, or the network
+                does not fit the key or the image.
+            SettingsError: ``image`` or ``region`` has other axes or another grid.
         """
         images = plain_batch(image, self.batched)
         regions = None if region is None else plain_batch(region, self.batched).bool()
@@ -127,14 +132,15 @@ class AdversarialEncrypt(Transform):
         """The share of the key's radius that an image gets, which the combiner needs.
 
         Args:
-            image: As for calling.
-            region: As for calling.
+            image: As for :meth:`AdversarialEncrypt.__call__`.
+            region: As for :meth:`AdversarialEncrypt.__call__`.
 
         Returns:
             A number in (0, 1], or ``(N,)``, float64, when ``batched``; ``None``: all of the radius.
 
         Raises:
             ImageError: The key's radius depends on the noise, and an image has none.
+            SettingsError: ``image`` or ``region`` has other axes.
         """
         regions = None if region is None else plain_batch(region, self.batched).bool()
         scales = self._shares_of(plain_batch(image, self.batched), regions)
@@ -195,7 +201,17 @@ class AdversarialEncryptd(MapTransform):
         self.encrypt = AdversarialEncrypt(network, encryption_key, batched, precision, batch_size, full_radius, insist)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace each key's image by its versions."""
+        """Replace each key's image by its versions.
+
+        Args:
+            data: A sample: images ``(C, H, W)`` in [0, 1] at the keys, and their class; if ``batched``,
+                ``(N, C, H, W)``.
+
+        Returns:
+            A copy, with ``(T, C, H, W)`` or ``(N, T, C, H, W)`` at each key, and the originals.
+
+        Errors are those of :meth:`AdversarialEncrypt.__call__`.
+        """
         result = dict(data)
         for key in self.key_iterator(result):
             region = None if self.region_key is None else result[self.region_key]

@@ -73,12 +73,22 @@ class EncryptImage(Transform):
 
         Args:
             image: ``(C, H, W)`` in [0, 1], or ``(N, C, H, W)`` when ``batched``.
-            label: Its class, by number or name; N of them when ``batched``.
+            label: Its class, by number or name; ``(N,)`` when ``batched``.
             region: Binary mask ``(1, H, W)`` of pixels that may change, or ``(N, 1, H, W)``.
             unit: See :meth:`CombineVersions.__call__`.
 
         Returns:
             Encrypted image, the shape of ``image``, float32, with its metadata.
+
+        Raises:
+            DatasetError: The key has no such class.
+            DeviceMemoryError: The memory of the GPU is too small.
+            ImageError: Pixels are NaN or outside [0, 1], the file's grid is too coarse for the radius, or the key's
+                radius depends on the noise and there is none.
+            NetworkError: The network of a checkpoint was trained at another size than that of ``image``, or the network
+                does not fit the key or the image.
+            SettingsError: ``image``, ``region`` or ``unit`` has other axes, another grid or another number of rows.
+            UnchangedError: The image came out unchanged.
         """
         scale = self.perturb.scale_of(image, region)
         return self.combine(self.perturb(image, label, region), image, label, unit, scale)
@@ -139,7 +149,17 @@ class EncryptImaged(MapTransform):
         )
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace each key's image by its encrypted image."""
+        """Replace each key's image by its encrypted image.
+
+        Args:
+            data: A sample: images ``(C, H, W)`` in [0, 1] at the keys, and their class; if ``batched``,
+                ``(N, C, H, W)``.
+
+        Returns:
+            A copy, with the encrypted image of the same shape at each key.
+
+        Errors are those of :meth:`EncryptImage.__call__`.
+        """
         result = dict(data)
         for key in self.key_iterator(result):
             region = None if self.region_key is None else result[self.region_key]

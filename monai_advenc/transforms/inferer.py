@@ -67,7 +67,14 @@ class EncryptionInferer(Inferer):
         self._prepared = PreparedNetworks(precision, self.encryption_key.perturbation.steps)
 
     def precision_for(self, network: nn.Module, image_shape: tuple[int, ...]) -> Precision:
-        """Precision of ``network`` for images ``(C, H, W)``."""
+        """Precision that a network is computed in.
+
+        Args:
+            network: The base network.
+            image_shape: ``(C, H, W)`` of the images.
+
+        Errors are those of :func:`monai_advenc.prepare`.
+        """
         return self._prepared.get(network, image_shape).precision
 
     def __call__(  # type: ignore[override]  # A base network is a module, not any callable: it is copied and folded.
@@ -96,7 +103,14 @@ class EncryptionInferer(Inferer):
             Encrypted images, the shape of ``inputs``, float32, with their metadata.
 
         Raises:
-            SettingsError: No labels were given, or ``inputs`` have other axes.
+            DatasetError: The key has no class for a label.
+            DeviceMemoryError: The memory of the GPU is too small.
+            ImageError: Pixels are NaN or outside [0, 1], the file's grid is too coarse for the radius, or the key's
+                radius depends on the noise and an image has none.
+            NetworkError: The network is in training mode, or does not fit the key or the images.
+            SettingsError: No labels were given, or ``inputs``, ``region`` or ``unit`` have other axes, another grid or
+                another number of rows.
+            UnchangedError: An image came out unchanged.
         """
         if target is None:
             raise SettingsError(

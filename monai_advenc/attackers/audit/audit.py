@@ -143,12 +143,16 @@ def audit(
         progress: Receives messages and progress; ``None``: print to stderr.
         tracker: Keeps settings and accuracies: the audit as one run, each cell as a child of it.
 
+    Returns:
+        What was found: the folder with its report, the verdict, the worst attacker, what was left out and why, and each
+        cell's accuracies in [0, 1].
+
     Raises:
         DatasetError: The folders do not fit together.
         KeyFileError: The key cannot be read.
         OutputError: ``out`` holds something else or lies in the data set that is shared.
         SettingsError: There is no such attacker, suite, network or device.
-        VerificationError: The key is not that of the data set.
+        VerificationError: The data set is unfinished or damaged, or the key is not its.
 
     Example:
         >>> from monai_advenc import audit

@@ -118,6 +118,10 @@ def recover_key(
         progress: Where to say how far it is; ``None``: on stderr.
         tracker: Keeps settings and counts.
 
+    Returns:
+        The files of the two networks and the guess, the number of guesses, and with ``key`` how much of the guess is
+        right. No target is in it.
+
     Raises:
         KeyFileError: The key cannot be read, or is not of this data set.
         OutputError: ``out`` holds something else or lies in the data set that is shared.

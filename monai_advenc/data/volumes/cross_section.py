@@ -42,9 +42,12 @@ class SliceSettings(Settings):
             characters; ``None``: there must be only one.
         size: Side in pixels of the result; ``None`` keeps the grid. The paper's is 320.
         fit: ``"pad-or-crop"`` keeps the pixels as they are and adds or removes border, ``"resize"`` interpolates.
-        isotropic_mm: Resample the slice to square pixels of this side first; ``None``: as they are.
+        isotropic_mm: Resample the slice to square pixels of this side in mm first; ``None``: as they are.
         assume_orientation: Where the voxel axes of NIfTI, Analyze and MGH files point that do not say it: three
             letters, one for each axis, such as ``"RAS"`` for right, anterior, superior. ``None``: refuse such files.
+
+    Raises:
+        SettingsError: A value is unknown or out of its range.
 
     Example:
         >>> from monai_advenc import SliceSettings, check

@@ -60,6 +60,9 @@ def reproduce(
         progress: Where to say what is made; ``None``: on stderr.
         tracker: Keeps the settings and what was found.
 
+    Returns:
+        The file of the table (Markdown) or of the figure (PNG), and the table as text.
+
     Raises:
         DatasetError: The data are not what the table needs.
         OutputError: The folder belongs to other settings or data, or the disk refuses.

@@ -95,6 +95,10 @@ def train_base(
         progress: Where to say what is done; ``None``: on stderr.
         tracker: Keeps the settings and the accuracy of each epoch.
 
+    Returns:
+        The file, the architecture, the epoch that was kept, and the accuracy in [0, 1] on the images kept aside and on
+        those of ``test``.
+
     Raises:
         DatasetError: Too few images of a class, or fewer than two classes.
         ImageError: An image cannot be read.

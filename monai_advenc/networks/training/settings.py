@@ -23,16 +23,20 @@ class TrainingSettings(Settings):
     Attributes:
         epochs: Passes through the training set.
         batch_size: Images per step; the batches of an epoch have nearly equal sizes, so that none has a single image.
-        peak_learning_rate: Top of the schedule.
+        peak_learning_rate: Largest learning rate of the schedule, above 0.
         schedule: ``"one-cycle"``: up and down, for short runs; ``"cosine"``: down from the top.
-        momentum: Nesterov momentum.
-        weight_decay: L2 penalty, on all weights.
+        momentum: Nesterov momentum, between 0 and 1.
+        weight_decay: L2 penalty on all weights, from 0 up.
         augmentation: Random shifts and flips; ``None`` for none.
-        class_weights: Weight of each class in the loss; ``"balanced"``: as if all classes were equally frequent.
+        class_weights: Weight of each class in the loss, from 0 up, not all 0; ``"balanced"``: as if all classes were
+            equally frequent.
         precision: ``"bf16"`` computes convolutions in bf16, ``"fp32"`` everything in float32; ``"auto"``: bf16 if the
             device supports it natively. Weights and optimizer stay float32.
         standardize: Whether to set the network's first layer from the training images.
         seed: Seed of order and augmentation.
+
+    Raises:
+        SettingsError: A value is unknown or out of its range.
 
     Example:
         >>> from monai_advenc import TrainingSettings, train_base
@@ -57,6 +61,9 @@ class TrainingSettings(Settings):
         """These settings with epochs and batch size for so many training images, unless either was set.
 
         Few images get batches of 16, and at least 250 steps: a network that has made fewer has learned little.
+
+        Args:
+            images: Number of training images.
         """
         if {"epochs", "batch_size"} & self.model_fields_set:
             return self
@@ -65,5 +72,9 @@ class TrainingSettings(Settings):
         return self.model_copy(update={"epochs": epochs, "batch_size": batch_size})
 
     def in_bf16_on(self, device: torch.device) -> bool:
-        """Whether ``precision`` means bf16 on a device."""
+        """Whether ``precision`` means bf16 on a device.
+
+        Args:
+            device: Where the network is trained.
+        """
         return self.precision == "bf16" or (self.precision == "auto" and computes_in_bf16(device))

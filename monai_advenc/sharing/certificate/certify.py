@@ -76,6 +76,10 @@ def certify(
         insecure_key_permissions: Accept a key file that others can read.
         progress: Where to say what is done; ``None``: on stderr.
 
+    Returns:
+        What was written: the certificate, the description in Croissant, the fingerprint of the public key that checks
+        it, and what it states.
+
     Raises:
         KeyFileError: The key cannot be read.
         OutputError: A file exists, lies in the data set, or cannot be written.
