@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,9 @@ from monai_advenc.attackers.countermeasures.purifiers.blind_spot import hidden, 
 from monai_advenc.attackers.countermeasures.purifiers.denoising_autoencoder import train_denoiser
 from monai_advenc.attackers.countermeasures.purifiers.paired_inverse import PairedInverse, own_key, train_inverse
 from monai_advenc.attackers.countermeasures.purifiers.restoration import Restorer
+from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.errors import SettingsError
 from monai_advenc.perturbation.settings import PerturbationSettings
 from tests.attackers.countermeasures.planted_sets import SIDE, SIZE, resources, waves, with_patterns
 from tests.conftest import tiny_network
@@ -80,6 +83,39 @@ def test_pairs_are_made_with_what_the_attacker_has(
     monkeypatch.setattr(paired_inverse, "train_inverse", lambda *_: lambda images: images)
     PairedInverse(pairs).inverse(resources(clean=clean, owner=None if pairs == "own" else owner), 0)
     assert made == [(key, base)]
+
+
+def heads(count: int) -> ImageSet:
+    """Bright squares on a black background, which covers most of each image."""
+    images = torch.zeros(count, 1, SIDE, SIDE)
+    images[:, :, 10:22, 10:22] = torch.linspace(0.4, 1, count)[:, None, None, None]
+    return replace(waves(count, 0), images=images)
+
+
+@settings(max_examples=6, deadline=None)
+@given(constant=st.sets(st.integers(0, 8)), gray=st.floats(0, 1, width=32))
+def test_pairs_of_the_error_minimizing_family_are_made_without_constant_images(constant: set[int], gray: float) -> None:
+    clean = heads(12)  # Rows 9 to 11, one of each class, are never constant.
+    clean.images[list(constant)] = gray
+    made: list[tuple[torch.Tensor, torch.Tensor]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paired_inverse, "train", lambda network, *_, **__: SimpleNamespace(network=network))
+        patch.setattr(paired_inverse, "new_network", lambda *_: tiny_network(3))
+        patch.setattr(paired_inverse, "OWN_STEPS", 1)
+        patch.setattr(paired_inverse, "train_inverse", lambda *pair: made.append(pair[:2]))
+        PairedInverse("minimizing").inverse(resources(clean=clean), 0)
+    [(changed, originals)] = made
+    assert changed.shape == originals.shape
+    assert not (changed == originals).flatten(1).all(dim=1).any()
+    expected = [image for row, image in enumerate(clean.images) if row not in constant]
+    assert {image.numpy().tobytes() for image in originals} == {image.numpy().tobytes() for image in expected}
+
+
+def test_an_attacker_whose_own_images_are_constant_says_why_it_cannot_run() -> None:
+    clean = heads(12)
+    clean.images[::3] = 0.25  # All of class a.
+    with pytest.raises(SettingsError, match="those of class 'a' are all constant; leave constant images out"):
+        PairedInverse("minimizing").inverse(resources(clean=clean), 0)
 
 
 def test_an_own_key_has_the_stated_radius_and_the_owners_combiner_where_that_is_known() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from monai_advenc.acceleration.prepare import prepare
 from monai_advenc.attackers.countermeasures.attacker import Attacker, Knowledge, Owner, Resources, learn, new_network
 from monai_advenc.attackers.countermeasures.dilution import LARGE_SHARE, own_images
+from monai_advenc.attackers.countermeasures.equipment import at_least_two_of_each_class
 from monai_advenc.attackers.countermeasures.purifiers.restoration import Restoration, train_restorer
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.encryption.encrypt_batch import encrypt_batch
@@ -86,6 +87,23 @@ def minimized(images: ImageSet, resources: Resources, seed: int) -> Tensor:
     return encrypted_with(key, base, images, None if region == "all" else freedom(images.images)[0])
 
 
+def with_contrast(images: ImageSet) -> ImageSet:
+    """Leave out constant images, which have no body to keep the change to.
+
+    Raises:
+        SettingsError: A class has no other images.
+    """
+    brightness = images.images.mean(dim=1).flatten(1)
+    kept = images.subset((brightness.amax(dim=1) > brightness.amin(dim=1)).nonzero().flatten())
+    for label, name in enumerate(images.classes):
+        if not (kept.labels == label).any():
+            raise SettingsError(
+                f"this attacker needs own images with contrast in each class, and those of class {name!r} are all "
+                "constant; leave constant images out of the data set"
+            )
+    return at_least_two_of_each_class(kept)
+
+
 @dataclass(frozen=True)
 class PairedInverse:
     """Restore the encrypted images with a network learned from own pairs, then train on them and on own images.
@@ -111,6 +129,7 @@ class PairedInverse:
         clean = resources.other if self.pairs == "other" else own_images(resources)
         if clean is None or resources.radius is None:
             raise SettingsError("this attacker needs images of its own and the stated radius; see equip")
+        clean = with_contrast(clean) if self.pairs == "minimizing" else clean
         clean = clean.first_of_each_class(MOST_PAIRS) if len(clean) > MOST_PAIRS else clean
         if self.pairs == "minimizing":
             return train_inverse(minimized(clean, resources, seed), clean.images, seed, resources.device)
