@@ -19,7 +19,8 @@ from monai_advenc.data.images.folder import find_images, patients_of
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.data.images.writing import encode_image
 from monai_advenc.errors import DatasetError, ImageError, NetworkError, OutputError
-from monai_advenc.files.atomic import TEMPORARY_SUFFIX, write_atomically
+from monai_advenc.files.atomic import write_atomically
+from monai_advenc.files.parts import TEMPORARY_SUFFIX
 from monai_advenc.networks.normalize import SMALLEST_STD, Standardize
 from monai_advenc.transforms.load import LoadSlice
 

@@ -4,20 +4,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from monai_advenc.errors import OutputError
-
-TEMPORARY_SUFFIX = ".advenc-part"
-"""Suffix of files that are being written; after a crash, files with it may be deleted."""
+from monai_advenc.files.parts import TEMPORARY_SUFFIX, locked_part
 
 
 def write_atomically(path: Path, data: bytes | Iterable[bytes], *, overwrite: bool = False, mode: int = 0o644) -> None:
@@ -32,43 +28,33 @@ def write_atomically(path: Path, data: bytes | Iterable[bytes], *, overwrite: bo
     Raises:
         OutputError: The file exists (without ``overwrite``) or cannot be written: disk full, read-only, no permission.
     """
-    # File systems count bytes, not characters.
-    start = path.name.encode()[:100].decode(errors="ignore")
-    temporary = path.with_name(f".{start}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            file.writelines([data] if isinstance(data, bytes) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        if overwrite:
-            temporary.replace(path)
-        else:
-            _rename_to_free_name(temporary, path)
+        with locked_part(path, mode) as (part, descriptor):
+            with os.fdopen(descriptor, "wb") as file:
+                file.writelines([data] if isinstance(data, bytes) else data)
+                file.flush()
+                os.fsync(file.fileno())
+            if overwrite:
+                part.replace(path)
+            else:
+                _rename_to_free_name(part, path)
+    except FileExistsError:
+        raise OutputError(f"{path} exists already and is never overwritten; choose another name") from None
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, FileExistsError):
-            raise OutputError(f"{path} exists already and is never overwritten; choose another name") from None
         raise OutputError(f"cannot write {path}: {error.strerror}; free disk space or choose another place") from None
-    except BaseException:  # Raised by the iterator of the parts.
-        temporary.unlink(missing_ok=True)
-        raise
 
 
-def _rename_to_free_name(temporary: Path, path: Path) -> None:
+def _rename_to_free_name(part: Path, path: Path) -> None:
     try:
-        os.link(temporary, path)  # Unlike a rename, it fails if the name exists.
+        os.link(part, path)  # Unlike a rename, it fails if the name exists.
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
             raise
         # Some file systems (FAT, some network shares) have no hard links: check, then rename.
         if path.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
-        temporary.rename(path)
-    else:
-        temporary.unlink()
+        part.rename(path)
 
 
 def write_json(path: Path, content: Any, *, overwrite: bool = False, mode: int = 0o644) -> None:
@@ -79,7 +65,7 @@ def write_json(path: Path, content: Any, *, overwrite: bool = False, mode: int =
 
 def remove_temporaries(folder: Path) -> int:
     """Delete temporary files of killed runs anywhere under ``folder``; return their number."""
-    leftovers = list(folder.rglob(f".*{TEMPORARY_SUFFIX}"))
+    leftovers = [path for path in folder.rglob(f".*{TEMPORARY_SUFFIX}") if path.is_symlink() or not path.is_dir()]
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)
     return len(leftovers)

@@ -17,8 +17,8 @@ from typing import TextIO
 import pytest
 
 from monai_advenc.errors import OutputError
+from monai_advenc.files import parts as parts_of_files
 from monai_advenc.files.atomic import (
-    TEMPORARY_SUFFIX,
     is_writable,
     remove_temporaries,
     sha256_of,
@@ -28,6 +28,7 @@ from monai_advenc.files.atomic import (
 )
 from monai_advenc.files.folder_lock import _LOCKED, LOCK_NAME, FolderLock
 from monai_advenc.files.json_lines import append_lines, read_lines
+from monai_advenc.files.parts import TEMPORARY_SUFFIX, remove_stale_parts
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,8 +121,75 @@ def test_what_killed_runs_leave_is_removed_and_nothing_else(tmp_path: Path) -> N
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / ".x.png.1a2b3c4d.advenc-part").write_bytes(b"half")
     (tmp_path / "a" / "x.png").write_bytes(b"whole")
+    (tmp_path / "a" / ".back.1a2b3c4d.advenc-part").mkdir()  # Of an unlock into this folder.
     assert remove_temporaries(tmp_path) == 1
-    assert [each.name for each in (tmp_path / "a").iterdir()] == ["x.png"]
+    assert sorted(each.name for each in (tmp_path / "a").iterdir()) == [".back.1a2b3c4d.advenc-part", "x.png"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only POSIX systems have such locks")
+def test_the_next_process_removes_the_part_of_a_killed_writer_and_none_of_a_running_one(tmp_path: Path) -> None:
+    (tmp_path / ".notes.advenc-part.txt").write_bytes(b"of others")
+    writers = [_writer(tmp_path / f"{name}.yaml") for name in ("killed", "running")]
+    os.kill(writers[0], signal.SIGKILL)
+    os.waitpid(writers[0], 0)
+    assert sorted(path.name[:8] for path in tmp_path.iterdir()) == [".killed.", ".notes.a", ".running"]
+    write_atomically(tmp_path / "x", b"content")
+    assert sorted(path.name[:8] for path in tmp_path.iterdir()) == [".notes.a", ".running", "x"]
+    os.kill(writers[1], signal.SIGKILL)
+    os.waitpid(writers[1], 0)
+
+
+def _writer(path: Path) -> int:
+    """Start a process that is killed before it has written a file."""
+    begun, begins = os.pipe()
+
+    def parts() -> Iterator[bytes]:
+        yield b"half"
+        os.write(begins, b"x")
+        signal.pause()
+
+    child = os.fork()
+    if child == 0:
+        write_atomically(path, parts())
+    os.read(begun, 1)
+    return child
+
+
+@pytest.mark.parametrize("name", ["x.0123abcd.advenc-part", ".0123abcd.advenc-part", ".x.0123abcd.advenc-part.txt"])
+@pytest.mark.parametrize("number", ["0123ABCD", "0123abc", "0123abcde", "private_"])
+def test_only_files_with_the_name_of_a_part_are_removed(tmp_path: Path, name: str, number: str) -> None:
+    others = {name, f".x.{number}.advenc-part", ".x.0123abcd.advenc-part"}
+    for each in others:
+        (tmp_path / each).touch()
+    remove_stale_parts(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == others - {".x.0123abcd.advenc-part"}
+
+
+def test_a_part_is_not_stale_while_another_thread_writes_it(tmp_path: Path) -> None:
+    def parts() -> Iterator[bytes]:
+        yield b"half"
+        remove_stale_parts(tmp_path)
+        yield b", whole"
+
+    write_atomically(tmp_path / "x", parts())
+    assert (tmp_path / "x").read_bytes() == b"half, whole"
+
+
+def test_a_part_that_was_removed_before_it_was_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, removed = parts_of_files._lock, []
+
+    def late(descriptor: int) -> bool:
+        if not removed:
+            removed.extend(tmp_path.iterdir())
+            removed[0].unlink()
+        return before(descriptor)
+
+    monkeypatch.setattr(parts_of_files, "_lock", late)
+    write_atomically(tmp_path / "x", b"content")
+    assert (tmp_path / "x").read_bytes() == b"content"
+    assert removed != list(tmp_path.iterdir()) == [tmp_path / "x"]
 
 
 def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:

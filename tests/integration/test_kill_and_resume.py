@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from monai_advenc.data.phantoms.volume import write_phantoms
-from monai_advenc.files.atomic import TEMPORARY_SUFFIX
+from monai_advenc.files.parts import TEMPORARY_SUFFIX
 from tests.integration.conftest import World
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX")

@@ -381,24 +381,28 @@ def unfinished(out: Path) -> Path:
     return out.with_name(f".{out.name}.{hashlib.sha256(out.name.encode()).hexdigest()[:8]}.advenc-part")
 
 
-def test_what_a_killed_unlock_left_is_removed_by_the_next_and_nothing_of_a_running_one(
+def test_what_killed_unlocks_left_is_removed_by_the_next_into_that_folder_and_nothing_of_a_running_one(
     run: Run, slices: Path, classes: tuple[Path, Path], owner: tuple[Path, str], tmp_path: Path
 ) -> None:
     words = ("--format", "png8", "--keep-residual", "--unlock-for", owner[1])
     residual = encrypted(run, slices, tmp_path / "shared", classes, *words)
-    left, of_another = unfinished(tmp_path / "back"), unfinished(tmp_path / "back2")
-    for folder in (left, of_another):
+    left, of_another, of_a_running_one = (unfinished(tmp_path / name) for name in ("back", "back2", "back3"))
+    for folder in (left, of_another, of_a_running_one):
         (folder / "files" / "b").mkdir(parents=True)
         (folder / "files" / "b" / "of_others.png").write_bytes(b"an original")
+    not_one = tmp_path / ".mine.advenc-part"
+    not_one.mkdir()
     command = ("unlock", tmp_path / "shared", residual, "--unlock-key", owner[0], "--out", tmp_path / "back")
-    with FolderLock(left):
-        refused = run(*command)
-        assert refused.exit_code == 2
-        assert "another run is writing" in refused.stderr
-        assert (left / "files" / "b" / "of_others.png").exists()
-    done = run(*command)
-    assert done.exit_code == 0, done.output
-    assert [folder.exists() for folder in (left, of_another)] == [False, True]
+    with FolderLock(of_a_running_one):
+        with FolderLock(left):
+            refused = run(*command)
+            assert refused.exit_code == 2
+            assert "another run is writing" in refused.stderr
+            assert (left / "files" / "b" / "of_others.png").exists()
+        done = run(*command)
+        assert done.exit_code == 0, done.output
+        assert (of_a_running_one / "files" / "b" / "of_others.png").exists()
+    assert [folder.exists() for folder in (left, of_another, not_one)] == [False, False, True]
     assert not list((tmp_path / "back").rglob(".*"))
     assert not list((tmp_path / "back").rglob("of_others.png"))
     assert (tmp_path / "back").stat().st_mode & 0o077 == 0

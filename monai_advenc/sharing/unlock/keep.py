@@ -4,11 +4,9 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -26,8 +24,9 @@ from monai_advenc.data.stored_pixels import Stored, stored_pixels
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import OutputError, VerificationError
-from monai_advenc.files.atomic import TEMPORARY_SUFFIX, sha256_of, write_json
+from monai_advenc.files.atomic import sha256_of, write_json
 from monai_advenc.files.folder_lock import FolderLock
+from monai_advenc.files.parts import locked_part, remove_stale_parts
 from monai_advenc.progress import Progress
 from monai_advenc.sharing.images import ImageEncryption
 from monai_advenc.sharing.options import EncryptionOptions, VolumeOptions
@@ -99,7 +98,7 @@ def keep_residual(
     make_private(private)
     target, note = (private / own_name(private, encryption.out, name) for name in (RESIDUAL_NAME, _SEALED_NAME))
     with FolderLock(encryption.out):
-        _remove_leftovers(target, note)
+        remove_stale_parts(private)
         wanted = {
             "manifest": sha256_of(encryption.out / MANIFEST_NAME),
             "unlock_for": sorted(public_keys_of(unlock_for)),
@@ -118,7 +117,6 @@ def _write(
     encryption: ImageEncryption | VolumeEncryption, target: Path, recipients: Sequence[Any], progress: Progress
 ) -> None:
     """Pack and seal; the file appears when it is complete."""
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
     try:
         # Without a name, so that a killed run leaves nothing that is not sealed.
         with TemporaryFile(dir=target.parent) as pack:
@@ -126,22 +124,14 @@ def _write(
             with progress.stage("keeping the residual", total) as advance:
                 _pack(encryption, pack, advance)
             pack.seek(0)
-            part.touch(mode=0o600)
-            seal(pack, part, recipients)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(target)
+            with locked_part(target, 0o600) as (part, descriptor):
+                os.close(descriptor)
+                seal(pack, part, recipients)
+                with part.open("rb") as file:
+                    os.fsync(file.fileno())
+                part.replace(target)
     except OSError as error:
         raise OutputError(f"cannot write {target}: {error.strerror}; free disk space") from None
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _remove_leftovers(*targets: Path) -> None:
-    """Remove unfinished files of a killed run; a running one has locked the data set."""
-    for target in targets:
-        for left in target.parent.glob(f".{glob.escape(target.name)}.*{TEMPORARY_SUFFIX}"):
-            left.unlink(missing_ok=True)
 
 
 def _noted(path: Path) -> object:

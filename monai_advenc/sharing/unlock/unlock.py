@@ -19,8 +19,9 @@ from monai_advenc.data.manifest_records import each_file
 from monai_advenc.data.private_folder import require_unshared
 from monai_advenc.data.stored_pixels import stored_pixels, with_stored_pixels
 from monai_advenc.errors import ImageError, OutputError, VerificationError
-from monai_advenc.files.atomic import TEMPORARY_SUFFIX, write_atomically
+from monai_advenc.files.atomic import write_atomically
 from monai_advenc.files.folder_lock import LOCK_NAME, FolderLock
+from monai_advenc.files.parts import PART, TEMPORARY_SUFFIX
 from monai_advenc.progress import ConsoleProgress, Progress
 from monai_advenc.sharing.folder import require_empty
 from monai_advenc.sharing.unlock.keep import checksum_of
@@ -80,6 +81,7 @@ def unlock(
     total = sum(1 for _ in each_file(folder))  # Says what is wrong with the data set before any work.
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left_by_killed_runs(target.parent)
         with _locked_place(target) as place:
             if target.exists():
                 require_empty(target)
@@ -147,6 +149,18 @@ def _locked_place(target: Path) -> Iterator[Path]:
             yield place
         finally:
             shutil.rmtree(place, ignore_errors=True)
+
+
+def _remove_left_by_killed_runs(parent: Path) -> None:
+    """Remove what killed runs left of any outputs in this folder; nobody would look for originals there."""
+    for place in [path for path in parent.iterdir() if PART.fullmatch(path.name)]:
+        with contextlib.suppress(OSError, OutputError):
+            found = place.lstat()
+            holds_more = stat.S_ISDIR(found.st_mode) and any(path.name != LOCK_NAME for path in place.iterdir())
+            # One without more may be that of a run which has not locked it yet.
+            if holds_more and found.st_uid == os.geteuid():
+                with FolderLock(place):
+                    shutil.rmtree(place)
 
 
 def _lock(place: Path) -> FolderLock:

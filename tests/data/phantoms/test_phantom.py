@@ -23,7 +23,7 @@ from monai_advenc.data.phantoms.volume import (
     write_phantoms,
 )
 from monai_advenc.errors import OutputError, SettingsError
-from monai_advenc.files.atomic import TEMPORARY_SUFFIX
+from monai_advenc.files.parts import TEMPORARY_SUFFIX
 
 NOISELESS = Difficulty(noise=0, contrast=1, overlap=0)
 

@@ -1,0 +1,101 @@
+# Copyright (c) the monai-advenc authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Files that are being written: their hidden names, their locks, and the removal of those of killed runs.
+
+One rule holds for all: the first time that a process writes into a folder, it removes the parts there whose writer is
+gone. A writer locks its part, and the system releases the lock when the writer ends, even by a kill.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks, so stale parts stay there.
+    fcntl = None  # type: ignore[assignment]
+
+TEMPORARY_SUFFIX: Final = ".advenc-part"
+"""Suffix of files that are being written; after a crash, files with it may be deleted."""
+
+PART: Final = re.compile(r"\..*\.[0-9a-f]{8}" + re.escape(TEMPORARY_SUFFIX), re.DOTALL)
+"""Name of a part: a dot, the beginning of the final name, and a number."""
+
+_CLEANED: Final[set[Path]] = set()
+"""Folders in which this process has removed stale parts: to list a large folder before each file would take long."""
+
+
+@contextlib.contextmanager
+def locked_part(path: Path, mode: int) -> Iterator[tuple[Path, int]]:
+    """Create an empty part of a file in its folder, which must exist, locked until the end.
+
+    Args:
+        path: The file that is to be written.
+        mode: Permission bits of the part.
+
+    Yields:
+        The part and a descriptor to write it by, which the caller closes. It is removed afterwards, unless it was
+        renamed.
+
+    Raises:
+        OSError: The part cannot be created.
+    """
+    _clean_once(path.parent)
+    # File systems count bytes, not characters.
+    start = path.name.encode()[:100].decode(errors="ignore")
+    while True:
+        part = path.with_name(f".{start}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+        _lock(descriptor)
+        if fcntl is None or os.fstat(descriptor).st_nlink:
+            break
+        os.close(descriptor)  # Another process took it for stale before it was locked.
+    # A duplicate keeps the lock while the part is renamed. Windows renames no open file.
+    held = None if fcntl is None else os.dup(descriptor)
+    try:
+        yield part, descriptor
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        if held is not None:
+            os.close(held)
+
+
+def remove_stale_parts(folder: Path) -> None:
+    """Remove the parts in a folder whose writer is gone; what cannot be read or removed stays."""
+    with contextlib.suppress(OSError):
+        for part in [path for path in folder.iterdir() if PART.fullmatch(path.name)]:
+            with contextlib.suppress(OSError):
+                _remove_if_stale(part)
+
+
+def _clean_once(folder: Path) -> None:
+    place = folder.absolute()
+    if place not in _CLEANED:
+        _CLEANED.add(place)
+        remove_stale_parts(folder)
+
+
+def _remove_if_stale(part: Path) -> None:
+    # Neither links nor pipes.
+    descriptor = os.open(part, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    try:
+        if _lock(descriptor):
+            part.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock an open file against all other descriptors; whether that worked: some network shares have no locks."""
+    with contextlib.suppress(OSError):
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    return False
