@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -110,11 +112,13 @@ def in_short(names: Sequence[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + more
 
 
-def distinct_ids(named: Iterable[tuple[str, str, Path]]) -> list[str]:
+def distinct_ids(named: Iterable[tuple[str, str, Path]], root: Path) -> list[str]:
     """The ids of images or cases: their names, with what separates those that have one name before it.
 
     Args:
         named: Class, name and folder of each.
+        root: The folder of the data set. It and those above it never name anything, because they may say whose data
+            it is; of a folder elsewhere, that a table names, those below the nearest folder shared with ``root`` may.
 
     Returns:
         The name where only one has it. Otherwise ``<class>-<name>`` if that separates all of one name, as in folders
@@ -128,22 +132,30 @@ def distinct_ids(named: Iterable[tuple[str, str, Path]]) -> list[str]:
     ids = [name for _, name, _ in listed]
     for numbers in alike.values():
         if len(numbers) > 1:
-            for number, separated in zip(numbers, _separated([listed[each] for each in numbers]), strict=True):
+            for number, separated in zip(numbers, _separated([listed[each] for each in numbers], root), strict=True):
                 ids[number] = separated
     return ids
 
 
-def _separated(named: Sequence[tuple[str, str, Path]]) -> list[str]:
+def _separated(named: Sequence[tuple[str, str, Path]], root: Path) -> list[str]:
     """The ids of those that have one name."""
     classes = {folded(label) for label, _, _ in named}
     by_class = [f"{label}-{name}" if len(classes) > 1 else name for label, name, _ in named]
-    parts = [folder.relative_to(folder.anchor).parts for _, _, folder in named]
+    parts = [_below(root, folder) for _, _, folder in named]
     for most in range(max(map(len, parts)) + 1):
         ids = ["-".join((*each[-most:], name)) for each, (_, name, _) in zip(parts, named, strict=True)]
         ids = ids if most else by_class
         if len(set(map(folded, ids))) == len(ids):
             return ids
     return by_class
+
+
+def _below(root: Path, folder: Path) -> tuple[str, ...]:
+    """The folders from the nearest one that holds both, without it, to a folder."""
+    places = [os.path.normpath(each.absolute()) for each in (root, folder)]
+    with contextlib.suppress(ValueError):  # On Windows they may be on two drives.
+        return Path(places[1]).relative_to(os.path.commonpath(places)).parts
+    return (folder.name,)
 
 
 def repeated_ids(kind: str, named: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, str]]:

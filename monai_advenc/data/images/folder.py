@@ -156,7 +156,7 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
     files = []
     is_encrypted = (root / MANIFEST_NAME).is_file()
     named = ((label, name, path.parent) for label, name, path in found)
-    ids = [name for _, name, _ in found] if is_encrypted else distinct_ids(named)
+    ids = [name for _, name, _ in found] if is_encrypted else distinct_ids(named, root)
     for (label, stem, path), name in sorted(zip(found, ids, strict=True)):
         require_file_name("image", name, path)
         require_file_name("class", label, path)

@@ -73,13 +73,13 @@ class Case:
         )
 
 
-def with_distinct_ids(cases: Sequence[Case]) -> list[Case]:
-    """The cases with ids that tell those of one name apart, by their classes or the folders that they lie in."""
+def with_distinct_ids(cases: Sequence[Case], root: Path) -> list[Case]:
+    """The cases with ids that tell those of one name apart, by classes or folders below that of the data set."""
     # The folder of a case has its name; a file of its own lies next to those of other cases.
     named_by = [each.image if each.image.name == each.id else each.image.parent for each in cases]
     folders = [place.parent if place.name == each.id else place for place, each in zip(named_by, cases, strict=True)]
-    ids = distinct_ids((each.label, each.id, folder) for each, folder in zip(cases, folders, strict=True))
-    return [replace(each, id=name) for each, name in zip(cases, ids, strict=True)]
+    named = ((each.label, each.id, folder) for each, folder in zip(cases, folders, strict=True))
+    return [replace(each, id=name) for each, name in zip(cases, distinct_ids(named, root), strict=True)]
 
 
 def _digest_of(files: Iterable[Path]) -> str:

@@ -95,7 +95,7 @@ def test_ids_are_names_unless_another_class_has_the_name(named: set[tuple[str, s
     # Names of one class that differ in capitals only stay alike, and are refused.
     named = {each for each in named if (each[0], each[1].lower()) not in named - {each}}
     listed = [(label, name, Path("/data", label)) for label, name in sorted(named)]
-    ids = dict(zip(sorted(named), distinct_ids(listed), strict=True))
+    ids = dict(zip(sorted(named), distinct_ids(listed, Path("/data")), strict=True))
     for (label, name), given_id in ids.items():
         is_shared = any(other != label and text.lower() == name.lower() for other, text in named)
         assert given_id == (f"{label}-{name}" if is_shared else name)
@@ -110,7 +110,8 @@ FILES = st.lists(
 @settings(max_examples=50, deadline=None)
 @given(FILES)
 def test_ids_of_equal_names_begin_with_the_folders_that_separate_them(files: list[tuple[str, str, str, str]]) -> None:
-    ids = distinct_ids([(label, name, Path("/", label, *folders)) for label, *folders, name in files])
+    root = Path("/home/jane")
+    ids = distinct_ids([(label, name, Path(root, label, *folders)) for label, *folders, name in files], root)
     assert len(set(ids)) == len(files)
     for given_id, (label, patient, study, name) in zip(ids, files, strict=True):
         same = [each for each in files if each[3] == name]
@@ -125,6 +126,28 @@ def test_ids_of_equal_names_begin_with_the_folders_that_separate_them(files: lis
         else:
             expected = f"{label}-{patient}-{study}-{name}"
         assert given_id == expected
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sets(st.tuples(st.sampled_from("ab"), st.lists(st.sampled_from("abp"), max_size=3).map(tuple))))
+def test_ids_of_equal_names_at_any_depth_begin_at_the_class_or_below(
+    folders: set[tuple[str, tuple[str, ...]]],
+) -> None:
+    root, listed = Path("/home/jane/mri"), sorted(folders)
+    ids = distinct_ids([(label, "0", Path(root, label, *within)) for label, within in listed], root)
+    # Without links between folders ("ab-a" next to "a/b-a") the whole path below the root separates all.
+    for given_id, (label, within) in zip(ids, listed, strict=True):
+        path = ("", label, *within, "0")
+        assert any(given_id == "-".join(path[start:]) for start in range(1, len(path))) or given_id == f"{label}-0"
+    assert len(set(ids)) == len(ids)
+
+
+def test_an_image_elsewhere_that_a_table_names_has_no_folder_that_the_data_set_lies_in(tmp_path: Path) -> None:
+    for name in ("set/x/0.png", "more/x/0.png", "more/0.png"):
+        gray_png(tmp_path / name)
+    table = "file,label\nx/0.png,a\n../more/x/0.png,a\n../more/0.png,b\n"
+    (tmp_path / "set" / "labels.csv").write_text(table)
+    assert [file.id for file in find_images(tmp_path / "set").files] == ["more-x-0", "x-0", "more-0"]
 
 
 def test_folders_within_those_of_classes_are_patients(tmp_path: Path) -> None:

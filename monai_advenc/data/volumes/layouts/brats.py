@@ -38,9 +38,11 @@ def find_in_brats_names(source: Source) -> Sequence[Case]:
             break
     parts = [case.image.relative_to(source.folder).parts for case in found]
     if not source.label_table.is_file() and all(len(each) == DEPTH_IN_CLASSES for each in parts):
-        return with_distinct_ids([replace(case, label=each[0]) for case, each in zip(found, parts, strict=True)])
+        return with_distinct_ids(
+            [replace(case, label=each[0]) for case, each in zip(found, parts, strict=True)], source.folder
+        )
     class_of = source.class_lookup("names of BraTS")
-    return [replace(case, label=class_of(case.id)) for case in with_distinct_ids(found)]
+    return [replace(case, label=class_of(case.id)) for case in with_distinct_ids(found, source.folder)]
 
 
 def _images(folder: Path, modality: str) -> list[Path]:

@@ -53,7 +53,7 @@ def find_in_class_folders(source: Source) -> Sequence[Case]:
         )
     # A folder without a readable case is a class only if it holds NIfTI cases.
     cases += [unread for each in subfolders(source.folder) for unread in _unreadable_in(each, cases)]
-    return with_distinct_ids(cases)
+    return with_distinct_ids(cases, source.folder)
 
 
 def _require_classes(cases: Sequence[Case], source: Source) -> None:

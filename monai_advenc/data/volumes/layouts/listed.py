@@ -79,7 +79,7 @@ def find_in_dataset_list(source: Source) -> Sequence[Case]:
     if found and not any(exists(image) for image, _ in found):
         return ()  # The list of nnU-Net's first version leaves out the number of the channel.
     class_of = source.class_lookup("a list of cases (dataset.json)")
-    cases = with_distinct_ids([Case(stem(image), "", image, mask) for image, mask in found])
+    cases = with_distinct_ids([Case(stem(image), "", image, mask) for image, mask in found], source.folder)
     return [replace(case, label=class_of(case.id)) for case in cases]
 
 
