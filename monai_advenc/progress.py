@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,22 @@ Value = str | int | float | bool | None
 
 INTERVAL_S: Final = 30.0
 """Seconds between two lines of a stage in a log."""
+
+
+_OF_TERMINALS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters that command a terminal or turn the direction of text; not tab and line feed."""
+
+
+def without_commands(text: str) -> str:
+    r"""Write characters that command a terminal as ``\u001b``: names in files from elsewhere may have any."""
+    return _OF_TERMINALS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _plain(text: str) -> str:
+    """The text without commands for terminals or for rich."""
+    from rich.markup import escape
+
+    return escape(without_commands(text))
 
 
 class Progress(Protocol):
@@ -70,34 +87,29 @@ class ConsoleProgress:
 
     def say(self, line: str) -> None:
         """Print a line, never wrapped."""
-        from rich.markup import escape
-
-        self._lines.print(escape(line), soft_wrap=True)
+        self._lines.print(_plain(line), soft_wrap=True)
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print a table."""
-        from rich.markup import escape
         from rich.table import Column, Table
 
         # Rich would cut a long word, such as a path.
         table = Table(*(Column(each, overflow="fold") for each in columns), title=title, title_justify="left")
         for row in rows:
-            table.add_row(*(escape(str(cell)) for cell in row))
+            table.add_row(*(_plain(str(cell)) for cell in row))
         self._lines.print(table)
 
     @contextmanager
     def stage(self, what: str, total: int | None) -> Iterator[Advance]:
         """Show a bar while the stage lasts; where stderr is no terminal, a line every 30 seconds and at the end."""
-        from rich.markup import escape
-
         if self._bars.is_terminal or self._bars.is_jupyter:
             with self._bar(what, total) as advance:
                 yield advance
             return
         count = Count(total)
-        with _every(self._interval, lambda: self._bars.print(escape(f"{what}: {count.line()}"), soft_wrap=True)):
+        with _every(self._interval, lambda: self._bars.print(_plain(f"{what}: {count.line()}"), soft_wrap=True)):
             yield count
-        self._bars.print(escape(f"{what}: {count.line(is_over=True)}"), soft_wrap=True)
+        self._bars.print(_plain(f"{what}: {count.line(is_over=True)}"), soft_wrap=True)
 
     @contextmanager
     def _bar(self, what: str, total: int | None) -> Iterator[Advance]:
@@ -113,7 +125,7 @@ class ConsoleProgress:
         )
         count = Count(total)
         with progress.Progress(*columns, console=self._bars) as bar:
-            task = bar.add_task(what, total=total, rate="", left="")
+            task = bar.add_task(_plain(what), total=total, rate="", left="")
             count.shown = lambda: bar.update(task, completed=count.done, rate=count.rate_text(), left=count.left_text())
             yield count
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import time
+import unicodedata
 
 import pytest
 from hypothesis import given, strategies as st
 from rich.console import Console
 
+from monai_advenc.cli.console import Output, print_error
 from monai_advenc.errors import AdvencError
 from monai_advenc.progress import INTERVAL_S, ConsoleProgress, Count, advancing_to, pass_over, saying_what_was_done
 
@@ -51,6 +54,28 @@ def test_the_first_call_of_a_resumed_run_is_no_part_of_the_rate() -> None:
     clock.now += 10
     told(5)
     assert count.line() == "95 of 100, 30.0/min, 0:00:10 left"
+
+
+@given(text=st.text(st.characters() | st.sampled_from("\x1b[]\x9b\x07\x7f\r\u202e\u2066"), max_size=30))
+def test_no_text_commands_a_terminal_and_all_else_is_printed_as_it_is(text: str) -> None:
+    page = io.StringIO()
+    progress = ConsoleProgress(Console(file=page, highlight=False, emoji=False, width=1000))
+    progress.say(text)
+    progress.table("", ("a",), [(text,)])
+    commands = [each for each in page.getvalue() if unicodedata.category(each) == "Cc" and each not in "\n\t"]
+    assert not commands
+    assert not set("\u202d\u202e\u2066\u2067") & set(page.getvalue())
+    plain = text if all(unicodedata.category(each) not in ("Cc", "Cf") for each in text) else ""
+    assert plain in page.getvalue()
+
+
+def test_an_error_of_a_command_commands_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_error("class '\x1b]0;owned\x07\x9b2J' of base.pt")
+    Output(as_json=True).result({"class": "\x1b\x9b2J"})
+    out, err = capsys.readouterr()
+    assert "class '\\u001b]0;owned\\u0007\\u009b2J' of base.pt" in err
+    assert out == '{"class": "\\u001b\\u009b2J"}\n'
+    assert json.loads(out) == {"class": "\x1b\x9b2J"}
 
 
 @pytest.mark.parametrize("first", [1, 8])

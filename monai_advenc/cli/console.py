@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from monai_advenc.errors import EXIT_BAD_INPUT
-from monai_advenc.progress import ConsoleProgress
+from monai_advenc.progress import ConsoleProgress, without_commands
 
 EXIT_READER_LEFT = 1
 
@@ -27,7 +27,7 @@ errors = Console(stderr=True, highlight=False)
 
 def print_error(message: str) -> None:
     """Print an error as one line on stderr; never wrapped, so that it can be searched."""
-    errors.print(f"[bold red]error:[/bold red] {escape(' '.join(message.split()))}", soft_wrap=True)
+    errors.print(f"[bold red]error:[/bold red] {escape(without_commands(' '.join(message.split())))}", soft_wrap=True)
 
 
 class _Stdout(io.TextIOWrapper):
@@ -99,4 +99,4 @@ class Output(ConsoleProgress):
     def result(self, values: dict[str, Any]) -> None:
         """Print the result for machines, with ``--json``."""
         if self.as_json:
-            print(json.dumps(values, ensure_ascii=False))
+            print(without_commands(json.dumps(values, ensure_ascii=False)))

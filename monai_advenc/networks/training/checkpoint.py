@@ -19,6 +19,7 @@ from monai_advenc.errors import AdvencError, NetworkError, SettingsError
 from monai_advenc.files.atomic import write_atomically
 from monai_advenc.networks import NETWORKS, get_network
 from monai_advenc.networks.training.settings import TrainingSettings
+from monai_advenc.progress import without_commands
 
 FORMAT = "monai-advenc network"
 FORMAT_VERSION = 1
@@ -123,7 +124,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise NetworkError(f"{path} is no network file of monai-advenc; give one that train-base wrote")
     if content.get("version") != FORMAT_VERSION:
         raise NetworkError(
-            f"expected network file version {FORMAT_VERSION}, got {content.get('version')} in {path}; "
+            f"expected network file version {FORMAT_VERSION}, got {content.get('version')!r} in {path}; "
             "use the monai-advenc release that wrote it"
         )
     notes = content.get("notes", {})
@@ -132,6 +133,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"expected numbers and printable texts by name as the notes of {path}; give a file that train-base wrote"
         )
     network = _rebuild(content, str(path))
+    if any(without_commands(name) != name for name in content["classes"]):
+        raise NetworkError(f"expected class names without control characters in {path}; give a file of train-base")
     return Checkpoint(
         network=network.eval(),
         name=content["name"],

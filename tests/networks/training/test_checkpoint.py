@@ -92,6 +92,9 @@ def test_a_foreign_file_is_refused_and_runs_no_code(tmp_path: Path) -> None:
         ({"classes": ["one", "two"]}, "do not match the network's name"),
         ({"state": {}}, "do not match the network's name"),
         ({"in_channels": "one"}, "do not match the network's name"),
+        ({"version": "\x1b[2J"}, r"got '\\x1b\[2J' in"),
+        ({"classes": ["one", "two", "three\x1b[2J"]}, "expected class names without control characters in .*base.pt"),
+        ({"classes": ["one", "two", "\u202eeerht"]}, "expected class names without control characters in .*base.pt"),
     ],
 )
 def test_content_that_does_not_fit_together_is_refused(saved: Path, change: dict[str, object], complaint: str) -> None:
