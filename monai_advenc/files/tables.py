@@ -21,6 +21,12 @@ _SEPARATOR_LINE = re.compile(r"\ufeff?\"?sep=(.)\"?,*", re.IGNORECASE)
 """First line by which Excel tells itself the separator."""
 
 
+_FORMULA = re.compile("'*[=+\\-@\t\n\r\uff1d\uff0b\uff0d\uff20]")
+"""How formulas begin in Excel or LibreOffice, also in wide forms, and with the apostrophe that makes them text."""
+
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?(inf|nan)", re.IGNORECASE)
+
+
 def read_table(table: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()) -> list[dict[str, str]]:
     """Read the given columns of a CSV table with a header row.
 
@@ -32,7 +38,7 @@ def read_table(table: Path, columns: tuple[str, ...], optional: tuple[str, ...] 
 
     Returns:
         One dictionary for each row that is not empty, without white space and invisible characters at the ends of its
-        cells; missing cells are empty.
+        cells, nor the apostrophe in front of what would be a formula; missing cells are empty.
 
     Raises:
         DatasetError: The table cannot be read, lacks a column or has one twice.
@@ -51,7 +57,7 @@ def read_table(table: Path, columns: tuple[str, ...], optional: tuple[str, ...] 
         _require_columns(columns, present, table)
         reader = csv.DictReader(io.StringIO(text, newline=""), present, delimiter=separator)
         next(reader.reader, None)
-        rows = [{name: trimmed(row[name] or "") for name in columns} for row in reader]
+        rows = [{name: _unguarded(trimmed(row[name] or "")) for name in columns} for row in reader]
         return [row for row in rows if any(row.values())]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"cannot read the table {table} ({error}); expected CSV in UTF-8") from None
@@ -85,7 +91,28 @@ def _require_columns(columns: tuple[str, ...], present: list[str], table: Path) 
 
 
 def csv_text(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """Format a CSV table with a header row; ``None`` is an empty cell."""
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows([columns, *rows])
-    return buffer.getvalue()
+    """Format a CSV table with a header row.
+
+    Names may come from others, so text that a spreadsheet would calculate gets an apostrophe in front, which
+    :func:`read_table` removes. Text that is a number stays one.
+
+    Args:
+        columns: The header.
+        rows: Cells; ``None`` is an empty one.
+    """
+    return "".join(_line(row) for row in (columns, *rows))
+
+
+def _line(row: Sequence[object]) -> str:
+    buffer, end = io.StringIO(), "\r\n"  # With this end, csv quotes cells with a carriage return too.
+    csv.writer(buffer, lineterminator=end).writerow([_guarded(cell) for cell in row])
+    return buffer.getvalue().removesuffix(end) + "\n"
+
+
+def _guarded(cell: object) -> object:
+    is_formula = isinstance(cell, str) and _FORMULA.match(cell) and not _NUMBER.fullmatch(cell)
+    return f"'{cell}" if is_formula else cell
+
+
+def _unguarded(cell: str) -> str:
+    return trimmed(cell[1:]) if cell.startswith("'") and _FORMULA.match(cell) else cell

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from monai_advenc.errors import DatasetError
-from monai_advenc.files.tables import read_table
+from monai_advenc.files.tables import csv_text, read_table
 
 CELLS = st.text(st.sampled_from([*"a7 ,;\t\"'\n", "\u00fc", "\u0308", "\u6f22"]), min_size=1).map(str.strip)
 
@@ -63,3 +63,41 @@ def test_a_column_that_is_not_needed_may_be_there_twice(tmp_path: Path) -> None:
 
 def test_a_separator_that_the_first_line_promises_is_the_one_that_counts(tmp_path: Path) -> None:
     refuse(tmp_path, "sep=|\ncase,label\np1,x\n", "expected the columns case, label in .*, got case,label; add them")
+
+
+FOREIGN = st.text(st.sampled_from([*"=+-@'\t\n\r,;\"a1.e", "\uff1d", "\uff20", "\u00fc"]), min_size=1, max_size=6)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=st.lists(FOREIGN.map(str.strip).filter(bool), min_size=1, max_size=3), number=st.floats())
+def test_written_names_are_calculated_by_no_spreadsheet_and_read_back_as_they_were(
+    tmp_path: Path, names: list[str], number: float
+) -> None:
+    text = csv_text(("case", "area", "text"), [(name, number, f"{number:.6g}") for name in names])
+    (tmp_path / "t.csv").write_text(text, newline="")
+    assert [row["case"] for row in read_table(tmp_path / "t.csv", ("case",))] == names
+    rows = list(csv.reader(io.StringIO(text, newline="")))[1:]
+    for (name, *numbers), given_name in zip(rows, names, strict=True):
+        assert name.removeprefix("'") == given_name.removeprefix("'") or name == f"'{given_name}"
+        assert name[0] not in "=+-@\t\n\r\uff1d\uff0b\uff0d\uff20" or is_number(name)
+        assert numbers == [repr(number), f"{number:.6g}"]
+
+
+def is_number(text: str) -> bool:
+    """Whether a spreadsheet takes it for a number, not for a formula that begins with a sign."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def test_a_carriage_return_in_a_name_begins_no_row() -> None:
+    assert csv_text(("a", "b"), [("x\r=1", 2)]) == 'a,b\n"x\r=1",2\n'
+
+
+def test_tables_without_such_text_have_the_bytes_of_before() -> None:
+    rows = [("p-1", -1.5, None, 'a "b", c'), ("p'1", 0, True, "x\ny"), ("a=b", 7, "-2.5e-07", "")]
+    expected = io.StringIO()
+    csv.writer(expected, lineterminator="\n").writerows([("a", "b", "c", "d"), *rows])
+    assert csv_text(("a", "b", "c", "d"), rows) == expected.getvalue()

@@ -33,7 +33,7 @@ def readings_table(study: Study, readings: Sequence[Reading]) -> str:
                 truth.label,
                 truth.condition and truth.condition.value,
                 truth.encrypted_side,
-                *(_plain_text(answer.answers.get(name)) for name in asked),
+                *(answer.answers.get(name) for name in asked),
                 answer.answers.get(ENCRYPTED_SIDE),
                 int(each.right),
                 f"{answer.client_seconds:.2f}",
@@ -43,13 +43,6 @@ def readings_table(study: Study, readings: Sequence[Reading]) -> str:
             )
         )
     return _csv((*READING_COLUMNS, *asked, *SCORED_COLUMNS), rows)
-
-
-def _plain_text(answer: object) -> object:
-    # A spreadsheet would run a free text that begins like a formula.
-    if isinstance(answer, str) and answer[:1] in ("=", "+", "-", "@", "\t"):
-        return f"'{answer}"
-    return answer
 
 
 def statistics_table(scores: Scores) -> str:

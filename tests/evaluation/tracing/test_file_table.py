@@ -54,4 +54,4 @@ def test_no_spreadsheet_calculates_a_name_and_scores_stay_numbers(start: str) ->
 
 def test_a_name_with_a_carriage_return_begins_no_row() -> None:
     trace = trace_of(TracedFile(name="a\r=1.png", original=None, problem=None, scores={}))
-    assert rows_of(trace) == [["a\ufffd=1.png", "", "", ""]]
+    assert rows_of(trace) == [["a\r=1.png", "", "", ""]]
