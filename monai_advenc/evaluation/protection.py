@@ -7,8 +7,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 
@@ -33,6 +34,9 @@ from monai_advenc.workers import one_thread
 DEFAULT_VICTIMS: Final = ("vgg_small", "preresnet_small")
 
 _LEAST_BACKGROUND: Final = 0.05
+
+_BUSY: Final = 1.5
+"""From so many times the time on idle processors on, the time on busy ones is told, too."""
 
 
 def victim_jobs(
@@ -98,7 +102,26 @@ def _body_or_all(image: torch.Tensor) -> torch.Tensor:
         return torch.ones_like(image[:1], dtype=torch.bool)
 
 
-def estimated_minutes(jobs: Sequence[VictimJob], workers: int) -> float:
+class Minutes(NamedTuple):
+    """How long victims take.
+
+    Attributes:
+        idle: On processors that do nothing else.
+        now: On processors as busy as they are now.
+    """
+
+    idle: float
+    now: float
+
+    def __str__(self) -> str:
+        told = in_minutes(self.idle)
+        busy = self.now >= 1 and self.now > _BUSY * self.idle
+        return f"{told} on idle processors" + (
+            f", {in_minutes(self.now)} while they are as busy as now" if busy else ""
+        )
+
+
+def estimated_minutes(jobs: Sequence[VictimJob], workers: int) -> Minutes:
     """Estimate how long victims take to train and test, from a few batches of each architecture.
 
     The first pass of a process loads and compiles what later ones have, so it is not timed.
@@ -106,26 +129,33 @@ def estimated_minutes(jobs: Sequence[VictimJob], workers: int) -> float:
     samples = {job.network: job for job in jobs}
     with one_thread():  # As in the workers.
         seconds = {network: _seconds_an_image(job) for network, job in samples.items()}
-    total = 0.0
+    totals = [0.0, 0.0]
     for job in jobs:
-        train, test = seconds[job.network]
         tested = sum(len(job.test_rows or test_set) for test_set in job.test_sets.values())
-        total += job.settings.epochs * (train * len(job.train_rows or job.train_set) + test * tested)
-    return total / 60 / max(1, min(workers, len(jobs)))
+        for clock, (train, test) in enumerate(seconds[job.network]):
+            totals[clock] += job.settings.epochs * (train * len(job.train_rows or job.train_set) + test * tested)
+    at_once = max(1, min(workers, len(jobs)))
+    return Minutes(*(total / 60 / at_once for total in totals))
 
 
-def _seconds_an_image(job: VictimJob) -> tuple[float, float]:
-    """Time to train on one image and to test one, by a network that has run before."""
+def _seconds_an_image(job: VictimJob) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Time to train on one image and to test one, by a network that has run before: computing, and on the clock."""
     sample = job.train_set.first_of_each_class(2 * max(job.settings.batch_size, len(job.train_set.classes)))
     brief = job.settings.model_copy(update={"epochs": 1})
     trial = replace(job, settings=brief, train_set=sample, test_sets={}, train_rows=None, test_rows=None)
     network, _ = train_and_test(trial)
     measure_accuracy(network, sample)
-    start = time.perf_counter()
+    # A GPU computes outside of this process, whose own time says nothing of it.
+    computing = time.process_time if torch.device(job.device).type == "cpu" else time.perf_counter
+    read = [(computing(), time.perf_counter())]
     network, _ = train_and_test(trial)
-    trained = time.perf_counter()
+    read.append((computing(), time.perf_counter()))
     measure_accuracy(network, sample)
-    return (trained - start) / len(sample), (time.perf_counter() - trained) / len(sample)
+    read.append((computing(), time.perf_counter()))
+    idle, now = (
+        [(after - before) / len(sample) for before, after in pairwise(each)] for each in zip(*read, strict=True)
+    )
+    return (idle[0], idle[1]), (now[0], now[1])
 
 
 def missing_jobs(jobs: Sequence[VictimJob], done: Sequence[Measurement]) -> list[VictimJob]:
@@ -157,8 +187,8 @@ def train_missing(
     """
     missing = missing_jobs(jobs, done)
     if missing:
-        expected = _in_minutes(estimated_minutes(missing, workers))
-        progress.say(f"Training {len(missing)} networks for the verdict takes {expected} on idle processors.")
+        expected = estimated_minutes(missing, workers)
+        progress.say(f"Training {len(missing)} networks for the verdict takes {expected}.")
     found: list[Measurement] = []
     start = time.perf_counter()
     with progress.stage("training victims", len(missing)) as advance:
@@ -169,9 +199,10 @@ def train_missing(
             found += measurements
             left = (time.perf_counter() - start) / 60 * (len(missing) - place) / place
             if place == max(2, workers, len(missing) // 4) and left >= 1:
-                progress.say(f"{place} of {len(missing)} networks are trained, {_in_minutes(left)} left.")
+                progress.say(f"{place} of {len(missing)} networks are trained, {in_minutes(left)} left.")
     return found
 
 
-def _in_minutes(minutes: float) -> str:
+def in_minutes(minutes: float) -> str:
+    """A time in words."""
     return "less than a minute" if minutes < 1 else f"about {round(minutes)} min"

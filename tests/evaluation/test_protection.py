@@ -22,8 +22,12 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.busy = 1.0
 
     def perf_counter(self) -> float:
+        return self.now * self.busy
+
+    def process_time(self) -> float:
         return self.now
 
 
@@ -93,9 +97,38 @@ def test_the_time_that_is_promised_is_that_of_warm_batches(monkeypatch: pytest.M
     monkeypatch.setattr(protection, "measure_accuracy", test)
     jobs = jobs_of(images_of(400), ("vgg_small", "preresnet_small"), epochs=12, folds=3)
     seconds = 6 * 12 * (200 * 0.01 + 200 * 0.002)
-    assert estimated_minutes(jobs, workers=1) == pytest.approx(seconds / 60)
-    assert estimated_minutes(jobs, workers=3) == pytest.approx(seconds / 60 / 3)
-    assert estimated_minutes(jobs[:1], workers=3) == pytest.approx(seconds / 60 / 6)
+    assert estimated_minutes(jobs, workers=1) == pytest.approx((seconds / 60, seconds / 60))
+    assert estimated_minutes(jobs, workers=3) == pytest.approx((seconds / 60 / 3, seconds / 60 / 3))
+    assert estimated_minutes(jobs[:1], workers=3) == pytest.approx((seconds / 60 / 6, seconds / 60 / 6))
+
+
+@pytest.mark.parametrize(
+    ("networks", "busy", "said"),
+    [
+        (30, 1.0, "about 4 min on idle processors"),
+        (90, 1.0, "about 12 min on idle processors"),
+        (90, 1.4, "about 12 min on idle processors"),
+        (90, 3.5, "about 12 min on idle processors, about 42 min while they are as busy as now"),
+        (1, 3.5, "less than a minute on idle processors"),
+    ],
+)
+def test_the_time_of_victims_on_idle_processors_is_told_as_the_same_on_busy_ones(
+    monkeypatch: pytest.MonkeyPatch, networks: int, busy: float, said: str
+) -> None:
+    clock = Clock()
+    clock.busy = busy
+
+    def train(job: VictimJob) -> tuple[None, None]:
+        clock.now += 0.04 * len(job.train_set) * job.settings.epochs
+        return None, None
+
+    monkeypatch.setattr(protection, "time", clock)
+    monkeypatch.setattr(protection, "train_and_test", train)
+    monkeypatch.setattr(protection, "measure_accuracy", lambda network, images: None)
+    jobs = jobs_of(images_of(100), ("vgg_small",), epochs=4, folds=networks)  # 8 seconds each.
+    minutes = networks * 8 / 60
+    assert estimated_minutes(jobs, workers=1) == pytest.approx((minutes, minutes * busy))
+    assert str(estimated_minutes(jobs, workers=1)) == said
 
 
 def test_the_time_that_is_left_is_told_again_once_networks_are_trained(

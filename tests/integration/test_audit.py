@@ -23,6 +23,7 @@ from monai_advenc.data.images.writing import encode_image
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.secret_encodings import secret_encodings
 from monai_advenc.errors import OutputError, SettingsError
+from monai_advenc.evaluation.protection import Minutes
 from monai_advenc.progress import SILENT
 
 CLASSES = "abc"
@@ -33,7 +34,9 @@ Run = Callable[..., Any]
 @pytest.fixture(autouse=True)
 def unestimated(monkeypatch: pytest.MonkeyPatch) -> None:
     """The estimate trains each architecture twice, and nothing of it is looked at."""
-    monkeypatch.setattr("monai_advenc.attackers.audit.measuring.estimated_minutes", lambda jobs, workers: 0.01)
+    monkeypatch.setattr(
+        "monai_advenc.attackers.audit.measuring.estimated_minutes", lambda jobs, workers: Minutes(0.01, 0.01)
+    )
 
 
 def write_images(folder: Path, seed: int, count: int) -> None:
@@ -204,7 +207,9 @@ def test_workers_give_the_same_figures(owner: Path, result: Audit, tmp_path: Pat
 def test_time_that_is_up_is_no_failure_and_names_what_was_left_out(
     owner: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("monai_advenc.attackers.audit.measuring.estimated_minutes", lambda jobs, workers: 10.0)
+    monkeypatch.setattr(
+        "monai_advenc.attackers.audit.measuring.estimated_minutes", lambda jobs, workers: Minutes(10, 10)
+    )
     monkeypatch.setattr("monai_advenc.attackers.audit.plan.Schedule.note", lambda self, cell: None)
     found = audited(owner, tmp_path / "audit", budget=3)
     assert [cell.attacker for cell in found.cells] == ["clean"]

@@ -19,6 +19,7 @@ from monai_advenc.data.images.folder import find_images, load_image_set
 from monai_advenc.data.images.writing import encode_image
 from monai_advenc.data.manifest import Manifest
 from monai_advenc.errors import DatasetError
+from monai_advenc.evaluation.protection import Minutes
 from monai_advenc.networks.training import TrainingSettings
 from monai_advenc.progress import SILENT
 from tests.attackers.countermeasures.planted_sets import waves, with_patterns
@@ -29,7 +30,7 @@ Run = Callable[..., Any]
 @pytest.fixture(autouse=True)
 def brief(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Short trainings whose time is not estimated."""
-    monkeypatch.setattr(module, "estimated_minutes", lambda jobs, workers: 0.1)
+    monkeypatch.setattr(module, "estimated_minutes", lambda jobs, workers: Minutes(0.1, 0.1))
     monkeypatch.setattr(module, "_settings", lambda images: TrainingSettings(epochs=8, batch_size=16, seed=1000))
     return None
 

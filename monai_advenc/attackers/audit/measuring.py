@@ -14,7 +14,7 @@ from typing import Final
 from monai_advenc.attackers.audit.cells import Cell, Ground, Place, last_and_best, run_cell
 from monai_advenc.attackers.audit.plan import Schedule, WholeCell, name_of
 from monai_advenc.evaluation.measurement import read_records
-from monai_advenc.evaluation.protection import estimated_minutes
+from monai_advenc.evaluation.protection import estimated_minutes, in_minutes
 from monai_advenc.evaluation.victims import VictimJob
 from monai_advenc.files.json_lines import append_lines
 from monai_advenc.progress import Progress, Tracker
@@ -100,7 +100,7 @@ class Measuring:
             )
             for network in sorted(networks)
         }
-        return {network: 60 * estimated_minutes([job], 1) for network, job in jobs.items()}
+        return {network: 60 * estimated_minutes([job], 1).now for network, job in jobs.items()}
 
     def _announce(self, missing: Sequence[WholeCell], total: int, schedule: Schedule) -> None:
         done = total - len(missing)
@@ -110,7 +110,7 @@ class Measuring:
         cut = ""
         if 60 * minutes > schedule.left:
             cut = f"; the budget leaves {max(0.0, schedule.left) / 60:.0f} min for the most telling"
-        self.progress.say(f"{len(missing)} cells take {_in_minutes(minutes)} on idle processors{cut}.")
+        self.progress.say(f"{len(missing)} cells take {in_minutes(minutes)} at the speed of now{cut}.")
 
     def _say_left(self, wanted: Sequence[WholeCell], missing: Sequence[WholeCell], schedule: Schedule) -> None:
         """Say the time left, at most once a minute."""
@@ -119,7 +119,7 @@ class Measuring:
         self._told = time.monotonic()
         rest = self.missing(wanted)
         minutes = min(schedule.minutes_of(rest), schedule.left / 60)
-        self.progress.say(f"{len(missing) - len(rest)} of {len(missing)} cells are done, {_in_minutes(minutes)} left.")
+        self.progress.say(f"{len(missing) - len(rest)} of {len(missing)} cells are done, {in_minutes(minutes)} left.")
 
     def _track(self, cell: Cell) -> None:
         if cell.problem is not None:
@@ -128,7 +128,3 @@ class Measuring:
             child.log_params({"attacker": cell.attacker, "network": cell.network, "seed": cell.seed, "fold": cell.fold})
             last, best = (cell.auc, cell.auc) if cell.auc is not None else last_and_best([cell])
             child.log_metrics({"last": last or 0.0, "best": best or 0.0, "seconds": cell.seconds})
-
-
-def _in_minutes(minutes: float) -> str:
-    return "less than a minute" if minutes < 1 else f"about {round(minutes)} min"

@@ -237,7 +237,7 @@ def _affordable(images: ImageSet, real: ImageSet, device: str) -> list[int]:
         settings=_settings(len(images)),
         device=device,
     )
-    share = min(1.0, MOST_MINUTES / max(1e-9, len(_ARMS) * estimated_minutes([job], 1)))
+    share = min(1.0, MOST_MINUTES / max(1e-9, len(_ARMS) * estimated_minutes([job], 1).now))
     place = {name: row for row, name in enumerate(images.ids)}
     chosen = images if share == 1 else images.first_of_each_class(math.floor(share * len(images)))
     return [place[name] for name in chosen.ids]

@@ -163,7 +163,7 @@ class Laboratory:
                 train_victims(missing, workers=workers),
                 len(missing),
                 workers,
-                expected=lambda: 60 * estimated_minutes(missing[: max(1, workers)], workers),
+                expected=lambda: 60 * estimated_minutes(missing[: max(1, workers)], workers).now,
             )
             with self.progress.stage(f"training victims on {missing[0].trained_on} images", len(missing)) as advance:
                 for result in results:
