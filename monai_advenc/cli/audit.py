@@ -32,7 +32,7 @@ def audit(
     ] = Path("audit"),
     suite: Annotated[
         choices.Suite,
-        typer.Option(help="Which attackers; quick takes about 17 plain trainings, standard 59, full 142."),
+        typer.Option(help="Which attackers; quick takes as long as about 17 plain trainings, standard 59, full 142."),
     ] = "standard",
     attackers: Annotated[
         str | None,
@@ -174,6 +174,8 @@ def _check(output: Output, originals: Path, encrypted: Path, received: Path, **o
 
 def _say(output: Output, result: Audit) -> None:
     """Print the worst attackers and what was left out."""
+    from monai_advenc.evaluation.measurement import CLEAN
+
     rows = [
         (
             row.of.title,
@@ -186,8 +188,15 @@ def _say(output: Output, result: Audit) -> None:
     ]
     if rows:
         columns = ("attacker", "network", "last epoch", "best epoch", "originals")
-        output.table("Accuracy on real images, the worst first", columns, rows)
+        order = ", the worst first" if len(rows) > 1 else ""
+        output.table(f"Accuracy on real images{order}", columns, rows)
     output.say(result.statement)
     for why in dict.fromkeys(result.not_run.values()):
-        output.say(f"Not run, {why}: {', '.join(name for name, own in result.not_run.items() if own == why)}.")
+        left_out = [name for name, own in result.not_run.items() if own == why]
+        attackers = [name for name in left_out if name.partition(" ")[0] != CLEAN]
+        originals = [name.partition(" ")[2] for name in left_out if name not in attackers]
+        if attackers:
+            output.say(f"Not run, {why}: {', '.join(attackers)}.")
+        if originals:
+            output.say(f"Not trained on originals, to compare with, {why}: {', '.join(originals)}.")
     output.say(f"Wrote {result.report}.")

@@ -18,7 +18,9 @@ import pytest
 import torch
 
 from monai_advenc import audit, evaluate
-from monai_advenc.attackers.audit.audit import Audit
+from monai_advenc.attackers.audit.audit import NO_TIME, Audit
+from monai_advenc.cli.audit import _say
+from monai_advenc.cli.console import Output
 from monai_advenc.data.images.writing import encode_image
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.secret_encodings import secret_encodings
@@ -205,7 +207,7 @@ def test_workers_give_the_same_figures(owner: Path, result: Audit, tmp_path: Pat
 
 
 def test_time_that_is_up_is_no_failure_and_names_what_was_left_out(
-    owner: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    owner: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
         "monai_advenc.attackers.audit.measuring.estimated_minutes", lambda jobs, workers: Minutes(10, 10)
@@ -213,9 +215,17 @@ def test_time_that_is_up_is_no_failure_and_names_what_was_left_out(
     monkeypatch.setattr("monai_advenc.attackers.audit.plan.Schedule.note", lambda self, cell: None)
     found = audited(owner, tmp_path / "audit", budget=3)
     assert [cell.attacker for cell in found.cells] == ["clean"]
-    assert found.not_run["jpeg-30 (vgg_small, seed 1000)"] == "no time left"
+    assert found.not_run["jpeg-30 (vgg_small, seed 1000)"] == NO_TIME
     assert found.statement.startswith("What this data set protects against was not measured.")
-    assert "no time left" in found.report.read_text()
+    page = found.report.read_text()
+    assert "no time left" in page
+    assert "clean (" not in page, "it is no attacker"
+    assert "worst" not in page.partition("</header>")[0]
+    _say(Output(False), found)
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"Not run, {NO_TIME}: usual (vgg_small, seed 1000)" in told
+    assert f"Not trained on originals, to compare with, {NO_TIME}: (preresnet_small, seed 1000)." in told
+    assert " clean (" not in told
 
 
 def test_cells_of_other_images_are_not_mixed_in(owner: Path, result: Audit, tmp_path: Path) -> None:

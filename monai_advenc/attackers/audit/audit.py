@@ -37,7 +37,7 @@ MARKER_NAME: Final = "audit.json"
 FIRST_SEED: Final = 1000
 """As in an evaluation, so that both train the same victims."""
 
-NO_TIME: Final = "no time left"
+NO_TIME: Final = "no time left (the same command continues)"
 
 
 @dataclass(frozen=True, kw_only=True)

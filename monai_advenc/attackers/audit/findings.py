@@ -112,6 +112,11 @@ class Findings:
         threats = [row for row in self.rows if row.is_threat]
         return max(threats, key=lambda row: row.last, default=None)
 
+    @property
+    def attackers(self) -> int:
+        """How many attackers were measured that have none of the owner's secrets; training as usual is none."""
+        return len({row.attacker for row in self.rows if row.is_threat and row.attacker not in ARMS})
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values with stable names."""
         return {
@@ -240,13 +245,10 @@ def _protection(found: Findings) -> str:
         return f"{first}. No other attacker was tried."
     worst = max(others, key=lambda row: row.last)
     failed = {row.attacker for row in others if row.withstood is False} - {worst.attacker}
-    tried = len({row.attacker for row in others})
+    tried = found.attackers
     if worst.withstood:
-        kept = "it" if tried == 1 else f"all {tried}"
-        joint = (
-            "; it withstands the attacker that was tried" if tried == 1 else f"; it withstands {kept} attackers tried"
-        )
-        return f"{first}{joint}, of which the worst is {worst.of.title} ({_of(worst.last, worst.clean)})."
+        kept = "the only attacker tried," if tried == 1 else f"all {tried} attackers tried, of which the worst is"
+        return f"{first}; it withstands {kept} {worst.of.title} ({_of(worst.last, worst.clean)})."
     more = f", nor against {len(failed)} of the {tried - 1} other attackers tried" if failed else ""
     alone = "" if worst.gain is None else f", {worst.alone:.0%} with the clean images alone"
     return f"{first}; it does not protect against {worst.of.title} ({worst.last:.0%}{alone}){more}."

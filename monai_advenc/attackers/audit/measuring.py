@@ -67,7 +67,7 @@ class Measuring:
             return
         seconds = None if budget is None else 60 * budget
         schedule = Schedule(self._plain({cell[0].network for cell in missing}), self.workers, seconds, start)
-        self._announce(missing, len(wanted), schedule)
+        self._announce(missing, sum(map(len, wanted)), schedule)
         with self.progress.stage("attacking", sum(map(len, missing))) as advance:
             for batch in schedule.batches(missing):
                 for cell in self._results([place for own in batch for place in own]):
@@ -103,23 +103,24 @@ class Measuring:
         return {network: 60 * estimated_minutes([job], 1).now for network, job in jobs.items()}
 
     def _announce(self, missing: Sequence[WholeCell], total: int, schedule: Schedule) -> None:
-        done = total - len(missing)
-        if done:
-            self.progress.say(f"Resuming: {done} of {total} cells are already done.")
+        trainings = sum(map(len, missing))
+        if trainings < total:
+            self.progress.say(f"Resuming: {total - trainings} of {total} trainings are already done.")
         minutes = schedule.minutes_of(missing)
         cut = ""
         if 60 * minutes > schedule.left:
-            cut = f"; the budget leaves {max(0.0, schedule.left) / 60:.0f} min for the most telling"
-        self.progress.say(f"{len(missing)} cells take {in_minutes(minutes)} at the speed of now{cut}.")
+            cut = f"; the budget leaves {in_minutes(max(0.0, schedule.left) / 60)} for the most telling"
+        self.progress.say(f"{trainings} trainings take {in_minutes(minutes)} at the speed of now{cut}.")
 
     def _say_left(self, wanted: Sequence[WholeCell], missing: Sequence[WholeCell], schedule: Schedule) -> None:
         """Say the time left, at most once a minute."""
         if time.monotonic() - self._told < _SECONDS_BETWEEN_LINES:
             return
         self._told = time.monotonic()
-        rest = self.missing(wanted)
+        rest, total = self.missing(wanted), sum(map(len, missing))
         minutes = min(schedule.minutes_of(rest), schedule.left / 60)
-        self.progress.say(f"{len(missing) - len(rest)} of {len(missing)} cells are done, {in_minutes(minutes)} left.")
+        done = total - sum(map(len, rest))
+        self.progress.say(f"{done} of {total} trainings are done, {in_minutes(minutes)} left.")
 
     def _track(self, cell: Cell) -> None:
         if cell.problem is not None:

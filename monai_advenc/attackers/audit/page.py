@@ -10,10 +10,12 @@ from typing import Any, Protocol
 
 from monai_advenc.attackers.audit.cells import Ground
 from monai_advenc.attackers.audit.findings import Findings, Row
+from monai_advenc.attackers.audit.plan import ORIGINALS_TITLE
 from monai_advenc.attackers.audit.suites import SUITE_VERSION
 from monai_advenc.attackers.countermeasures import ATTACKERS
 from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.data.manifest import Manifest
+from monai_advenc.evaluation.measurement import CLEAN
 from monai_advenc.evaluation.report import figures
 from monai_advenc.evaluation.report.encryption_report import examples_of
 from monai_advenc.evaluation.report.html import Table
@@ -52,13 +54,14 @@ def audit_page(result: _Audited, originals: ImageFolder, encrypted: Path, manife
         "audit",
         verdict=found.verdict,
         statement=result.statement,
-        worst=found.worst,
+        worst=found.worst if found.attackers else None,
+        attackers=found.attackers,
         chance=found.chance,
         networks=list(dict.fromkeys(row.network for row in found.rows)),
         heat=_heat(found),
         table=_table(found.rows),
         detections=[(ATTACKERS[each.attacker].title, f"{each.auc:.2f}") for each in found.detections],
-        not_run=[(_title(name), why) for name, why in result.not_run.items()],
+        not_run=[(title_of(name), why) for name, why in result.not_run.items()],
         examples=[
             {
                 "title": each.title,
@@ -74,10 +77,11 @@ def audit_page(result: _Audited, originals: ImageFolder, encrypted: Path, manife
     )
 
 
-def _title(name: str) -> str:
+def title_of(name: str) -> str:
     """The title of an attacker, or of a cell, in whose name the attacker comes first."""
     first, _, rest = name.partition(" ")
-    return f"{ATTACKERS[first].title} {rest}".rstrip() if first in ATTACKERS else name
+    title = ORIGINALS_TITLE if first == CLEAN else ATTACKERS[first].title if first in ATTACKERS else first
+    return f"{title} {rest}".rstrip()
 
 
 def _heat(found: Findings) -> list[dict[str, Any]]:

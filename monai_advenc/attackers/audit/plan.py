@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from monai_advenc.attackers.audit.cells import ARMS, Cell, Place
 from monai_advenc.attackers.countermeasures import ATTACKERS
@@ -39,6 +40,10 @@ def places_of(attackers: Sequence[str], victims: Sequence[str], seeds: Sequence[
     return [
         tuple(Place(name, network, seed, fold) for fold in range(folds)) for _, name, network, seed in sorted(cells)
     ]
+
+
+ORIGINALS_TITLE: Final = "training on originals, to compare with"
+"""Title of what is no attacker but is measured with them."""
 
 
 def name_of(cell: Sequence[Place]) -> str:

@@ -132,6 +132,12 @@ def test_the_worst_attacker_gains_from_the_encrypted_images_and_has_no_secret() 
             "it does not protect against fine-tuning all layers "
             "with 1 % clean images (75%, 60% with the clean images alone).",
         ),
+        (
+            0.4,
+            [("jpeg-75", 0.45)],
+            "(accuracy 40% of 93%); it withstands the only attacker tried, "
+            "JPEG compression at quality 75 (accuracy 45% of 93%).",
+        ),
         (0.4, [], "(accuracy 40% of 93%). No other attacker was tried."),
         (0.8, [("jpeg-75", 0.9)], "protects weakly against training as usual (accuracy 80% of 93%); it does not"),
         (0.93, [("jpeg-75", 0.9)], "does not protect against training as usual (accuracy 93% of 93%)"),
