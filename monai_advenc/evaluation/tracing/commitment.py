@@ -101,7 +101,7 @@ class StoredCommitment:
 
 
 def commit(
-    recipients: Sequence[Recipient], out: Path, *, level: float = LEVEL, decoys: int = DECOYS
+    recipients: Sequence[Recipient], out: Path, *, level: float = LEVEL, decoys: int | None = None
 ) -> StoredCommitment:
     """Write the commitment to these recipients' keys; never overwrite a file.
 
@@ -109,13 +109,14 @@ def commit(
         recipients: All recipients.
         out: The file to write.
         level: Highest probability of accusing anyone innocent.
-        decoys: Number of decoy keys.
+        decoys: Number of decoy keys; ``None``: 100,000, or as many as it takes to accuse one of so many recipients.
 
     Raises:
         SettingsError: There are too few decoys to accuse anybody at this level.
         OutputError: The file exists, cannot be written, or would lie in an encrypted data set.
     """
     needed = least_decoys(level, len(recipients))
+    decoys = max(DECOYS, needed) if decoys is None else decoys
     if decoys < needed:
         raise SettingsError(f"expected at least {needed} decoys at level {level:g}, got {decoys}; give more --decoys")
     made = Commitment(

@@ -127,6 +127,17 @@ def test_too_few_decoys_to_accuse_anybody_are_refused(keys: Path, tmp_path: Path
     assert not (tmp_path / "commitment.json").exists()
 
 
+@pytest.mark.parametrize(("count", "level", "decoys"), [(1, 1e-3, 100_000), (101, 1e-3, 100_999), (3, 1e-6, 2_999_999)])
+def test_without_a_number_there_are_enough_decoys_for_any_number_of_recipients(
+    tmp_path: Path, count: int, level: float, decoys: int
+) -> None:
+    key = draw_key(["x", "y"], recipient="A")
+    recipients = [Recipient(str(number), key, f"{number:064x}") for number in range(count)]
+    assert commit(recipients, tmp_path / "commitment.json", level=level).commitment.decoys == decoys
+    # The lowest p value that a recipient can get, times their number, is the level at most.
+    assert count / (decoys + 1) <= level * (1 + 1e-9)
+
+
 def test_a_commitment_is_never_overwritten(keys: Path, tmp_path: Path) -> None:
     commit(load_recipients(keys), tmp_path / "commitment.json")
     before = (tmp_path / "commitment.json").read_bytes()
