@@ -47,8 +47,8 @@ def commit(
     stored = commit(recipients, out, level=level, decoys=decoys)
     if unmarked := [each.label for each in recipients if each.key.mark is None]:
         output.say(
-            f"Warning: the keys of {', '.join(unmarked)} have no mark, so files of their copies cannot be traced; draw "
-            "keys with keygen --recipient, or keep these in a folder and a commitment of their own."
+            f"Warning: the keys of {', '.join(unmarked)} have no mark, so files of their copies cannot be traced, only "
+            "models; draw keys with keygen --recipient."
         )
     stamped = None
     if timestamp is None:

@@ -20,7 +20,7 @@ from pydantic import Field, ValidationError
 
 from monai_advenc import __version__
 from monai_advenc.data.private_folder import require_unshared
-from monai_advenc.errors import DatasetError, SettingsError
+from monai_advenc.errors import DatasetError, KeyFileError, SettingsError
 from monai_advenc.evaluation.tracing.decoys import DECOYS, Decoys
 from monai_advenc.evaluation.tracing.recipients import Recipient
 from monai_advenc.evaluation.tracing.significance import LEVEL, least_decoys
@@ -112,9 +112,11 @@ def commit(
         decoys: Number of decoy keys; ``None``: 100,000, or as many as it takes to accuse one of so many recipients.
 
     Raises:
+        KeyFileError: Some keys have a mark and others have none.
         SettingsError: There are too few decoys to accuse anybody at this level.
         OutputError: The file exists, cannot be written, or would lie in an encrypted data set.
     """
+    _require_marks_alike(recipients)
     needed = least_decoys(level, len(recipients))
     decoys = max(DECOYS, needed) if decoys is None else decoys
     if decoys < needed:
@@ -150,6 +152,16 @@ def load_commitment(path: Path) -> StoredCommitment:
         problem = first_problem(error) if isinstance(error, ValidationError) else str(error)
         raise DatasetError(f"{path} is not a commitment ({problem}); give the file that trace commit wrote") from None
     return StoredCommitment(path, found, hashlib.sha256(content).hexdigest())
+
+
+def _require_marks_alike(recipients: Sequence[Recipient]) -> None:
+    # Files are traced to marked keys only, so they would later be traced with other keys than the commitment has.
+    unmarked = [each.label for each in recipients if each.key.mark is None]
+    if 0 < len(unmarked) < len(recipients):
+        raise KeyFileError(
+            f"the keys of {', '.join(unmarked)} have no mark and the others have one, so a commitment to all fits no "
+            "trace of files; draw these with keygen --recipient, or keep them in a folder and a commitment of their own"
+        )
 
 
 def decoys_of(stored: StoredCommitment | None, recipients: int) -> Decoys:

@@ -42,6 +42,12 @@ LIMITS: Final = (
 )
 """What tracing files cannot say."""
 
+LIMIT_OF_RESIZED: Final = (
+    "Originals were resized. On another kind of processor than the one that encrypted them, the last bits of a resized "
+    "image may differ, and then no mark is found in it: to be sure, trace on a computer of the same kind."
+)
+"""What it cannot say where ``--size`` was given: a mark depends on each bit of the resized original."""
+
 
 def trace_files(
     leaked: Path,
@@ -89,6 +95,8 @@ def trace_files(
         null = scores_of(_counted(decoys, advance), leak.evidence)
     found = suspects(_scores(recipients, leak.evidence), null, level)
     needed = images_needed(found, len(leak.evidence), level)
+    if needed is None and originals.size is not None:
+        progress.say(f"Warning: nobody is accused. {LIMIT_OF_RESIZED}")
     return Trace(
         statistic=FILES,
         leak=f"{leak.used} leaked image{'' if leak.used == 1 else 's'}",
@@ -97,7 +105,7 @@ def trace_files(
         level=level,
         standing=standing,
         facts=tuple(_facts(leak, needed)),
-        limits=LIMITS,
+        limits=LIMITS if originals.size is None else (*LIMITS, LIMIT_OF_RESIZED),
         counts={
             "images_found": leak.found,
             "images_used": leak.used,

@@ -138,6 +138,15 @@ def test_without_a_number_there_are_enough_decoys_for_any_number_of_recipients(
     assert count / (decoys + 1) <= level * (1 + 1e-9)
 
 
+def test_keys_with_and_without_a_mark_are_refused_together(keys: Path, tmp_path: Path) -> None:
+    draw_key(["x", "y", "z"]).save(keys / "unmarked.json")
+    with pytest.raises(KeyFileError, match=r"have no mark and the others have one, .* keep them in a folder"):
+        commit(load_recipients(keys), tmp_path / "commitment.json")
+    for label in LABELS:
+        (keys / f"{label}.json").unlink()
+    assert len(commit(load_recipients(keys), tmp_path / "commitment.json").commitment.keys) == 1
+
+
 def test_a_commitment_is_never_overwritten(keys: Path, tmp_path: Path) -> None:
     commit(load_recipients(keys), tmp_path / "commitment.json")
     before = (tmp_path / "commitment.json").read_bytes()

@@ -19,6 +19,7 @@ from monai_advenc.encryption.keyed_digest import mark_seed
 from monai_advenc.encryption.mark import add_marks, content_of, signs
 from monai_advenc.encryption.profiles import draw_key
 from monai_advenc.errors import DatasetError
+from monai_advenc.evaluation.tracing import leaked_images
 from monai_advenc.evaluation.tracing.commitment import StoredCommitment, commit
 from monai_advenc.evaluation.tracing.decoys import Decoys
 from monai_advenc.evaluation.tracing.files import Evidence, scores_of, waves_of
@@ -29,6 +30,7 @@ from monai_advenc.evaluation.tracing.registration import likeness, register
 from monai_advenc.evaluation.tracing.residual import residual_of
 from monai_advenc.evaluation.tracing.significance import Suspect
 from monai_advenc.evaluation.tracing.trace_files import images_needed, trace_files
+from monai_advenc.progress import ConsoleProgress
 
 Image = NDArray[np.float64]
 
@@ -219,6 +221,28 @@ def test_an_original_that_cannot_be_read_is_named_and_left_out(tmp_path: Path) -
     (tmp_path / "originals" / "a" / "1.png").write_bytes(b"no image")
     with pytest.raises(DatasetError, match=r"none of 2 originals can be read, such as 0 \("):
         examine(leaked_files(tmp_path / "leaked"), owned)
+
+
+@pytest.mark.parametrize(("size", "last_bits"), [(None, 0.0), (80, 0.0), (80, 1e-5)])
+def test_a_trace_of_resized_originals_says_that_another_processor_may_hide_every_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int | None, last_bits: float
+) -> None:
+    (tmp_path / "originals" / "a").mkdir(parents=True)
+    key, lines = draw_key(["a", "b"], recipient="A"), []
+    pixels = np.round(255 * picture(0)).astype(np.uint8)
+    Picture.fromarray(pixels).save(tmp_path / "originals" / "a" / "0.png")
+    leaked = np.round(255 * marked(picture(0), bytes.fromhex(key.layout_secret), 0.006)).astype(np.uint8)
+    Picture.fromarray(leaked).save(tmp_path / "leaked.png")
+    monkeypatch.setattr(leaked_images, "resize_image", lambda image, _: image + last_bits)
+    monkeypatch.setattr(ConsoleProgress, "say", lambda _, line: lines.append(line))
+    owned = Originals(find_images(tmp_path / "originals"), size)
+    recipients = [Recipient("A", key, "0" * 64)]
+    found = trace_files(
+        tmp_path / "leaked.png", owned, recipients, few_decoys(tmp_path, key), progress=ConsoleProgress()
+    )
+    assert [each.recipient for each in found.accused] == ([] if last_bits else ["A"])
+    assert any("resized" in limit and "another kind of processor" in limit for limit in found.limits) == bool(size)
+    assert any("another kind of processor" in line for line in lines) == bool(last_bits)
 
 
 def few_decoys(folder: Path, key: EncryptionKey) -> StoredCommitment:
