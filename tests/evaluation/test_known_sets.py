@@ -196,6 +196,17 @@ def test_two_encrypted_classes_are_never_protected_by_victims_that_are_always_wr
 
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("psnr_db", [36, 38])
+def test_a_set_with_all_of_the_change_in_the_body_is_protected(psnr_db: float, seed: int, draw: Draw) -> None:
+    """Horizontal Concat as --region body --full-radius does it: a recipient can cut nothing of the change off."""
+    images, tested = draw(seed)
+    inside = torch.stack([body(image) for image in images.images])
+    shared = encrypted(images, seed, psnr_db, combiner="horizontal-concat", regions=inside)
+    found = verdict_of(images, shared, tested, seed)
+    assert found.verdict == "protected", found.reason
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("psnr_db", [36, 38])
 def test_a_set_encrypted_as_the_defaults_do_loses_more_than_half(psnr_db: float, seed: int, draw: Draw) -> None:
     """Three of four are protected, with 100 steps as well.
 
