@@ -87,6 +87,7 @@ class Checked:
         found = {
             "layout": self.found.layout,
             "classes": _counted(Counter(case.label or "(no class)" for case in self.cases)),
+            "patients": self._patients_in_words(),
             "files": _counted(Counter(case.kind for case in self.cases if case.kind is not None)),
             "planes of the cuts": _counted(planes),
             "axes of the files": _counted(Counter(case.axes for case in self.cases if case.axes is not None)),
@@ -97,6 +98,16 @@ class Checked:
             "would be cut": "" if self.settings is None else _in_words(self.settings, sides),
         }
         return {what: words for what, words in found.items() if words}
+
+    def _patients_in_words(self) -> str:
+        known, what = self.found.classes_of_patients(), "image" if self.settings is None else "case"
+        if not known:
+            return f"not named, so each {what} counts as one"
+        several = sum(len(classes) > 1 for classes in known.values())
+        if not several:
+            return f"{len(known)}"
+        verbs = "has {}s in several classes and counts" if several == 1 else "have {}s in several classes and count"
+        return f"{len(known)}; {several} of them {verbs.format(what)} as one patient"
 
     def say(self, progress: Progress, *, refused: bool = True) -> None:
         """Print what was understood, what is worth a look and, with ``refused``, what would be refused."""
@@ -143,6 +154,7 @@ class Checked:
             "notes": list(self.found.notes),
             "classes": self.found.class_counts(),
             "usable": self.counts,
+            "patients": len(self.found.classes_of_patients()) or None,
             "planes": count_planes(case.plane for case in self.cases if case.plane is not None),
             "cases": [_case_as_dict(case) for case in self.cases],
             "faults": [{"case": each.case, "message": each.message} for each in self.faults],

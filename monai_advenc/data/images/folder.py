@@ -165,7 +165,10 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
             raise DatasetError(f"unknown class {label!r} ({path}); expected one of {', '.join(names)}")
         patient = patients.get(comparable(name))
         if patients and patient is None:
-            raise DatasetError(f"image {name!r} has no row in {root / PATIENT_TABLE}; add it, or remove the table")
+            raise DatasetError(
+                f"image {name!r} has no row in {root / PATIENT_TABLE}, whose column image takes ids, such as {name!r} "
+                f"for {path.relative_to(root) if path.is_relative_to(root) else path}; add it, or remove the table"
+            )
         mask, padding = masks_in(path.parent).get(folded(stem)), paddings.get(comparable(name))
         files.append(ImageFile(name, path, number, mask, patient, padding))
     if not is_encrypted:

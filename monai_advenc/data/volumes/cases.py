@@ -57,6 +57,14 @@ class CaseList:
         own = {(case.label, case.patient or f"\0{case.id}") for case in self.cases}
         return {name: sum(label == name for label, _ in own) for name in self.classes}
 
+    def classes_of_patients(self) -> dict[str, set[str]]:
+        """The classes of each patient that is known; one who is named in several classes is one patient."""
+        classes: dict[str, set[str]] = {}
+        for case in self.cases:
+            if case.patient is not None:
+                classes.setdefault(case.patient, set()).add(case.label)
+        return classes
+
     def inputs(self) -> list[Path]:
         """Every image and mask, and, unless a table lists them, the folder with all that lies in it."""
         read = [path for case in self.cases for path in (case.image, case.mask) if path is not None]
@@ -126,13 +134,21 @@ def _with_patients(cases: list[Case], tables: Iterable[Path]) -> tuple[list[Case
         patient_of = read_patients(table, "case")
         if patient_of:
             faults = [
-                Fault(each.id, f"case {each.id!r} has no patient in {table}; add it, or leave out all patients")
+                Fault(
+                    each.id,
+                    f"case {each.id!r} has no patient in {table}, whose column case takes ids, such as {each.id!r} for "
+                    f"{_below(table.parent, each.image)}; add it, or leave out all patients",
+                )
                 for each in cases
                 if comparable(each.id) not in patient_of
             ]
             return [replace(case, patient=patient_of.get(comparable(case.id))) for case in cases], faults
     named = without_missing_issuers({case.id: case.patient for case in cases})
     return [replace(case, patient=named[case.id]) for case in cases], []
+
+
+def _below(folder: Path, path: Path) -> Path:
+    return path.relative_to(folder) if path.is_relative_to(folder) else path
 
 
 def _folders_without_cases(folder: Path, cases: Iterable[Case]) -> Iterable[Path]:

@@ -1,0 +1,61 @@
+"""A check counts patients, and a table that lacks one says what it takes for an id, by an example of the folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from monai_advenc.data.checking.check_images import check_images
+from monai_advenc.data.volumes.cases import survey_cases
+from monai_advenc.errors import DatasetError
+from monai_advenc.progress import SILENT
+
+
+def write_images(root: Path, *names: str) -> Path:
+    for number, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 255, (16, 16)).astype(np.uint8)
+        Image.fromarray(pixels).save(root / name)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("names", "said", "count"),
+    [
+        (("a/1.png", "b/2.png"), "not named, so each image counts as one", None),
+        (("a/P1/1.png", "a/P1/2.png", "b/P2/3.png"), "2", 2),
+        (("a/P1/1.png", "b/P1/2.png", "b/P2/3.png"), "2; 1 of them has images in several classes and counts", 2),
+        (
+            ("a/P1/1.png", "b/P1/2.png", "b/P2/3.png", "a/P2/4.png", "a/P3/5.png", "b/P4/6.png"),
+            "4; 2 of them have images in several classes and count",
+            4,
+        ),
+    ],
+)
+def test_patients_are_counted_also_where_one_is_in_several_classes(
+    tmp_path: Path, names: tuple[str, ...], said: str, count: int | None
+) -> None:
+    checked = check_images(write_images(tmp_path, *names), progress=SILENT)
+    assert checked.understood()["patients"].startswith(said)
+    assert checked.as_dict()["patients"] == count
+
+
+def test_a_table_without_an_image_says_what_an_id_is(tmp_path: Path) -> None:
+    write_images(tmp_path, "glioma/0001.png", "meningioma/0001.png")
+    (tmp_path / "patients.csv").write_text("image,patient\n0001,P1\n")
+    with pytest.raises(DatasetError, match=r"takes ids, such as 'glioma-0001' for glioma/0001\.png; add it"):
+        check_images(tmp_path, progress=SILENT)
+
+
+def test_a_table_without_a_case_says_what_an_id_is(tmp_path: Path) -> None:
+    for case in ("x/07", "y/07", "y/08", "y/09"):
+        (tmp_path / case).mkdir(parents=True)
+        for name in ("image.nii.gz", "seg.nii.gz"):
+            (tmp_path / case / name).touch()
+    (tmp_path / "patients.csv").write_text("case,patient\nx-07,P1\n08,P1\n09,P1\n")
+    _, (fault,) = survey_cases(tmp_path)
+    assert fault.case == "y-07"
+    assert "takes ids, such as 'y-07' for y/07/image.nii.gz; add it" in fault.message
