@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -35,10 +35,10 @@ def images_of_patients(root: Path) -> list[tuple[str, str, Path]]:
             only volumes.
     """
     found = [(folder.name, str(image_id(path)), path) for folder, path in in_folders_of_classes(root) if _is_read(path)]
-    patients_of: dict[str, set[str]] = {}
+    patients_of: dict[str, dict[str, str]] = {}  # By their folded names, as they are written.
     for label, name, path in found:
         folders = path.parent.relative_to(root).parts[1:]
-        patients_of.setdefault(label, set()).add(folded(folders[0]))
+        patients_of.setdefault(label, {}).setdefault(folded(folders[0]), folders[0])
         if any(map(_is_of_masks, (*folders, name))):
             raise DatasetError(
                 f"{path} looks like a mask by its name; expected the mask of x.png next to it, as x{MASK_SUFFIX}: "
@@ -49,13 +49,21 @@ def images_of_patients(root: Path) -> list[tuple[str, str, Path]]:
             f"no images in {root}; only volumes or DICOM lie in folders within folders: cut volumes to images by "
             f"monai-advenc slice, or list single images in {root / LABEL_TABLE} (file,label)"
         )
-    names = set[str]().union(*patients_of.values())
-    has_part = any(_PART.match(folded(label)) is not None for label in patients_of)
-    if found and (has_part or _are_classes(patients_of, names)):
-        above, within = in_short(list(patients_of), 3), in_short(sorted(names), 3)
+    names = {key: name for each in reversed(patients_of.values()) for key, name in each.items()}
+    above, within = in_short(list(patients_of), 3), in_short(sorted(names.values()), 3)
+    classes_below = f"the folders of classes lie one folder deeper, in {above}: give one of these"
+    patients_below = f"{above} are the classes and {within} patients"
+    if any(_PART.match(folded(label)) is not None for label in patients_of):
         raise DatasetError(
-            f"no images in {root}; the folders of classes lie one folder deeper, in {above}: give one of these; if "
-            f"{above} are the classes and {within} patients, list all images in {root / LABEL_TABLE} (file,label)"
+            f"{root} holds parts of a data set; {classes_below}; if {patients_below}, list all images in "
+            f"{root / LABEL_TABLE} (file,label)"
+        )
+    are_told = (root / PATIENT_TABLE).is_file() and len(patients_of) > 1
+    if found and not are_told and _are_classes(patients_of, names.keys()):
+        raise DatasetError(
+            f"{root} holds images two folders deep, whose names do not tell classes from patients. Either "
+            f"{classes_below}; or {patients_below}: add {root / PATIENT_TABLE} (image,patient), or list all images in "
+            f"{root / LABEL_TABLE} (file,label)"
         )
     return found
 
@@ -78,7 +86,7 @@ def _is_of_masks(name: str) -> bool:
     return folded(name) in _OF_MASKS or folded(name).endswith(("_mask", "-mask", "_seg", "-seg"))
 
 
-def _are_classes(patients_of: Mapping[str, Set[str]], names: Set[str]) -> bool:
+def _are_classes(patients_of: Mapping[str, Collection[str]], names: Collection[str]) -> bool:
     """Whether the folders in folders may be classes: most of their names come again, or all lie in one folder."""
     again = [name for name in names if sum(name in each for each in patients_of.values()) > 1]
     is_repeated = 2 * len(again) > len(names)

@@ -202,6 +202,20 @@ def test_folders_within_folders_that_may_be_something_else_are_refused(
         find_images(tmp_path)
 
 
+def test_folders_that_may_be_classes_or_patients_are_named_as_written_and_a_table_of_patients_decides(
+    tmp_path: Path,
+) -> None:
+    for name in ("Glioma/Pat_A/1.png", "Glioma/Pat_B/2.png", "Metastasis/Pat_A/3.png", "Metastasis/PAT_b/4.png"):
+        gray_png(tmp_path / name)
+    told = r"deeper, in Glioma, Metastasis: give .* and Pat_A, Pat_B patients: add .*patients\.csv \(image,patient\)"
+    with pytest.raises(DatasetError, match=told) as refused:
+        find_images(tmp_path)
+    assert "no images" not in str(refused.value)
+    (tmp_path / "patients.csv").write_text("image,patient\n1,A\n2,B\n3,A\n4,B\n")
+    folder = find_images(tmp_path)
+    assert (folder.classes, [file.patient for file in folder.files]) == (("Glioma", "Metastasis"), ["A", "B", "A", "B"])
+
+
 def test_classes_whose_names_only_begin_like_a_part_of_a_data_set_are_classes(tmp_path: Path) -> None:
     for name in ("testicular/P1/0.png", "testicular/P2/0.png", "valvular/P3/0.png"):
         gray_png(tmp_path / name)
