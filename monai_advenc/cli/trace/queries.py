@@ -55,7 +55,7 @@ def queries(
     require_apart(out, apart)
     require_unshared(out, "--out")
     require_unshared(apart, "--private")
-    require_new(out)
+    require_new(out, apart)
     recipients = load_recipients(keys, insecure_permissions=insecure_key_permissions)
     probes = probes_for(
         recipients, base, unshared, count=count, strength=strength, gray=gray, device=device, progress=output

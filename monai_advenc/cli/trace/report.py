@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,17 +42,20 @@ class Asked:
         return self.out.with_suffix(".csv")
 
     def require_free(self, *, table: bool = False) -> None:
-        """Refuse, before minutes of work, to overwrite the page or the table of files.
+        """Refuse, before minutes of work, to overwrite the page or the table of files, or to share them.
 
         Raises:
-            OutputError: One of them is there.
+            OutputError: One of them is there, or would lie in an encrypted data set.
         """
+        from monai_advenc.data.private_folder import require_unshared
+
+        require_unshared(self.out, "--out")
         if table and self.table == self.out:
             raise OutputError(
                 f"--out {self.out} is the page, and the table of files next to it is .csv; end it in .html"
             )
         for path in (self.out, *([self.table] if table else [])):
-            if path.exists():
+            if os.path.lexists(path):
                 raise OutputError(f"{path} exists already and is never overwritten; give another --out")
 
     def recipients(self) -> tuple[Recipient, ...]:
@@ -75,12 +79,10 @@ def report(found: Trace, asked: Asked, output: Output) -> None:
         asked: Where to write.
         output: The command's output.
     """
-    from monai_advenc.data.private_folder import require_unshared
     from monai_advenc.evaluation.tracing.file_table import file_table
     from monai_advenc.evaluation.tracing.page import trace_page
     from monai_advenc.files.atomic import write_atomically
 
-    require_unshared(asked.out, "--out")
     # All content before the first file: half of them would be in the way of the next run.
     contents = {asked.out: trace_page(found).encode()}
     if found.files:

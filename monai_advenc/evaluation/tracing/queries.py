@@ -8,6 +8,7 @@ was perturbed toward. That stays in a private file. Neither depends on a key.
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -73,7 +74,7 @@ def write_queries(
     Raises:
         OutputError: ``out`` holds files, or something cannot be written.
     """
-    require_new(out)
+    require_new(out, private)
     digits = len(str(len(probes)))
     names = [f"{number:0{digits}d}{SLICE_FORMATS[file_format]}" for number in range(1, len(probes) + 1)]
     known = tuple(
@@ -92,10 +93,12 @@ def write_queries(
     write_atomically(out / ANSWER_TABLE, table.encode())
 
 
-def require_new(out: Path) -> None:
-    """Raise :class:`OutputError` if a folder for queries holds files already."""
+def require_new(out: Path, private: Path) -> None:
+    """Raise :class:`OutputError` if a folder for queries holds files already, or the private one a table of probes."""
     if out.is_dir() and any(out.iterdir()):
         raise OutputError(f"{out} is not empty; give a new folder for the queries")
+    if os.path.lexists(private / PROBE_TABLE):
+        raise OutputError(f"{private / PROBE_TABLE} is of other queries; give another --private, or move it away")
 
 
 def read_answers(probes: Path, table: Path) -> Answers:
