@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from monai_advenc.data.images.folder import ImageFolder, load_image_set
@@ -45,12 +46,15 @@ def load_own_key(path: Path, options: KeyOptions, insecure_permissions: bool) ->
     return key
 
 
-def load_own_base(path: Path, key: EncryptionKey, how: BaseTraining, side: int | None) -> Checkpoint:
+def load_own_base(
+    path: Path, key: EncryptionKey, classes: Sequence[str], how: BaseTraining, side: int | None
+) -> Checkpoint:
     """Load a base network, and require all that can be required before any work.
 
     Args:
         path: The base network's file.
         key: The key.
+        classes: Classes of the cases.
         how: How it would be trained; of this, architecture, epochs and seed must agree, if they were set.
         side: Longer side of the images in pixels; ``None``: not known yet.
 
@@ -60,6 +64,12 @@ def load_own_base(path: Path, key: EncryptionKey, how: BaseTraining, side: int |
         SettingsError: It is another network or was trained otherwise, as far as its file says.
     """
     checkpoint = load_checkpoint(path)
+    if checkpoint.classes != key.classes == tuple(classes):  # The key is right, and was perhaps drawn just now.
+        known, have = (", ".join(each) for each in (checkpoint.classes, classes))
+        raise NetworkError(
+            f"the base network knows the classes {known}, the cases have {have}; give one that was trained on these "
+            f"classes instead of {path}"
+        )
     key.require_base(checkpoint.classes, checkpoint.notes)
     require_trained_as(checkpoint, path, how.network, how.training)
     require_usable_base(checkpoint, path, side, insist=how.insist, progress=how.progress)

@@ -159,7 +159,7 @@ def slice_and_encrypt(
     place = choose_device(device)
     how = BaseTraining(network=network, training=training, insist=insist, device=place, progress=progress)
     side = usable.check().slice_side if dry_run else slices.size
-    checkpoint = None if trains else load_own_base(base_path, secret, how, side)
+    checkpoint = None if trains else load_own_base(base_path, secret, cases.classes, how, side)
     if checkpoint is not None:
         require_same_region(secret, checkpoint, options.region, full_radius=options.full_radius)
     if dry_run:

@@ -525,7 +525,10 @@ def test_a_base_of_other_classes_is_refused_before_volumes_are_cut(world: World,
     first = min(path for path in volumes.iterdir() if path.is_dir())
     first.rename(volumes / "metastasis")
     command = ("slice-and-encrypt", volumes, "--out", out, "--base", world.base, *FAST)
-    assert "the base network knows the classes" in sole_error(run(*command))
+    refused = sole_error(run(*command))
+    assert "the base network knows the classes" in refused
+    assert f"the cases have {', '.join(sorted(each.name for each in volumes.iterdir() if each.is_dir()))}" in refused
+    assert "key" not in refused, "it was drawn for these cases"
     assert not (tmp_path / "out-private" / "slices").exists()
 
 
