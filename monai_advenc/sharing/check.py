@@ -126,7 +126,7 @@ def check(
     if page is not None:
         page = _place_for(page, root)  # Again: another check may have written a page since.
         done = "Replaced the earlier" if page.exists() else "Wrote"
-        write_atomically(page, contact_sheet(found, command).encode(), overwrite=page.exists(), mode=0o600)
+        write_atomically(page, contact_sheet(found, command, progress).encode(), overwrite=page.exists(), mode=0o600)
         progress.say(f"{done} {page}: a picture of each case; it shows originals and stays with you.")
     if "--identity" in command:
         progress.say(

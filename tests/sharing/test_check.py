@@ -6,7 +6,8 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from monai_advenc.data.phantoms.volume import PHANTOM_CLASSES, Difficulty, write
 from monai_advenc.errors import DatasetError, OutputError
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training import save_checkpoint
-from monai_advenc.progress import SILENT
+from monai_advenc.progress import SILENT, Advance, ConsoleProgress
 from tests.data.checking.test_checked_volumes import Cases, empty_mask, image_of, too_large, write
 from tests.data.dicom.dicom_phantom import write_seg, write_series
 
@@ -61,6 +62,23 @@ def test_the_page_shows_every_case_with_its_tumor_and_what_is_wrong(cases: Cases
     assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
     assert (tmp_path / "s.html").stat().st_mode & 0o777 == 0o600
     assert "5 of 6 cases can be cut" in page
+
+
+def test_drawing_the_sheet_is_a_stage_that_advances_with_each_picture(cases: Cases, tmp_path: Path) -> None:
+    stages: dict[str, list[int | None]] = {}
+
+    class Heard(ConsoleProgress):
+        @contextmanager
+        def stage(self, what: str, total: int | None = None) -> Iterator[Advance]:
+            stages[what] = [total, 0]
+
+            def advance(done: int) -> None:
+                stages[what][1] = (stages[what][1] or 0) + done
+
+            yield advance
+
+    check(cases.root, sheet=tmp_path / "s.html", slices=SliceSettings(size=16), workers=0, progress=Heard())
+    assert stages["drawing the contact sheet"] == [6, 6]
 
 
 def test_faults_that_differ_in_names_only_share_a_row(cases: Cases, run: Callable[..., Any]) -> None:

@@ -14,17 +14,19 @@ from monai_advenc.data.checking.checked import Checked
 from monai_advenc.data.checking.checked_case import CheckedCase
 from monai_advenc.evaluation.report import figures
 from monai_advenc.evaluation.report.template import render
+from monai_advenc.progress import Progress
 
 MOST_PICTURES: Final = 400
 """Cases with a picture: all that were refused or are worth a look, and the first of the others."""
 
 
-def contact_sheet(checked: Checked, command: str) -> str:
+def contact_sheet(checked: Checked, command: str, progress: Progress) -> str:
     """Return the page as HTML; it needs no other file.
 
     Args:
         checked: What was found out.
         command: The command that follows.
+        progress: Receives progress: hundreds of pictures take a while.
     """
     ids, names = {case.id for case in checked.cases}, {fault.case for fault in checked.warnings}
     told = [case for case in checked.cases if case.id in checked.refused or case.id in names]
@@ -35,6 +37,13 @@ def contact_sheet(checked: Checked, command: str) -> str:
         ("Worth a look", "look", [case for case in told if case.id not in checked.refused]),
         *((name, "fine", [case for case in shown if case.label == name]) for name in checked.found.classes),
     ]
+    cards: list[tuple[str, str, list[dict[str, Any]]]] = []
+    with progress.stage("drawing the contact sheet", sum(len(cases) for _, _, cases in groups)) as advance:
+        for title, kind, cases in groups:
+            cards += [(title, kind, [])] if cases else []
+            for case in cases:
+                cards[-1][2].append(_card(checked, case))
+                advance(1)
     return render(
         "contact_sheet",
         checked=checked,
@@ -42,7 +51,7 @@ def contact_sheet(checked: Checked, command: str) -> str:
         command=command,
         understood=checked.understood(),
         of_all=[each.message for each in (*checked.faults, *checked.warnings) if each.case not in ids],
-        groups=[(title, kind, [_card(checked, case) for case in cases]) for title, kind, cases in groups if cases],
+        groups=cards,
         left_out=len(others) - len(shown),
     )
 
