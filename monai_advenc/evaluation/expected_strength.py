@@ -81,19 +81,17 @@ class MeasuredStrength(Settings):
     clean: float
     chance: float
 
-    def sentence(self, begin: str = "Expected strength: at", way: str = "in this way") -> str:
-        """The figures with their conditions.
+    def sentence(self, begin: str = "Expected strength: at") -> str:
+        """The figures, for somebody who is about to encrypt; ``docs/strength.md`` has all conditions.
 
         Args:
             begin: The first words.
-            way: How images were encrypted.
         """
         keys = "one key" if self.seeds == 1 else f"mean of {self.seeds} keys"
         return (
-            f"{begin} PSNR {self.radius_db:.0f} dB on {self.data} of {self.size} pixels ({keys}, {self.steps} steps, "
-            f"{self.images} images), the best network that was trained on images encrypted {way} had {self.last:.0f} % "
-            f"on real images ({self.best:.0f} % after its best epoch), trained on originals {self.clean:.0f} %; always "
-            f"naming the commonest class gives {self.chance:.0f} %."
+            f"{begin} PSNR {self.radius_db:.0f} dB on {self.data} of {self.size} pixels ({keys}), the best network had "
+            f"{self.last:.0f} % on real images ({self.best:.0f} % after its best epoch), trained on originals "
+            f"{self.clean:.0f} %, guessing {self.chance:.0f} %."
         )
 
     def differences(self, asked: _Asked) -> list[str]:
@@ -192,9 +190,7 @@ def expected_strength(
     then = "this run measures it." if measures else _MEASURE
     if not differ:
         return f"{nearest.sentence()} Yours may differ by much: {then}"
-    told = nearest.sentence(
-        "Expected strength: your settings were not measured. Measured nearest to them: at", "in that way"
-    )
+    told = nearest.sentence("Expected strength: your settings were not measured. Measured nearest to them: at")
     return f"{told} Yours differ in {'; '.join(differ)}. The strength may differ by much: {then}"
 
 

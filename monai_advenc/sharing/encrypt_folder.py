@@ -201,16 +201,18 @@ def encrypt_and_say(
 ) -> EncryptionResult[Manifest]:
     """Encrypt images of so many channels and with this longer side (``None`` or 0: unknown), and report it.
 
-    Where the run measures the strength afterwards, it is not said that nothing is known of it.
+    Where the run measures the strength afterwards, it is not said that nothing is known of it. A run that is resumed
+    has said before what strength to expect.
     """
     full, expected = options.full_radius, None
     if channels is not None:
         expected = expected_strength(
             key, channels, options.region, full_radius=full, side=side or None, measures=measures
         )
-    if expected is not None:
+    is_new = begun_header(out) is None
+    if expected is not None and is_new:
         progress.say(expected)
-    if compute is None and begun_header(out) is None:
+    if compute is None and is_new:
         say_if_nothing_is_misled(source, out, key, network, options, progress)
     with progress.stage("encrypting", len(source.files)) as advance:
         told = saying_what_was_done(advance, progress, len(source.files))
