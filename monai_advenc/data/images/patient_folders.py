@@ -86,6 +86,19 @@ def _is_of_masks(name: str) -> bool:
     return folded(name) in _OF_MASKS or folded(name).endswith(("_mask", "-mask", "_seg", "-seg"))
 
 
+def may_be_classes(folders: Iterable[tuple[str, str]]) -> bool:
+    """Whether folders within folders may be classes within parts of a data set, instead of patients within classes.
+
+    Args:
+        folders: Name of each folder, after that of the folder above it.
+    """
+    patients_of: dict[str, set[str]] = {}
+    for above, name in folders:
+        patients_of.setdefault(above, set()).add(folded(name))
+    has_part = any(_PART.match(folded(above)) is not None for above in patients_of)
+    return has_part or _are_classes(patients_of, set[str]().union(*patients_of.values()))
+
+
 def _are_classes(patients_of: Mapping[str, Collection[str]], names: Collection[str]) -> bool:
     """Whether the folders in folders may be classes: most of their names come again, or all lie in one folder."""
     again = [name for name in names if sum(name in each for each in patients_of.values()) > 1]

@@ -276,6 +276,11 @@ MISARRANGED = {
         {},
         "one folder deeper, in test, train",
     ),
+    "classes of two sites": (
+        ["site1/a/1/image.nii", "site1/b/2/image.nii", "site2/a/3/image.nii", "site2/b/4/image.nii"],
+        {},
+        "one folder deeper, in site1, site2",
+    ),
     "volumes alone": (["a.nii.gz", "a_seg.nii.gz"], {}, "volumes directly in the folder, and no table of classes"),
     "BraTS without a table": (["B1/B1_t1ce.nii.gz", "B1/B1_seg.nii.gz"], {}, "names of BraTS, and no table of classes"),
     "a list of something else": ([], {"dataset_json": "[]"}, "is no data set list"),
@@ -291,6 +296,21 @@ def test_a_misarranged_folder_gets_one_line_that_says_what_was_seen_and_what_is_
     with pytest.raises(DatasetError, match=message) as error:
         find_cases(tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_studies_in_folders_of_patients_in_those_of_classes_are_of_one_patient(tmp_path: Path) -> None:
+    studies = ("a/P1/1", "a/P1/2", "b/P1/1", "b/P2/1", "b/P3/3", "a/P4/4")
+    touch(tmp_path, *(f"{study}/{name}.nii.gz" for study in studies for name in ("image", "seg")))
+    found = find_cases(tmp_path)
+    assert found.layout == "a folder for each class, in it one for each patient, with their studies"
+    place = {case.image.parent.relative_to(tmp_path).as_posix(): case for case in found.cases}
+    assert {study: (case.label, case.patient) for study, case in place.items()} == {
+        study: tuple(study.split("/")[:2]) for study in studies
+    }
+    assert len({case.id for case in found.cases}) == len(studies)
+    assert found.classes_of_patients()["P1"] == {"a", "b"}
+    (note,) = found.notes
+    assert "(P1, P2, P3 and 1 more) are taken as patients" in note
 
 
 def test_dicom_without_a_table_is_told_to_be_patients_or_classes(tmp_path: Path) -> None:

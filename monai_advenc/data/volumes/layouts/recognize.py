@@ -18,6 +18,7 @@ from monai_advenc.data.volumes.layouts.class_folders import cases_side_by_side, 
 from monai_advenc.data.volumes.layouts.image_and_mask_folders import find_in_image_and_mask_folders
 from monai_advenc.data.volumes.layouts.listed import find_in_dataset_list, find_in_table
 from monai_advenc.data.volumes.layouts.source import Layout, Source
+from monai_advenc.data.volumes.layouts.study_folders import find_in_study_folders
 from monai_advenc.data.volumes.names import IMAGE_NAMES, files_named, subfolders
 from monai_advenc.data.volumes.other_formats import foreign_volume
 from monai_advenc.errors import AdvencError, DatasetError
@@ -44,6 +45,7 @@ LAYOUTS: Final = (
     Layout("a folder for each case, with a table of classes", find_in_case_folders, True),
     Layout("a folder for each class", find_in_class_folders, True),
     Layout("names of BraTS", find_in_brats_names, True),
+    Layout("a folder for each class, in it one for each patient, with their studies", find_in_study_folders, True),
     Layout("a folder for each case, with a table of classes", find_without_table),
     Layout("images and masks side by side, with a table of classes", _find_side_by_side),
 )
