@@ -153,8 +153,8 @@ def expected_strength(
 ) -> str | None:
     """What recipients kept where settings like a key's were measured, as a sentence; it names no secret.
 
-    Of the measurements of the key's family at about its PSNR, the nearest is told, with the conditions in which the
-    settings differ from it.
+    The sentence gives the measurement that is nearest to the settings, among those of the key's family at about its
+    PSNR, and says in which conditions the settings differ from it.
 
     Args:
         key: The key.

@@ -11,7 +11,7 @@ from monai_advenc.files.names import writable
 
 
 def trace_page(trace: Trace) -> str:
-    """Return the page as HTML; it needs no other file. Bytes of a file's name that are no text are replaced."""
+    """Return the page as HTML; it needs no other file. Bytes of names that are not valid text become U+FFFD."""
     return writable(render("trace", trace=trace, table=_table(trace), facts=_facts(trace)))
 
 

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a residual holds once it is opened: a line that says what it is, then an entry for each file.
 
-An entry is the digest of the encrypted file, the length of its content, a checksum and the content. So it stays of use
-when images are added to the data set or withdrawn. Whoever has a public key can seal anything, so nothing in it is
-trusted.
+An entry is the digest of the encrypted file, the length of its content, a checksum and the content. So a residual stays
+useful when images are added to the data set or withdrawn. Anyone with the public key can seal any content, so the
+reader trusts nothing in it.
 """
 
 from __future__ import annotations

@@ -181,7 +181,7 @@ def test_packing_after_a_kill_at_any_moment_keeps_the_same_residual_and_leaves_n
         target = io.BytesIO()
         pyrage.decrypt_io(io.BytesIO(path.read_bytes()), target, [pyrage.x25519.Identity.from_str(identity)])
         opened.add(target.getvalue())
-    assert len(opened) == 1, "sealing anew gives other bytes, which hold the same"
+    assert len(opened) == 1, "each sealing gives other bytes, but all open to the same content"
     for moment in moments:
         assert moment["code"] == 0
         assert set(moment["whole"]) == set(whole)
