@@ -28,9 +28,10 @@ with status 2; anything that is not an ``AdvencError`` is a defect of this packa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Final, Protocol
 
 EXIT_BAD_INPUT = 2
 """Exit status of a command after an :class:`AdvencError`."""
@@ -144,3 +145,12 @@ def remembering(failures: Iterable[Failed]) -> Iterator[None]:
         before = [(each.id, each.message) for each in failures]
         error.failures += tuple(each for each in before if each not in error.failures)
         raise
+
+
+_OF_TERMINALS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters that command a terminal or turn the direction of text; not tab and line feed."""
+
+
+def without_commands(text: str) -> str:
+    r"""Write characters that command a terminal as ``\u001b``: names in files from elsewhere may have any."""
+    return _OF_TERMINALS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
+
+from monai_advenc.errors import without_commands
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,15 +25,6 @@ Value = str | int | float | bool | None
 
 INTERVAL_S: Final = 30.0
 """Seconds between two lines of a stage in a log."""
-
-
-_OF_TERMINALS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Characters that command a terminal or turn the direction of text; not tab and line feed."""
-
-
-def without_commands(text: str) -> str:
-    r"""Write characters that command a terminal as ``\u001b``: names in files from elsewhere may have any."""
-    return _OF_TERMINALS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _plain(text: str) -> str:

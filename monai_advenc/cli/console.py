@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.markup import escape
 
-from monai_advenc.errors import EXIT_BAD_INPUT
-from monai_advenc.progress import ConsoleProgress, without_commands
+from monai_advenc.errors import EXIT_BAD_INPUT, without_commands
+from monai_advenc.progress import ConsoleProgress
 
 EXIT_READER_LEFT = 1
 

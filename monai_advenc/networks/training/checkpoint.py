@@ -15,11 +15,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from monai_advenc.errors import AdvencError, NetworkError, SettingsError
+from monai_advenc.errors import AdvencError, NetworkError, SettingsError, without_commands
 from monai_advenc.files.atomic import write_atomically
 from monai_advenc.networks import NETWORKS, get_network
 from monai_advenc.networks.training.settings import TrainingSettings
-from monai_advenc.progress import without_commands
 
 FORMAT = "monai-advenc network"
 FORMAT_VERSION = 1

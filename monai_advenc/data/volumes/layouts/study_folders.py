@@ -35,7 +35,7 @@ def find_in_study_folders(source: Source) -> Sequence[Case]:
         f"folders within those of classes ({patients}) are taken as patients, and those in them as their studies; if "
         f"they are none, say by {PATIENT_TABLE} (case,patient) which cases are of one patient"
     )
-    return with_distinct_ids([_case_of(*each, source) for each in studies])
+    return with_distinct_ids([_case_of(*each, source) for each in studies], source.folder)
 
 
 def _case_of(label: str, patient: str, study: Path, source: Source) -> Case:
