@@ -7,9 +7,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from torch import Tensor, nn
+
+SLOW_IS_FINE = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("whole-suite", deadline=None, suppress_health_check=SLOW_IS_FINE)
+hypothesis.settings.load_profile("whole-suite")  # A busy machine is no reason to fail.
 
 os.environ["MONAI_ADVENC_INSIST"] = "1"
 """Commands take base networks that learned nothing: most tests need a network, not a good one."""
