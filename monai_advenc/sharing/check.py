@@ -20,13 +20,16 @@ from monai_advenc.data.checking.checked import Checked
 from monai_advenc.data.checking.compared_cases import size_that_holds
 from monai_advenc.data.images.labeled_files import holds_images
 from monai_advenc.data.images.padding import SLICE_TABLE
+from monai_advenc.data.images.patient_folders import holds_single_dicom
 from monai_advenc.data.manifest import MANIFEST_NAME
 from monai_advenc.data.private_folder import require_unshared
 from monai_advenc.data.volumes.cross_section import SliceSettings
+from monai_advenc.data.volumes.layouts.listed import CASE_TABLE
 from monai_advenc.data.volumes.layouts.source import Fault
 from monai_advenc.errors import AdvencError, DatasetError, OutputError
 from monai_advenc.evaluation.report.contact_sheet import contact_sheet, place_of
 from monai_advenc.files.atomic import write_atomically
+from monai_advenc.files.tables import LABEL_TABLE
 from monai_advenc.networks.training.base import require_divisible, require_enough_images
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.networks.training.trained_on import said_of
@@ -200,6 +203,9 @@ def _checked(root: Path, slices: SliceSettings, layout: dict[str, Any], workers:
         raise DatasetError(
             f"{root} is an encrypted data set; check it by: monai-advenc verify {shlex.quote(str(root))}"
         )
+    is_listed = layout["labels"] or any((root / name).is_file() for name in (LABEL_TABLE, CASE_TABLE))
+    if root.is_dir() and not is_listed and holds_single_dicom(root):
+        return check_images(root, workers=workers, progress=progress)
     if not (root / SLICE_TABLE).is_file():
         try:
             return check_volumes(root, slices, **layout, workers=workers, progress=progress)

@@ -9,8 +9,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from monai_advenc.data.dicom.file import parse_dicom
+from monai_advenc.data.dicom.folder import dicom_objects
 from monai_advenc.data.images.labeled_files import OF_VOLUMES_TOO, in_folders_of_classes, visible
-from monai_advenc.data.images.reading import MASK_SUFFIX, image_id
+from monai_advenc.data.images.reading import MASK_SUFFIX, image_id, is_dicom_image, is_nifti_image
 from monai_advenc.data.patients import PATIENT_TABLE
 from monai_advenc.errors import DatasetError
 from monai_advenc.files.names import folded, in_short
@@ -21,6 +23,9 @@ _PART = re.compile(r"(train(ing)?|test(ing|set)?|val(id(ation)?)?|fold|split|ext
 
 _OF_MASKS = frozenset(("mask", "masks", "label", "labels", "seg", "segmentation", "segmentations"))
 
+_PROJECTIONS = frozenset(("CR", "DX", "MG", "IO", "PX", "RG", "OP", "XC", "GM", "ES"))
+"""Modalities of DICOM whose images are no slices: radiographs, mammograms, and photographs."""
+
 FEWEST_PATIENTS: Final = 10
 """Names of folders of which most come again in other classes are patients if there are so many."""
 
@@ -28,13 +33,13 @@ FEWEST_PATIENTS: Final = 10
 def images_of_patients(root: Path) -> list[tuple[str, str, Path]]:
     """Class, name and path of each image where no class folder holds one itself: ``<class>/<patient>/.../<image>``.
 
-    Volumes and DICOM are left out: a tree of them looks the same, and volumes are cut first.
+    Volumes are left out: a tree of them looks the same, and they are cut first. So is DICOM but for single images.
 
     Raises:
         DatasetError: The folders may be classes in folders for training and test images, or may hold masks, or hold
             only volumes.
     """
-    found = [(folder.name, str(image_id(path)), path) for folder, path in in_folders_of_classes(root) if _is_read(path)]
+    found = [(folder.name, str(image_id(path)), path) for folder, path in _read_within(root)]
     patients_of: dict[str, dict[str, str]] = {}  # By their folded names, as they are written.
     for label, name, path in found:
         folders = path.parent.relative_to(root).parts[1:]
@@ -68,18 +73,50 @@ def images_of_patients(root: Path) -> list[tuple[str, str, Path]]:
     return found
 
 
+def _has_frames(path: Path) -> bool:
+    """Whether a DICOM file that can be read holds several frames."""
+    header = parse_dicom(path, stop_before_pixels=True, specific_tags=["NumberOfFrames"])
+    return str(header.get("NumberOfFrames") or 1) != "1"
+
+
 def unread_of_patients(root: Path) -> Iterable[Path]:
     """What :func:`images_of_patients` skips: files of other formats, loose images, and folders without images."""
-    within = list(in_folders_of_classes(root))
-    holding = {folder for folder, path in within if _is_read(path)}
+    within, read = list(in_folders_of_classes(root)), _read_within(root)
+    holding, taken = {folder for folder, _ in read}, {path for _, path in read}
     yield from (each for each in visible(root) if (each.is_dir() or image_id(each) is not None) and each not in holding)
     for folder, path in within:
-        if folder in holding and not _is_read(path) and not path.name.lower().endswith((MASK_SUFFIX, ".csv", ".json")):
+        if folder in holding and path not in taken and not path.name.lower().endswith((MASK_SUFFIX, ".csv", ".json")):
             yield path
+
+
+def _read_within(root: Path) -> list[tuple[Path, Path]]:
+    """Each image in a folder within a class, with the folder of the class."""
+    within = list(in_folders_of_classes(root))
+    read = [(folder, path) for folder, path in within if _is_read(path)]
+    if not read and holds_single_dicom(root):
+        return [(folder, path) for folder, path in within if is_dicom_image(path)]
+    return read
 
 
 def _is_read(path: Path) -> bool:
     return image_id(path) is not None and not path.name.lower().endswith(OF_VOLUMES_TOO)
+
+
+def holds_single_dicom(root: Path) -> bool:
+    """Whether the folders within those of classes hold DICOM of single images only, none of them a slice of a volume.
+
+    A file holds one if it is the only one of its series, or its modality has no volumes.
+    """
+    series: set[str] = set()
+    for _, path in in_folders_of_classes(root):
+        if is_nifti_image(path):
+            return False
+        for each in dicom_objects(path) if is_dicom_image(path) else ():
+            is_slice = each.series_uid in series and each.modality not in _PROJECTIONS
+            if each.kind != "image" or is_slice or _has_frames(path):
+                return False
+            series.add(each.series_uid)
+    return bool(series)
 
 
 def _is_of_masks(name: str) -> bool:
