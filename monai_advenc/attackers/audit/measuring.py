@@ -110,7 +110,7 @@ class Measuring:
         cut = ""
         if 60 * minutes > schedule.left:
             cut = f"; the budget leaves {in_minutes(max(0.0, schedule.left) / 60)} for the most telling"
-        self.progress.say(f"{trainings} trainings take {in_minutes(minutes)} at the speed of now{cut}.")
+        self.progress.say(f"{trainings} trainings take {in_minutes(minutes)} at the present speed{cut}.")
 
     def _say_left(self, wanted: Sequence[WholeCell], missing: Sequence[WholeCell], schedule: Schedule) -> None:
         """Say the time left, at most once a minute."""
