@@ -4,20 +4,18 @@ import hashlib
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
 
 from monai_advenc.data.phantoms.volume import write_phantoms
 from monai_advenc.files.parts import TEMPORARY_SUFFIX
+from tests.forked_commands import start
 from tests.integration.conftest import World
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX")
-
-PROGRAM = (sys.executable, "-c", "from monai_advenc.cli import main; main()")
 
 
 def content_of(folder: Path) -> dict[str, str]:
@@ -25,34 +23,29 @@ def content_of(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def start(arguments: tuple[object, ...]) -> subprocess.Popen[bytes]:
-    """The command in a process group of its own."""
-    command = [*PROGRAM, *(str(argument) for argument in arguments)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-
-
 def finish(arguments: tuple[object, ...], place: Path) -> float:
     """Run the command to its end; seconds from its first trace at ``place`` on, imports not counted."""
-    process = start(arguments)
+    process = start("monai_advenc", arguments)
     begin = wait_for(place, process)
-    assert process.wait(180) == 0
+    process.join(180)
+    assert process.exitcode == 0
     return time.monotonic() - begin
 
 
-def wait_for(place: Path, process: subprocess.Popen[bytes]) -> float:
-    while not place.exists() and process.poll() is None:
+def wait_for(place: Path, process: ForkServerProcess) -> float:
+    while not place.exists() and process.exitcode is None:
         time.sleep(0.002)
     return time.monotonic()
 
 
 def kill_after(arguments: tuple[object, ...], place: Path, seconds: float, *, with_workers: bool) -> None:
-    process = start(arguments)
+    process = start("monai_advenc", arguments)
     wait_for(place, process)
     time.sleep(seconds)
-    if process.poll() is None:
+    if process.pid is not None and process.exitcode is None:
         # Without its workers, as when the out-of-memory killer picks the parent: they end a moment later.
         os.killpg(process.pid, signal.SIGKILL) if with_workers else process.kill()
-    process.wait(30)
+    process.join(30)
 
 
 def check_that_kills_leave_no_trace(
@@ -104,10 +97,10 @@ def test_two_runs_at_once_do_not_write_into_one_folder(world: World, tmp_path: P
     slices, out = tmp_path / "slices", tmp_path / "out"
     finish(("slice", world.volumes, "--out", slices, "--size", 32, "--workers", 0), slices)
     command = ("encrypt", slices, "--key", world.key, "--base", world.base, "--workers", 0, "--out", out)
-    processes = [start(command) for _ in range(3)]
+    processes = [start("monai_advenc", command) for _ in range(3)]
     for process in processes:
-        process.wait(120)
+        process.join(120)
     # One at least finishes; another is refused, or comes late and finds everything done.
-    assert sorted({process.returncode for process in processes}) in ([0], [0, 2])
+    assert sorted({process.exitcode for process in processes}) in ([0], [0, 2])
     finish(command, out)
     assert len(list(out.rglob("*.png"))) == 10

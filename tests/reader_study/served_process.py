@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
-import subprocess
-import sys
 import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import httpx
 
-COMMAND = (sys.executable, "-c", "from monai_advenc.cli import main; main()", "reader-study", "serve")
+from tests.forked_commands import start
+
+COMMAND = ("reader-study", "serve")
 _PATIENCE_S = 60
 
 
@@ -29,16 +31,16 @@ class ServedProcess:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._command = [*COMMAND, str(folder), "--sealed", str(sealed), "--port", str(self.port)]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._errors = sealed.with_name(f"{sealed.name}-errors.txt")
+        self._process: ForkServerProcess | None = None
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self._process = start("monai_advenc", self._command, stderr=self._errors)
         deadline = time.monotonic() + _PATIENCE_S
         while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                _, problem = self._process.communicate()
-                raise AssertionError(f"the server ended: {problem.decode()}")
+            if self._process.exitcode is not None:
+                raise AssertionError(f"the server ended: {self._errors.read_text()}")
             try:
                 httpx.get(f"{self.url}/static/icon.svg", trust_env=False)
             except httpx.TransportError:
@@ -57,9 +59,9 @@ class ServedProcess:
 
     def _end(self, number: signal.Signals) -> int:
         process, self._process = self._process, None
-        if process is None:
+        if process is None or process.pid is None:
             return 0
-        if process.poll() is None:
-            process.send_signal(number)
-        process.communicate(timeout=_PATIENCE_S)
-        return process.returncode
+        if process.exitcode is None:
+            os.kill(process.pid, number)
+        process.join(_PATIENCE_S)
+        return -1 if process.exitcode is None else process.exitcode

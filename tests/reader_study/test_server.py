@@ -1,24 +1,34 @@
 from __future__ import annotations
 
 import socket
-import subprocess
+from pathlib import Path
 
 import httpx
 import pytest
 
 from monai_advenc.reader_study.serving.server import is_this_machine_only, shown_host
+from tests.forked_commands import start
 from tests.reader_study.conftest import StudyOnDisk
 from tests.reader_study.served_process import COMMAND, ServedProcess
 
 
-def test_a_study_has_one_server_which_ctrl_c_ends_and_the_same_command_starts_again(study: StudyOnDisk) -> None:
+def ended(command: tuple[object, ...], folder: Path) -> tuple[int | None, str]:
+    """Exit status of a command, and what it wrote to stderr."""
+    process = start("monai_advenc", command, stderr=folder / "stderr.txt")
+    process.join(60)
+    return process.exitcode, (folder / "stderr.txt").read_text()
+
+
+def test_a_study_has_one_server_which_ctrl_c_ends_and_the_same_command_starts_again(
+    study: StudyOnDisk, tmp_path: Path
+) -> None:
     server = ServedProcess(study.folder, study.sealed)
     server.start()
     try:
-        second = subprocess.run([*COMMAND, str(study.folder)], capture_output=True, text=True, check=False, timeout=60)
-        assert second.returncode == 2
-        assert "another server serves" in second.stderr
-        assert "Traceback" not in second.stderr
+        code, told = ended((*COMMAND, study.folder), tmp_path)
+        assert code == 2
+        assert "another server serves" in told
+        assert "Traceback" not in told
         assert server.stop() == 130
         server.start()
         assert httpx.get(f"{server.url}{study.path_of(0)}", trust_env=False).status_code == 200
@@ -26,13 +36,12 @@ def test_a_study_has_one_server_which_ctrl_c_ends_and_the_same_command_starts_ag
         server.kill()
 
 
-def test_an_address_that_is_taken_is_refused_in_one_line(study: StudyOnDisk) -> None:
+def test_an_address_that_is_taken_is_refused_in_one_line(study: StudyOnDisk, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        command = [*COMMAND, str(study.folder), "--port", port]
-        refused = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert refused.returncode == 2
-    assert "give another --port" in refused.stderr
+        code, told = ended((*COMMAND, study.folder, "--port", port), tmp_path)
+    assert code == 2
+    assert "give another --port" in told
 
 
 @pytest.mark.parametrize(
