@@ -12,13 +12,13 @@ from monai_advenc.experiments.demo import DemoRecipe, run_demo
 from monai_advenc.progress import SILENT
 from monai_advenc.sharing.verify_images import verify_folder
 
-TINY = DemoRecipe(volumes=100, base_epochs=1, victim_epochs=1, steps=2)
+TINY = DemoRecipe(volumes=50, base_epochs=1, victim_epochs=1, steps=2)
 
 
 def test_the_demo_writes_its_page_its_summary_and_data_sets_that_verify(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A hundred volumes teach no network anything, which the demo would rightly refuse to report.
+    # Fifty volumes teach no network anything, which the demo would rightly refuse to report.
     monkeypatch.setattr("monai_advenc.experiments.demo.run.require_above_chance", lambda accuracy, what: None)
     out = tmp_path / "demo"
     summary = run_demo(out, seed=3, recipe=TINY, workers=2, stage=SILENT.stage)
@@ -38,7 +38,7 @@ def test_the_demo_writes_its_page_its_summary_and_data_sets_that_verify(
     page = (out / "report.html").read_text()
     assert "was chosen so that the effect shows within minutes" in page
     assert "On real MRI" in page
-    assert "shows that the installation works" in page  # A hundred volumes are fewer than those of --quick.
+    assert "shows that the installation works" in page  # Fifty volumes are fewer than those of --quick.
     for folder in ("shared", "shared-paper"):
         assert verify_folder(out / folder).problems == ()
     assert (out / "private").stat().st_mode & 0o077 == 0
