@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import permutations, product
 
 import numpy as np
@@ -130,6 +131,17 @@ def test_few_classes_identify_nobody_at_any_level() -> None:
         assert found.accused == ()
         assert found.fits_best == ("A",)
         assert found.least_p_value == pytest.approx(1 / len(derangements(classes)), rel=0.1)
+
+
+def test_five_classes_with_two_targets_identify_nobody_because_answers_do_not_show_their_order() -> None:
+    own = key_of(tuple(((label + 1) % 5, (label + 2) % 5) for label in range(5)), TEN[:5])
+    pairs = [each for each in permutations(derangements(5), 2) if all(map(int.__ne__, *each))]
+    seen = Counter(tuple(map(frozenset, zip(*each, strict=True))) for each in pairs)
+    assert (len(pairs), len(seen)) == (552, 216)
+    found = trace_answers({"A": own}, misled_by(own), DECOYS)
+    assert (found.accused, found.can_identify) == ((), False)
+    of_own = seen[tuple(map(frozenset, own.correspondence.targets))]
+    assert found.least_p_value == pytest.approx(of_own / 552, rel=0.25)
 
 
 def test_a_key_that_does_not_fit_is_not_among_the_best() -> None:
