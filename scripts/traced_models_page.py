@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -26,7 +26,11 @@ WORDS = {
     "usual": "as usual on the copy",
     "JPEG 75": "as usual on the copy after JPEG 75",
     "fine-tuned": "as usual, then fine-tuned on 1 % of clean images",
-    "5 % clean": "on the copy and 5 % of clean images",
+    "95 % copy": "on 95 % copy, 5 % clean images of others",
+    "50 % copy": "on 50 % copy, 50 % clean images of others",
+    "25 % copy": "on 25 % copy, 75 % clean images of others",
+    "10 % copy": "on 10 % copy, 90 % clean images of others",
+    "5 % copy": "on 5 % copy, 95 % clean images of others",
     "adversarial": "adversarially on the copy",
 }
 
@@ -82,19 +86,32 @@ def draw_page(rows: Sequence[dict[str, Any]]) -> str:
     guilty = _guilty(asked)
     lines = ["# Whose copy a model learned from", "", *_conditions(rows), "", *_named(guilty), ""]
     lines += [*_power([each for each in guilty if each.radius == RADIUS]), ""]
-    lines += [*_innocent([each for each in asked if each.classes == 10]), "", *_five(asked)]
+    lines += [*_innocent([each for each in asked if each.classes == 10]), "", *_few(rows, asked)]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def draw_summary(rows: Sequence[dict[str, Any]]) -> str:
     """Draw the table of the how-to page: models that are named, by how they were trained, at the main radius."""
     guilty = [each for each in _guilty(read(rows)) if each.radius == RADIUS]
-    lines = ["| the model was trained | models | named at 0.001 | 95 % interval |", "|---|---|---|---|"]
-    for way in dict.fromkeys(each.way for each in guilty):
-        named = [each.p_value() <= LEVEL for each in guilty if each.way == way]
-        interval = binomtest(sum(named), len(named)).proportion_ci()
-        lines.append(f"| {WORDS[way]} | {len(named)} | {sum(named)} | {interval.low:.0%} to {interval.high:.0%} |")
+    lines = [
+        "| the model was trained | models | named at 0.001 | 95 % interval | median p | accuracy on originals |",
+        "|---|---|---|---|---|---|",
+    ]
+    for way in (way for way in WORDS if any(each.way == way for each in guilty)):
+        group = [each for each in guilty if each.way == way]
+        found, accuracy = [each.p_value() for each in group], np.mean([each.accuracy for each in group])
+        named, interval = _counted(found)
+        lines.append(
+            f"| {WORDS[way]} | {len(group)} | {named} | {interval} | {np.median(found):.2g} | {accuracy:.0%} |"
+        )
     return "\n".join(lines)
+
+
+def _counted(p_values: Sequence[float]) -> tuple[int, str]:
+    """How many models are named, and the interval of their share."""
+    named = sum(value <= LEVEL for value in p_values)
+    interval = binomtest(named, len(p_values)).proportion_ci()
+    return named, f"{interval.low:.0%} to {interval.high:.0%}"
 
 
 def _guilty(asked: Iterable[Asked]) -> list[Asked]:
@@ -106,8 +123,8 @@ def _conditions(rows: Sequence[dict[str, Any]]) -> list[str]:
         "Drawn from `tracing_models.jsonl` by `scripts/trace_models.py`: CIFAR-10 (JPEG re-encodings of its images) at "
         "32 pixels, 10 augmentation-aware steps, 8-bit files, 12 epochs. Keys have two targets a class (Horizontal "
         f"Concat, the default) or one (Basic), and no mark. Every p value is against {DECOYS:,} decoys and not "
-        "corrected for a number of recipients. The statistic was chosen when the models of vgg_small had been seen, "
-        "those of preresnet_small had not. Probes are made at twice the radius of the copies unless a column "
+        "corrected for a number of recipients. The statistic was chosen when the first models of vgg_small had been "
+        "seen, all others had not. Probes are made at twice the radius of the copies unless a column "
         "says otherwise."
     )
     lines = [text, ""]
@@ -130,18 +147,23 @@ def _named(guilty: Sequence[Asked]) -> list[str]:
         "times the radius | accuracy on originals |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    kinds = [(each.radius, each.way, each.copy[0]) for each in guilty]
-    for radius, way, targets in dict.fromkeys(kinds):
-        group = [each for each, kind in zip(guilty, kinds, strict=True) if kind == (radius, way, targets)]
-        found, stronger = ([each.p_value(strength) for each in group] for strength in STRENGTHS)
-        named, by_stronger = (sum(value <= LEVEL for value in values) for values in (found, stronger))
-        interval = binomtest(named, len(group)).proportion_ci()
+    for radius, way, targets, group in _kinds(guilty):
+        found = [each.p_value() for each in group]
+        stronger = sum(each.p_value(STRENGTHS[1]) <= LEVEL for each in group)
+        named, interval = _counted(found)
         accuracy = [each.accuracy for each in group]
         lines.append(
-            f"| {radius:g} | {way} | {targets} | {len(group)} | {named} | {interval.low:.0%} to {interval.high:.0%} | "
-            f"{max(found):.1e} | {by_stronger} | {min(accuracy):.1%} to {max(accuracy):.1%} |"
+            f"| {radius:g} | {way} | {targets} | {len(group)} | {named} | {interval} | "
+            f"{max(found):.1e} | {stronger} | {min(accuracy):.1%} to {max(accuracy):.1%} |"
         )
     return lines
+
+
+def _kinds(guilty: Sequence[Asked]) -> Iterator[tuple[float, str, int, list[Asked]]]:
+    """Models of one radius, way of training and number of targets of a class."""
+    kinds = {(each.radius, each.way, each.copy[0]) for each in guilty}
+    for kind in sorted(kinds, key=lambda kind: (-kind[0], list(WORDS).index(kind[1]), -kind[2])):
+        yield *kind, [each for each in guilty if (each.radius, each.way, each.copy[0]) == kind]
 
 
 def _power(guilty: Sequence[Asked]) -> list[str]:
@@ -153,8 +175,7 @@ def _power(guilty: Sequence[Asked]) -> list[str]:
         "| trained | targets a class | models | " + " | ".join(f"{count} labels" for count in LABELS) + " |",
         "|---|---|---|" + "---|" * len(LABELS),
     ]
-    for way, targets in dict.fromkeys((each.way, each.copy[0]) for each in guilty):
-        group = [each for each in guilty if (each.way, each.copy[0]) == (way, targets)]
+    for _, way, targets, group in _kinds(guilty):
         shares = [np.mean([each.p_value(count=count) <= LEVEL for each in group]) for count in LABELS]
         lines.append(f"| {way} | {targets} | {len(group)} | " + " | ".join(f"{share:.0%}" for share in shares) + " |")
     return lines
@@ -191,15 +212,27 @@ def _trials(group: Sequence[Asked], targets: int) -> str:
     return f"{len(total):,} | {shares} | {max(test.statistic for test in tests):.3f} ({lowest:.2f})"
 
 
-def _five(asked: Iterable[Asked]) -> list[str]:
+def _few(rows: Sequence[dict[str, Any]], asked: Iterable[Asked]) -> list[str]:
+    lines = [
+        "## Too few classes",
+        "",
+        "Whole-image probes do not show the order of a class's targets. Where no p value could reach the level 0.001, "
+        "no model was trained:",
+        "",
+        "| data | classes | targets a class | keys that can be told apart | lowest p value |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['data']} | {row['classes']} | {row['targets_a_class']} | {row['readable_keys']} | {row['least_p']:g} |"
+        for row in rows
+        if "not_measured" in row
+    ]
     group = [each for each in asked if each.classes == 5 and each.copy is not None]
     if not group:
-        return []
-    lines = [
-        "## Five classes, two targets a class",
+        return lines
+    lines += [
         "",
-        "There are 552 correspondences. Whole-image probes do not show the order of the targets, which leaves 216, so "
-        "no p value is below about 0.004: the level 0.001 cannot be reached.",
+        "How well answers fit the key of the copy can be seen all the same: five classes of CIFAR-10, two targets.",
         "",
         "| trained | models | p value of the key of the copy | accuracy on originals |",
         "|---|---|---|---|",
