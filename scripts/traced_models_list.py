@@ -89,7 +89,7 @@ def too_few() -> Iterator[dict[str, Any]]:
             keys = np.unique(decoys(classes, targets), axis=0)
             readable, counts = np.unique(np.sort(keys, axis=2), axis=0, return_counts=True)
             yield {
-                "cell": f"{data}, {classes} classes, {targets} targets",
+                "cell": f"{data}, {classes} classes, targets a class: {targets}",
                 "data": data,
                 "classes": classes,
                 "targets_a_class": targets,
