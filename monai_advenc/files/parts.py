@@ -3,7 +3,8 @@
 """Files that are being written: their hidden names, their locks, and the removal of those of killed runs.
 
 One rule holds for all: the first time that a process writes into a folder, it removes the parts there whose writer is
-gone. A writer locks its part, and the system releases the lock when the writer ends, even by a kill.
+gone and that nothing was written to for ten minutes. A writer locks its part, and the system releases the lock when the
+writer ends, even by a kill.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -26,6 +28,9 @@ TEMPORARY_SUFFIX: Final = ".advenc-part"
 
 PART: Final = re.compile(r"\..*\.[0-9a-f]{8}" + re.escape(TEMPORARY_SUFFIX), re.DOTALL)
 """Name of a part: a dot, the beginning of the final name, and a number."""
+
+STALE_AFTER_S: Final = 600.0
+"""A part that was written to since so many seconds stays."""
 
 _CLEANED: Final[set[Path]] = set()
 """Folders in which this process has removed stale parts: to list a large folder before each file would take long."""
@@ -52,8 +57,8 @@ def locked_part(path: Path, mode: int) -> Iterator[tuple[Path, int]]:
     while True:
         part = path.with_name(f".{start}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
-        _lock(descriptor)
-        if fcntl is None or os.fstat(descriptor).st_nlink:
+        is_taken = _lock(descriptor) is False or not (fcntl is None or os.fstat(descriptor).st_nlink)
+        if not is_taken:
             break
         os.close(descriptor)  # Another process took it for stale before it was locked.
     # A duplicate keeps the lock while the part is renamed. Windows renames no open file.
@@ -86,16 +91,23 @@ def _remove_if_stale(part: Path) -> None:
     # Neither links nor pipes.
     descriptor = os.open(part, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     try:
-        if _lock(descriptor):
+        # Some network shares lock for one computer only: a part that is written to may have a writer on another.
+        is_old = time.time() - os.fstat(descriptor).st_mtime > STALE_AFTER_S
+        if is_old and _lock(descriptor):
             part.unlink()
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int) -> bool:
-    """Lock an open file against all other descriptors; whether that worked: some network shares have no locks."""
-    with contextlib.suppress(OSError):
+def _lock(descriptor: int) -> bool | None:
+    """Lock an open file against all other descriptors: whether it is locked; ``None`` where there are no locks."""
+    is_locked: bool | None = None
+    try:
         if fcntl is not None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-    return False
+            is_locked = True
+    except BlockingIOError:
+        is_locked = False
+    except OSError:  # Some network shares have none.
+        pass
+    return is_locked

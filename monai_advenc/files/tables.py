@@ -110,7 +110,7 @@ def _line(row: Sequence[object]) -> str:
 
 
 def _guarded(cell: object) -> object:
-    is_formula = isinstance(cell, str) and _FORMULA.match(cell) and not _NUMBER.fullmatch(cell)
+    is_formula = isinstance(cell, str) and cell.strip() and _FORMULA.match(cell) and not _NUMBER.fullmatch(cell)
     return f"'{cell}" if is_formula else cell
 
 

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -126,7 +127,14 @@ def test_what_killed_runs_leave_is_removed_and_nothing_else(tmp_path: Path) -> N
     assert sorted(each.name for each in (tmp_path / "a").iterdir()) == [".back.1a2b3c4d.advenc-part", "x.png"]
 
 
+@pytest.fixture
+def all_are_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was written to parts for ten minutes."""
+    monkeypatch.setattr(parts_of_files, "STALE_AFTER_S", -1.0)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="only POSIX systems have such locks")
+@pytest.mark.usefixtures("all_are_old")
 def test_the_next_process_removes_the_part_of_a_killed_writer_and_none_of_a_running_one(tmp_path: Path) -> None:
     (tmp_path / ".notes.advenc-part.txt").write_bytes(b"of others")
     writers = [_writer(tmp_path / f"{name}.yaml") for name in ("killed", "running")]
@@ -157,6 +165,7 @@ def _writer(path: Path) -> int:
 
 @pytest.mark.parametrize("name", ["x.0123abcd.advenc-part", ".0123abcd.advenc-part", ".x.0123abcd.advenc-part.txt"])
 @pytest.mark.parametrize("number", ["0123ABCD", "0123abc", "0123abcde", "private_"])
+@pytest.mark.usefixtures("all_are_old")
 def test_only_files_with_the_name_of_a_part_are_removed(tmp_path: Path, name: str, number: str) -> None:
     others = {name, f".x.{number}.advenc-part", ".x.0123abcd.advenc-part"}
     for each in others:
@@ -165,6 +174,18 @@ def test_only_files_with_the_name_of_a_part_are_removed(tmp_path: Path, name: st
     assert {path.name for path in tmp_path.iterdir()} == others - {".x.0123abcd.advenc-part"}
 
 
+@pytest.mark.parametrize(("minutes", "stays"), [(9, True), (11, False)])
+def test_a_part_that_was_written_to_in_the_last_ten_minutes_stays(tmp_path: Path, minutes: int, stays: bool) -> None:
+    """Its writer may be on another computer, whose locks some network shares do not show."""
+    part = tmp_path / ".x.0123abcd.advenc-part"
+    part.touch()
+    then = time.time() - 60 * minutes
+    os.utime(part, (then, then))
+    remove_stale_parts(tmp_path)
+    assert part.exists() == stays
+
+
+@pytest.mark.usefixtures("all_are_old")
 def test_a_part_is_not_stale_while_another_thread_writes_it(tmp_path: Path) -> None:
     def parts() -> Iterator[bytes]:
         yield b"half"
@@ -180,7 +201,7 @@ def test_a_part_that_was_removed_before_it_was_locked_is_made_again(
 ) -> None:
     before, removed = parts_of_files._lock, []
 
-    def late(descriptor: int) -> bool:
+    def late(descriptor: int) -> bool | None:
         if not removed:
             removed.extend(tmp_path.iterdir())
             removed[0].unlink()
@@ -190,6 +211,27 @@ def test_a_part_that_was_removed_before_it_was_locked_is_made_again(
     write_atomically(tmp_path / "x", b"content")
     assert (tmp_path / "x").read_bytes() == b"content"
     assert removed != list(tmp_path.iterdir()) == [tmp_path / "x"]
+
+
+def test_a_part_that_another_process_is_about_to_remove_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, taken = parts_of_files._lock, []
+
+    def first_by_another(descriptor: int) -> bool | None:
+        if not taken:
+            (part,) = tmp_path.iterdir()
+            taken.append(os.open(part, os.O_RDWR))
+            assert before(taken[0])
+            own = before(descriptor)
+            part.unlink()
+            return own
+        return before(descriptor)
+
+    monkeypatch.setattr(parts_of_files, "_lock", first_by_another)
+    write_atomically(tmp_path / "x", b"content")
+    assert (tmp_path / "x").read_bytes() == b"content"
+    os.close(taken[0])
 
 
 def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 import shutil
 import sqlite3
 import stat
@@ -160,7 +161,8 @@ def _remove_left_by_killed_runs(parent: Path) -> None:
             # One without more may be that of a run which has not locked it yet.
             if holds_more and found.st_uid == os.geteuid():
                 with FolderLock(place):
-                    shutil.rmtree(place)
+                    # Under another name, so that no run finds the folder without its lock and takes it.
+                    shutil.rmtree(place.rename(place.with_name(f".removed.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")))
 
 
 def _lock(place: Path) -> FolderLock:
