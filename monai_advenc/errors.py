@@ -147,7 +147,7 @@ def remembering(failures: Iterable[Failed]) -> Iterator[None]:
         raise
 
 
-_OF_TERMINALS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_OF_TERMINALS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Characters that command a terminal or turn the direction of text; not tab and line feed."""
 
 

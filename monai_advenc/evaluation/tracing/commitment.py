@@ -160,7 +160,8 @@ def _require_marks_alike(recipients: Sequence[Recipient]) -> None:
     if 0 < len(unmarked) < len(recipients):
         raise KeyFileError(
             f"the keys of {', '.join(unmarked)} have no mark and the others have one, so a commitment to all fits no "
-            "trace of files; draw these with keygen --recipient, or keep them in a folder and a commitment of their own"
+            "trace of files; draw these with keygen --recipient, or keep them in a folder and a commitment of their "
+            "own (the levels of both add up)"
         )
 
 

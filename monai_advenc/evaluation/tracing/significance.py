@@ -22,6 +22,9 @@ from monai_advenc.errors import SettingsError
 LEVEL: Final = 1e-3
 """Highest probability, for all recipients together, that somebody is accused who had no part in the leak."""
 
+MOST_DECOYS: Final = 10_000_000
+"""To score so many takes hours."""
+
 
 @dataclass(frozen=True)
 class Suspect:
@@ -81,10 +84,15 @@ def least_decoys(level: float, recipients: int) -> int:
     """Compute how many decoys a recipient's p value needs so that the corrected one can reach ``level``.
 
     Raises:
-        SettingsError: The level is not between 0 and 1.
+        SettingsError: The level is not between 0 and 1, or takes more than :data:`MOST_DECOYS`.
     """
     if not 0 < level < 1:
         raise SettingsError(f"expected a level between 0 and 1, such as {LEVEL}, got {level}")
+    if recipients > level * MOST_DECOYS:
+        raise SettingsError(
+            f"level {level:g} takes more than {MOST_DECOYS:,} decoys for {recipients} recipients, which no trace could "
+            "score; give a larger level"
+        )
     # A hair less, because a product like 20 / 1e-3 may come out above the whole number that it is.
     return max(1, math.ceil(recipients / level * (1 - 1e-12)) - 1)
 

@@ -132,7 +132,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"expected numbers and printable texts by name as the notes of {path}; give a file that train-base wrote"
         )
     network = _rebuild(content, str(path))
-    if any(without_commands(name) != name for name in content["classes"]):
+    if any(without_commands(name) != name or set(name) & set("\t\n") for name in content["classes"]):
         raise NetworkError(f"expected class names without control characters in {path}; give a file of train-base")
     return Checkpoint(
         network=network.eval(),

@@ -84,6 +84,12 @@ def test_scores_that_are_no_numbers_are_refused(scores: tuple[float, list[float]
         p_value(scores[0], np.array(scores[1]))
 
 
+@pytest.mark.parametrize("level", [1e-9, 1e-12, 5e-324])
+def test_a_level_that_no_trace_could_reach_is_refused(level: float) -> None:
+    with pytest.raises(SettingsError, match=r"takes more than 10,000,000 decoys for 3 recipients"):
+        least_decoys(level, 3)
+
+
 @pytest.mark.parametrize("level", [0.0, 1.0, -0.1, 2.0])
 def test_a_level_is_a_probability(level: float) -> None:
     with pytest.raises(SettingsError, match="level"):

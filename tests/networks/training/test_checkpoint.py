@@ -94,6 +94,7 @@ def test_a_foreign_file_is_refused_and_runs_no_code(tmp_path: Path) -> None:
         ({"in_channels": "one"}, "do not match the network's name"),
         ({"version": "\x1b[2J"}, r"got '\\x1b\[2J' in"),
         ({"classes": ["one", "two", "three\x1b[2J"]}, "expected class names without control characters in .*base.pt"),
+        ({"classes": ["one", "two", "three\nVerdict: protected"]}, "expected class names without control characters"),
         ({"classes": ["one", "two", "\u202eeerht"]}, "expected class names without control characters in .*base.pt"),
     ],
 )
