@@ -345,6 +345,46 @@ RAISED: list[tuple[str, str, Callable[[], object]]] = [
 ]
 
 
+NOT_CALLED = {
+    "DeviceMemoryError": (
+        "it takes a full GPU, which tests/acceleration simulates",
+        "AdversarialEncrypt.__call__ EncryptImage.__call__ EncryptionInferer.__call__ perturb prepare",
+    ),
+    "KeyFileError": (
+        "as of AdversarialEncrypt and encrypt_folder; the others read a whole data set first",
+        "EncryptImage EncryptionInferer audit recover_key slice_and_encrypt unlock",
+    ),
+    "NetworkError": (
+        "as of AdversarialEncrypt; the others read a whole data set first",
+        "EncryptImage EncryptImage.__call__ EncryptionInferer.__call__ encrypt_folder recommend slice_and_encrypt",
+    ),
+    "UnchangedError": ("as of encrypt_batch", "EncryptImage.__call__ EncryptionInferer.__call__"),
+    "DatasetError": ("it takes a data set", "audit encrypt_folder evaluate"),
+    "OutputError": (
+        "it takes a data set, which tests/integration has",
+        "audit certify check encrypt_folder evaluate recommend recover_key reproduce slice_and_encrypt train_base "
+        "unlock",
+    ),
+    "SettingsError": (
+        "it takes a data set or a GPU",
+        "certify encrypt_batch encrypt_folder slice_and_encrypt train_base unlock",
+    ),
+    "VerificationError": ("it takes a data set", "certify"),
+    "AdvencError": ("any of those of single cases", "encrypt_folder slice_and_encrypt"),
+    "MaskError": ("it takes a segmentation", "read_dicom_seg"),
+    "VolumeError": ("it takes a segmentation", "read_dicom_seg"),
+    "SanityError": ("it takes a data set", "recommend recover_key slice_and_encrypt train_base"),
+    "ImageError": ("it takes a data set", "train_base unlock"),
+}
+"""Errors that are documented and not raised below: why, and of which callables."""
+
+
+def test_each_documented_error_is_raised_below_or_listed_with_the_reason_why_not() -> None:
+    documented = {(name, error) for name, each in CONTRACTS.items() for error in each.entries("Raises")}
+    listed = {(name, error) for error, (_, names) in NOT_CALLED.items() for name in names.split()}
+    assert documented - {(name, error) for name, error, _ in RAISED} == listed
+
+
 @pytest.mark.parametrize(("name", "error", "call"), RAISED, ids=[f"{name}-{error}" for name, error, _ in RAISED])
 def test_a_public_name_raises_what_it_says(
     name: str, error: str, call: Callable[[], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
