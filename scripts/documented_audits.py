@@ -17,6 +17,8 @@ AUDITS = Path(__file__).resolve().parents[1] / "results" / "audits"
 PROFILES = {"basic": "Basic", "hc": "Horizontal Concat", "em": "error-minimizing"}
 DECIBELS = (38, 44)
 
+ADVERSARIAL = "adversarial-linf"
+
 ATTACKERS = {
     USUAL: "training as usual",
     "inverse-own": "an inverse learned from own pairs",
@@ -25,7 +27,7 @@ ATTACKERS = {
     "clean-5-mixed": "5 % clean images mixed in",
     "clean-5-alone": "(those 5 % alone)",
     "resize-half": "images at half the size and back",
-    "adversarial-linf": "adversarial training, L-infinity",
+    ADVERSARIAL: "adversarial training, L-infinity",
     "bits-2": "2 bits a pixel",
 }
 
@@ -57,13 +59,13 @@ def worst_attackers() -> str:
 
 
 def undefended_and_worst() -> str:
-    """For each data set what training as usual and what the worst attacker keep, and who that is."""
-    head = ["profile", "change", "training as usual", "the worst of five attackers", "which"]
+    """For each data set what training as usual, adversarial training and the worst attacker keep, and who that is."""
+    head = ["profile", "change", "training as usual", "adversarial training", "the worst of five attackers", "which"]
     table = []
     for (profile, psnr_db), found in audits().items():
         others = {name: _figures(found, name) for name in ATTACKERS if name != USUAL and not name.endswith("-alone")}
         name, figures = max(others.items(), key=lambda each: _last(each[1]))
-        cells = (f"{each} %" for each in (_figures(found, USUAL), figures))
+        cells = (f"{each} %" for each in (_figures(found, USUAL), others[ADVERSARIAL], figures))
         table.append([PROFILES[profile], f"{psnr_db} dB", *cells, ATTACKERS[name]])
     return "\n".join([markdown_table(head, table), "", "Last epoch / best epoch."])
 
