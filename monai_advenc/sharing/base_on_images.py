@@ -95,7 +95,10 @@ def require_reads(
             )
         progress.say(f"Warning: {told}. Going on as --insist says.")
     elif not found.is_above_chance or (kept_aside is not None and found.value < kept_aside.value - MUCH_LESS):
-        progress.say(f"Warning: {told}. One that is trained on these images (train-base) misleads more.")
+        progress.say(
+            f"Warning: {told}. The more it recognizes, the more it misleads: train one on these images (train-base), "
+            "or, if this one was, for longer (--epochs)."
+        )
     else:
         progress.say(f"{told[0].upper()}{told[1:]}.")
     return found
