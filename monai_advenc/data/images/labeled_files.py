@@ -21,7 +21,7 @@ OF_VOLUMES_TOO = (".nii", ".nii.gz", ".dcm")
 MOST_DEEP: Final = 4
 """Folders below a class that are searched: a link to a folder above must not be followed forever."""
 
-_MADE_BY_MACHINES = ("@", "__")
+MADE_BY_MACHINES = ("@", "__")
 """Prefixes of folders that file servers and archives leave next to images: @eaDir, __MACOSX."""
 
 
@@ -54,7 +54,7 @@ def in_folders_of_classes(root: Path) -> Iterable[tuple[Path, Path]]:
 def _below(folder: Path, depth: int) -> Iterable[Path]:
     """The files in the folders of a folder, sorted; without hidden folders and those made by machines."""
     for each in visible(folder):
-        if not each.name.startswith(_MADE_BY_MACHINES) and each.is_dir() and depth:
+        if not each.name.startswith(MADE_BY_MACHINES) and each.is_dir() and depth:
             yield from (path for path in visible(each) if not path.is_dir())
             yield from _below(each, depth - 1)
 
@@ -76,7 +76,7 @@ def unread_in_class_folders(root: Path) -> Iterable[Path]:
         for path in inside:
             if image_id(path) is not None or path.name.lower().endswith((MASK_SUFFIX, ".csv", ".json")):
                 continue
-            is_of_people = path.is_dir() and not path.name.startswith(_MADE_BY_MACHINES)
+            is_of_people = path.is_dir() and not path.name.startswith(MADE_BY_MACHINES)
             if is_of_people and any(image_id(each) is not None for each in path.rglob("*")):
                 raise DatasetError(
                     f"{path} holds images in a folder within a class; expected {folder}/<image>: move them up or away, "

@@ -311,6 +311,50 @@ def test_studies_in_folders_of_patients_in_those_of_classes_are_of_one_patient(t
     assert found.classes_of_patients()["P1"] == {"a", "b"}
     (note,) = found.notes
     assert "(P1, P2, P3 and 1 more) are taken as patients" in note
+    assert "ids and names of output files are made of the names of both (--identity remove gives other" in note
+
+
+def study(root: Path, place: str, *images: str) -> None:
+    touch(root, *(f"{place}/{name}.nii.gz" for name in (*(images or ("image",)), "seg")))
+
+
+def test_each_folder_of_a_patient_that_holds_a_volume_is_a_case_or_has_a_problem(tmp_path: Path) -> None:
+    for place in ("a/P1/1", "a/P1/1/deeper", "a/P2/2020/series", "b/P3/1"):
+        study(tmp_path, place)
+    study(tmp_path, "a/P1/2", "scan")
+    study(tmp_path, "b/P3/2", "scan", "other")
+    foreign = ("a/P4/1/image.nrrd", "a/P5/image.nrrd", "a/loose.mha", "c/P6/1/image.mnc")
+    touch(tmp_path, *foreign, "b/P3/scan.nii.gz", "b/P3/notes/letter.pdf", "b/P7/letter.pdf", "d/readme.txt")
+    found = find_cases(tmp_path)
+    place = {case.image.relative_to(tmp_path).as_posix(): case for case in found.cases}
+    readable = {"a/P1/1/image.nii.gz", "a/P1/2/scan.nii.gz", "b/P3/1/image.nii.gz"}
+    refused = {"a/P1/1/deeper", "a/P2/2020", "a/P4/1", "a/P5", "a/loose.mha", "b/P3/2/other.nii.gz", "b/P3", "c/P6/1"}
+    assert {name for name, case in place.items() if case.problem is None} == readable
+    assert set(place) == readable | refused
+    assert len({case.id for case in found.cases}) == len(place)
+    assert [name for name, case in place.items() if case.patient is None] == ["a/loose.mha"]
+    assert [each.name for each in found.passed_over] == ["d"]
+    assert "without volumes are skipped (b/P3/notes, b/P7)" in found.notes[1]
+
+
+def test_a_channel_names_the_image_of_a_study(tmp_path: Path) -> None:
+    for place in ("a/P1/1", "a/P1/2", "b/P2/1"):
+        study(tmp_path, place, "T1", f"{place[-1]}_T2")
+    study(tmp_path, "b/P3/1", "T1")
+    found = find_cases(tmp_path, channel="T2")
+    images = {(case.image.relative_to(tmp_path).as_posix(), case.problem is None) for case in found.cases}
+    assert images == {(f"{each}_T2.nii.gz", True) for each in ("a/P1/1/1", "a/P1/2/2", "b/P2/1/1")} | {
+        ("b/P3/1", False)
+    }
+
+
+def test_folders_of_machines_are_no_studies_and_capitals_make_no_other_patient(tmp_path: Path) -> None:
+    for place in ("a/P1/1", "b/p1/2", "a/P2/__MACOSX", "a/P2/3", "b/P3/@eaDir", "b/P3/4", "b/@eaDir/5", "__MACOSX/a/6"):
+        study(tmp_path, place)
+    cases = find_cases(tmp_path).cases
+    assert {(case.id, case.patient, case.problem) for case in cases} == {
+        ("1", "P1", None), ("2", "P1", None), ("3", "P2", None), ("4", "P3", None)
+    }  # fmt: skip
 
 
 def test_dicom_without_a_table_is_told_to_be_patients_or_classes(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ Where two classes have a case of one name, the class is part of its id.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,7 +85,7 @@ def _in_class_folders(source: Source) -> Iterable[Case]:
                 yield chosen_nifti_case(case_folder, class_folder.name, source.channel)
             elif files_named(case_folder, IMAGE_NAMES):
                 yield nifti_case(case_folder.name, class_folder.name, case_folder)
-            elif _is_pair(case_folder):
+            elif is_pair(case_folder):
                 yield chosen_nifti_case(case_folder, class_folder.name, None)
             elif not has_table and has_dicom(case_folder):
                 # With a table of classes, the folders are patients and what is below them their studies.
@@ -105,7 +105,7 @@ def _has_any_name(case: Case) -> bool:
     return case.image.parent.name == case.id and stem(case.image).lower() not in IMAGE_NAMES
 
 
-def _is_pair(folder: Path) -> bool:
+def is_pair(folder: Path) -> bool:
     """Whether a folder holds one image, of any name but those of BraTS, and a mask."""
     names = [stem(path) for path in volumes_in(folder)]
     images = [name for name in names if not is_mask_name(name)]
@@ -183,11 +183,16 @@ def _unreadable_in(class_folder: Path, cases: list[Case]) -> Iterable[Case]:
         is_nifti = any(map(stem, case_folder.iterdir()))
         is_read = any(case.image.is_relative_to(case_folder) for case in cases)
         if (is_class or is_nifti) and not is_read and not files_named(case_folder, IMAGE_NAMES):
-            problem = _without_image(case_folder)
+            problem = without_image(case_folder)
             if problem is not None:
                 yield Case(case_folder.name, label, case_folder, None, problem=problem)
-    if not is_class:
-        return
+    if is_class:
+        yield from unread_files_in(class_folder, known)
+
+
+def unread_files_in(class_folder: Path, known: Collection[str]) -> Iterable[Case]:
+    """Volumes directly in the folder of a class that belong to none of the known cases: cases that fail."""
+    label = class_folder.name
     for path in sorted(class_folder.iterdir()):
         is_other = path.name.lower().endswith(OTHER_VOLUMES) and not path.name.startswith(".") and path.is_file()
         # The same image in two formats, or its mask in another.
@@ -200,7 +205,7 @@ def _unreadable_in(class_folder: Path, cases: list[Case]) -> Iterable[Case]:
         yield Case(name, label, class_folder, None, problem=problem)
 
 
-def _without_image(folder: Path) -> str | None:
+def without_image(folder: Path) -> str | None:
     """The problem of a folder without image; ``None`` for folders of DICOM and folders without volumes."""
     if has_dicom(folder):
         return None

@@ -4,39 +4,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from monai_advenc.data.images.labeled_files import MADE_BY_MACHINES
 from monai_advenc.data.images.patient_folders import may_be_classes
 from monai_advenc.data.patients import PATIENT_TABLE
 from monai_advenc.data.volumes.case import Case, with_distinct_ids
-from monai_advenc.data.volumes.layouts.class_folders import chosen_nifti_case
+from monai_advenc.data.volumes.layouts.class_folders import (
+    chosen_nifti_case,
+    is_pair,
+    unread_files_in,
+    without_image,
+)
 from monai_advenc.data.volumes.layouts.source import Source
-from monai_advenc.data.volumes.names import IMAGE_NAMES, files_named, subfolders
-from monai_advenc.files.names import in_short
+from monai_advenc.data.volumes.names import IMAGE_NAMES, files_named, subfolders, volumes_in
+from monai_advenc.data.volumes.other_formats import VOLUME_SUFFIXES
+from monai_advenc.files.names import folded, in_short
 
 
 def find_in_study_folders(source: Source) -> Sequence[Case]:
     """The cases of studies; none where the folders may hold classes instead of patients, or a table names classes."""
     if source.label_table.is_file():
         return ()
-    studies = [
-        (above.name, patient.name, study)
-        for above in subfolders(source.folder)
-        for patient in subfolders(above)
-        for study in subfolders(patient)
-        if files_named(study, IMAGE_NAMES)
-    ]
-    if not studies or may_be_classes((label, patient) for label, patient, _ in studies):
+    patients = [(above, patient) for above in _of_people(source.folder) for patient in _of_people(above)]
+    classes = {
+        above for above, patient in patients if any(_has_image(study, source.channel) for study in _of_people(patient))
+    }
+    if not classes:
         return ()
-    patients = in_short(sorted({patient for _, patient, _ in studies}), 3)
-    source.notes.append(
-        f"folders within those of classes ({patients}) are taken as patients, and those in them as their studies; if "
-        f"they are none, say by {PATIENT_TABLE} (case,patient) which cases are of one patient"
+    spelled: dict[str, str] = {}
+    cases: list[Case] = []
+    without: list[Path] = []
+    for above, patient in patients:
+        name = spelled.setdefault(folded(patient.name), patient.name)
+        # A folder without a readable case is a class only if it holds volumes.
+        if above in classes or _holds_volumes(patient):
+            found, others = _cases_of(patient, above.name, source.channel)
+            cases += (replace(case, patient=name) for case in found)
+            without += others
+    if may_be_classes((case.label, case.patient or "") for case in cases):
+        return ()
+    source.notes.append(_what_folders_are({case.patient or "" for case in cases}))
+    if without:
+        names = in_short([each.relative_to(source.folder).as_posix() for each in without])
+        source.notes.append(f"folders of patients without volumes are skipped ({names})")
+    for above in sorted({above for above, _ in patients}):
+        if above in classes:
+            cases += unread_files_in(above, ())
+    return with_distinct_ids(cases, source.folder)
+
+
+def _of_people(folder: Path) -> list[Path]:
+    """The folders in a folder; without those that file servers and archives leave."""
+    return [each for each in subfolders(folder) if not each.name.startswith(MADE_BY_MACHINES)]
+
+
+def _has_image(study: Path, channel: str | None) -> bool:
+    """Whether a study holds an image by its name, the only one with a mask, or that of the channel."""
+    if channel is not None:
+        return bool(volumes_in(study)) and chosen_nifti_case(study, "", channel).problem is None
+    return bool(files_named(study, IMAGE_NAMES)) or is_pair(study)
+
+
+def _holds_volumes(folder: Path) -> bool:
+    return any(
+        path.name.lower().endswith(VOLUME_SUFFIXES) and not path.name.startswith(".") for path in folder.rglob("*")
     )
-    return with_distinct_ids([_case_of(*each, source) for each in studies], source.folder)
 
 
-def _case_of(label: str, patient: str, study: Path, source: Source) -> Case:
-    return replace(chosen_nifti_case(study, label, source.channel), patient=patient)
+def _cases_of(patient: Path, label: str, channel: str | None) -> tuple[list[Case], list[Path]]:
+    """The studies of a patient, those that cannot be read as cases with a problem, and folders without volumes."""
+    studies, cases, without = _of_people(patient), list[Case](), list[Path]()
+    for study in studies:
+        if volumes_in(study):
+            cases.append(chosen_nifti_case(study, label, channel))
+            cases += (
+                Case(each.name, label, each, None, problem=f"{each} lies in a study; move it next to it, or away")
+                for each in _of_people(study)
+                if _holds_volumes(each)
+            )
+        else:
+            problem = without_image(study)
+            cases += () if problem is None else [Case(study.name, label, study, None, problem=problem)]
+            without += [study] if problem is None else ()
+    beside = [path for path in patient.iterdir() if path.is_file() and not path.name.startswith(".")]
+    if not studies or any(path.name.lower().endswith(VOLUME_SUFFIXES) for path in beside):
+        problem = without_image(patient)
+        cases += () if problem is None else [Case(patient.name, label, patient, None, problem=problem)]
+        without += [patient] if problem is None else ()
+    return cases, without
+
+
+def _what_folders_are(patients: Iterable[str]) -> str:
+    return (
+        f"folders within those of classes ({in_short(sorted(patients), 3)}) are taken as patients, and those in them "
+        "as their studies; ids and names of output files are made of the names of both (--identity remove gives other "
+        f"names, or rename the folders); if they are none, say by {PATIENT_TABLE} (case,patient) which cases are of "
+        "one patient"
+    )
