@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from itertools import chain, count
 from pathlib import Path
 
 from monai_advenc.errors import DatasetError
@@ -123,39 +125,85 @@ def distinct_ids(named: Iterable[tuple[str, str, Path]], root: Path) -> list[str
     Returns:
         The name where only one has it. Otherwise ``<class>-<name>`` if that separates all of one name, as in folders
         for classes that number their files alike, or ``<folder>-<name>`` with as many folders as it takes, such as
-        ``<patient>-<name>``. What nothing separates stays alike, for :func:`repeated_ids`.
+        ``<patient>-<name>``. Where a folder elsewhere has the name of one in ``root``, a number tells it apart:
+        ``<folder>-2-<name>``. What nothing separates stays alike, for :func:`repeated_ids`.
     """
     listed = list(named)
     alike: dict[str, list[int]] = {}
     for number, (_, name, _) in enumerate(listed):
         alike.setdefault(folded(name), []).append(number)
     ids = [name for _, name, _ in listed]
+    place_of = cache(partial(_place, root))
     for numbers in alike.values():
         if len(numbers) > 1:
-            for number, separated in zip(numbers, _separated([listed[each] for each in numbers], root), strict=True):
+            several = [(label, name, place_of(folder)) for label, name, folder in (listed[each] for each in numbers)]
+            for number, separated in zip(numbers, _separated(several), strict=True):
                 ids[number] = separated
     return ids
 
 
-def _separated(named: Sequence[tuple[str, str, Path]], root: Path) -> list[str]:
+@dataclass(frozen=True)
+class _Place:
+    """Where a folder is, as seen from that of the data set.
+
+    Attributes:
+        is_within: Whether it lies in it.
+        parts: The folders from the nearest one that holds both, without it, to the folder.
+        real: Its path without links.
+    """
+
+    is_within: bool
+    parts: tuple[str, ...]
+    real: str
+
+
+def _separated(named: Sequence[tuple[str, str, _Place]]) -> list[str]:
     """The ids of those that have one name."""
     classes = {folded(label) for label, _, _ in named}
     by_class = [f"{label}-{name}" if len(classes) > 1 else name for label, name, _ in named]
-    parts = [_below(root, folder) for _, _, folder in named]
-    for most in range(max(map(len, parts)) + 1):
-        ids = ["-".join((*each[-most:], name)) for each, (_, name, _) in zip(parts, named, strict=True)]
-        ids = ids if most else by_class
-        if len(set(map(folded, ids))) == len(ids):
+    for most in range(max(len(place.parts) for _, _, place in named) + 1):
+        ids = ["-".join((*place.parts[-most:], name)) for _, name, place in named] if most else by_class
+        if _are_distinct(ids):
             return ids
-    return by_class
+    ids = _numbered(named)
+    return ids if _are_distinct(ids) else by_class
 
 
-def _below(root: Path, folder: Path) -> tuple[str, ...]:
-    """The folders from the nearest one that holds both, without it, to a folder."""
-    places = [os.path.normpath(each.absolute()) for each in (root, folder)]
-    with contextlib.suppress(ValueError):  # On Windows they may be on two drives.
-        return Path(places[1]).relative_to(os.path.commonpath(places)).parts
-    return (folder.name,)
+def _are_distinct(ids: Sequence[str]) -> bool:
+    return len(set(map(folded, ids))) == len(ids)
+
+
+def _numbered(named: Sequence[tuple[str, str, _Place]]) -> list[str]:
+    """The ids with all folders, and with a number where a folder elsewhere would give an id of another folder."""
+    ids, held = [""] * len(named), dict[str, str]()
+    for row in sorted(range(len(named)), key=lambda each: not named[each][2].is_within):
+        _, name, place = named[row]
+        tried = chain([place.parts], ((*place.parts, str(number)) for number in count(2)))
+        free = (each for each in ("-".join((*parts, name)) for parts in tried) if _is_free(each, place, held))
+        ids[row] = next(free)
+        held.setdefault(folded(ids[row]), place.real)
+    return ids
+
+
+def _is_free(name: str, place: _Place, held: Mapping[str, str]) -> bool:
+    # In the data set, what differs only in capitals is refused; so is one file that is listed twice.
+    return place.is_within or held.get(folded(name), place.real) == place.real
+
+
+def _place(root: Path, folder: Path) -> _Place:
+    written, real = (os.path.normpath(each.absolute()) for each in (root, folder)), os.path.realpath(folder)
+    found = []
+    # As written, because a folder in the data set may be a link; then without links, because the data set may be one.
+    for root_path, path in (written, (os.path.realpath(root), real)):
+        try:
+            shared = os.path.commonpath((root_path, path))
+        except ValueError:  # On Windows they may be on two drives.
+            return _Place(False, (folder.name,), real)
+        place = _Place(shared == root_path, Path(path).relative_to(shared).parts, real)
+        if place.is_within:
+            return place
+        found.append(place)
+    return min(found, key=lambda each: len(each.parts))
 
 
 def repeated_ids(kind: str, named: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, str]]:

@@ -150,6 +150,37 @@ def test_an_image_elsewhere_that_a_table_names_has_no_folder_that_the_data_set_l
     assert [file.id for file in find_images(tmp_path / "set").files] == ["more-x-0", "x-0", "more-0"]
 
 
+def test_a_link_to_the_data_set_brings_no_folder_above_it_into_ids(tmp_path: Path) -> None:
+    root = tmp_path / "Meyer_Anna" / "set"
+    for name in ("0.png", "q/0.png", "../more/0.png"):
+        gray_png(root / name)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "mine").symlink_to(root)
+    (root / "linked").symlink_to(root / ".." / "more")
+    table = f"file,label\n{root}/0.png,a\n{root}/q/0.png,a\n{root.parent}/more/0.png,a\nlinked/0.png,a\n"
+    (root / "labels.csv").write_text(table)
+    for place in (root, tmp_path / "elsewhere" / "mine"):
+        assert sorted(file.id for file in find_images(place).files) == ["0", "linked-0", "more-0", "q-0"]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+@pytest.mark.parametrize("is_absolute", [True, False])
+def test_a_number_tells_folders_of_one_name_in_and_outside_of_the_data_set_apart(
+    tmp_path: Path, order: tuple[int, ...], is_absolute: bool
+) -> None:
+    root = tmp_path / "Meyer_Anna" / "set"
+    outside = root.parent / "x" / "0.png" if is_absolute else Path("../x/0.png")
+    rows = [("x/0.png", "x-0"), (outside, "x-2-0"), ("y/0.png", "y-0")]
+    for name, _ in rows:
+        gray_png(root / name)
+    (root / "labels.csv").write_text("file,label\n" + "".join(f"{rows[each][0]},a\n" for each in order))
+    found = {file.path.resolve(): file.id for file in find_images(root).files}
+    assert found == {(root / name).resolve(): expected for name, expected in rows}
+    (root / "labels.csv").write_text("file,label\nx/0.png,a\n../x/0.png,a\nx/../../x/0.png,a\n")
+    with pytest.raises(DatasetError, match=r"two images with one id '0'"):
+        find_images(root)
+
+
 def test_folders_within_those_of_classes_are_patients(tmp_path: Path) -> None:
     for name in ("a/P1/0.png", "a/P1/old/0.png", "a/P2/1.png", "b/P3/0.png", "b/@eaDir/9.png", "b/P3/.hidden.png"):
         gray_png(tmp_path / name)
