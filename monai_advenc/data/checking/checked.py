@@ -104,10 +104,19 @@ class Checked:
         if not known:
             return f"not named, so each {what} counts as one"
         several = sum(len(classes) > 1 for classes in known.values())
+        words, without = str(self._patients()), self.found.without_patient()
+        if without:
+            each = f"{what} without one counts as one" if without == 1 else f"{what}s without one count as one each"
+            words += f" ({len(known)} named; {without} {each})"
         if not several:
-            return f"{len(known)}"
+            return words
         verbs = "has {}s in several classes and counts" if several == 1 else "have {}s in several classes and count"
-        return f"{len(known)}; {several} of them {verbs.format(what)} as one patient"
+        return f"{words}; {several} of them {verbs.format(what)} as one patient"
+
+    def _patients(self) -> int | None:
+        """Number of patients as splits count them; ``None`` if none is known."""
+        named = len(self.found.classes_of_patients())
+        return named + self.found.without_patient() if named else None
 
     def say(self, progress: Progress, *, refused: bool = True) -> None:
         """Print what was understood, what is worth a look and, with ``refused``, what would be refused."""
@@ -154,7 +163,9 @@ class Checked:
             "notes": list(self.found.notes),
             "classes": self.found.class_counts(),
             "usable": self.counts,
-            "patients": len(self.found.classes_of_patients()) or None,
+            "patients": self._patients(),
+            "patients_named": len(self.found.classes_of_patients()),
+            "without_patient": self.found.without_patient(),
             "planes": count_planes(case.plane for case in self.cases if case.plane is not None),
             "cases": [_case_as_dict(case) for case in self.cases],
             "faults": [{"case": each.case, "message": each.message} for each in self.faults],

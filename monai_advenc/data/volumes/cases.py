@@ -65,6 +65,10 @@ class CaseList:
                 classes.setdefault(case.patient, set()).add(case.label)
         return classes
 
+    def without_patient(self) -> int:
+        """How many cases have no known patient; each counts as one of its own."""
+        return sum(case.patient is None for case in self.cases)
+
     def inputs(self) -> list[Path]:
         """Every image and mask, and, unless a table lists them, the folder with all that lies in it."""
         read = [path for case in self.cases for path in (case.image, case.mask) if path is not None]

@@ -9,7 +9,10 @@ import pytest
 from PIL import Image
 
 from monai_advenc.data.checking.check_images import check_images
-from monai_advenc.data.volumes.cases import survey_cases
+from monai_advenc.data.checking.checked import Checked
+from monai_advenc.data.volumes.case import Case
+from monai_advenc.data.volumes.cases import CaseList, survey_cases
+from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.errors import DatasetError
 from monai_advenc.progress import SILENT
 
@@ -41,6 +44,28 @@ def test_patients_are_counted_also_where_one_is_in_several_classes(
     checked = check_images(write_images(tmp_path, *names), progress=SILENT)
     assert checked.understood()["patients"].startswith(said)
     assert checked.as_dict()["patients"] == count
+
+
+@pytest.mark.parametrize(
+    ("patients", "said", "count"),
+    [
+        (["P"] + 9 * [None], "10 (1 named; 9 cases without one count as one each)", 10),
+        (["P", "P", "Q", None], "3 (2 named; 1 case without one counts as one)", 3),
+        (["P", "P", None, None], "3 (1 named; 2 cases without one count as one each)", 3),
+        (["P", "P", "Q", "R"], "3", 3),
+        ([None, None], "not named, so each case counts as one", None),
+    ],
+)
+def test_a_case_without_a_patient_counts_as_one_as_in_splits(
+    patients: list[str | None], said: str, count: int | None
+) -> None:
+    cases = tuple(Case(str(row), "a", Path("x"), None, patient=name) for row, name in enumerate(patients))
+    checked = Checked(found=CaseList(cases, ("a",)), cases=(), faults=(), warnings=(), settings=SliceSettings())
+    assert checked.understood()["patients"] == said
+    told = checked.as_dict()
+    assert (told["patients"], told["patients_named"]) == (count, len({each for each in patients if each}))
+    assert told["without_patient"] == patients.count(None)
+    assert count is None or checked.found.patient_counts() == {"a": count}
 
 
 def test_a_table_without_an_image_says_what_an_id_is(tmp_path: Path) -> None:
