@@ -28,6 +28,7 @@ from monai_advenc.data.images.medmnist import images_in_part, part_at
 from monai_advenc.data.images.padding import SLICE_TABLE, Padding, read_padding
 from monai_advenc.data.images.patient_folders import (
     images_of_patients,
+    in_one_spelling,
     unread_of_patients,
     what_folders_are,
 )
@@ -177,7 +178,7 @@ def find_images(root: Path, classes: Sequence[str] | None = None) -> ImageFolder
         files = files if patients else _by_header(files)
     if not by_patient:
         return ImageFolder(root, tuple(files), names, passed_over)
-    people = [file.path.relative_to(root).parts[1] for file in files]
+    people = in_one_spelling(file.path.relative_to(root).parts[1] for file in files)
     if not patients:
         files = [replace(file, patient=each) for file, each in zip(files, people, strict=True)]
     are_told = any(name != stem for (_, stem, _), name in zip(found, ids, strict=True))

@@ -143,6 +143,12 @@ def _are_classes(patients_of: Mapping[str, Collection[str]], names: Collection[s
     return len(patients_of) not in range(2, len(names) + 1) or (is_repeated and len(names) < FEWEST_PATIENTS)
 
 
+def in_one_spelling(names: Iterable[str]) -> list[str]:
+    """The names of folders of patients, those that differ only in case or Unicode form as the first of them."""
+    spelled: dict[str, str] = {}
+    return [spelled.setdefault(folded(name), name) for name in names]
+
+
 def what_folders_are(folders: Sequence[str], *, are_told: bool) -> str:
     """What folders in those of classes were taken for, in one line.
 

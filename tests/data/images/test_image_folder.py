@@ -181,6 +181,17 @@ def test_a_number_tells_folders_of_one_name_in_and_outside_of_the_data_set_apart
         find_images(root)
 
 
+def test_folders_of_patients_whose_names_differ_in_capitals_are_of_one(tmp_path: Path) -> None:
+    for name in ("a/P1/0.png", "a/P2/1.png", "b/p1/2.png", "b/P3/3.png"):
+        gray_png(tmp_path / name)
+    assert {file.id: file.patient for file in find_images(tmp_path).files} == {
+        "0": "P1",
+        "1": "P2",
+        "2": "P1",
+        "3": "P3",
+    }
+
+
 def test_folders_within_those_of_classes_are_patients(tmp_path: Path) -> None:
     for name in ("a/P1/0.png", "a/P1/old/0.png", "a/P2/1.png", "b/P3/0.png", "b/@eaDir/9.png", "b/P3/.hidden.png"):
         gray_png(tmp_path / name)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from monai_advenc.data.images.labeled_files import MADE_BY_MACHINES
-from monai_advenc.data.images.patient_folders import may_be_classes
+from monai_advenc.data.images.patient_folders import in_one_spelling, may_be_classes
 from monai_advenc.data.patients import PATIENT_TABLE
 from monai_advenc.data.volumes.case import Case, with_distinct_ids
 from monai_advenc.data.volumes.layouts.class_folders import (
@@ -21,7 +21,7 @@ from monai_advenc.data.volumes.layouts.class_folders import (
 from monai_advenc.data.volumes.layouts.source import Source
 from monai_advenc.data.volumes.names import IMAGE_NAMES, files_named, subfolders, volumes_in
 from monai_advenc.data.volumes.other_formats import VOLUME_SUFFIXES
-from monai_advenc.files.names import folded, in_short
+from monai_advenc.files.names import in_short
 
 
 def find_in_study_folders(source: Source) -> Sequence[Case]:
@@ -34,11 +34,10 @@ def find_in_study_folders(source: Source) -> Sequence[Case]:
     }
     if not classes:
         return ()
-    spelled: dict[str, str] = {}
+    names = in_one_spelling(patient.name for _, patient in patients)
     cases: list[Case] = []
     without: list[Path] = []
-    for above, patient in patients:
-        name = spelled.setdefault(folded(patient.name), patient.name)
+    for (above, patient), name in zip(patients, names, strict=True):
         # A folder without a readable case is a class only if it holds volumes.
         if above in classes or _holds_volumes(patient):
             found, others = _cases_of(patient, above.name, source.channel)
@@ -48,8 +47,8 @@ def find_in_study_folders(source: Source) -> Sequence[Case]:
         return ()
     source.notes.append(_what_folders_are({case.patient or "" for case in cases}))
     if without:
-        names = in_short([each.relative_to(source.folder).as_posix() for each in without])
-        source.notes.append(f"folders of patients without volumes are skipped ({names})")
+        skipped = in_short([each.relative_to(source.folder).as_posix() for each in without])
+        source.notes.append(f"folders of patients without volumes are skipped ({skipped})")
     for above in sorted({above for above, _ in patients}):
         if above in classes:
             cases += unread_files_in(above, ())
