@@ -348,6 +348,25 @@ def test_a_channel_names_the_image_of_a_study(tmp_path: Path) -> None:
     }
 
 
+def test_a_channel_that_no_study_has_is_named_with_what_there_is(tmp_path: Path) -> None:
+    for place in ("a/P1/1", "b/P2/1"):
+        study(tmp_path, place, "T1", "T2")
+    cases = find_cases(tmp_path, channel="FLAIR").cases
+    assert [case.patient for case in cases] == ["P1", "P2"]
+    assert all("images to choose from (T1, T2); expected one called FLAIR" in (case.problem or "") for case in cases)
+
+
+@pytest.mark.parametrize(
+    "unread", [("b/P3/1/image.nrrd",), ("b/P2/1/image.nii", "c/P1/1/atlas.nii", "c/P2/1/atlas.nii")]
+)
+def test_what_cannot_be_read_does_not_change_what_folders_are(tmp_path: Path, unread: tuple[str, ...]) -> None:
+    study(tmp_path, "a/P1/1")
+    touch(tmp_path, *unread)
+    found = find_cases(tmp_path)
+    assert "with their studies" in found.layout
+    assert len(found.cases) == 1 + len(unread)
+
+
 def test_folders_of_machines_are_no_studies_and_capitals_make_no_other_patient(tmp_path: Path) -> None:
     for place in ("a/P1/1", "b/p1/2", "a/P2/__MACOSX", "a/P2/3", "b/P3/@eaDir", "b/P3/4", "b/@eaDir/5", "__MACOSX/a/6"):
         study(tmp_path, place)

@@ -40,10 +40,13 @@ def find_in_study_folders(source: Source) -> Sequence[Case]:
     for (above, patient), name in zip(patients, names, strict=True):
         # A folder without a readable case is a class only if it holds volumes.
         if above in classes or _holds_volumes(patient):
-            found, others = _cases_of(patient, above.name, source.channel)
-            cases += (replace(case, patient=name) for case in found)
+            of_patient, others = _cases_of(patient, above.name, source.channel)
+            cases += (replace(case, patient=name) for case in of_patient)
             without += others
-    if may_be_classes((case.label, case.patient or "") for case in cases):
+    found = {(case.label, case.patient or "") for case in cases}
+    with_image = {each for each in found if each[0] in {above.name for above in classes}}
+    # A class may hold only what cannot be read; or a folder may hold no class, but what was made of the images.
+    if may_be_classes(found) and may_be_classes(with_image):
         return ()
     source.notes.append(_what_folders_are({case.patient or "" for case in cases}))
     if without:
@@ -61,9 +64,9 @@ def _of_people(folder: Path) -> list[Path]:
 
 
 def _has_image(study: Path, channel: str | None) -> bool:
-    """Whether a study holds an image by its name, the only one with a mask, or that of the channel."""
+    """Whether a study holds an image by its name, the only one with a mask, or with a channel any."""
     if channel is not None:
-        return bool(volumes_in(study)) and chosen_nifti_case(study, "", channel).problem is None
+        return bool(volumes_in(study))
     return bool(files_named(study, IMAGE_NAMES)) or is_pair(study)
 
 
