@@ -64,7 +64,7 @@ def evaluate(
         Path | None,
         typer.Option(
             help="The private folder of the data set: its verdict.json gets the verdict.",
-            show_default="<encrypted>-private, if there is one",
+            show_default="<encrypted>-private",
             file_okay=False,
             rich_help_panel="Verdict",
         ),

@@ -19,7 +19,7 @@ from monai_advenc.data.private_folder import make_private, require_own_folder
 from monai_advenc.errors import SettingsError
 from monai_advenc.evaluation.advice import NOTHING_KNOWN, BaseFacts
 from monai_advenc.evaluation.division import Division, load_division
-from monai_advenc.evaluation.kept_verdict import KeptVerdict, keep_verdict, known_private_folder
+from monai_advenc.evaluation.kept_verdict import KeptVerdict, keep_and_tell, place_to_keep
 from monai_advenc.evaluation.measurement import Measurement, pooled, read_measurements, summarize
 from monai_advenc.evaluation.protection import DEFAULT_VICTIMS, ENCRYPTED, train_missing, victim_jobs
 from monai_advenc.evaluation.report import encryption_report
@@ -110,8 +110,8 @@ def evaluate(
         originals: Original images, in class folders.
         encrypted: The encrypted data set made from them.
         out: Folder for the report and the measurements. It shows originals and hints at the key: keep it.
-        private: The private folder of the data set, which keeps the verdict; ``None``: ``<encrypted>-private`` if that
-            exists.
+        private: The private folder of the data set, which keeps the verdict; ``None``: ``<encrypted>-private``, which
+            is made if it is not there.
         victims: Architectures to train; a verdict other than *none* takes two.
         seeds: How many networks of each architecture.
         first_seed: The first of their seeds.
@@ -135,7 +135,7 @@ def evaluate(
 
     Raises:
         DatasetError: The folders do not fit together.
-        OutputError: ``out`` holds something else or lies in the data set that is shared, or there is no ``private``.
+        OutputError: ``out`` holds something else, it or ``private`` lies in what is shared, or there is no ``private``.
         SettingsError: There is no such network or device, or half of the test images are missing.
         VerificationError: The data set is unfinished or damaged.
 
@@ -151,7 +151,7 @@ def evaluate(
     require_between("test_share", test_share, 0.01, 0.9)
     require_known_networks(victims)
     place = choose_device(device)
-    private = known_private_folder(encrypted, None if private is None else Path(private))
+    kept_in = place_to_keep(encrypted, None if private is None else Path(private))
     require_own_folder(out, encrypted, MARKER_NAME, "evaluation")
     division = load_division(
         Path(originals),
@@ -183,10 +183,7 @@ def evaluate(
         facts=_facts(division, jobs[0].settings.epochs, seeds),
     )
     write_atomically(result.report, page.encode(), overwrite=True, mode=0o600)
-    if private is not None:
-        kept = keep_verdict(result.kept, encrypted, private)
-        if kept != result.kept and kept.source is not None:
-            progress.say(f"The verdict that counts is that of another measurement of these files. {kept.source}")
+    keep_and_tell(result.kept, encrypted, kept_in, progress)
     # Last: by it a later run knows what was told already.
     write_json(result.summary, result.as_dict(), overwrite=True, mode=0o600)
     _track(result, tracker)

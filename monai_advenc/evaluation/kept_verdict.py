@@ -15,10 +15,11 @@ from typing import Any, Final
 
 from monai_advenc.data.manifest import MANIFEST_NAME
 from monai_advenc.data.patients import PATIENT_TABLE
-from monai_advenc.data.private_folder import private_folder_of, require_apart
+from monai_advenc.data.private_folder import make_private, private_folder_of, require_apart, require_unshared
 from monai_advenc.errors import OutputError
 from monai_advenc.evaluation.verdict import NOT_MEASURED, Verdict
 from monai_advenc.files.atomic import write_json
+from monai_advenc.progress import Progress
 
 VERDICT_NAME: Final = "verdict.json"
 """File in the private folder: the verdict, the data set that it is about, and when and where it was measured."""
@@ -70,6 +71,44 @@ def known_private_folder(encrypted: Path, given: Path | None) -> Path | None:
     if given is not None:
         raise OutputError(f"{given} does not exist; give the private folder of {encrypted}, or leave --private out")
     return None
+
+
+def place_to_keep(encrypted: Path, given: Path | None) -> Path:
+    """The private folder that gets a verdict, there already or not: the given one, or ``<encrypted>-private``.
+
+    Raises:
+        DatasetError: It would be shared with the data set.
+        OutputError: The given one does not exist, or it would be shared with another data set.
+    """
+    folder = known_private_folder(encrypted, given) or private_folder_of(encrypted)
+    require_apart(encrypted, folder)
+    require_unshared(folder / VERDICT_NAME, "--private")
+    return folder
+
+
+def keep_and_tell(kept: KeptVerdict, encrypted: Path, private: Path, progress: Progress) -> None:
+    """Keep a verdict, in a private folder that is made if need be, and say if it does not count or cannot be kept.
+
+    Args:
+        kept: The verdict.
+        encrypted: The data set.
+        private: Its private folder, of :func:`place_to_keep`.
+        progress: Receives messages.
+    """
+    is_new = not private.exists()
+    try:
+        make_private(private)
+        counts = keep_verdict(kept, encrypted, private)
+    except OutputError as error:
+        progress.say(
+            f"Warning: the verdict is kept nowhere ({error}). Give the same command --private with a folder that stays "
+            "with you: it trains nothing again, and keeps it."
+        )
+        return
+    if is_new:
+        progress.say(f"Made {private}, which keeps the verdict for verify and certify; it stays with you.")
+    if counts != kept and counts.source is not None:
+        progress.say(f"The verdict that counts is that of another measurement of these files. {counts.source}")
 
 
 def keep_verdict(kept: KeptVerdict, encrypted: Path, private: Path) -> KeptVerdict:

@@ -10,8 +10,16 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from monai_advenc.errors import DatasetError, OutputError
-from monai_advenc.evaluation.kept_verdict import KeptVerdict, keep_verdict, kept_verdict, known_private_folder
+from monai_advenc.evaluation.kept_verdict import (
+    KeptVerdict,
+    keep_and_tell,
+    keep_verdict,
+    kept_verdict,
+    known_private_folder,
+    place_to_keep,
+)
 from monai_advenc.evaluation.verdict import NOT_MEASURED, Verdict, Word
+from tests.integration.test_python import Told
 
 WORDS: Sequence[Word] = ("protected", "weak", "none", "not measured")
 
@@ -91,3 +99,38 @@ def test_a_private_folder_is_known_by_its_name_or_because_it_is_given(tmp_path: 
     (shared / "inside").mkdir()
     with pytest.raises(DatasetError, match="choose another --private"):
         known_private_folder(shared, shared / "inside")
+
+
+def test_a_verdict_makes_the_private_folder_that_it_needs(tmp_path: Path) -> None:
+    shared, private = folders_in(tmp_path)
+    private.rmdir()
+    told = Told()
+    assert place_to_keep(shared, None) == private
+    keep_and_tell(found("none"), shared, private, told)
+    assert kept_verdict(shared, private) == found("none")
+    assert private.stat().st_mode & 0o777 == 0o700
+    assert [line.split(", ")[0] for line in told.lines] == [f"Made {private}"]
+    keep_and_tell(found("none", day=2), shared, private, told)
+    assert len(told.lines) == 1
+    assert sorted(path.name for path in shared.iterdir()) == ["manifest.json"]
+
+
+def test_a_verdict_that_cannot_be_kept_is_told_with_what_to_do(tmp_path: Path) -> None:
+    shared, private = folders_in(tmp_path)
+    private.rmdir()
+    private.write_text("a file in its place")
+    told = Told()
+    keep_and_tell(found("none"), shared, place_to_keep(shared, None), told)
+    (line,) = told.lines
+    assert line.startswith(f"Warning: the verdict is kept nowhere (cannot create {private}")
+    assert "--private with a folder" in line
+
+
+def test_a_verdict_is_never_to_be_kept_in_what_is_shared(tmp_path: Path) -> None:
+    shared, _ = folders_in(tmp_path)
+    (shared / "manifest.json").write_text('{"program": "monai-advenc"}')
+    (shared / "part").mkdir()
+    with pytest.raises(OutputError, match="an encrypted data set, which is shared; choose another --private"):
+        place_to_keep(shared / "part", None)
+    with pytest.raises(DatasetError, match="choose another --private"):
+        place_to_keep(shared / "part" / "..", shared / "part")

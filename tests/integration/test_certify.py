@@ -257,6 +257,24 @@ def test_a_draft_states_the_verdict_that_is_kept_and_a_final_one_replaces_no_fil
     assert "no does not exist" in others.stderr
 
 
+def test_a_draft_states_what_evaluate_found_without_a_private_folder_there(release: Path, run: Run) -> None:
+    private, words = Path(f"{release}-private"), ("certify", release, "--signing-key", release.parent / "signing.pem")
+    assert not private.exists()
+    before = run(*words, "--draft", "--out", release.parent / "before.json")
+    assert before.exit_code == 0, before.output
+    assert f"no verdict on these files was found in {private / 'verdict.json'}" in before.stdout
+    assert "gave no verdict on training as usual" in before.stdout
+    assert str(private) not in str(
+        base64.b64decode(json.loads((release.parent / "before.json").read_text())["payload"])
+    )
+    training = ("--victims", "resnet_small", "--epochs", 6, "--workers", 0, "--no-tracking")
+    done = run("evaluate", release.parent / "in", release, "--out", release.parent / "evaluation", *training)
+    assert done.exit_code == 3, done.output
+    after = json.loads(run(*words, "--draft", "--json").stdout)
+    assert after["verdict"] == "none"
+    assert private.stat().st_mode & 0o777 == 0o700
+
+
 def test_verify_alone_sees_folders_that_readers_take_for_classes(release: Path, run: Run) -> None:
     assert run("verify", release).exit_code == 0
     (release / "d" / "e").mkdir(parents=True)

@@ -9,9 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monai_advenc.data.private_folder import require_outside
+from monai_advenc.data.private_folder import private_folder_of, require_outside
 from monai_advenc.errors import OutputError, SettingsError
-from monai_advenc.evaluation.kept_verdict import KeptVerdict, kept_verdict, known_private_folder
+from monai_advenc.evaluation.kept_verdict import (
+    VERDICT_NAME,
+    KeptVerdict,
+    kept_verdict,
+    known_private_folder,
+)
 from monai_advenc.evaluation.tracing.commitment import load_commitment
 from monai_advenc.files.atomic import write_atomically
 from monai_advenc.progress import ConsoleProgress, Progress
@@ -117,8 +122,7 @@ def certify(
         raise SettingsError(
             f"{folder} does not verify ({problems[0].id}: {problems[0].message}); certify an intact one"
         )
-    known = known_private_folder(folder, None if private is None else Path(private))
-    kept = KeptVerdict() if known is None else kept_verdict(folder, known)
+    kept = _verdict_of(folder, None if private is None else Path(private), progress if draft else None)
     committed = None if commitment is None else load_commitment(Path(commitment))
     statement = statement_of(folder, found, verified.survivals, kept.verdict, committed)
     payload = json.dumps(statement, ensure_ascii=False, separators=(",", ":")).encode()
@@ -131,3 +135,16 @@ def certify(
     progress.say(f"Key fingerprint, to publish where recipients trust it: {signing.public.fingerprint}")
     progress.say(str(statement["predicate"]["protection"]["statement"]))
     return Certificate(path=target, croissant=described, fingerprint=signing.public.fingerprint, statement=statement)
+
+
+def _verdict_of(folder: Path, private: Path | None, progress: Progress | None) -> KeptVerdict:
+    """The verdict that is kept about a data set; say where it was looked for if there is none."""
+    known = known_private_folder(folder, private)
+    kept = KeptVerdict() if known is None else kept_verdict(folder, known)
+    if progress is not None and kept == KeptVerdict():
+        place = (known or private_folder_of(folder)) / VERDICT_NAME
+        progress.say(
+            f"Warning: no verdict on these files was found in {place}, so the draft states none. Run evaluate "
+            "first, or give --private if the verdict is kept elsewhere."
+        )
+    return kept

@@ -39,6 +39,11 @@ NO_ATTACKER: Final = (
     "No attacker was run: this certificate says which files belong to the release, and nothing of protection."
 )
 
+NO_VERDICT: Final = (
+    "No attacker was run, and the publisher gave no verdict on training as usual: this certificate says which files "
+    "belong to the release, and nothing of protection."
+)
+
 
 def statement_of(
     folder: Path,
@@ -53,7 +58,7 @@ def statement_of(
         folder: The data set.
         audit: What an audit of these files found (its ``summary.json``); ``None``: no attacker was run.
         survivals: What is left of the effect after exports; ``None``: not measured.
-        verdict: Of training as usual, which is stated where there is no audit.
+        verdict: Of training as usual, which is stated where there is no audit; ``NOT_MEASURED``: none was found.
         commitment: To the recipients' keys, by which a leaked copy can be traced.
 
     Raises:
@@ -92,7 +97,7 @@ def _digest_of(stored: StoredCommitment, key_id: str) -> str:
 def _of_a_draft(verdict: Verdict) -> dict[str, Any]:
     """What is stated without an audit: a verdict about the same files must not disappear from a certificate."""
     if verdict.verdict == "not measured":
-        return {"statement": NO_ATTACKER, "verdict": verdict.verdict}
+        return {"statement": NO_VERDICT if verdict == NOT_MEASURED else NO_ATTACKER, "verdict": verdict.verdict}
     kept = verdict.as_dict()
     return {
         "statement": f"No attacker was run. Training as usual was measured: {verdict.title.lower()}. {verdict.reason}",
