@@ -136,10 +136,20 @@ def check(
             "DICOM: --identity remove leaves out names and numbers; pseudonym also tells patients apart in an archive "
             "(PACS); keep changes nothing."
         )
-    needs = "add cases, or put the file of a base network that was trained elsewhere on these classes for FILE:"
-    progress.say(f"Next: {needs}" if "FILE" in shlex.split(command) else "Next:")
+    progress.say(_next(found, command, lacking=bool(lacking)))
     progress.say(f"  {command}")
     return CheckedFolder(found=found, command=command, sheet=page, base=said)
+
+
+def _next(found: Checked, command: str, *, lacking: bool) -> str:
+    """What comes before the command that follows."""
+    if lacking and found.settings is None:
+        return "Next: add images until a base network can be trained on them (see Worth a look), then:"
+    if "FILE" in shlex.split(command):
+        return (
+            "Next: add cases, or put the file of a base network that was trained elsewhere on these classes for FILE:"
+        )
+    return "Next:"
 
 
 def _place_for(page: Path, root: Path) -> Path:

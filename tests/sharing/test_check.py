@@ -240,6 +240,29 @@ def test_a_base_network_that_the_run_would_refuse_is_refused_by_check_and_dry_ru
     assert done.exit_code == 0, done.output
 
 
+@pytest.mark.parametrize(("each", "first"), [(3, "Next: add images until"), (20, "Next:")])
+def test_images_that_are_too_few_are_to_be_added_to_before_a_network_is_trained(
+    each: int, first: str, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    root = tmp_path / "images"
+    for number in range(2 * each):
+        path = root / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(number).integers(0, 255, (16, 16), dtype=np.uint8)).save(path)
+    done = run("check", root, "--no-sheet", "--workers", 0)
+    assert done.exit_code == 0, done.output
+    *_, before, command = done.stdout.splitlines()
+    assert before.startswith(first)
+    assert (before == "Next:") == (each == 20)
+    assert command.strip().startswith("monai-advenc train-base")
+    if each == 3:
+        refused = run("train-base", root, "--out", tmp_path / "base.pt").stderr.splitlines()[-1]
+        assert (
+            "17 of a, 17 of b missing; add some, or encrypt with a base network that was trained elsewhere" in refused
+        )
+        assert "(encrypt and slice-and-encrypt take it as --base)" in refused
+
+
 def test_images_are_checked_too(tmp_path: Path, run: Callable[..., Any]) -> None:
     for number in range(8):
         path = tmp_path / "images" / ("normal", "pneumonia")[number % 2] / f"{number // 2:04}.png"

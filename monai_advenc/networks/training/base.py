@@ -179,7 +179,8 @@ def require_enough_images(counts: dict[str, int]) -> None:
         lacking = ", ".join(f"{count} of {name}" for name, count in missing.items())
         raise DatasetError(
             f"too few images to train a base network (it takes {MIN_IMAGES_PER_CLASS} a class): {lacking} missing; "
-            "add some, or give a base network that was trained elsewhere on these classes (--base)"
+            "add some, or encrypt with a base network that was trained elsewhere on these classes (encrypt and "
+            "slice-and-encrypt take it as --base)"
         )
 
 
