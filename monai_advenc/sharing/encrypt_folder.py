@@ -17,7 +17,7 @@ from monai_advenc.data.dicom.identity.case_names import (
     warn_of_burned_in_text,
     warn_of_merged_patients,
 )
-from monai_advenc.data.images.folder import ImageFolder, find_images
+from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.data.images.reading import read_image
 from monai_advenc.data.manifest import Manifest
 from monai_advenc.data.private_folder import make_private, require_outside, require_secrets_outside
@@ -33,7 +33,7 @@ from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_don
 from monai_advenc.sharing.base_on_images import LEAST_TO_TRY, require_reads, say_if_nothing_is_misled
 from monai_advenc.sharing.encryption_run import Compute, encrypt_images
 from monai_advenc.sharing.folder import begun_header, require_begun_with
-from monai_advenc.sharing.key_and_base import require_same_region, say_of_region
+from monai_advenc.sharing.key_and_base import images_of_key, require_same_region, say_of_region
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.report import require_place, write_report
 from monai_advenc.sharing.result import EncryptionResult, Shared
@@ -131,7 +131,7 @@ def encrypt_folder(
     require_secrets_outside(out, Path(key), Path(base))
     secret = EncryptionKey.load(Path(key), insecure_permissions=insecure_key_permissions)
     checkpoint = load_checkpoint(Path(base))
-    folder = find_images(source, secret.classes)
+    folder = images_of_key(source, secret, Path(key))
     folder.say(progress)
     secret.require_base(checkpoint.classes, checkpoint.notes)
     say_of_region(secret, options.region, progress)

@@ -5,17 +5,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from monai_advenc.data.images.folder import ImageFolder, load_image_set
+from monai_advenc.data.images.folder import ImageFolder, find_images, load_image_set
 from monai_advenc.data.images.reading import read_image
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import KeyOptions, has_setting
 from monai_advenc.encryption.radius import Freedom
 from monai_advenc.encryption.regions import require_region_of_image
-from monai_advenc.errors import NetworkError, SettingsError
+from monai_advenc.errors import DatasetError, NetworkError, SettingsError
 from monai_advenc.evaluation.advice import BaseFacts
 from monai_advenc.evaluation.recommendation.base_networks import BaseTraining
+from monai_advenc.files.names import comparable
 from monai_advenc.networks.training.checkpoint import Checkpoint, load_checkpoint, require_trained_as
 from monai_advenc.networks.training.learned import require_learned, require_size
 from monai_advenc.progress import Progress
@@ -44,6 +46,33 @@ def load_own_key(path: Path, options: KeyOptions, insecure_permissions: bool) ->
                 "key, or begin with a new key in another --out"
             )
     return key
+
+
+def images_of_key(root: Path, key: EncryptionKey, path: Path) -> ImageFolder:
+    """Find the images of a folder, labeled by the classes of a key.
+
+    Args:
+        root: The images, in class folders.
+        key: The key.
+        path: Its file.
+
+    Raises:
+        DatasetError: They have a class that the key lacks, or cannot be found.
+    """
+    try:
+        return find_images(root, key.classes)
+    except DatasetError:
+        have: tuple[str, ...] = ()
+        with suppress(DatasetError):
+            have = find_images(root).classes
+        known = {comparable(name) for name in key.classes}
+        unknown = [name for name in have if comparable(name) not in known]
+        if not unknown:
+            raise
+        raise DatasetError(
+            f"the key {path} is for the classes {', '.join(key.classes)}, the images have {', '.join(have)}: unknown "
+            f"class {unknown[0]!r}; give the key of this data set, or take out what is no class of it"
+        ) from None
 
 
 def load_own_base(

@@ -448,7 +448,11 @@ def test_an_unknown_class_in_the_images(world: World, run: Run, tmp_path: Path) 
     (slices / "metastasis").mkdir()
     (slices / "metastasis" / "case.png").write_bytes(encode_image(torch.rand(1, 32, 32), "png16"))
     command = ("encrypt", slices, "--out", tmp_path / "out", "--key", world.key, "--base", world.base)
-    assert "unknown class 'metastasis'" in sole_error(run(*command))
+    error = sole_error(run(*command))
+    assert "unknown class 'metastasis'" in error
+    known, have = (", ".join(sorted(each)) for each in (PHANTOM_CLASSES, [*PHANTOM_CLASSES, "metastasis"]))
+    assert f"the key {world.key} is for the classes {known}, the images have {have}: " in error
+    assert "give the key of this data set" in error
 
 
 def test_what_is_shared_is_not_written_among_the_originals(world: World, run: Run, tmp_path: Path) -> None:
