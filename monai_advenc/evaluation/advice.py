@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from monai_advenc.evaluation.measurement import BODY_ONLY
+from monai_advenc.networks.training import TrainingSettings
 
 ENOUGH: Final = 0.02
 """A base network within two points of a network trained on originals has learned what there is to learn."""
@@ -35,7 +36,28 @@ class BaseFacts:
 NOTHING_KNOWN: Final = BaseFacts()
 
 
-def advice_to_strengthen(best_trained_on: str, clean: float, base: BaseFacts, chance: float = 0.0) -> str:
+@dataclass(frozen=True)
+class Hurried:
+    """That networks were trained for fewer epochs than the default.
+
+    Attributes:
+        epochs: How many.
+        usual: The default for as many images.
+    """
+
+    epochs: int
+    usual: int
+
+    @classmethod
+    def by(cls, epochs: int | None, images: int) -> Hurried | None:
+        """Compare epochs that were asked for with the default for so many training images; ``None``: not hurried."""
+        usual = TrainingSettings().enough_for(images).epochs
+        return None if epochs is None or epochs >= usual else cls(epochs, usual)
+
+
+def advice_to_strengthen(
+    best_trained_on: str, clean: float, base: BaseFacts, chance: float = 0.0, hurried: Hurried | None = None
+) -> str:
     """What may mislead networks more, in the order in which to try it.
 
     Args:
@@ -43,6 +65,7 @@ def advice_to_strengthen(best_trained_on: str, clean: float, base: BaseFacts, ch
         clean: Accuracy of the same network trained on originals.
         base: The base network.
         chance: Share of the commonest class.
+        hurried: That the networks were trained for fewer epochs than usual; ``None``: they were not.
     """
     has_learned_little = clean - chance < LITTLE * (1 - chance)
     ways = ["a larger --radius (easier to see; monai-advenc recommend searches the smallest that protects)"]
@@ -66,9 +89,14 @@ def advice_to_strengthen(best_trained_on: str, clean: float, base: BaseFacts, ch
             f"a base network trained longer (--epochs): its accuracy is {base.accuracy:.0%}, that of the network "
             f"trained on originals {clean:.0%}"
         )
-    cases = "more cases"
-    if has_learned_little:
+    cases, first = "more cases", "To"
+    if has_learned_little and hurried is None:
         ways.insert(0, f"{cases}, because even networks trained on originals reach {clean:.0%} only")
     else:
         ways.append(cases)
-    return f"To protect more, write another --out with {'; '.join(ways[:-1])}; or {ways[-1]}."
+    if has_learned_little and hurried is not None:
+        first = (
+            f"First evaluate with the default of {hurried.usual} epochs (another --out, no --epochs): with "
+            f"{hurried.epochs}, training on originals reaches {clean:.0%} only; to"
+        )
+    return f"{first} protect more, write another --out with {'; '.join(ways[:-1])}; or {ways[-1]}."

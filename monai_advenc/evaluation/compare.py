@@ -17,7 +17,7 @@ from monai_advenc.data.dicom.identity.case_names import find_originals
 from monai_advenc.data.manifest import EnergyBudget, Manifest
 from monai_advenc.data.private_folder import make_private, require_own_folder
 from monai_advenc.errors import SettingsError
-from monai_advenc.evaluation.advice import NOTHING_KNOWN, BaseFacts
+from monai_advenc.evaluation.advice import NOTHING_KNOWN, BaseFacts, Hurried
 from monai_advenc.evaluation.division import Division, load_division
 from monai_advenc.evaluation.kept_verdict import KeptVerdict, keep_and_tell, place_to_keep
 from monai_advenc.evaluation.measurement import Measurement, pooled, read_measurements, summarize
@@ -173,7 +173,7 @@ def evaluate(
     tracker.log_params({"victims": ",".join(victims), "seeds": seeds, "epochs": jobs[0].settings.epochs, **sizes})
     processes = available_cores() if workers is None else workers
     done += train_missing(jobs, out / "measurements.jsonl", done, processes, progress)
-    result = _evaluation(out, done, division, Manifest.load(encrypted).budget.energy, base)
+    result = _evaluation(out, done, division, Manifest.load(encrypted).budget.energy, base, epochs)
     page = encryption_report(
         find_originals(Path(originals), encrypted),
         encrypted,
@@ -213,6 +213,7 @@ def _evaluation(
     division: Division,
     energy: EnergyBudget | None,
     base: BaseFacts,
+    epochs: int | None,
 ) -> Evaluation:
     """Judge; it is of now unless the summary of an earlier run in the folder has the same."""
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -220,7 +221,7 @@ def _evaluation(
         out=out,
         measurements=tuple(measurements),
         rows=summarize(measurements),
-        verdict=judge(measurements, division.test_patients, base),
+        verdict=judge(measurements, division.test_patients, base, Hurried.by(epochs, division.train_images)),
         measured_at=now,
         energy=energy,
     )

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from monai_advenc.evaluation.advice import NOTHING_KNOWN, BaseFacts, advice_to_strengthen
+from monai_advenc.evaluation.advice import NOTHING_KNOWN, BaseFacts, Hurried, advice_to_strengthen
 from monai_advenc.evaluation.clustered_accuracy import (
     Groups,
     better_than_chance,
@@ -147,7 +147,10 @@ NOT_MEASURED: Final = not_measured(
 
 
 def judge(
-    measurements: Sequence[Measurement], patients: Sequence[str] | None = None, base: BaseFacts = NOTHING_KNOWN
+    measurements: Sequence[Measurement],
+    patients: Sequence[str] | None = None,
+    base: BaseFacts = NOTHING_KNOWN,
+    hurried: Hurried | None = None,
 ) -> Verdict:
     """Judge from the victims' answers on real images.
 
@@ -157,6 +160,7 @@ def judge(
             encrypted data set in some way. The folds of a victim are joined.
         patients: The patient of each real image, in the order of the joined folds; ``None`` if unknown.
         base: What is known of the base network, for the advice.
+        hurried: For the same: that the networks had fewer epochs than the default; ``None``: they had not.
 
     Raises:
         ValueError: There are more or fewer patients than real images.
@@ -186,11 +190,17 @@ def judge(
     groups = groups_of(patients, len(best.right))
     able = {network for network, seed in tried if _has_learned(twins[network, seed], groups)}
     known = None if patients is None else groups
-    return _verdict(best, twins[best.measured.network, best.measured.seed], tried, len(able), known, base)
+    return _verdict(best, twins[best.measured.network, best.measured.seed], tried, len(able), known, base, hurried)
 
 
 def _verdict(
-    best: Victim, twin: Victim, tried: Set[tuple[str, int]], able: int, known: Groups | None, base: BaseFacts
+    best: Victim,
+    twin: Victim,
+    tried: Set[tuple[str, int]],
+    able: int,
+    known: Groups | None,
+    base: BaseFacts,
+    hurried: Hurried | None,
 ) -> Verdict:
     total, groups = len(best.right), groups_of(None, len(best.right)) if known is None else known
     patients = None if known is None else int(known.max()) + 1
@@ -240,7 +250,7 @@ def _verdict(
         aim = f"Protected means an upper limit below {bar:.1%}, halfway from originals to chance."
         scope = "Training as usual is all that was measured: a recipient who knows the method can do better."
         return Verdict(verdict="protected", reason=f"{reason} {aim}", advice=scope, **numbers)
-    strengthen = advice_to_strengthen(best.measured.trained_on, twin.accuracy, base, chance)
+    strengthen = advice_to_strengthen(best.measured.trained_on, twin.accuracy, base, chance, hurried)
     aim = f"Protected would be an upper limit below {bar:.1%}, halfway from originals to chance."
     if loses:
         aim += f" It is significantly worse than with originals (p = {p_value:.2g}), and no more."

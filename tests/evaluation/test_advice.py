@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from monai_advenc.evaluation.advice import NOTHING_KNOWN, BaseFacts, advice_to_strengthen
+from monai_advenc.evaluation.advice import NOTHING_KNOWN, BaseFacts, Hurried, advice_to_strengthen
 from monai_advenc.evaluation.measurement import BODY_ONLY, ENCRYPTED
 from tests.conftest import REPOSITORY
 
@@ -60,3 +60,26 @@ def test_where_originals_teach_little_more_cases_come_first(clean: float, first:
     reason = "with more cases, because even networks trained on originals reach 67% only"
     assert (reason in given) == first
     assert given.count("more cases") == 1
+
+
+def test_who_trained_fewer_epochs_than_usual_is_to_train_them_before_cases_are_added() -> None:
+    """The first way is all that the console shows; few epochs may be why networks learned little.
+
+    84 images are 6 batches of 16 at most, so 42 epochs are the first that make 250 steps.
+    """
+
+    def given(clean: float) -> list[str]:
+        return advice_to_strengthen(ENCRYPTED, clean, NOTHING_KNOWN, chance=1 / 3, hurried=Hurried.by(3, 84)).split(
+            "; "
+        )
+
+    first, second, *_, last = given(0.67)
+    assert first == (
+        "First evaluate with the default of 42 epochs (another --out, no --epochs): with 3, training on originals "
+        "reaches 67% only"
+    )
+    assert second.startswith("to protect more, write another --out with a larger --radius")
+    assert last == "or more cases."
+    assert given(0.97)[0].startswith("To protect more, write another --out with a larger --radius")
+    assert (Hurried.by(None, 84), Hurried.by(42, 84), Hurried.by(12, 5000)) == (None, None, None)
+    assert Hurried.by(11, 5000) == Hurried(11, 12)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 
-from monai_advenc.evaluation.advice import BaseFacts
+from monai_advenc.evaluation.advice import BaseFacts, Hurried
 from monai_advenc.evaluation.measurement import Measurement
 from monai_advenc.evaluation.verdict import NOT_MEASURED, Verdict, judge
 
@@ -340,9 +340,16 @@ def test_a_verdict_survives_its_file() -> None:
     st.booleans(),
     st.booleans(),
     st.sampled_from([BaseFacts(), BaseFacts(0.4, "targeted"), BaseFacts(0.4, "targeted", elsewhere=True)]),
+    st.sampled_from([None, Hurried(100, 250)]),
 )
 def test_the_console_gets_the_verdict_in_four_hundred_characters(
-    clean: float, encrypted: float, counts: tuple[int, ...], by_patient: bool, one_network: bool, base: BaseFacts
+    clean: float,
+    encrypted: float,
+    counts: tuple[int, ...],
+    by_patient: bool,
+    one_network: bool,
+    base: BaseFacts,
+    hurried: Hurried | None,
 ) -> None:
     labels, classes = labels_of(counts), len(counts)
     measurements = [
@@ -350,7 +357,8 @@ def test_the_console_gets_the_verdict_in_four_hundred_characters(
         for network in (("preresnet_small",) if one_network else ("vgg_small", "preresnet_small"))
         for arm, share in (("clean", clean), ("encrypted, body only", encrypted))
     ]
-    found = judge(measurements, [f"p{row // 2}" for row in range(len(labels))] if by_patient else None, base)
+    patients = [f"p{row // 2}" for row in range(len(labels))] if by_patient else None
+    found = judge(measurements, patients, base, hurried)
     assert len(found.sentence) <= 400, found.sentence
     assert found.sentence.count("(") == found.sentence.count(")")
     if found.verdict != "not measured":
