@@ -42,8 +42,10 @@ from monai_advenc.sharing.ray.ray_workers import connection
 from monai_advenc.sharing.ray.worker import EncryptionWorker
 from tests.conftest import REPOSITORY
 from tests.integration.conftest import World
-from tests.integration.test_kill_and_resume import PROGRAM, content_of
+from tests.integration.test_kill_and_resume import content_of
 from tests.integration.test_secrecy import everything_in, require_no_secret
+
+PROGRAM = (sys.executable, "-m", "monai_advenc")
 
 # Looked for, not imported: RayWorkers settles before the import who may talk to Ray.
 pytestmark = [
