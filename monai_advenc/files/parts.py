@@ -72,12 +72,19 @@ def locked_part(path: Path, mode: int) -> Iterator[tuple[Path, int]]:
             os.close(held)
 
 
-def remove_stale_parts(folder: Path) -> None:
-    """Remove the parts in a folder whose writer is gone; what cannot be read or removed stays."""
+def remove_stale_parts(folder: Path, after_s: float | None = None) -> None:
+    """Remove the parts in a folder whose writer is gone; what cannot be read or removed stays.
+
+    Args:
+        folder: The folder.
+        after_s: Seconds since something was written to a part; ``None``: :data:`STALE_AFTER_S`. A run that has locked
+            the folder against others need not wait.
+    """
+    after_s = STALE_AFTER_S if after_s is None else after_s
     with contextlib.suppress(OSError):
         for part in [path for path in folder.iterdir() if PART.fullmatch(path.name)]:
             with contextlib.suppress(OSError):
-                _remove_if_stale(part)
+                _remove_if_stale(part, after_s)
 
 
 def _clean_once(folder: Path) -> None:
@@ -87,12 +94,12 @@ def _clean_once(folder: Path) -> None:
         remove_stale_parts(folder)
 
 
-def _remove_if_stale(part: Path) -> None:
+def _remove_if_stale(part: Path, after_s: float) -> None:
     # Neither links nor pipes.
     descriptor = os.open(part, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     try:
         # Some network shares lock for one computer only: a part that is written to may have a writer on another.
-        is_old = time.time() - os.fstat(descriptor).st_mtime > STALE_AFTER_S
+        is_old = time.time() - os.fstat(descriptor).st_mtime >= after_s
         if is_old and _lock(descriptor):
             part.unlink()
     finally:

@@ -98,7 +98,7 @@ def keep_residual(
     make_private(private)
     target, note = (private / own_name(private, encryption.out, name) for name in (RESIDUAL_NAME, _SEALED_NAME))
     with FolderLock(encryption.out):
-        remove_stale_parts(private)
+        remove_stale_parts(private, after_s=0)  # No other run is at work here: the data set is locked.
         wanted = {
             "manifest": sha256_of(encryption.out / MANIFEST_NAME),
             "unlock_for": sorted(public_keys_of(unlock_for)),
