@@ -36,7 +36,7 @@ DEFAULT_VICTIMS: Final = ("vgg_small", "preresnet_small")
 _LEAST_BACKGROUND: Final = 0.05
 
 _BUSY: Final = 1.5
-"""From so many times the time on idle processors on, the time on busy ones is told, too."""
+"""If the processors are busy, so that training takes this many times longer, messages name both times."""
 
 
 def victim_jobs(
