@@ -8,12 +8,16 @@ each start one thread per core slow each other down.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
+import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -26,6 +30,9 @@ from monai_advenc.errors import AdvencError, OutputError
 Item = TypeVar("Item")
 
 Result = TypeVar("Result")
+
+_PR_SET_PDEATHSIG = 1
+"""The request to Linux for a signal when the parent ends."""
 
 
 class _Results(Dataset[Result | AdvencError]):
@@ -60,7 +67,7 @@ def map_in_workers(function: Callable[[Item], Result], items: Sequence[Item], wo
         AdvencError: The function raised it, for the first item whose result was not taken yet.
         OutputError: A worker was killed.
     """
-    # PyTorch's loader has what a pool needs: order, prefetching, signals, and an end when the parent dies.
+    # PyTorch's loader has what a pool needs: order, prefetching, signals.
     with warnings.catch_warnings():
         # More workers than cores are the caller's choice.
         warnings.filterwarnings("ignore", "This DataLoader will create")
@@ -69,7 +76,7 @@ def map_in_workers(function: Callable[[Item], Result], items: Sequence[Item], wo
             batch_size=None,
             num_workers=min(workers, len(items)),
             collate_fn=_as_it_is,
-            worker_init_fn=use_one_thread,
+            worker_init_fn=partial(_begin, parent=os.getpid()),
         )
         computed = iter(loader)
     try:
@@ -85,6 +92,27 @@ def map_in_workers(function: Callable[[Item], Result], items: Sequence[Item], wo
         raise OutputError(
             "a worker process was killed (out of memory?); run the same command again to continue, with fewer --workers"
         ) from None
+
+
+def _begin(worker: int, *, parent: int) -> None:
+    end_with(parent)
+    use_one_thread()
+
+
+def end_with(parent: int) -> None:
+    """End this process when the one that started it is killed; it might go on writing files beside the next run.
+
+    PyTorch's workers look for their parent every five seconds, and for ever for one that was killed before they looked
+    the first time. Where there is no such signal as on Linux, that is what remains.
+
+    Args:
+        parent: Number of the process that started this one. If it has ended already, this one ends at once.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _as_it_is(result: Result) -> Result:
@@ -103,12 +131,8 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def use_one_thread(worker: int = 0) -> None:
-    """Let this process use one thread from now on.
-
-    Args:
-        worker: Its number; ignored.
-    """
+def use_one_thread() -> None:
+    """Let this process use one thread from now on."""
     torch.set_num_threads(1)
     threadpool_limits(1)
 

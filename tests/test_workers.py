@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -49,3 +52,30 @@ def test_a_killed_worker_is_one_line_that_says_what_to_do() -> None:
 
     with pytest.raises(OutputError, match=r"a worker process was killed .* with fewer --workers"):
         list(map_in_workers(die, range(2), 1))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a worker looks for its parent every five seconds")
+@pytest.mark.parametrize("killed", ["before the worker has begun", "while it works"])
+def test_a_worker_ends_with_the_process_that_started_it(killed: str) -> None:
+    def work(item: int) -> None:
+        os.write(write, b"begun")
+        time.sleep(60)
+
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        if killed == "before the worker has begun":
+            os.register_at_fork(
+                after_in_child=lambda: time.sleep(0.3), after_in_parent=lambda: os.kill(os.getpid(), signal.SIGKILL)
+            )
+        list(map_in_workers(work, range(2), 1))
+        os._exit(0)
+    os.close(write)
+    if killed == "while it works":
+        assert os.read(read, 5) == b"begun"
+        os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    # The worker holds the other end of the pipe as long as it lives.
+    assert select.select([read], [], [], 20)[0], "the worker still lives"
+    assert os.read(read, 5) == b""
+    os.close(read)

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from monai_advenc.errors import DatasetError, OutputError
+from monai_advenc.files.parts import holds_files
 
 
 def private_folder_of(out: Path) -> Path:
@@ -107,5 +108,5 @@ def require_own_folder(out: Path, shared: Path | None, marker: str, what: str) -
     """
     if shared is not None and shared.resolve() in (out.resolve(), *out.resolve().parents):
         raise OutputError(f"{out} lies in the data set that is shared, which must not hold {what}; give another --out")
-    if out.is_dir() and any(out.iterdir()) and not (out / marker).is_file():
+    if out.is_dir() and holds_files(out) and not (out / marker).is_file():
         raise OutputError(f"{out} is not empty and holds no {what}; give another --out")

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from monai_advenc.files.folder_lock import LOCK_NAME
+
 try:
     import fcntl
 except ImportError:  # Windows has no such locks, so stale parts stay there.
@@ -85,6 +87,14 @@ def remove_stale_parts(folder: Path, after_s: float | None = None) -> None:
         for part in [path for path in folder.iterdir() if PART.fullmatch(path.name)]:
             with contextlib.suppress(OSError):
                 _remove_if_stale(part, after_s)
+
+
+def holds_files(folder: Path) -> bool:
+    """Whether anything under a folder is a file, but for locks and parts: a run may be killed before its first file."""
+    return any(
+        (path.is_symlink() or not path.is_dir()) and path.name != LOCK_NAME and not PART.fullmatch(path.name)
+        for path in folder.rglob("*")
+    )
 
 
 def _clean_once(folder: Path) -> None:

@@ -24,8 +24,9 @@ from monai_advenc.data.manifest_records import frame_of
 from monai_advenc.data.records import ImageRecord, VolumeRecord
 from monai_advenc.errors import OutputError, SettingsError
 from monai_advenc.files.atomic import is_writable, remove_temporaries, sha256_of, write_atomically
-from monai_advenc.files.folder_lock import LOCK_NAME, FolderLock
+from monai_advenc.files.folder_lock import FolderLock
 from monai_advenc.files.json_lines import append_lines, each_line
+from monai_advenc.files.parts import holds_files
 
 Owns = Callable[[str], bool]
 """Returns whether some original given is written to a path in the folder."""
@@ -70,8 +71,8 @@ def budget_of(norm: str, records: Iterable[ImageRecord | VolumeRecord]) -> Budge
 
 
 def require_empty(folder: Path) -> None:
-    """Raise :class:`OutputError` if a folder holds anything."""
-    if any(path.name != LOCK_NAME for path in folder.iterdir()):
+    """Raise :class:`OutputError` if a folder holds files."""
+    if holds_files(folder):
         raise OutputError(f"{folder} is not empty and not an unfinished encryption; choose another --out")
 
 
@@ -147,19 +148,19 @@ class EncryptedFolder(Generic[Record, ManifestOf]):
 
     def _open(self) -> None:
         journal, manifest = self.folder / JOURNAL_NAME, self.folder / MANIFEST_NAME
+        # Also if the killed run had written nothing so far: where workers outlive it, they may still write.
+        self._interrupted = journal.exists()
         if manifest.exists():
             finished = self.kind.manifest.load(self.folder)
             # A later software version may add images to a finished data set, but not to an unfinished one.
             self._require_same_run(finished.header.model_copy(update={"software": self.header.software}))
             self.records = {record.id: record for record in self.kind.records_in(finished)}
-        if journal.exists():
-            self._read_journal(journal)
-        elif not manifest.exists():
+        is_bound = self._interrupted and self._read_journal(journal)
+        if not (self._interrupted or manifest.exists()):
             require_empty(self.folder)
         remove_temporaries(self.folder)
-        self._interrupted = journal.exists()
-        if not journal.exists():
-            write_atomically(journal, (self.header.model_dump_json() + "\n").encode())
+        if not is_bound:
+            write_atomically(journal, (self.header.model_dump_json() + "\n").encode(), overwrite=True)
         self.forget([id_ for id_, record in self.records.items() if not self._is_intact(record)])
 
     def forget(self, ids: Iterable[str]) -> None:
@@ -167,7 +168,8 @@ class EncryptedFolder(Generic[Record, ManifestOf]):
         for id_ in ids:
             self._damaged |= {file.path for file in self.records.pop(id_).written}
 
-    def _read_journal(self, journal: Path) -> None:
+    def _read_journal(self, journal: Path) -> bool:
+        """Take over the records of a killed run: whether its options bind this one."""
         # A killed run may leave half a line at the end; its image is encrypted again.
         try:
             lines = each_line(journal)
@@ -175,11 +177,10 @@ class EncryptedFolder(Generic[Record, ManifestOf]):
             recorded = {record.id: record for record in map(self.kind.record.from_json, lines)}
             nothing = not recorded and not self.records and not any(self._present())
             if nothing and found.classes == self.header.classes:
-                # Options of a run that wrote nothing bind nobody.
-                journal.unlink()
-                return
+                return False  # Options of a run that wrote nothing bind nobody.
             self._require_same_run(found)
             self.records |= recorded
+            return True
         except (ValueError, ValidationError, SettingsError):
             raise OutputError(f"{journal} is damaged; move {self.folder} away and start again") from None
 

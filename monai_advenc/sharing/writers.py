@@ -9,7 +9,6 @@ does not survive in a process that is forked from one that uses it.
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import pickle
@@ -24,7 +23,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from monai_advenc.errors import OutputError
-from monai_advenc.workers import available_cores, use_one_thread
+from monai_advenc.workers import available_cores, end_with, use_one_thread
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -35,9 +34,7 @@ MOST_WRITERS = 8
 CHUNK = 32
 """Most items for a process at a time, so that all processes take part in a large block."""
 
-_PR_SET_PDEATHSIG, _SIGTERM = 1, 15
-
-_PROGRAM = "import sys; sys.path[:] = {path!r}; from monai_advenc.sharing.writers import serve; serve({number})"
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from monai_advenc.sharing.writers import serve; serve{numbers}"
 
 
 def writers_for(images: int, cores: int | None = None) -> int:
@@ -100,7 +97,7 @@ class _Process:
 
     def __init__(self, work: bytes) -> None:
         self._connection, theirs = multiprocessing.Pipe()
-        program = _PROGRAM.format(path=sys.path, number=theirs.fileno())
+        program = _PROGRAM.format(path=sys.path, numbers=(theirs.fileno(), os.getpid()))
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", program],
@@ -141,13 +138,10 @@ class _Process:
         self._process.wait()
 
 
-def serve(number: int) -> None:
-    """In a new process: do what the connection with this file descriptor asks for, until it closes."""
+def serve(number: int, parent: int) -> None:
+    """In a new process of ``parent``: do what the connection with this file descriptor asks for, until it closes."""
+    end_with(parent)
     use_one_thread()
-    if sys.platform == "linux":
-        # A command that is killed must not leave processes behind that write.
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGTERM)
     connection = Connection(number)
     with suppress(EOFError, OSError):
         function = pickle.loads(connection.recv_bytes())

@@ -29,7 +29,7 @@ from monai_advenc.files.atomic import (
 )
 from monai_advenc.files.folder_lock import _LOCKED, LOCK_NAME, FolderLock
 from monai_advenc.files.json_lines import append_lines, read_lines
-from monai_advenc.files.parts import TEMPORARY_SUFFIX, remove_stale_parts
+from monai_advenc.files.parts import TEMPORARY_SUFFIX, holds_files, remove_stale_parts
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -408,3 +408,30 @@ def test_content_in_parts_is_one_file(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         write_atomically(tmp_path / "other", (bytes([1 // digit]) for digit in (1, 0)))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("path", "holds"),
+    [
+        ("class/case", False),
+        (".advenc-lock", False),
+        (".slices/.options.1a2b3c4d.advenc-part", False),
+        (".x.advenc-part", True),
+        ("class/image.png", True),
+        (".hidden", True),
+    ],
+)
+def test_a_folder_in_which_a_run_was_killed_before_its_first_file_holds_none(
+    tmp_path: Path, path: str, holds: bool
+) -> None:
+    if path == "class/case":
+        (tmp_path / path).mkdir(parents=True)
+    else:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).touch()
+    assert holds_files(tmp_path) is holds
+
+
+def test_a_link_to_a_folder_is_a_file_of_somebody(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path.parent)
+    assert holds_files(tmp_path)

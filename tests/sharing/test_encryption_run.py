@@ -25,7 +25,7 @@ from monai_advenc.errors import AdvencError, DatasetError, OutputError, Verifica
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
 from monai_advenc.sharing.encryption_run import encrypt_images
-from monai_advenc.sharing.folder import require_begun_with
+from monai_advenc.sharing.folder import IMAGES, EncryptedFolder, require_begun_with
 from monai_advenc.sharing.images import ImageEncryption
 from monai_advenc.sharing.options import EncryptionOptions, network_checksum
 from monai_advenc.sharing.verify_images import verify_folder
@@ -310,6 +310,34 @@ def interrupt(originals: Path, out: Path, key: EncryptionKey, base: nn.Module) -
     (out / "manifest.json").unlink()
     last = manifest.images[-1]
     return originals / last.label / f"{last.id}.png"
+
+
+def test_what_a_worker_writes_that_outlives_a_killed_run_is_written_again(
+    originals: Path, base: nn.Module, tmp_path: Path
+) -> None:
+    source, out, key = find_images(originals), tmp_path / "out", make_key()
+    encrypt_images(source, tmp_path / "whole", key, base, OPTIONS)
+    late = next((tmp_path / "whole").rglob("*.png")).relative_to(tmp_path / "whole")
+    header = ImageEncryption(source, out, key, base, OPTIONS, None).header
+    EncryptedFolder(out, header, IMAGES).close()  # Killed before its first image.
+    now = EncryptedFolder(out, header, IMAGES)
+    (out / late).parent.mkdir()
+    (out / late).write_bytes(b"late")
+    now.require_known_files(lambda path: path == late.as_posix())
+    now.close()
+    encrypt_images(source, out, key, base, OPTIONS)
+    assert content_of(out) == content_of(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("left", ["other/.x.png.1a2b3c4d.advenc-part", "..journal.jsonl.1a2b3c4d.advenc-part"])
+def test_a_run_that_was_killed_before_its_first_file_can_be_repeated(
+    originals: Path, base: nn.Module, tmp_path: Path, left: str
+) -> None:
+    (tmp_path / "out" / CLASSES[0]).mkdir(parents=True)
+    (tmp_path / "out" / left).parent.mkdir(exist_ok=True)
+    (tmp_path / "out" / left).write_bytes(b"half")
+    encrypt_images(find_images(originals), tmp_path / "out", make_key(), base, OPTIONS)
+    assert not (tmp_path / "out" / left).exists()
 
 
 def test_what_a_killed_run_left_of_an_image_that_fails_now_does_not_stay(

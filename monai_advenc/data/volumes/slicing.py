@@ -24,7 +24,8 @@ from monai_advenc.data.volumes.dicom_cross_section import encode_cross_section
 from monai_advenc.data.volumes.reading import read_case
 from monai_advenc.errors import AdvencError, AllFailedError, DatasetError, ImageError, OutputError, remembering
 from monai_advenc.files.atomic import remove_temporaries, write_atomically, write_json
-from monai_advenc.files.folder_lock import LOCK_NAME, FolderLock
+from monai_advenc.files.folder_lock import FolderLock
+from monai_advenc.files.parts import holds_files
 from monai_advenc.files.tables import csv_text
 from monai_advenc.workers import map_in_workers
 
@@ -170,9 +171,9 @@ def _begin(out: Path, options: dict[str, Any], elsewhere: str) -> None:
                     f"{out} was cut with other options ({_difference(earlier, options)}); give the same options, or "
                     f"begin in a new folder ({elsewhere})"
                 )
-            remove_temporaries(out)
-        elif any(path.name != LOCK_NAME for path in out.iterdir()):
+        elif holds_files(out):
             raise OutputError(f"{out} is not empty and holds no unfinished slices; choose another folder")
+        remove_temporaries(out)
     except (OSError, ValueError) as error:
         raise OutputError(f"cannot use {out} ({error}); choose another folder") from None
     write_json(path, options, overwrite=True)

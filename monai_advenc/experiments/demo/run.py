@@ -45,6 +45,7 @@ from monai_advenc.experiments.demo.page import (
 )
 from monai_advenc.experiments.demo.recipe import AUGMENTATION_AWARE, BODY_ONLY, PAPER, QUICK_VOLUMES, DemoRecipe
 from monai_advenc.files.atomic import write_atomically, write_json
+from monai_advenc.files.parts import holds_files
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training import TrainingResult, TrainingSettings, load_checkpoint, save_checkpoint, train
 from monai_advenc.perturbation.settings import PerturbationSettings
@@ -148,7 +149,7 @@ def _begin(out: Path, seed: int, recipe: DemoRecipe) -> None:
         if marker.read_text(encoding="utf-8") != content:
             raise OutputError(f"{out} holds a demo with another seed or other sizes; choose another --out")
         return
-    if out.is_dir() and any(out.iterdir()):
+    if out.is_dir() and holds_files(out):
         raise OutputError(f"{out} is not empty and holds no demo; choose another --out")
     write_atomically(marker, content.encode())
     (out / "private").chmod(0o700)

@@ -16,6 +16,7 @@ from pydantic import Field
 from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.errors import OutputError
 from monai_advenc.files.atomic import sha256_of, write_atomically, write_json
+from monai_advenc.files.parts import holds_files
 from monai_advenc.reader_study.building.blinded_images import Names, draw_names, pair_cases, write_blinded
 from monai_advenc.reader_study.building.design import (
     READING_SESSIONS,
@@ -171,7 +172,7 @@ def _prepare_folders(out: Path, sealed: Path) -> None:
             raise OutputError(f"{folder} is a file; give a folder for {what}")
         # Each folder has its own mark: an interrupted build must not delete the answer sheet of another study.
         unfinished = (folder / UNFINISHED_NAME).is_file() and not (folder / STUDY_NAME).exists()
-        if folder.is_dir() and any(folder.iterdir()) and not unfinished:
+        if folder.is_dir() and holds_files(folder) and not unfinished:
             raise OutputError(f"{folder} is not empty, and {what} is never overwritten; give another folder")
     for leftover in (*(out / IMAGES_NAME).glob("*"), sealed / SHEET_NAME, sealed / LINKS_NAME):
         leftover.unlink(missing_ok=True)
