@@ -17,7 +17,7 @@ from typing import Any, Final
 from monai_advenc.data.checking.check_images import check_images
 from monai_advenc.data.checking.check_volumes import check_volumes
 from monai_advenc.data.checking.checked import Checked
-from monai_advenc.data.checking.compared_cases import size_that_holds
+from monai_advenc.data.checking.compared_cases import largest_side, size_that_holds
 from monai_advenc.data.images.labeled_files import holds_images
 from monai_advenc.data.images.padding import SLICE_TABLE
 from monai_advenc.data.images.patient_folders import holds_single_dicom
@@ -243,7 +243,7 @@ def _command_for_volumes(
     words = ["monai-advenc", "slice-and-encrypt", str(root), "--out", "shared"]
     for option, value in asked.items():
         words += [] if value is None else [option, str(value)]
-    holds = size_that_holds(found.cases, slices.size, slices.fit)
+    holds = size_that_holds(largest_side(found.cases), slices.size, slices.fit)
     words += _slice_options(slices if holds is None else slices.model_copy(update={"size": holds}))
     if any((case.kind or "").startswith("DICOM") for case in found.cases):
         words += ["--identity", "remove"]

@@ -96,6 +96,20 @@ def test_a_size_smaller_than_the_tumor_is_warned_of_with_the_share_kept(run: Run
     assert "cropped" not in resized.stderr
 
 
+@pytest.mark.parametrize(("size", "warned"), [(80, True), (79, False), (0, False)])
+def test_slices_that_are_mostly_padding_are_warned_of_before_the_work(
+    run: Run, tmp_path: Path, size: int, warned: bool
+) -> None:
+    """The longest side of all slices has 40 pixels, which is half of 80."""
+    write_nifti_case(tmp_path / "volumes" / "a" / "wide", (24, 40, 8), (1, 1, 4), 4)
+    write_nifti_case(tmp_path / "volumes" / "a" / "small", (20, 18, 8), (1, 1, 4), 4)
+    result = run("slice", tmp_path / "volumes", "--out", tmp_path / "slices", "--workers", 0, "--size", size)
+    assert result.exit_code == 0, result.output
+    told = "Warning: slices of 40 pixels at most are padded to 80" in result.stdout
+    assert (told, "padded" in result.output) == (warned, warned)
+    assert ("--size 48 holds all of them" in result.stdout) == warned
+
+
 def test_whole_volumes_say_their_plane_and_are_not_continued_in_another(
     world: World, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

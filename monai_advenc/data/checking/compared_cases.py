@@ -73,27 +73,42 @@ def compare_with_size(cases: Sequence[CheckedCase], size: int | None, fit: str) 
         size: Side of the slices to be cut; ``None``: their own.
         fit: How they are brought to it.
     """
-    holds = size_that_holds(cases, size, fit)
-    if holds is not None:
-        largest = _largest_side(cases)
-        message = f"slices have {largest} pixels at most and would be padded to {size}: most of each is then empty"
-        yield Fault("", f"{message}; --size {holds} holds all of them")
+    told = mostly_padding(largest_side(cases), size, fit)
+    if told is not None:
+        yield Fault("", told)
 
 
-def size_that_holds(cases: Sequence[CheckedCase], size: int | None, fit: str) -> int | None:
-    """The side to cut slices to where padding would fill most of every slice; ``None`` where it would not.
+def mostly_padding(largest: int, size: int | None, fit: str) -> str | None:
+    """That padding fills most of every slice, in words; ``None`` if it does not.
 
     Args:
-        cases: All cases.
+        largest: Longest side in pixels of the slices before padding; 0: unknown.
         size: Side that was asked for; ``None``: their own.
         fit: How slices are brought to it.
     """
-    largest = _largest_side(cases)
+    holds = size_that_holds(largest, size, fit)
+    if holds is None:
+        return None
+    return (
+        f"slices of {largest} pixels at most are padded to {size}, so most of each is empty and all work takes longer; "
+        f"--size {holds} holds all of them"
+    )
+
+
+def size_that_holds(largest: int, size: int | None, fit: str) -> int | None:
+    """The side to cut slices to where padding fills most of every slice; ``None`` where it does not.
+
+    Args:
+        largest: Longest side in pixels of the slices before padding; 0: unknown.
+        size: Side that was asked for; ``None``: their own.
+        fit: How slices are brought to it.
+    """
     pads = size is not None and fit == "pad-or-crop" and 0 < largest <= MOSTLY_PADDING * size
     return next_multiple(largest) if pads else None
 
 
-def _largest_side(cases: Sequence[CheckedCase]) -> int:
+def largest_side(cases: Sequence[CheckedCase]) -> int:
+    """Longest side in pixels of the slices before they are brought to a size; 0 if unknown."""
     return max((max(case.side) for case in cases if case.side is not None), default=0)
 
 

@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from monai_advenc.data.checking.check_volumes import check_volumes
+from monai_advenc.data.checking.compared_cases import mostly_padding
 from monai_advenc.data.volumes.cases import CaseList, find_cases
 from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.data.volumes.layouts.listed import are_listed
@@ -142,6 +143,7 @@ def cut_cases(
     # Version 0.1 did not note the share.
     cropped = {record["case"]: kept for record in records if (kept := record.get("tumor_kept", 1)) < 1}
     _warn_of_cropping(cropped, len(records), settings, progress)
+    _warn_of_padding([record.get("padding") for record in records], settings, progress)
     return Cuts(planes, cropped, failures)
 
 
@@ -152,3 +154,13 @@ def _warn_of_cropping(cropped: Mapping[str, float], cut: int, settings: SliceSet
             f"Warning: {len(cropped)} of {cut} tumors are larger than {settings.size} pixels and were cropped; "
             f"{min(cropped.values()):.0%} of the tumor is kept at the least. Give a larger --size, or --fit resize."
         )
+
+
+def _warn_of_padding(padding: Sequence[Sequence[int] | None], settings: SliceSettings, progress: Progress) -> None:
+    """Say if padding fills most of every slice, before any work on the slices."""
+    if settings.size is None or not padding:
+        return
+    empty = ((0, 0) if each is None else (each[0] + each[1], each[2] + each[3]) for each in padding)
+    told = mostly_padding(settings.size - min(map(min, empty)), settings.size, settings.fit)
+    if told is not None:
+        progress.say(f"Warning: {told}. The size holds for a whole folder, so give another --out with it.")

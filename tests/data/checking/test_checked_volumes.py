@@ -298,7 +298,8 @@ def test_slices_that_would_be_mostly_padding_are_worth_a_look(tmp_path: Path, si
     checked = check_volumes(tmp_path, SliceSettings(size=size, fit=fit), progress=SILENT)
     messages = [each.message for each in checked.warnings if "padded" in each.message]
     expected = (
-        "slices have 24 pixels at most and would be padded to 48: most of each is then empty; --size 32 holds all"
+        "slices of 24 pixels at most are padded to 48, so most of each is empty and all work takes longer; "
+        "--size 32 holds all"
     )
     assert messages == [f"{expected} of them"] * told
     assert checked.problem() is None
