@@ -77,6 +77,22 @@ def interval_of(right: Right, groups: Groups) -> tuple[float, float]:
     return max(0.0, (center - width) / scale), min(1.0, (center + width) / scale)
 
 
+def images_enough(right: Right, groups: Groups, bar: float) -> int | None:
+    """Number of images at which the 95 % Wilson interval would end below a bar, were the accuracy the same.
+
+    The interval ends at the share that a score test just rejects, so the number follows from that test. Images of a
+    patient count for as little as those at hand.
+
+    Returns:
+        The number; ``None`` if the accuracy is not below the bar, so that no number is enough.
+    """
+    share, z = float(right.mean()), float(norm.ppf(_TAIL))
+    if share >= bar:
+        return None
+    independent = z**2 * bar * (1 - bar) / (bar - share) ** 2
+    return math.floor(independent * len(right) / independent_images(right, groups)) + 1
+
+
 def p_not_worse(victim: Right, twin: Right, groups: Groups) -> float:
     """P value of the paired test that a victim is not worse than its twin on the same images (one-sided, exact).
 

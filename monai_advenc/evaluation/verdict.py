@@ -19,6 +19,7 @@ from monai_advenc.evaluation.clustered_accuracy import (
     Groups,
     better_than_chance,
     groups_of,
+    images_enough,
     independent_images,
     interval_of,
     p_not_worse,
@@ -67,6 +68,8 @@ class Verdict:
         accuracy: Accuracy of the best victim, in [0, 1].
         interval: Its 95 % Wilson interval, wider where several images are of one patient.
         bar: The upper end of the interval must be below this: halfway from ``clean`` to ``chance``.
+        enough: Number of real images at which the upper end would be below the bar with the same accuracies; ``None``
+            if none would be, or these are enough.
         p_value: Of the paired test that the victim is not worse than the network trained on originals (one-sided,
             exact).
         victim: The best victim: its architecture, seed and training set.
@@ -85,6 +88,7 @@ class Verdict:
     accuracy: float | None = None
     interval: tuple[float, float] | None = None
     bar: float | None = None
+    enough: int | None = None
     p_value: float | None = None
     victim: str | None = None
     renamed: bool = False
@@ -250,16 +254,18 @@ def _verdict(
         aim = f"Protected means an upper limit below {bar:.1%}, halfway from originals to chance."
         scope = "Training as usual is all that was measured: a recipient who knows the method can do better."
         return Verdict(verdict="protected", reason=f"{reason} {aim}", advice=scope, **numbers)
+    numbers["enough"] = images_enough(best.right, groups, bar) if loses_enough else None
     strengthen = advice_to_strengthen(best.measured.trained_on, twin.accuracy, base, chance, hurried)
     aim = f"Protected would be an upper limit below {bar:.1%}, halfway from originals to chance."
     if loses:
         aim += f" It is significantly worse than with originals (p = {p_value:.2g}), and no more."
-        return Verdict(verdict="weak", reason=f"{reason} {aim}", advice=strengthen, **numbers)
-    if p_value < SIGNIFICANCE:
+    elif p_value < SIGNIFICANCE:
         aim += f" Fewer than {100 * LEAST_LOSS:.0f} points are lost, as between two trainings on the same images."
     else:
         aim += f" The difference from originals is not significant (p = {p_value:.2g})."
-    return Verdict(verdict="none", reason=f"{reason} {aim}", advice=strengthen, **numbers)
+    if numbers["enough"] is not None:
+        aim += f" With the same accuracies, about {numbers['enough']} real images would be enough."
+    return Verdict(verdict="weak" if loses else "none", reason=f"{reason} {aim}", advice=strengthen, **numbers)
 
 
 def _held_out(images: int, patients: int | None) -> str:

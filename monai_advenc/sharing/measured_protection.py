@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -53,9 +54,8 @@ def measure_protection(
         few patients.
     """
     cases, patients = originals.class_counts(), originals.patient_counts()
-    fewest = min(patients, key=lambda name: patients[name])
-    if patients[fewest] < LEAST_CASES or len(cases) < 2:
-        verdict = too_few_cases(fewest, cases[fewest], patients[fewest])
+    if min(patients.values()) < LEAST_CASES or len(patients) < 2:
+        verdict = too_few_cases(patients, are_patients=patients != cases)
         kept, measurements = keep_verdict(KeptVerdict(verdict=verdict), out, private), NO_MEASUREMENTS
     else:
         evaluation = evaluate(
@@ -73,12 +73,18 @@ def measure_protection(
     return kept.verdict, measurements
 
 
-def too_few_cases(name: str, cases: int, patients: int) -> Verdict:
-    """The verdict where a class has fewer cases, or cases of fewer patients, than a measurement takes."""
+def too_few_cases(patients: Mapping[str, int], *, are_patients: bool) -> Verdict:
+    """The verdict where a class has fewer cases, or cases of fewer patients, than a measurement takes.
+
+    Args:
+        patients: Number of patients of each class.
+        are_patients: Whether some have several cases; otherwise cases are counted.
+    """
     what, advice = "cases", "Add cases before you rely on this data set."
-    if patients < cases:
+    if are_patients:
         what = "patients"
         advice = f"{advice} If Patient ID does not tell patients apart, list them in {PATIENT_TABLE} (case, patient)."
-    return not_measured(
-        f"Measuring takes at least two classes with {LEAST_CASES} {what} each; class {name!r} has {patients}.", advice
-    )
+    lacking = ", ".join(f"{LEAST_CASES - count} of {name}" for name, count in patients.items() if count < LEAST_CASES)
+    missing = f"{lacking} missing" if lacking else "there is one class only"
+    least = f"a verdict takes at least two classes of {LEAST_CASES} {what} each"
+    return not_measured(f"Too few {what}: {least}; {missing}.", advice)

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binomtest
+from statsmodels.stats.proportion import proportion_confint
 
 from monai_advenc.evaluation.clustered_accuracy import (
     better_than_chance,
     groups_of,
+    images_enough,
     independent_images,
     interval_of,
     p_not_worse,
@@ -34,6 +36,29 @@ def test_with_one_image_a_patient_the_interval_is_wilsons(right: NDArray[np.bool
     expected = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
     for groups in (groups_of(None, len(right)), groups_of([f"p{row}" for row in range(len(right))], len(right))):
         assert interval_of(right, groups) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.floats(0.3, 0.95))
+def test_with_as_many_images_as_are_enough_wilsons_interval_ends_below_the_bar(
+    correct: int, wrong: int, bar: float
+) -> None:
+    right = np.repeat([True, False], [correct, wrong + 1])
+    enough = images_enough(right, groups_of(None, len(right)), bar)
+    share = float(right.mean())
+    assert (enough is None) == (share >= bar)
+    if enough is None or bar - share < 0.001:
+        return
+    above, below = (proportion_confint(share * count, count, method="wilson")[1] for count in (enough, enough - 1.01))
+    assert above < bar + 1e-9
+    assert enough == 1 or below > bar - 1e-9
+
+
+def test_of_patients_whose_images_are_alike_more_images_are_enough() -> None:
+    right = np.repeat([True, False, True, False, False], 4)
+    alone, together = (images_enough(right, groups, 0.8) for groups in (np.arange(20), np.arange(20) // 4))
+    assert alone is not None
+    assert together is not None
+    assert together >= 4 * alone
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))

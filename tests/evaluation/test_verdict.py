@@ -124,6 +124,18 @@ def test_the_interval_decides_between_protected_and_weak_halfway_to_chance() -> 
     assert found.chance == pytest.approx(1 / 3)
 
 
+def test_a_verdict_that_fails_for_lack_of_images_says_how_many_would_be_enough() -> None:
+    # Clean 0.9, encrypted 0.5, chance 1/2: the bar is 0.7. z^2 * 0.7 * 0.3 / 0.2^2 = 20.2 images.
+    few = verdict_of(0.9, 0.5, (10, 10))
+    assert (few.verdict, few.enough) == ("weak", 21)
+    assert few.reason.endswith("With the same accuracies, about 21 real images would be enough.")
+    assert Verdict.of_dict(few.as_dict()).enough == 21
+    enough = verdict_of(0.9, 0.5, (12, 12))
+    assert (enough.verdict, enough.enough) == ("protected", None)
+    above = verdict_of(0.9, 0.8, (50, 50))
+    assert (above.enough, "would be enough" in above.reason) == (None, False)
+
+
 def test_no_significant_loss_is_no_protection() -> None:
     assert verdict_of(0.92, 0.92).verdict == "none"
     assert verdict_of(0.92, 0.98).verdict == "none"

@@ -12,6 +12,7 @@ import pytest
 
 from monai_advenc import EncryptionOptions, TrainingSettings, draw_key, encrypt_folder, evaluate, train_base
 from monai_advenc.data.images.folder import find_images
+from monai_advenc.data.phantoms.volume import PHANTOM_CLASSES
 from monai_advenc.evaluation.kept_verdict import KeptVerdict, keep_verdict, kept_verdict
 from monai_advenc.evaluation.verdict import NOT_MEASURED, not_measured
 from monai_advenc.sharing.measured_protection import measure_protection
@@ -44,7 +45,9 @@ def test_patients_reach_the_verdict_and_no_file_and_no_line_names_them(world: Wo
     assert result.exit_code == 0, result.output
     # Two cases a class, both of one patient.
     reason = json.loads(result.stdout)["verdict_details"]["reason"]
-    assert reason == "Measuring takes at least two classes with 10 patients each; class 'chordoma' has 1."
+    lacking = ", ".join(f"9 of {label}" for label in sorted(PHANTOM_CLASSES))
+    least = "a verdict takes at least two classes of 10 patients each"
+    assert reason == f"Too few patients: {least}; {lacking} missing."
     private = tmp_path / "shared-private"
     assert find_images(private / "slices").patient_counts() == dict.fromkeys(
         sorted(p.name for p in volumes.iterdir() if p.is_dir()), 1

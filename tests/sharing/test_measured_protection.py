@@ -11,7 +11,7 @@ from monai_advenc.evaluation.kept_verdict import KeptVerdict, keep_verdict, kept
 from monai_advenc.evaluation.verdict import Verdict, Word
 from monai_advenc.progress import SILENT
 from monai_advenc.sharing import measured_protection
-from monai_advenc.sharing.measured_protection import measure_protection
+from monai_advenc.sharing.measured_protection import measure_protection, too_few_cases
 
 
 def folder_of(root: Path, cases: int) -> ImageFolder:
@@ -45,3 +45,32 @@ def test_the_quick_victims_of_an_earlier_run_do_not_bring_back_their_verdict(
     assert found.verdict == kept_verdict(shared, private).verdict.verdict == expected
     few, _ = measure_protection(folder_of(tmp_path, 3), shared, private, 0, "cpu", SILENT)
     assert few.verdict == expected, "that nothing can be measured replaces no measurement"
+
+
+@pytest.mark.parametrize(
+    ("patients", "are_patients", "words"),
+    [
+        (
+            {"a": 3, "b": 20},
+            False,
+            "Too few cases: a verdict takes at least two classes of 10 cases each; 7 of a missing.",
+        ),
+        (
+            {"a": 9, "b": 1},
+            True,
+            "Too few patients: a verdict takes at least two classes of 10 patients each; 1 of a, 9 of b missing.",
+        ),
+        (
+            {"a": 20},
+            False,
+            "Too few cases: a verdict takes at least two classes of 10 cases each; there is one class only.",
+        ),
+    ],
+)
+def test_what_is_too_few_for_a_verdict_says_how_many_are_missing(
+    patients: dict[str, int], are_patients: bool, words: str
+) -> None:
+    found = too_few_cases(patients, are_patients=are_patients)
+    assert (found.verdict, found.reason) == ("not measured", words)
+    assert words in found.sentence
+    assert ("patients.csv" in found.advice) == are_patients
