@@ -21,9 +21,10 @@ def phantoms(
         int,
         typer.Option(
             min=1,
-            help="Number of volumes of each of the five classes; a base network and a verdict take 20 or more of each.",
+            help="Number of volumes of each class; a base network and a verdict take 20 or more of each.",
         ),
     ] = 60,
+    classes: Annotated[int, typer.Option(min=2, max=5, help="Number of classes.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the volumes; use another one for test volumes.")] = 0,
     difficulty: Annotated[
         choices.PhantomDifficulty,
@@ -36,16 +37,24 @@ def phantoms(
 ) -> None:
     """Write phantom brain volumes with tumors and masks, to try the other commands on.
 
-    The files are <class>/<case>/image.nii.gz and seg.nii.gz, a layout that slice and slice-and-encrypt read.
+    The files are <class>/<case>/image.nii.gz and seg.nii.gz, a layout that slice and slice-and-encrypt read. Slices of
+    them have 64x64 pixels; the command that is printed cuts them at that size.
     """
     from monai_advenc.data.phantoms.volume import DIFFICULTIES, PHANTOM_CLASSES, PHANTOM_SHAPE, write_phantoms
     from monai_advenc.networks.training.base import MIN_IMAGES_PER_CLASS
 
     output = Output(json)
-    total = count * len(PHANTOM_CLASSES)
+    names, total = sorted(PHANTOM_CLASSES[:classes]), count * classes
     with output.stage("phantom volumes", total) as advance:
-        write_phantoms(out, count, seed, difficulty=DIFFICULTIES[difficulty], progress=lambda _done, _total: advance(1))
-    output.say(f"Wrote {total} volumes of {', '.join(sorted(PHANTOM_CLASSES))} into {out}.")
+        write_phantoms(
+            out,
+            count,
+            seed,
+            difficulty=DIFFICULTIES[difficulty],
+            classes=classes,
+            progress=lambda _done, _total: advance(1),
+        )
+    output.say(f"Wrote {total} volumes of {', '.join(names)} into {out}.")
     if count < MIN_IMAGES_PER_CLASS:
         output.say(
             f"A base network and a verdict take {MIN_IMAGES_PER_CLASS} of each class or more, these are {count}: the "
@@ -55,4 +64,4 @@ def phantoms(
     words = ["monai-advenc", "slice-and-encrypt", str(out), "--size", str(max(PHANTOM_SHAPE[:2])), "--out", "shared"]
     words += ["--base", "FILE"] if count < MIN_IMAGES_PER_CLASS else []
     output.say(f"Next: {shlex.join(words)}")
-    output.result({"out": str(out), "volumes": total, "classes": sorted(PHANTOM_CLASSES)})
+    output.result({"out": str(out), "volumes": total, "classes": names})

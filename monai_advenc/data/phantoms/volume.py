@@ -26,7 +26,7 @@ from monai_advenc.data.phantoms.geometry import Points, inside, paint, smooth_fi
 from monai_advenc.data.phantoms.tumors import TUMORS, draw_tumor
 from monai_advenc.errors import OutputError, SettingsError
 from monai_advenc.files.atomic import write_atomically, write_once
-from monai_advenc.settings import Settings
+from monai_advenc.settings import Settings, require_between
 
 PHANTOM_CLASSES: tuple[str, ...] = tuple(TUMORS)
 """The paper's five brain tumors (section 5), as folder names."""
@@ -135,12 +135,13 @@ def write_phantoms(
     *,
     shape: tuple[int, int, int] = PHANTOM_SHAPE,
     difficulty: Difficulty | None = None,
+    classes: int = len(PHANTOM_CLASSES),
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write volumes and masks as ``folder/<class>/<case>/image.nii.gz`` and ``seg.nii.gz``.
 
-    Cases are numbered through the classes in turn, so a larger set begins with the smaller one. What is there
-    already stays unchanged: the same call resumes an interrupted run.
+    Cases are numbered through all classes in turn, so a larger set begins with the smaller one, and one of fewer
+    classes is a part of that of all. What is there already stays unchanged: the same call resumes an interrupted run.
 
     Args:
         folder: Where to write; made if missing.
@@ -148,6 +149,7 @@ def write_phantoms(
         seed: Seed of the data set.
         shape: Voxels of each volume.
         difficulty: How hard the classes are to tell apart; ``None``: that of the demo.
+        classes: So many of :data:`PHANTOM_CLASSES`, the first ones.
         progress: Called after each volume with the number done and the number in all.
 
     Raises:
@@ -156,13 +158,15 @@ def write_phantoms(
     """
     if count_per_class < 1:
         raise SettingsError(f"expected at least one volume a class, got {count_per_class}")
+    require_between("the number of classes", classes, 1, len(PHANTOM_CLASSES))
     _check(0, seed, 0, shape)
     _claim(folder, seed, shape, difficulty or Difficulty())
-    total = count_per_class * len(PHANTOM_CLASSES)
-    for index in range(total):
+    every = range(count_per_class * len(PHANTOM_CLASSES))
+    indices = [index for index in every if index % len(PHANTOM_CLASSES) < classes]
+    for done, index in enumerate(indices, start=1):
         write_phantom(folder, seed, index, shape=shape, difficulty=difficulty)
         if progress is not None:
-            progress(index + 1, total)
+            progress(done, len(indices))
 
 
 def _claim(folder: Path, seed: int, shape: tuple[int, int, int], difficulty: Difficulty) -> None:

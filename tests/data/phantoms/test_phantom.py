@@ -146,6 +146,21 @@ def test_a_larger_set_begins_with_the_smaller_one_and_files_are_reproducible(tmp
         assert path.read_bytes() == (tmp_path / "large" / path.relative_to(tmp_path / "small")).read_bytes()
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_set_of_fewer_classes_is_a_part_of_that_of_all_and_can_be_completed(tmp_path: Path, classes: int) -> None:
+    whole, few, small = tmp_path / "all", tmp_path / "few", (16, 16, 8)
+    write_phantoms(whole, 2, 4, shape=small)
+    calls: list[tuple[int, int]] = []
+    write_phantoms(few, 2, 4, shape=small, classes=classes, progress=lambda done, total: calls.append((done, total)))
+    written = {path.relative_to(few) for path in few.rglob("*.nii.gz")}
+    assert {path.parts[0] for path in written} == set(PHANTOM_CLASSES[:classes])
+    assert len(written) == 2 * 2 * classes
+    assert calls == [(done, 2 * classes) for done in range(1, 2 * classes + 1)]
+    assert all((whole / path).read_bytes() == (few / path).read_bytes() for path in written)
+    write_phantoms(few, 2, 4, shape=small)
+    assert len(list(few.rglob("*.nii.gz"))) == 20
+
+
 def test_a_case_that_is_there_is_left_alone_and_half_a_case_is_completed(tmp_path: Path) -> None:
     case = write_phantom(tmp_path, 0, 0)
     image, seg = case / "image.nii.gz", case / "seg.nii.gz"
@@ -208,6 +223,12 @@ def test_the_command_says_how_many_a_verdict_takes_and_adds_the_missing_ones(
     first = CliRunner().invoke(app, ["phantoms", str(tmp_path / "v"), "--count", "1"])
     assert "take 20 of each class or more, these are 1: the same command with --count 20" in first.output
     assert f"Next: monai-advenc slice-and-encrypt {tmp_path / 'v'} --size 64 --out shared --base FILE" in first.output
+    assert f"Wrote 5 volumes of {', '.join(sorted(PHANTOM_CLASSES))}" in first.output
+    three = CliRunner().invoke(app, ["phantoms", str(tmp_path / "three"), "--count", "1", "--classes", "3"])
+    assert f"Wrote 3 volumes of {', '.join(sorted(PHANTOM_CLASSES[:3]))}" in three.output
+    assert {path.parent.parent.name for path in (tmp_path / "three").glob("*/*/image.nii.gz")} == set(
+        PHANTOM_CLASSES[:3]
+    )
     monkeypatch.setattr("monai_advenc.networks.training.base.MIN_IMAGES_PER_CLASS", 2)
     second = CliRunner().invoke(app, ["phantoms", str(tmp_path / "v"), "--count", "2"])
     assert second.exit_code == 0
