@@ -16,6 +16,7 @@ from monai_advenc.errors import IncompleteError
 
 
 def check(
+    context: typer.Context,
     folder: Annotated[
         Path, typer.Argument(help="Folder of volumes with masks, or of images, in class folders; or a MedMNIST file.")
     ],
@@ -63,6 +64,7 @@ def check(
         slices=slicing.slice_settings(
             tumor_labels,
             tumor_segment,
+            context=context,
             plane=plane,
             size=size,
             fit=fit,

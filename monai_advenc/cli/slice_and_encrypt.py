@@ -135,6 +135,7 @@ def slice_and_encrypt(
         how: dict[str, Any] = {"workers": workers, "device": device}
         compute = RayWorkers(**secret, **how, address=ray_address, insecure_key_permissions=insecure_key_permissions)
     geometry: dict[str, Any] = {"plane": plane, "size": size, "fit": fit, "isotropic_mm": isotropic_mm}
+    geometry |= {"assume_orientation": assume_orientation, "context": context}
     asked: dict[str, Any] = {"epochs": epochs, "seed": seed}
     shared = slice_and_encrypt(
         volumes,
@@ -145,7 +146,7 @@ def slice_and_encrypt(
         labels=labels,
         channel=channel,
         label_column=label_column,
-        slices=slicing.slice_settings(tumor_labels, tumor_segment, **geometry, assume_orientation=assume_orientation),
+        slices=slicing.slice_settings(tumor_labels, tumor_segment, **geometry),
         drawing=drawing.key_options(context),
         recommend_radius=radius == drawing.RECOMMENDED,
         network=network,

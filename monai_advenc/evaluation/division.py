@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -173,15 +173,23 @@ def divide(originals: ImageSet, encrypted: ImageSet, share: float, seed: int = 0
 
 
 def require_enough_cases(images: ImageSet) -> None:
-    """Raise :class:`DatasetError` saying how many patients are needed to measure protection."""
-    for label, name in enumerate(images.classes):
-        rows = (images.labels == label).nonzero().flatten().tolist()
-        count = len({images.patients[row] if images.patients else images.ids[row] for row in rows})
-        if count < LEAST_CASES:
-            raise DatasetError(
-                f"measuring protection needs at least {LEAST_CASES} {'patients' if images.patients else 'cases'} of "
-                f"each class, class {name!r} has {count}; add some"
-            )
+    """Raise :class:`DatasetError` saying how many patients are missing to measure protection."""
+    names = images.patients or images.ids
+    patients = {
+        name: len({names[row] for row in (images.labels == label).nonzero().flatten().tolist()})
+        for label, name in enumerate(images.classes)
+    }
+    lacking = lacking_cases(patients)
+    if lacking:
+        what = "patients" if images.patients else "cases"
+        raise DatasetError(
+            f"measuring protection needs at least {LEAST_CASES} {what} of each class: {lacking} missing; add some"
+        )
+
+
+def lacking_cases(patients: Mapping[str, int]) -> str:
+    """How many patients each class lacks to be measured, in words; empty if none does."""
+    return ", ".join(f"{LEAST_CASES - count} of {name}" for name, count in patients.items() if count < LEAST_CASES)
 
 
 def _fifths(images: ImageSet, seed: int) -> list[ImageSet]:

@@ -34,7 +34,7 @@ from monai_advenc.networks.training.base import require_divisible, require_enoug
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.networks.training.trained_on import said_of
 from monai_advenc.progress import SILENT, ConsoleProgress, Progress
-from monai_advenc.sharing.key_and_base import require_usable_base
+from monai_advenc.sharing.key_and_base import require_usable_base, sized_for
 from monai_advenc.workers import available_cores
 
 SHEET_NAME: Final = "contact-sheet.html"
@@ -86,7 +86,7 @@ def check(
         sheet: Page (HTML, mode 0600) with the cut of each case, its tumor outlined; an earlier one of the same folder
             is replaced. Where ``contact-sheet.html`` is anything else, ``contact-sheet-2.html`` and so on is written.
             ``None``: none.
-        slices: How to cut.
+        slices: How to cut; unless a size is set, at that of ``base``.
         labels: Table (case, label) of the classes, for layouts that do not name them.
         channel: Which image of a case is meant where there are several.
         label_column: Column of the class in that table, or in ``participants.tsv`` of BIDS.
@@ -111,9 +111,11 @@ def check(
     page = None if sheet is None else _place_for(Path(sheet), root)
     table = None if labels is None else Path(labels)
     layout: dict[str, Any] = {"labels": table, "channel": channel, "label_column": label_column}
+    with suppress(AdvencError):  # What is wrong with the base network is judged below.
+        slices = sized_for(slices, None if base is None else Path(base), progress=progress)
     found = _checked(root, slices, layout, available_cores() if workers is None else workers, progress)
-    lacking = _lacking_for_training(found) if base is None else []
     said, faults = (None, []) if base is None else _judge_base(found, Path(base))
+    lacking = _lacking_for_training(found) if base is None or faults else []
     found = replace(found, warnings=(*found.warnings, *lacking), faults=(*found.faults, *faults))
     asked = {"--labels": table, "--label-column": label_column, "--channel": channel}
     if found.settings is None:

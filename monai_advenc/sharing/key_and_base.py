@@ -10,6 +10,7 @@ from pathlib import Path
 
 from monai_advenc.data.images.folder import ImageFolder, find_images, load_image_set
 from monai_advenc.data.images.reading import read_image
+from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import KeyOptions, has_setting
 from monai_advenc.encryption.radius import Freedom
@@ -20,7 +21,7 @@ from monai_advenc.evaluation.recommendation.base_networks import BaseTraining
 from monai_advenc.files.names import comparable
 from monai_advenc.networks.training.checkpoint import Checkpoint, load_checkpoint, require_trained_as
 from monai_advenc.networks.training.learned import require_learned, require_size
-from monai_advenc.progress import Progress
+from monai_advenc.progress import SILENT, Progress
 from monai_advenc.sharing.base_on_images import facts_of, require_reads
 from monai_advenc.sharing.options import EncryptionOptions
 
@@ -73,6 +74,31 @@ def images_of_key(root: Path, key: EncryptionKey, path: Path) -> ImageFolder:
             f"the key {path} is for the classes {', '.join(key.classes)}, the images have {', '.join(have)}: unknown "
             f"class {unknown[0]!r}; give the key of this data set, or take out what is no class of it"
         ) from None
+
+
+def sized_for(
+    slices: SliceSettings, base: Path | None, *, insist: bool = False, progress: Progress = SILENT
+) -> SliceSettings:
+    """How to cut for a base network that was trained elsewhere: at its size, unless another one was asked for.
+
+    Args:
+        slices: How to cut; only attributes that were set count as asked for.
+        base: The base network's file; ``None``: it is trained on the slices.
+        insist: Take it at any size.
+        progress: Is told the size.
+
+    Raises:
+        NetworkError: There is no such base network.
+    """
+    if base is None or insist or "size" in slices.model_fields_set:
+        return slices
+    size = load_checkpoint(base).image_size
+    if size == slices.size:
+        return slices
+    fit = slices.fit if "fit" in slices.model_fields_set else "resize"
+    asked = f"--size {size} --fit {fit}"
+    progress.say(f"Slices get {size} pixels a side ({asked}), as the images that {base} was trained on.")
+    return slices.model_copy(update={"size": size, "fit": fit})
 
 
 def load_own_base(

@@ -12,7 +12,7 @@ from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.data.patients import PATIENT_TABLE
 from monai_advenc.evaluation.advice import NOTHING_KNOWN, BaseFacts
 from monai_advenc.evaluation.compare import evaluate
-from monai_advenc.evaluation.division import LEAST_CASES
+from monai_advenc.evaluation.division import LEAST_CASES, lacking_cases
 from monai_advenc.evaluation.kept_verdict import KeptVerdict, digest_of, keep_verdict, kept_verdict
 from monai_advenc.evaluation.measurement import Measurement
 from monai_advenc.evaluation.verdict import Verdict, not_measured
@@ -54,7 +54,7 @@ def measure_protection(
         few patients.
     """
     cases, patients = originals.class_counts(), originals.patient_counts()
-    if min(patients.values()) < LEAST_CASES or len(patients) < 2:
+    if not are_enough(patients):
         verdict = too_few_cases(patients, are_patients=patients != cases)
         kept, measurements = keep_verdict(KeptVerdict(verdict=verdict), out, private), NO_MEASUREMENTS
     else:
@@ -73,6 +73,11 @@ def measure_protection(
     return kept.verdict, measurements
 
 
+def are_enough(patients: Mapping[str, int]) -> bool:
+    """Whether these are enough patients of each class, and enough classes, for a verdict."""
+    return len(patients) > 1 and not lacking_cases(patients)
+
+
 def too_few_cases(patients: Mapping[str, int], *, are_patients: bool) -> Verdict:
     """The verdict where a class has fewer cases, or cases of fewer patients, than a measurement takes.
 
@@ -84,7 +89,7 @@ def too_few_cases(patients: Mapping[str, int], *, are_patients: bool) -> Verdict
     if are_patients:
         what = "patients"
         advice = f"{advice} If Patient ID does not tell patients apart, list them in {PATIENT_TABLE} (case, patient)."
-    lacking = ", ".join(f"{LEAST_CASES - count} of {name}" for name, count in patients.items() if count < LEAST_CASES)
+    lacking = lacking_cases(patients)
     missing = f"{lacking} missing" if lacking else "there is one class only"
     least = f"a verdict takes at least two classes of {LEAST_CASES} {what} each"
     return not_measured(f"Too few {what}: {least}; {missing}.", advice)

@@ -40,8 +40,14 @@ from monai_advenc.progress import ConsoleProgress, Progress
 from monai_advenc.sharing.encrypt_folder import SharedFolder, default_options, encrypt_and_say
 from monai_advenc.sharing.encryption_run import Compute
 from monai_advenc.sharing.folder import require_begun_with, require_empty
-from monai_advenc.sharing.key_and_base import load_own_base, ready_base, require_same_region, say_of_region
-from monai_advenc.sharing.measured_protection import NO_MEASUREMENTS, measure_protection
+from monai_advenc.sharing.key_and_base import (
+    load_own_base,
+    ready_base,
+    require_same_region,
+    say_of_region,
+    sized_for,
+)
+from monai_advenc.sharing.measured_protection import NO_MEASUREMENTS, are_enough, measure_protection
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.recommended_radius import RadiusSearch, first_key, forget_unfinished
 from monai_advenc.sharing.report import write_report
@@ -96,7 +102,7 @@ def slice_and_encrypt(
         channel: Which image of a case is meant where there are several: number or name of an nnU-Net channel, kind of a
             BIDS image (``T1w``), modality in a BraTS name, or the end of a file name.
         label_column: Column of the class in that table, or in ``participants.tsv`` of BIDS.
-        slices: How to cut.
+        slices: How to cut; unless a size is set, at that of the ``base`` that is given.
         drawing: How to draw the key. If there is a key already, the attributes set here must agree with it; defaults
             need not.
         recommend_radius: Search the smallest radius that protects the slices (:func:`monai_advenc.recommend`) and draw
@@ -142,6 +148,7 @@ def slice_and_encrypt(
     _require_places(root, out, kept)
     require_known_networks([network] if network else [])
     layout: dict[str, Any] = {"labels": _path(labels), "channel": channel, "label_column": label_column}
+    slices = sized_for(slices, _path(base), insist=insist, progress=progress)
     usable = Cases(root, layout, slices, options, progress)
     cases = usable.find(dry_run=dry_run)
     names = OutputNames(out, options.identity, kept)
@@ -174,13 +181,12 @@ def slice_and_encrypt(
         # A base network of the error-minimizing family is trained for a radius; others are there before it.
         if searching and secret.error_minimizing:
             secret = searching.finish(secret, folder, None, options, key_path, how)
-        checkpoint, facts = ready_base(
-            checkpoint, folder, secret, base_path, options, how, side, elsewhere=base is not None
-        )
+        checkpoint, facts = ready_base(checkpoint, folder, secret, base_path, options, how, side, elsewhere=bool(base))
         if searching and not secret.error_minimizing:
             secret = searching.finish(secret, folder, base_path, options, key_path, how)
         frozen = checkpoint.network if compute else checkpoint.network.to(place)
-        result = encrypt_and_say(folder, out, secret, frozen, options, compute, progress, side=side, measures=measure)
+        measures = measure and are_enough(folder.patient_counts())
+        result = encrypt_and_say(folder, out, secret, frozen, options, compute, progress, side=side, measures=measures)
         keep_distances(kept, out, result.manifest.images)
         keep_residual_of_images(folder, out, secret, frozen, options, kept, progress)
         with remembering(result.failures):
@@ -188,8 +194,9 @@ def slice_and_encrypt(
             if measure:
                 verdict, measurements = measure_protection(folder, out, kept, options.workers, place, progress, facts)
             page = kept / REPORT_NAME
-            stated = result.manifest
-            report = write_report(page, folder, out, stated, checkpoint, secret, progress, verdict, measurements)
+            report = write_report(
+                page, folder, out, result.manifest, checkpoint, secret, progress, verdict, measurements
+            )
     progress.say(verdict.sentence)
     shared = replace(shared, manifest=result.manifest, report=report, cuts=cuts, verdict=verdict)
     return replace(shared, failures=(*result.failures, *cuts.failures))

@@ -18,6 +18,7 @@ from PIL import Image
 from monai_advenc import SliceSettings, check
 from monai_advenc.cli import app
 from monai_advenc.data.checking.checked import grouped
+from monai_advenc.data.manifest import Manifest
 from monai_advenc.data.phantoms.volume import PHANTOM_CLASSES, Difficulty, write_phantoms
 from monai_advenc.errors import DatasetError, OutputError
 from monai_advenc.networks import get_network
@@ -238,6 +239,31 @@ def test_a_base_network_that_the_run_would_refuse_is_refused_by_check_and_dry_ru
     assert checked.base == f"trained on images (gray, 32 pixels) of {', '.join(classes)}; accuracy {aside}"
     done = run(*shlex.split(checked.command)[1:], "--dry-run", "--workers", 0)
     assert done.exit_code == 0, done.output
+
+
+def test_slices_get_the_size_of_a_given_base_network_unless_one_is_asked_for(
+    tmp_path: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MONAI_ADVENC_INSIST")
+    volumes, base, classes = tmp_path / "volumes", tmp_path / "base.pt", sorted(PHANTOM_CLASSES)
+    write_phantoms(volumes, 1, seed=0, shape=(32, 24, 8))
+    notes = {"validation_accuracy": 1.0, "validation_images": 50}
+    save_checkpoint(base, get_network("resnet_small", 5, 1, 48), "resnet_small", classes, 1, 48, notes=notes)
+    checked = check(volumes, sheet=None, base=base, workers=0, progress=SILENT)
+    assert not checked.found.faults
+    assert shlex.split(checked.command)[-6:] == ["--fit", "resize", "--size", "48", "--base", str(base)]
+    words = (volumes, "--base", base, "--workers", 0, "--no-evaluate", "--steps", 2)
+    done = run("slice-and-encrypt", *words, "--out", tmp_path / "shared", "--format", "png16")
+    assert done.exit_code == 0, done.output
+    assert "Slices get 48 pixels a side (--size 48 --fit resize)" in done.output
+    assert {image.shape for image in Manifest.load(tmp_path / "shared").images} == {(1, 48, 48)}
+    kept = run("check", volumes, "--base", base, "--no-sheet", "--fit", "pad-or-crop", "--workers", 0)
+    assert "--size 48 --base" in kept.stdout.splitlines()[-1]
+    for command, more in (("check", ("--no-sheet",)), ("slice-and-encrypt", ("--out", tmp_path / "other"))):
+        asked = run(command, volumes, "--base", base, "--workers", 0, "--size", 32, *more)
+        assert "was trained on images of 48 pixels, these have 32" in asked.stderr.splitlines()[-1]
+        if command == "check":
+            assert asked.stdout.splitlines()[-1].endswith("--base FILE"), "one case a class trains no network"
 
 
 @pytest.mark.parametrize(("each", "first"), [(3, "Next: add images until"), (20, "Next:")])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from monai_advenc.cli.options import choices, whole_numbers
+from monai_advenc.cli.options.key import is_named
 
 if TYPE_CHECKING:
     from monai_advenc.data.volumes.cross_section import SliceSettings
@@ -88,13 +89,19 @@ Channel = Annotated[
 
 
 def slice_settings(
-    tumor_labels: str | None = None, tumor_segment: list[str] | None = None, **settings: Any
+    tumor_labels: str | None = None,
+    tumor_segment: list[str] | None = None,
+    *,
+    context: typer.Context | None = None,
+    **settings: Any,
 ) -> SliceSettings:
-    """The settings of the options; 0 stands for the volume's own."""
+    """The settings of the options; 0 stands for the volume's own. With a context those that were given count as set."""
     from monai_advenc.data.volumes.cross_section import SliceSettings
 
     labels = None if tumor_labels is None else whole_numbers(tumor_labels, "whole numbers")
-    given: dict[str, Any] = {name: value or None for name, value in settings.items()}
+    given: dict[str, Any] = {
+        name: value or None for name, value in settings.items() if context is None or is_named(context, name)
+    }
     return SliceSettings(labels=labels, segments=tuple(tumor_segment) if tumor_segment else None, **given)
 
 
