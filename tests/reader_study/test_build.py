@@ -14,7 +14,7 @@ from monai_advenc.errors import DatasetError, ImageError, OutputError, SettingsE
 from monai_advenc.reader_study.building.blinded_images import pair_cases
 from monai_advenc.reader_study.building.build import UNFINISHED_NAME, StudyOptions, build_study
 from monai_advenc.reader_study.building.design import Condition
-from monai_advenc.reader_study.building.links import read_links
+from monai_advenc.reader_study.building.links import read_links, write_links
 from monai_advenc.reader_study.questions import Question, accept_answers, load_questions, with_classes
 from monai_advenc.reader_study.study import STUDY_NAME, AnalysisPlan, AnswerSheet, Study
 from tests.reader_study.conftest import CLASSES, Folders, StudyOnDisk, build, write_images
@@ -92,6 +92,12 @@ def test_what_readers_must_not_see_is_for_the_owner_alone(study: StudyOnDisk) ->
     assert stat.S_IMODE(study.sealed.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in study.sealed.iterdir()} == {0o600}
     assert read_links(study.sealed) == study.built.links
+
+
+def test_links_of_readers_with_any_name_read_back_as_they_were(tmp_path: Path) -> None:
+    links = (("=Ann", "/r/a"), ("'-Bo;=1", "/r/-b"))
+    write_links(tmp_path, links)
+    assert read_links(tmp_path) == links
 
 
 def test_tokens_are_random_even_with_one_seed(folders: Folders, tmp_path: Path) -> None:

@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 from monai_advenc.errors import DatasetError
 from monai_advenc.files.atomic import write_atomically
-from monai_advenc.files.tables import csv_text
+from monai_advenc.files.tables import csv_text, read_table
 
 LINKS_NAME = "links.csv"
 
@@ -32,7 +31,6 @@ def read_links(sealed: Path) -> Links:
     """
     path = sealed / LINKS_NAME
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return tuple((row["reader"], row["path"]) for row in csv.DictReader(file))
-    except (OSError, KeyError, UnicodeDecodeError, csv.Error):
+        return tuple((row["reader"], row["path"]) for row in read_table(path, ("reader", "path")))
+    except DatasetError:
         raise DatasetError(f"cannot read the readers' links in {path}; give the sealed folder of the study") from None
