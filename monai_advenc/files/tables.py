@@ -7,8 +7,9 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from monai_advenc.errors import DatasetError
 from monai_advenc.files.names import folded, trimmed
@@ -20,9 +21,18 @@ _SEPARATORS = ",;\t"
 _SEPARATOR_LINE = re.compile(r"\ufeff?\"?sep=(.)\"?,*", re.IGNORECASE)
 """First line by which Excel tells itself the separator."""
 
+GUARDED: Final = "apostrophes_added"
+"""Column of tables that we write: 1 in a row in which apostrophes were added, empty in the others."""
 
-_FORMULA = re.compile("'*[=+\\-@\t\n\r\uff1d\uff0b\uff0d\uff20]")
-"""How formulas begin in Excel or LibreOffice, also in wide forms, and with the apostrophe that makes them text."""
+_SIGNS = "=+\\-@\uff1d\uff0b\uff0d\uff20"
+"""How formulas begin in Excel or LibreOffice, also in wide forms."""
+
+_BEFORE_FORMULA = re.compile(f"^(?='*[{_SIGNS}\t\n\r])|(?<=[;\t\n\r])\"*(?='*[{_SIGNS}])")
+"""Where text may be calculated: a spreadsheet that splits at semicolons or tabs splits quoted cells too, and may drop
+quotes in front of a part. Apostrophes may stand there already."""
+
+_ADDED = re.compile(f"^'(?='*[{_SIGNS}\t\n\r])|(?<=[;\t\n\r])(\"*)'(?='*[{_SIGNS}])")
+"""The apostrophe that was added there."""
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?(inf|nan)", re.IGNORECASE)
 
@@ -38,7 +48,7 @@ def read_table(table: Path, columns: tuple[str, ...], optional: tuple[str, ...] 
 
     Returns:
         One dictionary for each row that is not empty, without white space and invisible characters at the ends of its
-        cells, nor the apostrophe in front of what would be a formula; missing cells are empty.
+        cells, nor the apostrophes that :func:`csv_text` added; missing cells are empty.
 
     Raises:
         DatasetError: The table cannot be read, lacks a column or has one twice.
@@ -57,7 +67,7 @@ def read_table(table: Path, columns: tuple[str, ...], optional: tuple[str, ...] 
         _require_columns(columns, present, table)
         reader = csv.DictReader(io.StringIO(text, newline=""), present, delimiter=separator)
         next(reader.reader, None)
-        rows = [{name: _unguarded(trimmed(row[name] or "")) for name in columns} for row in reader]
+        rows = [{name: trimmed(_unguarded(row[name] or "", row)) for name in columns} for row in reader]
         return [row for row in rows if any(row.values())]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"cannot read the table {table} ({error}); expected CSV in UTF-8") from None
@@ -93,26 +103,32 @@ def _require_columns(columns: tuple[str, ...], present: list[str], table: Path) 
 def csv_text(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
     """Format a CSV table with a header row.
 
-    Names may come from others, so text that a spreadsheet would calculate gets an apostrophe in front, which
-    :func:`read_table` removes. Text that is a number stays one.
+    Names may come from others, so text that a spreadsheet would calculate gets an apostrophe in front, also within a
+    cell where a spreadsheet may split it. If there is any, a last column :data:`GUARDED` says in which rows, and
+    :func:`read_table` removes the apostrophes there. Text that is a number stays one.
 
     Args:
         columns: The header.
         rows: Cells; ``None`` is an empty one.
     """
-    return "".join(_line(row) for row in (columns, *rows))
+    header = [_guarded(name) for name in columns]
+    table = [(list(row), [_guarded(cell) for cell in row]) for row in rows]
+    if any(guarded != row for row, guarded in table):
+        header += [GUARDED]
+        table = [(row, [*guarded, 1 if guarded != row else None]) for row, guarded in table]
+    return "".join(_line(cells) for cells in (header, *(guarded for _, guarded in table)))
 
 
 def _line(row: Sequence[object]) -> str:
     buffer, end = io.StringIO(), "\r\n"  # With this end, csv quotes cells with a carriage return too.
-    csv.writer(buffer, lineterminator=end).writerow([_guarded(cell) for cell in row])
+    csv.writer(buffer, lineterminator=end).writerow(row)
     return buffer.getvalue().removesuffix(end) + "\n"
 
 
 def _guarded(cell: object) -> object:
-    is_formula = isinstance(cell, str) and cell.strip() and _FORMULA.match(cell) and not _NUMBER.fullmatch(cell)
-    return f"'{cell}" if is_formula else cell
+    is_text = isinstance(cell, str) and cell.strip() and not _NUMBER.fullmatch(cell)
+    return _BEFORE_FORMULA.sub(r"\g<0>'", str(cell)) if is_text else cell
 
 
-def _unguarded(cell: str) -> str:
-    return trimmed(cell[1:]) if cell.startswith("'") and _FORMULA.match(cell) else cell
+def _unguarded(cell: str, row: Mapping[str, str]) -> str:
+    return _ADDED.sub(r"\1", cell) if trimmed(row.get(GUARDED) or "") else cell

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from monai_advenc.errors import DatasetError
 from monai_advenc.files.tables import csv_text, read_table
@@ -68,21 +68,44 @@ def test_a_separator_that_the_first_line_promises_is_the_one_that_counts(tmp_pat
 
 
 FOREIGN = st.text(st.sampled_from([*"=+-@'\t\n\r,;\"a1.e", "\uff1d", "\uff20", "\u00fc"]), min_size=1, max_size=6)
+SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20"
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(names=st.lists(FOREIGN.map(str.strip).filter(bool), min_size=1, max_size=3), number=st.floats())
+@example(names=["'-1", "-1", "''=", "a;=b", "a;'=b", 'a;""=b', "a\n=b", "a\t@b", "a;=b\r'+c;-1"], number=-1.5)
 def test_written_names_are_calculated_by_no_spreadsheet_and_read_back_as_they_were(
     tmp_path: Path, names: list[str], number: float
 ) -> None:
-    text = csv_text(("case", "area", "text"), [(name, number, f"{number:.6g}") for name in names])
+    text = csv_text(("case", "area", "text", "again"), [(name, number, f"{number:.6g}", name) for name in names])
     (tmp_path / "t.csv").write_text(text, newline="")
-    assert [row["case"] for row in read_table(tmp_path / "t.csv", ("case",))] == names
-    rows = list(csv.reader(io.StringIO(text, newline="")))[1:]
-    for (name, *numbers), given_name in zip(rows, names, strict=True):
-        assert name.removeprefix("'") == given_name.removeprefix("'") or name == f"'{given_name}"
-        assert name[0] not in "=+-@\t\n\r\uff1d\uff0b\uff0d\uff20" or is_number(name)
-        assert numbers == [repr(number), f"{number:.6g}"]
+    read = read_table(tmp_path / "t.csv", ("case", "again"))
+    assert read == [{"case": name, "again": name} for name in names]
+    for row, given_name in zip(list(csv.reader(io.StringIO(text, newline="")))[1:], names, strict=True):
+        assert row[0].replace("'", "") == given_name.replace("'", "")
+        assert row[0][0] not in SIGNS + "\t\n\r" or is_number(row[0])
+        assert row[1:4] == [repr(number), f"{number:.6g}", row[0]]
+    for separator in ";\t":  # As spreadsheets in many countries split every table, also within quotes.
+        for cell in (cell for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) for cell in row):
+            assert cell[:1] not in [*SIGNS] or is_number(cell.partition(",")[0])
+
+
+@given(cell=st.text(st.sampled_from([*"'=-\n;a", "\uff1d"]), min_size=1, max_size=5).map(str.strip).filter(bool))
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(cell="'-1")
+@example(cell="'=a;'=b")
+def test_apostrophes_in_a_table_that_people_wrote_stay(tmp_path: Path, cell: str) -> None:
+    text = io.StringIO()
+    csv.writer(text).writerows([("case", "label"), (cell, "x")])
+    (tmp_path / "t.csv").write_text(text.getvalue(), newline="")
+    assert read_table(tmp_path / "t.csv", ("case", "label")) == [{"case": cell, "label": "x"}]
+
+
+def test_a_row_that_people_add_to_a_written_table_stays_as_it_is(tmp_path: Path) -> None:
+    text = csv_text(("case", "label"), [("-a", "x"), ("b", "y")])
+    assert text == "case,label,apostrophes_added\n'-a,x,1\nb,y,\n"
+    (tmp_path / "t.csv").write_text(f"{text}'-c,z\n")
+    assert [row["case"] for row in read_table(tmp_path / "t.csv", ("case",))] == ["-a", "b", "'-c"]
 
 
 def is_number(text: str) -> bool:
@@ -95,7 +118,8 @@ def is_number(text: str) -> bool:
 
 
 def test_a_carriage_return_in_a_name_begins_no_row() -> None:
-    assert csv_text(("a", "b"), [("x\r=1", 2)]) == 'a,b\n"x\r=1",2\n'
+    assert csv_text(("a", "b"), [("x\r1", 2)]) == 'a,b\n"x\r1",2\n'
+    assert csv_text(("a",), [("x\r=1",)]) == 'a,apostrophes_added\n"x\r\'=1",1\n'
 
 
 def test_tables_without_such_text_have_the_bytes_of_before() -> None:

