@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_advenc.errors import OutputError
-from monai_advenc.files.parts import TEMPORARY_SUFFIX, locked_part
+from monai_advenc.files.parts import TEMPORARY_SUFFIX, locked_part, remove_unless_written
 
 
 def write_atomically(path: Path, data: bytes | Iterable[bytes], *, overwrite: bool = False, mode: int = 0o644) -> None:
@@ -64,11 +64,9 @@ def write_json(path: Path, content: Any, *, overwrite: bool = False, mode: int =
 
 
 def remove_temporaries(folder: Path) -> int:
-    """Delete temporary files of killed runs anywhere under ``folder``; return their number."""
+    """Delete temporary files anywhere under ``folder`` that no run is writing; return their number."""
     leftovers = [path for path in folder.rglob(f".*{TEMPORARY_SUFFIX}") if path.is_symlink() or not path.is_dir()]
-    for leftover in leftovers:
-        leftover.unlink(missing_ok=True)
-    return len(leftovers)
+    return sum(map(remove_unless_written, leftovers))
 
 
 def write_once(path: Path, content: Any, refusal: str) -> None:

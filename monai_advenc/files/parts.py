@@ -105,13 +105,35 @@ def _clean_once(folder: Path) -> None:
 
 
 def _remove_if_stale(part: Path, after_s: float) -> None:
-    # Neither links nor pipes.
-    descriptor = os.open(part, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-    try:
+    with _opened(part) as descriptor:
         # Some network shares lock for one computer only: a part that is written to may have a writer on another.
         is_old = time.time() - os.fstat(descriptor).st_mtime >= after_s
         if is_old and _lock(descriptor):
             part.unlink()
+
+
+def remove_unless_written(part: Path) -> bool:
+    """Remove a part, or what lies in its place, unless its writer is at work; return whether it was removed.
+
+    Args:
+        part: A file or link in a folder that the caller has locked.
+    """
+    with contextlib.ExitStack() as opened:
+        descriptor = None
+        with contextlib.suppress(OSError):  # A link, or one that cannot be written to: no writer has it open.
+            descriptor = opened.enter_context(_opened(part))
+        if descriptor is not None and _lock(descriptor) is False:
+            return False
+        part.unlink(missing_ok=True)
+    return True
+
+
+@contextlib.contextmanager
+def _opened(part: Path) -> Iterator[int]:
+    """A descriptor to lock a part by; links are not followed, and pipes not waited for."""
+    descriptor = os.open(part, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
 

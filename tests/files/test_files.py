@@ -127,6 +127,19 @@ def test_what_killed_runs_leave_is_removed_and_nothing_else(tmp_path: Path) -> N
     assert sorted(each.name for each in (tmp_path / "a").iterdir()) == [".back.1a2b3c4d.advenc-part", "x.png"]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only POSIX systems have such locks")
+def test_a_run_removes_no_part_that_another_run_is_writing(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    killed, running = (_writer(tmp_path / "a" / f"{name}.pt") for name in ("killed", "running"))
+    os.kill(killed, signal.SIGKILL)
+    os.waitpid(killed, 0)
+    assert remove_temporaries(tmp_path) == 1
+    assert [path.name[:8] for path in (tmp_path / "a").iterdir()] == [".running"]
+    os.kill(running, signal.SIGKILL)
+    os.waitpid(running, 0)
+    assert remove_temporaries(tmp_path) == 1
+
+
 @pytest.fixture
 def all_are_old(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing was written to parts for ten minutes."""

@@ -168,6 +168,29 @@ def test_a_build_that_goes_on_does_not_touch_the_answer_sheet_of_another_study(
     assert study.built.sheet_path.read_bytes() == sheet
 
 
+@pytest.mark.parametrize("which", ["study", "sealed"])
+def test_a_build_leaves_the_folders_of_one_that_is_running_alone(folders: Folders, tmp_path: Path, which: str) -> None:
+    places = {"study": tmp_path / "study", "sealed": tmp_path / "sealed"}
+    same, options = {which: places[which]}, StudyOptions(seed=1, readers=1)
+
+    def start_another(_: int) -> None:
+        others = {**{name: path.with_name(f"other-{name}") for name, path in places.items()}, **same}
+        before = {path for path in tmp_path.rglob("*") if path.is_file()}
+        with pytest.raises(OutputError, match="another run is writing into"):
+            build_study(folders.originals, folders.encrypted, others["study"], others["sealed"], options)
+        assert {path for path in tmp_path.rglob("*") if path.is_file()} == before
+
+    build_study(folders.originals, folders.encrypted, *places.values(), options, progress=start_another)
+    assert len(list((tmp_path / "study" / "images").iterdir())) == 24
+
+
+def test_a_study_may_lie_in_the_folder_of_its_sheet(folders: Folders, tmp_path: Path) -> None:
+    out, sealed = tmp_path / "sealed" / "study", tmp_path / "sealed"
+    build_study(folders.originals, folders.encrypted, out, sealed, StudyOptions(seed=1, readers=1))
+    assert Study.load(out)
+    assert read_links(sealed)
+
+
 def test_an_empty_folder_for_the_sheet_is_closed_to_others(folders: Folders, tmp_path: Path) -> None:
     (tmp_path / "sealed").mkdir(mode=0o755)
     assert stat.S_IMODE(build(folders, tmp_path).sealed.stat().st_mode) == 0o700

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from pydantic import Field
 from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.errors import OutputError
 from monai_advenc.files.atomic import sha256_of, write_atomically, write_json
-from monai_advenc.files.parts import holds_files
+from monai_advenc.files.folder_lock import LOCK_NAME, FolderLock
+from monai_advenc.files.parts import PART
 from monai_advenc.reader_study.building.blinded_images import Names, draw_names, pair_cases, write_blinded
 from monai_advenc.reader_study.building.design import (
     READING_SESSIONS,
@@ -118,7 +120,7 @@ def build_study(
         progress: Called with 1 for each case.
 
     Raises:
-        OutputError: A folder is not empty.
+        OutputError: A folder is not empty, or another build is writing into it.
         DatasetError: The folders do not fit together.
         ImageError: An image cannot be read.
         SettingsError: The options ask for more cases, repeats or pairs than there are.
@@ -130,59 +132,72 @@ def build_study(
     # Drawn before anything is written: impossible numbers leave no folder behind.
     names = draw_names(cases)
     readers, sealed_readings, links = _draw(cases, names, options)
-    _prepare_folders(out, sealed)
-    shapes, speckled = write_blinded(originals, encrypted, cases, names, out / IMAGES_NAME, progress)
-    sessions = _sessions(options)
-    study = Study(
-        title=options.title,
-        design=options.design,
-        classes=originals.classes,
-        questions=questions,
-        session_names=tuple(sessions),
-        washout_days=tuple(sessions.values()),
-        plan=options.plan,
-        simulated=options.simulated,
-        shapes=shapes,
-        readers=readers,
-        sheet_sha256="",
-    )
-    sheet = AnswerSheet(
-        nonce=secrets.token_hex(16),
-        study_sha256=study.digest(),
-        seed=options.seed,
-        originals=str(originals.root),
-        encrypted=str(encrypted.root),
-        readings=sealed_readings,
-    )
-    write_json(sealed / SHEET_NAME, sheet.model_dump(mode="json"), mode=_OWNER_ONLY)
-    write_links(sealed, links)
-    study = study.model_copy(update={"sheet_sha256": sha256_of(sealed / SHEET_NAME)})
-    # Before study.json is written, so that a later build never takes the sheet of a finished study for a leftover.
-    (sealed / UNFINISHED_NAME).unlink()
-    write_json(out / STUDY_NAME, study.model_dump(mode="json"))
-    (out / UNFINISHED_NAME).unlink()
+    with _locked_folders(out, sealed):
+        shapes, speckled = write_blinded(originals, encrypted, cases, names, out / IMAGES_NAME, progress)
+        sessions = _sessions(options)
+        study = Study(
+            title=options.title,
+            design=options.design,
+            classes=originals.classes,
+            questions=questions,
+            session_names=tuple(sessions),
+            washout_days=tuple(sessions.values()),
+            plan=options.plan,
+            simulated=options.simulated,
+            shapes=shapes,
+            readers=readers,
+            sheet_sha256="",
+        )
+        sheet = AnswerSheet(
+            nonce=secrets.token_hex(16),
+            study_sha256=study.digest(),
+            seed=options.seed,
+            originals=str(originals.root),
+            encrypted=str(encrypted.root),
+            readings=sealed_readings,
+        )
+        write_json(sealed / SHEET_NAME, sheet.model_dump(mode="json"), mode=_OWNER_ONLY)
+        write_links(sealed, links)
+        study = study.model_copy(update={"sheet_sha256": sha256_of(sealed / SHEET_NAME)})
+        # Before study.json is written, so that a later build never takes the sheet of a finished study for a leftover.
+        (sealed / UNFINISHED_NAME).unlink()
+        write_json(out / STUDY_NAME, study.model_dump(mode="json"))
+        (out / UNFINISHED_NAME).unlink()
     return BuiltStudy(study, sealed / SHEET_NAME, links, speckled)
 
 
-def _prepare_folders(out: Path, sealed: Path) -> None:
+@contextmanager
+def _locked_folders(out: Path, sealed: Path) -> Iterator[None]:
+    """Make both folders, or clear them of what a killed build left, and keep other builds out of them."""
     if out.resolve() in (sealed.resolve(), *sealed.resolve().parents):
         raise OutputError(f"{sealed} lies in {out}, which is served; choose a folder outside for the answer sheet")
+    _require_free(out, sealed)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        sealed.mkdir(parents=True, exist_ok=True, mode=0o700)
+        sealed.chmod(0o700)
+    except OSError as error:
+        raise OutputError(f"cannot make {error.filename}: {error.strerror}; choose another place") from None
+    with FolderLock(out), FolderLock(sealed):
+        _require_free(out, sealed)  # Another build may have finished since.
+        for leftover in (*(out / IMAGES_NAME).glob("*"), sealed / SHEET_NAME, sealed / LINKS_NAME):
+            leftover.unlink(missing_ok=True)
+        for folder in (sealed, out):
+            write_atomically(folder / UNFINISHED_NAME, b"", overwrite=True)
+        yield
+
+
+def _require_free(out: Path, sealed: Path) -> None:
     for folder, what in ((out, "a study"), (sealed, "an answer sheet")):
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder} is a file; give a folder for {what}")
         # Each folder has its own mark: an interrupted build must not delete the answer sheet of another study.
         unfinished = (folder / UNFINISHED_NAME).is_file() and not (folder / STUDY_NAME).exists()
-        if folder.is_dir() and holds_files(folder) and not unfinished:
+        inside = list(folder.iterdir()) if folder.is_dir() else []
+        others = (path for path in inside if path.name != LOCK_NAME and not PART.fullmatch(path.name))
+        # The study may lie in the folder of its sheet.
+        if not unfinished and not all(out.absolute().is_relative_to(path.absolute()) for path in others):
             raise OutputError(f"{folder} is not empty, and {what} is never overwritten; give another folder")
-    for leftover in (*(out / IMAGES_NAME).glob("*"), sealed / SHEET_NAME, sealed / LINKS_NAME):
-        leftover.unlink(missing_ok=True)
-    try:
-        sealed.mkdir(parents=True, exist_ok=True, mode=0o700)
-        sealed.chmod(0o700)
-    except OSError as error:
-        raise OutputError(f"cannot make {sealed}: {error.strerror}; choose another place") from None
-    for folder in (sealed, out):
-        write_atomically(folder / UNFINISHED_NAME, b"", overwrite=True)
 
 
 def _sessions(options: StudyOptions) -> dict[str, float]:
