@@ -337,6 +337,18 @@ def test_each_folder_of_a_patient_that_holds_a_volume_is_a_case_or_has_a_problem
     assert "without volumes are skipped (b/P3/notes, b/P7)" in found.notes[1]
 
 
+@pytest.mark.parametrize("read", ["a/P1/image.nii.gz", "a/P1.nii.gz", "a/P1/P1_t1ce.nii.gz", "a/P1/scan.dcm"])
+@pytest.mark.parametrize("deeper", ["", "/P2/2020", "/P2/2020/series"])
+def test_a_class_whose_images_lie_at_another_depth_is_not_skipped(tmp_path: Path, read: str, deeper: str) -> None:
+    touch(tmp_path, read)
+    if read.endswith(".dcm"):
+        (tmp_path / read).write_bytes(bytes(128) + b"DICM")
+    touch(tmp_path, "notes/letter.pdf", f"b{deeper}/image.nii.gz", f"b{deeper}/seg.nii.gz")
+    with pytest.raises(DatasetError, match=rf"\(a\) .* depth than that in b{deeper}, so b would be no class") as error:
+        find_cases(tmp_path)
+    assert "\n" not in str(error.value)
+
+
 def test_a_channel_names_the_image_of_a_study(tmp_path: Path) -> None:
     for place in ("a/P1/1", "a/P1/2", "b/P2/1"):
         study(tmp_path, place, "T1", f"{place[-1]}_T2")

@@ -18,7 +18,7 @@ from monai_advenc.data.volumes.layouts.class_folders import cases_side_by_side, 
 from monai_advenc.data.volumes.layouts.image_and_mask_folders import find_in_image_and_mask_folders
 from monai_advenc.data.volumes.layouts.listed import find_in_dataset_list, find_in_table
 from monai_advenc.data.volumes.layouts.source import Layout, Source
-from monai_advenc.data.volumes.layouts.study_folders import find_in_study_folders
+from monai_advenc.data.volumes.layouts.study_folders import find_in_study_folders, require_one_depth
 from monai_advenc.data.volumes.names import IMAGE_NAMES, files_named, subfolders
 from monai_advenc.data.volumes.other_formats import foreign_volume
 from monai_advenc.errors import AdvencError, DatasetError
@@ -51,6 +51,9 @@ LAYOUTS: Final = (
 )
 """In the order in which they are tried."""
 
+_CLASSES_ABOVE: Final = (find_in_class_folders, find_in_brats_names)
+"""Layouts in which, without a table, the uppermost folders are the classes."""
+
 
 def recognize(source: Source) -> tuple[Layout, Sequence[Case]]:
     """Find the layout of a folder and its cases.
@@ -64,6 +67,8 @@ def recognize(source: Source) -> tuple[Layout, Sequence[Case]]:
             raise DatasetError(
                 f"{source.folder} has the layout {layout.name!r}, in which a case has one image; leave out --channel"
             )
+        if cases and layout.find in _CLASSES_ABOVE and not source.label_table.is_file():
+            require_one_depth(source, cases)
         if cases:
             return layout, cases
     raise DatasetError(f"no cases in {source.folder}; {_what_is_there(source)}")

@@ -18,9 +18,11 @@ from monai_advenc.data.volumes.layouts.class_folders import (
     unread_files_in,
     without_image,
 )
+from monai_advenc.data.volumes.layouts.listed import CASE_TABLE
 from monai_advenc.data.volumes.layouts.source import Source
 from monai_advenc.data.volumes.names import IMAGE_NAMES, files_named, subfolders, volumes_in
 from monai_advenc.data.volumes.other_formats import VOLUME_SUFFIXES
+from monai_advenc.errors import DatasetError
 from monai_advenc.files.names import in_short
 
 
@@ -56,6 +58,29 @@ def find_in_study_folders(source: Source) -> Sequence[Case]:
         if above in classes:
             cases += unread_files_in(above, ())
     return with_distinct_ids(cases, source.folder)
+
+
+def require_one_depth(source: Source, cases: Sequence[Case]) -> None:
+    """Raise if a folder next to those of classes has no case only because its images lie at another depth.
+
+    Args:
+        source: The folder, without a table of classes.
+        cases: The cases of a layout in which the uppermost folders are the classes.
+
+    Raises:
+        DatasetError: There is one; skipped, it would be a class that nobody misses.
+    """
+    read = {case.image.relative_to(source.folder).parts[0] for case in cases}
+    for above in _of_people(source.folder):
+        places = () if above.name in read else (above, *sorted(path for path in above.rglob("*") if path.is_dir()))
+        found = next((each for each in places if _has_image(each, source.channel)), None)
+        if found is not None:
+            where, labels = found.relative_to(source.folder).as_posix(), sorted({case.label for case in cases})
+            raise DatasetError(
+                f"{source.folder} has classes ({in_short(labels, 3)}) whose cases lie at another depth than that in "
+                f"{where}, so {above.name} would be no class: arrange the cases of all classes alike, list them in "
+                f"{CASE_TABLE} (case,image,mask,label), or move {above.name} away if it is none"
+            )
 
 
 def _of_people(folder: Path) -> list[Path]:
