@@ -26,7 +26,7 @@ from monai_advenc.bundle.processes import is_distributed, is_first_process
 from monai_advenc.bundle.refusal import refuses_in_one_line, run_engine
 from monai_advenc.data.dicom.identity.case_names import OutputNames, choose_identity
 from monai_advenc.data.dicom.identity.rule import IdentityChoice
-from monai_advenc.data.images.folder import ImageFolder, find_images
+from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.data.images.padding import SLICE_TABLE
 from monai_advenc.data.records import ImageRecord
 from monai_advenc.encryption.key import EncryptionKey
@@ -38,6 +38,7 @@ from monai_advenc.sharing.encrypt_folder import side_of
 from monai_advenc.sharing.encryption_run import find_missing
 from monai_advenc.sharing.folder import IMAGES, EncryptedFolder, require_begun_with
 from monai_advenc.sharing.images import ImageEncryption
+from monai_advenc.sharing.key_and_base import images_of_key
 from monai_advenc.sharing.options import EncryptionOptions
 from monai_advenc.sharing.original import Encrypted, Original
 from monai_advenc.transforms.inputs import load_base, load_key, numbers_are_places
@@ -91,8 +92,10 @@ class EncryptedOutput:
         versions_per_pass: int | None = None,
     ) -> None:
         key = load_key(encryption_key)
+        key_file = None if isinstance(encryption_key, EncryptionKey) else Path(encryption_key)
+        # Before the base network, which would be blamed for a wrong key.
+        found, first = images_of_key(Path(source), key, key_file), is_first_process()
         checkpoint = load_base(base, key, insist=insist) if base is not None and Path(base).exists() else None
-        found, first = find_images(Path(source), key.classes), is_first_process()
         padded = [file.id for file in found.files if file.padding is not None]
         if padded:
             raise DatasetError(

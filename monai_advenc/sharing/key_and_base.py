@@ -49,13 +49,13 @@ def load_own_key(path: Path, options: KeyOptions, insecure_permissions: bool) ->
     return key
 
 
-def images_of_key(root: Path, key: EncryptionKey, path: Path) -> ImageFolder:
+def images_of_key(root: Path, key: EncryptionKey, path: Path | None) -> ImageFolder:
     """Find the images of a folder, labeled by the classes of a key.
 
     Args:
         root: The images, in class folders.
         key: The key.
-        path: Its file.
+        path: Its file; ``None``: it has none.
 
     Raises:
         DatasetError: They have a class that the key lacks, or cannot be found.
@@ -70,8 +70,9 @@ def images_of_key(root: Path, key: EncryptionKey, path: Path) -> ImageFolder:
         unknown = [name for name in have if comparable(name) not in known]
         if not unknown:
             raise
+        named = "" if path is None else f" {path}"
         raise DatasetError(
-            f"the key {path} is for the classes {', '.join(key.classes)}, the images have {', '.join(have)}: unknown "
+            f"the key{named} is for the classes {', '.join(key.classes)}, the images have {', '.join(have)}: unknown "
             f"class {unknown[0]!r}; give the key of this data set, or take out what is no class of it"
         ) from None
 

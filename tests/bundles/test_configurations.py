@@ -20,11 +20,16 @@ from monai.bundle.properties import InferProperties, TrainProperties
 from monai.data import load_net_with_metadata
 
 from monai_advenc.bundle import configuration, known_options
+from monai_advenc.bundle.encrypted_output import EncryptedOutput
 from monai_advenc.bundle.known_options import _say_that_options_are_not_checked
 from monai_advenc.data.images.writing import encode_image
-from monai_advenc.errors import SettingsError
+from monai_advenc.data.phantoms.volume import PHANTOM_CLASSES
+from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.errors import DatasetError, SettingsError
 from monai_advenc.networks.training import load_checkpoint
+from monai_advenc.perturbation.settings import PerturbationSettings
 from tests.bundles.conftest import BUNDLES, SMALL, World, config, save_weights, workflow
+from tests.conftest import tiny_network
 from tests.forked_commands import start
 
 ALL = ("brain_tumor_base", "brain_tumor_victim", "adversarial_encryption")
@@ -266,6 +271,23 @@ def test_bad_input_on_the_command_line_is_one_line_and_status_2_and_leaves_nothi
     lines = capsys.readouterr().err.splitlines()
     assert next(line for line in lines if line.startswith("error:")).startswith(f"error: {message.format(**places)}")
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
+
+
+@pytest.mark.parametrize("missing", ["a class", "all classes"])
+def test_a_key_of_another_data_set_is_named_with_both_lists_of_classes(
+    missing: str, world: World, tmp_path: Path
+) -> None:
+    have = sorted(PHANTOM_CLASSES)
+    known = have[1:] if missing == "a class" else ["benign", "malignant", "normal"]
+    settings = PerturbationSettings(radius=1, step_size=0.4, steps=3, reference_side=32)
+    key = EncryptionKey.draw(known, settings, combiner="horizontal-concat", seed=1)
+    key.save(tmp_path / "key.json")
+    for given, named in ((str(tmp_path / "key.json"), f"the key {tmp_path / 'key.json'}"), (key, "the key")):
+        with pytest.raises(DatasetError) as error:
+            EncryptedOutput(str(world.train), str(tmp_path / "out"), given, tiny_network(), base=str(world.base))
+        assert f"{named} is for the classes {', '.join(known)}, the images have {', '.join(have)}: " in str(error.value)
+        assert f"unknown class {have[0]!r}; give the key of this data set" in str(error.value)
+    assert not (tmp_path / "out").exists()
 
 
 def truncate(path: Path) -> None:
