@@ -57,8 +57,9 @@ def test_a_draft_says_that_no_attacker_was_run_and_any_change_shows(release: Pat
     done = run("certify", release, "--signing-key", signing, "--draft", "--json")
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
-    assert told["verdict"] == "not measured"
-    assert told["statement"].startswith("No attacker was run")
+    assert told["verdict"] is None
+    assert "verdict_details" not in told
+    assert told["statement"].startswith("No attacker was run, and the publisher gave no verdict on training as usual")
     assert told["files"] == 61
     sound = checked(run, release, "--json")
     assert sound.exit_code == 0
@@ -255,6 +256,24 @@ def test_a_draft_states_the_verdict_that_is_kept_and_a_final_one_replaces_no_fil
         "certify", release, "--signing-key", signing, "--draft", "--out", release.parent / "x", "--private", "no"
     )
     assert "no does not exist" in others.stderr
+
+
+def test_a_draft_says_not_measured_only_where_that_is_what_is_kept(release: Path, run: Run) -> None:
+    signing, private = release.parent / "signing.pem", release.parent / "shared-private"
+    private.mkdir()
+    few = Verdict(verdict="not measured", reason="Class 'a' has 2 cases.", advice="Add cases.")
+    keep_verdict(KeptVerdict(verdict=few), release, private)
+    said = run("certify", release, "--signing-key", signing, "--draft", "--json")
+    told = json.loads(said.stdout)
+    assert told["verdict"] == "not measured"
+    assert told["verdict_details"]["accuracy"] is None
+    assert told["statement"].startswith("No attacker was run, and the protection was not measured: ")
+    assert told["statement"].endswith(" Class 'a' has 2 cases.")
+    assert "no verdict on these files was found" not in said.stderr
+    kept = json.loads((private / "verdict.json").read_text())
+    (private / "verdict.json").write_text(json.dumps({**kept, "manifest_sha256": "of other files"}))
+    again = run("certify", release, "--signing-key", signing, "--draft", "--json", "--out", release.parent / "x.json")
+    assert json.loads(again.stdout)["verdict"] is None
 
 
 def test_a_draft_states_what_evaluate_found_without_a_private_folder_there(release: Path, run: Run) -> None:

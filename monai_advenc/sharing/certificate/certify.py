@@ -18,6 +18,7 @@ from monai_advenc.evaluation.kept_verdict import (
     known_private_folder,
 )
 from monai_advenc.evaluation.tracing.commitment import load_commitment
+from monai_advenc.evaluation.verdict import Verdict
 from monai_advenc.files.atomic import write_atomically
 from monai_advenc.progress import ConsoleProgress, Progress
 from monai_advenc.sharing.certificate.croissant import croissant_of
@@ -124,7 +125,7 @@ def certify(
         )
     kept = _verdict_of(folder, None if private is None else Path(private), progress if draft else None)
     committed = None if commitment is None else load_commitment(Path(commitment))
-    statement = statement_of(folder, found, verified.survivals, kept.verdict, committed)
+    statement = statement_of(folder, found, verified.survivals, kept, committed)
     payload = json.dumps(statement, ensure_ascii=False, separators=(",", ":")).encode()
     croissant = croissant_of(folder, statement, name or named.name, license_name)
     write_atomically(target, (json.dumps(sealed_in_envelope(payload, signing), indent=1) + "\n").encode())
@@ -137,14 +138,16 @@ def certify(
     return Certificate(path=target, croissant=described, fingerprint=signing.public.fingerprint, statement=statement)
 
 
-def _verdict_of(folder: Path, private: Path | None, progress: Progress | None) -> KeptVerdict:
-    """The verdict that is kept about a data set; say where it was looked for if there is none."""
+def _verdict_of(folder: Path, private: Path | None, progress: Progress | None) -> Verdict | None:
+    """The verdict that is kept about a data set; ``None``, and where it was looked for, if there is none."""
     known = known_private_folder(folder, private)
     kept = KeptVerdict() if known is None else kept_verdict(folder, known)
-    if progress is not None and kept == KeptVerdict():
+    if kept != KeptVerdict():
+        return kept.verdict
+    if progress is not None:
         place = (known or private_folder_of(folder)) / VERDICT_NAME
         progress.say(
             f"Warning: no verdict on these files was found in {place}, so the draft states none. Run evaluate "
             "first, or give --private if the verdict is kept elsewhere."
         )
-    return kept
+    return None

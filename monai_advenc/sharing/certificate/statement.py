@@ -15,7 +15,7 @@ from monai_advenc.data.manifest import MANIFEST_NAME, Manifest, VolumeManifest, 
 from monai_advenc.errors import SettingsError, VerificationError
 from monai_advenc.evaluation.survival import Survival
 from monai_advenc.evaluation.tracing.commitment import StoredCommitment
-from monai_advenc.evaluation.verdict import NOT_MEASURED, Verdict
+from monai_advenc.evaluation.verdict import Verdict
 from monai_advenc.files.atomic import sha256_of
 from monai_advenc.files.folder_lock import LOCK_NAME
 
@@ -35,21 +35,16 @@ _OF_AN_AUDIT: Final = {
     *("attackers", "worst_attacker", "not_run"),
 }
 
-NO_ATTACKER: Final = (
-    "No attacker was run: this certificate says which files belong to the release, and nothing of protection."
-)
+_FILES_ONLY: Final = "this certificate says which files belong to the release, and nothing of protection."
 
-NO_VERDICT: Final = (
-    "No attacker was run, and the publisher gave no verdict on training as usual: this certificate says which files "
-    "belong to the release, and nothing of protection."
-)
+NO_VERDICT: Final = f"No attacker was run, and the publisher gave no verdict on training as usual: {_FILES_ONLY}"
 
 
 def statement_of(
     folder: Path,
     audit: Mapping[str, Any] | None,
     survivals: Sequence[Survival] | None = None,
-    verdict: Verdict = NOT_MEASURED,
+    verdict: Verdict | None = None,
     commitment: StoredCommitment | None = None,
 ) -> dict[str, Any]:
     """The statement about a finished data set.
@@ -58,7 +53,7 @@ def statement_of(
         folder: The data set.
         audit: What an audit of these files found (its ``summary.json``); ``None``: no attacker was run.
         survivals: What is left of the effect after exports; ``None``: not measured.
-        verdict: Of training as usual, which is stated where there is no audit; ``NOT_MEASURED``: none was found.
+        verdict: Of training as usual, which is stated where there is no audit; ``None``: none was found.
         commitment: To the recipients' keys, by which a leaked copy can be traced.
 
     Raises:
@@ -94,13 +89,16 @@ def _digest_of(stored: StoredCommitment, key_id: str) -> str:
     return stored.sha256
 
 
-def _of_a_draft(verdict: Verdict) -> dict[str, Any]:
-    """What is stated without an audit: a verdict about the same files must not disappear from a certificate."""
+def _of_a_draft(verdict: Verdict | None) -> dict[str, Any]:
+    """What is stated without an audit: the verdict about the same files, also that nothing could be measured."""
+    if verdict is None:
+        return {"statement": NO_VERDICT, "verdict": None}
+    found = f"No attacker was run. Training as usual was measured: {verdict.title.lower()}. {verdict.reason}"
     if verdict.verdict == "not measured":
-        return {"statement": NO_VERDICT if verdict == NOT_MEASURED else NO_ATTACKER, "verdict": verdict.verdict}
+        found = f"No attacker was run, and the protection was not measured: {_FILES_ONLY} {verdict.reason}"
     kept = verdict.as_dict()
     return {
-        "statement": f"No attacker was run. Training as usual was measured: {verdict.title.lower()}. {verdict.reason}",
+        "statement": found,
         "verdict": kept["verdict"],
         "verdict_details": {name: kept["verdict_details"].get(name) for name in _OF_A_VERDICT},
     }
