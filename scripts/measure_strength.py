@@ -9,6 +9,8 @@ the training images.
 
     python scripts/measure_strength.py data/train --seeds 0
     python scripts/measure_strength.py data/train --test data/test --ways "originals;paper-basic" --seeds 0,1,2
+
+Photographs stay in color (``--color``); they have no background, so no victim masks one.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from monai_advenc.encryption.profiles import draw_key
 from monai_advenc.encryption.radius import Freedom, radius_shares
 from monai_advenc.encryption.regions import body
 from monai_advenc.evaluation.haarpsi import haarpsi
-from monai_advenc.evaluation.protection import without_background
+from monai_advenc.evaluation.protection import has_background, without_background
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training import TrainingSettings, train
 from monai_advenc.networks.training.error_minimizing import PerturbedImages
@@ -55,11 +57,12 @@ def main() -> None:
     record = Path(f"{options.out}.jsonl")
     record.parent.mkdir(parents=True, exist_ok=True)
     rows = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
-    images = load_image_set(find_images(options.train), options.size, gray=True)
+    images = load_image_set(find_images(options.train), options.size, gray=not options.color)
     if options.test is None:
         train_set, real = images.split(VALIDATION_SHARE, VALIDATION_SEED)
     else:
-        train_set, real = images, load_image_set(find_images(options.test, images.classes), options.size, gray=True)
+        test_folder = find_images(options.test, images.classes)
+        train_set, real = images, load_image_set(test_folder, options.size, gray=not options.color)
     for seed in map(int, options.seeds.split(",")):
         for name in options.ways.split(";"):
             place = {"way": name, "seed": seed, "part": part(options), **conditions(options)}
@@ -93,7 +96,7 @@ def perturbed(way: Way | None, images: ImageSet, seed: int, options: Any) -> tup
         return images, {}
     changed = changed_by(way, images, images, options.radius, seed, options)
     psnr = np.mean([each.psnr_db for each in measure_fidelity(changed, images.images)])
-    pairs = zip(changed[:, 0].double().numpy(), images.images[:, 0].double().numpy(), strict=True)
+    pairs = zip(changed.mean(dim=1).double().numpy(), images.images.mean(dim=1).double().numpy(), strict=True)
     visible = {
         "psnr_db": round(float(psnr), 2),
         "haarpsi": round(float(np.mean([haarpsi(*pair) for pair in pairs])), 4),
@@ -159,8 +162,9 @@ def recipients(encrypted: ImageSet, originals: ImageSet, real: ImageSet, seed: i
             alone = TrainingSettings(seed=FEW_SEED + seed).enough_for(len(few))
             found["1 % clean alone"] = learn(name, few, real, alone)[1]
             found["JPEG 75"] = learn(name, compressed(encrypted, 75), real, settings)[1]
-        masked = learn(name, without_background(encrypted), without_background(real), settings)[1]
-        found[f"{name}{MASKED}"] = masked
+        if has_background(originals):
+            masked = learn(name, without_background(encrypted), without_background(real), settings)[1]
+            found[f"{name}{MASKED}"] = masked
     return {"accuracy": found}
 
 
@@ -222,8 +226,11 @@ def compressed(images: ImageSet, quality: int) -> ImageSet:
 
     def through(image: Tensor) -> Tensor:
         file = io.BytesIO()
-        Image.fromarray((image[0] * GRAY_LEVELS).round().byte().numpy()).save(file, "JPEG", quality=quality)
-        return torch.from_numpy(np.array(Image.open(file))).float()[None] / GRAY_LEVELS
+        pixels = (image.permute(1, 2, 0) * GRAY_LEVELS).round().byte().numpy()
+        Image.fromarray(pixels.squeeze(axis=2) if pixels.shape[2] == 1 else pixels).save(file, "JPEG", quality=quality)
+        return (
+            torch.from_numpy(np.array(Image.open(file))).float().reshape(*pixels.shape).permute(2, 0, 1) / GRAY_LEVELS
+        )
 
     return replace(images, images=torch.stack([through(image) for image in images.images]))
 
@@ -235,6 +242,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--test", type=Path, help="class folders of test images, for what was chosen")
     parser.add_argument("--ways", default=";".join(WAYS), help="separated by semicolons")
     parser.add_argument("--out", default="results/strength", help="path of the results without suffix")
+    parser.add_argument("--color", action="store_true", help="do not turn images to gray")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--radius", type=float, default=0.4, help="L2 radius at that size")
     parser.add_argument("--seeds", default="0")

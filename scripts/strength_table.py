@@ -105,7 +105,8 @@ def shipped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def worst_of(row: dict[str, Any]) -> dict[str, float]:
     """The highest accuracies of the networks that train on the images as they are or without background."""
     names = [f"{name}{kind}" for name in row["victims"].split(",") for kind in ("", MASKED)]
-    return {epoch: max(row["accuracy"][name][epoch] for name in names) for epoch in ("last", "best")}
+    measured = [row["accuracy"][name] for name in names if name in row["accuracy"]]
+    return {epoch: max(each[epoch] for each in measured) for epoch in ("last", "best")}
 
 
 def mean(rows: list[dict[str, Any]], name: str, form: str) -> str:
