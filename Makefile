@@ -37,9 +37,9 @@ check: $(INSTALLED)  ## Check format, lint, types, architecture
 test: $(INSTALLED)  ## Run all tests but the slow ones; those of a topic: make test K=dicom
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder $(if $(K),-k "$(K)")
 
-test-slow: $(INSTALLED)  ## Run all tests; notebooks, wheel and site too
+test-slow: $(INSTALLED)  ## Run all tests, property tests on new examples; notebooks, wheel and site too
 	$(PIP_INSTALL) --no-build-isolation -e '.[docs,notebook]'
-	$(BIN)/python -m pytest -q -m "slow or not slow"
+	MONAI_ADVENC_NEW_EXAMPLES=1 $(BIN)/python -m pytest -q -m "slow or not slow"
 
 docs: figures  ## Build the site with search, commands and Python reference: build/site/index.html
 	$(PIP_INSTALL) --no-build-isolation -e '.[docs]'
