@@ -120,13 +120,37 @@ def verify(
     if found.kept is not None:
         output.say(" ".join(filter(None, (found.kept.verdict.sentence, found.kept.source))))
     output.result(result)
-    if originals is not None and key is None and not outcome.compared:
-        output.say(f"No original has the name of one of the {kind}; if --identity renamed them, give --key as well.")
+    if originals is not None and outcome.has_other_originals:
+        raise IncompleteError(_other_originals(outcome, originals, folder, kind, has_key=key is not None))
     if outcome.problems:
         failing = len({each.id for each in outcome.problems})
         raise IncompleteError(f"{failing} of {outcome.checked} {kind} or files of {folder} do not hold; see above")
     if found.kept is not None:
         options.exit_for(found.kept.verdict, accept_unprotected)
+
+
+def _other_originals(
+    outcome: Verification[Manifest] | Verification[VolumeManifest],
+    originals: Path,
+    folder: Path,
+    kind: str,
+    *,
+    has_key: bool,
+) -> str:
+    """That a folder does not hold the originals of a data set, instead of a line for each image."""
+    from monai_advenc.data.private_folder import private_folder_of
+    from monai_advenc.evaluation.kept_verdict import SLICES_NAME
+
+    missing, unlike = len(outcome.without_original), len(outcome.unlike_original)
+    ways, cut = ["give the folder that was encrypted"], private_folder_of(folder) / SLICES_NAME
+    if cut.is_dir() and cut.resolve() != originals.resolve():
+        ways = [f"give {cut}, where slice-and-encrypt keeps them"]
+    if missing and not has_key:
+        ways.append(f"if --identity renamed the {kind}, give --key as well")
+    return (
+        f"{originals} does not hold the originals of {folder}: of {outcome.checked} {kind} {missing} have none of "
+        f"their name there, and {unlike} differ from theirs by more than the manifest says; {'; '.join(ways)}"
+    )
 
 
 def _check_certificate(
@@ -179,8 +203,8 @@ def _say_outcome(outcome: Verification[Manifest] | Verification[VolumeManifest],
         rms = f"{budget.rms_gray_levels.mean:.2f} gray levels of 255 RMS on average, "
         line = f"{outcome.checked} images {of_key}{rms}{psnr}{outcome.compared} compared with their originals"
         line += "." if outcome.budget else ": distances are the manifest's own, give --originals to measure them."
-    if outcome.problems:
-        output.table("Problems", (noun, "problem"), [(each.id, each.message) for each in outcome.problems])
+    if outcome.own_problems:
+        output.table("Problems", (noun, "problem"), [(each.id, each.message) for each in outcome.own_problems])
     output.say(line)
     _say_effects(outcome.effects, "slices" if "slices" in counts else "images", output)
     return counts

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
@@ -52,6 +52,9 @@ class Verification(Generic[ManifestOf]):
         effects: What the base network makes of the images or encrypted slices of each class, by class name; empty
             without a base network.
         budget: Budget of the images that were compared, measured again; ``None`` where none were, and for volumes.
+        without_original: Images or volumes that have no original of their name among those given.
+        unlike_original: Those that cannot be compared with the original of their name, or differ from it by more than
+            is stated.
     """
 
     manifest: ManifestOf
@@ -60,6 +63,19 @@ class Verification(Generic[ManifestOf]):
     problems: tuple[Problem, ...]
     effects: dict[str, Effect]
     budget: Budget | None = None
+    without_original: tuple[str, ...] = ()
+    unlike_original: tuple[str, ...] = ()
+
+    @property
+    def has_other_originals(self) -> bool:
+        """Whether the originals that were given are not those of this data set: most do not fit."""
+        return 2 * (len(self.without_original) + len(self.unlike_original)) > self.checked
+
+    @property
+    def own_problems(self) -> tuple[Problem, ...]:
+        """The problems that are none of originals that are those of another data set."""
+        others = {*self.without_original, *self.unlike_original} if self.has_other_originals else set()
+        return tuple(each for each in self.problems if each.id not in others)
 
 
 class Check(ABC, Generic[Record, ManifestOf, Source]):
@@ -100,6 +116,7 @@ class Check(ABC, Generic[Record, ManifestOf, Source]):
         self._has_sources = sources is not None
         self._effects: dict[str, list[ImageEffect]] = {}
         self.remeasured: list[ImageRecord | SliceRecord] = []
+        self._unlike: dict[str, None] = {}
 
     @abstractmethod
     def messages(self, record: Record) -> Iterable[str]:
@@ -118,7 +135,17 @@ class Check(ABC, Generic[Record, ManifestOf, Source]):
         problems += self._of_the_folder()
         compared = sum(record.id in self.sources for record in self.records)
         effects = {name: Effect.of(found) for name, found in self._effects.items()}
-        return Verification(self.manifest, len(self.records), compared, tuple(problems), effects)
+        found = Verification(self.manifest, len(self.records), compared, tuple(problems), effects)
+        return replace(found, without_original=self._without_original(), unlike_original=tuple(self._unlike))
+
+    def unlike(self, record: Record, messages: Iterable[str]) -> Iterator[str]:
+        """Problems of a comparison with an original; notes that it does not fit if there are some."""
+        for message in messages:
+            self._unlike[record.id] = None
+            yield message
+
+    def _without_original(self) -> tuple[str, ...]:
+        return tuple(each.id for each in self.records if self._has_sources and each.id not in self.sources)
 
     def ask(self, images: Sequence[Tensor], name: str) -> None:
         """Let the base network, if there is one, classify images of one class, each ``(C, H, W)``."""
@@ -171,9 +198,7 @@ class Check(ABC, Generic[Record, ManifestOf, Source]):
         names = (path.relative_to(self.folder).as_posix() for path in present)
         yield from (Problem(name, "is not in the manifest") for name in names if name not in known)
         yield from self._strange_folders()
-        if self._has_sources:
-            strangers = (record.id for record in self.records if record.id not in self.sources)
-            yield from (Problem(name, "has no original among those given") for name in strangers)
+        yield from (Problem(name, "has no original among those given") for name in self._without_original())
         if (self.folder / JOURNAL_NAME).exists():
             yield Problem(JOURNAL_NAME, f"a run is unfinished; run the same {self.command} command again")
         if not self._is_stated_budget():

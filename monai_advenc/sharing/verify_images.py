@@ -86,10 +86,13 @@ class _ImageCheck(Check[ImageRecord, Manifest, Path]):
         try:
             original = read_original(self.sources[record.id], tuple(image.shape))
         except AdvencError as error:
-            yield str(error)
+            yield from self.unlike(record, [str(error)])
             return
         fidelity = measure_fidelity(image[None], original[None])[0]
         distances: dict[str, Any] = fidelity.as_dict()
-        yield from self.against_the_manifest(replace(record, **distances), record)
+        differing = self.against_the_manifest(replace(record, **distances), record)
         if fidelity.l2 == 0:
+            yield from differing
             yield "equals its original: it is not encrypted"
+        else:
+            yield from self.unlike(record, differing)

@@ -88,20 +88,23 @@ class _VolumeCheck(Check[VolumeRecord, VolumeManifest, Case]):
 
     def _compare(self, written: StoredVolume, original: StoredVolume, record: VolumeRecord) -> Iterable[str]:
         if written.grid.voxels.shape != original.grid.voxels.shape:
-            yield f"its original has the shape {original.grid.voxels.shape}, it has {written.grid.voxels.shape}"
+            shapes = f"its original has the shape {original.grid.voxels.shape}, it has {written.grid.voxels.shape}"
+            yield from self.unlike(record, [shapes])
             return
         encrypted = {each.index: each for each in record.slices}
         for index, (after, before) in enumerate(zip(written.slices, original.slices, strict=True)):
             same = np.array_equal(after.stored, before.stored)
             if index not in encrypted and not same:
-                yield f"slice {index} is not an encrypted slice, but differs from its original"
+                differs = f"slice {index} is not an encrypted slice, but differs from its original"
+                yield from self.unlike(record, [differs])
             elif index in encrypted and same:
                 yield f"slice {index} equals its original: it is not encrypted"
             elif index in encrypted:
                 fidelity = measure_fidelity(before.on_same_window(after.stored)[None], before.image()[None])[0]
                 distances: dict[str, Any] = fidelity.as_dict()
                 measured = replace(encrypted[index], **distances)
-                yield from self.against_the_manifest(measured, encrypted[index], f"slice {index} ")
+                differing = self.against_the_manifest(measured, encrypted[index], f"slice {index} ")
+                yield from self.unlike(record, differing)
 
 
 def _damage_to(folder: Path, file: FileRecord) -> Iterable[str]:

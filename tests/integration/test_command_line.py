@@ -551,7 +551,27 @@ def test_verify_says_where_the_originals_of_slices_are(world: World, run: Run, t
     (tmp_path / "empty").mkdir()
     error = sole_error(run("verify", out, "--originals", tmp_path / "empty"))
     assert f"keeps the originals of its slices in {tmp_path / 'out-private' / 'slices'}" in error
-    assert run("verify", out, "--originals", tmp_path / "out-private" / "slices").exit_code == 0
+    slices = tmp_path / "out-private" / "slices"
+    assert run("verify", out, "--originals", slices).exit_code == 0
+    other_names, other_pixels = tmp_path / "names", tmp_path / "pixels"
+    assert run("slice", world.volumes, "--plane", "sagittal", "--out", other_pixels, *FAST).exit_code == 0
+    for path in other_pixels.glob("*/*.nii.gz"):
+        (other_names / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, other_names / path.parent.name / f"other-{path.name}")
+    for folder, missing, unlike in ((other_names, 10, 0), (other_pixels, 0, 10)):
+        wrong = run("verify", out, "--originals", folder)
+        told = f"of 10 images {missing} have none of their name there, and {unlike} differ from theirs"
+        assert f"{folder} does not hold the originals of {out}: {told}" in sole_error(wrong)
+        assert f"give {slices}, where slice-and-encrypt keeps them" in wrong.stderr
+        assert ("give --key as well" in wrong.stderr) == (missing > 0)
+        assert "Problems" not in wrong.output, "one line instead of one for each image"
+        assert len(json.loads(run("verify", out, "--originals", folder, "--json").stdout)["problems"]) >= 10
+    # Where most fit, those that do not are the problem.
+    first = min(slices.glob("*/*.nii.gz"))
+    first.write_bytes((other_pixels / first.relative_to(slices)).read_bytes())
+    one = run("verify", out, "--originals", slices)
+    assert first.name.partition(".")[0] in one.stdout
+    assert "1 of 10 images or files" in one.stderr
 
 
 def test_an_intact_data_set_verifies_and_a_harmed_one_does_not(world: World, run: Run, tmp_path: Path) -> None:
