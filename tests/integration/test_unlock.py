@@ -17,9 +17,12 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+import torch
 from PIL import Image
 
 from monai_advenc import unlock
+from monai_advenc.data.images.folder import find_images
+from monai_advenc.data.images.reading import read_image
 from monai_advenc.errors import KeyFileError, OutputError
 from monai_advenc.files.folder_lock import FolderLock
 from monai_advenc.progress import SILENT
@@ -120,7 +123,8 @@ def test_volumes_of_both_formats_come_back(
     unlock(shared, residual, owner[0], tmp_path / "back", progress=SILENT)
     names = (tmp_path / "shared-private" / "case_names.csv").read_text()
     written = sorted(path.relative_to(shared) for path in shared.rglob("*") if path.suffix in (".dcm", ".gz"))
-    assert written == sorted(path.relative_to(tmp_path / "back") for path in (tmp_path / "back").rglob("*.*"))
+    back = sorted(path.relative_to(tmp_path / "back") for path in (tmp_path / "back").rglob("*.*"))
+    assert back == sorted([*written, Path("patients.csv")])
     originals = {}
     for path in hospital.volumes.rglob("*"):
         if path.name.endswith((".nii.gz", ".nii")) and "seg" not in path.name:
@@ -143,6 +147,54 @@ def test_volumes_of_both_formats_come_back(
             changed += back.read_bytes() != (shared / name).read_bytes()
     assert changed >= 3
     assert names
+
+
+@pytest.fixture
+def of_patients(slices: Path) -> Path:
+    """The pictures with masks and padding; the two of each class are of one patient, and those of a and b."""
+    for number, path in enumerate(sorted(slices.rglob("*.png"))):
+        pixels = np.array(Image.open(path))
+        pixels[:2] = 0
+        Image.fromarray(pixels).save(path)
+        Image.fromarray(np.eye(*pixels.shape, k=-number, dtype=np.uint8) * 255).save(path.with_suffix(".mask.png"))
+    names = sorted(path.stem for path in slices.rglob("*[68].png"))
+    rows = [f"{name},{'Z' if name[0] in 'ab' else name[0]}" for name in names]
+    (slices / "patients.csv").write_text("\n".join(["image,patient", *rows]) + "\n")
+    padded = [f"{name},2,0,0,0" for name in names]
+    (slices / "slices.csv").write_text("\n".join(["case,pad_top,pad_bottom,pad_left,pad_right", *padded]) + "\n")
+    return slices
+
+
+def test_an_unlocked_folder_is_read_as_the_originals_were(
+    run: Run, of_patients: Path, classes: tuple[Path, Path], owner: tuple[Path, str], tmp_path: Path
+) -> None:
+    shared, back = tmp_path / "shared", tmp_path / "back"
+    words = ("--region", "mask", "--masks")
+    residual = encrypted(run, of_patients, shared, classes, *words, "--keep-residual", "--unlock-for", owner[1])
+    (shared / "e" / "e8.mask.png").unlink()
+    done = run("unlock", shared, residual, "--unlock-key", owner[0], "--out", back)
+    assert done.exit_code == 0, done.output
+    assert "Restored the originals' pixels of 20 files" in done.output
+    assert "Warning: 1 masks of" in done.output
+    before, after = find_images(of_patients), find_images(back)
+    assert {each.stat().st_mode & 0o077 for each in (back, *back.rglob("*.*"))} == {0}
+    assert (after.classes, after.passed_over) == (before.classes, ())
+    assert [(each.id, each.label, each.padding) for each in after.files] == [
+        (each.id, each.label, each.padding) for each in before.files
+    ]
+    assert [each.patient for each in after.files] == ["a16"] * 4 + ["c16"] * 2 + ["d16"] * 2 + ["e16"] * 2
+    for one, other in zip(before.files, after.files, strict=True):
+        assert torch.equal(read_image(one.path), read_image(other.path))
+        assert one.mask_path is not None
+        if other.id == "e8":
+            assert other.mask_path is None
+            shutil.copy(one.mask_path, other.path.with_name("e8.mask.png"))
+        else:
+            assert other.mask_path is not None
+            assert (np.asarray(Image.open(one.mask_path)) == np.asarray(Image.open(other.mask_path))).all()
+    encrypted(run, back, tmp_path / "again", classes, *words)
+    for path in [path for path in shared.rglob("*.*") if path.parent != shared]:
+        assert (tmp_path / "again" / path.relative_to(shared)).read_bytes() == path.read_bytes()
 
 
 def test_what_is_wrong_is_one_line_and_leaves_nothing(

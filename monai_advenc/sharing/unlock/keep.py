@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO, Final
@@ -33,6 +33,7 @@ from monai_advenc.sharing.options import EncryptionOptions, VolumeOptions
 from monai_advenc.sharing.unlock.pack import write_entry, write_start
 from monai_advenc.sharing.unlock.residual import residual_of
 from monai_advenc.sharing.unlock.seal import public_keys_of, recipients_of, seal
+from monai_advenc.sharing.unlock.tables import tables_of, write_tables
 from monai_advenc.sharing.volumes import VolumeEncryption
 
 RESIDUAL_NAME: Final = "residual.age"
@@ -99,12 +100,14 @@ def keep_residual(
     target, note = (private / own_name(private, encryption.out, name) for name in (RESIDUAL_NAME, _SEALED_NAME))
     with FolderLock(encryption.out):
         remove_stale_parts(private, after_s=0)  # No other run is at work here: the data set is locked.
+        tables = tables_of(encryption.originals)
         wanted = {
             "manifest": sha256_of(encryption.out / MANIFEST_NAME),
             "unlock_for": sorted(public_keys_of(unlock_for)),
+            "tables": {name: hashlib.sha256(content).hexdigest() for name, content in tables.items()},
         }
         if not target.exists() or _noted(note) != {**wanted, "sha256": sha256_of(target)}:
-            _write(encryption, target, recipients, progress)
+            _write(encryption, tables, target, recipients, progress)
             write_json(note, {**wanted, "sha256": sha256_of(target)}, overwrite=True, mode=0o600)
             size = target.stat().st_size / 1e6
             progress.say(
@@ -114,7 +117,11 @@ def keep_residual(
 
 
 def _write(
-    encryption: ImageEncryption | VolumeEncryption, target: Path, recipients: Sequence[Any], progress: Progress
+    encryption: ImageEncryption | VolumeEncryption,
+    tables: Mapping[str, bytes],
+    target: Path,
+    recipients: Sequence[Any],
+    progress: Progress,
 ) -> None:
     """Pack and seal; the file appears when it is complete."""
     try:
@@ -123,6 +130,7 @@ def _write(
             total = sum(1 for _ in each_record(encryption.out))
             with progress.stage("keeping the residual", total) as advance:
                 _pack(encryption, pack, advance)
+            write_tables(pack, tables)
             pack.seek(0)
             with locked_part(target, 0o600) as (part, descriptor):
                 os.close(descriptor)

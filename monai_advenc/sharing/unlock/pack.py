@@ -70,6 +70,9 @@ class Entries:
         residual: The sealed file, for messages.
         scratch: Where to put the table: a new file.
 
+    Attributes:
+        count: How many there are, also those that were taken.
+
     Raises:
         OutputError: It is no residual of this version, or an entry goes beyond its end.
     """
@@ -91,6 +94,7 @@ class Entries:
         self._table.executemany("insert into entry (digest, place) values (?, ?)", self._places())
         self._table.execute("create index by_digest on entry (digest)")
         self._table.execute("commit")
+        self.count: int = self._table.execute("select count(*) from entry").fetchone()[0]
 
     def take(self, sha256: str) -> Entry | None:
         """The first entry of a file that was not taken yet: of equal files each has one, in the manifest's order.

@@ -29,6 +29,7 @@ from monai_advenc.sharing.unlock.keep import checksum_of
 from monai_advenc.sharing.unlock.pack import Entries
 from monai_advenc.sharing.unlock.residual import most_bytes, restored
 from monai_advenc.sharing.unlock.seal import unseal
+from monai_advenc.sharing.unlock.tables import complete
 
 
 def unlock(
@@ -42,8 +43,10 @@ def unlock(
 ) -> int:
     """Write the files of a data set with the pixels of its originals, each checked against its checksum.
 
-    Pixels come back bit for bit. Names, headers and identities stay those of the encrypted files. Memory does not grow
-    with the number of images.
+    Pixels come back bit for bit. Names, headers and identities stay those of the encrypted files. Commands that take
+    originals take the folder as it is: ``patients.csv`` and ``slices.csv`` say what was known of the images,
+    ``labels.csv`` names one file of each image where there are several, and shared masks are copied. Memory for pixels
+    does not grow with the number of images.
 
     Args:
         encrypted: The encrypted data set.
@@ -96,10 +99,11 @@ def unlock(
                         write_atomically(staged / path, content, mode=0o600)
                         count += 1
                         advance(1)
-                if not count:
-                    raise VerificationError(
-                        f"{residual} is not of {folder}: it has no entry of its files; give its own"
-                    )
+                    if not count:
+                        raise VerificationError(
+                            f"{residual} is not of {folder}: it has no entry of its files; give its own"
+                        )
+                    masks_left_out = complete(folder, staged, entries, Path(residual))
             if target.exists():
                 target.rmdir()
             staged.rename(target)
@@ -112,6 +116,8 @@ def unlock(
             f"Warning: {total - count} of {total} files have no entry in {residual}: they are not restored. If "
             "they were added later, give the residual that was kept then."
         )
+    if masks_left_out:
+        progress.say(f"Warning: {masks_left_out} masks of {folder} are missing or have changed, and are left out.")
     return count
 
 

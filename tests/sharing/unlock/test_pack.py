@@ -163,3 +163,37 @@ def test_a_forged_residual_is_one_line_and_little_memory(
     assert "\n" not in str(error.value)
     assert peak < 5_000_000
     assert not list(tmp_path.iterdir())
+
+
+def table_of(name: str, content: bytes) -> tuple[bytes, bytes, bytes]:
+    digest = hashlib.sha256(f"monai-advenc table {name}".encode()).digest()
+    return digest, hashlib.sha256(content).digest(), content
+
+
+def test_of_a_sealed_table_only_what_is_expected_of_restored_images_is_written(
+    owned: tuple[Path, bytes, bytes], tmp_path: Path
+) -> None:
+    folder, digest, residual = owned
+    image = digest, hashlib.sha256((255 - np.arange(64, dtype=np.uint8)).tobytes()).digest(), residual
+    table = table_of("patients.csv", b"image,patient,more\n1,P 1,x\nwithdrawn,P,y\n")
+    unknown = table_of("notes.csv", b"image\n1\n")
+    unlock(folder / "shared", sealed(folder, packed([image, table, unknown])), folder / "unlock.txt", tmp_path / "back")
+    assert {path.name for path in (tmp_path / "back").iterdir()} == {"a", "patients.csv"}
+    assert (tmp_path / "back" / "patients.csv").read_text() == "image,patient\n1,P 1\n"
+
+
+@pytest.mark.parametrize("content", [b"image\n1\n", b"\xff", b"a,b\n" + bytes(20_000_000)])
+def test_a_sealed_table_that_is_none_is_one_line_and_little_memory(
+    content: bytes, owned: tuple[Path, bytes, bytes], tmp_path: Path
+) -> None:
+    folder, digest, residual = owned
+    image = digest, hashlib.sha256((255 - np.arange(64, dtype=np.uint8)).tobytes()).digest(), residual
+    residual_file = sealed(folder, packed([image, table_of("patients.csv", content)]))
+    tracemalloc.start()
+    with pytest.raises(AdvencError, match=r"is damaged: patients\.csv in it cannot be read") as error:
+        unlock(folder / "shared", residual_file, folder / "unlock.txt", tmp_path / "back", progress=SILENT)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "\n" not in str(error.value)
+    assert peak < 5_000_000
+    assert not list(tmp_path.iterdir())
