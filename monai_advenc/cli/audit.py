@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _SHOWN = 12
 """Attackers on the console; the report has all."""
 
+_NAMED = 6
+"""Of those that were not run."""
+
 _TEST_PANEL = "Test images"
 _OWNER_PANEL = "The owner's secrets"
 
@@ -192,11 +195,18 @@ def _say(output: Output, result: Audit) -> None:
         output.table(f"Accuracy on real images{order}", columns, rows)
     output.say(result.statement)
     for why in dict.fromkeys(result.not_run.values()):
-        left_out = [name for name, own in result.not_run.items() if own == why]
+        left_out = sorted(name for name, own in result.not_run.items() if own == why)
         attackers = [name for name in left_out if name.partition(" ")[0] != CLEAN]
         originals = [name.partition(" ")[2] for name in left_out if name not in attackers]
         if attackers:
-            output.say(f"Not run, {why}: {', '.join(attackers)}.")
+            output.say(f"Not run, {why}: {_in_short(attackers)}.")
         if originals:
-            output.say(f"Not trained on originals, to compare with, {why}: {', '.join(originals)}.")
+            output.say(f"Not trained on originals, to compare with, {why}: {_in_short(originals)}.")
     output.say(f"Wrote {result.report}.")
+
+
+def _in_short(names: list[str]) -> str:
+    """The first names; the page has the others."""
+    from monai_advenc.files.names import in_short
+
+    return in_short(names, _NAMED) + ("; the page lists all" if len(names) > _NAMED else "")

@@ -26,7 +26,7 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.secret_encodings import secret_encodings
 from monai_advenc.errors import OutputError, SettingsError
 from monai_advenc.evaluation.protection import Minutes
-from monai_advenc.progress import SILENT
+from monai_advenc.progress import SILENT, ConsoleProgress
 
 CLASSES = "abc"
 TWO = ("jpeg-30", "bits-4")
@@ -210,12 +210,16 @@ def test_time_that_is_up_is_no_failure_and_names_what_was_left_out(
     owner: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
-        "monai_advenc.attackers.audit.measuring.estimated_minutes", lambda jobs, workers: Minutes(10, 10)
+        "monai_advenc.attackers.audit.measuring.estimated_minutes", lambda jobs, workers: Minutes(20, 20)
     )
     monkeypatch.setattr("monai_advenc.attackers.audit.plan.Schedule.note", lambda self, cell: None)
-    found = audited(owner, tmp_path / "audit", budget=3)
+    # Minutes are told once: how much of the budget is left for attackers that would take longer.
+    found = audited(owner, tmp_path / "audit", budget=3, attackers=(), suite="quick", progress=ConsoleProgress())
+    times = re.findall(r".*(?:about \d+ min|less than a minute|\d+:\d\d:\d\d left).*", capsys.readouterr().err)
+    assert len(times) == 1, times
+    assert re.fullmatch(r"The most telling of \d+ trainings fill the budget: about 3 min left\.", times[0])
     assert [cell.attacker for cell in found.cells] == ["clean"]
-    assert found.not_run["jpeg-30 (vgg_small, seed 1000)"] == NO_TIME
+    assert found.not_run["jpeg-75 (vgg_small, seed 1000)"] == NO_TIME
     assert found.statement.startswith("What this data set protects against was not measured.")
     page = found.report.read_text()
     assert "no time left" in page
@@ -223,7 +227,10 @@ def test_time_that_is_up_is_no_failure_and_names_what_was_left_out(
     assert "worst" not in page.partition("</header>")[0]
     _say(Output(False), found)
     told = " ".join(capsys.readouterr().out.split())
-    assert f"Not run, {NO_TIME}: usual (vgg_small, seed 1000)" in told
+    left = sorted(name for name, why in found.not_run.items() if why == NO_TIME and not name.startswith("clean ("))
+    assert len(left) > 6
+    assert f"Not run, {NO_TIME}: {', '.join(left[:6])} and {len(left) - 6} more; the page lists all." in told
+    assert page.count(NO_TIME) >= len(left)
     assert f"Not trained on originals, to compare with, {NO_TIME}: (preresnet_small, seed 1000)." in told
     assert " clean (" not in told
 

@@ -68,7 +68,8 @@ class Measuring:
         seconds = None if budget is None else 60 * budget
         schedule = Schedule(self._plain({cell[0].network for cell in missing}), self.workers, seconds, start)
         self._announce(missing, sum(map(len, wanted)), schedule)
-        with self.progress.stage("attacking", sum(map(len, missing))) as advance:
+        # Without a total the stage names no time left: its rate says little, as some attackers cost ten times as much.
+        with self.progress.stage("attacking", None) as advance:
             for batch in schedule.batches(missing):
                 for cell in self._results([place for own in batch for place in own]):
                     schedule.note(cell)
@@ -107,10 +108,11 @@ class Measuring:
         if trainings < total:
             self.progress.say(f"Resuming: {total - trainings} of {total} trainings are already done.")
         minutes = schedule.minutes_of(missing)
-        cut = ""
         if 60 * minutes > schedule.left:
-            cut = f"; the budget leaves {in_minutes(max(0.0, schedule.left) / 60)} for the most telling"
-        self.progress.say(f"{trainings} trainings take {in_minutes(minutes)} at the present speed{cut}.")
+            left = in_minutes(max(0.0, schedule.left) / 60)
+            self.progress.say(f"The most telling of {trainings} trainings fill the budget: {left} left.")
+        else:
+            self.progress.say(f"{trainings} trainings take {in_minutes(minutes)} at the present speed.")
 
     def _say_left(self, wanted: Sequence[WholeCell], missing: Sequence[WholeCell], schedule: Schedule) -> None:
         """Say the time left, at most once a minute."""
