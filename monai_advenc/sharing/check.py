@@ -20,7 +20,7 @@ from monai_advenc.data.checking.checked import Checked
 from monai_advenc.data.checking.compared_cases import largest_side, size_that_holds
 from monai_advenc.data.images.labeled_files import holds_images
 from monai_advenc.data.images.padding import SLICE_TABLE
-from monai_advenc.data.images.patient_folders import holds_single_dicom
+from monai_advenc.data.images.patient_folders import holds_flat_dicom, holds_single_dicom
 from monai_advenc.data.manifest import MANIFEST_NAME
 from monai_advenc.data.private_folder import require_unshared
 from monai_advenc.data.volumes.cross_section import SliceSettings
@@ -185,7 +185,7 @@ def _lacking_for_training(found: Checked) -> list[Fault]:
     """Why the usable cases do not suffice to train a base network."""
     try:
         require_enough_images(found.counts)
-        require_divisible(found.found.patient_counts())
+        require_divisible(found.usable_cases().patient_counts())
     except DatasetError as error:
         return [Fault("", str(error))]
     return []
@@ -216,7 +216,7 @@ def _checked(root: Path, slices: SliceSettings, layout: dict[str, Any], workers:
             f"{root} is an encrypted data set; check it by: monai-advenc verify {shlex.quote(str(root))}"
         )
     is_listed = layout["labels"] or any((root / name).is_file() for name in (LABEL_TABLE, CASE_TABLE))
-    if root.is_dir() and not is_listed and holds_single_dicom(root):
+    if root.is_dir() and not is_listed and (holds_single_dicom(root) or holds_flat_dicom(root)):
         return check_images(root, workers=workers, progress=progress)
     if not (root / SLICE_TABLE).is_file():
         try:

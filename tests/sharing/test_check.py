@@ -313,6 +313,22 @@ def test_images_are_checked_too(tmp_path: Path, run: Callable[..., Any]) -> None
     assert "6 of 8 images can be used" in (tmp_path / "s.html").read_text()
 
 
+@pytest.mark.parametrize(("slices", "told"), [(1, "8 of 8 images can be used"), (2, "expected")])
+def test_single_dicom_images_directly_in_folders_of_classes_are_images_and_slices_of_a_volume_none(
+    slices: int, told: str, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    drawn = np.random.default_rng(0)
+    for number in range(8 // slices):
+        stored = drawn.integers(0, 900, (slices, 24, 24)).astype(np.int16)
+        for place, path in enumerate(write_series(tmp_path / "series", stored, series=f"s{number}")):
+            target = tmp_path / "images" / "ab"[number % 2] / f"{number}-{place}.dcm"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
+    done = run("check", tmp_path / "images", "--no-sheet", "--workers", 0)
+    assert (told in done.output, "labels.csv" in done.stderr) == (True, slices > 1)
+    assert ("monai-advenc train-base" in done.stdout) == (slices == 1)
+
+
 def test_a_folder_without_layout_and_an_encrypted_one_are_refused_in_one_line(tmp_path: Path) -> None:
     write(tmp_path / "x" / "T1.nii.gz", image_of(0))
     write(tmp_path / "y" / "T1.nii.gz", image_of(1))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from monai_advenc.data.checking.checked_case import CheckedCase
@@ -100,11 +100,14 @@ class Checked:
         return {what: words for what, words in found.items() if words}
 
     def _patients_in_words(self) -> str:
-        known, what = self.found.classes_of_patients(), "image" if self.settings is None else "case"
+        found, what = self.usable_cases(), "image" if self.settings is None else "case"
+        known = found.classes_of_patients()
         if not known:
             return f"not named, so each {what} counts as one"
         several = sum(len(classes) > 1 for classes in known.values())
-        words, without = str(self._patients()), self.found.without_patient()
+        words, without = str(_patients(found)), found.without_patient()
+        if self.refused:
+            words += f" of the {len(found.cases)} {what}s that are not refused"
         if without:
             each = f"{what} without one counts as one" if without == 1 else f"{what}s without one count as one each"
             words += f" ({len(known)} named; {without} {each})"
@@ -113,10 +116,9 @@ class Checked:
         verbs = "has {}s in several classes and counts" if several == 1 else "have {}s in several classes and count"
         return f"{words}; {several} of them {verbs.format(what)} as one patient"
 
-    def _patients(self) -> int | None:
-        """Number of patients as splits count them; ``None`` if none is known."""
-        named = len(self.found.classes_of_patients())
-        return named + self.found.without_patient() if named else None
+    def usable_cases(self) -> CaseList:
+        """The cases that would not be refused."""
+        return replace(self.found, cases=tuple(case for case in self.found.cases if case.id not in self.refused))
 
     def say(self, progress: Progress, *, refused: bool = True) -> None:
         """Print what was understood, what is worth a look and, with ``refused``, what would be refused."""
@@ -158,19 +160,26 @@ class Checked:
 
     def as_dict(self) -> dict[str, Any]:
         """The same for machines."""
+        usable = self.usable_cases()
         return {
             "layout": self.found.layout,
             "notes": list(self.found.notes),
             "classes": self.found.class_counts(),
             "usable": self.counts,
-            "patients": self._patients(),
-            "patients_named": len(self.found.classes_of_patients()),
-            "without_patient": self.found.without_patient(),
+            "patients": _patients(usable),
+            "patients_named": len(usable.classes_of_patients()),
+            "without_patient": usable.without_patient(),
             "planes": count_planes(case.plane for case in self.cases if case.plane is not None),
             "cases": [_case_as_dict(case) for case in self.cases],
             "faults": [{"case": each.case, "message": each.message} for each in self.faults],
             "warnings": [{"case": each.case, "message": each.message} for each in self.warnings],
         }
+
+
+def _patients(cases: CaseList) -> int | None:
+    """Number of patients as splits count them; ``None`` if none is known."""
+    named = len(cases.classes_of_patients())
+    return named + cases.without_patient() if named else None
 
 
 def grouped(faults: Sequence[Fault], found: CaseList) -> list[tuple[str, str]]:

@@ -144,4 +144,4 @@ def _unusual_spacing(cases: Sequence[CheckedCase]) -> Iterator[Fault]:
     usual = median(sides.values())
     for name, side in sides.items():
         if not 1 / UNUSUAL_SPACING < side / usual < UNUSUAL_SPACING:
-            yield Fault(name, f"pixels measure {side:g} mm, those of most others {usual:g} mm; check the header")
+            yield Fault(name, f"pixels measure {side:g} mm, and {usual:g} mm in the median of all; check the header")

@@ -6,12 +6,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
 from monai_advenc.data.dicom.file import parse_dicom
 from monai_advenc.data.dicom.folder import dicom_objects
-from monai_advenc.data.images.labeled_files import OF_VOLUMES_TOO, in_folders_of_classes, visible
+from monai_advenc.data.images.labeled_files import (
+    OF_VOLUMES_TOO,
+    images_in_class_folders,
+    in_folders_of_classes,
+    visible,
+)
 from monai_advenc.data.images.reading import MASK_SUFFIX, image_id, is_dicom_image, is_nifti_image
 from monai_advenc.data.patients import PATIENT_TABLE
 from monai_advenc.errors import DatasetError
@@ -107,8 +113,18 @@ def holds_single_dicom(root: Path) -> bool:
 
     A file holds one if it is the only one of its series, or its modality has no volumes.
     """
+    return _are_single_dicom(path for _, path in in_folders_of_classes(root))
+
+
+def holds_flat_dicom(root: Path) -> bool:
+    """Whether folders of classes hold DICOM of single images themselves, as :func:`holds_single_dicom` tells them."""
+    flat = [path for _, _, path in images_in_class_folders(root)]
+    return bool(flat) and _are_single_dicom(chain(flat, (path for _, path in in_folders_of_classes(root))))
+
+
+def _are_single_dicom(paths: Iterable[Path]) -> bool:
     series: set[str] = set()
-    for _, path in in_folders_of_classes(root):
+    for path in paths:
         if is_nifti_image(path):
             return False
         for each in dicom_objects(path) if is_dicom_image(path) else ():

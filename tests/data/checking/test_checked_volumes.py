@@ -209,7 +209,7 @@ LOOK: dict[str, tuple[Callable[[Path, int], None], str]] = {
         (other_plane, "is cut in the sagittal plane, most others in the axial plane"),
         (other_axes, "is stored with its axes toward LPS, most others RAS"),
         (other_values, "has a mask with the values 4, most others 1"),
-        (other_spacing, "pixels measure 15 mm, those of most others 1.5 mm"),
+        (other_spacing, "pixels measure 15 mm, and 1.5 mm in the median of all"),
         (one_voxel, "the tumor has 1 pixels in its largest slice"),
         (too_large, "the tumor is larger than the slice: 80% of it is kept"),
     )

@@ -10,9 +10,11 @@ from PIL import Image
 
 from monai_advenc.data.checking.check_images import check_images
 from monai_advenc.data.checking.checked import Checked
+from monai_advenc.data.checking.checked_case import CheckedCase
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.cases import CaseList, survey_cases
 from monai_advenc.data.volumes.cross_section import SliceSettings
+from monai_advenc.data.volumes.layouts.source import Fault
 from monai_advenc.errors import DatasetError
 from monai_advenc.progress import SILENT
 
@@ -66,6 +68,17 @@ def test_a_case_without_a_patient_counts_as_one_as_in_splits(
     assert (told["patients"], told["patients_named"]) == (count, len({each for each in patients if each}))
     assert told["without_patient"] == patients.count(None)
     assert count is None or checked.found.patient_counts() == {"a": count}
+
+
+def test_patients_of_refused_cases_are_not_counted() -> None:
+    names = ["P", "P", "Q", "R", None]
+    cases = tuple(Case(str(row), "a", Path("x"), None, patient=name) for row, name in enumerate(names))
+    seen = tuple(CheckedCase(id=case.id, label="a") for case in cases)
+    faults = (Fault("2", "is empty"), Fault("4", "is empty"))
+    checked = Checked(found=CaseList(cases, ("a",)), cases=seen, faults=faults, warnings=(), settings=SliceSettings())
+    assert checked.understood()["patients"] == "2 of the 3 cases that are not refused"
+    told = checked.as_dict()
+    assert (told["patients"], told["patients_named"], told["without_patient"]) == (2, 2, 0)
 
 
 def test_a_table_without_an_image_says_what_an_id_is(tmp_path: Path) -> None:
