@@ -74,9 +74,11 @@ def read_image(path: Path) -> Tensor:
         raise
     except FileNotFoundError:
         raise ImageError(f"{path} does not exist; check the folder") from None
-    except Exception as error:  # noqa: BLE001  # Parsers raise whatever the damaged byte led them to.
-        problem = " ".join(str(error).split())[:200]
-        raise ImageError(f"cannot read {path}: damaged or no image ({problem}); replace or remove it") from None
+    except Exception as error:  # Parsers raise whatever the damaged byte led them to.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise ImageError(f"cannot read {path} ({error.strerror}); check its permissions and the disk") from None
+        # What they say is about their insides; --debug shows it.
+        raise ImageError(f"cannot read {path}: damaged or no image; get the file again, or remove it") from error
     return _to_unit(values, path)
 
 
@@ -154,7 +156,9 @@ def _read_by_content(path: Path) -> NDArray[np.generic]:
     for signature, read in _SIGNATURES.items():
         if start.startswith(signature):
             return read(path)
-    raise ImageError(f"cannot read {path}: damaged or no image (no PNG, JPEG or TIFF); replace or remove it")
+    raise ImageError(
+        f"cannot read {path}: damaged or no image (no PNG, JPEG or TIFF); get the file again, or remove it"
+    )
 
 
 def _read_nifti(path: Path) -> NDArray[np.generic]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,38 @@ def test_the_last_coefficient_of_a_sequential_scan_does_not_matter(tmp_path: Pat
     (tmp_path / "x.jpg").write_bytes(content.replace(header + b"\x3f", header + b"\x00"))
     expected = np.asarray(Image.open(io.BytesIO(content)))
     assert np.array_equal(np.rint(read_image(tmp_path / "x.jpg").numpy()[0] * 255), expected)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "npy"])
+def test_a_damaged_file_is_told_in_our_words_and_not_in_those_of_its_decoder(kind: str, tmp_path: Path) -> None:
+    """Cut and overwritten at many places: each error says which file, that it is damaged, and what to do."""
+    buffer = io.BytesIO()
+    np.save(buffer, GRAY.astype(np.float32) / 255)
+    content = buffer.getvalue() if kind == "npy" else encoded(GRAY, kind)
+    path, seen = tmp_path / f"x.{kind}", set[str]()
+    damaged = [content[:place] for place in (0, 1, 4, 9, 20, 30, 33, 60, 200, len(content) // 2, len(content) - 5)]
+    damaged += [content[:place] + b"\xff\x00\xff\x13" + content[place + 4 :] for place in range(0, 64, 2)]
+    for each in damaged:
+        path.write_bytes(each)
+        try:
+            read_image(path)
+        except ImageError as error:
+            seen.add(str(error).replace(str(path), "F").split(";")[0])
+    ours = (
+        r"cannot read F: damaged or no image( \(no PNG, JPEG or TIFF\))?|F is damaged(:| \(wrong checksum) [a-z ]+\)?"
+    )
+    formats = r"|F holds [a-z0-9, ()\[\]]+|F has [a-zA-Z0-9, ()]+|F is (a|no|empty)\b.*|F: .*"
+    assert not [each for each in seen if not re.fullmatch(ours + formats, each)], seen
+    assert "cannot read F: damaged or no image" in seen
+    assert not [
+        each for each in seen if any(word in each for word in ("buffer", "unpack", "0x", "<", "object", "eval"))
+    ]
+
+
+def test_a_file_that_the_system_does_not_open_says_why(tmp_path: Path) -> None:
+    (tmp_path / "x.png").mkdir()
+    with pytest.raises(ImageError, match=r"cannot read .*x\.png \(Is a directory\); check its permissions"):
+        read_image(tmp_path / "x.png")
 
 
 @pytest.mark.parametrize("pixels", [GRAY, COLOR], ids=["gray", "rgb"])
