@@ -267,14 +267,13 @@ def has_setting(key: EncryptionKey, name: str, value: Any) -> bool:
 def say_drawn(key: EncryptionKey, path: Path, progress: Progress) -> None:
     """Say where a new key is, and how few correspondences there are to guess from, if so."""
     progress.say(f"Drew key {key.key_id} for {len(key.classes)} classes and wrote it to {path}. Never share it.")
-    if key.correspondence.is_own:
+    if key.correspondence.is_own or len(key.classes) > FEW_CLASSES:
         return
-    if len(key.classes) == 2:
-        progress.say("Two classes: combiner Basic, one target a class; Horizontal Concat takes three classes.")
-    if len(key.classes) <= FEW_CLASSES:
-        count = count_correspondences(len(key.classes), key.correspondence.num_targets)
-        progress.say(
-            f"Note: with {len(key.classes)} classes there {'is' if count == 1 else 'are'} only {count} "
-            f"way{'' if count == 1 else 's'} to choose the targets, so anyone can guess them. How far networks are "
-            "misled is another question; measure it with evaluate."
-        )
+    count = count_correspondences(len(key.classes), key.correspondence.num_targets)
+    ways = f"only {count} way{'' if count == 1 else 's'} to choose the targets, so anyone can guess them"
+    basic = " combiner Basic, one target a class (Horizontal Concat takes three classes), and"
+    progress.say(
+        f"Note: with {len(key.classes)} classes there {'is' if count == 1 else 'are'}"
+        f"{basic if len(key.classes) == 2 else ''} {ways}. How far networks are misled is another question; measure it "
+        "with evaluate."
+    )

@@ -220,7 +220,7 @@ def test_too_few_classes_for_the_combiner(run: Run, tmp_path: Path) -> None:
     assert "need at least 3 classes, got 2" in error
     result = run("keygen", tmp_path / "key.json", "--classes", "a,b")
     assert result.exit_code == 0
-    assert "Two classes: combiner Basic" in result.stdout
+    assert "with 2 classes there is combiner Basic, one target a class" in result.stdout
 
 
 def test_too_few_cases_for_a_base_says_how_many_are_missing(world: World, run: Run, tmp_path: Path) -> None:
@@ -504,7 +504,9 @@ def test_a_key_says_how_little_there_is_to_guess_of_few_classes(run: Run, tmp_pa
     assert "only 2 ways to choose the targets" in three.stdout
     assert "only" not in run("keygen", tmp_path / "5.json", "--classes", "a,b,c,d,e").stdout
     two = run("keygen", tmp_path / "2.json", "--classes", "a,b")
-    assert "there is only 1 way to choose" in two.stdout
+    assert "and only 1 way to choose" in two.stdout
+    for told in (three.stdout, two.stdout):
+        assert len(told.splitlines()) == 2, "the key, and one note"
 
 
 def test_what_is_not_read_in_a_folder_of_images_is_said_or_refused(world: World, run: Run, tmp_path: Path) -> None:
