@@ -9,6 +9,7 @@ each start one thread per core slow each other down.
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
@@ -65,8 +66,10 @@ def map_in_workers(function: Callable[[Item], Result], items: Sequence[Item], wo
 
     Raises:
         AdvencError: The function raised it, for the first item whose result was not taken yet.
-        OutputError: A worker was killed.
+        OutputError: A worker was killed, or the thread that took the first result has ended: workers end with it.
     """
+    # Workers of a fork server have it as their parent, and it ends with the process that started it.
+    parent = None if multiprocessing.get_start_method() == "forkserver" else os.getpid()
     # PyTorch's loader has what a pool needs: order, prefetching, signals.
     with warnings.catch_warnings():
         # More workers than cores are the caller's choice.
@@ -76,7 +79,7 @@ def map_in_workers(function: Callable[[Item], Result], items: Sequence[Item], wo
             batch_size=None,
             num_workers=min(workers, len(items)),
             collate_fn=_as_it_is,
-            worker_init_fn=partial(_begin, parent=os.getpid()),
+            worker_init_fn=partial(_begin, parent=parent),
         )
         computed = iter(loader)
     try:
@@ -94,8 +97,9 @@ def map_in_workers(function: Callable[[Item], Result], items: Sequence[Item], wo
         ) from None
 
 
-def _begin(worker: int, *, parent: int) -> None:
-    end_with(parent)
+def _begin(worker: int, *, parent: int | None) -> None:
+    if parent is not None:
+        end_with(parent)
     use_one_thread()
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import select
 import signal
@@ -79,3 +80,13 @@ def test_a_worker_ends_with_the_process_that_started_it(killed: str) -> None:
     assert select.select([read], [], [], 20)[0], "the worker still lives"
     assert os.read(read, 5) == b""
     os.close(read)
+
+
+@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="no fork server here")
+def test_workers_of_a_fork_server_work_too() -> None:
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("forkserver", force=True)  # The default from Python 3.14 on.
+    try:
+        assert [item for item, _, _ in map_in_workers(describe, range(3), 1)] == [0, 1, 2]
+    finally:
+        multiprocessing.set_start_method(before, force=True)

@@ -55,6 +55,9 @@ def phantoms(
             progress=lambda _done, _total: advance(1),
         )
     output.say(f"Wrote {total} volumes of {', '.join(names)} into {out}.")
+    others = [name for name in sorted(PHANTOM_CLASSES) if name not in names and (out / name).is_dir()]
+    if others:
+        output.say(f"{out} holds {', '.join(others)} of an earlier run too, which commands read as well.")
     if count < MIN_IMAGES_PER_CLASS:
         output.say(
             f"A base network and a verdict take {MIN_IMAGES_PER_CLASS} of each class or more, these are {count}: the "

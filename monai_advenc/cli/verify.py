@@ -120,8 +120,8 @@ def verify(
     if found.kept is not None:
         output.say(" ".join(filter(None, (found.kept.verdict.sentence, found.kept.source))))
     output.result(result)
-    if originals is not None and outcome.has_other_originals:
-        raise IncompleteError(_other_originals(outcome, originals, folder, kind, has_key=key is not None))
+    if originals is not None and outcome.most_do_not_fit:
+        raise IncompleteError(_do_not_fit(outcome, originals, folder, kind, has_key=key is not None))
     if outcome.problems:
         failing = len({each.id for each in outcome.problems})
         raise IncompleteError(f"{failing} of {outcome.checked} {kind} or files of {folder} do not hold; see above")
@@ -129,7 +129,7 @@ def verify(
         options.exit_for(found.kept.verdict, accept_unprotected)
 
 
-def _other_originals(
+def _do_not_fit(
     outcome: Verification[Manifest] | Verification[VolumeManifest],
     originals: Path,
     folder: Path,
@@ -137,7 +137,7 @@ def _other_originals(
     *,
     has_key: bool,
 ) -> str:
-    """That a folder does not hold the originals of a data set, instead of a line for each image."""
+    """That most originals do not fit a data set, instead of a line for each image."""
     from monai_advenc.data.private_folder import private_folder_of
     from monai_advenc.evaluation.kept_verdict import SLICES_NAME
 
@@ -148,8 +148,9 @@ def _other_originals(
     if missing and not has_key:
         ways.append(f"if --identity renamed the {kind}, give --key as well")
     return (
-        f"{originals} does not hold the originals of {folder}: of {outcome.checked} {kind} {missing} have none of "
-        f"their name there, and {unlike} differ from theirs by more than the manifest says; {'; '.join(ways)}"
+        f"either {originals} does not hold the originals of {folder}, or that was changed: of {outcome.checked} {kind} "
+        f"{missing} have none of their name there, and {unlike} differ from theirs by other amounts than the manifest "
+        f"says (--json lists all); {'; '.join(ways)}"
     )
 
 
@@ -202,9 +203,13 @@ def _say_outcome(outcome: Verification[Manifest] | Verification[VolumeManifest],
         noun, counts = "image", {"images": outcome.checked}
         rms = f"{budget.rms_gray_levels.mean:.2f} gray levels of 255 RMS on average, "
         line = f"{outcome.checked} images {of_key}{rms}{psnr}{outcome.compared} compared with their originals"
-        line += "." if outcome.budget else ": distances are the manifest's own, give --originals to measure them."
-    if outcome.own_problems:
-        output.table("Problems", (noun, "problem"), [(each.id, each.message) for each in outcome.own_problems])
+        line += (
+            "."
+            if outcome.budget or outcome.of_comparison
+            else ": distances are the manifest's own, give --originals to measure them."
+        )
+    if outcome.in_short:
+        output.table("Problems", (noun, "problem"), [(each.id, each.message) for each in outcome.in_short])
     output.say(line)
     _say_effects(outcome.effects, "slices" if "slices" in counts else "images", output)
     return counts

@@ -68,8 +68,8 @@ class Verdict:
         accuracy: Accuracy of the best victim, in [0, 1].
         interval: Its 95 % Wilson interval, wider where several images are of one patient.
         bar: The upper end of the interval must be below this: halfway from ``clean`` to ``chance``.
-        enough: Number of real images at which the upper end would be below the bar with the same accuracies; ``None``
-            if none would be, or these are enough.
+        enough: Number of held-out real images at which the upper end would be below the bar with the same accuracies;
+            ``None`` if none would be, or these are enough.
         p_value: Of the paired test that the victim is not worse than the network trained on originals (one-sided,
             exact).
         victim: The best victim: its architecture, seed and training set.
@@ -264,7 +264,7 @@ def _verdict(
     else:
         aim += f" The difference from originals is not significant (p = {p_value:.2g})."
     if numbers["enough"] is not None:
-        aim += f" With the same accuracies, about {numbers['enough']} real images would be enough."
+        aim += f" With the same accuracies, about {numbers['enough']} held-out images would be enough."
     return Verdict(verdict="weak" if loses else "none", reason=f"{reason} {aim}", advice=strengthen, **numbers)
 
 

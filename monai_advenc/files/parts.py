@@ -90,11 +90,16 @@ def remove_stale_parts(folder: Path, after_s: float | None = None) -> None:
 
 
 def holds_files(folder: Path) -> bool:
-    """Whether anything under a folder is a file, but for locks and parts: a run may be killed before its first file."""
-    return any(
-        (path.is_symlink() or not path.is_dir()) and path.name != LOCK_NAME and not PART.fullmatch(path.name)
-        for path in folder.rglob("*")
-    )
+    """Whether anything under a folder is a file, but for locks and parts: a run may be killed before its first file.
+
+    Links count as files, and so do folders that cannot be read.
+    """
+    unreadable: list[OSError] = []
+    for place, folders, names in os.walk(folder, onerror=unreadable.append):
+        own = any(name != LOCK_NAME and not PART.fullmatch(name) for name in names)
+        if own or any(Path(place, name).is_symlink() for name in folders):
+            return True
+    return bool(unreadable)
 
 
 def _clean_once(folder: Path) -> None:

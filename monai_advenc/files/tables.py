@@ -105,14 +105,15 @@ def csv_text(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str
 
     Names may come from others, so text that a spreadsheet would calculate gets an apostrophe in front, also within a
     cell where a spreadsheet may split it. If there is any, a last column :data:`GUARDED` says in which rows, and
-    :func:`read_table` removes the apostrophes there. Text that is a number stays one.
+    :func:`read_table` removes the apostrophes there. Text that is a number stays one, but for the first column, where
+    names are.
 
     Args:
         columns: The header.
         rows: Cells; ``None`` is an empty one.
     """
     header = [_guarded(name) for name in columns]
-    table = [(list(row), [_guarded(cell) for cell in row]) for row in rows]
+    table = [(list(row), _guarded_row(row)) for row in rows]
     if any(guarded != row for row, guarded in table):
         header += [GUARDED]
         table = [(row, [*guarded, 1 if guarded != row else None]) for row, guarded in table]
@@ -125,8 +126,13 @@ def _line(row: Sequence[object]) -> str:
     return buffer.getvalue().removesuffix(end) + "\n"
 
 
-def _guarded(cell: object) -> object:
-    is_text = isinstance(cell, str) and cell.strip() and not _NUMBER.fullmatch(cell)
+def _guarded_row(row: Sequence[object]) -> list[object]:
+    # Where a spreadsheet splits at semicolons a row is one cell, and a number in front begins what is calculated.
+    return [_guarded(cell, is_first=place == 0) for place, cell in enumerate(row)]
+
+
+def _guarded(cell: object, *, is_first: bool = False) -> object:
+    is_text = isinstance(cell, str) and cell.strip() and (is_first or not _NUMBER.fullmatch(cell))
     return _BEFORE_FORMULA.sub(r"\g<0>'", str(cell)) if is_text else cell
 
 

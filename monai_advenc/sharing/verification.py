@@ -29,6 +29,9 @@ _ROUNDED = 1e-6
 _QUANTITIES = {"l2": "", "rms_gray_levels": "", "psnr_db": " dB", "ssim": ""}
 """What a budget states of whole images, and its unit."""
 
+SHOWN = 3
+"""Problems of the comparison to show where most originals do not fit."""
+
 Source = TypeVar("Source")
 
 
@@ -53,8 +56,8 @@ class Verification(Generic[ManifestOf]):
             without a base network.
         budget: Budget of the images that were compared, measured again; ``None`` where none were, and for volumes.
         without_original: Images or volumes that have no original of their name among those given.
-        unlike_original: Those that cannot be compared with the original of their name, or differ from it by more than
-            is stated.
+        of_comparison: The problems of comparing with the originals given: no original of that name, or one that cannot
+            be compared or is at another distance than stated.
     """
 
     manifest: ManifestOf
@@ -64,18 +67,24 @@ class Verification(Generic[ManifestOf]):
     effects: dict[str, Effect]
     budget: Budget | None = None
     without_original: tuple[str, ...] = ()
-    unlike_original: tuple[str, ...] = ()
+    of_comparison: frozenset[Problem] = frozenset()
 
     @property
-    def has_other_originals(self) -> bool:
-        """Whether the originals that were given are not those of this data set: most do not fit."""
-        return 2 * (len(self.without_original) + len(self.unlike_original)) > self.checked
+    def unlike_original(self) -> set[str]:
+        """Images or volumes whose original does not fit."""
+        return {each.id for each in self.of_comparison} - {*self.without_original}
 
     @property
-    def own_problems(self) -> tuple[Problem, ...]:
-        """The problems that are none of originals that are those of another data set."""
-        others = {*self.without_original, *self.unlike_original} if self.has_other_originals else set()
-        return tuple(each for each in self.problems if each.id not in others)
+    def most_do_not_fit(self) -> bool:
+        """Whether most originals do not fit: either they are others, or the data set or its manifest was changed."""
+        return 2 * len({each.id for each in self.of_comparison}) > self.checked
+
+    @property
+    def in_short(self) -> tuple[Problem, ...]:
+        """The problems; where most originals do not fit, :data:`SHOWN` of the comparison, and all others."""
+        compared = [each for each in self.problems if each in self.of_comparison]
+        passed_over = set(compared[SHOWN:]) if self.most_do_not_fit else set()
+        return tuple(each for each in self.problems if each not in passed_over)
 
 
 class Check(ABC, Generic[Record, ManifestOf, Source]):
@@ -116,7 +125,7 @@ class Check(ABC, Generic[Record, ManifestOf, Source]):
         self._has_sources = sources is not None
         self._effects: dict[str, list[ImageEffect]] = {}
         self.remeasured: list[ImageRecord | SliceRecord] = []
-        self._unlike: dict[str, None] = {}
+        self._of_comparison: set[Problem] = set()
 
     @abstractmethod
     def messages(self, record: Record) -> Iterable[str]:
@@ -136,12 +145,13 @@ class Check(ABC, Generic[Record, ManifestOf, Source]):
         compared = sum(record.id in self.sources for record in self.records)
         effects = {name: Effect.of(found) for name, found in self._effects.items()}
         found = Verification(self.manifest, len(self.records), compared, tuple(problems), effects)
-        return replace(found, without_original=self._without_original(), unlike_original=tuple(self._unlike))
+        of_comparison = frozenset(self._of_comparison)
+        return replace(found, without_original=self._without_original(), of_comparison=of_comparison)
 
     def unlike(self, record: Record, messages: Iterable[str]) -> Iterator[str]:
-        """Problems of a comparison with an original; notes that it does not fit if there are some."""
+        """Problems of a comparison with an original, which are noted as such."""
         for message in messages:
-            self._unlike[record.id] = None
+            self._of_comparison.add(Problem(record.id, message))
             yield message
 
     def _without_original(self) -> tuple[str, ...]:
@@ -198,7 +208,9 @@ class Check(ABC, Generic[Record, ManifestOf, Source]):
         names = (path.relative_to(self.folder).as_posix() for path in present)
         yield from (Problem(name, "is not in the manifest") for name in names if name not in known)
         yield from self._strange_folders()
-        yield from (Problem(name, "has no original among those given") for name in self._without_original())
+        lacking = [Problem(name, "has no original among those given") for name in self._without_original()]
+        self._of_comparison.update(lacking)
+        yield from lacking
         if (self.folder / JOURNAL_NAME).exists():
             yield Problem(JOURNAL_NAME, f"a run is unfinished; run the same {self.command} command again")
         if not self._is_stated_budget():

@@ -128,7 +128,7 @@ def test_a_verdict_that_fails_for_lack_of_images_says_how_many_would_be_enough()
     # Clean 0.9, encrypted 0.5, chance 1/2: the bar is 0.7. z^2 * 0.7 * 0.3 / 0.2^2 = 20.2 images.
     few = verdict_of(0.9, 0.5, (10, 10))
     assert (few.verdict, few.enough) == ("weak", 21)
-    assert few.reason.endswith("With the same accuracies, about 21 real images would be enough.")
+    assert few.reason.endswith("With the same accuracies, about 21 held-out images would be enough.")
     assert Verdict.of_dict(few.as_dict()).enough == 21
     enough = verdict_of(0.9, 0.5, (12, 12))
     assert (enough.verdict, enough.enough) == ("protected", None)

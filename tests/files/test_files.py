@@ -448,3 +448,17 @@ def test_a_folder_in_which_a_run_was_killed_before_its_first_file_holds_none(
 def test_a_link_to_a_folder_is_a_file_of_somebody(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path.parent)
     assert holds_files(tmp_path)
+
+
+def test_what_cannot_be_looked_into_holds_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "other").mkdir()
+    assert not holds_files(tmp_path)
+    listed = os.scandir
+
+    def refuse(place: str) -> Iterator[os.DirEntry[str]]:
+        if place.endswith("other"):
+            raise PermissionError(errno.EACCES, "Permission denied", place)
+        return listed(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # Tests may run as root, who may read everything.
+    assert holds_files(tmp_path)

@@ -226,6 +226,8 @@ def test_what_is_wrong_is_one_line_and_leaves_nothing(
     damaged.write_bytes(b"PK")
     refused("is no sealed residual", residual=damaged)
     refused("is not empty", out=slices)
+    (tmp_path / "has a folder" / "empty").mkdir(parents=True)
+    refused("is not empty; give a new or an empty folder", out=tmp_path / "has a folder")
     image = shared / "a" / "a8.png"
     whole = image.read_bytes()
     image.write_bytes(whole[:-5] + b"\0" + whole[-4:])

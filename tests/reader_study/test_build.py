@@ -191,6 +191,17 @@ def test_a_study_may_lie_in_the_folder_of_its_sheet(folders: Folders, tmp_path: 
     assert read_links(sealed)
 
 
+def test_what_lies_between_the_sheet_and_its_study_is_left_alone(folders: Folders, tmp_path: Path) -> None:
+    project, options = tmp_path / "sealed" / "project", StudyOptions(seed=1, readers=1)
+    (project / "study").mkdir(parents=True)
+    (project / "notes.txt").touch()
+    for _ in range(2):
+        with pytest.raises(OutputError, match="is not empty"):
+            build_study(folders.originals, folders.encrypted, project / "study", tmp_path / "sealed", options)
+    (project / "notes.txt").unlink()
+    build_study(folders.originals, folders.encrypted, project / "study", tmp_path / "sealed", options)
+
+
 def test_an_empty_folder_for_the_sheet_is_closed_to_others(folders: Folders, tmp_path: Path) -> None:
     (tmp_path / "sealed").mkdir(mode=0o755)
     assert stat.S_IMODE(build(folders, tmp_path).sealed.stat().st_mode) == 0o700

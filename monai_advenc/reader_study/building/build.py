@@ -193,11 +193,19 @@ def _require_free(out: Path, sealed: Path) -> None:
             raise OutputError(f"{folder} is a file; give a folder for {what}")
         # Each folder has its own mark: an interrupted build must not delete the answer sheet of another study.
         unfinished = (folder / UNFINISHED_NAME).is_file() and not (folder / STUDY_NAME).exists()
-        inside = list(folder.iterdir()) if folder.is_dir() else []
-        others = (path for path in inside if path.name != LOCK_NAME and not PART.fullmatch(path.name))
         # The study may lie in the folder of its sheet.
-        if not unfinished and not all(out.absolute().is_relative_to(path.absolute()) for path in others):
+        if not unfinished and folder.is_dir() and _holds_others(folder, out):
             raise OutputError(f"{folder} is not empty, and {what} is never overwritten; give another folder")
+
+
+def _holds_others(folder: Path, out: Path) -> bool:
+    """Whether a folder holds more than the folder of the study, locks and what killed runs left unfinished."""
+    others = (path for path in folder.iterdir() if path.name != LOCK_NAME and not PART.fullmatch(path.name))
+    return any(
+        path.resolve() != out.resolve()
+        and (not out.resolve().is_relative_to(path.resolve()) or _holds_others(path, out))
+        for path in others
+    )
 
 
 def _sessions(options: StudyOptions) -> dict[str, float]:

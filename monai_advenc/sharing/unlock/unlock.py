@@ -24,7 +24,6 @@ from monai_advenc.files.atomic import write_atomically
 from monai_advenc.files.folder_lock import LOCK_NAME, FolderLock
 from monai_advenc.files.parts import PART, TEMPORARY_SUFFIX
 from monai_advenc.progress import ConsoleProgress, Progress
-from monai_advenc.sharing.folder import require_empty
 from monai_advenc.sharing.unlock.keep import checksum_of
 from monai_advenc.sharing.unlock.pack import Entries
 from monai_advenc.sharing.unlock.residual import most_bytes, restored
@@ -87,8 +86,8 @@ def unlock(
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_left_by_killed_runs(target.parent)
         with _locked_place(target) as place:
-            if target.exists():
-                require_empty(target)
+            if target.exists() and any(target.iterdir()):
+                raise OutputError(f"{target} is not empty; give a new or an empty folder for --out")
             staged, count = place / "files", 0
             staged.mkdir(mode=stat.S_IRWXU)
             # Without a name, so that a killed run leaves no residual that is not sealed.

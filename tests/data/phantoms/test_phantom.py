@@ -229,6 +229,8 @@ def test_the_command_says_how_many_a_verdict_takes_and_adds_the_missing_ones(
     assert {path.parent.parent.name for path in (tmp_path / "three").glob("*/*/image.nii.gz")} == set(
         PHANTOM_CLASSES[:3]
     )
+    fewer = CliRunner().invoke(app, ["phantoms", str(tmp_path / "v"), "--count", "1", "--classes", "3"])
+    assert f"{tmp_path / 'v'} holds {', '.join(sorted(PHANTOM_CLASSES[3:]))} of an earlier run too" in fewer.output
     monkeypatch.setattr("monai_advenc.networks.training.base.MIN_IMAGES_PER_CLASS", 2)
     second = CliRunner().invoke(app, ["phantoms", str(tmp_path / "v"), "--count", "2"])
     assert second.exit_code == 0
