@@ -31,12 +31,6 @@ SAME_DB: Final = 0.5
 SAME_LENGTH: Final = 0.1
 """Lengths of steps that differ by a larger share are said to differ."""
 
-_REGIONS: Final = {
-    "all": "all",
-    "body": "the body, with all of the radius",
-    "mask": "the tumor, with all of the radius",
-}
-
 _UNKNOWN: Final = "Expected strength: nothing like these settings is in this project's measurements (docs/strength.md)"
 
 _MEASURE: Final = "run monai-advenc evaluate on the result."
@@ -95,22 +89,26 @@ class MeasuredStrength(Settings):
         )
 
     def differences(self, asked: _Asked) -> list[str]:
-        """The conditions in which settings differ from those that were measured, in words that name no secret."""
+        """The conditions in which settings differ from those that were measured, as ``what yours / measured``.
+
+        They name no secret: how targets are combined is only said to differ.
+        """
         steps, views = asked.perturbation, asked.perturbation.augmentation
         of_steps = (steps.steps, steps.schedule) != (self.steps, "paper")
-        length = steps.step_size / (self.step_share * steps.radius)
-        region = f"the pixels that may change (measured: {_REGIONS[self.region]})"
-        of_size = f"the size (measured: {self.size} pixels{', yours is unknown' if asked.side is None else ''})"
+        share, side = steps.step_size / steps.radius, asked.side or "unknown"
+        region = f"pixels that may change {asked.region} / {self.region}"
         found = {
-            "how the targets are combined": asked.combiner != self.combiner,
-            f"random views (measured: {_told(self.views)})": views != self.views,
+            "another way to combine targets": asked.combiner != self.combiner,
+            f"random views {_told(views)} / {_told(self.views)}": views != self.views,
             region: asked.region != self.region,
-            "the radius (yours shrinks with the region)": asked.region == self.region and asked.shrinks,
-            f"the steps (measured: {self.steps} of the paper's schedule)": of_steps,
-            f"the length of steps (measured: {self.step_share:.2g} of the radius)": abs(length - 1) > SAME_LENGTH,
-            f"the number of classes (measured: {self.classes})": asked.classes != self.classes,
-            of_size: asked.side != self.size,
-            f"the radius (yours: PSNR {asked.radius_db:.0f} dB)": abs(asked.radius_db - self.radius_db) > SAME_DB,
+            "radius shrinks with the region / does not": asked.region == self.region and asked.shrinks,
+            f"steps {steps.steps} ({steps.schedule}) / {self.steps} (paper)": of_steps,
+            f"length of a step {share:.2g} / {self.step_share:.2g} of the radius": (
+                abs(share / self.step_share - 1) > SAME_LENGTH
+            ),
+            f"classes {asked.classes} / {self.classes}": asked.classes != self.classes,
+            f"size {side} / {self.size} pixels": asked.side != self.size,
+            f"PSNR {asked.radius_db:.0f} / {self.radius_db:.0f} dB": abs(asked.radius_db - self.radius_db) > SAME_DB,
         }
         return [words for words, is_other in found.items() if is_other]
 
@@ -154,7 +152,7 @@ def expected_strength(
     """What recipients kept where settings like a key's were measured, as a sentence; it names no secret.
 
     The sentence gives the measurement that is nearest to the settings, among those of the key's family at about its
-    PSNR, and says in which conditions the settings differ from it.
+    PSNR, and lists the conditions in which the settings differ from it, each as yours / measured.
 
     Args:
         key: The key.
@@ -190,8 +188,8 @@ def expected_strength(
     then = "this run measures it." if measures else _MEASURE
     if not differ:
         return f"{nearest.sentence()} Yours may differ by much: {then}"
-    told = nearest.sentence("Expected strength: your settings were not measured. Measured nearest to them: at")
-    return f"{told} Yours differ in {'; '.join(differ)}. The strength may differ by much: {then}"
+    told = nearest.sentence("Expected strength, of the measured settings nearest to yours: at")
+    return f"{told} Yours / measured: {'; '.join(differ)}. So it may differ by much: {then}"
 
 
 def _decibels_of(key: EncryptionKey) -> float | None:
@@ -211,5 +209,5 @@ def _reach(steps: PerturbationSettings) -> float:
 
 def _told(views: Augmentation | None) -> str:
     if views is None:
-        return "without"
-    return f"shifts up to {100 * views.max_shift:g} % of the side, {'with' if views.flip else 'without'} flips"
+        return "none"
+    return f"shifts up to {100 * views.max_shift:g} % of the side {'with' if views.flip else 'without'} flips"

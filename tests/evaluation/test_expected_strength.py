@@ -52,16 +52,15 @@ def test_each_measured_way_is_found_by_keys_like_it_without_a_difference() -> No
         assert f"at PSNR {each.radius_db:.0f} dB on {each.data} of {each.size} pixels" in sentence
         assert f"{each.last:.0f} % on real images" in sentence
         assert f"trained on originals {each.clean:.0f} %" in sentence
-        assert "differ in" not in sentence
+        assert "Yours / measured" not in sentence
         assert "nothing like" in said(each.region, full_radius=True, channels=3, **like)
 
 
-SIZE = "the size (measured: 64 pixels)"
-STEPS = "the steps (measured: 16 of the paper's schedule)"
-LENGTH = "the length of steps (measured: 0.16 of the radius)"
-VIEWS = "random views (measured: shifts up to 5 % of the side, with flips)"
-CLASS_COUNT = "the number of classes (measured: 3)"
-BODY = "the pixels that may change (measured: the body, with all of the radius)"
+VIEWS = "shifts up to 5 % of the side with flips"
+BODY = "pixels that may change all / body"
+STEPS = "steps 25 (fast) / 16 (paper)"
+LENGTH = "length of a step 2 / 0.16 of the radius"
+COMBINER = "another way to combine targets"
 
 
 @pytest.mark.parametrize(
@@ -70,19 +69,28 @@ BODY = "the pixels that may change (measured: the body, with all of the radius)"
         ({"radius": 0.8, "steps": 16, "side": 64, "region": "body", "full_radius": True}, []),
         ({"radius": 0.8, "steps": 16, "side": 64}, [BODY]),
         ({"radius": 0.8, "schedule": "fast", "side": 64}, [BODY, STEPS, LENGTH]),
-        ({"radius": 0.8, "steps": 16, "side": 320, "region": "mask", "full_radius": True}, [BODY, SIZE]),
-        ({"radius": 0.8, "steps": 16, "region": "body"}, ["the radius (yours shrinks with the region)"]),
-        ({"radius": 0.9, "steps": 16, "region": "body", "full_radius": True}, ["the radius (yours: PSNR 37 dB)"]),
-        ({"radius": 0.4, "steps": 16, "profile": "paper-concat"}, [BODY, VIEWS]),
-        ({"radius": 0.4, "steps": 16, "combiner": "mixup"}, ["how the targets are combined"]),
+        (
+            {"radius": 0.8, "steps": 16, "side": 320, "region": "mask", "full_radius": True},
+            ["pixels that may change mask / body", "size 320 / 64 pixels"],
+        ),
+        ({"radius": 0.8, "steps": 16, "region": "body"}, ["radius shrinks with the region / does not"]),
+        ({"radius": 0.9, "steps": 16, "region": "body", "full_radius": True}, ["PSNR 37 / 38 dB"]),
+        ({"radius": 0.4, "steps": 16, "profile": "paper-concat"}, [BODY, f"random views none / {VIEWS}"]),
+        ({"radius": 0.4, "steps": 16, "combiner": "mixup"}, [COMBINER]),
         ({"radius": 0.4, "steps": 16, "combiner": "basic", "step_size": 0.068}, []),
-        ({"radius": 0.4, "steps": 16, "combiner": "basic", "step_size": 0.07}, [LENGTH]),
-        ({"radius": 0.4, "steps": 16, "combiner": "basic", "step_size": 0.026}, [LENGTH]),
-        ({"radius": 0.4, "steps": 16, "combiner": "basic", "classes": ("a", "b")}, [CLASS_COUNT]),
-        ({"radius": 0.4, "steps": 16, "combiner": "basic", "classes": tuple(map(str, range(30)))}, [CLASS_COUNT]),
+        (
+            {"radius": 0.4, "steps": 16, "combiner": "basic", "step_size": 0.07},
+            ["length of a step 0.18 / 0.16 of the radius"],
+        ),
+        (
+            {"radius": 0.4, "steps": 16, "combiner": "basic", "step_size": 0.026},
+            ["length of a step 0.065 / 0.16 of the radius"],
+        ),
+        ({"radius": 0.4, "steps": 16, "combiner": "basic", "classes": ("a", "b")}, ["classes 2 / 3"]),
+        ({"radius": 0.4, "steps": 16, "combiner": "basic", "classes": tuple(map(str, range(30)))}, ["classes 30 / 3"]),
         (
             {"radius": 0.4, "steps": 16, "combiner": "basic", "side": None},
-            ["the size (measured: 64 pixels, yours is unknown)"],
+            ["size unknown / 64 pixels"],
         ),
     ],
 )
@@ -90,10 +98,10 @@ def test_the_nearest_measurement_names_every_condition_in_which_the_settings_dif
     asked: dict[str, Any], differ: list[str]
 ) -> None:
     sentence = said(**asked, radius_at=64)
-    _, marked, told = sentence.partition(" Yours differ in ")
+    _, marked, told = sentence.partition(" Yours / measured: ")
     assert bool(marked) == bool(differ)
-    assert sorted(told.split(". The strength")[0].split("; ")) == sorted(differ or [""])
-    assert ("Expected strength: your settings were not measured. Measured nearest to them:" in sentence) == bool(differ)
+    assert sorted(told.split(". So it")[0].split("; ")) == sorted(differ or [""])
+    assert ("Expected strength, of the measured settings nearest to yours:" in sentence) == bool(differ)
 
 
 @pytest.mark.parametrize("views", [Augmentation(max_shift=0.01, flip=False), Augmentation(flip=False)])
@@ -104,7 +112,8 @@ def test_other_random_views_are_a_difference(views: Augmentation) -> None:
     key = EncryptionKey.draw(CLASSES, steps, combiner="basic")
     told = expected_strength(key, 1, "all", full_radius=False, side=64)
     assert told is not None
-    assert f"Yours differ in {VIEWS}. " in told
+    yours = f"shifts up to {100 * views.max_shift:g} % of the side without flips"
+    assert f"Yours / measured: random views {yours} / {VIEWS}. " in told
 
 
 @pytest.mark.parametrize(
@@ -129,7 +138,7 @@ def test_of_equal_ways_the_largest_images_are_told() -> None:
     assert told is not None
     assert "of 128 pixels" in told
     assert "12 % on real images" in told
-    assert "differ" not in told.replace("may differ by much", "")
+    assert "Yours / measured" not in told
 
 
 def test_another_family_or_psnr_and_radii_that_have_none_are_not_compared() -> None:
