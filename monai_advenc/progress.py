@@ -107,19 +107,15 @@ class ConsoleProgress:
     def _bar(self, what: str, total: int | None) -> Iterator[Advance]:
         from rich import progress
 
-        columns = (
-            progress.TextColumn("{task.description}"),
-            progress.BarColumn(),
-            progress.MofNCompleteColumn(),
-            progress.TextColumn("{task.fields[rate]}"),
-            progress.TimeElapsedColumn(),
-            progress.TextColumn("{task.fields[left]}"),
-        )
+        text = progress.TextColumn
+        first = text("{task.description}"), progress.BarColumn(), progress.MofNCompleteColumn()
+        last = text("{task.fields[rate]}"), progress.TimeElapsedColumn(), text("{task.fields[left]}")
         count = Count(total)
-        with progress.Progress(*columns, console=self._bars) as bar:
+        with progress.Progress(*first, *last, console=self._bars) as bar:
             task = bar.add_task(_plain(what), total=total, rate="", left="")
             count.shown = lambda: bar.update(task, completed=count.done, rate=count.rate_text(), left=count.left_text())
-            yield count
+            with _every(min(1.0, self._interval), count.shown):
+                yield count
 
 
 class Count:
@@ -152,16 +148,20 @@ class Count:
 
     @property
     def rate(self) -> float | None:
-        """Items a second of this run, up to the last one that was done; ``None`` before the first."""
-        own, seconds = self.done - self._earlier, self._last - self._start
-        return own / seconds if own > 0 and seconds > 0 else None
+        """Items a second of this run; ``None`` before the first. While the next is overdue, as if it were done now."""
+        own, now = self.done - self._earlier, self._clock()
+        if own <= 0 or self._last <= self._start:
+            return None
+        rate = own / (self._last - self._start)
+        return rate if self.done == self.total else min(rate, (own + 1) / (now - self._start))
 
     @property
     def left(self) -> float | None:
         """Seconds until the end at this rate; ``None`` if unknown."""
         if self.rate is None or self.total is None:
             return None
-        return max(0.0, (self.total - self.done) / self.rate - (self._clock() - self._last))
+        missing, waited = self.total - self.done, self._clock() - self._last
+        return max(0.0, missing / self.rate - waited, (missing - 1) / self.rate)
 
     def rate_text(self) -> str:
         """The rate a second, or a minute or an hour where that is less than one."""

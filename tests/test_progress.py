@@ -112,6 +112,43 @@ def test_time_left_falls_while_an_item_takes_long() -> None:
     assert count.left_text() == "0:00:00 left"
 
 
+@given(
+    done=st.integers(1, 50), seconds=st.floats(0.1, 100), missing=st.integers(1, 50), waits=st.lists(st.floats(0, 100))
+)
+def test_an_overdue_item_slows_the_rate_and_leaves_time_for_those_after_it(
+    done: int, seconds: float, missing: int, waits: list[float]
+) -> None:
+    clock = Clock()
+    count = Count(done + missing, clock)
+    clock.now += seconds
+    count(done)
+    mean, waited, before = seconds / done, 0.0, count.rate or 0.0
+    for each in waits:
+        clock.now += each
+        waited += each
+        rate, left = count.rate, count.left
+        assert rate is not None
+        assert left is not None
+        # Not before it is overdue; then as if it were done now, so that the mean grows with the wait.
+        expected = max(mean, (seconds + waited) / (done + 1))
+        assert rate == pytest.approx(1 / expected)
+        assert rate <= before * (1 + 1e-9)
+        assert left >= (missing - 1) * expected * (1 - 1e-9)
+        before = rate
+
+
+def test_a_bar_in_a_terminal_moves_on_while_an_item_takes_long() -> None:
+    page = io.StringIO()
+    progress = ConsoleProgress(interval=0.05)
+    progress._bars = Console(file=page, force_terminal=True, width=100)
+    with progress.stage("training", 3) as advance:
+        time.sleep(0.02)
+        advance(1)
+        time.sleep(0.5)
+        rates = set(re.findall(r"[\d.]+/(?:s|min)", page.getvalue()))
+    assert len(rates) > 1, rates
+
+
 def test_a_log_gets_a_line_from_time_to_time_also_while_an_item_takes_long(capfd: pytest.CaptureFixture[str]) -> None:
     with ConsoleProgress(interval=0.1).stage("training", 3) as advance:
         pass_over(advance, 1)
