@@ -152,7 +152,7 @@ def test_a_store_that_cannot_be_written_is_one_line_at_once(tmp_path: Path, harm
     ):
         pass
     assert "\n" not in str(error.value)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 60  # Trying again takes minutes, a busy machine some seconds.
 
 
 def test_a_locked_store_is_one_line_after_a_short_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

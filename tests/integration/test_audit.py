@@ -75,8 +75,9 @@ def owner(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--precision",
         "fp32",
     )
+    strength = ("--radius", 1, "--radius-at", 16, "--steps", 4, "--key-seed", 1)
     for command in (
-        ("keygen", root / "key.json", "--images", root / "train", "--radius", 1, "--radius-at", 16, "--steps", 4),
+        ("keygen", root / "key.json", "--images", root / "train", *strength),
         ("train-base", root / "train", "--out", root / "base.pt", "--epochs", 4, "--no-tracking"),
         ("encrypt", root / "train", "--out", root / "shared", *private),
         ("encrypt", root / "test", "--out", root / "shared-test", *private),

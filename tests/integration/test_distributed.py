@@ -44,6 +44,7 @@ from tests.conftest import REPOSITORY
 from tests.integration.conftest import World
 from tests.integration.test_kill_and_resume import content_of
 from tests.integration.test_secrecy import everything_in, require_no_secret
+from tests.reader_study.served_process import free_port
 
 PROGRAM = (sys.executable, "-m", "monai_advenc")
 
@@ -294,9 +295,10 @@ def test_a_cluster_of_two_writes_the_same_bytes(
         "--object-store-memory",
         80 * 2**20,
     )
-    head = ("--head", "--port", 6391, "--include-dashboard", "false", "--temp-dir", ray_folder)
+    port = free_port()
+    head = ("--head", "--port", port, "--include-dashboard", "false", "--temp-dir", ray_folder)
     with ExitStack() as cluster:
-        for place in (head, ("--address", "127.0.0.1:6391")):
+        for place in (head, ("--address", f"127.0.0.1:{port}")):
             node = subprocess.Popen(
                 [str(word) for word in (*ray, *place)], env={**os.environ, **token}, stdout=subprocess.PIPE, text=True
             )
@@ -305,7 +307,7 @@ def test_a_cluster_of_two_writes_the_same_bytes(
             assert node.stdout is not None
             cluster.callback(node.stdout.close)
             assert any("block forever" in line for line in node.stdout)
-        run(*command, tmp_path / "out", "--ray-address", "127.0.0.1:6391", **token)
+        run(*command, tmp_path / "out", "--ray-address", f"127.0.0.1:{port}", **token)
     assert content_of(tmp_path / "out") == content_of(tmp_path / "whole")
     for path, content in everything_in(ray_folder):
         require_no_secret(EncryptionKey.load(world.key), str(path), content)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import signal
 import socket
 import time
@@ -14,14 +16,15 @@ import httpx
 from tests.forked_commands import start
 
 COMMAND = ("reader-study", "serve")
-_PATIENCE_S = 60
+_PATIENCE_S = 300
 
 
 def free_port() -> int:
-    """A port that nobody listens on at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """A port that nobody listens on at the moment, and that the system gives to nobody who asks for any."""
+    while True:
+        port = secrets.choice(range(20_000, 32_000))
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class ServedProcess:

@@ -27,6 +27,7 @@ class Crowd:
         self._kill_after = kill_after
         self.acknowledged: dict[str, dict[str, Any]] = {}
         self.killed_at: int | None = None
+        self._killed = asyncio.Event()
 
     async def read(self, paths: list[str]) -> None:
         limits = httpx.Limits(max_connections=len(paths))
@@ -40,11 +41,16 @@ class Crowd:
             await asyncio.sleep(0.005)
         await asyncio.to_thread(self._server.kill)
         self.killed_at = len(self.acknowledged)
+        self._killed.set()
         await asyncio.to_thread(self._server.start)
 
     async def _read_all(self, client: httpx.AsyncClient, path: str, number: int) -> None:
         state = await self._ask(client, "GET", f"{path}/state")
+        begun = 0
         while state["reading"]:
+            begun += 1
+            if begun == 2 * CASES:
+                await self._killed.wait()  # However late the server is killed, no reader has finished.
             reading = state["reading"]["id"]
             await self._ask(client, "GET", f"{path}/image/{reading}/0")
             sent = {

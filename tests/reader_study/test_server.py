@@ -15,7 +15,7 @@ from tests.reader_study.served_process import COMMAND, ServedProcess
 def ended(command: tuple[object, ...], folder: Path) -> tuple[int | None, str]:
     """Exit status of a command, and what it wrote to stderr."""
     process = start("monai_advenc", command, stderr=folder / "stderr.txt")
-    process.join(60)
+    process.join(300)
     return process.exitcode, (folder / "stderr.txt").read_text()
 
 
@@ -31,7 +31,7 @@ def test_a_study_has_one_server_which_ctrl_c_ends_and_the_same_command_starts_ag
         assert "Traceback" not in told
         assert server.stop() == 130
         server.start()
-        assert httpx.get(f"{server.url}{study.path_of(0)}", trust_env=False).status_code == 200
+        assert httpx.get(f"{server.url}{study.path_of(0)}", trust_env=False, timeout=60).status_code == 200
     finally:
         server.kill()
 

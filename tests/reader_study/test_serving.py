@@ -40,7 +40,9 @@ class Site:
         self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", access_log=False))
         self._thread = Thread(target=self._server.run, kwargs={"sockets": [listener]})
         self._thread.start()
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", trust_env=False)
+        self.client = httpx.Client(
+            base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", trust_env=False, timeout=60
+        )
 
     def close(self) -> None:
         self.client.close()

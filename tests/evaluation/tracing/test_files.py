@@ -203,7 +203,7 @@ def test_leaked_files_are_taken_by_content_and_what_is_none_of_ours_is_counted(t
 def test_an_original_that_cannot_be_read_is_named_and_left_out(tmp_path: Path) -> None:
     (tmp_path / "originals" / "a").mkdir(parents=True)
     (tmp_path / "leaked").mkdir()
-    key = draw_key(["a", "b"], recipient="A")
+    key = draw_key(["a", "b"], recipient="A", seed=1)
     for row in range(2):
         pixels = np.round(255 * picture(row)).astype(np.uint8)
         Picture.fromarray(pixels).save(tmp_path / "originals" / "a" / f"{row}.png")
@@ -228,7 +228,7 @@ def test_a_trace_of_resized_originals_says_that_another_processor_may_hide_every
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int | None, last_bits: float
 ) -> None:
     (tmp_path / "originals" / "a").mkdir(parents=True)
-    key, lines = draw_key(["a", "b"], recipient="A"), []
+    key, lines = draw_key(["a", "b"], recipient="A", seed=1), []
     pixels = np.round(255 * picture(0)).astype(np.uint8)
     Picture.fromarray(pixels).save(tmp_path / "originals" / "a" / "0.png")
     leaked = np.round(255 * marked(picture(0), bytes.fromhex(key.layout_secret), 0.006)).astype(np.uint8)
@@ -253,7 +253,7 @@ def few_decoys(folder: Path, key: EncryptionKey) -> StoredCommitment:
 
 def test_further_files_of_one_original_do_not_count_as_further_images(tmp_path: Path) -> None:
     (tmp_path / "originals" / "a").mkdir(parents=True)
-    key = draw_key(["a", "b"], recipient="A")
+    key = draw_key(["a", "b"], recipient="A", seed=1)
     counts = []
     for copies in (1, 4):
         leaked = tmp_path / f"leaked{copies}"
