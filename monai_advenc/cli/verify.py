@@ -117,6 +117,8 @@ def verify(
         output.table(f"Survival ({count} images)", SURVIVAL_COLUMNS, survival_rows(found.survivals))
         output.say(SURVIVAL_CAPTION)
         result["survival"] = [each.as_dict() for each in found.survivals]
+    if not outcome.problems:
+        output.say(_all_holds(outcome, kind))
     if found.kept is not None:
         output.say(" ".join(filter(None, (found.kept.verdict.sentence, found.kept.source))))
     output.result(result)
@@ -127,6 +129,14 @@ def verify(
         raise IncompleteError(f"{failing} of {outcome.checked} {kind} or files of {folder} do not hold; see above")
     if found.kept is not None:
         options.exit_for(found.kept.verdict, accept_unprotected)
+
+
+def _all_holds(outcome: Verification[Manifest] | Verification[VolumeManifest], kind: str) -> str:
+    """That nothing is wrong, and what was looked at."""
+    if not outcome.compared:
+        return f"The files of all {outcome.checked} {kind} are as they were written."
+    rest = "" if outcome.compared == outcome.checked else f" of the {outcome.compared} that were compared"
+    return f"The files of all {outcome.checked} {kind} are as they were written, and the change{rest} is as stated."
 
 
 def _do_not_fit(

@@ -274,6 +274,6 @@ def say_drawn(key: EncryptionKey, path: Path, progress: Progress) -> None:
     basic = " combiner Basic, one target a class (Horizontal Concat takes three classes), and"
     progress.say(
         f"Note: with {len(key.classes)} classes there {'is' if count == 1 else 'are'}"
-        f"{basic if len(key.classes) == 2 else ''} {ways}. How far networks are misled is another question; measure it "
-        "with evaluate."
+        f"{basic if len(key.classes) == 2 else ''} {ways}. How far networks are misled is another question, "
+        "which the verdict answers."
     )

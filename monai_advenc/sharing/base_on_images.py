@@ -38,6 +38,9 @@ MUCH_LESS: Final = 0.15
 PERTURBED: Final = 8
 """Images that are perturbed on trial."""
 
+LEAST_TO_COMPARE: Final = 30
+"""Images that a base network's accuracy must come from for advice: five right of six may be 36 to 100 %."""
+
 LEAST_TO_TRY: Final = 40
 """Fewer images are encrypted about as fast as they are tried."""
 
@@ -110,7 +113,8 @@ def facts_of(base: Checkpoint, read: HeldOutAccuracy | None) -> BaseFacts:
         return BaseFacts(read.value, base.family, elsewhere=True)
     # A network of the other family is measured on images that it has perturbed, where almost every one passes.
     held_out = HeldOutAccuracy.noted(base) if base.family == "targeted" else None
-    return BaseFacts(None if held_out is None else held_out.value, base.family)
+    is_known = held_out is not None and held_out.images >= LEAST_TO_COMPARE
+    return BaseFacts(held_out.value if held_out is not None and is_known else None, base.family)
 
 
 def say_if_nothing_is_misled(

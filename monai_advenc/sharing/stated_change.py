@@ -70,7 +70,8 @@ def warn_of_large_changes(
         progress.say(
             f"Warning: in {len(large)} of {len(changes)} {noun} the pixels that may change moved by more than "
             f"{LARGEST_GRAY_LEVELS:.1f} gray levels of 255 (root mean square), the largest change in the paper; "
-            f"{max(large):.1f} at most. Look at them before you share them; to change less, {remedy} a key with a "
+            f"{max(large):.1f} at most. Look at them before you share them; to change less, which protects "
+            f"less, {remedy} a key with a "
             f"{'smaller --noise or a larger --psnr-at-least' if by_noise else 'smaller --radius'}."
         )
 

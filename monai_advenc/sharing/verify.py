@@ -84,7 +84,7 @@ def verify(
     Raises:
         DatasetError: The originals cannot be found.
         NetworkError: The base network is for other classes or images.
-        SettingsError: An option needs another one that is missing.
+        SettingsError: An option needs another one that is missing, or the originals are the data set itself.
         VerificationError: There is no readable manifest, or the key is not of this data set.
     """
     progress, folder, has_volumes = progress or ConsoleProgress(), Path(folder), holds_volumes(Path(folder))
@@ -97,6 +97,8 @@ def verify(
         raise SettingsError("--survival measures how the base network sees secret targets; give --base and --key")
     if survival and has_volumes:
         raise SettingsError(f"{folder} holds volumes; --survival is for images")
+    if originals is not None and Path(originals).resolve() == folder.resolve():
+        raise SettingsError(f"--originals {originals} is the data set itself; give the folder that it was made from")
     manifest = VolumeManifest.load(folder) if has_volumes else Manifest.load(folder)
     place = private_folder_of(folder) if private is None else Path(private)
     kept = None if base is None else kept_verdict(folder, place)

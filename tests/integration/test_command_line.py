@@ -554,7 +554,10 @@ def test_verify_says_where_the_originals_of_slices_are(world: World, run: Run, t
     error = sole_error(run("verify", out, "--originals", tmp_path / "empty"))
     assert f"keeps the originals of its slices in {tmp_path / 'out-private' / 'slices'}" in error
     slices = tmp_path / "out-private" / "slices"
-    assert run("verify", out, "--originals", slices).exit_code == 0
+    right = run("verify", out, "--originals", slices)
+    assert right.exit_code == 0
+    assert "The files of all 10 images are as they were written, and the change is as stated." in right.stdout
+    assert "is the data set itself; give the folder" in sole_error(run("verify", out, "--originals", out))
     other_names, other_pixels = tmp_path / "names", tmp_path / "pixels"
     assert run("slice", world.volumes, "--plane", "sagittal", "--out", other_pixels, *FAST).exit_code == 0
     for path in other_pixels.glob("*/*.nii.gz"):
@@ -585,7 +588,11 @@ def test_an_intact_data_set_verifies_and_a_harmed_one_does_not(world: World, run
     out = tmp_path / "out"
     command = ("slice-and-encrypt", world.volumes, "--out", out, "--base", world.base, "--key", world.key, *FAST)
     assert run(*command).exit_code == 0
-    assert run("verify", out).exit_code == 0
+    intact = run("verify", out)
+    assert intact.exit_code == 0
+    assert "The files of all 10 images are as they were written.\n" in intact.stdout
+    on_encrypted = run("train-base", out, "--out", tmp_path / "new.pt")
+    assert f"Warning: {out} is an encrypted data set; a base network learns from its originals." in on_encrypted.stderr
     next(out.rglob("*.png")).unlink()
     result = run("verify", out, "--json")
     assert "do not hold" in sole_error(result)

@@ -19,7 +19,7 @@ from monai_advenc.encryption.profiles import draw_key
 from monai_advenc.errors import NetworkError
 from monai_advenc.networks.training.checkpoint import Checkpoint
 from monai_advenc.progress import ConsoleProgress
-from monai_advenc.sharing.base_on_images import require_reads, say_if_nothing_is_misled
+from monai_advenc.sharing.base_on_images import facts_of, require_reads, say_if_nothing_is_misled
 from monai_advenc.sharing.options import EncryptionOptions
 from tests.conftest import tiny_network
 
@@ -110,6 +110,11 @@ def test_few_images_or_a_large_loss_are_warned_of(folder_with: Callable[[int, in
         "folder, which it may have been trained on "
         "(100% on 40 images kept aside where it was trained); chance is 50%" in told.lines[1]
     )
+
+
+@pytest.mark.parametrize(("images", "known"), [(6, None), (29, None), (30, 0.9), (200, 0.9)])
+def test_advice_has_no_accuracy_that_few_images_gave(images: int, known: float | None) -> None:
+    assert facts_of(base(validation_images=images), None).accuracy == known
 
 
 @pytest.mark.parametrize(("each", "radius", "warned"), [(20, 0.5, 1), (20, 40, 0), (19, 0.5, 0)])

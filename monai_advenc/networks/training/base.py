@@ -13,6 +13,7 @@ from monai_advenc.data.images.folder import ImageFolder, find_images, load_image
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.data.images.kinds import kinds_of
 from monai_advenc.data.images.overlap import overlap_warnings, require_disjoint
+from monai_advenc.data.manifest import MANIFEST_NAME
 from monai_advenc.data.patients import PATIENT_TABLE
 from monai_advenc.data.private_folder import require_unshared
 from monai_advenc.errors import DatasetError, OutputError
@@ -210,6 +211,8 @@ def _read(
         return images, None
     folder = find_images(Path(images), classes)
     folder.say(progress)
+    if (folder.root / MANIFEST_NAME).is_file():
+        progress.say(f"Warning: {folder.root} is an encrypted data set; a base network learns from its originals.")
     require_enough_images(folder.class_counts())
     require_divisible(folder.patient_counts())
     _require_free(out)
