@@ -190,16 +190,12 @@ def train_missing(
         expected = estimated_minutes(missing, workers)
         progress.say(f"Training {len(missing)} networks for the verdict takes {expected}.")
     found: list[Measurement] = []
-    start = time.perf_counter()
     with progress.stage("training victims", len(missing)) as advance:
-        for place, result in enumerate(train_victims(missing, workers=workers), start=1):
+        for result in train_victims(missing, workers=workers):
             advance(1)
             measurements = measurements_of(result)
             append_measurements(path, measurements)
             found += measurements
-            left = (time.perf_counter() - start) / 60 * (len(missing) - place) / place
-            if place == max(2, workers, len(missing) // 4) and left >= 1:
-                progress.say(f"{place} of {len(missing)} networks are trained, {in_minutes(left)} left.")
     return found
 
 

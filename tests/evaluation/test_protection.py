@@ -131,9 +131,7 @@ def test_the_time_of_victims_on_idle_processors_is_told_as_the_same_on_busy_ones
     assert str(estimated_minutes(jobs, workers=1)) == said
 
 
-def test_the_time_that_is_left_is_told_again_once_networks_are_trained(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_time_that_is_left_is_told_by_the_stage_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     clock, heard = Clock(), Heard()
 
     def slowly(jobs: Sequence[VictimJob], *, workers: int) -> Iterator[Any]:
@@ -146,9 +144,6 @@ def test_the_time_that_is_left_is_told_again_once_networks_are_trained(
     jobs = jobs_of(images_of(32), ("vgg_small",), epochs=1, folds=5)
     found = train_missing(jobs, tmp_path / "measurements.jsonl", [], 0, heard)
     assert len(found) == 5
-    assert heard.lines == [
-        "Training 5 networks for the verdict takes less than a minute on idle processors.",
-        "2 of 5 networks are trained, about 6 min left.",
-    ]
+    assert heard.lines == ["Training 5 networks for the verdict takes less than a minute on idle processors."]
     assert train_missing(jobs, tmp_path / "measurements.jsonl", found, 0, heard) == []
-    assert len(heard.lines) == 2
+    assert len(heard.lines) == 1
