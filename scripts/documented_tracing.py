@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of ``docs/how_to/trace.md``: who was named by files and models, how far copies are apart, what marks cost."""
+"""Figures of ``docs/how_to/trace.md``: who was named, how far copies are apart, what marks cost."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from scripts.few_classes_table import draw_table
 from scripts.markdown import markdown_table
 from scripts.traced_models_page import draw_summary
 
@@ -94,5 +95,6 @@ FIGURES: Mapping[str, Callable[[], str]] = {
     "tracing-files": named,
     "tracing-apart": apart,
     "mark-cost": cost,
+    "few-classes": lambda: draw_table(_rows("tracing_few_classes.jsonl")),
     "traced-models": lambda: draw_summary(_rows("tracing_models.jsonl")),
 }

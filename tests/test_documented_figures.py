@@ -7,13 +7,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 
 pytest.importorskip("scripts.draw_figures", reason="the documentation lies in the repository, not in the package")
 
 from benchmarks.page import draw_measurements
+from monai_advenc.evaluation.tracing.answers import Answers
 from scripts.documented_figures import ROOT
 from scripts.draw_figures import IMAGES, MARKED, NUMBERS, changed_pages, draw_figures, fill, marked_pages
+from scripts.few_classes_table import excess, p_values
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +58,23 @@ def test_a_figure_within_a_sentence_stays_there_and_a_table_gets_lines_of_its_ow
 def test_a_page_that_asks_for_a_figure_that_there_is_not_is_an_error() -> None:
     with pytest.raises(ValueError, match="'no-such-figure'"):
         fill("<!-- figures:no-such-figure --><!-- /figures -->", {"ratio": "4.6"})
+
+
+def test_where_patterns_are_classes_few_classes_are_scored_as_trace_scores_keys() -> None:
+    labels, toward, answered = np.random.default_rng(0).integers(0, 3, (3, 500))
+    came = np.zeros((3, 3, 3), np.int64)
+    np.add.at(came, (labels, toward, answered), 1)
+    assert np.allclose(excess(came), Answers(answered, labels, toward, ("a", "b", "c")).excess())
+
+
+@pytest.mark.parametrize(("kind", "patterns"), [("codes", 6), ("variants", 18)])
+def test_the_key_whose_patterns_alone_are_answered_has_the_p_value_of_its_rarity(kind: str, patterns: int) -> None:
+    own = [[1], [4], [5]] if kind == "codes" else [[1], [10], [17]]
+    came = np.zeros((3, patterns, 3), np.int64)
+    for label in range(3):
+        came[label, :, label] = 10
+        for answer, (pattern,) in enumerate(own):
+            came[label, pattern] = 10 * np.eye(3, dtype=np.int64)[answer]
+    row = {"kind": kind, "used": 6, "table": own}
+    rarity = 1 / (6 * 5 * 4 if kind == "codes" else 6**3)
+    assert p_values(row, came, np.array([own]))[0] == pytest.approx(rarity, rel=0.2)
