@@ -592,7 +592,7 @@ def test_an_intact_data_set_verifies_and_a_harmed_one_does_not(world: World, run
     assert intact.exit_code == 0
     assert "The files of all 10 images are as they were written.\n" in intact.stdout
     on_encrypted = run("train-base", out, "--out", tmp_path / "new.pt")
-    assert f"Warning: {out} is an encrypted data set; a base network learns from its originals." in on_encrypted.stderr
+    assert f"Warning: {out} is an encrypted data set; a base network learns from its originals." in on_encrypted.stdout
     next(out.rglob("*.png")).unlink()
     result = run("verify", out, "--json")
     assert "do not hold" in sole_error(result)
