@@ -197,8 +197,17 @@ PREPARED: dict[str, tuple[Callable[[], None], ...]] = {
 }
 """What the commands of a page need."""
 
-BRIEF = ("docs/audit.md", "docs/how_to/certify.md", "docs/how_to/unlock.md")
-"""Pages whose commands train dozens of networks: here with one pass through the images, in a tenth of a budget."""
+BRIEF = (
+    "README.md",
+    "docs/audit.md",
+    "docs/how_to/certify.md",
+    "docs/how_to/unlock.md",
+    "docs/index.md",
+    "docs/quickstart.md",
+    "docs/strength.md",
+)
+"""Pages whose commands train dozens of networks, some on slices of 320 pixels: here with one pass through the images,
+in a tenth of a budget."""
 
 IN_FULL = "--self-check"
 """Of those pages, a command that trains three small networks, which must learn."""
