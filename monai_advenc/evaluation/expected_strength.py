@@ -15,6 +15,7 @@ from importlib.resources import files
 from typing import Final
 
 from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.evaluation.division import LEAST_CASES
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
 from monai_advenc.settings import Settings
@@ -33,7 +34,7 @@ SAME_LENGTH: Final = 0.1
 
 _UNKNOWN: Final = "Expected strength: nothing like these settings is in this project's measurements (docs/strength.md)"
 
-_MEASURE: Final = "run monai-advenc evaluate on the result."
+_MEASURE: Final = f"monai-advenc evaluate measures it, from {LEAST_CASES} cases of each class on."
 
 
 class MeasuredStrength(Settings):

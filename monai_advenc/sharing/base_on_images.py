@@ -18,6 +18,7 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import ImageError, NetworkError
 from monai_advenc.evaluation.advice import BaseFacts
 from monai_advenc.evaluation.effect import Effect, effect_on
+from monai_advenc.networks.training.base import MIN_IMAGES_PER_CLASS
 from monai_advenc.networks.training.checkpoint import Checkpoint
 from monai_advenc.networks.training.learned import HeldOutAccuracy
 from monai_advenc.networks.training.trained_on import trained_on
@@ -99,8 +100,8 @@ def require_reads(
         progress.say(f"Warning: {told}. Going on as --insist says.")
     elif not found.is_above_chance or (kept_aside is not None and found.value < kept_aside.value - MUCH_LESS):
         progress.say(
-            f"Warning: {told}. The more it recognizes, the more it misleads: train one on these images (train-base), "
-            "or, if this one was, for longer (--epochs)."
+            f"Warning: {told}. The more it recognizes, the more it misleads: train one on these images (train-base, "
+            f"from {MIN_IMAGES_PER_CLASS} a class on), or, if this one was, for longer (--epochs)."
         )
     else:
         progress.say(f"{told[0].upper()}{told[1:]}.")
