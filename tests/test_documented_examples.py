@@ -106,7 +106,7 @@ def failures_of(name: str, request: pytest.FixtureRequest, tmp_path: Path, monke
     assert 1 < len(example.examples) <= 6
     assert name in example.docstring.partition("Example:")[2]
     said: list[str] = []
-    result = doctest.DocTestRunner(optionflags=doctest.REPORT_NDIFF).run(example, out=said.append)
+    result = doctest.DocTestRunner(verbose=False, optionflags=doctest.REPORT_NDIFF).run(example, out=said.append)
     assert bool(result.failed) == bool(said)
     return "".join(said)
 
