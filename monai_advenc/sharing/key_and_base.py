@@ -86,7 +86,7 @@ def sized_for(
         slices: How to cut; only attributes that were set count as asked for.
         base: The base network's file; ``None``: it is trained on the slices.
         insist: Take it at any size.
-        progress: Is told the size.
+        progress: Receives the size.
 
     Raises:
         NetworkError: There is no such base network.
