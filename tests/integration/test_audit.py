@@ -214,7 +214,7 @@ def test_time_that_is_up_is_no_failure_and_names_what_was_left_out(
         "monai_advenc.attackers.audit.measuring.estimated_minutes", lambda jobs, workers: Minutes(20, 20)
     )
     monkeypatch.setattr("monai_advenc.attackers.audit.plan.Schedule.note", lambda self, cell: None)
-    # Minutes are told once: how much of the budget is left for attackers that would take longer.
+    # One line of minutes: how much of the budget is left for attackers that would take longer.
     found = audited(owner, tmp_path / "audit", budget=3, attackers=(), suite="quick", progress=ConsoleProgress())
     times = re.findall(r".*(?:about \d+ min|less than a minute|\d+:\d\d:\d\d left).*", capsys.readouterr().err)
     assert len(times) == 1, times

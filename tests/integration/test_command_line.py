@@ -571,7 +571,7 @@ def test_verify_says_where_the_originals_of_slices_are(world: World, run: Run, t
         assert ("give --key as well" in wrong.stderr) == (missing > 0)
         assert wrong.stdout.count("pituitary") <= 3, "three problems and one line, instead of one for each image"
         assert len(json.loads(run("verify", out, "--originals", folder, "--json").stdout)["problems"]) >= 10
-    # Damage is told, whatever the originals.
+    # Damage is shown, whatever the originals.
     harmed = shutil.copytree(out, tmp_path / "harmed")
     file = min(harmed.rglob("*.png"))
     file.write_bytes(file.read_bytes()[:-1])
