@@ -103,7 +103,7 @@ def _body_or_all(image: torch.Tensor) -> torch.Tensor:
 
 
 class Minutes(NamedTuple):
-    """How long victims take.
+    """How long victims take at least: what processes cost that start, and that wait for one memory, comes on top.
 
     Attributes:
         idle: On processors that do nothing else.
@@ -114,11 +114,12 @@ class Minutes(NamedTuple):
     now: float
 
     def __str__(self) -> str:
-        told = in_minutes(self.idle)
         busy = self.now >= 1 and self.now > _BUSY * self.idle
-        return f"{told} on idle processors" + (
-            f", {in_minutes(self.now)} while they are as busy as now" if busy else ""
-        )
+        if self.idle < 1:
+            told = "a minute or less on idle processors"
+            return f"{told}, at least {in_minutes(self.now)} while they are as busy as now" if busy else told
+        told = f"at least {in_minutes(self.idle)} on idle processors"
+        return f"{told}, {in_minutes(self.now)} while they are as busy as now" if busy else told
 
 
 def estimated_minutes(jobs: Sequence[VictimJob], workers: int) -> Minutes:
@@ -188,7 +189,10 @@ def train_missing(
     missing = missing_jobs(jobs, done)
     if missing:
         expected = estimated_minutes(missing, workers)
-        progress.say(f"Training {len(missing)} networks for the verdict takes {expected}.")
+        progress.say(
+            f"Training {len(missing)} networks for the verdict: {expected}, estimated from a few batches. Once one is "
+            "done, the time left is measured."
+        )
     found: list[Measurement] = []
     with progress.stage("training victims", len(missing)) as advance:
         for result in train_victims(missing, workers=workers):

@@ -105,11 +105,12 @@ def test_the_time_that_is_promised_is_that_of_warm_batches(monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("networks", "busy", "said"),
     [
-        (30, 1.0, "about 4 min on idle processors"),
-        (90, 1.0, "about 12 min on idle processors"),
-        (90, 1.4, "about 12 min on idle processors"),
-        (90, 3.5, "about 12 min on idle processors, about 42 min while they are as busy as now"),
-        (1, 3.5, "less than a minute on idle processors"),
+        (30, 1.0, "at least about 4 min on idle processors"),
+        (90, 1.0, "at least about 12 min on idle processors"),
+        (90, 1.4, "at least about 12 min on idle processors"),
+        (90, 3.5, "at least about 12 min on idle processors, about 42 min while they are as busy as now"),
+        (1, 3.5, "a minute or less on idle processors"),
+        (5, 3.5, "a minute or less on idle processors, at least about 2 min while they are as busy as now"),
     ],
 )
 def test_the_time_of_victims_on_idle_processors_is_told_as_the_same_on_busy_ones(
@@ -144,6 +145,9 @@ def test_the_time_that_is_left_is_told_by_the_stage_alone(monkeypatch: pytest.Mo
     jobs = jobs_of(images_of(32), ("vgg_small",), epochs=1, folds=5)
     found = train_missing(jobs, tmp_path / "measurements.jsonl", [], 0, heard)
     assert len(found) == 5
-    assert heard.lines == ["Training 5 networks for the verdict takes less than a minute on idle processors."]
+    assert heard.lines == [
+        "Training 5 networks for the verdict: a minute or less on idle processors, estimated from a few batches. Once "
+        "one is done, the time left is measured."
+    ]
     assert train_missing(jobs, tmp_path / "measurements.jsonl", found, 0, heard) == []
     assert len(heard.lines) == 1
