@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import NetworkError, VerificationError
+from monai_advenc.evaluation.advice import NOTHING_KNOWN, BaseFacts, advice_to_reach_targets
 
 _GOOD = 0.8
 
@@ -85,12 +86,13 @@ class Effect:
         )
 
 
-def effect_sentence(effect: Effect, before: Effect | None = None) -> str:
+def effect_sentence(effect: Effect, before: Effect | None = None, base: BaseFacts = NOTHING_KNOWN) -> str:
     """Say what share of the written images the base network takes for their targets, and what would be good.
 
     Args:
         effect: On the images as written, measured with the key.
         before: On their originals, if that is known.
+        base: What is known of the base network, for the advice.
     """
     taken, taken_before = effect.taken_for_target or 0.0, None if before is None else before.taken_for_target
     compared = "" if taken_before is None else f" (originals: {taken_before:.0%})"
@@ -100,9 +102,7 @@ def effect_sentence(effect: Effect, before: Effect | None = None) -> str:
         f"target loss {effect.target_loss:.2f}"
     )
     wanted = "Good is near 100 %, clearly above the originals."
-    return (
-        f"As written, {told}. {wanted}" if is_good else f"Careful: {told}. {wanted} Take a larger radius or more steps."
-    )
+    return f"As written, {told}. {wanted}" if is_good else f"Careful: {told}. {wanted} {advice_to_reach_targets(base)}"
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -16,7 +16,7 @@ from monai_advenc.data.images.folder import ImageFile, ImageFolder
 from monai_advenc.data.images.reading import read_image, resize_image, to_gray
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import ImageError, NetworkError
-from monai_advenc.evaluation.advice import BaseFacts
+from monai_advenc.evaluation.advice import BaseFacts, advice_to_reach_targets
 from monai_advenc.evaluation.effect import Effect, effect_on
 from monai_advenc.networks.training.base import MIN_IMAGES_PER_CLASS
 from monai_advenc.networks.training.checkpoint import Checkpoint
@@ -110,12 +110,12 @@ def require_reads(
 
 def facts_of(base: Checkpoint, read: HeldOutAccuracy | None) -> BaseFacts:
     """What is known of a base network, and, if it was trained elsewhere, its accuracy on these images."""
+    held_out = HeldOutAccuracy.noted(base)
+    kept_aside = held_out.value if held_out is not None and held_out.images >= LEAST_TO_COMPARE else None
     if read is not None:
-        return BaseFacts(read.value, base.family, elsewhere=True)
+        return BaseFacts(read.value, base.family, elsewhere=True, at_home=kept_aside)
     # A network of the other family is measured on images that it has perturbed, where almost every one passes.
-    held_out = HeldOutAccuracy.noted(base) if base.family == "targeted" else None
-    is_known = held_out is not None and held_out.images >= LEAST_TO_COMPARE
-    return BaseFacts(held_out.value if held_out is not None and is_known else None, base.family)
+    return BaseFacts(kept_aside if base.family == "targeted" else None, base.family)
 
 
 def say_if_nothing_is_misled(
@@ -124,6 +124,7 @@ def say_if_nothing_is_misled(
     key: EncryptionKey,
     network: nn.Module,
     options: EncryptionOptions,
+    base: BaseFacts,
     progress: Progress,
 ) -> None:
     """Perturb a few of many images in memory, and warn if the base network takes none of them for a target."""
@@ -139,8 +140,7 @@ def say_if_nothing_is_misled(
     if not Effect.of(effects).taken_for_target:
         progress.say(
             f"Warning: of {len(done)} images perturbed on trial, the base network takes none for one of its targets; "
-            "other networks will hardly be misled. Take a larger --radius, more --steps, or a base network that reads "
-            "these images better (Ctrl-C stops)."
+            f"other networks will hardly be misled. Ctrl-C stops. {advice_to_reach_targets(base)}"
         )
 
 

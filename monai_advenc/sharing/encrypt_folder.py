@@ -24,13 +24,14 @@ from monai_advenc.data.private_folder import make_private, require_outside, requ
 from monai_advenc.data.volumes.slice_volumes import Cuts
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import ImageError, remembering
+from monai_advenc.evaluation.advice import NOTHING_KNOWN, BaseFacts
 from monai_advenc.evaluation.expected_strength import expected_strength
 from monai_advenc.evaluation.verdict import NOT_MEASURED, Verdict
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.networks.training.learned import require_learned, require_size
 from monai_advenc.networks.training.trained_on import said_of
 from monai_advenc.progress import ConsoleProgress, Progress, saying_what_was_done
-from monai_advenc.sharing.base_on_images import LEAST_TO_TRY, require_reads, say_if_nothing_is_misled
+from monai_advenc.sharing.base_on_images import LEAST_TO_TRY, facts_of, require_reads, say_if_nothing_is_misled
 from monai_advenc.sharing.encryption_run import Compute, encrypt_images
 from monai_advenc.sharing.folder import begun_header, require_begun_with
 from monai_advenc.sharing.key_and_base import images_of_key, require_same_region, say_of_region
@@ -155,20 +156,22 @@ def encrypt_folder(
     if "dicom" in options.formats:
         warn_of_merged_patients(options.identity or "keep", progress)
     folder = replace(folder, files=names.give(folder.files, folder.classes, secret, progress))
+    facts = facts_of(checkpoint, None)
     if len(folder.files) >= LEAST_TO_TRY and begun_header(out) is None:
-        require_reads(checkpoint, Path(base), folder, options, insist=insist, progress=progress)
+        read = require_reads(checkpoint, Path(base), folder, options, insist=insist, progress=progress)
+        facts = facts_of(checkpoint, read)
     else:
         progress.say(f"Base network {base}: {said_of(checkpoint)}.")
     # Workers elsewhere load the network themselves.
     network = checkpoint.network if compute else checkpoint.network.to(choose_device(device))
     if private is not None:
         make_private(Path(private))
-    result = encrypt_and_say(folder, out, secret, network, options, compute, progress, channels, side=side)
+    result = encrypt_and_say(folder, out, secret, network, options, compute, progress, channels, side=side, base=facts)
     keep_distances(names.table.parent, out, result.manifest.images)
     keep_residual_of_images(folder, out, secret, network, options, names.table.parent, progress)
     if page is not None:
         with remembering(result.failures):
-            write_report(page, folder, out, result.manifest, checkpoint, secret, progress)
+            write_report(page, folder, out, result.manifest, checkpoint, secret, progress, base=facts)
     return replace(shared, manifest=result.manifest, failures=result.failures)
 
 
@@ -198,6 +201,7 @@ def encrypt_and_say(
     *,
     side: int | None = None,
     measures: bool = False,
+    base: BaseFacts = NOTHING_KNOWN,
 ) -> EncryptionResult[Manifest]:
     """Encrypt images of so many channels and with this longer side (``None`` or 0: unknown), and report it.
 
@@ -213,7 +217,7 @@ def encrypt_and_say(
     if expected is not None and is_new:
         progress.say(expected)
     if compute is None and is_new:
-        say_if_nothing_is_misled(source, out, key, network, options, progress)
+        say_if_nothing_is_misled(source, out, key, network, options, base, progress)
     with progress.stage("encrypting", len(source.files)) as advance:
         told = saying_what_was_done(advance, progress, len(source.files))
         result = encrypt_images(source, out, key, network, options, compute=compute, progress=told)

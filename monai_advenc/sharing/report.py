@@ -11,6 +11,7 @@ from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.data.manifest import Manifest
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.errors import OutputError
+from monai_advenc.evaluation.advice import NOTHING_KNOWN, BaseFacts
 from monai_advenc.evaluation.effect import effect_sentence
 from monai_advenc.evaluation.measurement import Measurement
 from monai_advenc.evaluation.protection import ENCRYPTED
@@ -52,6 +53,7 @@ def write_report(
     progress: Progress,
     verdict: Verdict = NOT_MEASURED,
     measurements: Sequence[Measurement] = (),
+    base: BaseFacts = NOTHING_KNOWN,
 ) -> Path:
     """Write one page (HTML, mode 0600) with pictures of every class, the budget and what survives export.
 
@@ -65,6 +67,7 @@ def write_report(
         progress: Receives messages and progress.
         verdict: Stands first on the page.
         measurements: What it was made from.
+        base: What is known of the base network on these images, for the advice.
     """
     facts = {"base network": checkpoint.name, "images": str(len(folder.files))}
     held_out = HeldOutAccuracy.noted(checkpoint)
@@ -76,7 +79,7 @@ def write_report(
             out, checkpoint.network, key, originals=folder, most=REPORT_IMAGES, progress=advance
         )
     if key.error_minimizing is None:  # There every class is its own target, and the share says nothing.
-        progress.say(effect_sentence(survivals[0].effect, survivals[0].originals))
+        progress.say(effect_sentence(survivals[0].effect, survivals[0].originals, base))
     page = encryption_report(
         folder,
         out,

@@ -185,18 +185,16 @@ def slice_and_encrypt(
         if searching and not secret.error_minimizing:
             secret = searching.finish(secret, folder, base_path, options, key_path, how)
         frozen = checkpoint.network if compute else checkpoint.network.to(place)
-        measures = measure and are_enough(folder.patient_counts())
-        result = encrypt_and_say(folder, out, secret, frozen, options, compute, progress, side=side, measures=measures)
+        how_much: dict[str, Any] = {"side": side, "measures": measure and are_enough(folder.patient_counts())}
+        result = encrypt_and_say(folder, out, secret, frozen, options, compute, progress, base=facts, **how_much)
         keep_distances(kept, out, result.manifest.images)
         keep_residual_of_images(folder, out, secret, frozen, options, kept, progress)
         with remembering(result.failures):
             verdict, measurements = kept_verdict(out, kept).verdict, NO_MEASUREMENTS
             if measure:
                 verdict, measurements = measure_protection(folder, out, kept, options.workers, place, progress, facts)
-            page = kept / REPORT_NAME
-            report = write_report(
-                page, folder, out, result.manifest, checkpoint, secret, progress, verdict, measurements
-            )
+            found = result.manifest, checkpoint, secret, progress, verdict, measurements, facts
+            report = write_report(kept / REPORT_NAME, folder, out, *found)
     progress.say(verdict.sentence)
     shared = replace(shared, manifest=result.manifest, report=report, cuts=cuts, verdict=verdict)
     return replace(shared, failures=(*result.failures, *cuts.failures))

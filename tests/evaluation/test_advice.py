@@ -6,7 +6,13 @@ import re
 
 import pytest
 
-from monai_advenc.evaluation.advice import NOTHING_KNOWN, BaseFacts, Hurried, advice_to_strengthen
+from monai_advenc.evaluation.advice import (
+    NOTHING_KNOWN,
+    BaseFacts,
+    Hurried,
+    advice_to_reach_targets,
+    advice_to_strengthen,
+)
 from monai_advenc.evaluation.measurement import BODY_ONLY, ENCRYPTED
 from tests.conftest import REPOSITORY
 
@@ -83,3 +89,31 @@ def test_who_trained_fewer_epochs_than_usual_is_to_train_them_before_cases_are_a
     assert given(0.97)[0].startswith("To protect more, write another --out with a larger --radius")
     assert (Hurried.by(None, 84), Hurried.by(42, 84), Hurried.by(12, 5000)) == (None, None, None)
     assert Hurried.by(11, 5000) == Hurried(11, 12)
+
+
+@pytest.mark.parametrize("trained_on", [ENCRYPTED, BODY_ONLY])
+@pytest.mark.parametrize("clean", [0.5, 0.92])
+@pytest.mark.parametrize(
+    "base", [NOTHING_KNOWN, BaseFacts(0.4, "targeted"), BaseFacts(0.4, "targeted", elsewhere=True, at_home=0.9)]
+)
+def test_what_is_advised_before_and_after_the_measurement_has_one_order(
+    trained_on: str, clean: float, base: BaseFacts
+) -> None:
+    named = ("--base has", "larger --radius", "--steps", "--region body, because", "--profile", "a base network that")
+    ranks = {name: rank for rank, name in enumerate((*named, "trained longer"))}
+    for told in (advice_to_reach_targets(base), advice_to_strengthen(trained_on, clean, base, chance=1 / 3)):
+        places = sorted((told.index(name), rank) for name, rank in ranks.items() if name in told)
+        assert len(places) > 1
+        assert [rank for _, rank in places] == sorted(rank for _, rank in places)
+
+
+def test_before_the_measurement_a_base_network_is_compared_with_where_it_was_trained() -> None:
+    """An accuracy of 80 % may be all that there is to learn, or little."""
+    told = advice_to_reach_targets(BaseFacts(0.8, "targeted", elsewhere=True, at_home=0.9))
+    assert told.startswith(
+        "Write another --out with a base network trained on these images (--base has 80% on them, 90%"
+    )
+    for base in (BaseFacts(0.8, "targeted", elsewhere=True, at_home=0.81), BaseFacts(0.8, "targeted", elsewhere=True)):
+        told = advice_to_reach_targets(base)
+        assert told.startswith("Write another --out with a larger --radius")
+        assert told.endswith("or a base network that reads these images better (its accuracy is 80%).")

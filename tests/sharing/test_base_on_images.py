@@ -17,7 +17,9 @@ from monai_advenc.data.images.folder import ImageFolder, find_images
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import draw_key
 from monai_advenc.errors import NetworkError
+from monai_advenc.evaluation.advice import NOTHING_KNOWN, advice_to_reach_targets
 from monai_advenc.networks.training.checkpoint import Checkpoint
+from monai_advenc.networks.training.learned import HeldOutAccuracy
 from monai_advenc.progress import ConsoleProgress
 from monai_advenc.sharing.base_on_images import facts_of, require_reads, say_if_nothing_is_misled
 from monai_advenc.sharing.options import EncryptionOptions
@@ -115,6 +117,7 @@ def test_few_images_or_a_large_loss_are_warned_of(folder_with: Callable[[int, in
 @pytest.mark.parametrize(("images", "known"), [(6, None), (29, None), (30, 0.9), (200, 0.9)])
 def test_advice_has_no_accuracy_that_few_images_gave(images: int, known: float | None) -> None:
     assert facts_of(base(validation_images=images), None).accuracy == known
+    assert facts_of(base(validation_images=images), HeldOutAccuracy(0.5, 40, 0.5)).at_home == known
 
 
 @pytest.mark.parametrize(("each", "radius", "warned"), [(20, 0.5, 1), (20, 40, 0), (19, 0.5, 0)])
@@ -126,7 +129,8 @@ def test_a_change_that_misleads_not_even_the_base_network_is_told_before_the_wor
     network = tiny_network(2).eval()
     key: EncryptionKey = draw_key(("dark", "light"), radius=radius, radius_at=16, steps=5, step_size=radius / 2, seed=1)
     say_if_nothing_is_misled(
-        folder, tmp_path / "out", key, Brightness().eval() if radius < 1 else network, OPTIONS, told
+        folder, tmp_path / "out", key, Brightness().eval() if radius < 1 else network, OPTIONS, NOTHING_KNOWN, told
     )
     assert len([line for line in told.lines if "takes none for one of its targets" in line]) == warned
+    assert all(line.endswith(advice_to_reach_targets()) for line in told.lines)
     assert not list(tmp_path.iterdir())

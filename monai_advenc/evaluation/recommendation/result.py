@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from monai_advenc.evaluation.advice import Way, in_order
 from monai_advenc.evaluation.recommendation.goal import Goal
 from monai_advenc.evaluation.recommendation.search import NOTHING_FOUND, Found, Outcome
 from monai_advenc.evaluation.verdict import NOT_MEASURED, Verdict
@@ -97,9 +98,14 @@ class Recommendation:
                 "command again to continue."
             )
         span = f"PSNR {max(self.radii):g} to {min(self.radii):g} dB"
+        ways = {
+            Way.RADIUS: "larger radii (--psnr-to)",
+            Way.BETTER_BASE: "a base network trained longer",
+            Way.MORE_CASES: "more cases",
+        }
         return (
-            f"No radius recommended: none in the range ({span}) reached the goal ({self.goal}). {self._best} Allow "
-            "larger radii (--psnr-to), train the base network longer, or add cases."
+            f"No radius recommended: none in the range ({span}) reached the goal ({self.goal}). {self._best} Search "
+            f"again with {in_order(ways)}."
         )
 
     @property
