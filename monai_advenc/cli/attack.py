@@ -102,7 +102,10 @@ def recover(
 
 
 def _say(output: Output, found: Recovery) -> None:
-    output.say(f"{found.tries} guesses tried, {found.perturbed_images} images perturbed. Wrote {found.guess}.")
+    output.say(
+        f"{found.tries} guesses tried, {found.perturbed_images} images perturbed. Wrote {found.guess}, and "
+        "summary.json next to it."
+    )
     outcome = found.outcome
     if outcome is not None:
         output.say(

@@ -202,7 +202,7 @@ def _say(output: Output, result: Audit) -> None:
             output.say(f"Not run, {why}: {_in_short(attackers)}.")
         if originals:
             output.say(f"Not trained on originals, to compare with, {why}: {_in_short(originals)}.")
-    output.say(f"Wrote {result.report}.")
+    output.say(f"Wrote {result.report}, and summary.json next to it.")
 
 
 def _in_short(names: list[str]) -> str:

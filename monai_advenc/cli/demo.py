@@ -53,7 +53,7 @@ def demo(
     output.table("Networks trained on originals and on encrypted images (guessing: 20 %)", columns, rows)
     output.say(
         f"PSNR {summary['psnr_db']['mean']:.1f} dB. {summary['seconds']['total']:.0f} s. "
-        f"Now open {out / 'report.html'} in a browser."
+        f"Now open {out / 'report.html'} in a browser; summary.json next to it has the figures."
     )
     output.say(Verdict.of_dict(summary).sentence)
     if volumes <= QUICK_VOLUMES:

@@ -115,7 +115,8 @@ def evaluate(
             tracker=tracker,
         )
     output.table(_TABLE, ("network", "trained on", "tested on", "last epoch", "best epoch"), _lines(result.rows))
-    output.say(f"Wrote {result.report}.")
+    kept = "" if result.verdict_file is None else f" The verdict is kept in {result.verdict_file}."
+    output.say(f"Wrote {result.report}, and {result.summary.name} next to it.{kept}")
     output.say(result.verdict.sentence)
     output.result(result.as_dict())
     options.exit_for(result.verdict, accept_unprotected)

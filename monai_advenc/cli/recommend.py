@@ -125,7 +125,7 @@ def recommend(
         output.result({"dry_run": True, "out": str(out), "radii": {name: float(radius) for name, radius in radii}})
         return
     if result.report.exists():
-        output.say(f"Wrote {result.report}.")
+        output.say(f"Wrote {result.report}, and summary.json next to it.")
     output.result(result.as_dict())
     if result.radius is None and not accept_unprotected:
         raise typer.Exit(options.EXIT_UNPROTECTED)

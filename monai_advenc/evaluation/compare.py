@@ -45,6 +45,7 @@ class Evaluation:
         verdict: Whether the data set is protected against training as usual.
         measured_at: When the last network was trained, in UTC (ISO 8601).
         energy: Where the change of the encrypted images lies; ``None`` if their manifest does not say it.
+        verdict_file: The file in the private folder that keeps the verdict; ``None`` if it cannot be written.
     """
 
     out: Path
@@ -53,6 +54,7 @@ class Evaluation:
     verdict: Verdict
     measured_at: str
     energy: EnergyBudget | None = None
+    verdict_file: Path | None = None
 
     @property
     def kept(self) -> KeptVerdict:
@@ -183,7 +185,7 @@ def evaluate(
         facts=_facts(division, jobs[0].settings.epochs, seeds),
     )
     write_atomically(result.report, page.encode(), overwrite=True, mode=0o600)
-    keep_and_tell(result.kept, encrypted, kept_in, progress)
+    result = replace(result, verdict_file=keep_and_tell(result.kept, encrypted, kept_in, progress))
     # Last: by it a later run knows what was told already.
     write_json(result.summary, result.as_dict(), overwrite=True, mode=0o600)
     _track(result, tracker)

@@ -86,7 +86,7 @@ def place_to_keep(encrypted: Path, given: Path | None) -> Path:
     return folder
 
 
-def keep_and_tell(kept: KeptVerdict, encrypted: Path, private: Path, progress: Progress) -> None:
+def keep_and_tell(kept: KeptVerdict, encrypted: Path, private: Path, progress: Progress) -> Path | None:
     """Keep a verdict, in a private folder that is made if need be, and say if it does not count or cannot be kept.
 
     Args:
@@ -94,6 +94,9 @@ def keep_and_tell(kept: KeptVerdict, encrypted: Path, private: Path, progress: P
         encrypted: The data set.
         private: Its private folder, of :func:`place_to_keep`.
         progress: Receives messages.
+
+    Returns:
+        The file that keeps the verdict that counts; ``None`` if it cannot be written.
     """
     is_new = not private.exists()
     try:
@@ -104,11 +107,12 @@ def keep_and_tell(kept: KeptVerdict, encrypted: Path, private: Path, progress: P
             f"Warning: the verdict is kept nowhere ({error}). Give the same command --private with a folder that stays "
             "with you: it trains nothing again, and keeps it."
         )
-        return
+        return None
     if is_new:
         progress.say(f"Made {private}, which keeps the verdict for verify and certify; it stays with you.")
     if counts != kept and counts.source is not None:
         progress.say(f"The verdict that counts is that of another measurement of these files. {counts.source}")
+    return private / VERDICT_NAME
 
 
 def keep_verdict(kept: KeptVerdict, encrypted: Path, private: Path) -> KeptVerdict:

@@ -31,8 +31,9 @@ from monai_advenc.data.volumes.slice_volumes import Cuts, cut_cases
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import KeyOptions, say_drawn
 from monai_advenc.errors import OutputError, remembering
-from monai_advenc.evaluation.kept_verdict import SLICES_NAME, kept_verdict
+from monai_advenc.evaluation.kept_verdict import SLICES_NAME, VERDICT_NAME, kept_verdict
 from monai_advenc.evaluation.recommendation.base_networks import BaseTraining
+from monai_advenc.evaluation.verdict import Verdict
 from monai_advenc.networks import require_known_networks
 from monai_advenc.networks.training.base import require_divisible, require_enough_images
 from monai_advenc.networks.training.settings import TrainingSettings
@@ -195,7 +196,7 @@ def slice_and_encrypt(
                 verdict, measurements = measure_protection(folder, out, kept, options.workers, place, progress, facts)
             found = result.manifest, checkpoint, secret, progress, verdict, measurements, facts
             report = write_report(kept / REPORT_NAME, folder, out, *found)
-    progress.say(verdict.sentence)
+    _say_verdict(verdict, kept / VERDICT_NAME if measure else None, progress)
     shared = replace(shared, manifest=result.manifest, report=report, cuts=cuts, verdict=verdict)
     return replace(shared, failures=(*result.failures, *cuts.failures))
 
@@ -212,6 +213,13 @@ def _save_or_say(
         secret.save(path)
         forget_unfinished(path)
         say_drawn(secret, path, progress)
+
+
+def _say_verdict(verdict: Verdict, path: Path | None, progress: Progress) -> None:
+    """Say the verdict, and where it is kept if this run measured it."""
+    if path is not None:
+        progress.say(f"Wrote {path}: the verdict, for verify and certify.")
+    progress.say(verdict.sentence)
 
 
 def _path(given: str | Path | None) -> Path | None:

@@ -106,7 +106,7 @@ def test_a_verdict_makes_the_private_folder_that_it_needs(tmp_path: Path) -> Non
     private.rmdir()
     told = Told()
     assert place_to_keep(shared, None) == private
-    keep_and_tell(found("none"), shared, private, told)
+    assert keep_and_tell(found("none"), shared, private, told) == private / "verdict.json"
     assert kept_verdict(shared, private) == found("none")
     assert private.stat().st_mode & 0o777 == 0o700
     assert [line.split(", ")[0] for line in told.lines] == [f"Made {private}"]
@@ -120,7 +120,7 @@ def test_a_verdict_that_cannot_be_kept_is_told_with_what_to_do(tmp_path: Path) -
     private.rmdir()
     private.write_text("a file in its place")
     told = Told()
-    keep_and_tell(found("none"), shared, place_to_keep(shared, None), told)
+    assert keep_and_tell(found("none"), shared, place_to_keep(shared, None), told) is None
     (line,) = told.lines
     assert line.startswith(f"Warning: the verdict is kept nowhere (cannot create {private}")
     assert "--private with a folder" in line

@@ -103,6 +103,7 @@ def test_volumes_become_an_encrypted_data_set_that_verifies(world: World, run: R
     assert summary["images"] == 10
     assert summary["failures"] == []
     private = tmp_path / "for others-private"
+    assert f"Wrote {private / 'verdict.json'}" in result.stderr
     key = EncryptionKey.load(private / "key.json")
     assert summary["key_id"] == key.key_id
     assert summary["budget"]["l2"]["max"] <= 2 * 32 / 320
@@ -734,7 +735,8 @@ def test_a_base_is_trained_and_evaluated_on_what_it_never_saw(run: Run, tmp_path
     assert result.exit_code == 3, result.output
     summary = json.loads(result.stdout)
     assert summary["verdict"] == "none"
-    assert "verdict.json" not in result.stderr
+    assert f"The verdict is kept in {private / 'verdict.json'}." in result.stderr
+    assert f"Wrote {tmp_path / 'evaluation' / 'report.html'}, and summary.json next to it." in result.stderr
     assert "another measurement" not in result.stderr
     manifest = (tmp_path / "encrypted train" / "manifest.json").read_bytes()
     assert 0 < summary["energy"]["inside_body"] < 1
