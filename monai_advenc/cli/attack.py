@@ -11,16 +11,19 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
+from monai_advenc.cli.help import CompactCommand, CompactGroup
 from monai_advenc.cli.options import choices
 from monai_advenc.cli.options.tracking import NoTracking, TrackingUri, open_tracking
 
 if TYPE_CHECKING:
     from monai_advenc.attackers.recovery.recover_key import Recovery
 
-attack = typer.Typer(no_args_is_help=True, help="Attack an encrypted data set, to test its protection.")
+attack = typer.Typer(
+    cls=CompactGroup, no_args_is_help=True, help="Attack an encrypted data set, to test its protection."
+)
 
 
-@attack.command("recover")
+@attack.command("recover", cls=CompactCommand)
 def recover(
     encrypted: Annotated[Path, typer.Argument(help="The encrypted data set.", file_okay=False)],
     own: Annotated[

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
 import pytest
@@ -89,6 +90,27 @@ def test_help_says_which_words_there_are_and_which_is_the_default(run: Callable[
     if command == "slice-and-encrypt":
         assert "all|body|mask:" in text
         assert "[acquired]" in text
+
+
+def every_command(group: Any, *words: str) -> Iterator[tuple[str, ...]]:
+    yield words
+    for name, command in getattr(group, "commands", {}).items():
+        yield from every_command(command, *words, name)
+
+
+@pytest.mark.parametrize("words", list(every_command(get_command(app)))[1:], ids=" ".join)
+def test_help_names_limits_in_words(run: Callable[..., Any], words: tuple[str, ...]) -> None:
+    told = run(*words, "--help").output
+    assert not re.search(r"[<>]=|[<>]\d| range>|\[\]|; \]|\[default:", told)
+    assert "╭" not in told, "typer's boxes show its own forms"
+
+
+def test_two_limits_of_a_number_are_told(run: Callable[..., Any]) -> None:
+    assert "[5; 2 to 5]" in run("phantoms", "--help").output
+    assert "[60]" in run("phantoms", "--help").output
+    assert "0.01 to 0.9]" in run("train-base", "--help").output
+    assert "[0.0; -0.5 to 0.5]" in run("reader-study", "simulate", "--help").output
+    assert "[(all)]" not in run("reader-study", "build", "--help").output
 
 
 def test_the_help_of_the_main_command_fits_two_screens(

@@ -12,6 +12,7 @@ import typer
 
 from monai_advenc.cli import options
 from monai_advenc.cli.console import Output
+from monai_advenc.cli.help import CompactCommand, CompactGroup
 from monai_advenc.cli.options.study import Sealed, StudyFolder
 from monai_advenc.cli.reader_study.planning import sample_size, simulate
 from monai_advenc.cli.reader_study.result import score, status
@@ -20,12 +21,13 @@ from monai_advenc.reader_study.building.design import Design
 _DESIGN, _ANALYSIS = "Design", "Analysis, fixed beforehand"
 
 reader_study = typer.Typer(
+    cls=CompactGroup,
     no_args_is_help=True,
     help="Can doctors still read the encrypted images? A blinded, randomized study: build, serve, score.",
 )
 
 
-@reader_study.command("build")
+@reader_study.command("build", cls=CompactCommand)
 def build(
     originals: options.Originals,
     encrypted: Annotated[Path, typer.Argument(help="The same, encrypted, with the same names.", file_okay=False)],
@@ -130,7 +132,7 @@ def build(
     )
 
 
-@reader_study.command("serve")
+@reader_study.command("serve", cls=CompactCommand)
 def serve(
     study: StudyFolder,
     sealed: Sealed = None,
@@ -171,7 +173,7 @@ def serve(
     serve_study(study, host, port)
 
 
-reader_study.command("status")(status)
-reader_study.command("score")(score)
-reader_study.command("sample-size")(sample_size)
-reader_study.command("simulate")(simulate)
+reader_study.command("status", cls=CompactCommand)(status)
+reader_study.command("score", cls=CompactCommand)(score)
+reader_study.command("sample-size", cls=CompactCommand)(sample_size)
+reader_study.command("simulate", cls=CompactCommand)(simulate)

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from monai_advenc.cli.help import CompactCommand, CompactGroup
 from monai_advenc.cli.options import Device, Gray, InsecureKeyPermissions, Json
 from monai_advenc.cli.options.key import is_named
 from monai_advenc.cli.trace import options
@@ -24,6 +25,7 @@ from monai_advenc.errors import SettingsError
 _OF_FILES, _OF_MODEL = ("originals", "size"), ("base", "unshared", "device")
 
 trace = typer.Typer(
+    cls=CompactGroup,
     invoke_without_command=True,
     help="Whose copy are these files, or did this model learn from? Each recipient needs a key of their own "
     "(keygen --recipient).",
@@ -78,6 +80,6 @@ def _require_unnamed(context: typer.Context, names: tuple[str, ...], where: str)
             raise SettingsError(f"--{name.replace('_', '-')} has no effect {where}")
 
 
-trace.command("commit")(commit)
-trace.command("queries")(queries)
-trace.command("score")(score)
+trace.command("commit", cls=CompactCommand)(commit)
+trace.command("queries", cls=CompactCommand)(queries)
+trace.command("score", cls=CompactCommand)(score)
