@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import torch
 from monai.data import CacheDataset
@@ -20,11 +22,15 @@ from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.data.images.writing import encode_image
 from monai_advenc.errors import DatasetError, ImageError, NetworkError, OutputError
 from monai_advenc.files.atomic import write_atomically
+from monai_advenc.files.folder_lock import FolderInUseError, FolderLock
 from monai_advenc.files.parts import TEMPORARY_SUFFIX
 from monai_advenc.networks.normalize import SMALLEST_STD, Standardize
 from monai_advenc.transforms.load import LoadSlice
 
 Item = dict[str, Any]
+
+_WAIT_S: Final = 0.5
+"""Seconds between two looks at what another process unpacks."""
 
 
 @refuses_in_one_line
@@ -101,6 +107,8 @@ def cifar10_items(path: str, split: str) -> list[Item]:
 def unpack_cifar10(path: str, split: str, folder: str) -> None:
     """Write CIFAR-10's ``"train"`` or ``"test"`` split as class folders of PNG files, unless the folder exists.
 
+    Of several processes with one folder, as on several GPUs, one writes and the others wait.
+
     Args:
         path: The archive or folder, see :func:`monai_advenc.data.images.cifar10.read_cifar10`.
         split: Name of the split.
@@ -110,17 +118,29 @@ def unpack_cifar10(path: str, split: str, folder: str) -> None:
         OutputError: The folder cannot be written.
     """
     target = Path(folder)
-    if target.exists():
-        return
-    images = dict(zip(("train", "test"), read_cifar10(Path(path)), strict=True))[split]
     unfinished = target.with_name(f".{target.name}{TEMPORARY_SUFFIX}")
+    while not target.exists():
+        try:
+            unfinished.mkdir(parents=True, exist_ok=True)
+            with FolderLock(unfinished):
+                if not target.exists():
+                    _write_cifar10(path, split, unfinished / "files")
+                    (unfinished / "files").rename(target)
+                shutil.rmtree(unfinished, ignore_errors=True)
+        except FolderInUseError:
+            time.sleep(_WAIT_S)
+        except OutputError:
+            if not target.exists():  # Otherwise another process has just finished and removed the locked folder.
+                raise
+        except OSError as error:
+            raise OutputError(f"cannot make {target}: {error.strerror}; choose another --dataset_dir") from None
+
+
+def _write_cifar10(path: str, split: str, folder: Path) -> None:
+    images = dict(zip(("train", "test"), read_cifar10(Path(path)), strict=True))[split]
     for image, label, name in zip(images.images, images.labels.tolist(), images.ids, strict=True):
-        place = unfinished / images.classes[label] / f"{name}.png"
+        place = folder / images.classes[label] / f"{name}.png"
         write_atomically(place, encode_image(image, "png8"), overwrite=True)
-    try:
-        unfinished.rename(target)
-    except OSError as error:
-        raise OutputError(f"cannot make {target}: {error.strerror}; choose another --dataset_dir") from None
 
 
 @refuses_in_one_line

@@ -26,6 +26,10 @@ _LOCKING = Lock()
 """Guards :data:`_LOCKED` against a race between threads."""
 
 
+class FolderInUseError(OutputError):
+    """Another run is writing into a folder."""
+
+
 class FolderLock:
     """Lock that keeps other runs from writing into the same folder; it ends with the process, even after a kill.
 
@@ -33,7 +37,8 @@ class FolderLock:
         folder: An existing folder.
 
     Raises:
-        OutputError: Another process, or another run in this process, holds the lock, or the lock cannot be written.
+        FolderInUseError: Another process, or another run in this process, holds the lock.
+        OutputError: The lock cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -67,8 +72,8 @@ class FolderLock:
         except OSError as error:
             raise OutputError(f"cannot write {self._path}: {error.strerror}; choose another place") from None
 
-    def _refusal(self) -> OutputError:
-        return OutputError(f"another run is writing into {self._folder}; wait for it or choose another --out")
+    def _refusal(self) -> FolderInUseError:
+        return FolderInUseError(f"another run is writing into {self._folder}; wait for it or choose another --out")
 
     def __enter__(self) -> FolderLock:
         return self
