@@ -27,11 +27,14 @@ GUARDED: Final = "apostrophes_added"
 _SIGNS = "=+\\-@\uff1d\uff0b\uff0d\uff20"
 """How formulas begin in Excel or LibreOffice, also in wide forms."""
 
-_BEFORE_FORMULA = re.compile(f"^(?='*[{_SIGNS}\t\n\r])|(?<=[;\t\n\r])\"*(?='*[{_SIGNS}])")
-"""Where text may be calculated: a spreadsheet that splits at semicolons or tabs splits quoted cells too, and may drop
-quotes in front of a part. Apostrophes may stand there already."""
+_BEFORE_SIGN = r"(?:'|[^\S\t\n\r])*"
+"""Apostrophes may stand in front of a sign already, and blanks, which spreadsheets may drop."""
 
-_ADDED = re.compile(f"^'(?='*[{_SIGNS}\t\n\r])|(?<=[;\t\n\r])(\"*)'(?='*[{_SIGNS}])")
+_BEFORE_FORMULA = re.compile(rf"^(?='*[\t\n\r]|{_BEFORE_SIGN}[{_SIGNS}])|(?<=[;\t\n\r])\"*(?={_BEFORE_SIGN}[{_SIGNS}])")
+"""Where text may be calculated: a spreadsheet that splits at semicolons or tabs splits quoted cells too, and may drop
+quotes in front of a part."""
+
+_ADDED = re.compile(rf"^'(?='*[\t\n\r]|{_BEFORE_SIGN}[{_SIGNS}])|(?<=[;\t\n\r])(\"*)'(?={_BEFORE_SIGN}[{_SIGNS}])")
 """The apostrophe that was added there."""
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?(inf|nan)", re.IGNORECASE)
