@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from monai_advenc.data.manifest import Manifest, VolumeManifest
     from monai_advenc.evaluation.effect import Effect
     from monai_advenc.sharing.verification import Verification
+    from monai_advenc.sharing.verify import OtherClass
 
 
 def verify(
@@ -109,6 +110,7 @@ def verify(
         **counts,
         "compared": outcome.compared,
         "problems": [asdict(each) for each in outcome.problems],
+        "other_classes": [asdict(each) for each in found.other_classes],
         "budget": (outcome.budget or outcome.manifest.budget).model_dump(),
         "effect": {name: asdict(effect) for name, effect in outcome.effects.items()},
     }
@@ -117,6 +119,8 @@ def verify(
         output.table(f"Survival ({count} images)", SURVIVAL_COLUMNS, survival_rows(found.survivals))
         output.say(SURVIVAL_CAPTION)
         result["survival"] = [each.as_dict() for each in found.survivals]
+    if found.other_classes and originals is not None:
+        output.say(_in_other_classes(found.other_classes, outcome.checked, originals, folder, kind))
     if not outcome.problems:
         output.say(_all_holds(outcome, kind))
     if found.kept is not None:
@@ -137,6 +141,24 @@ def _all_holds(outcome: Verification[Manifest] | Verification[VolumeManifest], k
         return f"The files of all {outcome.checked} {kind} are as they were written."
     rest = "" if outcome.compared == outcome.checked else f" of the {outcome.compared} that were compared"
     return f"The files of all {outcome.checked} {kind} are as they were written, and the change{rest} is as stated."
+
+
+def _in_other_classes(others: Sequence[OtherClass], checked: int, originals: Path, folder: Path, kind: str) -> str:
+    """That originals are in other classes than the data set, and whether only names of classes differ."""
+    from monai_advenc.files.names import in_short
+
+    pairs = dict.fromkeys((each.original, each.encrypted) for each in others)
+    is_renaming = len({there for there, _ in pairs}) == len(pairs) == len({here for _, here in pairs})
+    named = in_short([f"{there!r} is {here!r}" for there, here in pairs])
+    what = (
+        "If these are two names of one class, nothing is wrong with the files"
+        if is_renaming
+        else "Some labels of the originals or of the data set are wrong"
+    )
+    return (
+        f"Warning: {len(others)} of {checked} {kind} have another class in {originals} than in {folder} ({named}), "
+        f"such as {others[0].id!r}. {what}; --json lists all."
+    )
 
 
 def _do_not_fit(
@@ -229,23 +251,14 @@ def _say_effects(effects: Mapping[str, Effect], counted: str, output: Output) ->
     """Print a row for each class of what the base network takes the files for; nothing without a base network."""
     from monai_advenc.evaluation.effect import Effect, effect_sentence
 
-    rows = [
-        (
-            name,
-            effect.images,
-            f"{effect.right:.0%}",
-            _show(effect.taken_for_target, ".0%"),
-            _show(effect.target_loss, ".3f"),
-        )
-        for name, effect in effects.items()
-    ]
-    if rows:
-        columns = ("class", counted, "as itself", "as a target", "target loss")
-        output.table("What the base network takes the files for", columns, rows)
-        whole = Effect.joined(list(effects.values()))
-        if whole.taken_for_target is not None:
-            output.say(effect_sentence(whole))
-
-
-def _show(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)
+    if not effects:
+        return
+    whole, columns = Effect.joined(list(effects.values())), ["class", counted, "as itself"]
+    rows: list[list[object]] = [[name, effect.images, f"{effect.right:.0%}"] for name, effect in effects.items()]
+    if whole.taken_for_target is not None:  # Without the key, or with one of the other family, nothing is known of it.
+        columns += ["as a target", "target loss"]
+        for row, effect in zip(rows, effects.values(), strict=True):
+            row += [f"{effect.taken_for_target or 0:.0%}", f"{effect.target_loss or 0:.3f}"]
+    output.table("What the base network takes the files for", columns, rows)
+    if whole.taken_for_target is not None:
+        output.say(effect_sentence(whole))

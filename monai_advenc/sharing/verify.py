@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,11 +23,27 @@ from monai_advenc.errors import DatasetError, NetworkError, SettingsError
 from monai_advenc.evaluation.effect import require_own_key
 from monai_advenc.evaluation.kept_verdict import KeptVerdict, kept_verdict
 from monai_advenc.evaluation.survival import MOST_IMAGES, Survival, survival_of_folder
+from monai_advenc.files.names import comparable
 from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.progress import ConsoleProgress, Progress
 from monai_advenc.sharing.verification import Verification
 from monai_advenc.sharing.verify_images import verify_folder
 from monai_advenc.sharing.verify_volumes import verify_volumes
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherClass:
+    """An image or volume whose original is in another class.
+
+    Attributes:
+        id: Its id.
+        original: The class of the original.
+        encrypted: Its class in the data set.
+    """
+
+    id: str
+    original: str
+    encrypted: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +55,13 @@ class VerifiedFolder:
         survivals: What is left of the effect after exports; ``None`` unless requested, or if there are problems.
         kept: The verdict that slice-and-encrypt or evaluate kept about this data set, *not measured* if there is none;
             ``None`` without a base network.
+        other_classes: Images or volumes whose originals, among those given, are in another class.
     """
 
     outcome: Verification[Manifest] | Verification[VolumeManifest]
     survivals: tuple[Survival, ...] | None = None
     kept: KeptVerdict | None = None
+    other_classes: tuple[OtherClass, ...] = ()
 
 
 def verify(
@@ -105,24 +123,38 @@ def verify(
     sources = None if has_volumes or originals is None else _find_originals(Path(originals), folder)
     secret = None if key is None else EncryptionKey.load(Path(key), insecure_permissions=insecure_key_permissions)
     network = _load_base(base, manifest.header.classes, secret, device)
+    others: tuple[OtherClass, ...] = ()
     if isinstance(manifest, VolumeManifest):
         cases = None
         if originals is not None:
             table = None if labels is None else Path(labels)
             found = find_cases(Path(originals), labels=table, channel=channel, label_column=label_column)
             cases = _as_named_in(manifest, found.cases, secret)
+            others = _in_other_classes(manifest.volumes, {case.id: case.label for case in cases})
         with progress.stage("verifying", len(manifest.volumes)) as advance:
             volumes = verify_volumes(folder, originals=cases, base=network, key=secret, progress=advance)
-        return VerifiedFolder(outcome=volumes, kept=kept)
+        return VerifiedFolder(outcome=volumes, kept=kept, other_classes=others)
     if sources is not None:
         sources = replace(sources, files=_as_named_in(manifest, sources.files, secret))
+        others = _in_other_classes(manifest.images, {each.id: sources.classes[each.label] for each in sources.files})
     with progress.stage("verifying", len(manifest.images)) as advance:
         outcome = verify_folder(folder, originals=sources, base=network, key=secret, progress=advance)
     if not survival or network is None or secret is None or outcome.problems:
-        return VerifiedFolder(outcome=outcome, kept=kept)
+        return VerifiedFolder(outcome=outcome, kept=kept, other_classes=others)
     with progress.stage("exporting", min(outcome.checked, MOST_IMAGES)) as advance:
         survivals = survival_of_folder(folder, network, secret, originals=sources, progress=advance)
-    return VerifiedFolder(outcome=outcome, survivals=tuple(survivals), kept=kept)
+    return VerifiedFolder(outcome=outcome, survivals=tuple(survivals), kept=kept, other_classes=others)
+
+
+def _in_other_classes(
+    records: Iterable[ImageRecord | VolumeRecord], class_of: Mapping[str, str]
+) -> tuple[OtherClass, ...]:
+    """Those whose originals are in another class, by the class of each original; one without a class is in none."""
+    return tuple(
+        OtherClass(id=record.id, original=class_of[record.id], encrypted=record.label)
+        for record in records
+        if comparable(class_of.get(record.id) or record.label) != comparable(record.label)
+    )
 
 
 def _find_originals(originals: Path, folder: Path) -> ImageFolder:

@@ -197,3 +197,39 @@ def test_measurements_cut_in_the_middle_of_a_victim_are_measured_again(tmp_path:
     path = tmp_path / "measurements.jsonl"
     path.write_text('{"network": "half a')
     assert read_measurements(path) == []
+
+
+def test_originals_in_other_classes_are_told(
+    run: Run, encrypt: Callable[..., Any], slices: Path, tmp_path: Path
+) -> None:
+    """Names of files are unique, so each original is found, whatever its class is called."""
+    assert encrypt().exit_code == 0
+    out, renamed = tmp_path / "out", tmp_path / "renamed"
+    shutil.copytree(slices, renamed)
+    first, second, *_ = sorted(path.name for path in renamed.iterdir() if path.is_dir() and path.name[0] != ".")
+    assert "another class" not in run("verify", out, "--originals", renamed).output
+    (renamed / first).rename(renamed / "tumor")
+    people = run("verify", out, "--originals", renamed)
+    assert people.exit_code == 0
+    line = " ".join(people.output.split())
+    assert f"Warning: 2 of 10 images have another class in {renamed} than in {out} ('tumor' is '{first}')" in line
+    assert "If these are two names of one class, nothing is wrong with the files; --json lists all." in line
+    found = json.loads(run("verify", out, "--originals", renamed, "--json").stdout)["other_classes"]
+    assert [(each["original"], each["encrypted"]) for each in found] == [("tumor", first)] * 2
+    case = min((renamed / "tumor").iterdir()).name.partition(".")[0]
+    for path in list((renamed / "tumor").glob(f"{case}.*")):  # The slice and its mask.
+        path.rename(renamed / second / path.name)
+    assert "Some labels of the originals or of the data set are wrong" in " ".join(
+        run("verify", out, "--originals", renamed).output.split()
+    )
+
+
+def test_without_the_key_the_table_has_no_columns_of_targets(
+    run: Run, world: World, encrypt: Callable[..., Any], tmp_path: Path
+) -> None:
+    assert encrypt().exit_code == 0
+    command = ("verify", tmp_path / "out", "--base", world.base, "--accept-unprotected")
+    without = run(*command).output
+    assert "as itself" in without
+    assert not re.search("as a target|target loss|–", without)
+    assert re.search("as a target.*target loss", run(*command, "--key", world.key).output)
