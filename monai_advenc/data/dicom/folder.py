@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from pydicom.dataset import Dataset
 
 from monai_advenc.data.dicom.file import Kind, kind_of, looks_like_dicom, modality_of, parse_dicom
+from monai_advenc.data.patients import patient_in_header
 from monai_advenc.data.quiet_parsers import quiet_parsers
 from monai_advenc.errors import VolumeError
 
@@ -24,6 +26,11 @@ _TAGS = [
     "ReferencedFrameOfReferenceSequence",
 ]
 
+
+_MASKS: Final = ("segmentation", "contours")
+
+_FOLDERS_OF_A_CASE: Final = 4
+"""Of more folders the headers are not read only to word a refusal."""
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 """Suffixes of DICOM files; a file with one of them that does not look like DICOM is damaged."""
@@ -102,3 +109,27 @@ def _referenced_series(header: Dataset) -> Iterator[str]:
         for study in frame.get("RTReferencedStudySequence") or []:
             for series in study.get("RTReferencedSeriesSequence") or []:
                 yield str(series.get("SeriesInstanceUID") or "")
+
+
+def dicom_in_words(objects: Sequence[DicomObject]) -> str:
+    """What DICOM files are: ``60 DICOM files of 2 patients: 2 series of images (CT), no mask``; headers tell it."""
+    series = {each.series_uid: each for each in objects if each.kind == "image"}
+    masks = sum(each.kind in _MASKS for each in objects)
+    others = len(objects) - masks - sum(each.kind == "image" for each in objects)
+    people = {patient_in_header(each.path) for each in series.values()} - {None}
+    told = f"{len(objects)} DICOM file{'' if len(objects) == 1 else 's'}"
+    if people:
+        told += f" of {len(people)} patient{'' if len(people) == 1 else 's'} by their Patient ID"
+    modalities = ", ".join(sorted({each.modality for each in series.values() if each.modality}))
+    kinds = [f"{len(series)} series of images" + (f" ({modalities})" if modalities else "")]
+    kinds += [f"{masks} with masks (SEG or RTSTRUCT)" if masks else "no mask (SEG or RTSTRUCT)"]
+    kinds += [f"{others} other or damaged"] if others else []
+    return f"{told}: {', '.join(kinds)}"
+
+
+def is_of_one_case(folders: Sequence[Path]) -> bool:
+    """Whether one of a few folders holds DICOM images and another only masks: together they are one case."""
+    if not 2 <= len(folders) <= _FOLDERS_OF_A_CASE:
+        return False
+    kinds = [{each.kind for each in dicom_objects(folder)} for folder in folders]
+    return any("image" in each for each in kinds) and any(each and each <= {*_MASKS} for each in kinds)

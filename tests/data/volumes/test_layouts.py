@@ -193,6 +193,24 @@ def test_real_dicom_of_patients_is_read_with_and_without_a_table(
     assert area == pytest.approx(largest_area(shared_data / "volumes/nifti/sts002_mr/seg.nii.gz", 2), rel=0.02)
 
 
+def test_a_flat_folder_of_real_dicom_is_told_what_lies_in_it(tmp_path: Path, shared_data: Path) -> None:
+    real = shared_data / "volumes" / "dicom"
+    for path in [*(real / "dcmqi_ct3" / "image").iterdir(), *(real / "torchio_ct").rglob("*.dcm")]:
+        shutil.copy(path, tmp_path / f"{path.parent.name}-{path.name}")
+    with pytest.raises(
+        DatasetError, match=r"20 DICOM files of 2 patients .*: 2 series of images \(CT\), no mask .*A case is a folder"
+    ):
+        find_cases(tmp_path)
+
+
+@pytest.mark.parametrize("case", ["sts002_mr", "dcmqi_ct3"])
+def test_the_folder_of_one_case_of_real_dicom_is_told_as_such(case: str, shared_data: Path) -> None:
+    """Its folders of images and of masks are no cases that lack a table of classes."""
+    folder = shared_data / "volumes" / "dicom" / case
+    with pytest.raises(DatasetError, match=rf"{case} is the folder of one case, whose images and masks lie in image, "):
+        find_cases(folder)
+
+
 def touch(root: Path, *names: str, **tables: str) -> None:
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -395,7 +413,9 @@ def test_dicom_without_a_table_is_told_to_be_patients_or_classes(tmp_path: Path)
         DatasetError, match=r"a folder for each case \(P1, P2\) with DICOM files, and no table of classes"
     ):
         find_cases(tmp_path)
-    with pytest.raises(DatasetError, match="DICOM files lie directly in it: give the folder above"):
+    with pytest.raises(
+        DatasetError, match=r"2 DICOM files.*: 1 series of images.*, no mask \(SEG or RTSTRUCT\) lie directly in it"
+    ):
         find_cases(tmp_path / "P1")
     write_dicom(tmp_path / "P3" / "study 1" / "T1", ["a", "b"])
     write_dicom(tmp_path / "P4" / "study 1", ["a", "b"])

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monai_advenc.data.dicom.folder import has_dicom
+from monai_advenc.data.dicom.folder import has_dicom, is_of_one_case
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.dicom_case import dicom_case
 from monai_advenc.data.volumes.layouts.brats import is_brats
@@ -14,6 +14,7 @@ from monai_advenc.data.volumes.layouts.class_folders import chosen_nifti_case, n
 from monai_advenc.data.volumes.layouts.listed import CASE_TABLE
 from monai_advenc.data.volumes.layouts.source import Source
 from monai_advenc.data.volumes.names import IMAGE_NAMES, files_named, subfolders, volumes_in
+from monai_advenc.errors import DatasetError
 from monai_advenc.files.names import comparable, in_short
 
 
@@ -47,6 +48,12 @@ def find_without_table(source: Source) -> Sequence[Case]:
     dicom = [each for each in subfolders(source.folder) if each not in nifti and has_dicom(each)]
     if not nifti and not dicom:
         return ()
+    if is_of_one_case(dicom) and not source.label_table.is_file():
+        names = ", ".join(each.name for each in dicom)
+        raise DatasetError(
+            f"{source.folder} is the folder of one case, whose images and masks lie in {names}: give the folder that "
+            f"holds the folders of all classes, such as {source.folder.resolve().parent.parent}"
+        )
     kind = "image.nii.gz" if nifti else "DICOM files"
     names = ", ".join(each.name for each in [*nifti, *dicom][:3])
     class_of = source.class_lookup(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from monai_advenc.data.dicom.file import looks_like_dicom
+from monai_advenc.data.dicom.folder import dicom_in_words, dicom_objects
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.layouts.bids import find_in_bids
 from monai_advenc.data.volumes.layouts.brats import find_in_brats_names
@@ -23,6 +24,7 @@ from monai_advenc.data.volumes.names import IMAGE_NAMES, files_named, subfolders
 from monai_advenc.data.volumes.other_formats import foreign_volume
 from monai_advenc.errors import AdvencError, DatasetError
 from monai_advenc.files.names import in_short
+from monai_advenc.files.tables import LABEL_TABLE
 
 MOST_SEARCHED: Final = 20
 """Folders that are looked into for what lies two folders deeper."""
@@ -81,7 +83,12 @@ def _what_is_there(source: Source) -> str:
     if foreign is not None:
         return foreign
     if any(path.is_file() and looks_like_dicom(path) for path in sorted(folder.iterdir())[:100]):
-        return "DICOM files lie directly in it: give the folder above, with a folder for each patient and a labels.csv"
+        found = dicom_in_words([each for each in dicom_objects(folder) if each.path.parent == folder])
+        return (
+            f"{found} lie directly in it. A case is a folder with one series and its mask (a DICOM object, or NIfTI): "
+            "if this is one case, give the folder above the folders of the classes; otherwise move the files of each "
+            f"case into a folder of its own, in a folder for each class or next to a {LABEL_TABLE} (case,label)"
+        )
     if files_named(folder, IMAGE_NAMES):
         above = folder.resolve().parent.parent
         return f"it is the folder of one case: give the folder that holds the folders of all classes, such as {above}"
