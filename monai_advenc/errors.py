@@ -151,6 +151,11 @@ _OF_TERMINALS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u20
 """Characters that command a terminal or turn the direction of text; not tab and line feed."""
 
 
+def one_line(error: object) -> str:
+    """The message of an error as a terminal may show it: one line, without commands."""
+    return without_commands(" ".join(str(error).split()))
+
+
 def without_commands(text: str) -> str:
     r"""Write characters that command a terminal as ``\u001b``: names in files from elsewhere may have any."""
     return _OF_TERMINALS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -13,7 +13,7 @@ from typing import ParamSpec, TypeVar, cast
 
 from ignite.engine import Engine
 
-from monai_advenc.errors import EXIT_BAD_INPUT, AdvencError, OutputError
+from monai_advenc.errors import EXIT_BAD_INPUT, AdvencError, OutputError, one_line
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,7 +37,7 @@ def refuses_in_one_line(function: Callable[P, T]) -> Callable[P, T]:
             refusal = refusal_in(error)
             if refusal is None or not _is_monai_command():
                 raise
-            sys.stderr.write(f"error: {' '.join(str(refusal).split())}\n")
+            sys.stderr.write(f"error: {one_line(refusal)}\n")
             raise SystemExit(EXIT_BAD_INPUT) from None
 
     return wrapped

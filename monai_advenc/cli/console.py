@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.markup import escape
 
-from monai_advenc.errors import EXIT_BAD_INPUT, without_commands
+from monai_advenc.errors import EXIT_BAD_INPUT, one_line, without_commands
 from monai_advenc.progress import ConsoleProgress
 
 EXIT_READER_LEFT = 1
@@ -27,7 +27,7 @@ errors = Console(stderr=True, highlight=False)
 
 def print_error(message: str) -> None:
     """Print an error as one line on stderr; never wrapped, so that it can be searched."""
-    errors.print(f"[bold red]error:[/bold red] {escape(without_commands(' '.join(message.split())))}", soft_wrap=True)
+    errors.print(f"[bold red]error:[/bold red] {escape(one_line(message))}", soft_wrap=True)
 
 
 class _Stdout(io.TextIOWrapper):

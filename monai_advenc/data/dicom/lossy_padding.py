@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pydicom.dataset import FileDataset
 
 from monai_advenc.data.dicom.provenance import lossy_compression
+from monai_advenc.errors import without_commands
 
 
 def warn_of_inexact_padding(headers: Iterable[FileDataset], source: str) -> None:
@@ -33,6 +34,6 @@ def warn_of_inexact_padding(headers: Iterable[FileDataset], source: str) -> None
         logging.getLogger(__name__).warning(
             "%s was compressed with loss and declares the padding value %s without a range: padding that compression "
             "moved off this value counts as image, so look at the slices or set Pixel Padding Range Limit in the files",
-            source,
+            without_commands(str(source)),
             inexact[0].PixelPaddingValue,
         )

@@ -18,7 +18,7 @@ from monai_advenc.data.dicom.file import kind_of, read_dicom, reading
 from monai_advenc.data.dicom.segment_choice import choose_segments
 from monai_advenc.data.dicom.series import DicomSeries
 from monai_advenc.data.volume import Volume
-from monai_advenc.errors import MaskError
+from monai_advenc.errors import MaskError, without_commands
 
 PLANAR, EXCLUSIVE = "CLOSED_PLANAR", "CLOSEDPLANAR_XOR"
 """Types of contours that enclose an area; points and open lines do not."""
@@ -70,7 +70,7 @@ def read_rtstruct(
         empty = []
         for number in chosen:
             image.require_frame_of_reference(str(regions[number].get("ReferencedFrameOfReferenceUID") or ""), path)
-            name = f"region {names[number]!r} of {path}"
+            name = without_commands(f"region {names[number]!r} of {path}")
             region = _region_voxels(dataset, number, image.volume, name)
             if not region.any():
                 empty.append(repr(names[number]))

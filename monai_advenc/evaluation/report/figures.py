@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -32,6 +33,21 @@ _PICTURE_SIDE = 320
 _OUTLINE = (255, 196, 0)
 INK, MUTED, GRID = "#1d2733", "#5b6875", "#d9dfe5"
 SERIES_COLORS = ("#2a6f97", "#d1495b", "#e9a23b", "#6a8d3a", "#7a5195")
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _as_written(draw: Callable[P, T]) -> Callable[P, T]:
+    """Let a function draw names of classes as they are: between dollar signs, matplotlib would set formulas."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> T:
+        with mpl.rc_context({"text.parse_math": False}):
+            return draw(*args, **kwargs)
+
+    return drawn
 
 
 def picture(image: Tensor, mask: Tensor | None = None) -> str:
@@ -61,6 +77,7 @@ def heat_map(mean: Tensor, top: float) -> str:
     return picture(torch.from_numpy(colors[:, :, :3]).permute(2, 0, 1))
 
 
+@_as_written
 def overview(rows: Sequence[tuple[str, Tensor, Tensor]]) -> bytes:
     """Draw one PNG with a column per image: original above encrypted above their difference.
 
@@ -90,6 +107,7 @@ class Panel:
     boxed: Tensor | None = None
 
 
+@_as_written
 def picture_grid(rows: Sequence[tuple[str, Sequence[Panel]]]) -> bytes:
     """Draw a grid of titled pictures as one PNG.
 
@@ -116,6 +134,7 @@ def picture_grid(rows: Sequence[tuple[str, Sequence[Panel]]]) -> bytes:
     return png_of(figure)
 
 
+@_as_written
 def accuracy_bars(rows: Sequence[Mapping[str, Any]], chance: float) -> str:
     """Draw each victim's accuracy on original images by training set, chance as a line; SVG.
 
@@ -126,6 +145,7 @@ def accuracy_bars(rows: Sequence[Mapping[str, Any]], chance: float) -> str:
     return _svg(accuracy_figure(rows, chance), "Accuracy of each network on original images, by training set")
 
 
+@_as_written
 def accuracy_figure(rows: Sequence[Mapping[str, Any]], chance: float) -> Figure:
     """The figure of :func:`accuracy_bars`."""
     shown = [row for row in rows if row["test_set"] == "orig"]
@@ -151,6 +171,7 @@ def accuracy_figure(rows: Sequence[Mapping[str, Any]], chance: float) -> Figure:
     return figure
 
 
+@_as_written
 def confusion_plot(confusion: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> str:
     """Draw a confusion matrix, rows in percent of the true class; SVG."""
     counts = np.asarray(confusion, dtype=float)
@@ -173,6 +194,7 @@ def confusion_plot(confusion: Sequence[Sequence[int]], classes: Sequence[str], t
     return _svg(figure, f"Confusion matrix in percent: {title}")
 
 
+@_as_written
 def budget_histogram(values: Sequence[float], label: str, limit: float | None = None) -> str:
     """Draw the distribution of a quantity over the images, its limit as a line; SVG."""
     figure, axes = _figure(width=3.6, height=2.1)

@@ -11,7 +11,7 @@ from monai_advenc.data.images.folder import find_images
 from monai_advenc.data.images.writing import encode_image, encode_mask
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.evaluation.measurement import Measurement
-from monai_advenc.evaluation.report import Note, Table, encryption_report
+from monai_advenc.evaluation.report import Note, Table, encryption_report, figures
 from monai_advenc.evaluation.report.figures import accuracy_figure, difference, overview
 from monai_advenc.evaluation.verdict import Verdict
 from monai_advenc.perturbation.settings import PerturbationSettings
@@ -141,3 +141,14 @@ def test_the_legend_covers_neither_label_nor_bars(networks: int, arms: tuple[str
     assert box.y0 >= 0
     assert figure.bbox.contains(box.x0, box.y0)
     assert figure.bbox.contains(box.x1, box.y1)
+
+
+def test_names_of_classes_are_drawn_as_they_are_and_not_set_as_formulas() -> None:
+    r"""As ``$\frac$``, which ended a run when its page was drawn."""
+    names = [r"$\frac$", "a b^c"]
+    drawn = figures.confusion_plot([[1, 2], [3, 4]], names, r"$\alpha$")
+    assert all(f">{name}<" in drawn for name in (*names, r"$\alpha$"))
+    image = torch.zeros(1, 8, 8)
+    assert figures.overview([(name, image, image) for name in names]).startswith(b"\x89PNG")
+    panels = [figures.Panel(r"$\frac$", image)]
+    assert figures.picture_grid([(names[0], panels)]).startswith(b"\x89PNG")
