@@ -108,14 +108,18 @@ class Findings:
 
     @property
     def worst(self) -> Row | None:
-        """The attacker with the highest accuracy among threats; ``None`` if none was measured."""
-        threats = [row for row in self.rows if row.is_threat]
-        return max(threats, key=lambda row: row.last, default=None)
+        """The attacker with the highest accuracy among :attr:`threats`; ``None`` if none was measured."""
+        return max(self.threats, key=lambda row: row.last, default=None)
+
+    @property
+    def threats(self) -> tuple[Row, ...]:
+        """The attackers that have none of the owner's secrets; training as usual, which has its verdict, is none."""
+        return tuple(row for row in self.rows if row.is_threat and row.attacker not in ARMS)
 
     @property
     def attackers(self) -> int:
-        """How many attackers were measured that have none of the owner's secrets; training as usual is none."""
-        return len({row.attacker for row in self.rows if row.is_threat and row.attacker not in ARMS})
+        """How many attackers among :attr:`threats` were measured."""
+        return len({row.attacker for row in self.threats})
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values with stable names."""
@@ -240,11 +244,9 @@ def _protection(found: Findings) -> str:
         return "What this data set protects against was not measured. " + verdict.reason
     verbs = {"protected": "protects", "weak": "protects weakly", "none": "does not protect"}
     first = f"This data set {verbs[verdict.verdict]} against training as usual ({_of(verdict.accuracy, verdict.clean)})"
-    others = [row for row in found.rows if row.is_threat and row.attacker not in ARMS]
-    if worst is None or not others:
+    if worst is None:
         return f"{first}. No other attacker was tried."
-    worst = max(others, key=lambda row: row.last)
-    failed = {row.attacker for row in others if row.withstood is False} - {worst.attacker}
+    failed = {row.attacker for row in found.threats if row.withstood is False} - {worst.attacker}
     tried = found.attackers
     if worst.withstood:
         kept = "the only attacker tried," if tried == 1 else f"all {tried} attackers tried, of which the worst is"

@@ -54,7 +54,7 @@ def audit_page(result: _Audited, originals: ImageFolder, encrypted: Path, manife
         "audit",
         verdict=found.verdict,
         statement=result.statement,
-        worst=found.worst if found.attackers else None,
+        worst=found.worst,
         attackers=found.attackers,
         chance=found.chance,
         networks=list(dict.fromkeys(row.network for row in found.rows)),

@@ -105,6 +105,13 @@ def test_the_worst_attacker_gains_from_the_encrypted_images_and_has_no_secret() 
     assert found.worst.clean == pytest.approx(0.93)
 
 
+def test_training_as_usual_is_no_attacker_that_could_be_the_worst() -> None:
+    found = audited(0.8, [cell("jpeg-75", 0.6)])
+    assert found.worst is not None
+    assert (found.worst.attacker, found.attackers) == ("jpeg-75", 1)
+    assert (audited(0.8, []).worst, audited(0.8, []).attackers) == (None, 0)
+
+
 @pytest.mark.parametrize(
     ("usual", "others", "words"),
     [
