@@ -15,9 +15,10 @@ from scipy.stats import binomtest, kstest
 
 from monai_advenc.evaluation.tracing.answers import Answers, Tables, draw_tables
 from monai_advenc.evaluation.tracing.decoys import Decoys
+from monai_advenc.evaluation.tracing.significance import CONFIDENCE, upper_bound
 
 LEVEL = 1e-3
-DECOYS, STRANGERS = 100_000, 1000
+DECOYS, STRANGERS = 1_000_000, 1000
 LABELS = (10, 25, 50, 100, 200, 400, 1000)
 STRENGTHS = ("2", "4")
 """Radius of the probes, in radii of the copies: the default of trace, and a stronger one."""
@@ -41,8 +42,8 @@ OTHER_SEED = hashlib.sha256(b"recipients of whom no model saw a copy").hexdigest
 
 @cache
 def decoys(classes: int, targets: int) -> Tables:
-    """The decoys of all p values."""
-    return draw_tables(classes, targets, Decoys(SEED, DECOYS))
+    """The decoys of all p values, in an order in memory in which they are scored fast."""
+    return np.asfortranarray(draw_tables(classes, targets, Decoys(SEED, DECOYS)))
 
 
 class Asked:
@@ -58,16 +59,29 @@ class Asked:
 
     def p_values(self, tables: Tables, strength: str = STRENGTHS[0], count: int | None = None) -> NDArray[np.float64]:
         """P values of keys ``(M, K, T)`` by the first answers; ``None``: all."""
+        p_values: NDArray[np.float64] = (1 + self._as_high(tables, strength, count)) / (1 + DECOYS)
+        return p_values
+
+    def _as_high(self, tables: Tables, strength: str, count: int | None) -> NDArray[np.int64]:
+        """For each key, how many decoys score as high."""
         parts = (self._answered[strength][:count], self._labels[:count], self._toward[:count])
         answers = Answers(*parts, classes=tuple(map(str, range(self.classes))))
-        against = np.sort(answers.scores(decoys(self.classes, tables.shape[2])))
-        as_high = len(against) - np.searchsorted(against, answers.scores(tables), side="left")
-        p_values: NDArray[np.float64] = (1 + as_high) / (1 + len(against))
-        return p_values
+        against, own = answers.scores(decoys(self.classes, tables.shape[2])), answers.scores(tables)
+        if len(own) == 1:
+            return (against >= own).sum(keepdims=True)
+        return DECOYS - np.searchsorted(np.sort(against), own, side="left")
 
     def p_value(self, strength: str = STRENGTHS[0], count: int | None = None) -> float:
         """P value of the key whose copy it learned from."""
         return float(self.p_values(self._targets[None], strength, count)[0])
+
+    def is_named(self, strength: str = STRENGTHS[0], count: int | None = None) -> bool:
+        """Whether that key would be accused if it were the only one."""
+        return self.names(self._targets[None], strength, count) > 0
+
+    def names(self, tables: Tables, strength: str = STRENGTHS[0], count: int | None = None) -> int:
+        """How many keys would be accused, each as if it were the only one."""
+        return sum(upper_bound(int(each), DECOYS) <= LEVEL for each in self._as_high(tables, strength, count))
 
 
 def _digits(text: str) -> NDArray[np.int64]:
@@ -100,17 +114,17 @@ def draw_summary(rows: Sequence[dict[str, Any]]) -> str:
     for way in (way for way in WORDS if any(each.way == way for each in guilty)):
         group = [each for each in guilty if each.way == way]
         found, accuracy = [each.p_value() for each in group], np.mean([each.accuracy for each in group])
-        named, interval = _counted(found)
+        named, interval = _counted(group)
         lines.append(
             f"| {WORDS[way]} | {len(group)} | {named} | {interval} | {np.median(found):.2g} | {accuracy:.0%} |"
         )
     return "\n".join(lines)
 
 
-def _counted(p_values: Sequence[float]) -> tuple[int, str]:
+def _counted(group: Sequence[Asked]) -> tuple[int, str]:
     """How many models are named, and the interval of their share."""
-    named = sum(value <= LEVEL for value in p_values)
-    interval = binomtest(named, len(p_values)).proportion_ci()
+    named = sum(each.is_named() for each in group)
+    interval = binomtest(named, len(group)).proportion_ci()
     return named, f"{interval.low:.0%} to {interval.high:.0%}"
 
 
@@ -122,10 +136,10 @@ def _conditions(rows: Sequence[dict[str, Any]]) -> list[str]:
     text = (
         "Drawn from `tracing_models.jsonl` by `scripts/trace_models.py`: CIFAR-10 (JPEG re-encodings of its images) at "
         "32 pixels, 10 augmentation-aware steps, 8-bit files, 12 epochs. Keys have two targets a class (Horizontal "
-        f"Concat, the default) or one (Basic), and no mark. Every p value is against {DECOYS:,} decoys and not "
-        "corrected for a number of recipients. The statistic was chosen when the first models of vgg_small had been "
-        "seen, all others had not. Probes are made at twice the radius of the copies unless a column "
-        "says otherwise."
+        f"Concat, the default) or one (Basic), and no mark. Every p value is against {DECOYS:,} decoys, as many as "
+        "`trace --model` takes by default, and not corrected for a number of recipients. The statistic was chosen when "
+        "the first models of vgg_small had been seen, all others had not. Probes are made at twice the radius of the "
+        "copies unless a column says otherwise."
     )
     lines = [text, ""]
     for row in (row for row in rows if "base_accuracy" in row):
@@ -141,7 +155,8 @@ def _named(guilty: Sequence[Asked]) -> list[str]:
     lines = [
         "## Models that learned from a copy, ten classes",
         "",
-        f"Named: p at most {LEVEL:g} for the key of the copy, with all 1,000 labels; 95 % Clopper-Pearson interval.",
+        f"Named: the upper bound of p at {CONFIDENCE:.0%} confidence is at most {LEVEL:g} for the key of the copy, "
+        "with all 1,000 labels; of the share of models, the 95 % Clopper-Pearson interval.",
         "",
         "| radius | trained | targets a class | models | named | 95 % interval | largest p | named, probes at four "
         "times the radius | accuracy on originals |",
@@ -149,8 +164,8 @@ def _named(guilty: Sequence[Asked]) -> list[str]:
     ]
     for radius, way, targets, group in _kinds(guilty):
         found = [each.p_value() for each in group]
-        stronger = sum(each.p_value(STRENGTHS[1]) <= LEVEL for each in group)
-        named, interval = _counted(found)
+        stronger = sum(each.is_named(STRENGTHS[1]) for each in group)
+        named, interval = _counted(group)
         accuracy = [each.accuracy for each in group]
         lines.append(
             f"| {radius:g} | {way} | {targets} | {len(group)} | {named} | {interval} | "
@@ -176,7 +191,7 @@ def _power(guilty: Sequence[Asked]) -> list[str]:
         "|---|---|---|" + "---|" * len(LABELS),
     ]
     for _, way, targets, group in _kinds(guilty):
-        shares = [np.mean([each.p_value(count=count) <= LEVEL for each in group]) for count in LABELS]
+        shares = [np.mean([each.is_named(count=count) for each in group]) for count in LABELS]
         lines.append(f"| {way} | {targets} | {len(group)} | " + " | ".join(f"{share:.0%}" for share in shares) + " |")
     return lines
 
@@ -189,8 +204,9 @@ def _innocent(ten: Sequence[Asked]) -> list[str]:
         "from the decoys. KS: Kolmogorov-Smirnov distance of the p values from the uniform law (too many low ones), "
         "and its p value over the models, each with the trials of its own (lowest of all models, Bonferroni).",
         "",
-        "| learned from | models | targets a class | trials | p <= 0.001 | p <= 0.01 | p <= 0.05 | KS, largest (p) |",
-        "|---|---|---|---|---|---|---|---|",
+        "| learned from | models | targets a class | trials | named | p <= 0.001 | p <= 0.01 | p <= 0.05 | KS, largest "
+        "(p) |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     kinds = {
         "originals": [each for each in ten if each.way == "originals"],
@@ -205,11 +221,12 @@ def _innocent(ten: Sequence[Asked]) -> list[str]:
 def _trials(group: Sequence[Asked], targets: int) -> str:
     strangers = np.split(draw_tables(10, targets, Decoys(OTHER_SEED, STRANGERS * len(group))), len(group))
     found = [each.p_values(part) for each, part in zip(group, strangers, strict=True)]
+    named = sum(each.names(part) for each, part in zip(group, strangers, strict=True))
     total = np.concatenate(found)
     shares = " | ".join(f"{(total <= level).sum()} ({(total <= level).mean():.2%})" for level in (0.001, 0.01, 0.05))
     tests = [kstest(each, "uniform", alternative="greater") for each in found]
     lowest = min(1.0, len(tests) * min(test.pvalue for test in tests))
-    return f"{len(total):,} | {shares} | {max(test.statistic for test in tests):.3f} ({lowest:.2f})"
+    return f"{len(total):,} | {named} | {shares} | {max(test.statistic for test in tests):.3f} ({lowest:.2f})"
 
 
 def _few(rows: Sequence[dict[str, Any]], asked: Iterable[Asked]) -> list[str]:

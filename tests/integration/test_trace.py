@@ -29,6 +29,8 @@ Run = Callable[..., Any]
 
 RECIPIENTS = ("A", "B", "C")
 SIDE = 64
+DECOYS = 14_000
+"""Just enough for three recipients."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         path = root / "keys" / f"{recipient}.json"
         # With other keys each time, one in some thousand innocent recipients would be accused.
         run("keygen", path, "--images", root / "slices", "--recipient", recipient, *fast, "--key-seed", seed)
-    run("trace", "commit", root / "keys", "--out", root / "commitment.json", "--decoys", 5000)
+    run("trace", "commit", root / "keys", "--out", root / "commitment.json", "--decoys", DECOYS)
     for recipient in RECIPIENTS:
         own = ("--key", root / "keys" / f"{recipient}.json", "--base", root / "base.pt", "--out", root / recipient)
         run("encrypt", root / "slices", *own, "--format", "png8", "--workers", 0)
@@ -106,11 +108,13 @@ def test_the_recipient_whose_files_leak_is_named_and_nobody_else(shared: Shared,
     assert found["accused"] == ["B"]
     assert (found["commitment_fits"], found["evidence"]) == (True, False), "nobody has shown its date"
     assert found["images_used"] == 10
-    assert found["decoys"] == 5000
+    assert found["decoys"] == DECOYS
     assert 1 <= found["images_needed"] <= 10
     assert found["commitment"] == hashlib.sha256((shared.root / "commitment.json").read_bytes()).hexdigest()
     by_name = {each["recipient"]: each for each in found["recipients"]}
-    assert by_name["B"]["p_corrected"] == pytest.approx(3 / 5001)
+    assert by_name["B"]["p"] == pytest.approx(1 / (1 + DECOYS))
+    assert by_name["B"]["p_bound"] == pytest.approx(1 - 0.01 ** (1 / DECOYS))
+    assert by_name["B"]["p_corrected"] == pytest.approx(3 * by_name["B"]["p_bound"])
     assert min(by_name["A"]["p_corrected"], by_name["C"]["p_corrected"]) > 0.001
     text = page.read_text()
     assert "Traced to B" in text

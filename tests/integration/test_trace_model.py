@@ -123,7 +123,7 @@ def test_the_recipient_who_leaks_files_and_trains_a_model_is_named_from_both_and
     scoring = ("--probes", tmp_path / "queries-private" / "probes.json", "--keys", keys)
     scored = run("trace", "score", filled, *scoring, "--out", tmp_path / "from-afar.html")
     assert scored.exit_code == 0, scored.output
-    assert "Traced to B. The answers fit the copy of B: p = " in scored.stdout
+    assert "Traced to B. The answers fit the copy of B: p is at most " in scored.stdout
     assert "This is an indication, not evidence: no commitment was made" in scored.stdout
     assert not any(f"the copy of {name}:" in scored.stdout for name in "AC")
 

@@ -23,7 +23,7 @@ def commit(
     level: Annotated[float, typer.Option(min=0, max=1, help="Highest probability of accusing anyone innocent.")] = 1e-3,
     decoys: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of decoy keys.", show_default="100000, or more for over 100 recipients"),
+        typer.Option(min=1, help="Number of decoy keys.", show_default="100000, or more for over 21 recipients"),
     ] = None,
     timestamp: Annotated[
         str | None,

@@ -9,7 +9,7 @@ is exact, however the model answers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +20,7 @@ from monai_advenc.encryption.paper import CORRESPONDENCES
 from monai_advenc.encryption.profiles import FEW_CLASSES
 from monai_advenc.errors import DatasetError, KeyFileError, SettingsError
 from monai_advenc.evaluation.tracing.decoys import Decoys
-from monai_advenc.evaluation.tracing.significance import LEVEL, Suspect, suspects
+from monai_advenc.evaluation.tracing.significance import LEVEL, Suspect, suspects, upper_bound
 
 _BLOCK = 1 << 16
 _UNITS = 1_000_000
@@ -70,7 +70,10 @@ class Answers:
         """Score keys ``(M,)`` by the statistic :data:`monai_advenc.evaluation.tracing.statistic.MODELS`."""
         # Whole numbers, whose sum does not depend on its order: equal keys must not differ by rounding.
         cells = np.rint(self.excess() * _UNITS).astype(np.int64)
-        totals: NDArray[np.int64] = cells[tables, np.arange(tables.shape[1])[None, :, None]].sum(axis=(1, 2))
+        totals = np.zeros(len(tables), np.int64)
+        for label in range(tables.shape[1]):
+            for target in range(tables.shape[2]):
+                totals += cells[:, label].take(tables[:, label, target])
         return totals / _UNITS
 
 
@@ -87,6 +90,7 @@ class ModelTrace:
         targets: Targets of a class.
         decoys: Number of decoys.
         least_p_value: The lowest p value that any of the keys could get, whatever the answers.
+        least_bound: The lowest bound of a p value, likewise.
         level: Highest probability of accusing anyone innocent.
     """
 
@@ -98,12 +102,13 @@ class ModelTrace:
     targets: int
     decoys: int
     least_p_value: float
+    least_bound: float
     level: float
 
     @property
     def can_identify(self) -> bool:
         """Whether any answers at all could accuse one of so many recipients."""
-        return self.classes > FEW_CLASSES and self.least_p_value * len(self.suspects) <= self.level
+        return self.classes > FEW_CLASSES and self.least_bound * len(self.suspects) <= self.level
 
     @property
     def accused(self) -> tuple[str, ...]:
@@ -120,7 +125,7 @@ def trace_answers(
         keys: Each recipient's key.
         answers: What the model answered.
         decoys: Seed and number of the decoys, fixed before the model is asked. A hundred thousand take a second for one
-            or two targets a class, some minutes for four.
+            or two targets a class, some minutes for four; see :meth:`Decoys.for_model`.
         level: Highest probability of accusing anyone innocent.
 
     Raises:
@@ -132,8 +137,12 @@ def trace_answers(
         raise DatasetError("expected at least one answered probe, got none; fill in the table of answers")
     targets = _targets_of(keys, answers.classes)
     own = np.array([key.correspondence.targets for key in keys.values()], np.int64)
-    drawn = draw_tables(len(answers.classes), targets, decoys)
-    against = answers.scores(drawn)
+    against, alike_drawn = np.empty(0), np.zeros(len(own), np.int64)
+    # Block by block: a million tables of many classes would take gigabytes.
+    for drawn in _blocks_of_tables(len(answers.classes), targets, decoys):
+        against = np.concatenate([against, answers.scores(drawn)])
+        read = np.sort(drawn, axis=2)  # Answers do not show the order of a class's targets.
+        alike_drawn += [(read == np.sort(table, axis=1)).all(axis=(1, 2)).sum() for table in own]
     scores = dict(zip(keys, answers.scores(own).tolist(), strict=True))
     known = [np.sort(table, axis=1).tobytes() for table in own]
     alike = {table: tuple(name for name, each in zip(keys, known, strict=True) if each == table) for table in known}
@@ -145,7 +154,9 @@ def trace_answers(
         classes=len(answers.classes),
         targets=targets,
         decoys=decoys.count,
-        least_p_value=min(_least_p_value(table, drawn) for table in own),
+        # The p value and its bound if all decoys that are read otherwise score lower.
+        least_p_value=(1 + int(alike_drawn.min())) / (1 + decoys.count),
+        least_bound=upper_bound(int(alike_drawn.min()), decoys.count),
         level=level,
     )
     # With few classes a low level alone would accuse whom the answers happen to fit.
@@ -179,12 +190,6 @@ def _targets_of(keys: Mapping[str, EncryptionKey], classes: tuple[str, ...]) -> 
     return numbers.pop()
 
 
-def _least_p_value(own: NDArray[np.int64], drawn: Tables) -> float:
-    """The p value of a key ``(K, T)`` if all decoys that are read otherwise score lower."""
-    alike = (np.sort(drawn, axis=2) == np.sort(own, axis=1)).all(axis=(1, 2))
-    return (1 + int(alike.sum())) / (1 + len(drawn))
-
-
 def draw_tables(num_classes: int, num_targets: int, decoys: Decoys) -> Tables:
     """Draw correspondences by the law of :meth:`monai_advenc.encryption.correspondence.ClassCorrespondence.draw`.
 
@@ -196,18 +201,20 @@ def draw_tables(num_classes: int, num_targets: int, decoys: Decoys) -> Tables:
     Returns:
         Targets ``(M, K, T)``.
     """
-    count, generator = decoys.count, np.random.default_rng(int(decoys.seed, 16))
-    parts: list[Tables] = []
-    found = 0
-    while found < count:
+    return np.concatenate(list(_blocks_of_tables(num_classes, num_targets, decoys)))
+
+
+def _blocks_of_tables(num_classes: int, num_targets: int, decoys: Decoys) -> Iterator[Tables]:
+    generator = np.random.default_rng(int(decoys.seed, 16))
+    missing = decoys.count
+    while missing > 0:
         tables = _derangements(num_classes, _BLOCK, generator)[:, :, None]
         for _ in range(1, num_targets):
             column = _derangements(num_classes, len(tables), generator)[:, :, None]
             # A draft whose columns share a target is dropped as a whole, so all correspondences stay equally likely.
             tables = np.concatenate([tables, column], axis=2)[(tables != column).all(axis=(1, 2))]
-        parts.append(tables)
-        found += len(tables)
-    return np.concatenate(parts)[:count]
+        yield tables[:missing]
+        missing -= len(tables)
 
 
 def _derangements(num_classes: int, count: int, generator: np.random.Generator) -> NDArray[np.int64]:

@@ -53,7 +53,7 @@ class Commitment(Settings):
         program: Name and version of this package.
         created: When, UTC, by the clock of this machine.
         level: Highest probability of accusing anyone innocent.
-        decoys: Number of decoy keys.
+        decoys: Number of decoy keys for files, see :meth:`Decoys.for_model`.
         decoy_seed: Seed of the decoy keys, 64 hexadecimal digits.
         statistics: Version of each statistic by its name.
         keys: The recipients' keys.
@@ -109,7 +109,8 @@ def commit(
         recipients: All recipients.
         out: The file to write.
         level: Highest probability of accusing anyone innocent.
-        decoys: Number of decoy keys; ``None``: 100,000, or as many as it takes to accuse one of so many recipients.
+        decoys: Number of decoy keys for files, see :meth:`Decoys.for_model`; ``None``: 100,000, or as many as it takes
+            to accuse one of so many recipients.
 
     Raises:
         KeyFileError: Some keys have a mark and others have none.
@@ -166,7 +167,19 @@ def _require_marks_alike(recipients: Sequence[Recipient]) -> None:
 
 
 def decoys_of(stored: StoredCommitment | None, recipients: int) -> Decoys:
-    """The decoys that a commitment fixes; without one, newly drawn, enough to accuse any of so many recipients."""
+    """The decoys that a commitment fixes; without one, newly drawn, enough to accuse any of so many recipients.
+
+    Raises:
+        SettingsError: The commitment has too few decoys to accuse any of so many recipients at its level.
+    """
     if stored is None:
         return Decoys(secrets.token_hex(32), max(DECOYS, least_decoys(LEVEL, recipients)))
+    made = stored.commitment
+    needed = least_decoys(made.level, recipients)
+    if made.decoys < needed:
+        raise SettingsError(
+            f"expected at least {needed} decoys for {recipients} recipients at level {made.level:g}, but the "
+            f"commitment {stored.path} has {made.decoys}; leave --commitment out (the result is then an indication, "
+            "not evidence), and make a new commitment before you share more"
+        )
     return Decoys(stored.commitment.decoy_seed, stored.commitment.decoys)

@@ -5,11 +5,17 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Final
 
+from monai_advenc.evaluation.tracing.significance import MOST_DECOYS
+
 DECOYS: Final = 100_000
-"""Decoys unless another number is asked for: enough for 100 recipients at level 1e-3."""
+"""Decoys unless another number is asked for: enough for 21 recipients at level 1e-3."""
+
+_MORE, _EFFORT = 10, 100
+"""How many times as many decoys a model's answers are scored against, and up to what effort: some seconds."""
 
 
 @dataclass(frozen=True)
@@ -27,3 +33,16 @@ class Decoys:
     def secret(self, number: int) -> bytes:
         """The layout secret of a decoy, 32 bytes: uniform, like those that keys draw."""
         return hashlib.sha256(f"decoy {number} ".encode() + bytes.fromhex(self.seed)).digest()
+
+    def for_model(self, classes: int, targets: int) -> Decoys:
+        """The decoys for answers of a model: ten times as many where correspondences are cheap to draw.
+
+        Keys can be told apart less well by answers than by files, so that more decoys accuse more of the guilty.
+
+        Args:
+            classes: Number of classes.
+            targets: Targets of a class.
+        """
+        # Columns that share no target come from about so many drafts.
+        drafts = math.exp(targets * (targets - 1) / 2)
+        return replace(self, count=min(_MORE * self.count, MOST_DECOYS)) if classes * drafts <= _EFFORT else self

@@ -31,14 +31,15 @@ def _accusations(trace: ModelTrace) -> Sequence[str]:
     if not named:
         least = min(each.corrected for each in trace.suspects)
         return (
-            f"The answers name no recipient: the lowest p value after correction is {least:.2g}, the level "
-            f"{trace.level:g} ({tested}).",
+            f"The answers name no recipient: the lowest upper bound of p after correction is {least:.2g}, "
+            f"the level {trace.level:g} ({tested}).",
         )
     # Of recipients with one correspondence, at most one had a part in it.
     groups = dict.fromkeys(each_or_group(each.recipient, trace.indistinguishable) for each in named)
     corrected = {each.recipient: each.corrected for each in named}
     return tuple(
-        f"The answers fit the copy of {' or '.join(group)}: p = {corrected[group[0]]:.2g} after correction ({tested})."
+        f"The answers fit the copy of {' or '.join(group)}: p is at most {corrected[group[0]]:.2g} after correction "
+        f"({tested})."
         for group in groups
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from monai_advenc.evaluation.report.html import Table
 from monai_advenc.evaluation.report.template import render
 from monai_advenc.evaluation.tracing.result import Trace
+from monai_advenc.evaluation.tracing.significance import CONFIDENCE
 from monai_advenc.files.names import writable
 
 
@@ -17,15 +18,17 @@ def trace_page(trace: Trace) -> str:
 
 def _table(trace: Trace) -> Table:
     return Table(
-        caption=f"p: share of {trace.decoys} decoy keys, and the key itself, that score as high. Corrected: for "
-        f"{len(trace.suspects)} recipients, by Holm's method. A recipient is named where it is at most "
-        f"{trace.level:g}.",
-        columns=("recipient", "score", "p", "corrected p", "named"),
+        caption=f"p: share of {trace.decoys} decoy keys, and the key itself, that score as high. Upper "
+        f"bound: of that share among all keys, at {CONFIDENCE:.0%} confidence (Clopper-Pearson), because with other "
+        f"decoys p would differ. Corrected: the bound for {len(trace.suspects)} recipients, by Holm's method. A "
+        f"recipient is named where it is at most {trace.level:g}.",
+        columns=("recipient", "score", "p", "upper bound", "corrected", "named"),
         rows=[
             (
                 each.recipient,
                 f"{each.score:.2f}",
                 f"{each.p_value:.2g}",
+                f"{each.bound:.2g}",
                 f"{each.corrected:.2g}",
                 "yes" if each.accused else "no",
             )
@@ -41,6 +44,9 @@ def _facts(trace: Trace) -> list[tuple[str, str]]:
         *trace.facts,
         ("Statistic", statistic),
         ("Decoy keys", f"{trace.decoys}, drawn like the recipients'"),
-        ("Probability of naming anyone without part in it", f"at most {trace.level:g}"),
+        (
+            "Probability of naming anyone without part in it",
+            f"at most {trace.level:g}; for the decoy keys that were drawn, too, at {CONFIDENCE:.0%} confidence",
+        ),
         ("SHA-256 of the commitment", standing.sha256 or "none"),
     ]

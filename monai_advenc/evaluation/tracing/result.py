@@ -12,7 +12,7 @@ from typing import Any
 from monai_advenc.errors import MissingExtraError
 from monai_advenc.evaluation.tracing.commitment import StoredCommitment
 from monai_advenc.evaluation.tracing.recipients import Recipient
-from monai_advenc.evaluation.tracing.significance import Suspect
+from monai_advenc.evaluation.tracing.significance import CONFIDENCE, Suspect
 from monai_advenc.evaluation.tracing.statistic import Statistic
 from monai_advenc.evaluation.tracing.timestamp import read_timestamp
 
@@ -160,15 +160,23 @@ class Trace:
         if not self.accused:
             lowest = min(each.corrected for each in self.suspects)
             return (
-                f"No recipient's copy was found in {self.leak}: among {among} the lowest corrected p is {lowest:.2g}, "
-                f"above {self.level:g}. That clears nobody."
+                f"No recipient's copy was found in {self.leak}: among {among} the lowest upper bound of p, corrected, "
+                f"is {lowest:.2g}, above {self.level:g}. That clears nobody."
             )
-        found = [f"{each.recipient} (corrected p {each.corrected:.2g})" for each in self.accused]
+        found = [f"{each.recipient} (p at most {each.corrected:.2g}, corrected)" for each in self.accused]
         verb = "fits" if self.leak.startswith("1 ") else "fit"
         what = f"Taken together, {self.leak} {verb} the copy of {found[0]}"
         if len(found) > 1:
             what = f"{self.leak.capitalize()} have parts of the copies of {_joined(found)}, not each of them of each"
-        return f"{what}, among {among}. Such a finding comes by chance in at most {self.level:g} of all cases."
+        return f"{what}, among {among}. {self.chance}"
+
+    @property
+    def chance(self) -> str:
+        """How often somebody innocent is named, in a sentence."""
+        return (
+            f"By chance, a trace names anyone who had no part in it in at most {self.level:g} of all cases. At "
+            f"{CONFIDENCE:.0%} confidence this also holds for the decoy keys that were drawn."
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The finding for machines; nothing secret."""
@@ -187,6 +195,7 @@ class Trace:
                     "recipient": each.recipient,
                     "score": each.score,
                     "p": each.p_value,
+                    "p_bound": each.bound,
                     "p_corrected": each.corrected,
                     "accused": each.accused,
                 }

@@ -95,20 +95,44 @@ def test_a_commitment_to_another_statistic_does_not_fit(keys: Path, tmp_path: Pa
 
 
 def test_decoys_come_from_the_committed_seed_and_otherwise_from_a_new_one(keys: Path, tmp_path: Path) -> None:
-    stored = commit(load_recipients(keys), tmp_path / "commitment.json", decoys=5_000)
-    assert decoys_of(stored, 3) == Decoys(stored.commitment.decoy_seed, 5_000)
+    stored = commit(load_recipients(keys), tmp_path / "commitment.json", decoys=15_000)
+    assert decoys_of(stored, 3) == Decoys(stored.commitment.decoy_seed, 15_000)
     assert decoys_of(None, 3).seed != decoys_of(None, 3).seed
     again = commit(load_recipients(keys), tmp_path / "again.json")
     assert again.commitment.decoy_seed != stored.commitment.decoy_seed
 
 
-@pytest.mark.parametrize(("recipients", "count"), [(1, 100_000), (100, 100_000), (101, 100_999), (250, 249_999)])
+def test_a_commitment_of_before_the_bound_does_not_fit_and_one_with_too_few_decoys_is_refused_in_one_line(
+    keys: Path, tmp_path: Path
+) -> None:
+    recipients, stored = load_recipients(keys), commit(load_recipients(keys), tmp_path / "commitment.json")
+    old = stored.commitment.model_copy(update={"statistics": {"files": 1, "models": 1}, "decoys": 2_999})
+    (tmp_path / "old.json").write_bytes(old.content())
+    before = load_commitment(tmp_path / "old.json")
+    for statistic in STATISTICS:
+        said = standing_of(before, recipients, statistic).sentence
+        assert f"version 2 of the statistic {statistic.name} is used, but it names version 1" in said
+    with pytest.raises(SettingsError, match=r"at least 13814 decoys .* has 2999; leave --commitment out") as caught:
+        decoys_of(before, 3)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("classes", "targets", "times"), [(6, 2, 10), (10, 2, 10), (10, 4, 1), (1000, 1, 1)])
+def test_answers_are_scored_against_ten_times_the_decoys_where_these_are_cheap(
+    classes: int, targets: int, times: int
+) -> None:
+    found = Decoys("07" * 32, 5_000).for_model(classes, targets)
+    assert found == Decoys("07" * 32, 5_000 * times)
+    assert Decoys("07" * 32, 9_000_000).for_model(classes, targets).count <= 10_000_000
+
+
+@pytest.mark.parametrize(("recipients", "count"), [(1, 100_000), (21, 100_000), (22, 101_312), (250, 1_151_291)])
 def test_without_a_commitment_there_are_enough_decoys_to_accuse_any_of_many_recipients(
     recipients: int, count: int
 ) -> None:
     assert decoys_of(None, recipients).count == count
-    # The lowest p value is one in the number of keys, times the number of recipients.
-    assert recipients / (count + 1) <= 1e-3
+    # With no decoy as high, the bound of a p value, times the number of recipients.
+    assert recipients * (1 - 0.01 ** (1 / count)) <= 1e-3 * (1 + 1e-9)
 
 
 def test_no_two_decoys_are_alike_and_each_is_a_secret_of_a_key() -> None:
@@ -122,20 +146,20 @@ def test_no_two_decoys_are_alike_and_each_is_a_secret_of_a_key() -> None:
 
 
 def test_too_few_decoys_to_accuse_anybody_are_refused(keys: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="at least 2999 decoys"):
-        commit(load_recipients(keys), tmp_path / "commitment.json", decoys=2998)
+    with pytest.raises(SettingsError, match="at least 13814 decoys"):
+        commit(load_recipients(keys), tmp_path / "commitment.json", decoys=13_813)
     assert not (tmp_path / "commitment.json").exists()
 
 
-@pytest.mark.parametrize(("count", "level", "decoys"), [(1, 1e-3, 100_000), (101, 1e-3, 100_999), (3, 1e-6, 2_999_999)])
+@pytest.mark.parametrize(("count", "level", "decoys"), [(1, 1e-3, 100_000), (22, 1e-3, 101_312), (3, 1e-5, 1_381_549)])
 def test_without_a_number_there_are_enough_decoys_for_any_number_of_recipients(
     tmp_path: Path, count: int, level: float, decoys: int
 ) -> None:
     key = draw_key(["x", "y"], recipient="A")
     recipients = [Recipient(str(number), key, f"{number:064x}") for number in range(count)]
     assert commit(recipients, tmp_path / "commitment.json", level=level).commitment.decoys == decoys
-    # The lowest p value that a recipient can get, times their number, is the level at most.
-    assert count / (decoys + 1) <= level * (1 + 1e-9)
+    # The lowest bound that a recipient can get, times their number, is the level at most.
+    assert count * (1 - 0.01 ** (1 / decoys)) <= level * (1 + 1e-9)
 
 
 def test_keys_with_and_without_a_mark_are_refused_together(keys: Path, tmp_path: Path) -> None:

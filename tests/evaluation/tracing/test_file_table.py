@@ -19,7 +19,7 @@ def trace_of(*files: TracedFile) -> Trace:
     return Trace(
         statistic=FILES,
         leak="a leaked image",
-        suspects=(Suspect(recipient="A", score=-1.5, p_value=0.5, corrected=0.5, accused=False),),
+        suspects=(Suspect(recipient="A", score=-1.5, p_value=0.5, bound=0.5, corrected=0.5, accused=False),),
         decoys=1000,
         level=0.001,
         standing=Standing(("none was made",)),

@@ -248,7 +248,7 @@ def test_a_trace_of_resized_originals_says_that_another_processor_may_hide_every
 def few_decoys(folder: Path, key: EncryptionKey) -> StoredCommitment:
     """A commitment to so few decoys that a test is short."""
     path = folder / f"commitment{len(list(folder.iterdir()))}.json"
-    return commit([Recipient("A", key, "0" * 64)], path, decoys=1000)
+    return commit([Recipient("A", key, "0" * 64)], path, decoys=5000)
 
 
 def test_further_files_of_one_original_do_not_count_as_further_images(tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_of_very_many_leaked_files_some_are_looked_at(tmp_path: Path) -> None:
 
 def test_fewer_images_are_needed_where_each_says_more() -> None:
     def found(score: float) -> list[Suspect]:
-        return [Suspect("A", score, 1e-5, 1e-4, True), Suspect("B", 0.0, 0.5, 1.0, False)]
+        return [Suspect("A", score, 1e-5, 5e-5, 1e-4, True), Suspect("B", 0.0, 0.5, 0.5, 1.0, False)]
 
     # A normal score is above 3.29 with probability 1/2000.
     assert images_needed(found(3.3), 10, 1e-3) == 10

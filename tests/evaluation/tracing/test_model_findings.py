@@ -11,7 +11,7 @@ def trace_of(
     p_values: dict[str, float], *, classes: int, least: float, best: tuple[str, ...] = (), alike: tuple[str, ...] = ()
 ) -> ModelTrace:
     return ModelTrace(
-        suspects=tuple(Suspect(name, 0.3, value, value, value <= 1e-3) for name, value in p_values.items()),
+        suspects=tuple(Suspect(name, 0.3, value, value, value, value <= 1e-3) for name, value in p_values.items()),
         fits_best=best,
         indistinguishable=(alike,) if alike else (),
         answered=900,
@@ -19,20 +19,22 @@ def trace_of(
         targets=1,
         decoys=100_000,
         least_p_value=least,
+        least_bound=least,
         level=1e-3,
     )
 
 
 def test_an_accusation_names_the_recipient_the_p_value_and_what_was_tested() -> None:
     assert findings(trace_of({"A": 0.4, "B": 3e-5}, classes=10, least=1e-5)) == (
-        "The answers fit the copy of B: p = 3e-05 after correction (2 recipients, 900 answers, 100000 decoy keys).",
+        "The answers fit the copy of B: p is at most 3e-05 after correction (2 recipients, 900 answers, 100000 decoy "
+        "keys).",
     )
 
 
 def test_where_nobody_is_accused_the_lowest_p_value_is_said() -> None:
     (said,) = findings(trace_of({"A": 0.4, "B": 0.02}, classes=10, least=1e-5))
     assert said.startswith(
-        "The answers name no recipient: the lowest p value after correction is 0.02, the level 0.001"
+        "The answers name no recipient: the lowest upper bound of p after correction is 0.02, the level 0.001"
     )
 
 
@@ -47,7 +49,7 @@ def test_five_classes_with_one_target_name_nobody_even_if_one_key_fits_best() ->
 def test_recipients_whose_keys_are_alike_are_said_to_be() -> None:
     said = findings(trace_of({"A": 1e-5, "B": 1e-5, "C": 1.0}, classes=10, least=1e-5, alike=("A", "B")))
     assert len(said) == 2, "one accusation of both, of whom at most one had a part in it"
-    assert said[0].startswith("The answers fit the copy of A or B: p = 1e-05")
+    assert said[0].startswith("The answers fit the copy of A or B: p is at most 1e-05")
     assert said[-1].startswith("The keys of A and B send the same classes to the same targets")
 
 

@@ -12,7 +12,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from monai_advenc.errors import SettingsError
-from monai_advenc.evaluation.tracing.significance import holm, least_decoys, p_value, suspects
+from monai_advenc.evaluation.tracing.significance import holm, least_decoys, p_value, suspects, upper_bound
 
 FEW_SCORES = st.lists(st.integers(0, 3).map(float), min_size=1, max_size=30)
 
@@ -67,13 +67,62 @@ def test_with_the_least_number_of_decoys_the_best_score_just_accuses(recipients:
         suspects(scores, np.zeros(fewest - 1) + 0.5, level)
 
 
-def test_twenty_recipients_at_one_in_a_thousand_take_twenty_thousand_decoys() -> None:
-    assert least_decoys(1e-3, 20) == 19_999
+@settings(deadline=None)
+@given(decoys=st.integers(1, 3000), part=st.floats(0, 1))
+def test_an_upper_bound_is_that_of_an_exact_binomial_test_and_above_the_p_value(decoys: int, part: float) -> None:
+    as_high = round(part * decoys)
+    bound = upper_bound(as_high, decoys)
+    known = stats.binomtest(as_high, decoys, alternative="less").proportion_ci(0.99, "exact").high
+    assert bound == pytest.approx(known, rel=1e-9)
+    assert bound > (1 + as_high) / (1 + decoys) or bound == 1 or decoys == 1
+
+
+@pytest.mark.parametrize(("recipients", "decoys"), [(1, 5_000), (3, 50_000), (20, 100_000), (20, 300_000)])
+def test_for_99_of_100_draws_of_decoys_the_innocent_are_accused_at_most_at_the_level_given_the_decoys(
+    recipients: int, decoys: int
+) -> None:
+    """Scores are uniform on (0, 1) without loss: only their order counts. The rate given the decoys is then known."""
+    most = max(number for number in range(300) if recipients * upper_bound(number, decoys) <= 1e-3)
+    draw = np.random.default_rng(recipients + decoys)
+    # An innocent score accuses if it is above the decoy in this place from the top, whose law is a beta law.
+    rates = recipients * draw.beta(most + 1, decoys - most, 40_000)
+    assert (rates <= 1e-3).mean() > 0.98
+    assert (rates > 1e-3).mean() <= 0.01 + 5 * (0.01 / 40_000) ** 0.5
+    assert rates.mean() < 1e-3
+    # By the p value alone it is above the level for about half of the draws.
+    fewer = int(1e-3 / recipients * (1 + decoys))
+    assert 0.3 < (recipients * draw.beta(fewer, decoys + 1 - fewer, 40_000) > 1e-3).mean() < 0.6
+
+
+@pytest.mark.parametrize(("guilty", "decoys"), [(0, 2_500), (2, 2_500), (2, 6_000)])
+def test_whoever_took_part_the_others_are_accused_at_most_at_the_level_for_99_of_100_draws_of_decoys(
+    guilty: int, decoys: int
+) -> None:
+    """By the code that accuses, ties and steps included: five recipients at level 0.01."""
+    draw, level, innocent = np.random.default_rng(guilty + decoys), 0.01, 5 - guilty
+    took_part = {str(row): 2.0 for row in range(guilty)}
+    against = np.sort(draw.random(decoys))
+
+    def accuses(place: int) -> bool:
+        scores = {**took_part, **{f"low {row}": -1.0 for row in range(innocent - 1)}, "one": float(against[-place])}
+        return suspects(scores, against, level)[-1].accused
+
+    # The first innocent one to be accused must score above the decoy in this place from the top.
+    place = next(place for place in range(1, decoys) if not accuses(place + 1))
+    thresholds = np.partition(draw.random((4_000, decoys), np.float32), -place, axis=1)[:, -place]
+    above = 1 - thresholds.astype(np.float64) ** innocent > level
+    assert above.mean() <= 0.01 + 4 * (0.01 / 4_000) ** 0.5
+
+
+def test_twenty_recipients_at_one_in_a_thousand_take_ninety_thousand_decoys() -> None:
+    """The bound without a decoy as high is about 4.6 / decoys."""
+    assert least_decoys(1e-3, 20) == 92_102
+    assert least_decoys(1e-3, 21) <= 100_000 < least_decoys(1e-3, 22)
 
 
 def test_everybody_who_took_part_is_accused() -> None:
     scores = {"A": 9.0, "B": 1.0, "C": 8.0}
-    found = suspects(scores, np.linspace(0, 5, 10_000))
+    found = suspects(scores, np.linspace(0, 5, 20_000))
     assert [each.recipient for each in found] == ["A", "B", "C"]
     assert [each.accused for each in found] == [True, False, True]
 
