@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from typer.core import TyperCommand, TyperGroup
 
+from monai_advenc.cli.places import require_places
+
 FIRST: Final = {
     "slice-and-encrypt": (
         *("out", "identity", "labels", "tumor_segment", "size", "file_format", "region", "radius", "base", "dry_run"),
@@ -25,7 +27,12 @@ _LIMITS: Final = re.compile(r"(?P<before>; |\[)(?:(?P<least>-?[\d.]+)<=?)?x(?:[<
 
 
 class CompactCommand(TyperCommand):
-    """A command whose help fits few screens."""
+    """A command whose help fits few screens, and that first looks whether its output can be written."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command if its output can be written."""
+        require_places(ctx)
+        return super().invoke(ctx)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write usage, description and options, past the boxes of typer."""

@@ -1,4 +1,4 @@
-"""A wrong key is refused before anything is named, trained or written."""
+"""A wrong key is refused before anything is named, trained or written, and a wrong place before anything is read."""
 
 from __future__ import annotations
 
@@ -106,3 +106,45 @@ def test_a_key_that_lacks_a_class_names_no_case(run: Run, world: World, tmp_path
     sliced = run("slice-and-encrypt", volumes, "--out", tmp_path / "out", *words, "--size", 32)
     assert "the cases have" in the_line(sliced)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["volumes"]
+
+
+OUTPUTS = (
+    "demo --out OUT",
+    "phantoms OUT",
+    "check IN --sheet OUT",
+    "slice-and-encrypt IN --out OUT",
+    "slice-and-encrypt IN --save-config OUT",
+    "slice IN --out OUT",
+    "train-base IN --out OUT",
+    "encrypt IN --key IN --base IN --out OUT",
+    "encrypt IN --key IN --base IN --out IN --report OUT",
+    "encrypt-volume IN --key IN --base IN --out OUT",
+    "evaluate IN IN --out OUT",
+    "audit IN IN --out OUT",
+    "recommend IN --out OUT",
+    "fidelity IN IN --out OUT",
+    "attack recover IN IN --out OUT",
+    "trace --files IN --keys IN --originals IN --out OUT",
+    "trace queries IN --keys IN --base IN --out OUT",
+    "reader-study build IN IN --out OUT",
+)
+
+
+@pytest.mark.parametrize("words", OUTPUTS)
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(
+    run: Run, tmp_path: Path, words: str
+) -> None:
+    """What is to be read does not exist, which nothing says."""
+    (tmp_path / "file").write_text("")
+    named = {"IN": tmp_path / "nothing", "OUT": tmp_path / "file" / "place"}
+    result = run(*(named.get(word, word) for word in words.split()))
+    assert f"cannot write {named['OUT']}: the folder it is to lie in is no folder" in the_line(result)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_output_that_a_command_would_have_anyway_is_not_looked_at(run: Run, tmp_path: Path) -> None:
+    """A dry run writes nothing, and evaluate --trained has no folder of results."""
+    (tmp_path / "file").write_text("")
+    result = run("slice-and-encrypt", tmp_path / "nothing", "--out", tmp_path / "file" / "place", "--dry-run")
+    assert "nothing" in the_line(result)
+    assert "cannot write" not in result.output

@@ -13,6 +13,7 @@ import typer
 from monai_advenc.cli.help import CompactCommand, CompactGroup
 from monai_advenc.cli.options import Device, Gray, InsecureKeyPermissions, Json
 from monai_advenc.cli.options.key import is_named
+from monai_advenc.cli.places import require_places
 from monai_advenc.cli.trace import options
 from monai_advenc.cli.trace.commit import commit
 from monai_advenc.cli.trace.files import trace_files
@@ -58,6 +59,7 @@ def _trace(
             f"in front of {context.invoked_subcommand}; give it after {context.invoked_subcommand}",
         )
         return
+    require_places(context)
     if (files is None) == (model is None):
         raise SettingsError("expected either --files or --model; give one of them, or see monai-advenc trace --help")
     asked = partial(Asked, commitment=commitment, out=out, insecure_key_permissions=insecure_key_permissions, json=json)

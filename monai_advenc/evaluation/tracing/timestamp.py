@@ -8,6 +8,7 @@ Needs the package ``rfc3161-client`` (the extra ``timestamp``), which nothing el
 from __future__ import annotations
 
 import hashlib
+import os
 import urllib.error
 import urllib.request
 from datetime import datetime
@@ -38,9 +39,12 @@ def fetch_timestamp(path: Path, authority: str) -> Path:
 
     Raises:
         MissingExtraError: rfc3161-client is not installed.
-        OutputError: The authority cannot be reached, or did not answer with a timestamp of this file.
+        OutputError: The authority cannot be reached, or did not answer with a timestamp of this file; or there is a
+            file of that name.
     """
-    client, content = _client(), path.read_bytes()
+    client, content, out = _client(), path.read_bytes(), path.with_name(path.name + SUFFIX)
+    if os.path.lexists(out):
+        raise OutputError(f"{out} exists already and is never overwritten; move it away, or choose another --out")
     request = client.TimestampRequestBuilder().data(content).hash_algorithm(client.HashAlgorithm.SHA256).build()
     refusal = f"no timestamp from {authority}"
     advice = "try again, give another --timestamp, or publish the SHA-256 of the commitment instead"
@@ -58,7 +62,6 @@ def fetch_timestamp(path: Path, authority: str) -> Path:
         raise OutputError(f"{refusal} ({' '.join(str(error).split())[:120]}); {advice}") from None
     if not granted:
         raise OutputError(f"{refusal}: it answered with the timestamp of something else; {advice}")
-    out = path.with_name(path.name + SUFFIX)
     write_atomically(out, response)
     return out
 

@@ -284,6 +284,8 @@ def test_an_authority_stamps_the_commitment_and_no_other_file(authority: str, ke
     commit(load_recipients(keys), path)
     assert read_timestamp(path) is None
     assert fetch_timestamp(path, authority) == tmp_path / "commitment.json.tsr"
+    with pytest.raises(OutputError, match="exists already and is never overwritten"):
+        fetch_timestamp(path, "http://127.0.0.1:9")
     time = read_timestamp(path)
     assert time is not None
     assert abs(time - datetime.now(timezone.utc)) < timedelta(minutes=5)
