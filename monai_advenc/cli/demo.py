@@ -23,7 +23,7 @@ def demo(
     workers: options.Workers = None,
     json: options.Json = False,
 ) -> None:
-    """Run the whole method on phantom brain volumes, in a few minutes on a laptop.
+    """Run the whole method on phantom brain volumes, in minutes on two cores.
 
     Makes volumes with tumors of five classes, cuts them, trains a base network, encrypts, trains networks on the
     result, and writes one page with pictures and numbers: report.html.
