@@ -32,16 +32,22 @@ def named() -> str:
         own = [row for row in rows if row["way"] == way]
         columns = ("all_found", "others_named", "all_found_from_one_image", "innocent_accused")
         table.append([way, *(_span(row[name] for row in own) for name in columns)])
-    lowest = min(row["ks_p"] for row in rows)
-    total = sum(row["innocent_accused"] for row in rows)
-    trials = sum(row["innocent_trials"] for row in rows)
-    said = (
-        "Settings: real slices and phantoms, each with 2, 3 and 5 classes. "
-        f"Of all {trials:,} innocent trials {total} named somebody; {trials // 1000} may by chance. "
-        f"The lowest p of {len(rows)} Kolmogorov-Smirnov tests whether p values of the innocent are uniform is "
-        f"{lowest:.2g}. Row by row: `results/tracing_files.md`."
+    said = "Settings: real slices and phantoms, each with 2, 3 and 5 classes. "
+    return "\n".join(
+        [markdown_table(head, table), "", f"{said}{_innocent(rows)} Row by row: `results/tracing_files.md`."]
     )
-    return "\n".join([markdown_table(head, table), "", said])
+
+
+def _innocent(rows: list[dict[str, Any]]) -> str:
+    """How often somebody innocent was named, and how uniform p values are."""
+    trials, named = (sum(row[column] for row in rows) for column in ("innocent_trials", "innocent_accused"))
+    most, lowest = max(row["innocent_accused"] for row in rows), min(row["ks_p"] for row in rows)
+    each = rows[0]["innocent_trials"]
+    return (
+        f"Of all {trials:,} innocent trials {named} named somebody, at most {most} of the {each:,} of a row; the level "
+        f"allows {trials // 1000}, and {each // 1000} in a row. The lowest p of {len(rows)} Kolmogorov-Smirnov tests "
+        f"whether p values of the innocent are uniform is {lowest:.2g}."
+    )
 
 
 def apart() -> str:

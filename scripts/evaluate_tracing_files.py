@@ -5,7 +5,8 @@
 For each data set and number of classes, a small base network is trained, and 20 recipients get a key each. Copies of
 the same images for ten of them, and averages of two and of three copies, go through the ways in which images change on
 their way. A guilty trial takes one copy (or average) and ten of its images at random; an innocent trial takes the same
-against the keys of 20 others. Where a folder has fewer classes than wanted, its classes are divided in two: to
+against the keys of 20 others, who are in no other trial of the row. All trials are scored against the same decoys, as
+all leaks are after a commitment. Where a folder has fewer classes than wanted, its classes are divided in two: to
 mark and trace images, classes matter only by the keys' combiners and targets.
 
     python -m scripts.evaluate_tracing_files real=SLICES phantoms=SLICES --out results/tracing_files
@@ -35,21 +36,24 @@ from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.fidelity import GRAY_LEVELS
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.keyed_digest import mark_seed
-from monai_advenc.encryption.mark import content_of, signs
+from monai_advenc.encryption.mark import content_of, sign_bytes
 from monai_advenc.encryption.profiles import draw_key
-from monai_advenc.evaluation.tracing.decoys import Decoys
+from monai_advenc.evaluation.tracing.decoys import DECOYS, Decoys
 from monai_advenc.evaluation.tracing.files import waves_of
 from monai_advenc.evaluation.tracing.leaked_images import grays
 from monai_advenc.evaluation.tracing.registration import register
 from monai_advenc.evaluation.tracing.residual import residual_of
-from monai_advenc.evaluation.tracing.significance import LEVEL, suspects
+from monai_advenc.evaluation.tracing.significance import CONFIDENCE, LEVEL, p_value, suspects
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training import TrainingSettings, train
 from scripts.leaked_file_ways import TOGETHER, WAYS, Way
 from scripts.traced_files_page import draw_page
 
-RECIPIENTS, LEAKERS, DECOYS, TRIALS, INNOCENT_TRIALS, IMAGES = 20, 10, 20_000, 100, 1000, 10
+RECIPIENTS, LEAKERS, TRIALS, INNOCENT_TRIALS, IMAGES = 20, 10, 100, 1000, 10
 CLASSES = (2, 3, 5)
+
+_AT_A_TIME = 10_000
+"""Secrets whose marks are held in memory together."""
 
 Array = NDArray[np.float64]
 
@@ -141,7 +145,7 @@ def measure(name: str, images: ImageSet, options: argparse.Namespace) -> Iterato
         waves += [leaked.waves(torch.stack([copies[n] for n in group]).mean(dim=0), change, draw) for group in groups]
         guilty += groups
     own = [bytes.fromhex(key.layout_secret) for key in keys]
-    scores = leaked.scores(waves, own, [draw.bytes(32) for _ in range(INNOCENT_TRIALS)])
+    scores = leaked.scores(waves, own, [draw.bytes(32) for _ in range(RECIPIENTS * INNOCENT_TRIALS)])
     for number, way in enumerate([*WAYS, *TOGETHER]):
         part = slice(number * LEAKERS, (number + 1) * LEAKERS)
         yield {"data": name, "classes": classes, "way": way, **trials(scores[part], guilty[part], draw)}
@@ -170,8 +174,13 @@ class Leaks:
         found = np.empty((len(waves), len(self.contents), len(secrets)), np.float32)
         count = waves[0].shape[1]
         for image, content in enumerate(self.contents):
-            marks = np.array([signs(mark_seed(secret, content), count) for secret in secrets], np.float32)
-            found[:, image] = np.array([leak[image] for leak in waves], np.float32) @ marks.T
+            of_image = np.array([leak[image] for leak in waves], np.float32)
+            for start in range(0, len(secrets), _AT_A_TIME):
+                part = secrets[start : start + _AT_A_TIME]
+                drawn = b"".join(sign_bytes(mark_seed(secret, content), count) for secret in part)
+                bits = np.unpackbits(np.frombuffer(drawn, np.uint8).reshape(len(part), -1), axis=1, count=count)
+                marks = 2 * bits.astype(np.float32) - 1
+                found[:, image, start : start + len(part)] = of_image @ marks.T
         return found
 
 
@@ -185,25 +194,25 @@ def trials(scores: NDArray[np.float32], guilty: list[tuple[int, ...]], draw: np.
     """
     count = scores.shape[1]
     null, owners, others = np.split(scores, [DECOYS, DECOYS + RECIPIENTS], axis=2)
+    of_all = null.sum(axis=1)
     found = wrong = single = 0
     strengths = []
     for _ in range(TRIALS):
         leak = int(draw.integers(len(scores)))
         rows = draw.choice(count, IMAGES, replace=False)
-        named = _named(owners[leak, rows].sum(0), null[leak, rows].sum(0))
+        named = _named(owners[leak, rows].sum(0), _without(of_all[leak], null[leak], rows))
         found += set(guilty[leak]) <= named
         wrong += bool(named - set(guilty[leak]))
-        single += set(guilty[leak]) <= _named(owners[leak, rows[0]], null[leak, rows[0]])
+        single += set(guilty[leak]) <= _named(owners[leak, rows[0]], null[leak, rows[0]].astype(np.float64))
         strengths += [owners[leak, rows, who].mean() for who in guilty[leak]]
     accusations, p_values = 0, []
     for trial in range(INNOCENT_TRIALS):
         leak = int(draw.integers(len(scores)))
         rows = draw.choice(count, IMAGES, replace=False)
-        # 20 keys that nobody used: this trial's own and 19 drawn from those of all trials.
-        whose = [trial, *draw.choice(INNOCENT_TRIALS, RECIPIENTS - 1, replace=False).tolist()]
-        against = null[leak, rows].sum(0)
-        accusations += bool(_named(others[leak, rows][:, whose].sum(0), against))
-        p_values.append((1 + int((against >= others[leak, rows, trial].sum()).sum())) / (1 + DECOYS))
+        keys = others[leak, rows, trial * RECIPIENTS : (trial + 1) * RECIPIENTS].sum(0)
+        against = _without(of_all[leak], null[leak], rows)
+        accusations += bool(_named(keys, against))
+        p_values.append(p_value(float(keys[0]), against))
     return {
         "trials": TRIALS,
         "all_found": found,
@@ -216,9 +225,16 @@ def trials(scores: NDArray[np.float32], guilty: list[tuple[int, ...]], draw: np.
     }
 
 
-def _named(scores: Array, decoys: Array) -> set[int]:
+def _without(of_all: NDArray[np.float32], scores: NDArray[np.float32], rows: NDArray[np.int64]) -> Array:
+    """The sum of the scores ``(images, M)`` of these images: that of all, less the few others."""
+    left_out = np.setdiff1d(np.arange(len(scores)), rows)
+    found: Array = (of_all - scores[left_out].sum(axis=0)).astype(np.float64)
+    return found
+
+
+def _named(scores: NDArray[np.float32], decoys: Array) -> set[int]:
     by_name = {str(number): float(score) for number, score in enumerate(scores)}
-    return {int(each.recipient) for each in suspects(by_name, decoys.astype(np.float64), LEVEL) if each.accused}
+    return {int(each.recipient) for each in suspects(by_name, decoys, LEVEL) if each.accused}
 
 
 def distances(
@@ -250,7 +266,9 @@ def conditions(options: argparse.Namespace) -> list[str]:
     """What was measured, a line each."""
     software = ", ".join(f"{name} {version}" for name, version in software_versions().items())
     return [
-        f"{RECIPIENTS} recipients, copies of {LEAKERS}; {DECOYS} decoys, level {LEVEL:g} with Holm's correction",
+        f"{RECIPIENTS} recipients, copies of {LEAKERS}; {DECOYS:,} decoys, level {LEVEL:g} with Holm's correction of "
+        f"upper bounds of p values at {CONFIDENCE:.0%} confidence",
+        f"an innocent trial has {RECIPIENTS} keys of its own; all trials of a row have the same decoys and copies",
         f"a trial has {IMAGES} images of {options.pool}, of {options.size}x{options.size} pixels",
         f"keys: default profile, {options.steps} fast steps, the default radius (44 dB); base network vgg_small",
         "real slices with five classes: two of three classes were divided in two",

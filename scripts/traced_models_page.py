@@ -68,7 +68,7 @@ class Asked:
         answers = Answers(*parts, classes=tuple(map(str, range(self.classes))))
         against, own = answers.scores(decoys(self.classes, tables.shape[2])), answers.scores(tables)
         if len(own) == 1:
-            return (against >= own).sum(keepdims=True)
+            return np.array([(against >= own).sum()])
         return DECOYS - np.searchsorted(np.sort(against), own, side="left")
 
     def p_value(self, strength: str = STRENGTHS[0], count: int | None = None) -> float:
