@@ -132,6 +132,19 @@ def least_decoys(level: float, recipients: int) -> int:
     return next(number for number in candidates if recipients * upper_bound(0, number) <= level)
 
 
+def accusing_share(level: float, recipients: int, decoys: int) -> float:
+    """Compute the share of innocent keys whose score alone would accuse, on average over decoys.
+
+    Args:
+        level: Highest probability of accusing anyone innocent.
+        recipients: Their number.
+        decoys: Number of decoys, at least :func:`least_decoys`.
+    """
+    as_high = np.arange(int(level / recipients * decoys) + 1)
+    bounds = betaincinv(as_high + 1, decoys - as_high, CONFIDENCE)
+    return float((recipients * bounds <= level).sum()) / (1 + decoys)
+
+
 def suspects(scores: Mapping[str, float], decoys: NDArray[np.float64], level: float = LEVEL) -> list[Suspect]:
     """Bound each recipient's p value, correct it for the number of recipients, and decide who is accused.
 

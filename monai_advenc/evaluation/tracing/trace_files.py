@@ -26,7 +26,7 @@ from monai_advenc.evaluation.tracing.leaked_images import (
 )
 from monai_advenc.evaluation.tracing.recipients import Recipient
 from monai_advenc.evaluation.tracing.result import Trace, TracedFile, standing_of
-from monai_advenc.evaluation.tracing.significance import LEVEL, Suspect, suspects
+from monai_advenc.evaluation.tracing.significance import LEVEL, Suspect, accusing_share, suspects
 from monai_advenc.evaluation.tracing.statistic import FILES
 from monai_advenc.progress import SILENT, Advance, Progress
 
@@ -94,7 +94,7 @@ def trace_files(
     with progress.stage("Scoring decoy keys", decoys.count) as advance:
         null = scores_of(_counted(decoys, advance), leak.evidence)
     found = suspects(_scores(recipients, leak.evidence), null, level)
-    needed = images_needed(found, len(leak.evidence), level)
+    needed = images_needed(found, len(leak.evidence), accusing_share(level, len(found), decoys.count))
     if needed is None and originals.size is not None:
         progress.say(f"Warning: nobody is accused. {LIMIT_OF_RESIZED}")
     return Trace(
@@ -135,7 +135,7 @@ def _traced(file: LeakedFile, leaked: Path, originals: ImageFolder, recipients: 
     return TracedFile(name=name, original=place.as_posix(), problem=None, scores=scores)
 
 
-def images_needed(found: Sequence[Suspect], used: int, level: float) -> int | None:
+def images_needed(found: Sequence[Suspect], used: int, share: float) -> int | None:
     """Estimate how many images like those used it takes to accuse the accused recipient with the lowest score.
 
     Scores of innocent keys have variance 1, and the score of a guilty one grows with the root of the number of
@@ -144,7 +144,8 @@ def images_needed(found: Sequence[Suspect], used: int, level: float) -> int | No
     Args:
         found: The recipients.
         used: Number of originals of which images leaked.
-        level: Highest probability of accusing anyone innocent.
+        share: Of innocent keys, those that score high enough, see
+            :func:`monai_advenc.evaluation.tracing.significance.accusing_share`.
 
     Returns:
         The number, each of an original of its own; ``None`` if nobody is accused.
@@ -152,7 +153,7 @@ def images_needed(found: Sequence[Suspect], used: int, level: float) -> int | No
     scores = [each.score for each in found if each.accused]
     if not scores:
         return None
-    wanted = float(norm.isf(level / len(found)))
+    wanted = float(norm.isf(share))
     return max(1, math.ceil(used * (wanted / min(scores)) ** 2))
 
 

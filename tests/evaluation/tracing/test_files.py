@@ -304,7 +304,7 @@ def test_fewer_images_are_needed_where_each_says_more() -> None:
         return [Suspect("A", score, 1e-5, 5e-5, 1e-4, True), Suspect("B", 0.0, 0.5, 0.5, 1.0, False)]
 
     # A normal score is above 3.29 with probability 1/2000.
-    assert images_needed(found(3.3), 10, 1e-3) == 10
-    assert images_needed(found(6.6), 10, 1e-3) == 3
-    assert images_needed(found(60.0), 10, 1e-3) == 1
-    assert images_needed(found(3.3)[1:], 10, 1e-3) is None
+    assert images_needed(found(3.3), 10, 5e-4) == 10
+    assert images_needed(found(6.6), 10, 5e-4) == 3
+    assert images_needed(found(60.0), 10, 5e-4) == 1
+    assert images_needed(found(3.3)[1:], 10, 5e-4) is None

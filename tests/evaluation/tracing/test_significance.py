@@ -12,7 +12,14 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from monai_advenc.errors import SettingsError
-from monai_advenc.evaluation.tracing.significance import holm, least_decoys, p_value, suspects, upper_bound
+from monai_advenc.evaluation.tracing.significance import (
+    accusing_share,
+    holm,
+    least_decoys,
+    p_value,
+    suspects,
+    upper_bound,
+)
 
 FEW_SCORES = st.lists(st.integers(0, 3).map(float), min_size=1, max_size=30)
 
@@ -112,6 +119,17 @@ def test_whoever_took_part_the_others_are_accused_at_most_at_the_level_for_99_of
     thresholds = np.partition(draw.random((4_000, decoys), np.float32), -place, axis=1)[:, -place]
     above = 1 - thresholds.astype(np.float64) ** innocent > level
     assert above.mean() <= 0.01 + 4 * (0.01 / 4_000) ** 0.5
+
+
+@pytest.mark.parametrize(("recipients", "decoys"), [(1, 5_000), (3, 14_000), (3, 100_000), (20, 92_102), (20, 400_000)])
+def test_the_share_of_innocent_keys_that_accuse_is_that_of_the_ranks_that_accuse(recipients: int, decoys: int) -> None:
+    against = np.arange(decoys, dtype=np.float64)
+    others = {str(row): -1.0 for row in range(recipients - 1)}
+    ranks = round(accusing_share(1e-3, recipients, decoys) * (1 + decoys))
+    # In this place from the top, the last that accuses, and in the next.
+    for place, accused in ((ranks, True), (ranks + 1, False)):
+        scores = {**others, "one": decoys - place + 0.5}
+        assert suspects(scores, against)[-1].accused == accused
 
 
 def test_twenty_recipients_at_one_in_a_thousand_take_ninety_thousand_decoys() -> None:
