@@ -129,10 +129,11 @@ def unpack_cifar10(path: str, split: str, folder: str) -> None:
                 shutil.rmtree(unfinished, ignore_errors=True)
         except FolderInUseError:
             time.sleep(_WAIT_S)
-        except OutputError:
-            if not target.exists():  # Otherwise another process has just finished and removed the locked folder.
+        except (OutputError, OSError) as error:
+            if target.exists():  # Another process has just finished and removed the locked folder.
+                continue
+            if isinstance(error, OutputError):
                 raise
-        except OSError as error:
             raise OutputError(f"cannot make {target}: {error.strerror}; choose another --dataset_dir") from None
 
 

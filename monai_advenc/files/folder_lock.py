@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from threading import Lock
@@ -57,11 +58,19 @@ class FolderLock:
                 try:
                     # A record lock, because workers do not inherit it and may briefly outlive a killed run.
                     fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
+                except OSError as error:
                     file.close()
-                    raise self._refusal() from None
-            if self._path.exists() and os.path.samestat(os.fstat(file.fileno()), self._path.stat()):
-                return file
+                    if error.errno in (errno.EACCES, errno.EAGAIN):
+                        raise self._refusal() from None
+                    # Some network file systems have no locks.
+                    raise OutputError(
+                        f"cannot lock {self._path}: {error.strerror}; choose a place on a local disk"
+                    ) from None
+            try:
+                if os.path.samestat(os.fstat(file.fileno()), self._path.stat()):
+                    return file
+            except FileNotFoundError:
+                pass
             # The previous holder removed the file between our opening and locking it: lock the current one.
             file.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from monai_advenc.bundle.items import unpack_cifar10
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.data.images.writing import encode_image
 from monai_advenc.errors import OutputError
+from monai_advenc.files import folder_lock
 
 
 def some_images() -> tuple[ImageSet, ImageSet]:
@@ -85,3 +87,30 @@ def test_a_place_that_cannot_be_written_is_refused(monkeypatch: pytest.MonkeyPat
     (tmp_path / "file").write_text("")
     with pytest.raises((OutputError, SystemExit)):
         unpack_cifar10("archive", "train", str(tmp_path / "file" / "cifar10-train"))
+
+
+def test_a_file_system_without_locks_is_refused_instead_of_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(*given: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(items, "read_cifar10", lambda path: some_images())
+    monkeypatch.setattr(folder_lock.fcntl, "lockf", refuse)
+    with pytest.raises((OutputError, SystemExit)):
+        unpack_cifar10("archive", "train", str(tmp_path / "cifar10-train"))
+
+
+def test_who_finds_the_folder_gone_because_another_finished_returns(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    target = tmp_path / "cifar10-train"
+
+    class Finished:
+        def __init__(self, folder: Path) -> None:
+            target.mkdir()
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    monkeypatch.setattr(items, "FolderLock", Finished)
+    unpack_cifar10("archive", "train", str(target))
+    assert target.is_dir()

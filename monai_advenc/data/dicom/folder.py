@@ -128,8 +128,10 @@ def dicom_in_words(objects: Sequence[DicomObject]) -> str:
 
 
 def is_of_one_case(folders: Sequence[Path]) -> bool:
-    """Whether one of a few folders holds DICOM images and another only masks: together they are one case."""
+    """Whether one of a few folders holds a single series of DICOM images and another only masks, as of one case."""
     if not 2 <= len(folders) <= _FOLDERS_OF_A_CASE:
         return False
-    kinds = [{each.kind for each in dicom_objects(folder)} for folder in folders]
-    return any("image" in each for each in kinds) and any(each and each <= {*_MASKS} for each in kinds)
+    objects = [dicom_objects(folder) for folder in folders]
+    series = {each.series_uid for of_folder in objects for each in of_folder if each.kind == "image"}
+    kinds = [{each.kind for each in of_folder} for of_folder in objects]
+    return len(series) == 1 and any(each and each <= {*_MASKS} for each in kinds)
