@@ -122,7 +122,7 @@ def test_a_trained_network_is_perturbed_in_bf16_to_the_loss_of_fp32() -> None:
 def test_what_trained_networks_come_to_is_enough_for_bf16(
     network: nn.Module, monkeypatch: pytest.MonkeyPatch, cosine: float, precision: str
 ) -> None:
-    monkeypatch.setattr("monai_advenc.acceleration.processor.computes_in_bf16", lambda device: True)
+    monkeypatch.setattr("monai_advenc.acceleration.prepare.computes_in_bf16", lambda device: True)
     monkeypatch.setattr("monai_advenc.acceleration.prepare.gradient_cosine", lambda *_: cosine)
     assert prepare(network, (1, 32, 32)).precision == precision
 
@@ -139,7 +139,7 @@ def test_auto_falls_back_to_fp32_when_bf16_gradients_are_wrong(monkeypatch: pyte
             detail = ((images * 4096 + 4096) - 4096).square().mean(dim=(1, 2, 3))
             return torch.sin(detail)[:, None] * self.weight
 
-    monkeypatch.setattr("monai_advenc.acceleration.processor.computes_in_bf16", lambda device: True)
+    monkeypatch.setattr("monai_advenc.acceleration.prepare.computes_in_bf16", lambda device: True)
     assert prepare(Cancelling().eval(), (1, 32, 32)).precision == "fp32"
 
 
@@ -258,7 +258,7 @@ def test_one_image_gets_the_same_logits_in_any_position(network: nn.Module, imag
 
 
 def test_what_cannot_work_is_refused_in_one_line(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("monai_advenc.acceleration.processor.computes_in_bf16", lambda device: True)
+    monkeypatch.setattr("monai_advenc.acceleration.prepare.computes_in_bf16", lambda device: True)
     with pytest.raises(NetworkError, match="does not accept images of shape"):
         prepare(network, (3, 32, 32))
     with pytest.raises(SettingsError, match="unknown precision"):

@@ -17,6 +17,9 @@ from monai_advenc.acceleration.convolutions.packed import PackedConvolution, pac
 from monai_advenc.acceleration.convolutions.winograd import WinogradConvolution, winograd_gains
 
 needs_packing = pytest.mark.skipif(not packing_works(), reason="this build of torch cannot pack weights")
+needs_bf16 = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="oneDNN computes in bf16 on no such processor"
+)
 needs_vectors = pytest.mark.skipif(
     not packing_works() or not winograd_gains(torch.ones(64, 64, 3, 3)), reason="no gain on this processor"
 )
@@ -127,6 +130,7 @@ def test_copies_and_pickles_compute_the_same_after_use() -> None:
 
 
 @needs_packing
+@needs_bf16
 def test_another_type_of_number_after_use_is_packed_anew() -> None:
     used = PackedConvolution(randn(16, 16, 3, 3), None, (1, 1))
     features = randn(2, 16, 8, 8)

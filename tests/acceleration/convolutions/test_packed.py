@@ -16,6 +16,9 @@ from monai_advenc.acceleration.convolutions.packed import (
 )
 
 needs_packing = pytest.mark.skipif(not packing_works(), reason="this build of torch cannot pack weights")
+needs_bf16 = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="oneDNN computes in bf16 on no such processor"
+)
 
 
 @pytest.mark.skipif(
@@ -56,6 +59,7 @@ def test_weights_are_packed_anew_for_whatever_else_is_wanted() -> None:
 
 
 @needs_packing
+@needs_bf16
 def test_the_order_of_weights_is_that_of_shape_and_type(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted, get = [], PackedWeight.get
 
