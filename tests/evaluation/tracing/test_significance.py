@@ -102,10 +102,8 @@ def test_for_99_of_100_draws_of_decoys_the_innocent_are_accused_at_most_at_the_l
 
 
 @pytest.mark.parametrize(("guilty", "decoys"), [(0, 2_500), (2, 2_500), (2, 6_000)])
-def test_whoever_took_part_the_others_are_accused_at_most_at_the_level_for_99_of_100_draws_of_decoys(
-    guilty: int, decoys: int
-) -> None:
-    """By the code that accuses, ties and steps included: five recipients at level 0.01."""
+def test_99_of_100_draws_of_decoys_accuse_innocents_no_more_often_than_the_level(guilty: int, decoys: int) -> None:
+    """Whoever took part; by the code that accuses: five recipients at level 0.01."""
     draw, level, innocent = np.random.default_rng(guilty + decoys), 0.01, 5 - guilty
     took_part = {str(row): 2.0 for row in range(guilty)}
     against = np.sort(draw.random(decoys))
