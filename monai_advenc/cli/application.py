@@ -52,9 +52,12 @@ class ErrorsInOneLine(TyperGroup):
             raise typer.Exit(EXIT_INTERRUPTED) from None
 
     def _refuse_usage(self, error: Any, command: str) -> NoReturn:
-        # Without arguments, typer prints the help; newer versions raise this error for it.
+        # A group without arguments shows its help: typer prints its own while it makes this error, and leaves to others
+        # what the error says.
         if type(error).__name__ == "NoArgsIsHelpError":
-            raise error
+            if error.message:
+                typer.echo(error.message)
+            raise typer.Exit(EXIT_BAD_INPUT)
         self._refuse(error, usage_message(error, command))
 
     def _refuse(self, error: Exception, message: str, failures: Sequence[tuple[str, str]] = ()) -> NoReturn:

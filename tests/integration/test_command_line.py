@@ -78,9 +78,10 @@ def test_a_mistake_in_the_options_is_one_line_that_names_the_value_and_the_help(
 
 
 def test_who_gives_nothing_gets_the_help(run: Run) -> None:
-    for words in ((), ("attack",)):
+    for words in ((), ("attack",), ("reader-study",)):
         result = run(*words)
-        assert "Usage: monai-advenc" in result.output
+        assert result.exit_code == 2
+        assert result.stdout.count(" ".join(("Usage: monai-advenc", *words))) == 1
         assert "error:" not in result.stderr
 
 
