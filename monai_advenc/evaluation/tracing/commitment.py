@@ -23,7 +23,7 @@ from monai_advenc.data.private_folder import require_unshared
 from monai_advenc.errors import DatasetError, KeyFileError, SettingsError
 from monai_advenc.evaluation.tracing.decoys import DECOYS, Decoys
 from monai_advenc.evaluation.tracing.recipients import Recipient
-from monai_advenc.evaluation.tracing.significance import LEVEL, least_decoys
+from monai_advenc.evaluation.tracing.significance import LEVEL, MOST_DECOYS, least_decoys
 from monai_advenc.evaluation.tracing.statistic import STATISTICS, Statistic
 from monai_advenc.files.atomic import write_atomically
 from monai_advenc.settings import Settings, first_problem
@@ -114,7 +114,7 @@ def commit(
 
     Raises:
         KeyFileError: Some keys have a mark and others have none.
-        SettingsError: There are too few decoys to accuse anybody at this level.
+        SettingsError: There are too few decoys to accuse anybody at this level, or more than any trace could score.
         OutputError: The file exists, cannot be written, or would lie in an encrypted data set.
     """
     _require_marks_alike(recipients)
@@ -122,6 +122,8 @@ def commit(
     decoys = max(DECOYS, needed) if decoys is None else decoys
     if decoys < needed:
         raise SettingsError(f"expected at least {needed} decoys at level {level:g}, got {decoys}; give more --decoys")
+    if decoys > MOST_DECOYS:
+        raise SettingsError(f"expected at most {MOST_DECOYS} decoys, got {decoys}; give fewer --decoys")
     made = Commitment(
         program=f"monai-advenc {__version__}",
         created=datetime.now(timezone.utc).replace(microsecond=0),
@@ -166,20 +168,28 @@ def _require_marks_alike(recipients: Sequence[Recipient]) -> None:
         )
 
 
-def decoys_of(stored: StoredCommitment | None, recipients: int) -> Decoys:
+def decoys_of(stored: StoredCommitment | None, recipients: int, *, model: tuple[int, int] | None = None) -> Decoys:
     """The decoys that a commitment fixes; without one, newly drawn, enough to accuse any of so many recipients.
 
+    Args:
+        stored: The commitment.
+        recipients: Their number.
+        model: Where a model is traced, its number of classes and of targets of a class, see :meth:`Decoys.for_model`;
+            ``None``: files are.
+
     Raises:
-        SettingsError: The commitment has too few decoys to accuse any of so many recipients at its level.
+        SettingsError: The decoys that are drawn are too few to accuse any of so many recipients at its level.
     """
     if stored is None:
-        return Decoys(secrets.token_hex(32), max(DECOYS, least_decoys(LEVEL, recipients)))
-    made = stored.commitment
-    needed = least_decoys(made.level, recipients)
-    if made.decoys < needed:
+        drawn, level = Decoys(secrets.token_hex(32), max(DECOYS, least_decoys(LEVEL, recipients))), LEVEL
+    else:
+        drawn, level = Decoys(stored.commitment.decoy_seed, stored.commitment.decoys), stored.commitment.level
+    drawn = drawn if model is None else drawn.for_model(*model)
+    needed = least_decoys(level, recipients)
+    if stored is not None and drawn.count < needed:
         raise SettingsError(
-            f"expected at least {needed} decoys for {recipients} recipients at level {made.level:g}, but the "
-            f"commitment {stored.path} has {made.decoys}; leave --commitment out (the result is then an indication, "
-            "not evidence), and make a new commitment before you share more"
+            f"expected at least {needed} decoys for {recipients} recipients at level {level:g}, but the commitment "
+            f"{stored.path} gives {drawn.count}; leave --commitment out (the result is then an indication, not "
+            "evidence), and make a new commitment before you share more"
         )
-    return Decoys(stored.commitment.decoy_seed, stored.commitment.decoys)
+    return drawn

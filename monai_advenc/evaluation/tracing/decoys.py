@@ -35,7 +35,7 @@ class Decoys:
         return hashlib.sha256(f"decoy {number} ".encode() + bytes.fromhex(self.seed)).digest()
 
     def for_model(self, classes: int, targets: int) -> Decoys:
-        """The decoys for answers of a model: ten times as many where correspondences are cheap to draw.
+        """The decoys for answers of a model: up to ten times as many where correspondences are cheap to draw.
 
         Keys can be told apart less well by answers than by files, so that more decoys accuse more of the guilty.
 
@@ -45,4 +45,6 @@ class Decoys:
         """
         # Columns that share no target come from about so many drafts.
         drafts = math.exp(targets * (targets - 1) / 2)
-        return replace(self, count=min(_MORE * self.count, MOST_DECOYS)) if classes * drafts <= _EFFORT else self
+        if classes * drafts > _EFFORT:
+            return self
+        return replace(self, count=max(self.count, min(_MORE * self.count, MOST_DECOYS)))

@@ -45,7 +45,7 @@ def trace_model(answers: Answers, recipients: Sequence[Recipient], stored: Store
     standing = standing_of(stored, recipients, MODELS)
     level = LEVEL if stored is None else stored.commitment.level
     targets = max((each.key.correspondence.num_targets for each in recipients), default=1)
-    decoys = decoys_of(stored, len(recipients)).for_model(len(answers.classes), targets)
+    decoys = decoys_of(stored, len(recipients), model=(len(answers.classes), targets))
     found = trace_answers({each.label: each.key for each in recipients}, answers, decoys, level=level)
     return Trace(
         statistic=MODELS,

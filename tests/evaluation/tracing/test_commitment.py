@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -112,9 +113,37 @@ def test_a_commitment_of_before_the_bound_does_not_fit_and_one_with_too_few_deco
     for statistic in STATISTICS:
         said = standing_of(before, recipients, statistic).sentence
         assert f"version 2 of the statistic {statistic.name} is used, but it names version 1" in said
-    with pytest.raises(SettingsError, match=r"at least 13814 decoys .* has 2999; leave --commitment out") as caught:
+    with pytest.raises(SettingsError, match=r"at least 13814 decoys .* gives 2999; leave --commitment out") as caught:
         decoys_of(before, 3)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("committed", "classes", "drawn"), [(1_382, 6, 13_820), (1_381, 6, None), (13_813, 1000, None)]
+)
+def test_the_decoys_that_are_drawn_for_a_model_have_to_be_enough_not_those_that_were_committed(
+    keys: Path, tmp_path: Path, committed: int, classes: int, drawn: int | None
+) -> None:
+    stored = commit(load_recipients(keys), tmp_path / "commitment.json")
+    few = replace(stored, commitment=stored.commitment.model_copy(update={"decoys": committed}))
+    if drawn is not None:
+        assert decoys_of(few, 3, model=(classes, 1)) == Decoys(stored.commitment.decoy_seed, drawn)
+    else:
+        with pytest.raises(
+            SettingsError, match=rf"at least 13814 .* gives {min(13_813, 10 * committed)}; leave --comm"
+        ):
+            decoys_of(few, 3, model=(classes, 1))
+    with pytest.raises(SettingsError, match=rf"at least 13814 .* gives {committed}; leave --commitment out"):
+        decoys_of(few, 3)
+
+
+def test_more_decoys_than_a_trace_could_score_are_not_committed(keys: Path, tmp_path: Path) -> None:
+    recipients = load_recipients(keys)
+    with pytest.raises(SettingsError, match="expected at most 10000000 decoys, got 10000001; give fewer --decoys"):
+        commit(recipients, tmp_path / "commitment.json", decoys=10_000_001)
+    assert not (tmp_path / "commitment.json").exists()
+    stored = commit(recipients, tmp_path / "commitment.json", decoys=10_000_000)
+    assert decoys_of(stored, 3).count == decoys_of(stored, 3, model=(10, 2)).count == 10_000_000
 
 
 @pytest.mark.parametrize(("classes", "targets", "times"), [(6, 2, 10), (10, 2, 10), (10, 4, 1), (1000, 1, 1)])
@@ -123,7 +152,8 @@ def test_answers_are_scored_against_ten_times_the_decoys_where_these_are_cheap(
 ) -> None:
     found = Decoys("07" * 32, 5_000).for_model(classes, targets)
     assert found == Decoys("07" * 32, 5_000 * times)
-    assert Decoys("07" * 32, 9_000_000).for_model(classes, targets).count <= 10_000_000
+    assert 9_000_000 <= Decoys("07" * 32, 9_000_000).for_model(classes, targets).count <= 10_000_000
+    assert Decoys("07" * 32, 11_000_000).for_model(classes, targets).count == 11_000_000
 
 
 @pytest.mark.parametrize(("recipients", "count"), [(1, 100_000), (21, 100_000), (22, 101_312), (250, 1_151_291)])
