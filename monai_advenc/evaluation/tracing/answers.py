@@ -106,9 +106,14 @@ class ModelTrace:
     level: float
 
     @property
+    def least_corrected(self) -> float:
+        """The lowest bound, corrected for the number of recipients, that any of the keys could get."""
+        return min(1.0, self.least_bound * len(self.suspects))
+
+    @property
     def can_identify(self) -> bool:
         """Whether any answers at all could accuse one of so many recipients."""
-        return self.classes > FEW_CLASSES and self.least_bound * len(self.suspects) <= self.level
+        return self.classes > FEW_CLASSES and self.least_corrected <= self.level
 
     @property
     def accused(self) -> tuple[str, ...]:

@@ -46,10 +46,16 @@ def _accusations(trace: ModelTrace) -> Sequence[str]:
 
 def _consistency(trace: ModelTrace) -> Sequence[str]:
     targets = "target" if trace.targets == 1 else "targets"
+    # Not the p value, which may be low enough where its bound is not.
+    least = f"so the upper bound of p is at least {trace.least_bound:.3g}"
+    if len(trace.suspects) > 1:
+        least += f", and {trace.least_corrected:.3g} after correction"
+    if trace.least_corrected > trace.level:
+        least += f", above the level {trace.level:g}"
     why = (
         f"With {trace.classes} classes and {trace.targets} {targets} a class, the correspondence cannot identify a "
-        f"recipient: of keys drawn at random, {trace.least_p_value:.2g} are like a given one, so no p value can be "
-        f"lower ({_counted(trace)})."
+        f"recipient: of keys drawn at random, {trace.least_p_value:.2g} are like a given one, {least} "
+        f"({_counted(trace)})."
     )
     if trace.least_p_value > 0.99:
         return (why, "All keys of so few classes are alike, so the answers fit everybody or nobody.")

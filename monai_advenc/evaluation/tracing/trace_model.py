@@ -62,6 +62,8 @@ def trace_model(answers: Answers, recipients: Sequence[Recipient], stored: Store
             "fits_best": list(found.fits_best),
             "indistinguishable": [list(group) for group in found.indistinguishable],
             "least_p": found.least_p_value,
+            "least_p_bound": found.least_bound,
+            "least_p_corrected": found.least_corrected,
         },
         alike=found.indistinguishable,
         told=" ".join(findings(found)),
@@ -73,3 +75,4 @@ def _facts(found: ModelTrace) -> Iterator[tuple[str, str]]:
     yield "Classes", str(found.classes)
     yield "Targets of a class", str(found.targets)
     yield "Lowest p that a key of so many can get", f"{found.least_p_value:.2g}"
+    yield "Lowest upper bound of it", f"{found.least_bound:.2g}, corrected {found.least_corrected:.2g}"

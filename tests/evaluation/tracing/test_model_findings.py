@@ -8,7 +8,13 @@ from monai_advenc.evaluation.tracing.significance import Suspect
 
 
 def trace_of(
-    p_values: dict[str, float], *, classes: int, least: float, best: tuple[str, ...] = (), alike: tuple[str, ...] = ()
+    p_values: dict[str, float],
+    *,
+    classes: int,
+    least: float,
+    bound: float | None = None,
+    best: tuple[str, ...] = (),
+    alike: tuple[str, ...] = (),
 ) -> ModelTrace:
     return ModelTrace(
         suspects=tuple(Suspect(name, 0.3, value, value, value, value <= 1e-3) for name, value in p_values.items()),
@@ -19,7 +25,7 @@ def trace_of(
         targets=1,
         decoys=100_000,
         least_p_value=least,
-        least_bound=least,
+        least_bound=least if bound is None else bound,
         level=1e-3,
     )
 
@@ -41,9 +47,26 @@ def test_where_nobody_is_accused_the_lowest_p_value_is_said() -> None:
 def test_five_classes_with_one_target_name_nobody_even_if_one_key_fits_best() -> None:
     why, consistent, others = findings(trace_of({"A": 0.6, "B": 0.023}, classes=5, least=0.023, best=("B",)))
     assert "With 5 classes and 1 target a class, the correspondence cannot identify a recipient" in why
-    assert "of keys drawn at random, 0.023 are like a given one" in why
+    assert "of keys drawn at random, 0.023 are like a given one, so the upper bound of p is at least 0.023, and " in why
+    assert "and 0.046 after correction, above the level 0.001 (2 recipients, 900 answers)." in why
     assert consistent.startswith("The answers are consistent with the key of B: no decoy fits better. So are 2% of")
     assert others == "They fit other keys better than the key of A."
+
+
+def test_where_the_bound_alone_keeps_all_recipients_unnamed_it_is_the_bound_that_is_said() -> None:
+    # Seven recipients: the p value would do after correction, its bound does not.
+    trace = trace_of(dict.fromkeys("ABCDEFG", 0.5), classes=6, least=1.4e-4, bound=1.5e-4)
+    assert not trace.can_identify
+    assert 7 * trace.least_p_value < trace.level < trace.least_corrected
+    assert (
+        "of keys drawn at random, 0.00014 are like a given one, so the upper bound of p is at least 0.00015, and "
+        "0.00105 after correction, above the level 0.001 (7 recipients, 900 answers)."
+    ) in findings(trace)[0]
+
+
+def test_with_one_recipient_nothing_is_corrected() -> None:
+    (why, _) = findings(trace_of({"A": 0.6}, classes=5, least=0.023, bound=0.024))
+    assert "the upper bound of p is at least 0.024, above the level 0.001 (1 recipient, 900 answers)." in why
 
 
 def test_recipients_whose_keys_are_alike_are_said_to_be() -> None:
