@@ -27,8 +27,17 @@ GUARDED: Final = "apostrophes_added"
 _SIGNS = "=+\\-@\uff1d\uff0b\uff0d\uff20"
 """How formulas begin in Excel or LibreOffice, also in wide forms."""
 
-_BEFORE_SIGN = r"(?:'|[^\S\t\n\r])*"
-"""Apostrophes may stand in front of a sign already, and blanks, which spreadsheets may drop."""
+_INVISIBLE = (
+    r"\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f"
+    r"\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3"
+    r"\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
+)
+"""Control and format characters (Unicode's categories Cc and Cf), without white space: a pattern that two parts of
+a choice matched would take forever."""
+
+_BEFORE_SIGN = rf"(?:'|[^\S\t\n\r]|[{_INVISIBLE}])*"
+"""Apostrophes may stand in front of a sign already; so may blanks and invisible characters, which spreadsheets may
+drop."""
 
 _BEFORE_FORMULA = re.compile(rf"^(?='*[\t\n\r]|{_BEFORE_SIGN}[{_SIGNS}])|(?<=[;\t\n\r])\"*(?={_BEFORE_SIGN}[{_SIGNS}])")
 """Where text may be calculated: a spreadsheet that splits at semicolons or tabs splits quoted cells too, and may drop

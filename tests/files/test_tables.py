@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from monai_advenc.errors import DatasetError
+from monai_advenc.files.names import trimmed
 from monai_advenc.files.tables import csv_text, read_table
 
 CELLS = st.text(st.sampled_from([*"a7 ,;\t\"'\n", "\u00fc", "\u0308", "\u6f22"]), min_size=1).map(str.strip)
@@ -65,14 +68,34 @@ def test_a_separator_that_the_first_line_promises_is_the_one_that_counts(tmp_pat
     refuse(tmp_path, "sep=|\ncase,label\np1,x\n", "expected the columns case, label in .*, got case,label; add them")
 
 
-FOREIGN = st.text(st.sampled_from([*"=+-@'\t\n\r,;\"a1.e", "\uff1d", "\uff20", "\u00fc"]), min_size=1, max_size=6)
+INVISIBLE = ["\u200b", "\ufeff", "\u2060", "\u061c", "\x01"]
+FOREIGN = st.text(
+    st.sampled_from([*"=+-@'\t\n\r,;\"a1.e", "\uff1d", "\uff20", "\u00fc", *INVISIBLE]), min_size=1, max_size=6
+)
+BLANKS = "".join(
+    each for each in map(chr, range(0x110000)) if each.isspace() or unicodedata.category(each) in {"Cc", "Cf"}
+)
 SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20"
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(names=st.lists(FOREIGN.map(str.strip).filter(bool), min_size=1, max_size=3), number=st.floats())
+@given(names=st.lists(FOREIGN.map(trimmed).filter(bool), min_size=1, max_size=3), number=st.floats())
 @example(
-    names=["'-1", "-1", "''=", "a;=b", "a;'=b", 'a;""=b', "a\n=b", "a\t@b", "a;=b\r'+c;-1", "a; =b", "' =b"],
+    names=[
+        "'-1",
+        "-1",
+        "''=",
+        "a;=b",
+        "a;'=b",
+        'a;""=b',
+        "a\n=b",
+        "a\t@b",
+        "a;=b\r'+c;-1",
+        "a; =b",
+        "' =b",
+        "a;\u200b=b",
+        "'\ufeff-1",
+    ],
     number=-1.5,
 )
 def test_written_names_are_calculated_by_no_spreadsheet_and_read_back_as_they_were(
@@ -89,7 +112,7 @@ def test_written_names_are_calculated_by_no_spreadsheet_and_read_back_as_they_we
         assert row[3] == (given_name if is_number(given_name) else row[0])
     for separator in ";\t":  # As spreadsheets in many countries split every table, also within quotes.
         for cell in (cell for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) for cell in row):
-            assert cell.lstrip()[:1] not in [*SIGNS], "blanks in front may be dropped"
+            assert cell.lstrip(BLANKS)[:1] not in [*SIGNS], "blanks and invisible characters in front may be dropped"
 
 
 @given(cell=st.text(st.sampled_from([*"'=-\n;a", "\uff1d"]), min_size=1, max_size=5).map(str.strip).filter(bool))
@@ -109,6 +132,24 @@ def test_a_formula_behind_blanks_is_none_either(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(text, encoding="utf-8")
     # Readers trim every cell.
     assert [row["label"] for row in read_table(tmp_path / "t.csv", ("label",))] == ["=1+1", "@x", "d -e"]
+
+
+def test_a_formula_behind_any_invisible_character_is_none_either(tmp_path: Path) -> None:
+    formats = [each for each in BLANKS if not each.isspace() and each != "\0"]  # Python 3.10 reads no table with NUL.
+    assert len(formats) > 150
+    texts = [f"{each}{sign}1+1" for each, sign in zip(formats, cycle(SIGNS), strict=False)]
+    text = csv_text(("case", "label"), [(each, f"a;{each}") for each in texts])
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8", newline="")
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    assert rows[1:] == [[f"'{each}", f"a;'{each}", "1"] for each in texts]
+    read = read_table(tmp_path / "t.csv", ("case", "label"))
+    assert read == [{"case": trimmed(each), "label": f"a;{each}"} for each in texts], "readers trim every cell"
+
+
+@pytest.mark.parametrize("blank", ["\x1f", "\x85", "\u200b", "\u2028", "'", " "])
+def test_many_blanks_in_front_take_no_time(blank: str) -> None:
+    text = csv_text(("case",), [(f"{blank * 100_000}a",)])
+    assert text == f"case\n{blank * 100_000}a\n"
 
 
 def test_a_row_that_people_add_to_a_written_table_stays_as_it_is(tmp_path: Path) -> None:
