@@ -6,8 +6,10 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -460,6 +462,80 @@ def test_what_killed_unlocks_left_is_removed_by_the_next_into_that_folder_and_no
     assert not list((tmp_path / "back").rglob(".*"))
     assert not list((tmp_path / "back").rglob("of_others.png"))
     assert (tmp_path / "back").stat().st_mode & 0o077 == 0
+
+
+KILLED = """
+import os, signal, sys
+from monai_advenc.sharing.unlock import unlock
+
+def checksum(pixels, seen=[], checksum_of=unlock.checksum_of):
+    seen.append(pixels)
+    if len(seen) == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return checksum_of(pixels)
+
+unlock.checksum_of = checksum
+unlock.unlock(*sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX")
+def test_what_a_killed_unlock_left_in_any_folder_is_removed_by_the_next_one_with_its_residual(
+    run: Run, slices: Path, classes: tuple[Path, Path], owner: tuple[Path, str], tmp_path: Path
+) -> None:
+    words = ("--format", "png8", "--keep-residual", "--unlock-for", owner[1])
+    residual = encrypted(run, slices, tmp_path / "shared", classes, *words)
+    private, there = set(residual.parent.iterdir()), tmp_path / "far" / "away"
+    command = [sys.executable, "-c", KILLED, tmp_path / "shared", residual, owner[0], there / "back"]
+    killed = subprocess.run(list(map(str, command)), capture_output=True, check=False)
+    assert killed.returncode == -9, killed.stderr
+    left = unfinished(there / "back")
+    assert len(list(left.rglob("*.png"))) == 3, "originals"
+    (note,) = set(residual.parent.iterdir()) - private
+    assert note.stat().st_mode & 0o777 == 0o600
+    with FolderLock(left):
+        done = run("unlock", tmp_path / "shared", residual, "--unlock-key", owner[0], "--out", tmp_path / "one")
+        assert done.exit_code == 0, done.output
+        assert len(list(left.rglob("*.png"))) == 3, "another run may be at work there"
+    moved = (tmp_path / "far").rename(tmp_path / "not mounted")
+    done = run("unlock", tmp_path / "shared", residual, "--unlock-key", owner[0], "--out", tmp_path / "two")
+    assert done.exit_code == 0, done.output
+    said = "".join(done.output.split())
+    assert f"mayhaveleftoriginalsin{left}," in said
+    assert f"removeitthere,then{note}." in said
+    moved.rename(tmp_path / "far")
+    done = run("unlock", tmp_path / "shared", residual, "--unlock-key", owner[0], "--out", tmp_path / "three")
+    assert done.exit_code == 0, done.output
+    assert f"Removed{left},whereanunlockthatwaskilledhadleftoriginals." in "".join(done.output.split())
+    assert not list(there.iterdir())
+    assert set(residual.parent.iterdir()) == private
+
+
+def test_a_note_of_unlock_has_nothing_removed_that_is_none_of_its_places(
+    run: Run, slices: Path, classes: tuple[Path, Path], owner: tuple[Path, str], tmp_path: Path
+) -> None:
+    words = ("--format", "png8", "--keep-residual", "--unlock-for", owner[1])
+    residual = encrypted(run, slices, tmp_path / "shared", classes, *words)
+    (tmp_path / "mine").mkdir()
+    for number, told in enumerate([str(tmp_path / "mine"), "mine", ".back.01234567.advenc-part", 7, None]):
+        note = residual.with_name(f".unlocking-{number:016}.json")
+        note.write_text(json.dumps({"place": told, "host": "here"}))
+    done = run("unlock", tmp_path / "shared", residual, "--unlock-key", owner[0], "--out", tmp_path / "back")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "mine").is_dir()
+
+
+def test_where_no_note_of_its_place_can_be_kept_unlock_names_the_place_before_it_begins(
+    run: Run, slices: Path, classes: tuple[Path, Path], owner: tuple[Path, str], tmp_path: Path
+) -> None:
+    words = ("--format", "png8", "--keep-residual", "--unlock-for", owner[1])
+    residual = encrypted(run, slices, tmp_path / "shared", classes, *words)
+    shared = residual.rename(tmp_path / "shared" / "residual.age")
+    before = set((tmp_path / "shared").iterdir())
+    done = run("unlock", tmp_path / "shared", shared, "--unlock-key", owner[0], "--out", tmp_path / "far" / "back")
+    assert done.exit_code == 0, done.output
+    assert f"Ifthisruniskilled,remove{unfinished(tmp_path / 'far' / 'back')}," in "".join(done.output.split())
+    assert set((tmp_path / "shared").iterdir()) == before, "it is shared"
 
 
 def test_of_two_unlocks_into_one_folder_one_restores_all_and_the_other_says_why_not(

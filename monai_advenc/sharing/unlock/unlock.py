@@ -5,10 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
-import secrets
-import shutil
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -21,11 +17,10 @@ from monai_advenc.data.private_folder import require_unshared
 from monai_advenc.data.stored_pixels import stored_pixels, with_stored_pixels
 from monai_advenc.errors import ImageError, OutputError, VerificationError
 from monai_advenc.files.atomic import write_atomically
-from monai_advenc.files.folder_lock import LOCK_NAME, FolderLock
-from monai_advenc.files.parts import PART, TEMPORARY_SUFFIX
 from monai_advenc.progress import ConsoleProgress, Progress
 from monai_advenc.sharing.unlock.keep import checksum_of
 from monai_advenc.sharing.unlock.pack import Entries
+from monai_advenc.sharing.unlock.places import locked_place, remove_left_by_killed_runs
 from monai_advenc.sharing.unlock.residual import most_bytes, restored
 from monai_advenc.sharing.unlock.seal import unseal
 from monai_advenc.sharing.unlock.tables import complete
@@ -84,8 +79,8 @@ def unlock(
     total = sum(1 for _ in each_file(folder))  # Says what is wrong with the data set before any work.
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_left_by_killed_runs(target.parent)
-        with _locked_place(target) as place:
+        remove_left_by_killed_runs(target.parent, Path(residual).parent, progress)
+        with locked_place(target, Path(residual).parent, progress) as place:
             if target.exists() and any(target.iterdir()):
                 raise OutputError(f"{target} is not empty; give a new or an empty folder for --out")
             staged, count = place / "files", 0
@@ -134,53 +129,3 @@ def _restored(folder: Path, entries: Entries) -> Iterator[tuple[str, bytes]]:
         if checksum_of(pixels) != entry.checksum:
             raise ImageError(f"{file.path} would not get its original's pixels; give an intact residual")
         yield file.path, with_stored_pixels(content, file.path, pixels)
-
-
-@contextlib.contextmanager
-def _locked_place(target: Path) -> Iterator[Path]:
-    """A folder next to the output for what is not finished, empty and locked; afterwards it is removed.
-
-    Its name depends on the output alone, so that two runs with one output find each other, and the next run what a
-    killed one left.
-    """
-    number = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]
-    place = target.parent / f".{target.name[:50]}.{number}{TEMPORARY_SUFFIX}"
-    with _lock(place):
-        try:
-            for left in place.iterdir():
-                if left.is_dir() and not left.is_symlink():
-                    shutil.rmtree(left)
-                elif left.name != LOCK_NAME:
-                    left.unlink()
-            yield place
-        finally:
-            shutil.rmtree(place, ignore_errors=True)
-
-
-def _remove_left_by_killed_runs(parent: Path) -> None:
-    """Remove what killed runs left of any outputs in this folder; nobody would look for originals there."""
-    for place in [path for path in parent.iterdir() if PART.fullmatch(path.name)]:
-        with contextlib.suppress(OSError, OutputError):
-            found = place.lstat()
-            holds_more = stat.S_ISDIR(found.st_mode) and any(path.name != LOCK_NAME for path in place.iterdir())
-            # One without more may be that of a run which has not locked it yet.
-            if holds_more and found.st_uid == os.geteuid():
-                with FolderLock(place):
-                    # Under another name, so that no run finds the folder without its lock and takes it.
-                    shutil.rmtree(place.rename(place.with_name(f".removed.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")))
-
-
-def _lock(place: Path) -> FolderLock:
-    """Make a folder that only its owner can enter, and lock it."""
-    while True:
-        place.mkdir(mode=stat.S_IRWXU, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            found = place.lstat()
-            # Where others may write too, somebody may have put a folder or a link of this name there.
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-                raise OutputError(f"{place} is of somebody else; remove it, or choose another --out")
-            try:
-                return FolderLock(place)
-            except OutputError:
-                if place.exists():
-                    raise  # Otherwise the run that had it has just removed it.
