@@ -316,6 +316,47 @@ def test_a_misarranged_folder_gets_one_line_that_says_what_was_seen_and_what_is_
     assert "\n" not in str(error.value)
 
 
+IMAGES = {
+    "in folders of classes": (["a/1.png", "a/1.mask.png", "b/2.png"], {}),
+    "in one folder of a class": (["a/1.jpg"], {}),
+    "in folders of patients": (["a/P1/1.tif", "b/P2/2.tif"], {}),
+    "of two parts": (["train/a/1.npy", "test/b/2.npy"], {}),
+    "in the folder itself": (["1.png", "2.png"], {}),
+    "with a table": (["x/1.png", "x/2.png"], {"labels_csv": "file,label\nx/1.png,a\nx/2.png,b\n"}),
+    "with patients": (["a/1.png", "b/2.png"], {"patients_csv": "image,patient\n1,P1\n2,P2\n"}),
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_a_folder_of_images_gets_one_line_that_says_so_and_which_commands_take_it(name: str, tmp_path: Path) -> None:
+    files, tables = IMAGES[name]
+    touch(tmp_path, *files, **tables)
+    with pytest.raises(DatasetError) as error:
+        find_cases(tmp_path)
+    assert str(error.value) == (
+        f"expected volumes (NIfTI or DICOM) in {tmp_path}, got images, which need no cutting: give the folder to "
+        "monai-advenc train-base, then to monai-advenc encrypt"
+    )
+
+
+def test_dicom_of_single_images_is_said_to_be_images(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for number, label in enumerate("aabb"):
+        stored = draw.integers(0, 900, (1, 16, 16)).astype(np.int16)
+        write_series(tmp_path / label, stored, names=(f"{number}.dcm",), series=f"s{number}")
+    with pytest.raises(DatasetError, match=r"got images, which need no cutting: give the folder to monai-advenc train"):
+        find_cases(tmp_path)
+
+
+@pytest.mark.parametrize("volume", ["a/P1/more/still/deeper/x.nii.gz", "a/P1/x/y/z/scan.mha", "IM1"])
+def test_pictures_next_to_volumes_at_any_depth_are_not_taken_for_the_data(volume: str, tmp_path: Path) -> None:
+    touch(tmp_path, "a/picture.png", "b/picture.png", volume)
+    if volume == "IM1":
+        (tmp_path / volume).write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(DatasetError, match="no cases in"):
+        find_cases(tmp_path)
+
+
 def test_studies_in_folders_of_patients_in_those_of_classes_are_of_one_patient(tmp_path: Path) -> None:
     studies = ("a/P1/1", "a/P1/2", "b/P1/1", "b/P2/1", "b/P3/3", "a/P4/4")
     touch(tmp_path, *(f"{study}/{name}.nii.gz" for study in studies for name in ("image", "seg")))

@@ -11,6 +11,9 @@ from typing import Final
 
 from monai_advenc.data.dicom.file import looks_like_dicom
 from monai_advenc.data.dicom.folder import dicom_in_words, dicom_objects
+from monai_advenc.data.images.labeled_files import holds_images
+from monai_advenc.data.images.patient_folders import holds_flat_dicom, holds_single_dicom
+from monai_advenc.data.images.reading import image_id
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.layouts.bids import find_in_bids
 from monai_advenc.data.volumes.layouts.brats import find_in_brats_names
@@ -21,10 +24,10 @@ from monai_advenc.data.volumes.layouts.listed import find_in_dataset_list, find_
 from monai_advenc.data.volumes.layouts.source import Layout, Source
 from monai_advenc.data.volumes.layouts.study_folders import find_in_study_folders, require_one_depth
 from monai_advenc.data.volumes.names import IMAGE_NAMES, files_named, subfolders
-from monai_advenc.data.volumes.other_formats import foreign_volume
+from monai_advenc.data.volumes.other_formats import VOLUME_SUFFIXES, foreign_volume
 from monai_advenc.errors import AdvencError, DatasetError
 from monai_advenc.files.names import in_short
-from monai_advenc.files.tables import LABEL_TABLE
+from monai_advenc.files.tables import LABEL_TABLE, columns_of
 
 MOST_SEARCHED: Final = 20
 """Folders that are looked into for what lies two folders deeper."""
@@ -63,6 +66,16 @@ def recognize(source: Source) -> tuple[Layout, Sequence[Case]]:
     Raises:
         DatasetError: The folder has no layout, or one that lacks something; the message says which and what.
     """
+    try:
+        return _recognized(source)
+    except DatasetError:
+        # What lacks something as a layout of volumes may be complete as one of images.
+        if _is_layout_of_images(source.folder):
+            raise DatasetError(_images_are_there(source.folder)) from None
+        raise
+
+
+def _recognized(source: Source) -> tuple[Layout, Sequence[Case]]:
     for layout in LAYOUTS:
         cases = layout.find(source)
         if cases and source.channel is not None and not layout.has_channels:
@@ -73,7 +86,34 @@ def recognize(source: Source) -> tuple[Layout, Sequence[Case]]:
             require_one_depth(source, cases)
         if cases:
             return layout, cases
+    if _holds_images_alone(source.folder):
+        raise DatasetError(_images_are_there(source.folder))
     raise DatasetError(f"no cases in {source.folder}; {_what_is_there(source)}")
+
+
+def _images_are_there(folder: Path) -> str:
+    return (
+        f"expected volumes (NIfTI or DICOM) in {folder}, got images, which need no cutting: give the folder to "
+        "monai-advenc train-base, then to monai-advenc encrypt"
+    )
+
+
+def _is_layout_of_images(folder: Path) -> bool:
+    """Whether a folder has a table of images, or DICOM of single images in folders of classes."""
+    table = folder / LABEL_TABLE
+    is_listed = table.is_file() and "file" in columns_of(table)
+    return is_listed or holds_single_dicom(folder) or holds_flat_dicom(folder)
+
+
+def _holds_images_alone(folder: Path) -> bool:
+    """Whether a folder holds images and, at whatever depth, no volumes, next to which a picture of a scan may lie."""
+    if any(path.name.lower().endswith(VOLUME_SUFFIXES) or _is_nameless_dicom(path) for path in folder.rglob("*")):
+        return False
+    return holds_images(folder) or any(image_id(path) is not None for path in folder.iterdir())
+
+
+def _is_nameless_dicom(path: Path) -> bool:
+    return not path.suffix and path.is_file() and looks_like_dicom(path)
 
 
 def _what_is_there(source: Source) -> str:
