@@ -24,6 +24,7 @@ from monai_advenc.networks.training.learned import HeldOutAccuracy
 from monai_advenc.networks.training.settings import TrainingSettings
 from monai_advenc.networks.training.train import EpochRecord, accuracy_of, train
 from monai_advenc.networks.training.trained_on import notes_of_training
+from monai_advenc.networks.training.unfinished import unfinished_of
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.progress import NO_TRACKING, ConsoleProgress, Progress, Tracker, advancing_to
 from monai_advenc.settings import require_between
@@ -141,7 +142,7 @@ def train_base(
             progress=lambda record: done(record.epoch),
             observe=None if perturbed is None else perturbed.observe,
             renewal=perturbed,
-            unfinished=path.with_name(f".{path.name}.unfinished"),
+            unfinished=unfinished_of(path),
         )
     accuracy = _held_out(result.history[result.best_epoch - 1])
     held_out = HeldOutAccuracy.on(accuracy, validation_set.labels.tolist())

@@ -23,6 +23,16 @@ from monai_advenc.files.atomic import write_atomically
 from monai_advenc.networks.training.settings import TrainingSettings
 
 
+def unfinished_of(path: Path) -> Path:
+    """The file that holds the training of a network's file until it is finished."""
+    return path.with_name(f".{path.name}.unfinished")
+
+
+def is_unfinished(content: object) -> bool:
+    """Whether the content of a file is the state of an interrupted training."""
+    return isinstance(content, dict) and "fingerprint" in content
+
+
 class UnfinishedTraining:
     """A file next to the network's file, written after each epoch and removed at the end.
 
@@ -59,10 +69,14 @@ class UnfinishedTraining:
             raise OutputError(f"cannot read {path}: {error.strerror}; check its permissions") from None
         except Exception:  # noqa: BLE001  # The type depends on the damaged byte.
             state = None
-        if not isinstance(state, dict) or state.get("fingerprint") != self._fingerprint:
+        if not isinstance(state, dict) or not is_unfinished(state):
             raise OutputError(
-                f"{path} is damaged or holds another training (other images, settings or network); finish that one, or "
-                "delete the file to start over"
+                f"expected an interrupted training in {path}, got a damaged file; delete it to start over"
+            )
+        if state["fingerprint"] != self._fingerprint:
+            raise OutputError(
+                f"expected the images, settings and network of the interrupted training in {path}, got others; run its "
+                "command again to finish it, or delete the file to start over"
             )
         return state
 

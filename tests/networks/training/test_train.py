@@ -16,7 +16,9 @@ from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.errors import DatasetError, ImageError, NetworkError, OutputError, SettingsError
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training import EpochRecord, TrainingSettings, accuracy_of, train
+from monai_advenc.networks.training.checkpoint import load_checkpoint
 from monai_advenc.networks.training.reproducibility import reproducible
+from monai_advenc.networks.training.unfinished import unfinished_of
 
 CLASSES = ("bright", "dark", "none")
 SETTINGS = TrainingSettings(epochs=4, batch_size=16, seed=3)
@@ -100,11 +102,37 @@ def test_another_training_is_not_taken_up(tmp_path: Path) -> None:
 
     with pytest.raises(StoppedError):
         train(network(), *sets, SETTINGS, progress=stop, unfinished=unfinished)
-    with pytest.raises(OutputError, match="another training"):
+    with pytest.raises(OutputError) as refused:
         train(network(), image_set(51), sets[1], SETTINGS, unfinished=unfinished)
+    assert str(refused.value) == (
+        f"expected the images, settings and network of the interrupted training in {unfinished}, got others; run its "
+        "command again to finish it, or delete the file to start over"
+    )
     unfinished.write_bytes(b"half a fi")
-    with pytest.raises(OutputError, match="is damaged"):
+    with pytest.raises(OutputError) as refused:
         train(network(), *sets, SETTINGS, unfinished=unfinished)
+    assert str(refused.value) == (
+        f"expected an interrupted training in {unfinished}, got a damaged file; delete it to start over"
+    )
+
+
+def test_a_network_whose_training_was_interrupted_is_said_to_be_unfinished(tmp_path: Path) -> None:
+    def stop(record: EpochRecord) -> None:
+        if record.epoch == 2:
+            raise StoppedError
+
+    path = tmp_path / "base.pt"
+    with pytest.raises(NetworkError, match="No such file or directory; check the path"):
+        load_checkpoint(path)
+    with pytest.raises(StoppedError):
+        train(network(), image_set(50), None, SETTINGS, progress=stop, unfinished=unfinished_of(path))
+    for asked, then in ((path, " to finish it"), (unfinished_of(path), ", and give the file that it writes")):
+        with pytest.raises(NetworkError) as refused:
+            load_checkpoint(asked)
+        assert str(refused.value) == (
+            f"expected a trained network in {asked}, got an interrupted training; run the command that trains it again"
+            f"{then}"
+        )
 
 
 def test_the_same_seed_gives_the_same_bytes_whatever_the_global_random_state() -> None:
