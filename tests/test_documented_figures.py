@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import matplotlib as mpl
@@ -34,6 +36,27 @@ def test_make_figures_changes_no_plot(tmp_path: Path) -> None:
     _, plots = draw_measurements(NUMBERS, tmp_path)
     assert {path.name for path in plots} == {path.name for path in IMAGES.glob("benchmarks-*.svg")}
     assert not [path.name for path in plots if path.read_bytes() != (IMAGES / path.name).read_bytes()]
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ((3, 5, 8, 9), "Each table took 1.1 to 6.4 minutes on 1 thread of an x86_64 processor"),
+        ((10,), "took 65 minutes in all, on 2 threads of an x86_64 processor"),
+    ],
+)
+def test_times_of_the_reproduction_are_the_recorded_ones_and_name_the_recorded_processor(
+    tables: tuple[int, ...], said: str
+) -> None:
+    assert said in " ".join((ROOT / "docs" / "reproduction.md").read_text().split())
+    minutes, devices = [], set()
+    for table in tables:
+        lines = (ROOT / "results" / "reproduction_cpu" / f"table-{table:02}.jsonl").read_text().splitlines()
+        minutes.append(sum(json.loads(line)["seconds"] for line in lines) / 60)
+        devices |= {json.loads(line)["provenance"]["device"] for line in lines}
+    *times, threads = map(float, re.findall(r"(?<= )[0-9.]+", said))
+    assert times == [round(each, 1) for each in sorted({min(minutes), max(minutes)})]
+    assert devices == {f"cpu x86_64, {threads:.0f} threads"}
 
 
 def test_every_figure_stands_on_a_page(figures: dict[str, str]) -> None:
