@@ -164,7 +164,7 @@ def test_peers_and_ours_end_at_one_loss_within_one_ball() -> None:
 
 def test_what_closing_in_float32_changes_is_told_image_by_image_and_kept(tmp_path: Path) -> None:
     out = tmp_path / "closing.jsonl"
-    case = untrained_case("slices", "resnet_small", side=32, count=6)
+    case = untrained_case("slices", "preresnet_small", side=16, count=6)
     for _ in range(2):
         closing.measure(case, slice(2, 6), out)
     rows = [json.loads(line) for line in out.read_text().splitlines()]

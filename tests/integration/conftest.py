@@ -35,7 +35,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     write_phantoms(root / "volumes", 2, seed=0, shape=(32, 32, 8))
     classes = sorted(PHANTOM_CLASSES)
     with torch.random.fork_rng():
-        save_checkpoint(root / "base.pt", get_network("resnet_small", 5, 1, 32).eval(), "resnet_small", classes, 1, 32)
+        save_checkpoint(
+            root / "base.pt", get_network("preresnet_small", 5, 1, 32).eval(), "preresnet_small", classes, 1, 32
+        )
     settings = PerturbationSettings(radius=2, step_size=0.6, steps=3, reference_side=320)
     EncryptionKey.draw(classes, settings, seed=1).save(root / "key.json")
     return World(root / "volumes", root / "base.pt", root / "key.json")

@@ -36,8 +36,8 @@ def masks(tmp_path_factory: pytest.TempPathFactory) -> Path:
         mask[8 : 12 + 2 * number, 8 : 12 + 2 * number] = 255
         Image.fromarray(pixels).save(root / "images" / name[0] / f"{name}.png")
         Image.fromarray(mask).save(root / "images" / name[0] / f"{name}.mask.png")
-    base = get_network("resnet_small", 3, 1, SIDE, seed=0).eval()
-    save_checkpoint(root / "base.pt", base, "resnet_small", CLASSES, 1, SIDE)
+    base = get_network("preresnet_small", 3, 1, SIDE, seed=0).eval()
+    save_checkpoint(root / "base.pt", base, "preresnet_small", CLASSES, 1, SIDE)
     settings = PerturbationSettings(radius=2, step_size=1, steps=4, reference_side=SIDE)
     EncryptionKey.draw(CLASSES, settings, combiner="basic", seed=1).save(root / "key.json")
     files = ["--out", root / "out", "--key", root / "key.json", "--base", root / "base.pt", "--workers", 0]

@@ -168,7 +168,7 @@ def test_an_option_that_agrees_with_the_key_is_taken_as_it_is(world: World, run:
     assert "leave --key-seed out" in sole_error(run(*words, *drawing[:2], "--key-seed", 6))
     assert "leave --schedule out" in sole_error(run(*words, "--schedule", "paper"))
     assert "--network resnet18 is for training a base network" in sole_error(run(*words, "--network", "resnet18"))
-    assert run(*words, "--network", "resnet_small", "--json").stdout == first.stdout
+    assert run(*words, "--network", "preresnet_small", "--json").stdout == first.stdout
 
 
 def test_the_schedule_decides_steps_that_are_not_given(run: Run, tmp_path: Path) -> None:

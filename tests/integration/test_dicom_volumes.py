@@ -31,7 +31,9 @@ CLASSES = sorted(PATIENTS.values())
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("base") / "base.pt"
-    save_checkpoint(path, get_network("resnet_small", 3, 1, SIDE, seed=0).eval(), "resnet_small", CLASSES, 1, SIDE)
+    save_checkpoint(
+        path, get_network("preresnet_small", 3, 1, SIDE, seed=0).eval(), "preresnet_small", CLASSES, 1, SIDE
+    )
     return path
 
 

@@ -91,7 +91,9 @@ def hospital(tmp_path_factory: pytest.TempPathFactory) -> Hospital:
     )
     write_nifti(volumes / "pituitary" / "scaled", "int16", 0.5)
     write_nifti(volumes / "pituitary" / "floats", "float32", None)
-    save_checkpoint(root / "base.pt", get_network("resnet_small", 3, 1, 32).eval(), "resnet_small", CLASSES, 1, 32)
+    save_checkpoint(
+        root / "base.pt", get_network("preresnet_small", 3, 1, 32).eval(), "preresnet_small", CLASSES, 1, 32
+    )
     settings = PerturbationSettings(radius=2, step_size=0.6, steps=2, reference_side=320)
     EncryptionKey.draw(CLASSES, settings, seed=1).save(root / "key.json")
     return Hospital(volumes, root / "base.pt", root / "key.json")

@@ -222,7 +222,7 @@ def test_a_class_that_is_added_during_a_search_gets_a_key_that_knows_it(
     mine = replace(world, volumes=volumes)
     searching(monkeypatch, None)
     classes, base = sorted(set(PHANTOM_CLASSES) - {"meningioma"}), tmp_path / "base of four.pt"
-    save_checkpoint(base, get_network("resnet_small", 4, 1, 32).eval(), "resnet_small", classes, 1, 32)
+    save_checkpoint(base, get_network("preresnet_small", 4, 1, 32).eval(), "preresnet_small", classes, 1, 32)
     refused = encrypting(run, mine, tmp_path / "shared")
     assert "the base network knows the classes" in refused.stderr
     assert not private.exists(), "no key is drawn for a base network that knows another class"

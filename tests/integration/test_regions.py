@@ -43,7 +43,7 @@ def lesions(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Image.fromarray(pixels).save(root / "images" / name / f"{name}{index}.png")
             Image.fromarray(mask).save(root / "images" / name / f"{name}{index}.mask.png")
     save_checkpoint(
-        root / "base.pt", get_network("resnet_small", 3, 1, SIDE, seed=0).eval(), "resnet_small", CLASSES, 1, SIDE
+        root / "base.pt", get_network("preresnet_small", 3, 1, SIDE, seed=0).eval(), "preresnet_small", CLASSES, 1, SIDE
     )
     settings = PerturbationSettings(radius=2, step_size=1, steps=6, reference_side=320)
     EncryptionKey.draw(CLASSES, settings, combiner="basic", seed=1).save(root / "key.json")

@@ -72,7 +72,9 @@ def classes(tmp_path: Path, run: Run) -> tuple[Path, Path]:
     from monai_advenc.networks import get_network
     from monai_advenc.networks.training import save_checkpoint
 
-    save_checkpoint(tmp_path / "base.pt", get_network("resnet_small", 5, 1, 24).eval(), "resnet_small", "abcde", 1, 24)
+    save_checkpoint(
+        tmp_path / "base.pt", get_network("preresnet_small", 5, 1, 24).eval(), "preresnet_small", "abcde", 1, 24
+    )
     assert run("keygen", tmp_path / "key.json", "--classes", "a,b,c,d,e", "--steps", 2).exit_code == 0
     return tmp_path / "key.json", tmp_path / "base.pt"
 

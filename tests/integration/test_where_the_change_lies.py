@@ -44,8 +44,8 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
             mask[10:16, 8:14] = 255
             Image.fromarray(pixels.astype(np.uint16)).save(root / "images" / name / f"{name}{index}.png")
             Image.fromarray(mask).save(root / "images" / name / f"{name}{index}.mask.png")
-    base = get_network("resnet_small", 3, 1, SIDE, seed=0).eval()
-    save_checkpoint(root / "base.pt", base, "resnet_small", CLASSES, 1, SIDE)
+    base = get_network("preresnet_small", 3, 1, SIDE, seed=0).eval()
+    save_checkpoint(root / "base.pt", base, "preresnet_small", CLASSES, 1, SIDE)
     settings = PerturbationSettings(radius=1, step_size=0.4, steps=4)
     EncryptionKey.draw(CLASSES, settings, combiner="basic", seed=1).save(root / "key.json")
     return root
