@@ -92,3 +92,8 @@ def run(bundle: str, *names: str, **options: Any) -> ConfigWorkflow:
     made.run()
     made.finalize()
     return made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _new_databases_are_copies(copied_migrations: None) -> None:
+    """Bundles that are tracked make a database each."""

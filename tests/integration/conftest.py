@@ -51,3 +51,8 @@ def run() -> Callable[..., Any]:
         return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
 
     return invoke
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _new_databases_are_copies(copied_migrations: None) -> None:
+    """Commands that track make a database each."""

@@ -74,3 +74,8 @@ def reproduce(
         return path.read_text(encoding="utf-8"), said
 
     return run
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _new_databases_are_copies(copied_migrations: None) -> None:
+    """Tables that are tracked make a database each."""
