@@ -504,27 +504,13 @@ def test_what_a_killed_unlock_left_in_any_folder_is_removed_by_the_next_one_with
     assert done.exit_code == 0, done.output
     said = "".join(done.output.split())
     assert f"mayhaveleftoriginalsin{left}," in said
-    assert f"removeitthere,then{note}." in said
+    assert f"removethemthere,then{note}." in said
     moved.rename(tmp_path / "far")
     done = run("unlock", tmp_path / "shared", residual, "--unlock-key", owner[0], "--out", tmp_path / "three")
     assert done.exit_code == 0, done.output
     assert f"Removed{left},whereanunlockthatwaskilledhadleftoriginals." in "".join(done.output.split())
     assert not list(there.iterdir())
     assert set(residual.parent.iterdir()) == private
-
-
-def test_a_note_of_unlock_has_nothing_removed_that_is_none_of_its_places(
-    run: Run, slices: Path, classes: tuple[Path, Path], owner: tuple[Path, str], tmp_path: Path
-) -> None:
-    words = ("--format", "png8", "--keep-residual", "--unlock-for", owner[1])
-    residual = encrypted(run, slices, tmp_path / "shared", classes, *words)
-    (tmp_path / "mine").mkdir()
-    for number, told in enumerate([str(tmp_path / "mine"), "mine", ".back.01234567.advenc-part", 7, None]):
-        note = residual.with_name(f".unlocking-{number:016}.json")
-        note.write_text(json.dumps({"place": told, "host": "here"}))
-    done = run("unlock", tmp_path / "shared", residual, "--unlock-key", owner[0], "--out", tmp_path / "back")
-    assert done.exit_code == 0, done.output
-    assert (tmp_path / "mine").is_dir()
 
 
 def test_where_no_note_of_its_place_can_be_kept_unlock_names_the_place_before_it_begins(
