@@ -339,6 +339,36 @@ def test_a_folder_of_images_gets_one_line_that_says_so_and_which_commands_take_i
     )
 
 
+@pytest.mark.parametrize(
+    ("file", "columns"),
+    [
+        ("1.nii.gz", "file,label"),
+        ("1/image.nii.gz", "file,label"),
+        ("1/image.nii.gz", "case,file,class"),
+        ("1/image.mgz", "file,label"),
+    ],
+)
+def test_a_table_of_volumes_with_a_column_file_is_not_taken_for_one_of_images(
+    file: str, columns: str, tmp_path: Path
+) -> None:
+    rows = "".join(f"{number}/x,{file},a\n" if "case" in columns else f"{file},a\n" for number in "12")
+    touch(tmp_path, file, "2/image.mgz", labels_csv=f"{columns}\n{rows}")
+    if file.endswith(".nii.gz"):
+        nibabel.save(nibabel.Nifti1Image(np.zeros((4, 5, 6), np.int16), np.eye(4)), tmp_path / file)
+    with pytest.raises(DatasetError) as error:
+        find_cases(tmp_path)
+    assert "got images" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_table_of_slices_in_nifti_is_one_of_images(tmp_path: Path) -> None:
+    touch(tmp_path, labels_csv="file,label\n1.nii.gz,a\n2.nii.gz,b\n")
+    for name in ("1.nii.gz", "2.nii.gz"):
+        nibabel.save(nibabel.Nifti1Image(np.zeros((4, 5, 1), np.int16), np.eye(4)), tmp_path / name)
+    with pytest.raises(DatasetError, match="got images, which need no cutting"):
+        find_cases(tmp_path)
+
+
 def test_dicom_of_single_images_is_said_to_be_images(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     for number, label in enumerate("aabb"):

@@ -11,9 +11,10 @@ from typing import Final
 
 from monai_advenc.data.dicom.file import looks_like_dicom
 from monai_advenc.data.dicom.folder import dicom_in_words, dicom_objects
-from monai_advenc.data.images.labeled_files import holds_images
+from monai_advenc.data.images.labeled_files import holds_images, images_in_table
 from monai_advenc.data.images.patient_folders import holds_flat_dicom, holds_single_dicom
-from monai_advenc.data.images.reading import image_id
+from monai_advenc.data.images.reading import image_id, is_nifti_image
+from monai_advenc.data.nifti_slice import read_nifti_slice
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.layouts.bids import find_in_bids
 from monai_advenc.data.volumes.layouts.brats import find_in_brats_names
@@ -101,15 +102,31 @@ def _images_are_there(folder: Path) -> str:
 def _is_layout_of_images(folder: Path) -> bool:
     """Whether a folder has a table of images, or DICOM of single images in folders of classes."""
     table = folder / LABEL_TABLE
-    is_listed = table.is_file() and "file" in columns_of(table)
-    return is_listed or holds_single_dicom(folder) or holds_flat_dicom(folder)
+    columns = columns_of(table) if table.is_file() else []
+    if "file" in columns and "case" not in columns and (_holds_images_alone(folder) or _begins_with_an_image(table)):
+        return True
+    return holds_single_dicom(folder) or holds_flat_dicom(folder)
+
+
+def _begins_with_an_image(table: Path) -> bool:
+    """Whether the first file of a table is an image: volumes may be listed under the same names of columns."""
+    try:
+        for _, _, path in images_in_table(table):
+            if is_nifti_image(path):
+                read_nifti_slice(path)
+            return True
+    except AdvencError:
+        pass
+    return False
 
 
 def _holds_images_alone(folder: Path) -> bool:
     """Whether a folder holds images and, at whatever depth, no volumes, next to which a picture of a scan may lie."""
-    if any(path.name.lower().endswith(VOLUME_SUFFIXES) or _is_nameless_dicom(path) for path in folder.rglob("*")):
+    inside = list(folder.rglob("*"))
+    if any(path.name.lower().endswith(VOLUME_SUFFIXES) or _is_nameless_dicom(path) for path in inside):
         return False
-    return holds_images(folder) or any(image_id(path) is not None for path in folder.iterdir())
+    lie_in_it = any(path.parent == folder and image_id(path) is not None for path in inside)
+    return lie_in_it or (holds_images(folder) and any(image_id(path) is not None for path in inside))
 
 
 def _is_nameless_dicom(path: Path) -> bool:
