@@ -17,6 +17,7 @@ from torch import nn
 
 from monai_advenc.errors import AdvencError, NetworkError, SettingsError, without_commands
 from monai_advenc.files.atomic import write_atomically
+from monai_advenc.files.names import exists
 from monai_advenc.networks import NETWORKS, get_network
 from monai_advenc.networks.training.settings import TrainingSettings
 from monai_advenc.networks.training.unfinished import is_unfinished, unfinished_of
@@ -117,18 +118,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
             warnings.simplefilter("ignore")  # About unusual pickles; the error below is clearer.
             content = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
     except OSError as error:
-        if isinstance(error, FileNotFoundError) and unfinished_of(path).exists():
+        if isinstance(error, FileNotFoundError) and exists(unfinished_of(path)):
             raise NetworkError(
-                f"expected a trained network in {path}, got an interrupted training; run the command that trains it "
-                "again to finish it"
+                f"expected a trained network in {path}, got an unfinished training; wait for it, or run its command "
+                "again if it was interrupted"
             ) from None
         raise NetworkError(f"cannot read network {path}: {error.strerror}; check the path") from None
     except Exception:  # noqa: BLE001  # Depending on the damaged byte, torch raises RuntimeError, KeyError, EOFError...
         raise NetworkError(f"{path} is damaged or no network file; give one that train-base wrote") from None
     if is_unfinished(content):
         raise NetworkError(
-            f"expected a trained network in {path}, got an interrupted training; run the command that trains it again, "
-            "and give the file that it writes"
+            f"expected a trained network in {path}, got an unfinished training; wait for it, or run its command again "
+            "if it was interrupted, and give the file that it writes"
         )
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise NetworkError(f"{path} is no network file of monai-advenc; give one that train-base wrote")

@@ -29,7 +29,7 @@ def unfinished_of(path: Path) -> Path:
 
 
 def is_unfinished(content: object) -> bool:
-    """Whether the content of a file is the state of an interrupted training."""
+    """Whether the content of a file is the state of a training, at work or interrupted."""
     return isinstance(content, dict) and "fingerprint" in content
 
 
@@ -70,13 +70,11 @@ class UnfinishedTraining:
         except Exception:  # noqa: BLE001  # The type depends on the damaged byte.
             state = None
         if not isinstance(state, dict) or not is_unfinished(state):
-            raise OutputError(
-                f"expected an interrupted training in {path}, got a damaged file; delete it to start over"
-            )
+            raise OutputError(f"expected an unfinished training in {path}, got a damaged file; delete it to start over")
         if state["fingerprint"] != self._fingerprint:
             raise OutputError(
-                f"expected the images, settings and network of the interrupted training in {path}, got others; run its "
-                "command again to finish it, or delete the file to start over"
+                f"expected the images, settings and network of the unfinished training in {path}, got others; finish "
+                "it with the command and the version of monai-advenc that began it, or delete the file to start over"
             )
         return state
 

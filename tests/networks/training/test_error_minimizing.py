@@ -145,7 +145,7 @@ def test_an_interrupted_training_is_not_continued_for_another_perturbation(
     renewal = PerturbedImages(images, None, PERTURBATION, 3)
     with pytest.raises(StoppedError):
         train(network(), images, None, two_epochs(), renewal=renewal, progress=stop_second, unfinished=unfinished)
-    with pytest.raises(OutputError, match=r"interrupted training in .*, got others"):
+    with pytest.raises(OutputError, match=r"unfinished training in .*, got others"):
         train(network(), images, None, two_epochs(), renewal=other, unfinished=unfinished)
 
 

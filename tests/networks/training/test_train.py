@@ -105,20 +105,22 @@ def test_another_training_is_not_taken_up(tmp_path: Path) -> None:
     with pytest.raises(OutputError) as refused:
         train(network(), image_set(51), sets[1], SETTINGS, unfinished=unfinished)
     assert str(refused.value) == (
-        f"expected the images, settings and network of the interrupted training in {unfinished}, got others; run its "
-        "command again to finish it, or delete the file to start over"
+        f"expected the images, settings and network of the unfinished training in {unfinished}, got others; finish it "
+        "with the command and the version of monai-advenc that began it, or delete the file to start over"
     )
     unfinished.write_bytes(b"half a fi")
     with pytest.raises(OutputError) as refused:
         train(network(), *sets, SETTINGS, unfinished=unfinished)
     assert str(refused.value) == (
-        f"expected an interrupted training in {unfinished}, got a damaged file; delete it to start over"
+        f"expected an unfinished training in {unfinished}, got a damaged file; delete it to start over"
     )
 
 
-def test_a_network_whose_training_was_interrupted_is_said_to_be_unfinished(tmp_path: Path) -> None:
+def test_a_network_whose_training_is_at_work_or_was_interrupted_is_said_to_be_unfinished(tmp_path: Path) -> None:
     def stop(record: EpochRecord) -> None:
         if record.epoch == 2:
+            with pytest.raises(NetworkError, match="got an unfinished training; wait for it, or run"):
+                load_checkpoint(path)
             raise StoppedError
 
     path = tmp_path / "base.pt"
@@ -126,13 +128,18 @@ def test_a_network_whose_training_was_interrupted_is_said_to_be_unfinished(tmp_p
         load_checkpoint(path)
     with pytest.raises(StoppedError):
         train(network(), image_set(50), None, SETTINGS, progress=stop, unfinished=unfinished_of(path))
-    for asked, then in ((path, " to finish it"), (unfinished_of(path), ", and give the file that it writes")):
+    for asked, then in ((path, ""), (unfinished_of(path), ", and give the file that it writes")):
         with pytest.raises(NetworkError) as refused:
             load_checkpoint(asked)
         assert str(refused.value) == (
-            f"expected a trained network in {asked}, got an interrupted training; run the command that trains it again"
-            f"{then}"
+            f"expected a trained network in {asked}, got an unfinished training; wait for it, or run its command again "
+            f"if it was interrupted{then}"
         )
+
+
+def test_a_network_whose_name_leaves_no_room_for_that_of_its_training_is_said_not_to_exist(tmp_path: Path) -> None:
+    with pytest.raises(NetworkError, match="No such file or directory; check the path"):
+        load_checkpoint(tmp_path / f"{'a' * 250}.pt")
 
 
 def test_the_same_seed_gives_the_same_bytes_whatever_the_global_random_state() -> None:
