@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from monai_advenc.evaluation.tracing.answers import ModelTrace
 from monai_advenc.evaluation.tracing.result import each_or_group
+from monai_advenc.evaluation.tracing.significance import beside_level
 
 
 def findings(trace: ModelTrace) -> tuple[str, ...]:
@@ -29,16 +30,16 @@ def _accusations(trace: ModelTrace) -> Sequence[str]:
     tested = f"{_counted(trace)}, {trace.decoys} decoy keys"
     named = [each for each in trace.suspects if each.accused]
     if not named:
-        least = min(each.corrected for each in trace.suspects)
+        least = beside_level(min(each.corrected for each in trace.suspects), trace.level)
         return (
-            f"The answers name no recipient: the lowest upper bound of p after correction is {least:.2g}, "
+            f"The answers name no recipient: the lowest upper bound of p after correction is {least}, "
             f"the level {trace.level:g} ({tested}).",
         )
     # Of recipients with one correspondence, at most one had a part in it.
     groups = dict.fromkeys(each_or_group(each.recipient, trace.indistinguishable) for each in named)
-    corrected = {each.recipient: each.corrected for each in named}
+    corrected = {each.recipient: beside_level(each.corrected, trace.level) for each in named}
     return tuple(
-        f"The answers fit the copy of {' or '.join(group)}: p is at most {corrected[group[0]]:.2g} after correction "
+        f"The answers fit the copy of {' or '.join(group)}: p is at most {corrected[group[0]]} after correction "
         f"({tested})."
         for group in groups
     )
@@ -47,11 +48,12 @@ def _accusations(trace: ModelTrace) -> Sequence[str]:
 def _consistency(trace: ModelTrace) -> Sequence[str]:
     targets = "target" if trace.targets == 1 else "targets"
     # Not the p value, which may be low enough where its bound is not.
-    least = f"so the upper bound of p is at least {trace.least_bound:.3g}"
+    corrected = beside_level(trace.least_corrected, trace.level, 3)
     if len(trace.suspects) > 1:
-        least += f", and {trace.least_corrected:.3g} after correction"
-    if trace.least_corrected > trace.level:
-        least += f", above the level {trace.level:g}"
+        corrected = f"{trace.least_bound:.3g}, and {corrected} after correction"
+    is_above = trace.least_corrected > trace.level
+    why_not = f"above the level {trace.level:g}" if is_above else "and so few classes name nobody at any level"
+    least = f"so the upper bound of p is at least {corrected}, {why_not}"
     why = (
         f"With {trace.classes} classes and {trace.targets} {targets} a class, the correspondence cannot identify a "
         f"recipient: of keys drawn at random, {trace.least_p_value:.2g} are like a given one, {least} "

@@ -7,7 +7,7 @@ from __future__ import annotations
 from monai_advenc.evaluation.report.html import Table
 from monai_advenc.evaluation.report.template import render
 from monai_advenc.evaluation.tracing.result import Trace
-from monai_advenc.evaluation.tracing.significance import CONFIDENCE
+from monai_advenc.evaluation.tracing.significance import CONFIDENCE, beside_level
 from monai_advenc.files.names import writable
 
 
@@ -29,7 +29,7 @@ def _table(trace: Trace) -> Table:
                 f"{each.score:.2f}",
                 f"{each.p_value:.2g}",
                 f"{each.bound:.2g}",
-                f"{each.corrected:.2g}",
+                beside_level(each.corrected, trace.level),
                 "yes" if each.accused else "no",
             )
             for each in sorted(trace.suspects, key=lambda each: -each.score)

@@ -12,7 +12,7 @@ from typing import Any
 from monai_advenc.errors import MissingExtraError
 from monai_advenc.evaluation.tracing.commitment import StoredCommitment
 from monai_advenc.evaluation.tracing.recipients import Recipient
-from monai_advenc.evaluation.tracing.significance import CONFIDENCE, Suspect
+from monai_advenc.evaluation.tracing.significance import CONFIDENCE, Suspect, beside_level
 from monai_advenc.evaluation.tracing.statistic import Statistic
 from monai_advenc.evaluation.tracing.timestamp import read_timestamp
 
@@ -161,9 +161,11 @@ class Trace:
             lowest = min(each.corrected for each in self.suspects)
             return (
                 f"No recipient's copy was found in {self.leak}: among {among} the lowest upper bound of p, corrected, "
-                f"is {lowest:.2g}, above {self.level:g}. That clears nobody."
+                f"is {beside_level(lowest, self.level)}, above {self.level:g}. That clears nobody."
             )
-        found = [f"{each.recipient} (p at most {each.corrected:.2g}, corrected)" for each in self.accused]
+        bounds = [beside_level(each.corrected, self.level) for each in self.accused]
+        named = zip(self.accused, bounds, strict=True)
+        found = [f"{each.recipient} (p at most {bound}, corrected)" for each, bound in named]
         verb = "fits" if self.leak.startswith("1 ") else "fit"
         what = f"Taken together, {self.leak} {verb} the copy of {found[0]}"
         if len(found) > 1:

@@ -132,6 +132,13 @@ def least_decoys(level: float, recipients: int) -> int:
     return next(number for number in candidates if recipients * upper_bound(0, number) <= level)
 
 
+def beside_level(value: float, level: float, digits: int = 2) -> str:
+    """Write a bound with so many digits that it reads above the level, as that is written, only where it is."""
+    written = (f"{value:.{number}g}" for number in range(digits, 17))
+    fits = (text for text in written if (float(text) > float(f"{level:g}")) == (value > level))
+    return next(fits, repr(value))
+
+
 def accusing_share(level: float, recipients: int, decoys: int) -> float:
     """Compute the share of innocent keys whose score alone would accuse, on average over decoys.
 

@@ -12,7 +12,7 @@ from monai_advenc.evaluation.tracing.commitment import StoredCommitment, decoys_
 from monai_advenc.evaluation.tracing.model_findings import findings
 from monai_advenc.evaluation.tracing.recipients import Recipient
 from monai_advenc.evaluation.tracing.result import Trace, standing_of
-from monai_advenc.evaluation.tracing.significance import LEVEL
+from monai_advenc.evaluation.tracing.significance import LEVEL, beside_level
 from monai_advenc.evaluation.tracing.statistic import MODELS
 
 LIMITS: Final = (
@@ -75,4 +75,5 @@ def _facts(found: ModelTrace) -> Iterator[tuple[str, str]]:
     yield "Classes", str(found.classes)
     yield "Targets of a class", str(found.targets)
     yield "Lowest p that a key of so many can get", f"{found.least_p_value:.2g}"
-    yield "Lowest upper bound of it", f"{found.least_bound:.2g}, corrected {found.least_corrected:.2g}"
+    corrected = beside_level(found.least_corrected, found.level)
+    yield "Lowest upper bound of it", f"{found.least_bound:.2g}, corrected {corrected}"

@@ -15,6 +15,7 @@ def trace_of(
     bound: float | None = None,
     best: tuple[str, ...] = (),
     alike: tuple[str, ...] = (),
+    level: float = 1e-3,
 ) -> ModelTrace:
     return ModelTrace(
         suspects=tuple(Suspect(name, 0.3, value, value, value, value <= 1e-3) for name, value in p_values.items()),
@@ -26,7 +27,7 @@ def trace_of(
         decoys=100_000,
         least_p_value=least,
         least_bound=least if bound is None else bound,
-        level=1e-3,
+        level=level,
     )
 
 
@@ -62,6 +63,21 @@ def test_where_the_bound_alone_keeps_all_recipients_unnamed_it_is_the_bound_that
         "of keys drawn at random, 0.00014 are like a given one, so the upper bound of p is at least 0.00015, and "
         "0.00105 after correction, above the level 0.001 (7 recipients, 900 answers)."
     ) in findings(trace)[0]
+
+
+def test_a_bound_just_above_the_level_is_not_written_as_the_level() -> None:
+    trace = trace_of(dict.fromkeys("ABCDEFGHIJ", 0.5), classes=6, least=7.8e-5, bound=1.00002e-4)
+    assert not trace.can_identify
+    assert (
+        "the upper bound of p is at least 0.0001, and 0.00100002 after correction, above the level"
+        in findings(trace)[0]
+    )
+
+
+def test_classes_that_are_too_few_whatever_the_level_are_said_to_be() -> None:
+    trace = trace_of({"A": 0.1, "B": 1.0}, classes=4, least=0.11, bound=0.12, level=0.3)
+    assert not trace.can_identify
+    assert "0.24 after correction, and so few classes name nobody at any level (2 recipients" in findings(trace)[0]
 
 
 def test_with_one_recipient_nothing_is_corrected() -> None:

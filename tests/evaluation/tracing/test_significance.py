@@ -14,6 +14,7 @@ from statsmodels.stats.multitest import multipletests
 from monai_advenc.errors import SettingsError
 from monai_advenc.evaluation.tracing.significance import (
     accusing_share,
+    beside_level,
     holm,
     least_decoys,
     p_value,
@@ -128,6 +129,22 @@ def test_the_share_of_innocent_keys_that_accuse_is_that_of_the_ranks_that_accuse
     for place, accused in ((ranks, True), (ranks + 1, False)):
         scores = {**others, "one": decoys - place + 0.5}
         assert suspects(scores, against)[-1].accused == accused
+
+
+@given(
+    level=st.floats(1e-9, 0.9).map(lambda level: float(f"{level:.3g}")),
+    times=st.floats(0.999, 1.001) | st.floats(0.01, 100),
+)
+def test_a_bound_reads_above_the_level_only_where_it_is(level: float, times: float) -> None:
+    assert (float(beside_level(times * level, level)) > float(f"{level:g}")) == (times * level > level)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.00104, "0.00104"), (0.0012345, "0.0012"), (0.00099999, "0.001"), (0.001, "0.001"), (1.0, "1")],
+)
+def test_a_bound_has_two_digits_if_these_tell_it_from_the_level(value: float, text: str) -> None:
+    assert beside_level(value, 1e-3) == text
 
 
 def test_twenty_recipients_at_one_in_a_thousand_take_ninety_thousand_decoys() -> None:
