@@ -28,12 +28,13 @@ _SIGNS = "=+\\-@\uff1d\uff0b\uff0d\uff20"
 """How formulas begin in Excel or LibreOffice, also in wide forms."""
 
 _INVISIBLE = (
-    r"\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f"
-    r"\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3"
-    r"\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
+    r"\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160"
+    r"\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    r"\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-"""Control and format characters (Unicode's categories Cc and Cf), without white space: a pattern that two parts of
-a choice matched would take forever."""
+"""Control and format characters (Unicode's categories Cc and Cf) and others that nothing is shown of (its property
+Default_Ignorable_Code_Point, and the empty Braille pattern), without white space: a pattern that two parts of a choice
+matched would take forever."""
 
 _BEFORE_SIGN = rf"(?:'|[^\S\t\n\r]|[{_INVISIBLE}])*"
 """Apostrophes may stand in front of a sign already; so may blanks and invisible characters, which spreadsheets may

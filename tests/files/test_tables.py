@@ -72,7 +72,10 @@ INVISIBLE = ["\u200b", "\ufeff", "\u2060", "\u061c", "\x01"]
 FOREIGN = st.text(
     st.sampled_from([*"=+-@'\t\n\r,;\"a1.e", "\uff1d", "\uff20", "\u00fc", *INVISIBLE]), min_size=1, max_size=6
 )
-BLANKS = "".join(
+SHOWN_AS_NOTHING = (
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180f\u2065\u2800\u3164\ufe00\ufe0f\uffa0\ufff0\U000e0100\U000e0fff"
+)
+BLANKS = SHOWN_AS_NOTHING + "".join(
     each for each in map(chr, range(0x110000)) if each.isspace() or unicodedata.category(each) in {"Cc", "Cf"}
 )
 SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20"
@@ -146,7 +149,7 @@ def test_a_formula_behind_any_invisible_character_is_none_either(tmp_path: Path)
     assert read == [{"case": trimmed(each), "label": f"a;{each}"} for each in texts], "readers trim every cell"
 
 
-@pytest.mark.parametrize("blank", ["\x1f", "\x85", "\u200b", "\u2028", "'", " "])
+@pytest.mark.parametrize("blank", ["\x1f", "\x85", "\u200b", "\u2028", "\u3164", "'", " "])
 def test_many_blanks_in_front_take_no_time(blank: str) -> None:
     text = csv_text(("case",), [(f"{blank * 100_000}a",)])
     assert text == f"case\n{blank * 100_000}a\n"
