@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import permutations, product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import draw_key
 from monai_advenc.errors import DatasetError, KeyFileError, SettingsError
 from monai_advenc.evaluation.tracing.answers import Answers, draw_tables, trace_answers
-from monai_advenc.evaluation.tracing.decoys import Decoys
+from monai_advenc.evaluation.tracing.decoys import DECOYS as USUAL, Decoys
+from monai_advenc.evaluation.tracing.significance import LEVEL, upper_bound
 
 DECOYS = Decoys("07" * 32, 20_000)
 
@@ -173,3 +175,16 @@ def test_keys_that_cannot_be_compared_are_refused() -> None:
     empty = np.empty(0, np.int64)
     with pytest.raises(DatasetError, match="at least one answered probe"):
         trace_answers({"A": key}, Answers(empty, empty, empty, TEN), DECOYS)
+
+
+@pytest.mark.parametrize(("classes", "named_of"), [(4, 0), (5, 0), (6, 0), (7, 1)])
+def test_the_page_says_how_many_keys_of_one_target_there_are_and_the_program_names_no_more_of(
+    classes: int, named_of: int
+) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "how_to" / "trace.md").read_text(encoding="utf-8")
+    keys = len(derangements(classes))
+    targets = "1 or 2" if classes == 4 else "1"
+    assert f"| {classes} | {targets} | {keys:,} | {1 / keys:.1g} |" in page
+    decoys = Decoys("07" * 32, USUAL).for_model(classes, 1).count
+    bound = upper_bound(round(decoys / keys), decoys)
+    assert [count for count in (1, 2) if count * bound <= LEVEL] == list(range(1, named_of + 1))
