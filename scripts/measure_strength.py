@@ -69,9 +69,9 @@ def main() -> None:
             if any(place.items() <= row.items() for row in rows):
                 continue
             started = time.process_time()
-            encrypted, facts = perturbed(WAYS[name], train_set, seed, options)
+            shared, facts = perturbed(WAYS[name], train_set, seed, options)
             row = {**place, **facts, "crafting_s": round(time.process_time() - started)}
-            row |= recipients(encrypted, train_set, real, seed, options)
+            row |= recipients(shared, train_set, real, seed, options)
             rows.append(row)
             with record.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
@@ -113,7 +113,14 @@ def changed_by(way: Way, images: ImageSet, originals: ImageSet, radius: float, s
         first = changed_by(replace(way, then=None), images, originals, radius * (1 - way.share) ** 0.5, seed, options)
         second = replace(images, images=first)
         return changed_by(way.then, second, originals, radius * way.share**0.5, seed, options)
-    key = draw_key(
+    key = key_of(way, images, radius, seed, options)
+    base = base_of(key, originals if key.error_minimizing is None else images, way.region, seed, options)
+    return encrypted(key, base, images, way.region, options)
+
+
+def key_of(way: Way, images: ImageSet, radius: float, seed: int, options: Any) -> EncryptionKey:
+    """Draw the key of one way."""
+    return draw_key(
         images.classes,
         profile=way.profile,  # type: ignore[arg-type]  # one of the profiles, from the table of ways
         combiner=way.combiner,
@@ -124,10 +131,12 @@ def changed_by(way: Way, images: ImageSet, originals: ImageSet, radius: float, s
         step_size=STEP_LENGTH * radius / options.steps,
         seed=seed,
     )
-    base = base_of(key, originals if key.error_minimizing is None else images, way.region, seed, options)
+
+
+def encrypted(key: EncryptionKey, base: nn.Module, images: ImageSet, region: str, options: Any) -> Tensor:
+    """Perturb images from their originals, on the grid of 8-bit files."""
     # All of the radius, so that whole images have the PSNR of the rows that change every pixel.
-    body_only = way.region == "body"
-    regions = torch.stack([body(image) for image in images.images]) if body_only else None
+    regions = torch.stack([body(image) for image in images.images]) if region == "body" else None
     return encrypt_batch(
         key,
         prepare(base, tuple(images.images.shape[1:]), steps=options.steps),  # type: ignore[arg-type]  # three numbers
@@ -149,21 +158,21 @@ def base_of(key: EncryptionKey, images: ImageSet, region: str, seed: int, option
     return train(network, images, None, settings, renewal=renewal).network
 
 
-def recipients(encrypted: ImageSet, originals: ImageSet, real: ImageSet, seed: int, options: Any) -> dict[str, Any]:
+def recipients(shared: ImageSet, originals: ImageSet, real: ImageSet, seed: int, options: Any) -> dict[str, Any]:
     """Accuracy of each recipient on real images, after the last and the best epoch."""
     found: dict[str, Any] = {}
     settings = TrainingSettings(epochs=options.epochs, seed=VICTIM_SEED + seed)
     networks = options.victims.split(",")
     for name in networks:
-        victim, found[name] = learn(name, encrypted, real, settings)
+        victim, found[name] = learn(name, shared, real, settings)
         if name == networks[0]:
             few = few_of(originals)
             found["1 % clean, fine-tuning"] = fine_tune(victim, few, real, seed)
             alone = TrainingSettings(seed=FEW_SEED + seed).enough_for(len(few))
             found["1 % clean alone"] = learn(name, few, real, alone)[1]
-            found["JPEG 75"] = learn(name, compressed(encrypted, 75), real, settings)[1]
+            found["JPEG 75"] = learn(name, compressed(shared, 75), real, settings)[1]
         if has_background(originals):
-            masked = learn(name, without_background(encrypted), without_background(real), settings)[1]
+            masked = learn(name, without_background(shared), without_background(real), settings)[1]
             found[f"{name}{MASKED}"] = masked
     return {"accuracy": found}
 
