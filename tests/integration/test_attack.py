@@ -58,7 +58,16 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ),
             *("--radius", 1.5, "--steps", 10, "--key-seed", 4),
         ],
-        ("train-base", root / "originals", "--out", root / "base.pt", "--epochs", 6, "--no-tracking"),
+        (
+            "train-base",
+            root / "originals",
+            "--out",
+            root / "base.pt",
+            "--network",
+            "preresnet_small",
+            *FAST[:2],
+            FAST[-1],
+        ),
         ("encrypt", root / "originals", "--out", root / "shared", *key),
     ):
         result = CliRunner().invoke(app, [str(word) for word in command], catch_exceptions=False)
@@ -116,13 +125,14 @@ def test_a_second_attack_takes_up_the_networks_of_the_first(
         (("--method", "layout-unknown", "--targets", "5"), "need at least 6 classes"),
     ],
 )
-def test_attacks_that_cannot_end_are_refused_in_one_line(
+def test_attacks_that_cannot_end_are_refused_in_one_line_before_anything_is_trained(
     shared: Path, run: Callable[..., Any], tmp_path: Path, extra: tuple[str, ...], message: str
 ) -> None:
     result = run("attack", "recover", shared / "shared", shared / "own", "--out", tmp_path / "out", *extra, *FAST)
     assert result.exit_code == 2
     assert message in result.stderr
     assert result.stderr.count("error:") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_guess_never_goes_to_the_shared_folder(shared: Path, run: Callable[..., Any]) -> None:

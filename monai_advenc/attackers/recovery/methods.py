@@ -63,12 +63,8 @@ class RecoveryAttack(Settings):
         Raises:
             SettingsError: The combiner is unknown, there are too few classes, or enumeration would take too many tries.
         """
+        self.require_possible(guesser.num_classes)
         targets = self._number_of_targets()
-        if targets > guesser.num_classes - 1:
-            raise SettingsError(
-                f"{targets} different targets per class need at least {targets + 1} classes, got "
-                f"{guesser.num_classes}; choose another combiner or fewer targets"
-            )
         if self.method == "layout-unknown":
             return recover_without_layout(guesser, targets)
         if self.method == "ratio-unknown":
@@ -76,10 +72,23 @@ class RecoveryAttack(Settings):
         layout, slots = LAYOUTS[self.combiner]
         if self.method == "separable":
             return refine(guesser, recover_by_slot(guesser, layout, slots), layout)
-        if slots > 2:
-            tries = guesser.num_classes ** (slots + 1)
-            raise SettingsError(f"enumerating {slots} targets needs about {tries} tries; use the separable attack")
         return enumerate_key(guesser, layout, slots)
+
+    def require_possible(self, num_classes: int) -> None:
+        """Refuse an attack that cannot end, before networks are trained for it.
+
+        Raises:
+            SettingsError: As :meth:`recover`.
+        """
+        targets = self._number_of_targets()
+        if targets > num_classes - 1:
+            raise SettingsError(
+                f"{targets} different targets per class need at least {targets + 1} classes, got {num_classes}; "
+                "choose another combiner or fewer targets"
+            )
+        if self.method == "enumeration" and targets > 2:
+            tries = num_classes ** (targets + 1)
+            raise SettingsError(f"enumerating {targets} targets needs about {tries} tries; use the separable attack")
 
     def _number_of_targets(self) -> int:
         if self.method == "layout-unknown":

@@ -143,6 +143,7 @@ def recover_key(
     require_own_folder(out, encrypted, MARKER_NAME, "recovery attack")
     manifest = Manifest.load(encrypted)
     truth = _key_of(key, manifest, insecure_key_permissions)
+    attack.require_possible(len(manifest.header.classes))
     learned, originals = _load(encrypted, Path(own), manifest, size, gray, progress)
     own_train, own_test = originals.split(kept_aside, training.seed)
     for warning in overlap_warnings(own_train, own_test):
