@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import sqlite3
@@ -12,7 +13,11 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
+import typer.testing
 from torch import Tensor, nn
+
+typer.testing._get_command = functools.cache(typer.testing._get_command)  # type: ignore[attr-defined]  # no public one
+"""The commands are the same whenever they run, and reading them from their annotations takes longer than many runs."""
 
 SLOW_IS_FINE = [hypothesis.HealthCheck.too_slow]
 """A busy machine is no reason to fail."""

@@ -6,9 +6,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-import nibabel.orientations
-
-from monai_advenc.data.volume import Affine
+from monai_advenc.data.volume import Affine, orientation_of
 
 Plane = Literal["axial", "coronal", "sagittal"]
 
@@ -25,5 +23,5 @@ _ACROSS: Final[tuple[Plane, ...]] = ("sagittal", "coronal", "axial")
 
 def plane_across(affine: Affine, axis: int) -> tuple[Plane, bool]:
     """The anatomical plane nearest to slices along a stored axis, and whether their order is that of the RAS axis."""
-    world, direction = nibabel.orientations.io_orientation(affine)[axis]
+    world, direction = orientation_of(affine)[axis]
     return _ACROSS[int(world)], direction > 0

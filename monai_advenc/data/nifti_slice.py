@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from monai_advenc.data.anatomical_planes import PLANES, plane_across
 from monai_advenc.data.nifti import read_stored
 from monai_advenc.data.nifti_affine import affines_of, placed
-from monai_advenc.data.volume import Affine
+from monai_advenc.data.volume import Affine, orientation_of
 from monai_advenc.errors import VolumeError
 
 SHOWN_AS_STORED: Final = b"rows and columns as shown"
@@ -114,7 +114,7 @@ def _single_slice(values: NDArray[Any], path: Path) -> tuple[int, NDArray[Any]]:
 def _turn_by(affine: Affine, axis: int, sides: tuple[int, int]) -> tuple[Turn, Affine]:
     """The turn for a slice across a stored axis, and the affine from places in the upright slice to stored ones."""
     wanted = nibabel.orientations.axcodes2ornt(tuple(PLANES[plane_across(affine, axis)[0]]))
-    change = nibabel.orientations.ornt_transform(nibabel.orientations.io_orientation(affine), wanted)
+    change = nibabel.orientations.ornt_transform(orientation_of(affine), wanted)
     stored_of = change[:, 0].argsort()
     rows, columns = int(stored_of[0]), int(stored_of[1])
     lengths = np.insert(np.array(sides), axis, 1)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import nibabel.orientations
@@ -20,7 +21,23 @@ def is_usable_affine(affine: NDArray[Any] | None) -> bool:
     if affine is None or not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
         return False
     # nibabel finds no orientation for axes that are nearly parallel or of implausible lengths.
-    return not np.isnan(nibabel.orientations.io_orientation(affine)).any()
+    return not np.isnan(orientation_of(affine)).any()
+
+
+def orientation_of(affine: Affine) -> NDArray[np.float64]:
+    """The RAS axis nearest to each stored axis, and its direction: ``(3, 2)``, NaN for an axis without one.
+
+    That is nibabel's ``io_orientation``, computed once for all slices of a volume.
+    """
+    return _orientation_of(np.asarray(affine, dtype=np.float64)[:3, :3].tobytes()).copy()
+
+
+@lru_cache(maxsize=256)
+def _orientation_of(axes: bytes) -> NDArray[np.float64]:
+    affine = np.eye(4)
+    affine[:3, :3] = np.frombuffer(axes).reshape(3, 3)
+    found: NDArray[np.float64] = nibabel.orientations.io_orientation(affine)
+    return found
 
 
 def corner_distance(shape: tuple[int, ...], one: Affine, other: Affine) -> float:
@@ -65,7 +82,7 @@ class Volume:
 
     def oriented(self, axcodes: str) -> Volume:
         """The same volume with its axes pointing toward ``axcodes`` (like ``"RAS"``); no voxel is interpolated."""
-        stored = nibabel.orientations.io_orientation(self.affine)
+        stored = orientation_of(self.affine)
         wanted = nibabel.orientations.axcodes2ornt(tuple(axcodes))
         change = nibabel.orientations.ornt_transform(stored, wanted)
         turn = nibabel.orientations.inv_ornt_aff(change, self.voxels.shape)

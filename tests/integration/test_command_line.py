@@ -291,23 +291,39 @@ def no_image(case: Path) -> None:
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
-def test_a_bad_case_is_named_in_one_line_and_the_others_are_unharmed(
+def test_a_bad_case_is_named_in_one_line(
     world: World, run: Run, tmp_path: Path, harm: Callable[[Path], None], message: str
 ) -> None:
-    volumes, out = copy_of(world.volumes, tmp_path), tmp_path / "out"
+    volumes = copy_of(world.volumes, tmp_path)
     case = min((volumes / "meningioma").iterdir())
     harm(case)
-    command = ("slice-and-encrypt", volumes, "--out", out, "--base", world.base, "--key", world.key, *FAST)
+    command = ("slice-and-encrypt", volumes, "--out", tmp_path / "out", "--base", world.base, "--key", world.key, *FAST)
     error = sole_error(run(*command))
     assert case.name in error
     assert message in error
+
+
+@pytest.mark.parametrize(
+    "harms",
+    [(delete_mask, empty_mask, shift_mask, shrink_mask, constant), (four_dimensions, colors, not_a_number, truncated)],
+    ids=["masks and values", "images"],
+)
+def test_bad_cases_leave_the_others_unharmed_and_are_taken_up_when_they_are_good(
+    world: World, run: Run, tmp_path: Path, harms: tuple[Callable[[Path], None], ...]
+) -> None:
+    volumes, out = copy_of(world.volumes, tmp_path), tmp_path / "out"
+    bad = sorted(min(folder.iterdir()) for folder in volumes.iterdir() if folder.is_dir())[: len(harms)]
+    for harm, case in zip(harms, bad, strict=True):
+        harm(case)
+    command = ("slice-and-encrypt", volumes, "--out", out, "--base", world.base, "--key", world.key, *FAST)
     result = run(*command, "--keep-going", "--json")
     assert result.exit_code == 2
     outcome = json.loads(result.stdout)
-    assert outcome["images"] == 9
-    assert [failure["id"] for failure in outcome["failures"]] == [case.name]
-    shutil.rmtree(case)
-    shutil.copytree(world.volumes / "meningioma" / case.name, case)
+    assert outcome["images"] == 10 - len(harms)
+    assert [failure["id"] for failure in outcome["failures"]] == [case.name for case in bad]
+    for case in bad:
+        shutil.rmtree(case)
+        shutil.copytree(world.volumes / case.relative_to(volumes), case)
     assert run(*command).exit_code == 0
     assert len([path for path in out.rglob("*.png") if ".mask." not in path.name]) == 10
 

@@ -65,9 +65,10 @@ def test_nothing_that_an_evaluation_tracks_or_reports_holds_the_secret(run: Call
     store = ("--tracking-uri", f"sqlite:///{tmp_path}/store/runs.db")
     (tmp_path / "store").mkdir()
     brief = ("--epochs", 2, "--victims", "vgg_small", "--workers", 0, "--accept-unprotected")
+    small = ("--network", "preresnet_small", "--epochs", 6)
     results = [
         run("keygen", key_path, "--images", tmp_path / "in", "--steps", 2),
-        run("train-base", tmp_path / "in", "--out", tmp_path / "base.pt", "--epochs", 6, *store),
+        run("train-base", tmp_path / "in", "--out", tmp_path / "base.pt", *small, *store),
         run("encrypt", tmp_path / "in", "--out", tmp_path / "out", "--key", key_path, "--base", tmp_path / "base.pt"),
         run("evaluate", tmp_path / "in", tmp_path / "out", "--out", tmp_path / "seen", *brief, *store),
     ]

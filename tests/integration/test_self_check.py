@@ -59,9 +59,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(root / "real", waves(60, 1).images, waves(60, 1).labels)
     private = ("--key", root / "key.json", "--base", root / "base.pt")
     options = ("--workers", 0, "--format", "png8", "--precision", "fp32")
+    brief = ("--network", "preresnet_small", "--epochs", 1, "--no-tracking")
     for command in (
         ("keygen", root / "key.json", "--images", root / "originals", "--radius", 3, "--radius-at", 32, "--steps", 2),
-        ("train-base", root / "originals", "--out", root / "base.pt", "--epochs", 1, "--no-tracking"),
+        ("train-base", root / "originals", "--out", root / "base.pt", *brief),
         ("encrypt", root / "originals", "--out", root / "shared", *private, *options),
     ):
         result = CliRunner().invoke(app, [str(word) for word in command], catch_exceptions=False)

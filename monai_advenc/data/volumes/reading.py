@@ -16,7 +16,7 @@ from monai_advenc.data.dicom.series import DicomSeries, read_dicom_series
 from monai_advenc.data.dicom.structure_set import read_rtstruct
 from monai_advenc.data.nifti import read_mask, read_volume
 from monai_advenc.data.tumor import tumor_voxels
-from monai_advenc.data.volume import Volume
+from monai_advenc.data.volume import Volume, orientation_of
 from monai_advenc.data.volumes.case import Case
 from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.data.volumes.names import stem
@@ -133,7 +133,7 @@ def nifti_mask_on(path: Path, image: Volume, assumed: str | None) -> Volume:
     Both grids are compared with each other, not with the patient, where the axes of oblique volumes are ambiguous.
     """
     mask = read_mask(path, assumed)
-    change = nibabel.orientations.io_orientation(np.linalg.inv(image.affine) @ mask.affine)
+    change = orientation_of(np.linalg.inv(image.affine) @ mask.affine)
     if np.isnan(change).any():
         return mask  # Another grid altogether, which is refused where both grids are compared.
     turn = nibabel.orientations.inv_ornt_aff(change, mask.voxels.shape)
