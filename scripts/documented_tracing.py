@@ -12,7 +12,7 @@ from typing import Any
 
 from scripts.few_classes_table import draw_table
 from scripts.markdown import markdown_table
-from scripts.traced_models_page import draw_summary
+from scripts.traced_models_page import draw_again, draw_summary
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
@@ -114,4 +114,5 @@ FIGURES: Mapping[str, Callable[[], str]] = {
     "mark-cost": cost,
     "few-classes": lambda: draw_table(_rows("tracing_few_classes.jsonl")),
     "traced-models": lambda: draw_summary(_rows("tracing_models.jsonl")),
+    "traced-models-again": lambda: draw_again(_rows("tracing_models_again.jsonl")),
 }

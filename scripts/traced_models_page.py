@@ -121,6 +121,16 @@ def draw_summary(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def draw_again(rows: Sequence[dict[str, Any]]) -> str:
+    """Say how many of the same models are named when all is trained anew."""
+    guilty = [each for each in _guilty(read(rows)) if each.radius == RADIUS]
+    groups = {way: [each for each in guilty if each.way == way] for way in WORDS}
+    counts = [f"{_counted(group)[0]} of {len(group)} ({way})" for way, group in groups.items() if group]
+    return "With all networks trained and all copies made anew, on another machine: " + (
+        f"{', '.join(counts)} were named (`results/tracing_models_again.md`)."
+    )
+
+
 def _counted(group: Sequence[Asked]) -> tuple[int, str]:
     """How many models are named, and the interval of their share."""
     named = sum(each.is_named() for each in group)
