@@ -18,9 +18,12 @@ from monai_advenc import (
     recover_key,
     train_base,
 )
+from monai_advenc.attackers.recovery.methods import RecoveryAttack
 from monai_advenc.errors import OutputError, SanityError
 from tests.integration.test_overlapping_sets import CLASSES, ONE_EPOCH, pictures, write
 from tests.integration.test_python import Told
+
+BASIC = RecoveryAttack(combiner="basic")
 
 
 def names(kind: str, count: int) -> list[str]:
@@ -51,7 +54,7 @@ def test_relabeled_images_are_evaluated_and_attacked_anew(tmp_path: Path) -> Non
 
     def run_attack() -> None:
         with contextlib.suppress(SanityError):  # One epoch teaches nothing.
-            recover_key(shared, own, tmp_path / "attack", training=ONE_EPOCH, steps=1, **quickly)
+            recover_key(*(shared, own, tmp_path / "attack"), attack=BASIC, training=ONE_EPOCH, steps=1, **quickly)
 
     run_evaluation()
     run_attack()
