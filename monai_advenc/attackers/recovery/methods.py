@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
@@ -82,13 +83,16 @@ class RecoveryAttack(Settings):
         """
         targets = self._number_of_targets()
         if targets > num_classes - 1:
+            instead = "fewer targets" if self.method == "layout-unknown" else "another combiner or method"
             raise SettingsError(
                 f"{targets} different targets per class need at least {targets + 1} classes, got {num_classes}; "
-                "choose another combiner or fewer targets"
+                f"choose {instead}"
             )
         if self.method == "enumeration" and targets > 2:
-            tries = num_classes ** (targets + 1)
-            raise SettingsError(f"enumerating {targets} targets needs about {tries} tries; use the separable attack")
+            tries = num_classes * math.perm(num_classes - 1, targets)
+            raise SettingsError(
+                f"enumerating {targets} targets needs at least {tries:,} tries; use the separable attack"
+            )
 
     def _number_of_targets(self) -> int:
         if self.method == "layout-unknown":

@@ -56,7 +56,7 @@ def _consistency(trace: ModelTrace) -> Sequence[str]:
     least = f"so the upper bound of p is at least {corrected}, {why_not}"
     why = (
         f"With {trace.classes} classes and {trace.targets} {targets} a class, the correspondence cannot identify a "
-        f"recipient: of keys drawn at random, {trace.least_p_value:.2g} are like a given one, {least} "
+        f"recipient: a share of {trace.least_p_value:.2g} of all keys is like any given one, {least} "
         f"({_counted(trace)})."
     )
     if trace.least_p_value > 0.99:

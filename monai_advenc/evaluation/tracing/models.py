@@ -94,5 +94,7 @@ def probes_for(
     images = load_named(unshared, checkpoint.classes, checkpoint.image_size, gray, progress)
     settings = max((each.key.perturbation for each in recipients), key=lambda steps: steps.radius)
     network = checkpoint.network.to(choose_device(device))
-    with progress.stage("making probes", None):
-        return make_probes(network, images, settings, count=count, strength=strength)
+    with progress.stage("making probes", None) as advance:
+        probes = make_probes(network, images, settings, count=count, strength=strength)
+        advance(len(probes))
+    return probes

@@ -46,6 +46,13 @@ class Standing:
         return self.fits and self.stamped is not None
 
     @property
+    def why_no_evidence(self) -> tuple[str, ...]:
+        """What lacks for evidence, in a line each; empty if nothing does."""
+        if not self.fits or self.is_evidence:
+            return self.reasons
+        return ("the timestamp was not read" if self.unread else "no authority attests when the commitment existed",)
+
+    @property
     def title(self) -> str:
         """What the result is, in a few words."""
         if self.is_evidence:
@@ -169,7 +176,9 @@ class Trace:
         verb = "fits" if self.leak.startswith("1 ") else "fit"
         what = f"Taken together, {self.leak} {verb} the copy of {found[0]}"
         if len(found) > 1:
-            what = f"{self.leak.capitalize()} have parts of the copies of {_joined(found)}, not each of them of each"
+            what = (
+                f"{self.leak.capitalize()} have parts of the copies of {_joined(found)}, not necessarily each of each"
+            )
         return f"{what}, among {among}. {self.chance}"
 
     @property
@@ -187,7 +196,7 @@ class Trace:
             "accused": [each.recipient for each in self.accused],
             "commitment_fits": self.standing.fits,
             "evidence": self.standing.is_evidence,
-            "why_no_evidence": list(self.standing.reasons),
+            "why_no_evidence": list(self.standing.why_no_evidence),
             "commitment": self.standing.sha256,
             "timestamp": None if self.standing.stamped is None else self.standing.stamped.isoformat(),
             "level": self.level,

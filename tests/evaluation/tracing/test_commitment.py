@@ -335,6 +335,7 @@ def test_what_a_result_is_worth_depends_on_the_commitment(
     found = standing_of(stored, recipients, FILES)
     assert found.fits
     assert not found.is_evidence, "it could have been made after the leak"
+    assert found.why_no_evidence == ("no authority attests when the commitment existed",)
     assert "show where and when its SHA-256 was published" in found.sentence
     assert found.sha256 == stored.sha256
     for other in (standing_of(None, recipients, FILES), standing_of(stored, recipients[1:], FILES)):

@@ -48,7 +48,7 @@ def test_where_nobody_is_accused_the_lowest_p_value_is_said() -> None:
 def test_five_classes_with_one_target_name_nobody_even_if_one_key_fits_best() -> None:
     why, consistent, others = findings(trace_of({"A": 0.6, "B": 0.023}, classes=5, least=0.023, best=("B",)))
     assert "With 5 classes and 1 target a class, the correspondence cannot identify a recipient" in why
-    assert "of keys drawn at random, 0.023 are like a given one, so the upper bound of p is at least 0.023, and " in why
+    assert "a share of 0.023 of all keys is like any given one, so the upper bound of p is at least 0.023, and " in why
     assert "and 0.046 after correction, above the level 0.001 (2 recipients, 900 answers)." in why
     assert consistent.startswith("The answers are consistent with the key of B: no decoy fits better. So are 2% of")
     assert others == "They fit other keys better than the key of A."
@@ -60,7 +60,7 @@ def test_where_the_bound_alone_keeps_all_recipients_unnamed_it_is_the_bound_that
     assert not trace.can_identify
     assert 7 * trace.least_p_value < trace.level < trace.least_corrected
     assert (
-        "of keys drawn at random, 0.00014 are like a given one, so the upper bound of p is at least 0.00015, and "
+        "a share of 0.00014 of all keys is like any given one, so the upper bound of p is at least 0.00015, and "
         "0.00105 after correction, above the level 0.001 (7 recipients, 900 answers)."
     ) in findings(trace)[0]
 
