@@ -20,6 +20,7 @@ from monai_advenc.progress import SILENT
 
 CLASSES = "abcde"
 FAST = ("--epochs", 6, "--workers", 0, "--no-tracking")
+SMALL_BASE = ("--network", "preresnet_small", "--epochs", 6, "--no-tracking")
 
 
 def write_images(folder: Path, seed: int) -> None:
@@ -58,16 +59,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ),
             *("--radius", 1.5, "--steps", 10, "--key-seed", 4),
         ],
-        (
-            "train-base",
-            root / "originals",
-            "--out",
-            root / "base.pt",
-            "--network",
-            "preresnet_small",
-            *FAST[:2],
-            FAST[-1],
-        ),
+        ("train-base", root / "originals", "--out", root / "base.pt", *SMALL_BASE),
         ("encrypt", root / "originals", "--out", root / "shared", *key),
     ):
         result = CliRunner().invoke(app, [str(word) for word in command], catch_exceptions=False)

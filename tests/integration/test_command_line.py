@@ -305,7 +305,10 @@ def test_a_bad_case_is_named_in_one_line(
 
 @pytest.mark.parametrize(
     "harms",
-    [(delete_mask, empty_mask, shift_mask, shrink_mask, constant), (four_dimensions, colors, not_a_number, truncated)],
+    [
+        (delete_mask, empty_mask, shift_mask, shrink_mask, constant),
+        (four_dimensions, colors, not_a_number, truncated, no_image),
+    ],
     ids=["masks and values", "images"],
 )
 def test_bad_cases_leave_the_others_unharmed_and_are_taken_up_when_they_are_good(
