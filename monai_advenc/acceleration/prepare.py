@@ -22,6 +22,7 @@ from monai_advenc.acceleration.convolutions.fusion import fuse_activations
 from monai_advenc.acceleration.convolutions.integer_obstacles import NO_CHAIN, obstacle_to_int8
 from monai_advenc.acceleration.convolutions.integer_search import FEWEST_WEIGHTS, compute_on_integers
 from monai_advenc.acceleration.folding import fold_batch_norm
+from monai_advenc.acceleration.forking import note_computing_thread
 from monai_advenc.acceleration.gradients import (
     FEWEST_STEPS_CLOSED_EXACTLY,
     MIN_GRADIENT_COSINE,
@@ -159,6 +160,7 @@ def prepare(
     require_precision(precision)
     if isinstance(network, torch.jit.ScriptModule):
         raise NetworkError("expected a torch.nn.Module as network, got a TorchScript module; give the original module")
+    note_computing_thread()
     # The caller's autograd and autocast modes must not affect the precision or the kept networks.
     device, shape = device_of(network), " x ".join(map(str, image_shape))
     without = torch.autocast("cpu", enabled=False), torch.autocast(device.type, enabled=False)

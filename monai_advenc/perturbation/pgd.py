@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_advenc.acceleration.arithmetic import exact_arithmetic
+from monai_advenc.acceleration.forking import note_computing_thread
 from monai_advenc.acceleration.gradients import StepGradients
 from monai_advenc.acceleration.memory import memory_for
 from monai_advenc.acceleration.processor import require_together, to_device
@@ -116,6 +117,7 @@ def perturb(
         )
     if not len(images):
         return images.detach().clone()
+    note_computing_thread()
     settings = settings.at_size(*images.shape[-2:])
     geometry = GEOMETRIES[settings.norm]
     # The modes of the caller's thread must not change pixels.
