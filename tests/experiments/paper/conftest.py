@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
@@ -43,12 +44,12 @@ class _Heard:
         self.say = said.append
 
 
-@pytest.fixture
-def miniature_cifar10(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def miniature_cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Binary batches whose classes are colors: learned in a few steps, so that every measurement means something."""
     draw = np.random.default_rng(0)
     colors = draw.integers(40, 216, (10, 3))
-    root = tmp_path / "cifar-10-batches-bin"
+    root = tmp_path_factory.mktemp("miniature") / "cifar-10-batches-bin"
     root.mkdir()
     for name in [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]:
         labels = draw.permutation(np.arange(40) % 10)
@@ -68,12 +69,55 @@ def reproduce(
     def run(
         number: int, *, data: Path = miniature_cifar10, seeds: tuple[int, ...] = (0,), tracker: Tracker = NO_TRACKING
     ) -> tuple[str, list[str]]:
-        said: list[str] = []
-        asked = TableRun(number=number, data=data, preset="tiny", out=tmp_path / "out", seeds=seeds)
-        path = run_table(asked, tracker=tracker, progress=_Heard(said))
-        return path.read_text(encoding="utf-8"), said
+        return run_tiny(TableRun(number=number, data=data, preset="tiny", out=tmp_path / "out", seeds=seeds), tracker)
 
     return run
+
+
+def run_tiny(asked: TableRun, tracker: Tracker = NO_TRACKING) -> tuple[str, list[str]]:
+    said: list[str] = []
+    path = run_table(asked, tracker=tracker, progress=_Heard(said))
+    return path.read_text(encoding="utf-8"), said
+
+
+@pytest.fixture(scope="session")
+def made_after_table_2(miniature_cifar10: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _made(2, miniature_cifar10, tmp_path_factory.mktemp("tables") / "out")
+
+
+@pytest.fixture(scope="session")
+def made_after_table_7(
+    made_after_table_2: Path, miniature_cifar10: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    out = shutil.copytree(made_after_table_2, tmp_path_factory.mktemp("tables") / "out")
+    return _made(7, miniature_cifar10, out)
+
+
+def _made(number: int, data: Path, out: Path) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(presets, "PRESETS", MappingProxyType({"tiny": TINY}))
+        run_tiny(TableRun(number=number, data=data, preset="tiny", out=out, seeds=(0,)))
+    return out
+
+
+@pytest.fixture
+def after_table_2(made_after_table_2: Path, tmp_path: Path) -> Path:
+    """The folder of ``reproduce`` holds table 2, and the base network of the other tables."""
+    return shutil.copytree(made_after_table_2, tmp_path / "out")
+
+
+@pytest.fixture
+def after_table_7(made_after_table_7: Path, tmp_path: Path) -> Path:
+    """The folder of ``reproduce`` holds tables 2 and 7, and their networks."""
+    return shutil.copytree(made_after_table_7, tmp_path / "out")
+
+
+@pytest.fixture
+def networks_of_table_7(after_table_7: Path) -> Path:
+    """The folder of ``reproduce`` holds table 7's networks, but no result of it."""
+    for path in after_table_7.glob("table-07.*"):
+        path.unlink()
+    return after_table_7
 
 
 @pytest.fixture(scope="session", autouse=True)

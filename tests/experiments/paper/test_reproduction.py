@@ -81,8 +81,10 @@ def test_table_1_measures_every_column_and_prints_the_papers_beside(reproduce: R
     assert any(line.startswith("trained resnet_small.clean.0") for line in said)
 
 
-def test_a_second_run_does_nothing_and_a_further_seed_only_what_is_new(reproduce: Reproduce, tmp_path: Path) -> None:
-    first, _ = reproduce(2)
+def test_a_second_run_does_nothing_and_a_further_seed_only_what_is_new(
+    reproduce: Reproduce, after_table_2: Path
+) -> None:
+    first = (after_table_2 / "table-02.md").read_text()
     again, said = reproduce(2)
     assert again == first
     assert said == []
@@ -92,7 +94,7 @@ def test_a_second_run_does_nothing_and_a_further_seed_only_what_is_new(reproduce
 
 
 def test_an_interrupted_table_goes_on_with_the_parts_still_missing(
-    reproduce: Reproduce, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    reproduce: Reproduce, networks_of_table_7: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = EXPERIMENTS[7]
     measured: list[str] = []
@@ -107,20 +109,20 @@ def test_an_interrupted_table_goes_on_with_the_parts_still_missing(
     monkeypatch.setattr("monai_advenc.experiments.paper.run_table.EXPERIMENTS", MappingProxyType({7: stopped}))
     with pytest.raises(KeyboardInterrupt):
         reproduce(7)
-    kept = (tmp_path / "out" / "table-07.jsonl").read_text()
+    kept = (networks_of_table_7 / "table-07.jsonl").read_text()
     monkeypatch.setattr("monai_advenc.experiments.paper.run_table.EXPERIMENTS", EXPERIMENTS)
     reproduce(7)
-    finished = (tmp_path / "out" / "table-07.jsonl").read_text()
+    finished = (networks_of_table_7 / "table-07.jsonl").read_text()
     assert finished.startswith(kept)
-    assert len(rows_of(tmp_path / "out", 7)) == 4
+    assert len(rows_of(networks_of_table_7, 7)) == 4
 
 
 @pytest.mark.parametrize(
     "number", [3, 5, pytest.param(8, marks=pytest.mark.slow), pytest.param(9, marks=pytest.mark.slow)]
 )
-def test_recovery_tables_count_what_they_spend(reproduce: Reproduce, tmp_path: Path, number: int) -> None:
+def test_recovery_tables_count_what_they_spend(reproduce: Reproduce, after_table_7: Path, number: int) -> None:
     reproduce(number)
-    (result,) = read_results(tmp_path / "out" / f"table-{number:02d}.jsonl")
+    (result,) = read_results(after_table_7 / f"table-{number:02d}.jsonl")
     assert "unperturbed" in result.rows
     assert all(0 <= value <= 1 for row in result.rows.values() for value in row.values())
     if number == 5:
@@ -169,28 +171,28 @@ def test_a_figure_without_an_image_of_a_class_is_refused(tmp_path: Path) -> None
         one_of_each_class(images)
 
 
+@pytest.mark.usefixtures("after_table_2")
 def test_a_folder_made_with_other_settings_is_refused(reproduce: Reproduce, monkeypatch: pytest.MonkeyPatch) -> None:
-    reproduce(2)
     other = TINY.model_copy(update={"radius": 1.0})
     monkeypatch.setattr(presets, "PRESETS", MappingProxyType({"tiny": other}))
     with pytest.raises(OutputError, match="of other settings or data; give another --out"):
         reproduce(1)
 
 
+@pytest.mark.usefixtures("after_table_2")
 @pytest.mark.parametrize("change", [{"learner": "preresnet_small"}, {"epochs": 2}])
 def test_results_of_other_settings_are_never_mixed_in(
     reproduce: Reproduce, monkeypatch: pytest.MonkeyPatch, change: dict[str, object]
 ) -> None:
-    reproduce(2)
     monkeypatch.setattr(presets, "PRESETS", MappingProxyType({"tiny": TINY.model_copy(update=change)}))
     with pytest.raises(OutputError, match="give another --out"):
         reproduce(2)
 
 
+@pytest.mark.usefixtures("after_table_2")
 def test_other_images_of_the_same_number_are_refused(
     reproduce: Reproduce, miniature_cifar10: Path, tmp_path: Path
 ) -> None:
-    reproduce(2)
     other = shutil.copytree(miniature_cifar10, tmp_path / "other")
     batch = other / "test_batch.bin"
     batch.write_bytes(batch.read_bytes()[:-1] + b"\0")
@@ -198,8 +200,8 @@ def test_other_images_of_the_same_number_are_refused(
         reproduce(2, data=other)
 
 
+@pytest.mark.usefixtures("after_table_2")
 def test_another_correspondence_is_refused(reproduce: Reproduce, monkeypatch: pytest.MonkeyPatch) -> None:
-    reproduce(2)
     drawn = ClassCorrespondence.draw(10, seed=1)
     monkeypatch.setattr(ClassCorrespondence, "from_paper", lambda name: drawn)
     with pytest.raises(OutputError, match="other settings or data"):
@@ -222,6 +224,7 @@ def test_table_10_measures_every_adapter_in_both_directions(reproduce: Reproduce
     assert "49.7" in drawn
 
 
+@pytest.mark.usefixtures("networks_of_table_7")
 def test_a_table_is_a_parent_run_and_each_part_a_child(reproduce: Reproduce, tmp_path: Path) -> None:
     with track(None, "table-07", tmp_path / "store") as tracker:
         reproduce(7, tracker=tracker)
