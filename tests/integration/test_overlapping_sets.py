@@ -82,7 +82,7 @@ def test_victims_are_not_tested_on_the_originals_of_what_they_were_trained_on(tm
             originals,
             tmp_path / "shared",
             tmp_path / f"{name} evaluation",
-            victims=["resnet_small"],
+            victims=["vgg_small"],
             epochs=4,
             test_originals=test,
             test_encrypted=encrypted,

@@ -262,7 +262,7 @@ def test_a_folder_goes_all_the_way_without_the_command_line(bright_and_dark: Ima
             originals,
             shared,
             tmp_path / "evaluation",
-            victims=["resnet_small"],
+            victims=["vgg_small"],
             epochs=4,
             workers=0,
             progress=told,
@@ -277,7 +277,7 @@ def test_a_folder_goes_all_the_way_without_the_command_line(bright_and_dark: Ima
     ]
     assert result.report.is_file()
     assert json.loads((result.out / "summary.json").read_text()) == result.as_dict()
-    assert told.tracked["victims"] == "resnet_small"
+    assert told.tracked["victims"] == "vgg_small"
     assert told.stages["training victims"] == 10, "two kinds of training images, five folds"
     assert compare() == result
     assert told.stages["training victims"] == 10, "two kinds of training images, five folds"
