@@ -50,15 +50,30 @@ def key(slices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def trained(slices: Path, key: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A base network of this family, and what its training printed."""
+    from typer.testing import CliRunner
+
+    from monai_advenc.cli import app
+
+    base = tmp_path_factory.mktemp("trained") / "base.pt"
+    words = ("train-base", slices, "--key", key, "--out", base, "--epochs", 6, "--network", "vgg_small")
+    result = CliRunner().invoke(app, [str(word) for word in (*words, "--no-tracking")])
+    assert result.exit_code == 0, result.stderr
+    return base, result.stdout
+
+
+@pytest.fixture(scope="module")
+def base(trained: tuple[Path, str]) -> Path:
+    return trained[0]
+
+
 def test_images_are_moved_toward_their_own_class_within_the_radius(
-    slices: Path, key: Path, tmp_path: Path, run: Callable[..., Any]
+    slices: Path, key: Path, trained: tuple[Path, str], tmp_path: Path, run: Callable[..., Any]
 ) -> None:
-    base, out = tmp_path / "base.pt", tmp_path / "shared"
-    trained = run(
-        "train-base", slices, "--key", key, "--out", base, "--epochs", 6, "--network", "vgg_small", "--no-tracking"
-    )
-    assert trained.exit_code == 0, trained.stderr
-    assert "perturbed by it" in trained.stdout
+    (base, printed), out = trained, tmp_path / "shared"
+    assert "perturbed by it" in printed
     assert load_checkpoint(base).family == "error-minimizing"
     assert run("encrypt", slices, "--key", key, "--base", base, "--out", out, "--format", "png8").exit_code == 0
     distances = []
@@ -91,15 +106,9 @@ def test_a_base_network_of_the_other_family_is_refused_before_anything_is_writte
 
 
 def test_there_is_no_correspondence_to_recover_and_the_command_says_so(
-    slices: Path, key: Path, tmp_path: Path, run: Callable[..., Any]
+    slices: Path, key: Path, base: Path, tmp_path: Path, run: Callable[..., Any]
 ) -> None:
-    base, out = tmp_path / "base.pt", tmp_path / "shared"
-    assert (
-        run(
-            "train-base", slices, "--key", key, "--out", base, "--epochs", 4, "--network", "vgg_small", "--no-tracking"
-        ).exit_code
-        == 0
-    )
+    out = tmp_path / "shared"
     assert run("encrypt", slices, "--key", key, "--base", base, "--out", out).exit_code == 0
     refused = run("attack", "recover", out, slices, "--key", key, "--out", tmp_path / "recovery")
     assert refused.exit_code == 2
@@ -126,23 +135,8 @@ def test_slice_and_encrypt_trains_the_network_that_its_key_needs_and_goes_on_wit
 
 
 def test_all_pixels_get_a_warning_and_the_mask_is_refused(
-    slices: Path, key: Path, tmp_path: Path, run: Callable[..., Any]
+    slices: Path, key: Path, base: Path, tmp_path: Path, run: Callable[..., Any]
 ) -> None:
-    base = tmp_path / "base.pt"
-    words = [
-        "train-base",
-        slices,
-        "--key",
-        key,
-        "--out",
-        base,
-        "--epochs",
-        4,
-        "--network",
-        "vgg_small",
-        "--no-tracking",
-    ]
-    assert run(*words).exit_code == 0
     encrypt = ["encrypt", slices, "--key", key, "--base", base, "--out", tmp_path / "shared"]
     warned = run(*encrypt, "--dry-run")
     assert "give --region body" in warned.stdout + warned.stderr
@@ -152,23 +146,9 @@ def test_all_pixels_get_a_warning_and_the_mask_is_refused(
 
 
 def test_a_base_network_for_another_region_is_refused(
-    slices: Path, key: Path, tmp_path: Path, run: Callable[..., Any]
+    slices: Path, key: Path, base: Path, tmp_path: Path, run: Callable[..., Any]
 ) -> None:
-    base, out = tmp_path / "base.pt", tmp_path / "shared"
-    words = [
-        "train-base",
-        slices,
-        "--key",
-        key,
-        "--out",
-        base,
-        "--epochs",
-        2,
-        "--network",
-        "vgg_small",
-        "--no-tracking",
-    ]
-    assert run(*words).exit_code == 0
+    out = tmp_path / "shared"
     refused = run("encrypt", slices, "--key", key, "--base", base, "--out", out, "--region", "body")
     assert refused.exit_code == 2
     assert "trained for --region all without --full-radius" in refused.stderr
@@ -185,11 +165,9 @@ def test_a_region_for_a_network_of_the_other_family_is_refused(
 
 
 def test_a_search_for_a_radius_trains_networks_of_this_family_and_takes_none(
-    slices: Path, key: Path, tmp_path: Path, run: Callable[..., Any]
+    slices: Path, base: Path, tmp_path: Path, run: Callable[..., Any]
 ) -> None:
-    base, out = tmp_path / "base.pt", tmp_path / "recommendation"
-    brief = ["--epochs", 2, "--network", "vgg_small"]
-    assert run("train-base", slices, "--key", key, "--out", base, *brief, "--no-tracking").exit_code == 0
+    out = tmp_path / "recommendation"
     search = ["recommend", slices, "--out", out, "--profile", "error-minimizing"]
     refused = run(*search, "--base", base)
     assert refused.exit_code == 2
@@ -199,15 +177,14 @@ def test_a_search_for_a_radius_trains_networks_of_this_family_and_takes_none(
 
 
 def test_verify_refuses_a_base_network_of_the_other_family_and_counts_no_targets_for_its_own(
-    slices: Path, key: Path, tmp_path: Path, run: Callable[..., Any]
+    slices: Path, key: Path, base: Path, tmp_path: Path, run: Callable[..., Any]
 ) -> None:
-    own, other, out = tmp_path / "own.pt", tmp_path / "other.pt", tmp_path / "shared"
+    other, out = tmp_path / "other.pt", tmp_path / "shared"
     brief = ["--epochs", 2, "--network", "vgg_small", "--no-tracking"]
-    assert run("train-base", slices, "--key", key, "--out", own, *brief).exit_code == 0
     assert run("train-base", slices, "--out", other, *brief).exit_code == 0
-    assert run("encrypt", slices, "--key", key, "--base", own, "--out", out).exit_code == 0
+    assert run("encrypt", slices, "--key", key, "--base", base, "--out", out).exit_code == 0
     refused = run("verify", out, "--key", key, "--base", other)
     assert refused.exit_code == 2
     assert "trained for targeted perturbations" in refused.stderr
-    found = json.loads(run("verify", out, "--key", key, "--base", own, "--json").stdout)
+    found = json.loads(run("verify", out, "--key", key, "--base", base, "--json").stdout)
     assert {effect["taken_for_target"] for effect in found["effect"].values()} == {None}
