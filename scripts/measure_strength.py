@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from monai_advenc.acceleration.prepare import prepare
 from monai_advenc.data.images.folder import find_images, load_image_set
 from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.encryption.base_fit import BaseRecipe
 from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.fidelity import measure_fidelity
 from monai_advenc.encryption.key import EncryptionKey
@@ -122,7 +123,7 @@ def key_of(way: Way, images: ImageSet, radius: float, seed: int, options: Any) -
     """Draw the key of one way."""
     return draw_key(
         images.classes,
-        profile=way.profile,  # type: ignore[arg-type]  # one of the profiles, from the table of ways
+        profile=way.profile,
         combiner=way.combiner,
         radius=radius,
         radius_at=options.size,
@@ -151,11 +152,14 @@ def encrypted(key: EncryptionKey, base: nn.Module, images: ImageSet, region: str
 def base_of(key: EncryptionKey, images: ImageSet, region: str, seed: int, options: Any) -> nn.Module:
     """Train the base network that the key needs."""
     _, channels, height, _ = images.images.shape
-    network = get_network(options.base, len(images.classes), channels, height, seed=seed)
+    recipe = key.base or BaseRecipe()
+    network = get_network(recipe.network or options.base, len(images.classes), channels, height, seed=seed)
     freedom, own = Freedom(region, key.perturbation, full_radius=True), key.error_minimizing
-    renewal = None if own is None else PerturbedImages(images, None, own, seed, freedom)
     settings = TrainingSettings(epochs=options.base_epochs, seed=seed)
-    return train(network, images, None, settings, renewal=renewal).network
+    if own is None:
+        return train(network, images, None, settings).network
+    renewal = PerturbedImages(images, None, own, seed, freedom, unknown_originals=recipe.unknown_originals)
+    return train(network, images, None, settings, renewal=renewal, unknown=renewal.unknown).network
 
 
 def recipients(shared: ImageSet, originals: ImageSet, real: ImageSet, seed: int, options: Any) -> dict[str, Any]:

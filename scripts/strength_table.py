@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from monai_advenc.data.manifest import software_versions
-from monai_advenc.encryption.profiles import AUGMENTED_PROFILES, PROFILE_COMBINERS
+from monai_advenc.encryption.named_profiles import AUGMENTED_PROFILES, OWN_PROFILES, PROFILE_COMBINERS, PROFILE_GRAINS
 from scripts.markdown import markdown_table
 from scripts.strength_ways import WAYS
 
@@ -82,9 +82,10 @@ def shipped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             same = [row for row in of_part if alike.items() <= row.items()]
             worst = [worst_of(row) for row in same]
             found[name, size, radius] = {
-                "family": "error-minimizing" if way.profile == "error-minimizing" else "targeted",
+                "family": "error-minimizing" if way.profile in OWN_PROFILES else "targeted",
                 "combiner": way.combiner or PROFILE_COMBINERS[way.profile],
                 "views": VIEWS if way.profile in AUGMENTED_PROFILES else None,
+                **({"grain": PROFILE_GRAINS[way.profile].model_dump()} if way.profile in PROFILE_GRAINS else {}),
                 "region": way.region,
                 "data": DATA,
                 "classes": CLASSES,

@@ -7,6 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from monai_advenc.encryption.named_profiles import Profile
+
 
 @dataclass(frozen=True)
 class Way:
@@ -21,7 +23,7 @@ class Way:
         share: Share of the energy that the second way has.
     """
 
-    profile: str
+    profile: Profile
     combiner: str | None = None
     region: str = "all"
     noise: float | None = None
@@ -36,6 +38,7 @@ WAYS: Final[dict[str, Way | None]] = {
     "default": Way("default"),
     "error-minimizing": Way("error-minimizing"),
     "error-minimizing, body": Way("error-minimizing", region="body"),
+    "strong, body": Way("strong", region="body"),
     "default, body": Way("default", region="body"),
     "error-minimizing, body, noise 1": Way("error-minimizing", region="body", noise=1),
     "default, body, noise 1": Way("default", region="body", noise=1),

@@ -21,8 +21,8 @@ def train_base(
     key: Annotated[
         Path | None,
         typer.Option(
-            help="Key that the network is for. One of the profile error-minimizing needs a network that is trained on "
-            "images perturbed in turn with it, at the key's radius; other keys change nothing.",
+            help="Key that the network is for. One of the profile error-minimizing or strong needs a network that is "
+            "trained on images perturbed in turn with it, at the key's radius; other keys change nothing.",
             dir_okay=False,
         ),
     ] = None,
@@ -33,7 +33,10 @@ def train_base(
         bool, typer.Option("--full-radius", help="With such a key: if you will encrypt with --full-radius.")
     ] = False,
     network: Annotated[
-        str | None, typer.Option(help=options.NETWORK_HELP, show_default="resnet18 on a GPU, else resnet_small")
+        str | None,
+        typer.Option(
+            help=options.NETWORK_HELP, show_default="that of the key's profile, else resnet18 on a GPU, resnet_small"
+        ),
     ] = None,
     size: Annotated[int | None, typer.Option(min=16, help="Resize images to this side.")] = None,
     gray: options.Gray = False,
@@ -62,6 +65,7 @@ def train_base(
 
     It is trained on your images, so keep it private, like the key: anyone with it can perturb as well as you.
     """
+    from monai_advenc.encryption.base_fit import BaseRecipe
     from monai_advenc.encryption.key import EncryptionKey
     from monai_advenc.encryption.radius import Freedom
     from monai_advenc.networks.training import TrainingSettings
@@ -73,8 +77,10 @@ def train_base(
     own = None if secret is None else secret.error_minimizing
     if own is None and (region != "all" or full_radius):
         raise SettingsError(
-            "--region and --full-radius are for keys of the profile error-minimizing; give --key, or leave them out"
+            "--region and --full-radius are for keys of the profile error-minimizing or strong; give --key, or leave "
+            "them out"
         )
+    recipe = BaseRecipe() if secret is None else secret.base or BaseRecipe()
     if secret is not None:
         say_of_region(secret, region, output)
     with open_tracking(tracking_uri, no_tracking, "train-base", out.parent) as tracker:
@@ -83,8 +89,9 @@ def train_base(
             out,
             error_minimizing=own,
             freedom=None if own is None else Freedom(region, own, full_radius),
+            unknown_originals=recipe.unknown_originals,
             classes=None if secret is None else secret.classes,
-            network=network,
+            network=network or recipe.network,
             settings=TrainingSettings(seed=seed) if epochs is None else TrainingSettings(epochs=epochs, seed=seed),
             validation=validation,
             size=size,

@@ -9,12 +9,26 @@ from typing import Any
 
 from monai_advenc.errors import NetworkError
 from monai_advenc.perturbation.settings import Family, PerturbationSettings
+from monai_advenc.settings import Settings
+
+
+class BaseRecipe(Settings):
+    """How the base network of an error-minimizing key is trained, where not as usual.
+
+    Attributes:
+        network: Its architecture, a name in :data:`monai_advenc.networks.NETWORKS`, unless another is asked for.
+        unknown_originals: Whether it learns to answer originals with all classes alike.
+    """
+
+    network: str | None = None
+    unknown_originals: bool = False
 
 
 def require_base_for(
     classes: Sequence[str],
     family: Family,
     perturbation: PerturbationSettings,
+    recipe: BaseRecipe,
     known: Sequence[str],
     notes: Mapping[str, Any],
 ) -> None:
@@ -24,6 +38,7 @@ def require_base_for(
         classes: Classes of the key.
         family: Family of its perturbations.
         perturbation: Their settings.
+        recipe: How its base network is trained.
         known: Classes of the base network, expected in the same order.
         notes: What its file says of its training: the family of perturbations, and their ball if that decides.
 
@@ -46,6 +61,7 @@ def require_base_for(
         "radius": perturbation.radius,
         "radius_at": perturbation.reference_side or 0,
         "noise": perturbation.noise,
+        "grain": None if perturbation.grain is None else perturbation.grain.model_dump_json(),
     }
     if family == "error-minimizing" and any(notes.get(name) != value for name, value in asked.items()):
         trained, own = (_said_of_ball(each) for each in (notes, asked))
@@ -53,8 +69,14 @@ def require_base_for(
             f"the base network was trained for radius {trained}, the key has {own}; train one with train-base "
             "--key, or draw another key"
         )
+    if family == "error-minimizing" and notes.get("unknown_originals", False) != recipe.unknown_originals:
+        raise NetworkError(
+            "the base network was trained for a key of another profile: one of them answers originals with all classes "
+            "alike, the other does not; train one with train-base --key, or draw another key"
+        )
 
 
 def _said_of_ball(values: Mapping[str, Any]) -> str:
     noise = "" if values.get("noise") is None else f" and noise {values['noise']}"
-    return f"{values.get('radius')} at {values.get('radius_at')} pixels{noise}"
+    grain = "" if values.get("grain") is None else f" and grain {values['grain']}"
+    return f"{values.get('radius')} at {values.get('radius_at')} pixels{noise}{grain}"

@@ -20,7 +20,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, mode
 from torch import Tensor
 
 from monai_advenc.data.private_folder import require_unshared
-from monai_advenc.encryption.base_fit import require_base_for
+from monai_advenc.encryption.base_fit import BaseRecipe, require_base_for
 from monai_advenc.encryption.combiners import CombinerSettings
 from monai_advenc.encryption.correspondence import ClassCorrespondence
 from monai_advenc.encryption.keyed_digest import keyed_digest, mark_seed
@@ -31,9 +31,6 @@ from monai_advenc.settings import Settings, first_problem
 
 FORMAT_VERSION: Final = 1
 """Version of the key file that this package writes and reads."""
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class EncryptionKey(Settings):
@@ -50,6 +47,7 @@ class EncryptionKey(Settings):
         recipient: Public label of the recipient of the copy made with this key; each recipient needs another key.
         mark: Length of the mark in each image as a share of the radius, see :mod:`monai_advenc.encryption.mark`;
             ``None``: no mark.
+        base: How the base network of an error-minimizing key is trained; ``None``: as usual.
 
     Raises:
         SettingsError: A value is missing or invalid, or classes, correspondence and combiner do not fit together.
@@ -71,12 +69,13 @@ class EncryptionKey(Settings):
     layout_secret: str = Field(pattern=r"^[0-9a-f]{64}$", repr=False)
     recipient: str | None = None
     mark: float | None = Field(default=None, gt=0, lt=1)
+    base: BaseRecipe | None = None
 
     @model_serializer(mode="wrap")
-    def _leave_out_no_mark(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Keys that are older than marks keep their id, and older versions can still read keys without one.
+    def _leave_out_what_older_keys_lack(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Older keys keep their id, and older versions can still read keys without these.
         values: dict[str, Any] = handler(self)
-        return {name: value for name, value in values.items() if (name, value) != ("mark", None)}
+        return {name: value for name, value in values.items() if name not in ("mark", "base") or value is not None}
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> EncryptionKey:
@@ -92,6 +91,8 @@ class EncryptionKey(Settings):
             )
         if self.combiner.num_targets != self.correspondence.num_targets:
             raise ValueError("the combiner needs another number of targets than the correspondence has")
+        if self.base is not None and not self.correspondence.is_own:
+            raise ValueError("only an error-minimizing key says how its base network is trained")
         return self
 
     @classmethod
@@ -104,6 +105,7 @@ class EncryptionKey(Settings):
         correspondence: ClassCorrespondence | None = None,
         recipient: str | None = None,
         mark: float | None = None,
+        base: BaseRecipe | None = None,
         seed: int | None = None,
     ) -> EncryptionKey:
         """Draw a new key for these classes.
@@ -115,6 +117,7 @@ class EncryptionKey(Settings):
             correspondence: A given correspondence, for reproduction; ``None`` draws one.
             recipient: Public label of the recipient of the copy made with this key.
             mark: Length of the mark in each image as a share of the radius; ``None``: no mark.
+            base: How the base network of an error-minimizing key is trained; ``None``: as usual.
             seed: For reproducible experiments only: the seed determines the whole key.
 
         Raises:
@@ -125,9 +128,9 @@ class EncryptionKey(Settings):
             combiner = CombinerSettings.default(combiner, len(classes))
         layout = secrets.token_bytes(32) if seed is None else hashlib.sha256(f"layout {seed}".encode()).digest()
         # A key from a seed must not depend on the date.
-        moment = datetime.now(timezone.utc).replace(microsecond=0) if seed is None else _EPOCH
+        moment = datetime.now(timezone.utc) if seed is None else datetime.fromtimestamp(0, timezone.utc)
         return cls(
-            created=moment,
+            created=moment.replace(microsecond=0),
             classes=tuple(classes),
             correspondence=correspondence or ClassCorrespondence.draw(len(classes), combiner.num_targets, seed=seed),
             combiner=combiner,
@@ -135,6 +138,7 @@ class EncryptionKey(Settings):
             layout_secret=layout.hex(),
             recipient=recipient,
             mark=mark,
+            base=base,
         )
 
     @property
@@ -157,7 +161,7 @@ class EncryptionKey(Settings):
         Raises:
             NetworkError: Classes or training are others than the key's.
         """
-        require_base_for(self.classes, self.family, self.perturbation, classes, notes)
+        require_base_for(self.classes, self.family, self.perturbation, self.base or BaseRecipe(), classes, notes)
 
     @property
     def key_id(self) -> str:

@@ -1,45 +1,33 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Named settings of a key, and drawing a key from one of them."""
+"""Draw a key from a profile and the settings that users may change."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from pydantic import Field, model_validator
 
 from monai_advenc.encryption.correspondence import ClassCorrespondence, count_correspondences
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.mark import SHARE
+from monai_advenc.encryption.named_profiles import (
+    AUGMENTED_PROFILES,
+    OWN_PROFILES,
+    PROFILE_BASES,
+    PROFILE_GRAINS,
+    Profile,
+    combiner_of,
+)
 from monai_advenc.encryption.paper import MRI_RADIUS, MRI_SIDE, STEP_SIZE, STEPS
 from monai_advenc.errors import SettingsError
 from monai_advenc.perturbation.settings import ADAPTIVE_STEPS, FAST_STEPS, PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
 from monai_advenc.progress import Progress
 from monai_advenc.settings import ScheduleName, Settings
-
-Profile = Literal["default", "error-minimizing", "paper-basic", "paper-concat", "paper-mixup-concat"]
-
-PROFILE_COMBINERS: Final[Mapping[Profile, str]] = MappingProxyType(
-    {
-        "default": "horizontal-concat",
-        "error-minimizing": "basic",
-        "paper-basic": "basic",
-        "paper-concat": "horizontal-concat",
-        "paper-mixup-concat": "mixup-and-concat",
-    }
-)
-"""The combiner of each profile."""
-
-AUGMENTED_PROFILES: Final = ("default", "error-minimizing")
-"""Profiles with augmentation-aware steps; the paper's have plain steps."""
-
-TWO_CLASSES_COMBINER: Final = "basic"
-"""The default profile's combiner for two classes, which have one target each; Horizontal Concat takes two."""
 
 NOISE_PSNR_DB: Final = 36.0
 """PSNR of the radius of a key with noise where none is given: 4 gray levels of 255, which few noisy images reach."""
@@ -53,8 +41,9 @@ class KeyOptions(Settings):
 
     Attributes:
         profile: ``"default"``: Horizontal Concat (two classes: Basic) with augmentation-aware steps;
-            ``"error-minimizing"``: toward the image's own class, with augmentation-aware steps; ``"paper-..."``: the
-            paper's combiners and plain steps.
+            ``"error-minimizing"``: toward the image's own class, with augmentation-aware steps; ``"strong"``: the same
+            with fine grain, under a base network of three architectures; ``"paper-..."``: the paper's combiners and
+            plain steps.
         radius: L2 radius on the [0, 1] scale, for images of side ``radius_at``; 2, as the paper's for MRI, or with
             ``noise`` that of a PSNR of 36 dB.
         radius_at: Image side in pixels for which ``radius`` is meant; others get it scaled. 0: one radius for all.
@@ -198,8 +187,9 @@ def draw_key(
         reference_side=radius_at or None,
         noise=noise,
         augmentation=Augmentation() if profile in AUGMENTED_PROFILES else None,
+        grain=PROFILE_GRAINS.get(profile),
     )
-    if profile == "error-minimizing":
+    if profile in OWN_PROFILES:
         if correspondence is not None or combiner not in (None, "basic"):
             raise SettingsError(
                 "error-minimizing perturbations lead to the image's own class, so there is no correspondence and "
@@ -211,16 +201,13 @@ def draw_key(
     return EncryptionKey.draw(
         classes,
         perturbation,
-        combiner=combiner or _combiner_of(profile, len(classes)),
+        combiner=combiner or combiner_of(profile, len(classes)),
         correspondence=correspondence,
         recipient=recipient,
         mark=None if recipient is None else SHARE,
+        base=PROFILE_BASES.get(profile),
         seed=seed,
     )
-
-
-def _combiner_of(profile: Profile, classes: int) -> str:
-    return TWO_CLASSES_COMBINER if profile == "default" and classes == 2 else PROFILE_COMBINERS[profile]
 
 
 def _step_settings(schedule: ScheduleName, radius: float, steps: int | None, step_size: float | None) -> dict[str, Any]:
@@ -248,11 +235,13 @@ def has_setting(key: EncryptionKey, name: str, value: Any) -> bool:
     """
     steps = key.perturbation
     if name == "profile":
-        own, augmented = value == "error-minimizing", value in AUGMENTED_PROFILES
+        own, augmented = value in OWN_PROFILES, value in AUGMENTED_PROFILES
         return (
-            key.combiner.name == _combiner_of(value, len(key.classes))
+            key.combiner.name == combiner_of(value, len(key.classes))
             and (steps.augmentation is not None) == augmented
             and key.correspondence.is_own == own
+            and key.base == PROFILE_BASES.get(value)
+            and steps.grain == PROFILE_GRAINS.get(value)
         )
     if name == "seed":
         # With a seed, the secret of the layout depends on nothing else.

@@ -16,6 +16,7 @@ from typing import Final
 
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.evaluation.division import LEAST_CASES
+from monai_advenc.perturbation.grain import Grain
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
 from monai_advenc.settings import Settings
@@ -44,6 +45,7 @@ class MeasuredStrength(Settings):
         family: ``"targeted"`` or ``"error-minimizing"``.
         combiner: Name of the combiner.
         views: The random views of augmentation-aware steps; ``None``: plain steps.
+        grain: Structures that steps could change, as of the profile strong; ``None``: all.
         region: Which pixels could change, with all of the radius.
         data: What images, in words.
         classes: Number of classes.
@@ -62,6 +64,7 @@ class MeasuredStrength(Settings):
     family: str
     combiner: str
     views: Augmentation | None
+    grain: Grain | None = None
     region: str
     data: str
     classes: int
@@ -101,6 +104,7 @@ class MeasuredStrength(Settings):
         found = {
             "another way to combine targets": asked.combiner != self.combiner,
             f"random views {_told(views)} / {_told(self.views)}": views != self.views,
+            f"grain {_told_grain(steps.grain)} / {_told_grain(self.grain)}": steps.grain != self.grain,
             region: asked.region != self.region,
             "radius shrinks with the region / does not": asked.region == self.region and asked.shrinks,
             f"steps {steps.steps} ({steps.schedule}) / {self.steps} (paper)": of_steps,
@@ -126,11 +130,12 @@ class _Asked:
     side: int | None
     radius_db: float
 
-    def nearness(self, row: MeasuredStrength) -> tuple[bool, bool, bool, int, float]:
+    def nearness(self, row: MeasuredStrength) -> tuple[bool, bool, bool, bool, int, float]:
         """Larger for a measurement that is nearer; of equals, the largest images are nearest to what is shared."""
         region = "all" if self.shrinks else self.region  # The change per pixel stays.
         views = (row.views is None) == (self.perturbation.augmentation is None)
-        same = (row.combiner == self.combiner, row.region == region, views)
+        grain = row.grain == self.perturbation.grain
+        same = (row.combiner == self.combiner, grain, row.region == region, views)
         return (*same, row.size, -abs(row.radius_db - self.radius_db))
 
 
@@ -212,3 +217,7 @@ def _told(views: Augmentation | None) -> str:
     if views is None:
         return "none"
     return f"shifts up to {100 * views.max_shift:g} % of the side {'with' if views.flip else 'without'} flips"
+
+
+def _told_grain(grain: Grain | None) -> str:
+    return "of all sizes" if grain is None else f"between blurs of {grain.finest:g} and {grain.coarsest:g} pixels"

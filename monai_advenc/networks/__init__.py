@@ -13,6 +13,7 @@ from torch import nn
 
 from monai_advenc.errors import SettingsError
 from monai_advenc.networks.densenet import BottleneckLayer, DenseNet
+from monai_advenc.networks.ensemble import Ensemble
 from monai_advenc.networks.normalize import Standardize, standardized, with_standardization
 from monai_advenc.networks.residual import PreactivationBlock, ResidualNetwork
 from monai_advenc.networks.resnet import monai_resnet
@@ -22,6 +23,11 @@ __all__ = ["NETWORKS", "NetworkBuilder", "Standardize", "get_network", "require_
 
 NetworkBuilder = Callable[[int, int, int], nn.Module]
 """Builds a network on standardized images from the number of classes, the number of channels and the image side."""
+
+
+def _together(classes: int, channels: int, side: int, *, members: Sequence[str]) -> Ensemble:
+    return Ensemble([NETWORKS[name](classes, channels, side) for name in members])
+
 
 NETWORKS: Mapping[str, NetworkBuilder] = MappingProxyType(
     {
@@ -43,6 +49,9 @@ NETWORKS: Mapping[str, NetworkBuilder] = MappingProxyType(
         "densenet_small": partial(DenseNet, growth=12, layers=(4, 4, 4)),
         # A victim of three layers: perturbations of deep networks mislead shallow ones less. 5 thousand parameters.
         "shallow": partial(VGG, stages=((16,), (32,))),
+        # A base network for error-minimizing perturbations that networks of several architectures learn: simple and
+        # deep members answer together. 154 thousand parameters.
+        "ensemble_small": partial(_together, members=("vgg_small", "preresnet_small", "shallow")),
     }
 )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from monai_advenc.errors import NetworkError
+from monai_advenc.networks.ensemble import Ensemble
 
 
 def features_and_logits(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -15,7 +16,8 @@ def features_and_logits(network: nn.Module, images: Tensor) -> tuple[Tensor, Ten
     Gradients flow through both results, in training and in evaluation mode.
 
     Args:
-        network: Ends in an ``nn.Linear``, like every network of :data:`monai_advenc.networks.NETWORKS`.
+        network: Ends in an ``nn.Linear``, like every network of :data:`monai_advenc.networks.NETWORKS` but
+            ensembles.
         images: ``(N, C, H, W)``.
 
     Returns:
@@ -39,8 +41,10 @@ def last_linear(network: nn.Module) -> nn.Linear:
     """Find the linear layer that was added last; its ``in_features`` is the number of features.
 
     Raises:
-        NetworkError: There is none.
+        NetworkError: There is none, or each member of an ensemble has one.
     """
+    if any(isinstance(module, Ensemble) for module in network.modules()):
+        raise NetworkError("expected a network that ends in one linear layer, got an ensemble; choose another network")
     layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
     if not layers:
         raise NetworkError("expected a network that ends in a linear layer, got none; use one from get_network")

@@ -23,6 +23,7 @@ from monai_advenc.acceleration.processor import require_together, to_device
 from monai_advenc.errors import ImageError, NetworkError, SettingsError
 from monai_advenc.perturbation.adaptive_steps import AdaptiveSteps
 from monai_advenc.perturbation.geometry import GEOMETRIES, Geometry, Radius, per_image
+from monai_advenc.perturbation.grain import Grain
 from monai_advenc.perturbation.objectives import Objective, as_objective
 from monai_advenc.perturbation.settings import VIEWS_HIDE_THE_LOSS, PerturbationSettings
 from monai_advenc.perturbation.views import RandomViews, SameView, Views, draw_moves
@@ -37,6 +38,7 @@ class _Step:
     geometry: Geometry
     radius: float
     scales: Tensor | None
+    grain: Grain | None = None
 
     def __call__(
         self, perturbed: Tensor, gradient: Tensor, length: float | Tensor, rows: Tensor | slice = slice(None)
@@ -45,6 +47,7 @@ class _Step:
         original, inside, radius = self.original[rows], self.inside[rows], self._radius(rows)
         if self.scales is not None:
             length = length * per_image(self.scales[rows], perturbed)
+        gradient = gradient if self.grain is None else self.grain.of(gradient)
         ahead = perturbed - length * self.geometry.direction(gradient * inside)
         # Clamping does not leave the ball, because the original lies in the box and the box is convex.
         moved = (original + self.geometry.project(ahead - original, radius)).clamp(0, 1)
@@ -128,7 +131,7 @@ def perturb(
         views = _views(settings, seeds, moves, original)
         inside = torch.ones_like(original[:, :1, :1, :1], dtype=torch.bool) if regions is None else regions.bool()
         scales = None if scales is None else scales.to(original)
-        step_from = _Step(original, inside, geometry, settings.radius, scales)
+        step_from = _Step(original, inside, geometry, settings.radius, scales, settings.grain)
         if settings.schedule == "adaptive":
             size = len(images) if batch_size is None else batch_size
             walk = AdaptiveSteps(network, objective, step_from, settings.step_size, settings.steps, size, inside)

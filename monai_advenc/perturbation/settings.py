@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from monai_advenc.errors import SettingsError
+from monai_advenc.perturbation.grain import Grain
 from monai_advenc.perturbation.views import Augmentation
 from monai_advenc.settings import Schedule, Settings
 
@@ -34,7 +35,7 @@ ADAPTIVE_STEPS = 69
 :mod:`monai_advenc.perturbation.adaptive_steps`."""
 
 
-_OLDER_DEFAULTS = (("schedule", "paper"), ("noise", None))
+_OLDER_DEFAULTS = (("schedule", "paper"), ("noise", None), ("grain", None))
 
 VIEWS_HIDE_THE_LOSS = (
     "adaptive steps need the loss of the image itself, which augmentation-aware steps do not compute; "
@@ -62,6 +63,7 @@ class PerturbationSettings(Settings):
         noise: The root mean square change of the pixels that may change, as a multiple of the image's own noise
             (:mod:`monai_advenc.encryption.noise`), if that is less than ``radius`` allows; ``None``: all of the
             radius, for quiet and noisy images alike. L2 only.
+        grain: Steps change structures of these sizes in pixels only, at every size of the image; ``None``: all.
 
     Raises:
         SettingsError: A value is missing or out of its range, or two of them exclude each other.
@@ -81,6 +83,7 @@ class PerturbationSettings(Settings):
     reference_side: int | None = Field(default=None, ge=1)
     augmentation: Augmentation | None = None
     noise: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    grain: Grain | None = None
 
     @model_validator(mode="after")
     def _sizes_and_noise_need_l2(self) -> PerturbationSettings:
@@ -98,7 +101,7 @@ class PerturbationSettings(Settings):
 
     @model_serializer(mode="wrap")
     def _leave_out_what_older_keys_lack(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Keys that are older than schedules or noise keep their id, and older versions can still read keys without.
+        # Keys that are older than one of these keep their id, and older versions can still read keys without.
         values: dict[str, Any] = handler(self)
         return {name: value for name, value in values.items() if (name, value) not in _OLDER_DEFAULTS}
 

@@ -172,9 +172,7 @@ def ready_base(
         NetworkError: It is not better than chance, or was trained at another size.
     """
     if checkpoint is None:
-        own = key.error_minimizing
-        freedom = None if own is None else Freedom(options.region, own, options.full_radius)
-        how.train(path, load_image_set(folder), error_minimizing=own, freedom=freedom)
+        how.train_for(key, path, load_image_set(folder), options.region, full_radius=options.full_radius)
         checkpoint = load_checkpoint(path)
         require_learned(checkpoint, path, insist=how.insist, progress=how.progress)
     else:

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.encryption.key import EncryptionKey
-from monai_advenc.encryption.profiles import PROFILE_COMBINERS, KeyOptions, draw_key, has_setting, say_drawn
+from monai_advenc.encryption.named_profiles import PROFILE_COMBINERS
+from monai_advenc.encryption.profiles import KeyOptions, draw_key, has_setting, say_drawn
 from monai_advenc.encryption.rounding import coarsest_levels
 from monai_advenc.errors import SanityError, SettingsError
 from monai_advenc.evaluation.recommendation.base_networks import BaseTraining

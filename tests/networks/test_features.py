@@ -13,7 +13,7 @@ from monai_advenc.networks import NETWORKS, get_network
 from monai_advenc.networks.features import features_and_logits, last_linear
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [name for name in NETWORKS if not name.startswith("ensemble")])
 def test_the_last_layer_turns_features_into_the_same_logits_as_ever(name: str) -> None:
     network = get_network(name, 4, 1, 16).eval()
     images = torch.rand(2, 1, 16, 16)
@@ -42,6 +42,11 @@ def test_a_network_without_a_linear_layer_is_refused() -> None:
     network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     with pytest.raises(NetworkError, match="ends in a linear layer, got none"):
         features_and_logits(network, torch.rand(1, 1, 16, 16))
+
+
+def test_an_ensemble_has_no_last_layer() -> None:
+    with pytest.raises(NetworkError, match="got an ensemble; choose another"):
+        features_and_logits(get_network("ensemble_small", 3, 1, 16), torch.rand(1, 1, 16, 16))
 
 
 class Idle(nn.Module):

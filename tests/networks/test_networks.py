@@ -85,7 +85,7 @@ def test_no_activation_works_in_place(name: str) -> None:
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize(("side", "features"), [(32, 32), (64, 32), (160, 80), (320, 80)])
 def test_the_stem_of_small_networks_keeps_the_grid_affordable(name: str, side: int, features: int) -> None:
-    first = get_network(name, 3, 1, side).get_submodule("body.0")
+    first = get_network(name, 3, 1, side).get_submodule("body.members.0.0" if "ensemble" in name else "body.0")
     assert first(torch.zeros(1, 1, side, side)).shape[-1] == features
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Literal
 
-Profile = Literal["default", "error-minimizing", "paper-basic", "paper-concat", "paper-mixup-concat"]
+Profile = Literal["default", "error-minimizing", "paper-basic", "paper-concat", "paper-mixup-concat", "strong"]
 Schedule = Literal["paper", "fast", "adaptive"]
 Region = Literal["all", "body", "mask"]
 Precision = Literal["auto", "fp32", "bf16", "int8"]

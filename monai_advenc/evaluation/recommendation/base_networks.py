@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from torch import nn
 
 from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.encryption.base_fit import BaseRecipe
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.radius import Freedom
 from monai_advenc.encryption.regions import require_region_of_image
@@ -75,6 +76,28 @@ class BaseTraining:
         how: dict[str, Any] = {"network": self.network, "device": self.device, "progress": self.progress}
         train_base(images, path, settings=settings, **how, **options)
 
+    def train_for(
+        self, key: EncryptionKey, path: Path, images: ImageSet, region: str, *, full_radius: bool, seed: int = 0
+    ) -> None:
+        """Train a network of a key's family, as the key says, and save it.
+
+        Args:
+            key: The key.
+            path: File to write.
+            images: The originals.
+            region: Which pixels will change: ``"all"`` or ``"body"`` for an error-minimizing key.
+            full_radius: Do not shrink the radius with the region.
+            seed: Added to that of the training.
+        """
+        own, recipe = key.error_minimizing, key.base or BaseRecipe()
+        if own is None:
+            self.train(path, images, seed)
+            return
+        how = replace(self, network=self.network or recipe.network)
+        freedom = Freedom(region, own, full_radius)
+        apart = recipe.unknown_originals
+        how.train(path, images, seed, error_minimizing=own, freedom=freedom, unknown_originals=apart)
+
 
 @dataclass(frozen=True)
 class OneNetwork:
@@ -126,8 +149,7 @@ class NetworkOfEachKey:
         return checkpoint.network.to(how.device)
 
     def _trained(self, trial: Trial, key: EncryptionKey, path: Path) -> Iterator[None]:
-        freedom = Freedom(self.region, key.perturbation, self.full_radius)
-        self.how.train(path, self.images, trial.seed, error_minimizing=key.error_minimizing, freedom=freedom)
+        self.how.train_for(key, path, self.images, self.region, full_radius=self.full_radius, seed=trial.seed)
         yield
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 from monai_advenc.acceleration.processor import choose_device
 from monai_advenc.data.images.folder import ImageFolder, find_images, load_image_set
 from monai_advenc.data.private_folder import make_private, require_outside, require_own_folder, require_unshared
+from monai_advenc.encryption.named_profiles import OWN_PROFILES
 from monai_advenc.encryption.profiles import KeyOptions, draw_key
 from monai_advenc.encryption.regions import REGIONS
 from monai_advenc.errors import DatasetError, SettingsError
@@ -147,7 +148,7 @@ def recommend(
     folder = slices if isinstance(slices, ImageFolder) else find_images(Path(slices))
     _require_two_classes(folder)
     draw_key(folder.classes, **dict(drawing))  # Says what cannot be, before the long work.
-    is_shared, place = drawing.profile != "error-minimizing", choose_device(device)
+    is_shared, place = drawing.profile not in OWN_PROFILES, choose_device(device)
     base_path = Path(base) if base else out / BASE_NAME
     _require_folder(out, folder.root)
     if is_shared:

@@ -63,6 +63,7 @@ def train_base(
     *,
     error_minimizing: PerturbationSettings | None = None,
     freedom: Freedom | None = None,
+    unknown_originals: bool = False,
     classes: Sequence[str] | None = None,
     network: str | None = None,
     settings: TrainingSettings = TrainingSettings(),
@@ -85,6 +86,7 @@ def train_base(
         error_minimizing: Train for error-minimizing perturbations of this norm, radius, reference side and with these
             views (:mod:`monai_advenc.networks.training.error_minimizing`); ``None``: for targeted ones.
         freedom: For the same: which pixels may change, see :class:`monai_advenc.encryption.radius.Freedom`.
+        unknown_originals: For the same: teach the network to answer originals with all classes alike.
         classes: The class names in the order of the labels; ``None``: the folders' names, sorted.
         network: Architecture; ``None``: ``resnet18`` on a GPU, else ``resnet_small``.
         settings: Epochs, seed and the rest of the training. If neither epochs nor batch size is set, few images get
@@ -131,7 +133,9 @@ def train_base(
     tracker.log_params({"network": name, **trained, "images": len(image_set)})
     perturbed = None
     if error_minimizing is not None:
-        perturbed = PerturbedImages(train_set, validation_set, error_minimizing, settings.seed, freedom)
+        perturbed = PerturbedImages(
+            train_set, validation_set, error_minimizing, settings.seed, freedom, unknown_originals=unknown_originals
+        )
     with progress.stage(f"training {name}", settings.epochs) as advance:
         done = advancing_to(advance)
         result = train(
@@ -143,6 +147,7 @@ def train_base(
             observe=None if perturbed is None else perturbed.observe,
             renewal=perturbed,
             unfinished=unfinished_of(path),
+            unknown=None if perturbed is None else perturbed.unknown,
         )
     accuracy = _held_out(result.history[result.best_epoch - 1])
     held_out = HeldOutAccuracy.on(accuracy, validation_set.labels.tolist())

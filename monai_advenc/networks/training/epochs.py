@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from monai_advenc.errors import NetworkError
+from monai_advenc.networks.ensemble import log_probabilities
 from monai_advenc.networks.training.augmentation import draw_moves, move
 from monai_advenc.networks.training.schedule import SCHEDULES
 from monai_advenc.networks.training.settings import TrainingSettings
@@ -45,9 +46,10 @@ class Epochs:
         weight: Tensor,
         settings: TrainingSettings,
         lesson: Lesson | None = None,
+        unknown: Tensor | None = None,
     ) -> None:
         self.network, self.images, self.labels, self.weight, self.settings = network, images, labels, weight, settings
-        self.lesson = lesson
+        self.lesson, self.unknown = lesson, unknown
         self.autocast = settings.in_bf16_on(images.device)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.batches = -(-len(images) // settings.batch_size)
@@ -115,11 +117,15 @@ class Epochs:
         height, width = self.images.shape[-2:]
         return draw_moves(count, (height, width), self.settings.augmentation, self.generator)
 
+    @staticmethod
+    def _moved(images: Tensor, moves: Tensor | None) -> Tensor:
+        return images if moves is None else move(images, moves)
+
     def _learn(self, indices: Tensor, labels: Tensor, moves: Tensor | None) -> tuple[Tensor, Tensor]:
         settings = self.settings
-        batch = self.images[indices]
-        if moves is not None:
-            batch = move(batch, moves)
+        batch = self._moved(self.images[indices], moves)
+        if self.unknown is not None:
+            batch = torch.cat([batch, self._moved(self.unknown[indices], moves)])
         batch = batch.contiguous(memory_format=torch.channels_last)
         rate = SCHEDULES[settings.schedule](self.step, self.batches * settings.epochs, settings.peak_learning_rate)
         for group in self.optimizer.param_groups:
@@ -129,7 +135,11 @@ class Epochs:
                 logits, loss = self.lesson(self.network, batch, labels, self.generator)
             else:
                 logits = self.network(batch)
-                loss = functional.cross_entropy(logits.float(), labels, weight=self.weight)
+                chances = log_probabilities(self.network, logits.float())
+                logits, known = logits[: len(labels)], chances[: len(labels)]
+                loss = functional.nll_loss(known, labels, weight=self.weight)
+                if self.unknown is not None:
+                    loss = loss - chances[len(labels) :].mean()  # The least where all classes are equally likely.
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()

@@ -51,6 +51,8 @@ class PerturbedImages:
         perturbation: Norm, radius, reference side and views; the number and length of steps are chosen here.
         seed: Seed of the random views.
         freedom: Which pixels may change; ``None``: all.
+        unknown_originals: Whether the network learns to answer originals with all classes alike, so that it knows the
+            perturbation alone.
 
     Raises:
         ImageError: An image has no region; said before any training.
@@ -64,13 +66,20 @@ class PerturbedImages:
         perturbation: PerturbationSettings,
         seed: int,
         freedom: Freedom | None = None,
+        *,
+        unknown_originals: bool = False,
     ) -> None:
         if perturbation.noise is not None and freedom is None:
             raise SettingsError("a radius by noise needs to know how much each image may change; give freedom")
         self.originals, self.kept_aside, self.perturbation, self.seed = originals, kept_aside, perturbation, seed
-        self.freedom = freedom
+        self.freedom, self.unknown_originals = freedom, unknown_originals
         self._limits = _limits(originals, freedom)
         self._limits_aside = None if kept_aside is None else _limits(kept_aside, freedom)
+
+    @property
+    def unknown(self) -> Tensor | None:
+        """The images that the network shall answer with all classes alike, ``(N, C, H, W)``; ``None``: none."""
+        return self.originals.images if self.unknown_originals else None
 
     def after(self, epoch: int, network: nn.Module, images: Tensor) -> Tensor:
         """Move the images ``(N, C, H, W)`` of an epoch on, inside the ball around their originals."""
@@ -85,14 +94,16 @@ class PerturbedImages:
         return {PERTURBED_ACCURACY: accuracy_of(network, perturbed, self.kept_aside.labels)}
 
     def notes(self) -> Notes:
-        """What a checkpoint keeps: the family, its radius and views, and which pixels may change."""
+        """What a checkpoint keeps: the family, its radius, views and grain, and which pixels may change."""
         settings = self.perturbation
         views = "none" if settings.augmentation is None else settings.augmentation.model_dump_json()
         side = settings.reference_side or 0
         free: Notes = {"region": "all", "full_radius": False} if self.freedom is None else self.freedom.notes()
         ball: Notes = {"norm": settings.norm, "radius": settings.radius, "radius_at": side, "views": views}
         noise: Notes = {} if settings.noise is None else {"noise": settings.noise}
-        return {"family": "error-minimizing", **ball, **noise, **free}
+        grain: Notes = {} if settings.grain is None else {"grain": settings.grain.model_dump_json()}
+        apart: Notes = {"unknown_originals": True} if self.unknown_originals else {}
+        return {"family": "error-minimizing", **ball, **noise, **grain, **apart, **free}
 
     def _perturb(
         self,

@@ -81,6 +81,7 @@ def train(
     renewal: Renewal | None = None,
     unfinished: Path | None = None,
     lesson: Lesson | None = None,
+    unknown: Tensor | None = None,
 ) -> TrainingResult:
     """Train a copy of ``network`` by SGD with Nesterov momentum, one learning rate cycle and cross entropy.
 
@@ -99,6 +100,8 @@ def train(
             same weights. The file is removed at the end.
         lesson: Replaces the cross entropy of a batch, and with it class weights; not with ``unfinished``, which cannot
             tell lessons apart.
+        unknown: Images ``(N, C, H, W)`` in [0, 1], one for each of ``train_set``, that the network learns to answer
+            with all classes alike, each moved as that one is moved; not with ``lesson``.
 
     Returns:
         The trained network in evaluation mode, and the record of each epoch.
@@ -109,14 +112,19 @@ def train(
         ImageError: Images hold NaN or values outside [0, 1].
         NetworkError: The network does not fit the images, or training diverged.
         OutputError: ``unfinished`` is of another training or cannot be written.
-        SettingsError: The number of class weights differs from the number of classes, or ``lesson`` is given with
-            ``unfinished``.
+        SettingsError: The number of class weights differs from the number of classes, ``lesson`` is given with
+            ``unfinished`` or ``unknown``, or ``unknown`` has not the shape of the training images.
     """
-    if lesson is not None and unfinished is not None:
-        raise SettingsError("expected lesson or unfinished, got both; leave one out")
+    if lesson is not None and (unfinished is not None or unknown is not None):
+        raise SettingsError("expected lesson, or unfinished and unknown, got both; leave one out")
+    if unknown is not None and unknown.shape != train_set.images.shape:
+        raise SettingsError(
+            f"expected unknown images of shape {tuple(train_set.images.shape)}, got {tuple(unknown.shape)}"
+        )
     check_sets(train_set, validation_set)
     sets = [train_set] if validation_set is None else [train_set, validation_set]
-    kept = UnfinishedTraining(unfinished, network, sets, settings, {} if renewal is None else renewal.notes())
+    notes = {} if renewal is None else renewal.notes()
+    kept = UnfinishedTraining(unfinished, network, sets, settings, notes, unknown)
     network = with_standardization(network, train_set.images) if settings.standardize else copy.deepcopy(network)
     device = next(network.parameters()).device
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's annotations
@@ -126,7 +134,8 @@ def train(
     with reproducible(settings.seed, device), enough:
         require_fit(network, train_set, device)
         pixels, labels = train_set.images.to(device), train_set.labels.to(device)
-        epochs = Epochs(network, pixels, labels, weight.to(device), settings, lesson)
+        apart = None if unknown is None else unknown.to(device)
+        epochs = Epochs(network, pixels, labels, weight.to(device), settings, lesson, apart)
         best = _Best(network.state_dict())
         if kept.state is not None:
             history = [EpochRecord(**record) for record in kept.state["history"]]
