@@ -339,6 +339,26 @@ def test_an_error_minimizing_key_leads_each_class_to_itself_and_names_its_family
     assert not has_setting(key, "profile", "default")
 
 
+def test_a_strong_key_says_how_steps_and_base_network_differ_and_is_told_from_the_usual_one(tmp_path: Path) -> None:
+    strong, usual = (draw_key(("a", "b", "c"), profile=name, seed=0) for name in ("strong", "error-minimizing"))
+    assert strong.family == usual.family == "error-minimizing"
+    assert strong.perturbation.grain is not None
+    assert strong.base is not None
+    assert (strong.base.network, strong.base.unknown_originals) == ("ensemble_small", True)
+    strong.save(tmp_path / "key.json")
+    assert EncryptionKey.load(tmp_path / "key.json") == strong
+    for key, own, other in ((strong, "strong", "error-minimizing"), (usual, "error-minimizing", "strong")):
+        assert has_setting(key, "profile", own)
+        assert not has_setting(key, "profile", other)
+    assert not {"base", "grain"} & (usual.model_dump().keys() | usual.model_dump()["perturbation"].keys())
+
+
+def test_only_an_error_minimizing_key_says_how_its_base_network_is_trained() -> None:
+    strong, targeted = draw_key(("a", "b", "c"), profile="strong"), draw_key(("a", "b", "c"))
+    with pytest.raises(SettingsError, match="only an error-minimizing key"):
+        EncryptionKey.draw(targeted.classes, targeted.perturbation, base=strong.base)
+
+
 @pytest.mark.parametrize("other", [{"combiner": "horizontal-concat"}, {"correspondence": "table-4"}])
 def test_an_error_minimizing_key_takes_no_targets_and_no_combiner(other: Any) -> None:
     with pytest.raises(SettingsError, match="own class"):
@@ -363,6 +383,21 @@ def test_an_error_minimizing_base_network_is_for_one_ball(other: dict[str, Any])
     key.require_base(("a", "b"), trained)
     with pytest.raises(NetworkError, match="was trained for radius"):
         key.require_base(("a", "b"), trained | other)
+
+
+def test_a_base_network_is_for_one_grain_and_one_way_to_treat_originals() -> None:
+    strong, usual = (draw_key(("a", "b"), profile=name) for name in ("strong", "error-minimizing"))
+    assert strong.perturbation.grain is not None
+    trained = {"family": "error-minimizing", "norm": "l2", "radius": 2.0, "radius_at": 320}
+    fine = trained | {"grain": strong.perturbation.grain.model_dump_json()}
+    strong.require_base(("a", "b"), fine | {"unknown_originals": True})
+    usual.require_base(("a", "b"), trained)
+    for key, notes in ((strong, trained), (usual, fine)):
+        with pytest.raises(NetworkError, match=r"was trained for radius .* grain"):
+            key.require_base(("a", "b"), notes)
+    for key, notes in ((strong, fine), (usual, trained | {"unknown_originals": True})):
+        with pytest.raises(NetworkError, match="a key of another profile"):
+            key.require_base(("a", "b"), notes)
 
 
 def test_the_table_of_own_classes_is_no_secret_but_the_layout_is() -> None:

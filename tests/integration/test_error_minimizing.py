@@ -105,6 +105,30 @@ def test_a_base_network_of_the_other_family_is_refused_before_anything_is_writte
     assert not out.exists()
 
 
+def test_a_strong_key_gets_a_base_network_of_its_own_kind(
+    slices: Path, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    strong, base, out = tmp_path / "key.json", tmp_path / "base.pt", tmp_path / "shared"
+    drawing = ("--images", slices, "--profile", "strong", "--radius", RADIUS, "--radius-at", SIDE, "--steps", 4)
+    assert run("keygen", strong, *drawing).exit_code == 0
+    trained = run("train-base", slices, "--key", strong, "--out", base, "--epochs", 4, "--no-tracking")
+    assert trained.exit_code == 0, trained.stderr
+    checkpoint = load_checkpoint(base)
+    assert checkpoint.name == "ensemble_small"
+    assert checkpoint.notes["unknown_originals"] is True
+    encrypted = run("encrypt", slices, "--key", strong, "--base", base, "--out", out, "--insist")
+    assert encrypted.exit_code == 0, encrypted.stderr
+    assert run("verify", out, "--key", strong, "--base", base).exit_code == 0
+    usual = tmp_path / "usual.json"
+    assert (
+        run("keygen", usual, *[{"strong": "error-minimizing"}.get(str(word), word) for word in drawing]).exit_code == 0
+    )
+    refused = run("encrypt", slices, "--key", usual, "--base", base, "--out", tmp_path / "other")
+    assert refused.exit_code == 2
+    assert "trained for radius" in refused.stderr
+    assert "grain" in refused.stderr
+
+
 def test_there_is_no_correspondence_to_recover_and_the_command_says_so(
     slices: Path, key: Path, base: Path, tmp_path: Path, run: Callable[..., Any]
 ) -> None:

@@ -17,12 +17,14 @@ from monai_advenc.networks.training import EpochRecord, TrainingSettings, accura
 from monai_advenc.networks.training.base import train_base
 from monai_advenc.networks.training.error_minimizing import PERTURBED_ACCURACY, PerturbedImages
 from monai_advenc.networks.training.learned import HeldOutAccuracy
+from monai_advenc.perturbation.grain import Grain
 from monai_advenc.perturbation.settings import PerturbationSettings
 from monai_advenc.perturbation.views import Augmentation
 from tests.networks.training.test_train import CLASSES, StoppedError, image_set, network
 
 SETTINGS = TrainingSettings(epochs=3, batch_size=16, seed=3)
 PERTURBATION = PerturbationSettings(radius=0.5, step_size=0.1, steps=8, augmentation=Augmentation())
+GRAIN = Grain(finest=0.7, coarsest=1.4)
 NOISY = PERTURBATION.model_copy(update={"noise": 0.2})
 
 
@@ -133,6 +135,8 @@ def test_a_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(t
         PerturbedImages(image_set(40), None, PERTURBATION.model_copy(update={"radius": 0.4}), 3),
         PerturbedImages(image_set(40), None, PERTURBATION.model_copy(update={"augmentation": None}), 3),
         PerturbedImages(image_set(40), None, NOISY, 3, Freedom("all", NOISY)),
+        PerturbedImages(image_set(40), None, PERTURBATION.model_copy(update={"grain": GRAIN}), 3),
+        PerturbedImages(image_set(40), None, PERTURBATION, 3, unknown_originals=True),
         PerturbedImages(image_set(40), None, PERTURBATION, 3, Freedom("body", PERTURBATION)),
         PerturbedImages(image_set(40), None, PERTURBATION, 3, Freedom("body", PERTURBATION, full_radius=True)),
     ],
@@ -147,6 +151,55 @@ def test_an_interrupted_training_is_not_continued_for_another_perturbation(
         train(network(), images, None, two_epochs(), renewal=renewal, progress=stop_second, unfinished=unfinished)
     with pytest.raises(OutputError, match=r"unfinished training in .*, got others"):
         train(network(), images, None, two_epochs(), renewal=other, unfinished=unfinished)
+
+
+def test_a_network_learns_to_answer_images_with_all_classes_alike() -> None:
+    images = image_set(60)
+    apart = images.images.clone()
+    apart[:, :, ::2] = 1
+    trained = train(network(), images, None, SETTINGS.model_copy(update={"epochs": 12}), unknown=apart).network
+    with torch.no_grad():
+        surest = trained(apart).softmax(dim=1).max(dim=1).values
+    assert surest.mean() < 1 / len(CLASSES) + 0.1
+    assert accuracy_of(trained, images.images, images.labels) > 0.9
+
+
+def test_what_a_base_network_shall_not_know_are_its_originals() -> None:
+    images = image_set(12)
+    assert PerturbedImages(images, None, PERTURBATION, 3).unknown is None
+    apart = PerturbedImages(images, None, PERTURBATION, 3, unknown_originals=True).unknown
+    assert apart is not None
+    assert torch.equal(apart, images.images)
+
+
+def test_a_stopped_training_that_forgets_originals_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
+    images, unfinished = image_set(40), tmp_path / "unfinished"
+    perturbed = PerturbedImages(images, None, PERTURBATION, 3, unknown_originals=True)
+    whole = train(network(), images, None, two_epochs(), renewal=perturbed, unknown=perturbed.unknown)
+    with pytest.raises(StoppedError):
+        train(
+            network(),
+            images,
+            None,
+            two_epochs(),
+            renewal=perturbed,
+            unknown=perturbed.unknown,
+            progress=stop_second,
+            unfinished=unfinished,
+        )
+    with pytest.raises(OutputError, match="got others"):
+        train(network(), images, None, two_epochs(), renewal=perturbed, unfinished=unfinished)
+    resumed = train(
+        network(), images, None, two_epochs(), renewal=perturbed, unknown=perturbed.unknown, unfinished=unfinished
+    )
+    for one, other in zip(whole.network.parameters(), resumed.network.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_images_to_forget_are_as_many_as_those_to_learn() -> None:
+    images = image_set(40)
+    with pytest.raises(SettingsError, match="expected unknown images of shape"):
+        train(network(), images, None, two_epochs(), unknown=images.images[:-1])
 
 
 def two_epochs() -> TrainingSettings:
