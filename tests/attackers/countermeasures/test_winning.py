@@ -17,6 +17,7 @@ from monai_advenc.attackers.countermeasures.purifiers.paired_inverse import (
     own_key,
 )
 from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.encryption.named_profiles import Profile
 from monai_advenc.networks.training import TrainingSettings
 from tests.attackers.countermeasures.planted_sets import SIDE, accuracy, attack, resources, waves, with_patterns
 
@@ -144,13 +145,14 @@ def test_pairs_of_other_images_win_where_the_owner_made_the_same_base_network_an
     assert accuracy(attack("inverse-other-images", encrypted, clean, **known), real) > plain + 0.08
 
 
-@pytest.mark.slow  # Half a minute.
-def test_pairs_of_the_error_minimizing_family_win_against_that_family() -> None:
+@pytest.mark.slow  # Half a minute, and two.
+@pytest.mark.parametrize(("attacker", "profile"), [("minimizing", "error-minimizing"), ("strong", "strong")])
+def test_pairs_of_the_error_minimizing_family_win_against_that_family(attacker: str, profile: Profile) -> None:
     clean, real = waves(150, 0, 0.06), waves(90, 1, 0.06)
     known = {"training": TrainingSettings(epochs=12, batch_size=16), "radius": 0.8}
-    encrypted = replace(clean, images=minimized(clean, resources(radius=0.8), 5))
+    encrypted = replace(clean, images=minimized(clean, resources(radius=0.8), 5, profile))
     plain = accuracy(attack("usual", encrypted, clean, **known), real)
-    assert accuracy(attack("inverse-minimizing", encrypted, clean, **known), real) > plain + 0.08
+    assert accuracy(attack(f"inverse-{attacker}", encrypted, clean, **known), real) > plain + 0.08
 
 
 def test_the_detector_finds_a_pattern_and_not_what_is_not_there() -> None:

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final, Literal
 
 import torch
@@ -16,8 +18,10 @@ from monai_advenc.attackers.countermeasures.dilution import LARGE_SHARE, own_ima
 from monai_advenc.attackers.countermeasures.equipment import at_least_two_of_each_class
 from monai_advenc.attackers.countermeasures.purifiers.restoration import Restoration, train_restorer
 from monai_advenc.data.images.image_set import ImageSet
+from monai_advenc.encryption.base_fit import BaseRecipe
 from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.named_profiles import Profile
 from monai_advenc.encryption.profiles import draw_key
 from monai_advenc.encryption.radius import Freedom
 from monai_advenc.errors import SettingsError
@@ -31,7 +35,10 @@ MOST_PAIRS: Final = 500
 
 OWN_BASE, OWN_STEPS = "resnet_small", 16
 
-Pairs = Literal["own", "minimizing", "true-base", "true-key", "other"]
+Pairs = Literal["own", "minimizing", "strong", "true-base", "true-key", "other"]
+
+_PROFILES: Final[Mapping[str, Profile]] = MappingProxyType({"minimizing": "error-minimizing", "strong": "strong"})
+"""Profiles of the error-minimizing family, whose base networks are trained on what they perturb."""
 
 
 def train_inverse(changed: Tensor, clean: Tensor, seed: int, device: str) -> Restoration:
@@ -68,22 +75,22 @@ def encrypted_with(key: EncryptionKey, base: nn.Module, images: ImageSet, region
     return encrypt_batch(key, prepared, images.images, images.labels, regions=regions).clamp(0, 1)
 
 
-def minimized(images: ImageSet, resources: Resources, seed: int) -> Tensor:
+def minimized(images: ImageSet, resources: Resources, seed: int, profile: Profile = "error-minimizing") -> Tensor:
     """Encrypt own images in the other family: toward their own classes, with a base network trained on them meanwhile.
 
     The change keeps to the body where there is a background, as the documentation of that profile says to do.
     """
     if resources.radius is None:
         raise SettingsError("this attacker needs the stated radius; see equip")
-    key = draw_key(
-        images.classes, profile="error-minimizing", radius=resources.radius, radius_at=0, steps=OWN_STEPS, seed=seed
-    )
+    key = draw_key(images.classes, profile=profile, radius=resources.radius, radius_at=0, steps=OWN_STEPS, seed=seed)
+    recipe = key.base or BaseRecipe()
     region = "body" if has_background(images) else "all"
     freedom = Freedom(region, key.perturbation, full_radius=True)
     settings = TrainingSettings(seed=seed).enough_for(len(images))
-    renewal = PerturbedImages(images, None, key.perturbation, seed, freedom)
-    network = new_network(images, resources, seed, OWN_BASE)
-    base = train(network, images, None, settings, renewal=renewal).network
+    apart = recipe.unknown_originals
+    renewal = PerturbedImages(images, None, key.perturbation, seed, freedom, unknown_originals=apart)
+    network = new_network(images, resources, seed, recipe.network or OWN_BASE)
+    base = train(network, images, None, settings, renewal=renewal, unknown=renewal.unknown).network
     return encrypted_with(key, base, images, None if region == "all" else freedom(images.images)[0])
 
 
@@ -111,9 +118,9 @@ class PairedInverse:
     Images to classify stay as they are.
 
     Attributes:
-        pairs: How the pairs are made: with an own key and base network; with those of the error-minimizing family;
-            with an own key and the owner's base network; with the owner's key and base network; or, with own ones, from
-            images of another kind.
+        pairs: How the pairs are made: with an own key and base network; with those of the profile error-minimizing or
+            strong; with an own key and the owner's base network; with the owner's key and base network; or, with own
+            ones, from images of another kind.
     """
 
     pairs: Pairs
@@ -129,10 +136,11 @@ class PairedInverse:
         clean = resources.other if self.pairs == "other" else own_images(resources)
         if clean is None or resources.radius is None:
             raise SettingsError("this attacker needs images of its own and the stated radius; see equip")
-        clean = with_contrast(clean) if self.pairs == "minimizing" else clean
+        profile = _PROFILES.get(self.pairs)
+        clean = with_contrast(clean) if profile else clean
         clean = clean.first_of_each_class(MOST_PAIRS) if len(clean) > MOST_PAIRS else clean
-        if self.pairs == "minimizing":
-            return train_inverse(minimized(clean, resources, seed), clean.images, seed, resources.device)
+        if profile:
+            return train_inverse(minimized(clean, resources, seed, profile), clean.images, seed, resources.device)
         owner = resources.owner
         key = own_key(clean, resources.radius, owner, seed)
         if self.pairs in ("own", "other") or owner is None or owner.base is None:
@@ -162,6 +170,7 @@ PAIRED_INVERSE: Final = (
     _attacker(
         "minimizing", "minimizing", "made with an own key and base network of the error-minimizing family", _OWN, 7
     ),
+    _attacker("strong", "strong", "made with an own key and base network of the profile strong", _OWN, 15),
     _attacker("other", "other-images", "of another data set", Knowledge(other=True, method=True)),
     _attacker("true-base", "true-base", "made with the owner's base network", replace(_OWN, base=True)),
     _attacker("true-key", "true-key", "made with the owner's key", replace(_OWN, key=True, base=True)),
