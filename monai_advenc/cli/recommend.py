@@ -61,7 +61,9 @@ def recommend(
     network: Annotated[
         str | None,
         typer.Option(
-            help=options.NETWORK_HELP, show_default="resnet18 on a GPU, else resnet_small", rich_help_panel=_BASE_PANEL
+            help=options.NETWORK_HELP,
+            show_default="the profile's; else resnet18 on a GPU, resnet_small on a CPU",
+            rich_help_panel=_BASE_PANEL,
         ),
     ] = None,
     epochs: Annotated[

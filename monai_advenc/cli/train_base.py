@@ -35,7 +35,7 @@ def train_base(
     network: Annotated[
         str | None,
         typer.Option(
-            help=options.NETWORK_HELP, show_default="that of the key's profile, else resnet18 on a GPU, resnet_small"
+            help=options.NETWORK_HELP, show_default="the profile's; else resnet18 on a GPU, resnet_small on a CPU"
         ),
     ] = None,
     size: Annotated[int | None, typer.Option(min=16, help="Resize images to this side.")] = None,

@@ -108,7 +108,8 @@ def slice_and_encrypt(
             need not.
         recommend_radius: Search the smallest radius that protects the slices (:func:`monai_advenc.recommend`) and draw
             the key with it.
-        network: Architecture of the base network; ``None``: ``resnet18`` on a GPU, else ``resnet_small``.
+        network: Architecture of the base network; ``None``: the profile's, else ``resnet18`` on a GPU,
+            ``resnet_small`` on a CPU.
         training: How to train the base network. If there is one already, epochs and seed must agree with it if they
             are set.
         options: How to encrypt; ``None``: NIfTI and 16-bit PNG, one worker for each core.

@@ -37,7 +37,7 @@ class BaseTraining:
     """How base networks are trained and loaded.
 
     Attributes:
-        network: Architecture; ``None``: as :func:`train_base` chooses.
+        network: Architecture; ``None``: the key's, else as :func:`train_base` chooses.
         training: Epochs, seed and the rest.
         insist: Use networks that are not better than chance, or at another size than they were trained at.
         device: Where they run.

@@ -110,7 +110,8 @@ def recommend(
         base: File of the base network; ``None``: trained once on the images, in ``out``. Keys of the error-minimizing
             profile take none: each needs a network of its own, which is trained for each measurement.
         drawing: How keys are drawn; radius, step size and seed must not be set.
-        network: Architecture of the base network; ``None``: ``resnet18`` on a GPU, else ``resnet_small``.
+        network: Architecture of the base network; ``None``: the profile's, else ``resnet18`` on a GPU,
+            ``resnet_small`` on a CPU.
         training: How the base network is trained.
         size: Resize images to this side in pixels; ``None``: they must all have one size already.
         gray: Turn colors to gray.
