@@ -36,6 +36,7 @@ from monai_advenc.encryption.base_fit import BaseRecipe
 from monai_advenc.encryption.encrypt_batch import encrypt_batch
 from monai_advenc.encryption.fidelity import measure_fidelity
 from monai_advenc.encryption.key import EncryptionKey
+from monai_advenc.encryption.named_profiles import PROFILE_BASES
 from monai_advenc.encryption.profiles import draw_key
 from monai_advenc.encryption.radius import Freedom, radius_shares
 from monai_advenc.encryption.regions import body
@@ -66,7 +67,7 @@ def main() -> None:
         train_set, real = images, load_image_set(test_folder, options.size, gray=not options.color)
     for seed in map(int, options.seeds.split(",")):
         for name in options.ways.split(";"):
-            place = {"way": name, "seed": seed, "part": part(options), **conditions(options)}
+            place = {"way": name, "seed": seed, "part": part(options), **conditions(WAYS[name], options)}
             if any(place.items() <= row.items() for row in rows):
                 continue
             started = time.process_time()
@@ -80,10 +81,12 @@ def main() -> None:
     Path(f"{options.out}.md").write_text(page_of(rows), encoding="utf-8")
 
 
-def conditions(options: argparse.Namespace) -> dict[str, Any]:
+def conditions(way: Way | None, options: argparse.Namespace) -> dict[str, Any]:
     """What a row was measured with: a run with others adds rows of its own."""
     names = ("size", "radius", "steps", "epochs", "base", "base_epochs", "victims")
-    return {name: getattr(options, name) for name in names}
+    recipe = None if way is None else PROFILE_BASES.get(way.profile)
+    own = {} if recipe is None or recipe.network is None else {"base": recipe.network}
+    return {name: getattr(options, name) for name in names} | own
 
 
 def part(options: argparse.Namespace) -> str:

@@ -10,7 +10,13 @@ from typing import Any, Final
 import numpy as np
 
 from monai_advenc.data.manifest import software_versions
-from monai_advenc.encryption.named_profiles import AUGMENTED_PROFILES, OWN_PROFILES, PROFILE_COMBINERS, PROFILE_GRAINS
+from monai_advenc.encryption.named_profiles import (
+    AUGMENTED_PROFILES,
+    OWN_PROFILES,
+    PROFILE_BASES,
+    PROFILE_COMBINERS,
+    PROFILE_GRAINS,
+)
 from scripts.markdown import markdown_table
 from scripts.strength_ways import WAYS
 
@@ -32,6 +38,7 @@ CHANCE: Final = 33.3
 
 def page_of(rows: list[dict[str, Any]]) -> str:
     """A table for each part, size and radius: mean over seeds of the last and the best epoch, in percent."""
+    require_same_conditions(rows)
     lines = ["# Strength of the families", ""]
     lines += [
         "Accuracy on real images in percent, answers renamed in the best way: last epoch / best epoch, mean over seeds "
@@ -68,7 +75,11 @@ def shipped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What the package says before an encryption: of each way, size and radius the best recipients, mean over seeds.
 
     Rows of test images replace those of the validation part.
+
+    Raises:
+        ValueError: Rows of one way were measured under different conditions.
     """
+    require_same_conditions(rows)
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for part in ("validation", "test"):
         of_part = [row for row in rows if row["part"] == part]
@@ -86,6 +97,7 @@ def shipped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "combiner": way.combiner or PROFILE_COMBINERS[way.profile],
                 "views": VIEWS if way.profile in AUGMENTED_PROFILES else None,
                 **({"grain": PROFILE_GRAINS[way.profile].model_dump()} if way.profile in PROFILE_GRAINS else {}),
+                **({"base": PROFILE_BASES[way.profile].model_dump()} if way.profile in PROFILE_BASES else {}),
                 "region": way.region,
                 "data": DATA,
                 "classes": CLASSES,
@@ -101,6 +113,18 @@ def shipped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "chance": CHANCE,
             }
     return list(found.values())
+
+
+def require_same_conditions(rows: list[dict[str, Any]]) -> None:
+    """Raise unless rows of one way, size and radius differ in seeds and images alone: others are no mean over seeds."""
+    found: dict[tuple[Any, ...], set[tuple[Any, ...]]] = {}
+    for row in rows:
+        name = tuple(row[each] for each in ("way", "part", "size", "radius"))
+        conditions = tuple(row[each] for each in ("steps", "epochs", "base", "base_epochs"))
+        found.setdefault(name, set()).add(conditions)
+    mixed = [name for name, each in found.items() if len(each) > 1]
+    if mixed:
+        raise ValueError(f"expected rows of one way under equal conditions, got several of {mixed[0]}; take out others")
 
 
 def worst_of(row: dict[str, Any]) -> dict[str, float]:

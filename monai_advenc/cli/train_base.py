@@ -65,7 +65,7 @@ def train_base(
 
     It is trained on your images, so keep it private, like the key: anyone with it can perturb as well as you.
     """
-    from monai_advenc.encryption.base_fit import BaseRecipe
+    from monai_advenc.encryption.base_fit import BaseRecipe, architecture_for
     from monai_advenc.encryption.key import EncryptionKey
     from monai_advenc.encryption.radius import Freedom
     from monai_advenc.networks.training import TrainingSettings
@@ -91,7 +91,7 @@ def train_base(
             freedom=None if own is None else Freedom(region, own, full_radius),
             unknown_originals=recipe.unknown_originals,
             classes=None if secret is None else secret.classes,
-            network=network or recipe.network,
+            network=architecture_for(recipe, network),
             settings=TrainingSettings(seed=seed) if epochs is None else TrainingSettings(epochs=epochs, seed=seed),
             validation=validation,
             size=size,

@@ -7,20 +7,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from monai_advenc.errors import NetworkError
+from pydantic import Field
+
+from monai_advenc.errors import NetworkError, SettingsError
 from monai_advenc.perturbation.settings import Family, PerturbationSettings
 from monai_advenc.settings import Settings
 
 
 class BaseRecipe(Settings):
-    """How the base network of an error-minimizing key is trained, where not as usual.
+    """How the base network of an error-minimizing key is trained; the defaults are those of the profile of that name.
 
     Attributes:
-        network: Its architecture, a name in :data:`monai_advenc.networks.NETWORKS`, unless another is asked for.
+        network: Its architecture, a name in :data:`monai_advenc.networks.NETWORKS`; ``None``: any.
         unknown_originals: Whether it learns to answer originals with all classes alike.
+
+    Raises:
+        SettingsError: A value is no such name.
     """
 
-    network: str | None = None
+    network: str | None = Field(default=None, pattern=r"^[a-z0-9_]+$")
     unknown_originals: bool = False
 
 
@@ -61,7 +66,8 @@ def require_base_for(
         "radius": perturbation.radius,
         "radius_at": perturbation.reference_side or 0,
         "noise": perturbation.noise,
-        "grain": None if perturbation.grain is None else perturbation.grain.model_dump_json(),
+        **dict.fromkeys(("grain_finest", "grain_coarsest")),
+        **({} if perturbation.grain is None else perturbation.grain.notes()),
     }
     if family == "error-minimizing" and any(notes.get(name) != value for name, value in asked.items()):
         trained, own = (_said_of_ball(each) for each in (notes, asked))
@@ -69,14 +75,35 @@ def require_base_for(
             f"the base network was trained for radius {trained}, the key has {own}; train one with train-base "
             "--key, or draw another key"
         )
-    if family == "error-minimizing" and notes.get("unknown_originals", False) != recipe.unknown_originals:
+    asks = recipe.unknown_originals
+    if family == "error-minimizing" and notes.get("unknown_originals", False) != asks:
+        whose = "the key's base networks, not by this one" if asks else "this base network, not by the key's"
         raise NetworkError(
-            "the base network was trained for a key of another profile: one of them answers originals with all classes "
-            "alike, the other does not; train one with train-base --key, or draw another key"
+            f"originals are answered with all classes alike by {whose}; train one with train-base --key, or draw "
+            "another key"
         )
+
+
+def architecture_for(recipe: BaseRecipe, asked: str | None) -> str | None:
+    """The architecture of a key's base network; ``None``: any.
+
+    Args:
+        recipe: How the key says to train it.
+        asked: The architecture that was asked for, if any.
+
+    Raises:
+        SettingsError: Another one was asked for than the key says.
+    """
+    if None not in (recipe.network, asked) and recipe.network != asked:
+        raise SettingsError(
+            f"the key asks for a base network {recipe.network}, got --network {asked}; leave --network out, or draw "
+            "another key"
+        )
+    return asked or recipe.network
 
 
 def _said_of_ball(values: Mapping[str, Any]) -> str:
     noise = "" if values.get("noise") is None else f" and noise {values['noise']}"
-    grain = "" if values.get("grain") is None else f" and grain {values['grain']}"
+    fine, coarse = values.get("grain_finest"), values.get("grain_coarsest")
+    grain = "" if coarse is None else f" and grain between blurs of {fine:g} and {coarse:g} pixels"
     return f"{values.get('radius')} at {values.get('radius_at')} pixels{noise}{grain}"

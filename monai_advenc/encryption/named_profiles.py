@@ -32,13 +32,13 @@ OWN_PROFILES: Final = ("error-minimizing", "strong")
 """Profiles of the error-minimizing family: every class is its own target."""
 
 PROFILE_GRAINS: Final[Mapping[Profile, Grain]] = MappingProxyType({"strong": Grain(finest=0.7, coarsest=1.4)})
-"""Grain of the profiles that have one: finer, JPEG removes it; coarser, fresh networks learn it less
-(``docs/strength.md``)."""
+"""Grain of the profiles that have one. In trials with one seed JPEG removed a finer one, and fresh networks learned a
+coarser one less (``docs/strength.md``)."""
 
 PROFILE_BASES: Final[Mapping[Profile, BaseRecipe]] = MappingProxyType(
     {"strong": BaseRecipe(network="ensemble_small", unknown_originals=True)}
 )
-"""How the base networks of profiles are trained, where not as usual."""
+"""How the base networks of profiles are trained that are not those of the profile error-minimizing."""
 
 TWO_CLASSES_COMBINER: Final = "basic"
 """The default profile's combiner for two classes, which have one target each; Horizontal Concat takes two."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
 
+from monai_advenc.encryption.base_fit import BaseRecipe
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.evaluation.division import LEAST_CASES
 from monai_advenc.perturbation.grain import Grain
@@ -45,7 +46,8 @@ class MeasuredStrength(Settings):
         family: ``"targeted"`` or ``"error-minimizing"``.
         combiner: Name of the combiner.
         views: The random views of augmentation-aware steps; ``None``: plain steps.
-        grain: Structures that steps could change, as of the profile strong; ``None``: all.
+        grain: Structures that steps changed most, as of the profile strong; ``None``: all.
+        base: How the base network of the profile strong was trained; ``None``: as for the other profiles.
         region: Which pixels could change, with all of the radius.
         data: What images, in words.
         classes: Number of classes.
@@ -65,6 +67,7 @@ class MeasuredStrength(Settings):
     combiner: str
     views: Augmentation | None
     grain: Grain | None = None
+    base: BaseRecipe | None = None
     region: str
     data: str
     classes: int
@@ -105,6 +108,7 @@ class MeasuredStrength(Settings):
             "another way to combine targets": asked.combiner != self.combiner,
             f"random views {_told(views)} / {_told(self.views)}": views != self.views,
             f"grain {_told_grain(steps.grain)} / {_told_grain(self.grain)}": steps.grain != self.grain,
+            f"base network {_told_base(asked.base)} / {_told_base(self.base)}": asked.base != self.base,
             region: asked.region != self.region,
             "radius shrinks with the region / does not": asked.region == self.region and asked.shrinks,
             f"steps {steps.steps} ({steps.schedule}) / {self.steps} (paper)": of_steps,
@@ -123,6 +127,7 @@ class _Asked:
     """What decides which measurement is near."""
 
     perturbation: PerturbationSettings
+    base: BaseRecipe | None
     combiner: str
     classes: int
     region: str
@@ -134,8 +139,8 @@ class _Asked:
         """Larger for a measurement that is nearer; of equals, the largest images are nearest to what is shared."""
         region = "all" if self.shrinks else self.region  # The change per pixel stays.
         views = (row.views is None) == (self.perturbation.augmentation is None)
-        grain = row.grain == self.perturbation.grain
-        same = (row.combiner == self.combiner, grain, row.region == region, views)
+        profile = (row.grain, row.base) == (self.perturbation.grain, self.base)
+        same = (row.combiner == self.combiner, profile, row.region == region, views)
         return (*same, row.size, -abs(row.radius_db - self.radius_db))
 
 
@@ -178,6 +183,7 @@ def expected_strength(
         return unknown
     asked = _Asked(
         perturbation=key.perturbation,
+        base=key.base,
         combiner=key.combiner.name,
         classes=len(key.classes),
         region=region,
@@ -221,3 +227,10 @@ def _told(views: Augmentation | None) -> str:
 
 def _told_grain(grain: Grain | None) -> str:
     return "of all sizes" if grain is None else f"between blurs of {grain.finest:g} and {grain.coarsest:g} pixels"
+
+
+def _told_base(recipe: BaseRecipe | None) -> str:
+    if recipe is None:
+        return "as usual"
+    unknown = ", originals answered with all classes alike" if recipe.unknown_originals else ""
+    return f"{recipe.network or 'of any architecture'}{unknown}"

@@ -49,8 +49,8 @@ NETWORKS: Mapping[str, NetworkBuilder] = MappingProxyType(
         "densenet_small": partial(DenseNet, growth=12, layers=(4, 4, 4)),
         # A victim of three layers: perturbations of deep networks mislead shallow ones less. 5 thousand parameters.
         "shallow": partial(VGG, stages=((16,), (32,))),
-        # A base network for error-minimizing perturbations that networks of several architectures learn: simple and
-        # deep members answer together. 154 thousand parameters.
+        # A base network meant for error-minimizing perturbations that networks of several architectures learn. 154
+        # thousand parameters.
         "ensemble_small": partial(_together, members=("vgg_small", "preresnet_small", "shallow")),
     }
 )

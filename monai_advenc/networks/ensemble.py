@@ -1,6 +1,6 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Several networks that answer together, so that a perturbation has to suit all of them."""
+"""Several networks that answer together."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 class Ensemble(nn.Module):
     """The mean of the members' log-probabilities; as logits, it means the normalized product of their probabilities.
 
+    A perturbation that lowers the cross entropy of this product suits the members that are surest of it, not each one.
     The mean itself is not normalized. Training lowers the negative of its value for the true class
     (:func:`log_probabilities`), which is the mean cross entropy of the members: each learns by itself, and none can
     leave the task to the others.
@@ -38,5 +39,5 @@ def log_probabilities(network: nn.Module, logits: Tensor) -> Tensor:
         network: From :func:`monai_advenc.networks.get_network`, or any other.
         logits: What it answered, ``(N, K)``.
     """
-    is_ensemble = any(isinstance(part, Ensemble) for part in (network, *network.children()))
-    return logits if is_ensemble else logits.log_softmax(dim=1)
+    last = network[-1] if isinstance(network, nn.Sequential) and len(network) else network
+    return logits if isinstance(last, Ensemble) else logits.log_softmax(dim=1)

@@ -1,9 +1,9 @@
 # Copyright (c) the monai-advenc authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Grain: steps that change structures of a chosen size in pixels only (ours, not part of the paper).
+"""Grain: steps that change mostly structures of a chosen size in pixels (ours, not part of the paper).
 
-Victims learn a perturbation of fine grain more often than one that follows the gradient as it is; JPEG and smoothing
-remove the finest. So both ends are cut off: ``docs/strength.md`` has what was measured.
+In trials victims learned perturbations of fine grain more often than others, and JPEG removed the finest
+(``docs/strength.md``). So both ends are cut off.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ REACH = 4
 
 
 class Grain(Settings):
-    """A band of structure sizes, between two Gaussian blurs.
+    """A band of structure sizes, between two Gaussian blurs. Its ends are soft.
 
     Attributes:
-        finest: Standard deviation in pixels of the blur that removes finer structures; 0: none are removed.
-        coarsest: Standard deviation in pixels of the blur that only coarser structures survive; these are removed.
+        finest: Standard deviation in pixels of the blur that weakens finer structures; 0: none are weakened.
+        coarsest: Standard deviation in pixels of the blur that only coarser structures survive; these are weakened.
 
     Raises:
         SettingsError: A number is out of its range, or ``finest`` is not less than ``coarsest``.
@@ -40,13 +40,17 @@ class Grain(Settings):
     """
 
     finest: float = Field(ge=0, le=20)
-    coarsest: float = Field(gt=0, le=20)
+    coarsest: float = Field(ge=0.3, le=20)
 
     @model_validator(mode="after")
     def _is_a_band(self) -> Grain:
         if self.finest >= self.coarsest:
             raise ValueError("the finest grain must be less than the coarsest")
         return self
+
+    def notes(self) -> dict[str, float]:
+        """What the file of a base network keeps of it."""
+        return {"grain_finest": self.finest, "grain_coarsest": self.coarsest}
 
     def of(self, gradient: Tensor) -> Tensor:
         """The part of gradients ``(N, C, H, W)`` within the band; each row depends on itself alone."""

@@ -63,7 +63,8 @@ class PerturbationSettings(Settings):
         noise: The root mean square change of the pixels that may change, as a multiple of the image's own noise
             (:mod:`monai_advenc.encryption.noise`), if that is less than ``radius`` allows; ``None``: all of the
             radius, for quiet and noisy images alike. L2 only.
-        grain: Steps change structures of these sizes in pixels only, at every size of the image; ``None``: all.
+        grain: Steps change mostly structures of these sizes in pixels, at every size of the image; ``None``: all. L2
+            only.
 
     Raises:
         SettingsError: A value is missing or out of its range, or two of them exclude each other.
@@ -86,11 +87,13 @@ class PerturbationSettings(Settings):
     grain: Grain | None = None
 
     @model_validator(mode="after")
-    def _sizes_and_noise_need_l2(self) -> PerturbationSettings:
+    def _some_settings_need_l2(self) -> PerturbationSettings:
         if self.norm == "linf" and self.reference_side is not None:
             raise ValueError("the L-infinity radius does not depend on the image's size; drop reference_side")
         if self.norm == "linf" and self.noise is not None:
             raise ValueError("a multiple of the noise is a root mean square, which is L2; drop noise")
+        if self.norm == "linf" and self.grain is not None:
+            raise ValueError("L-infinity steps take the sign of each pixel, which has all grain; drop grain")
         return self
 
     @model_validator(mode="after")

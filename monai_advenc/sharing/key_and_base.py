@@ -174,6 +174,7 @@ def ready_base(
     if checkpoint is None:
         how.train_for(key, path, load_image_set(folder), options.region, full_radius=options.full_radius)
         checkpoint = load_checkpoint(path)
+        key.require_base(checkpoint.classes, checkpoint.notes)
         require_learned(checkpoint, path, insist=how.insist, progress=how.progress)
     else:
         how.progress.say(f"Using base network {checkpoint.name} of {path}.")

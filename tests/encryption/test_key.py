@@ -389,14 +389,14 @@ def test_a_base_network_is_for_one_grain_and_one_way_to_treat_originals() -> Non
     strong, usual = (draw_key(("a", "b"), profile=name) for name in ("strong", "error-minimizing"))
     assert strong.perturbation.grain is not None
     trained = {"family": "error-minimizing", "norm": "l2", "radius": 2.0, "radius_at": 320}
-    fine = trained | {"grain": strong.perturbation.grain.model_dump_json()}
+    fine = trained | strong.perturbation.grain.notes()
     strong.require_base(("a", "b"), fine | {"unknown_originals": True})
     usual.require_base(("a", "b"), trained)
     for key, notes in ((strong, trained), (usual, fine)):
         with pytest.raises(NetworkError, match=r"was trained for radius .* grain"):
             key.require_base(("a", "b"), notes)
     for key, notes in ((strong, fine), (usual, trained | {"unknown_originals": True})):
-        with pytest.raises(NetworkError, match="a key of another profile"):
+        with pytest.raises(NetworkError, match="all classes alike by"):
             key.require_base(("a", "b"), notes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from torch import nn
 
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.encryption.profiles import draw_key
-from monai_advenc.errors import NetworkError
+from monai_advenc.errors import NetworkError, SettingsError
 from monai_advenc.evaluation.recommendation.base_networks import BASE_NAME, BaseTraining, NetworkOfEachKey
 from monai_advenc.evaluation.recommendation.search import Trial
 from monai_advenc.evaluation.recommendation.time_limit import OutOfTimeError, TimeLimit
@@ -56,6 +57,18 @@ def test_each_key_has_a_network_of_its_own_for_its_radius_that_is_trained_once(t
     checkpoint = load_checkpoint(tmp_path / Trial(20).name / BASE_NAME)
     with pytest.raises(NetworkError):
         other_radius.require_base(checkpoint.classes, checkpoint.notes)
+
+
+def test_a_strong_key_decides_how_its_network_is_trained(tmp_path: Path) -> None:
+    key = draw_key(CLASSES, profile="strong", radius=1, radius_at=SIDE, steps=2, seed=0)
+    free = replace(networks(), how=replace(networks().how, network=None))
+    free(Trial(24), key, tmp_path)
+    checkpoint = load_checkpoint(tmp_path / BASE_NAME)
+    key.require_base(checkpoint.classes, checkpoint.notes)
+    assert checkpoint.name == "ensemble_small"
+    assert checkpoint.notes["unknown_originals"] is True
+    with pytest.raises(SettingsError, match="asks for a base network ensemble_small, got --network vgg_small"):
+        networks()(Trial(24), key, tmp_path / "other")
 
 
 def test_no_network_is_trained_when_time_is_up(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_the_figures_are_those_of_the_stored_rows() -> None:
 def test_each_measured_way_is_found_by_keys_like_it_without_a_difference() -> None:
     profiles = {"targeted": "default", "error-minimizing": "error-minimizing"}
     for each in measured_strengths():
-        profile = profiles[each.family] if each.views else "paper-basic"
+        profile = "strong" if each.grain else profiles[each.family] if each.views else "paper-basic"
         like: dict[str, Any] = {"combiner": each.combiner, "radius": 320 * 10 ** (-each.radius_db / 20)}
         like |= {"profile": profile, "steps": each.steps, "side": each.size}
         sentence = said(each.region, full_radius=True, **like)
@@ -54,6 +54,22 @@ def test_each_measured_way_is_found_by_keys_like_it_without_a_difference() -> No
         assert f"trained on originals {each.clean:.0f} %" in sentence
         assert "Yours / measured" not in sentence
         assert "nothing like" in said(each.region, full_radius=True, channels=3, **like)
+
+
+def test_what_a_strong_key_has_of_its_own_is_said_to_differ_until_it_is_measured() -> None:
+    key = draw_key(CLASSES, profile="strong", radius=0.4, radius_at=64, steps=16)
+    rows = [each for each in measured_strengths() if each.grain is None]
+    sentence = expected_strength(key, 1, "body", full_radius=True, side=64, measured=rows)
+    assert sentence is not None
+    assert "grain between blurs of 0.7 and 1.4 pixels / of all sizes" in sentence
+    assert "base network ensemble_small, originals answered with all classes alike / as usual" in sentence
+    like = {"grain": key.perturbation.grain, "base": key.base, "last": 12.0}
+    (row,) = [each for each in rows if each.family == key.family and each.radius_db > 43 and each.region == "body"][:1]
+    measured = [*rows, row.model_copy(update=like)]
+    sentence = expected_strength(key, 1, "body", full_radius=True, side=64, measured=measured)
+    assert sentence is not None
+    assert "had 12 % on real images" in sentence
+    assert "Yours / measured" not in sentence
 
 
 VIEWS = "shifts up to 5 % of the side with flips"

@@ -184,6 +184,9 @@ def test_originals_accuse_nobody_and_clear_nobody(shared: Shared, run: Run, tmp_
     assert result.exit_code == 0, result.output
     assert "Traced to nobody" in result.output
     assert "clears nobody" in " ".join(result.output.split())
+    page = (tmp_path / "trace.html").read_text()
+    assert "<h2>No accusation</h2>" in page
+    assert "An indication" not in page
 
 
 def test_without_a_fitting_commitment_the_result_is_an_indication(shared: Shared, run: Run, tmp_path: Path) -> None:

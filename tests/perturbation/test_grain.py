@@ -62,10 +62,17 @@ def test_a_row_is_the_same_alone_and_among_others() -> None:
     assert torch.equal(FINE.of(gradients)[2], FINE.of(gradients[2:3])[0])
 
 
-@pytest.mark.parametrize("band", [{"finest": 1, "coarsest": 1}, {"finest": -1, "coarsest": 1}, {"finest": 0}])
+@pytest.mark.parametrize(
+    "band", [{"finest": 1, "coarsest": 1}, {"finest": -1, "coarsest": 1}, {"finest": 0, "coarsest": 0.2}]
+)
 def test_what_is_no_band_is_refused(band: dict[str, float]) -> None:
     with pytest.raises(SettingsError, match=r"finest|coarsest"):
         Grain(**band)
+
+
+def test_the_sign_of_a_gradient_has_no_grain() -> None:
+    with pytest.raises(SettingsError, match="drop grain"):
+        PerturbationSettings(norm="linf", radius=0.1, step_size=0.1, steps=1, grain=FINE)
 
 
 def test_a_step_follows_the_band_of_the_gradient(images: Tensor, labels: Tensor) -> None:

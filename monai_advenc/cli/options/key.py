@@ -20,7 +20,7 @@ RADIUS, RADIUS_AT = paper.MRI_RADIUS, paper.MRI_SIDE
 Profile = Annotated[
     choices.Profile,
     typer.Option(
-        help="How to perturb, by docs/strength.md; default: Horizontal Concat, augmentation-aware steps.",
+        help="How to perturb; default: Horizontal Concat, augmentation-aware steps.",
         rich_help_panel=KEY_PANEL,
     ),
 ]

@@ -13,7 +13,7 @@ from torch import nn
 
 from monai_advenc.data.images.folder import ImageFolder
 from monai_advenc.data.images.image_set import ImageSet
-from monai_advenc.encryption.base_fit import BaseRecipe
+from monai_advenc.encryption.base_fit import BaseRecipe, architecture_for
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.radius import Freedom
 from monai_advenc.encryption.regions import require_region_of_image
@@ -88,12 +88,15 @@ class BaseTraining:
             region: Which pixels will change: ``"all"`` or ``"body"`` for an error-minimizing key.
             full_radius: Do not shrink the radius with the region.
             seed: Added to that of the training.
+
+        Raises:
+            SettingsError: The key says another architecture than the one asked for.
         """
         own, recipe = key.error_minimizing, key.base or BaseRecipe()
         if own is None:
             self.train(path, images, seed)
             return
-        how = replace(self, network=self.network or recipe.network)
+        how = replace(self, network=architecture_for(recipe, self.network))
         freedom = Freedom(region, own, full_radius)
         apart = recipe.unknown_originals
         how.train(path, images, seed, error_minimizing=own, freedom=freedom, unknown_originals=apart)

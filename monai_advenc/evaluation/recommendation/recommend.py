@@ -108,7 +108,7 @@ def recommend(
         step_db: Distance of two radii in dB, 3 at most.
         seeds: Final measurements of a radius, each with another key and other victims, at least 2.
         base: File of the base network; ``None``: trained once on the images, in ``out``. Keys of the error-minimizing
-            profile take none: each needs a network of its own, which is trained for each measurement.
+            family take none: each needs a network of its own, which is trained for each measurement.
         drawing: How keys are drawn; radius, step size and seed must not be set.
         network: Architecture of the base network; ``None``: the profile's, else ``resnet18`` on a GPU,
             ``resnet_small`` on a CPU.

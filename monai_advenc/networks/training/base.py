@@ -16,7 +16,7 @@ from monai_advenc.data.images.overlap import overlap_warnings, require_disjoint
 from monai_advenc.data.manifest import MANIFEST_NAME
 from monai_advenc.data.patients import PATIENT_TABLE
 from monai_advenc.data.private_folder import require_unshared
-from monai_advenc.errors import DatasetError, OutputError
+from monai_advenc.errors import DatasetError, OutputError, SettingsError
 from monai_advenc.networks import get_network
 from monai_advenc.networks.training.checkpoint import load_checkpoint, save_checkpoint
 from monai_advenc.networks.training.error_minimizing import PERTURBED_ACCURACY, Freedom, PerturbedImages
@@ -108,7 +108,7 @@ def train_base(
         ImageError: An image cannot be read.
         OutputError: ``out`` exists, lies in an encrypted data set, or cannot be written.
         SanityError: An image of ``test`` is among ``images``, by its pixels.
-        SettingsError: There is no such network or device.
+        SettingsError: There is no such network or device, or ``unknown_originals`` comes without ``error_minimizing``.
 
     Example:
         >>> from monai_advenc import TrainingSettings, train_base
@@ -117,6 +117,8 @@ def train_base(
         ('shallow', 'new-base.pt')
     """
     progress, path = progress or ConsoleProgress(), Path(out)
+    if unknown_originals and error_minimizing is None:
+        raise SettingsError("unknown_originals is for error-minimizing perturbations; give error_minimizing too")
     require_between("validation", validation, 0.01, 0.9)
     require_unshared(path, "--out")
     image_set, folder = _read(images, classes, path, size, gray, progress)

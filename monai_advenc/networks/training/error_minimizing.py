@@ -101,7 +101,7 @@ class PerturbedImages:
         free: Notes = {"region": "all", "full_radius": False} if self.freedom is None else self.freedom.notes()
         ball: Notes = {"norm": settings.norm, "radius": settings.radius, "radius_at": side, "views": views}
         noise: Notes = {} if settings.noise is None else {"noise": settings.noise}
-        grain: Notes = {} if settings.grain is None else {"grain": settings.grain.model_dump_json()}
+        grain: Notes = {} if settings.grain is None else settings.grain.notes()
         apart: Notes = {"unknown_originals": True} if self.unknown_originals else {}
         return {"family": "error-minimizing", **ball, **noise, **grain, **apart, **free}
 

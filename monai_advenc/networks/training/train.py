@@ -113,10 +113,12 @@ def train(
         NetworkError: The network does not fit the images, or training diverged.
         OutputError: ``unfinished`` is of another training or cannot be written.
         SettingsError: The number of class weights differs from the number of classes, ``lesson`` is given with
-            ``unfinished`` or ``unknown``, or ``unknown`` has not the shape of the training images.
+            ``unfinished`` or ``unknown``, or the shape of ``unknown`` is not that of the training images.
     """
     if lesson is not None and (unfinished is not None or unknown is not None):
-        raise SettingsError("expected lesson, or unfinished and unknown, got both; leave one out")
+        raise SettingsError(
+            "expected lesson without unfinished and without unknown, got more; leave the lesson or these out"
+        )
     if unknown is not None and unknown.shape != train_set.images.shape:
         raise SettingsError(
             f"expected unknown images of shape {tuple(train_set.images.shape)}, got {tuple(unknown.shape)}"

@@ -42,7 +42,7 @@ class UnfinishedTraining:
         images: The training and validation sets.
         settings: Training settings.
         renewal: What tells apart trainings whose images change between epochs.
-        unknown: Images that the network learns not to know; ``None``: none.
+        unknown: Images that the network learns to answer with all classes alike; ``None``: none.
 
     Raises:
         OutputError: The file is of another training, or damaged.

@@ -164,6 +164,11 @@ def test_a_network_learns_to_answer_images_with_all_classes_alike() -> None:
     assert accuracy_of(trained, images.images, images.labels) > 0.9
 
 
+def test_only_a_network_that_sees_perturbed_images_can_forget_originals(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="give error_minimizing too"):
+        train_base(image_set(60), tmp_path / "base.pt", unknown_originals=True)
+
+
 def test_what_a_base_network_shall_not_know_are_its_originals() -> None:
     images = image_set(12)
     assert PerturbedImages(images, None, PERTURBATION, 3).unknown is None
