@@ -117,9 +117,7 @@ def train_base(
         ('shallow', 'new-base.pt')
     """
     progress, path = progress or ConsoleProgress(), Path(out)
-    if unknown_originals and error_minimizing is None:
-        raise SettingsError("unknown_originals is for error-minimizing perturbations; give error_minimizing too")
-    require_between("validation", validation, 0.01, 0.9)
+    _require_sense(validation, error_minimizing, unknown_originals)
     require_unshared(path, "--out")
     image_set, folder = _read(images, classes, path, size, gray, progress)
     place = choose_device(device)
@@ -201,6 +199,12 @@ def require_divisible(patients: dict[str, int]) -> None:
                 f"all of class {name!r} is of one patient, by {PATIENT_TABLE}, its folder or Patient ID; add patients, "
                 f"or list them in {PATIENT_TABLE} if these do not tell them apart, or train a base network elsewhere"
             )
+
+
+def _require_sense(validation: float, error_minimizing: PerturbationSettings | None, unknown_originals: bool) -> None:
+    if unknown_originals and error_minimizing is None:
+        raise SettingsError("unknown_originals is for error-minimizing perturbations; give error_minimizing too")
+    require_between("validation", validation, 0.01, 0.9)
 
 
 def _read(
