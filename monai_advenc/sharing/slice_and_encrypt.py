@@ -28,6 +28,7 @@ from monai_advenc.data.volumes.cases import CaseList
 from monai_advenc.data.volumes.cross_section import SliceSettings
 from monai_advenc.data.volumes.layouts.listed import are_listed
 from monai_advenc.data.volumes.slice_volumes import Cuts, cut_cases
+from monai_advenc.encryption.base_fit import BaseRecipe, architecture_for
 from monai_advenc.encryption.key import EncryptionKey
 from monai_advenc.encryption.profiles import KeyOptions, say_drawn
 from monai_advenc.errors import OutputError, remembering
@@ -166,6 +167,7 @@ def slice_and_encrypt(
     require_recipients(options.unlock_for)
     shared = SharedFolder(out=out, found=cases.class_counts(), passed_over=cases.passed_over, private=kept)
     place = choose_device(device)
+    network = architecture_for(secret.base or BaseRecipe(), network)
     how = BaseTraining(network=network, training=training, insist=insist, device=place, progress=progress)
     side = usable.check().slice_side if dry_run else slices.size
     checkpoint = None if trains else load_own_base(base_path, secret, cases.classes, how, side)

@@ -129,6 +129,19 @@ def test_a_strong_key_gets_a_base_network_of_its_own_kind(
     assert "grain" in refused.stderr
 
 
+@pytest.mark.parametrize("command", ["train-base", "recommend"])
+def test_another_network_than_the_profile_says_is_refused_before_any_work(
+    command: str, slices: Path, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    strong, out = tmp_path / "key.json", tmp_path / "out"
+    assert run("keygen", strong, "--images", slices, "--profile", "strong").exit_code == 0
+    drawn = ("--key", strong) if command == "train-base" else ("--profile", "strong")
+    refused = run(command, slices, *drawn, "--network", "vgg_small", "--out", out)
+    assert refused.exit_code == 2
+    assert "asks for a base network ensemble_small, got --network vgg_small" in refused.stderr
+    assert not out.exists()
+
+
 def test_there_is_no_correspondence_to_recover_and_the_command_says_so(
     slices: Path, key: Path, base: Path, tmp_path: Path, run: Callable[..., Any]
 ) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from monai_advenc.acceleration.processor import choose_device
 from monai_advenc.data.images.folder import ImageFolder, find_images, load_image_set
 from monai_advenc.data.private_folder import make_private, require_outside, require_own_folder, require_unshared
+from monai_advenc.encryption.base_fit import BaseRecipe, architecture_for
 from monai_advenc.encryption.named_profiles import OWN_PROFILES
 from monai_advenc.encryption.profiles import KeyOptions, draw_key
 from monai_advenc.encryption.regions import REGIONS
@@ -148,7 +149,8 @@ def recommend(
     require_known_networks([network] if network else [])
     folder = slices if isinstance(slices, ImageFolder) else find_images(Path(slices))
     _require_two_classes(folder)
-    draw_key(folder.classes, **dict(drawing))  # Says what cannot be, before the long work.
+    drawn = draw_key(folder.classes, **dict(drawing))  # Says what cannot be, before the long work.
+    network = architecture_for(drawn.base or BaseRecipe(), network)
     is_shared, place = drawing.profile not in OWN_PROFILES, choose_device(device)
     base_path = Path(base) if base else out / BASE_NAME
     _require_folder(out, folder.root)
