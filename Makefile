@@ -21,7 +21,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PIP_INSTALL) --no-build-isolation -e '.[dev]'
 	@touch $@
 
-demo: $(INSTALLED)  ## Run the whole method on phantom brains in a few minutes: demo-out/report.html
+demo: $(INSTALLED)  ## Run the whole method on phantom brains in 4 to 15 minutes: demo-out/report.html
 	$(BIN)/monai-advenc demo --out demo-out
 
 check: $(INSTALLED)  ## Check format, lint, types, architecture
