@@ -18,7 +18,7 @@ from torch import nn
 from torch.fx import GraphModule, Tracer
 
 # Imported first, so that a process that is forked takes the lock below before the one there, always in this order.
-import monai_advenc.acceleration.forking  # noqa: F401
+import monai_advenc.acceleration.forking  # noqa: F401  # for the order of the locks
 
 ONE_AT_A_TIME = RLock()
 """Lock of the thread that traces or prepares a network; others that need the same network wait."""

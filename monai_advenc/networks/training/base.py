@@ -117,7 +117,7 @@ def train_base(
         ('shallow', 'new-base.pt')
     """
     progress, path = progress or ConsoleProgress(), Path(out)
-    _require_sense(validation, error_minimizing, unknown_originals)
+    _require_settings(validation, error_minimizing, unknown_originals)
     require_unshared(path, "--out")
     image_set, folder = _read(images, classes, path, size, gray, progress)
     place = choose_device(device)
@@ -201,7 +201,9 @@ def require_divisible(patients: dict[str, int]) -> None:
             )
 
 
-def _require_sense(validation: float, error_minimizing: PerturbationSettings | None, unknown_originals: bool) -> None:
+def _require_settings(
+    validation: float, error_minimizing: PerturbationSettings | None, unknown_originals: bool
+) -> None:
     if unknown_originals and error_minimizing is None:
         raise SettingsError("unknown_originals is for error-minimizing perturbations; give error_minimizing too")
     require_between("validation", validation, 0.01, 0.9)
