@@ -161,8 +161,8 @@ def base_of(key: EncryptionKey, images: ImageSet, region: str, seed: int, option
     settings = TrainingSettings(epochs=options.base_epochs, seed=seed)
     if own is None:
         return train(network, images, None, settings).network
-    renewal = PerturbedImages(images, None, own, seed, freedom, unknown_originals=recipe.unknown_originals)
-    return train(network, images, None, settings, renewal=renewal, unknown=renewal.unknown).network
+    renewal = PerturbedImages(images, None, own, seed, freedom, drawn_classes=recipe.drawn_classes)
+    return train(network, renewal.originals, None, settings, renewal=renewal).network
 
 
 def recipients(shared: ImageSet, originals: ImageSet, real: ImageSet, seed: int, options: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from monai_advenc.encryption.named_profiles import (
     PROFILE_BASES,
     PROFILE_COMBINERS,
     PROFILE_GRAINS,
+    WHOLE_RADIUS_PROFILES,
 )
 from scripts.markdown import markdown_table
 from scripts.strength_ways import WAYS
@@ -97,6 +98,7 @@ def shipped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "combiner": way.combiner or PROFILE_COMBINERS[way.profile],
                 "views": VIEWS if way.profile in AUGMENTED_PROFILES else None,
                 **({"grain": PROFILE_GRAINS[way.profile].model_dump()} if way.profile in PROFILE_GRAINS else {}),
+                **({"whole_radius": True} if way.profile in WHOLE_RADIUS_PROFILES else {}),
                 **({"base": PROFILE_BASES[way.profile].model_dump()} if way.profile in PROFILE_BASES else {}),
                 "region": way.region,
                 "data": DATA,

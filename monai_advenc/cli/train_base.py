@@ -89,7 +89,7 @@ def train_base(
             out,
             error_minimizing=own,
             freedom=None if own is None else Freedom(region, own, full_radius),
-            unknown_originals=recipe.unknown_originals,
+            drawn_classes=recipe.drawn_classes,
             classes=None if secret is None else secret.classes,
             network=architecture_for(recipe, network),
             settings=TrainingSettings(seed=seed) if epochs is None else TrainingSettings(epochs=epochs, seed=seed),

@@ -19,14 +19,15 @@ class BaseRecipe(Settings):
 
     Attributes:
         network: Its architecture, a name in :data:`monai_advenc.networks.NETWORKS`; ``None``: any.
-        unknown_originals: Whether it learns to answer originals with all classes alike.
+        drawn_classes: Whether each image that it learns plays a class drawn at random, so that what comes to mean a
+            class has nothing of that class's images.
 
     Raises:
         SettingsError: A value is no such name.
     """
 
     network: str | None = Field(default=None, pattern=r"^[a-z0-9_]+$")
-    unknown_originals: bool = False
+    drawn_classes: bool = False
 
 
 def require_base_for(
@@ -75,12 +76,11 @@ def require_base_for(
             f"the base network was trained for radius {trained}, the key has {own}; train one with train-base "
             "--key, or draw another key"
         )
-    asks = recipe.unknown_originals
-    if family == "error-minimizing" and notes.get("unknown_originals", False) != asks:
-        whose = "the key's base networks, not by this one" if asks else "this base network, not by the key's"
+    drawn = recipe.drawn_classes
+    if family == "error-minimizing" and notes.get("drawn_classes", False) != drawn:
+        whose = "the key's base networks, not by this one" if drawn else "this base network, not by the key's"
         raise NetworkError(
-            f"originals are answered with all classes alike by {whose}; train one with train-base --key, or draw "
-            "another key"
+            f"classes drawn at random are learned by {whose}; train one with train-base --key, or draw another key"
         )
 
 

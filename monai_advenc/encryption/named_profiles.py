@@ -35,8 +35,11 @@ PROFILE_GRAINS: Final[Mapping[Profile, Grain]] = MappingProxyType({"strong": Gra
 """Grain of the profiles that have one. In trials with one seed JPEG removed a finer one, and fresh networks learned a
 coarser one less (``docs/strength.md``)."""
 
+WHOLE_RADIUS_PROFILES: Final = ("strong",)
+"""Profiles whose changes are lengthened to the radius."""
+
 PROFILE_BASES: Final[Mapping[Profile, BaseRecipe]] = MappingProxyType(
-    {"strong": BaseRecipe(network="ensemble_small", unknown_originals=True)}
+    {"strong": BaseRecipe(network="ensemble_small", drawn_classes=True)}
 )
 """How the base networks of profiles are trained that are not those of the profile error-minimizing."""
 

@@ -19,6 +19,7 @@ from monai_advenc.encryption.named_profiles import (
     OWN_PROFILES,
     PROFILE_BASES,
     PROFILE_GRAINS,
+    WHOLE_RADIUS_PROFILES,
     Profile,
     combiner_of,
 )
@@ -188,6 +189,7 @@ def draw_key(
         noise=noise,
         augmentation=Augmentation() if profile in AUGMENTED_PROFILES else None,
         grain=PROFILE_GRAINS.get(profile),
+        whole_radius=profile in WHOLE_RADIUS_PROFILES,
     )
     if profile in OWN_PROFILES:
         if correspondence is not None or combiner not in (None, "basic"):
@@ -242,6 +244,7 @@ def has_setting(key: EncryptionKey, name: str, value: Any) -> bool:
             and key.correspondence.is_own == own
             and key.base == PROFILE_BASES.get(value)
             and steps.grain == PROFILE_GRAINS.get(value)
+            and steps.whole_radius == (value in WHOLE_RADIUS_PROFILES)
         )
     if name == "seed":
         # With a seed, the secret of the layout depends on nothing else.

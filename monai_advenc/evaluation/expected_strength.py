@@ -47,6 +47,7 @@ class MeasuredStrength(Settings):
         combiner: Name of the combiner.
         views: The random views of augmentation-aware steps; ``None``: plain steps.
         grain: Structures that steps changed most, as of the profile strong; ``None``: all.
+        whole_radius: Whether changes were lengthened to the radius, as by the profile strong.
         base: How the base network of the profile strong was trained; ``None``: as for the other profiles.
         region: Which pixels could change, with all of the radius.
         data: What images, in words.
@@ -67,6 +68,7 @@ class MeasuredStrength(Settings):
     combiner: str
     views: Augmentation | None
     grain: Grain | None = None
+    whole_radius: bool = False
     base: BaseRecipe | None = None
     region: str
     data: str
@@ -103,11 +105,15 @@ class MeasuredStrength(Settings):
         steps, views = asked.perturbation, asked.perturbation.augmentation
         of_steps = (steps.steps, steps.schedule) != (self.steps, "paper")
         share, side = steps.step_size / steps.radius, asked.side or "unknown"
+        whole = [
+            ("" if each else "not ") + "lengthened to the radius" for each in (steps.whole_radius, self.whole_radius)
+        ]
         region = f"pixels that may change {asked.region} / {self.region}"
         found = {
             "another way to combine targets": asked.combiner != self.combiner,
             f"random views {_told(views)} / {_told(self.views)}": views != self.views,
             f"grain {_told_grain(steps.grain)} / {_told_grain(self.grain)}": steps.grain != self.grain,
+            f"change {whole[0]} / {whole[1]}": steps.whole_radius != self.whole_radius,
             f"base network {_told_base(asked.base)} / {_told_base(self.base)}": asked.base != self.base,
             region: asked.region != self.region,
             "radius shrinks with the region / does not": asked.region == self.region and asked.shrinks,
@@ -232,5 +238,5 @@ def _told_grain(grain: Grain | None) -> str:
 def _told_base(recipe: BaseRecipe | None) -> str:
     if recipe is None:
         return "as usual"
-    unknown = ", originals answered with all classes alike" if recipe.unknown_originals else ""
-    return f"{recipe.network or 'of any architecture'}{unknown}"
+    drawn = ", classes drawn at random" if recipe.drawn_classes else ""
+    return f"{recipe.network or 'of any architecture'}{drawn}"

@@ -28,6 +28,9 @@ from monai_advenc.perturbation.objectives import Objective, as_objective
 from monai_advenc.perturbation.settings import VIEWS_HIDE_THE_LOSS, PerturbationSettings
 from monai_advenc.perturbation.views import RandomViews, SameView, Views, draw_moves
 
+_LENGTHENINGS = 3
+"""How often changes are lengthened: what the range of pixels cuts off, the next time gives to the others."""
+
 
 @dataclass(frozen=True)
 class _Step:
@@ -52,6 +55,15 @@ class _Step:
         # Clamping does not leave the ball, because the original lies in the box and the box is convex.
         moved = (original + self.geometry.project(ahead - original, radius)).clamp(0, 1)
         return torch.where(inside, moved, original)
+
+    def lengthened(self, perturbed: Tensor) -> Tensor:
+        """The same changes at the length of the radius; shorter where too many pixels end at 0 or 1."""
+        radius = self._radius(slice(None))
+        length = per_image(radius, perturbed) if isinstance(radius, Tensor) else radius
+        for _ in range(_LENGTHENINGS):
+            ahead = length * self.geometry.direction(perturbed - self.original)
+            perturbed = (self.original + self.geometry.project(ahead, radius)).clamp(0, 1)
+        return perturbed
 
     def _radius(self, rows: Tensor | slice) -> Radius:
         return self.radius if self.scales is None else self.radius * self.scales[rows]
@@ -146,6 +158,8 @@ def perturb(
             for step in range(settings.steps):
                 gradient = views.gradient(partial(gradients.at, step), perturbed, step)
                 perturbed = step_from(perturbed, gradient, lengths[step])
+        if settings.whole_radius:
+            perturbed = step_from.lengthened(perturbed)
     if not perturbed.isfinite().all():
         raise NetworkError("the network's gradient is not finite; check its weights, or use fp32")
     return perturbed.contiguous()

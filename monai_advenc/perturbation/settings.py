@@ -35,7 +35,7 @@ ADAPTIVE_STEPS = 69
 :mod:`monai_advenc.perturbation.adaptive_steps`."""
 
 
-_OLDER_DEFAULTS = (("schedule", "paper"), ("noise", None), ("grain", None))
+_OLDER_DEFAULTS = (("schedule", "paper"), ("noise", None), ("grain", None), ("whole_radius", False))
 
 VIEWS_HIDE_THE_LOSS = (
     "adaptive steps need the loss of the image itself, which augmentation-aware steps do not compute; "
@@ -65,6 +65,8 @@ class PerturbationSettings(Settings):
             radius, for quiet and noisy images alike. L2 only.
         grain: Steps change mostly structures of these sizes in pixels, at every size of the image; ``None``: all. L2
             only.
+        whole_radius: After the last step each change is lengthened to the radius, as far as pixels can go. Steps that
+            follow a network which is sure already go to and fro and stop short of it. L2 only.
 
     Raises:
         SettingsError: A value is missing or out of its range, or two of them exclude each other.
@@ -85,6 +87,7 @@ class PerturbationSettings(Settings):
     augmentation: Augmentation | None = None
     noise: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     grain: Grain | None = None
+    whole_radius: bool = False
 
     @model_validator(mode="after")
     def _some_settings_need_l2(self) -> PerturbationSettings:
@@ -94,6 +97,8 @@ class PerturbationSettings(Settings):
             raise ValueError("a multiple of the noise is a root mean square, which is L2; drop noise")
         if self.norm == "linf" and self.grain is not None:
             raise ValueError("L-infinity steps take the sign of each pixel, which has all grain; drop grain")
+        if self.norm == "linf" and self.whole_radius:
+            raise ValueError("only an L2 change has a direction in which to lengthen it; drop whole_radius")
         return self
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from rich.pretty import pretty_repr
 
+from monai_advenc.encryption.base_fit import BaseRecipe
 from monai_advenc.encryption.combiners import COMBINERS, CombinerSettings
 from monai_advenc.encryption.correspondence import ClassCorrespondence, count_correspondences
 from monai_advenc.encryption.key import EncryptionKey
@@ -344,7 +345,7 @@ def test_a_strong_key_says_how_steps_and_base_network_differ_and_is_told_from_th
     assert strong.family == usual.family == "error-minimizing"
     assert strong.perturbation.grain is not None
     assert strong.base is not None
-    assert (strong.base.network, strong.base.unknown_originals) == ("ensemble_small", True)
+    assert strong.base == BaseRecipe(network="ensemble_small", drawn_classes=True)
     strong.save(tmp_path / "key.json")
     assert EncryptionKey.load(tmp_path / "key.json") == strong
     for key, own, other in ((strong, "strong", "error-minimizing"), (usual, "error-minimizing", "strong")):
@@ -385,18 +386,22 @@ def test_an_error_minimizing_base_network_is_for_one_ball(other: dict[str, Any])
         key.require_base(("a", "b"), trained | other)
 
 
-def test_a_base_network_is_for_one_grain_and_one_way_to_treat_originals() -> None:
+def test_a_base_network_is_for_one_grain_and_one_way_to_learn_classes() -> None:
     strong, usual = (draw_key(("a", "b"), profile=name) for name in ("strong", "error-minimizing"))
     assert strong.perturbation.grain is not None
     trained = {"family": "error-minimizing", "norm": "l2", "radius": 2.0, "radius_at": 320}
     fine = trained | strong.perturbation.grain.notes()
-    strong.require_base(("a", "b"), fine | {"unknown_originals": True})
+    drawn = {"drawn_classes": True}
+    strong.require_base(("a", "b"), fine | drawn)
     usual.require_base(("a", "b"), trained)
     for key, notes in ((strong, trained), (usual, fine)):
         with pytest.raises(NetworkError, match=r"was trained for radius .* grain"):
             key.require_base(("a", "b"), notes)
-    for key, notes in ((strong, fine), (usual, trained | {"unknown_originals": True})):
-        with pytest.raises(NetworkError, match="all classes alike by"):
+    for key, notes, said in (
+        (strong, fine, "drawn at random are learned by the key's"),
+        (usual, trained | drawn, "drawn at random are learned by this"),
+    ):
+        with pytest.raises(NetworkError, match=said):
             key.require_base(("a", "b"), notes)
 
 

@@ -66,7 +66,7 @@ def test_a_strong_key_decides_how_its_network_is_trained(tmp_path: Path) -> None
     checkpoint = load_checkpoint(tmp_path / BASE_NAME)
     key.require_base(checkpoint.classes, checkpoint.notes)
     assert checkpoint.name == "ensemble_small"
-    assert checkpoint.notes["unknown_originals"] is True
+    assert checkpoint.notes["drawn_classes"] is True
     with pytest.raises(SettingsError, match="asks for a base network ensemble_small, got --network vgg_small"):
         networks()(Trial(24), key, tmp_path / "other")
 

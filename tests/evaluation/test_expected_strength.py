@@ -62,8 +62,9 @@ def test_what_a_strong_key_has_of_its_own_is_said_to_differ_until_it_is_measured
     sentence = expected_strength(key, 1, "body", full_radius=True, side=64, measured=rows)
     assert sentence is not None
     assert "grain between blurs of 0.7 and 1.4 pixels / of all sizes" in sentence
-    assert "base network ensemble_small, originals answered with all classes alike / as usual" in sentence
-    like = {"grain": key.perturbation.grain, "base": key.base, "last": 12.0}
+    assert "base network ensemble_small, classes drawn at random / as usual" in sentence
+    assert "change lengthened to the radius / not lengthened to the radius" in sentence
+    like = {"grain": key.perturbation.grain, "whole_radius": True, "base": key.base, "last": 12.0}
     (row,) = [each for each in rows if each.family == key.family and each.radius_db > 43 and each.region == "body"][:1]
     measured = [*rows, row.model_copy(update=like)]
     sentence = expected_strength(key, 1, "body", full_radius=True, side=64, measured=measured)

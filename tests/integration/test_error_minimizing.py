@@ -115,7 +115,7 @@ def test_a_strong_key_gets_a_base_network_of_its_own_kind(
     assert trained.exit_code == 0, trained.stderr
     checkpoint = load_checkpoint(base)
     assert checkpoint.name == "ensemble_small"
-    assert checkpoint.notes["unknown_originals"] is True
+    assert checkpoint.notes["drawn_classes"] is True
     encrypted = run("encrypt", slices, "--key", strong, "--base", base, "--out", out, "--insist")
     assert encrypted.exit_code == 0, encrypted.stderr
     assert run("verify", out, "--key", strong, "--base", base).exit_code == 0

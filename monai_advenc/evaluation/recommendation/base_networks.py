@@ -98,8 +98,8 @@ class BaseTraining:
             return
         how = replace(self, network=architecture_for(recipe, self.network))
         freedom = Freedom(region, own, full_radius)
-        apart = recipe.unknown_originals
-        how.train(path, images, seed, error_minimizing=own, freedom=freedom, unknown_originals=apart)
+        drawn = recipe.drawn_classes
+        how.train(path, images, seed, error_minimizing=own, freedom=freedom, drawn_classes=drawn)
 
 
 @dataclass(frozen=True)

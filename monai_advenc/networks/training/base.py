@@ -63,7 +63,7 @@ def train_base(
     *,
     error_minimizing: PerturbationSettings | None = None,
     freedom: Freedom | None = None,
-    unknown_originals: bool = False,
+    drawn_classes: bool = False,
     classes: Sequence[str] | None = None,
     network: str | None = None,
     settings: TrainingSettings = TrainingSettings(),
@@ -86,7 +86,8 @@ def train_base(
         error_minimizing: Train for error-minimizing perturbations of this norm, radius, reference side and with these
             views (:mod:`monai_advenc.networks.training.error_minimizing`); ``None``: for targeted ones.
         freedom: For the same: which pixels may change, see :class:`monai_advenc.encryption.radius.Freedom`.
-        unknown_originals: For the same: teach the network to answer originals with all classes alike.
+        drawn_classes: For the same: let each image play a class drawn at random, so that the network learns the
+            perturbation and not what the classes look like.
         classes: The class names in the order of the labels; ``None``: the folders' names, sorted.
         network: Architecture; ``None``: ``resnet18`` on a GPU, else ``resnet_small``.
         settings: Epochs, seed and the rest of the training. If neither epochs nor batch size is set, few images get
@@ -108,7 +109,7 @@ def train_base(
         ImageError: An image cannot be read.
         OutputError: ``out`` exists, lies in an encrypted data set, or cannot be written.
         SanityError: An image of ``test`` is among ``images``, by its pixels.
-        SettingsError: There is no such network or device, or ``unknown_originals`` comes without ``error_minimizing``.
+        SettingsError: There is no such network or device, or ``drawn_classes`` comes without ``error_minimizing``.
 
     Example:
         >>> from monai_advenc import TrainingSettings, train_base
@@ -117,7 +118,7 @@ def train_base(
         ('shallow', 'new-base.pt')
     """
     progress, path = progress or ConsoleProgress(), Path(out)
-    _require_settings(validation, error_minimizing, unknown_originals)
+    _require_settings(validation, error_minimizing, drawn_classes)
     require_unshared(path, "--out")
     image_set, folder = _read(images, classes, path, size, gray, progress)
     place = choose_device(device)
@@ -134,20 +135,19 @@ def train_base(
     perturbed = None
     if error_minimizing is not None:
         perturbed = PerturbedImages(
-            train_set, validation_set, error_minimizing, settings.seed, freedom, unknown_originals=unknown_originals
+            train_set, validation_set, error_minimizing, settings.seed, freedom, drawn_classes=drawn_classes
         )
     with progress.stage(f"training {name}", settings.epochs) as advance:
         done = advancing_to(advance)
         result = train(
             built,
-            train_set,
+            train_set if perturbed is None else perturbed.originals,
             validation_set if perturbed is None else None,
             settings,
             progress=lambda record: done(record.epoch),
             observe=None if perturbed is None else perturbed.observe,
             renewal=perturbed,
             unfinished=unfinished_of(path),
-            unknown=None if perturbed is None else perturbed.unknown,
         )
     accuracy = _held_out(result.history[result.best_epoch - 1])
     held_out = HeldOutAccuracy.on(accuracy, validation_set.labels.tolist())
@@ -201,11 +201,9 @@ def require_divisible(patients: dict[str, int]) -> None:
             )
 
 
-def _require_settings(
-    validation: float, error_minimizing: PerturbationSettings | None, unknown_originals: bool
-) -> None:
-    if unknown_originals and error_minimizing is None:
-        raise SettingsError("unknown_originals is for error-minimizing perturbations; give error_minimizing too")
+def _require_settings(validation: float, error_minimizing: PerturbationSettings | None, drawn_classes: bool) -> None:
+    if drawn_classes and error_minimizing is None:
+        raise SettingsError("drawn_classes is for error-minimizing perturbations; give error_minimizing too")
     require_between("validation", validation, 0.01, 0.9)
 
 

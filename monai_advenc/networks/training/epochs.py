@@ -46,10 +46,9 @@ class Epochs:
         weight: Tensor,
         settings: TrainingSettings,
         lesson: Lesson | None = None,
-        unknown: Tensor | None = None,
     ) -> None:
         self.network, self.images, self.labels, self.weight, self.settings = network, images, labels, weight, settings
-        self.lesson, self.unknown = lesson, unknown
+        self.lesson = lesson
         self.autocast = settings.in_bf16_on(images.device)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.batches = -(-len(images) // settings.batch_size)
@@ -117,15 +116,11 @@ class Epochs:
         height, width = self.images.shape[-2:]
         return draw_moves(count, (height, width), self.settings.augmentation, self.generator)
 
-    @staticmethod
-    def _moved(images: Tensor, moves: Tensor | None) -> Tensor:
-        return images if moves is None else move(images, moves)
-
     def _learn(self, indices: Tensor, labels: Tensor, moves: Tensor | None) -> tuple[Tensor, Tensor]:
         settings = self.settings
-        batch = self._moved(self.images[indices], moves)
-        if self.unknown is not None:
-            batch = torch.cat([batch, self._moved(self.unknown[indices], moves)])
+        batch = self.images[indices]
+        if moves is not None:
+            batch = move(batch, moves)
         batch = batch.contiguous(memory_format=torch.channels_last)
         rate = SCHEDULES[settings.schedule](self.step, self.batches * settings.epochs, settings.peak_learning_rate)
         for group in self.optimizer.param_groups:
@@ -136,10 +131,7 @@ class Epochs:
             else:
                 logits = self.network(batch)
                 chances = log_probabilities(self.network, logits.float())
-                logits, known = logits[: len(labels)], chances[: len(labels)]
-                loss = functional.nll_loss(known, labels, weight=self.weight)
-                if self.unknown is not None:
-                    loss = loss - chances[len(labels) :].mean()  # The least where all classes are equally likely.
+                loss = functional.nll_loss(chances, labels, weight=self.weight)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()

@@ -10,6 +10,7 @@ the images show, and the network ends up relying on it. Frozen, it perturbs any 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -41,9 +42,13 @@ PERTURBED_ACCURACY = "perturbed_accuracy"
 STEPS_PER_EPOCH = 6
 """Perturbation steps of each image after an epoch."""
 
+DRAWN_STEPS_PER_EPOCH = 4
+"""The same where classes are drawn. Fresh networks learned less of a perturbation that 66 steps in all had shaped than
+of one by 28; one trial of each (``docs/strength.md``)."""
+
 
 class PerturbedImages:
-    """Training images that follow the network: perturbed after each epoch.
+    """Training images that follow the network: perturbed after each epoch. Train on :attr:`originals`.
 
     Args:
         originals: The training images.
@@ -51,8 +56,8 @@ class PerturbedImages:
         perturbation: Norm, radius, reference side and views; the number and length of steps are chosen here.
         seed: Seed of the random views.
         freedom: Which pixels may change; ``None``: all.
-        unknown_originals: Whether the network learns to answer originals with all classes alike, so that it knows the
-            perturbation alone.
+        drawn_classes: Whether each training image plays a class drawn at random, so that the perturbation which
+            comes to mean a class has nothing of that class's images.
 
     Raises:
         ImageError: An image has no region; said before any training.
@@ -67,24 +72,21 @@ class PerturbedImages:
         seed: int,
         freedom: Freedom | None = None,
         *,
-        unknown_originals: bool = False,
+        drawn_classes: bool = False,
     ) -> None:
         if perturbation.noise is not None and freedom is None:
             raise SettingsError("a radius by noise needs to know how much each image may change; give freedom")
-        self.originals, self.kept_aside, self.perturbation, self.seed = originals, kept_aside, perturbation, seed
-        self.freedom, self.unknown_originals = freedom, unknown_originals
+        self.originals = with_drawn_classes(originals, seed) if drawn_classes else originals
+        self.kept_aside, self.perturbation, self.seed, self.freedom = kept_aside, perturbation, seed, freedom
+        self.drawn_classes = drawn_classes
+        self._steps = DRAWN_STEPS_PER_EPOCH if drawn_classes else STEPS_PER_EPOCH
         self._limits = _limits(originals, freedom)
         self._limits_aside = None if kept_aside is None else _limits(kept_aside, freedom)
-
-    @property
-    def unknown(self) -> Tensor | None:
-        """The images that the network shall answer with all classes alike, ``(N, C, H, W)``; ``None``: none."""
-        return self.originals.images if self.unknown_originals else None
 
     def after(self, epoch: int, network: nn.Module, images: Tensor) -> Tensor:
         """Move the images ``(N, C, H, W)`` of an epoch on, inside the ball around their originals."""
         seed = 1_000_003 * self.seed + epoch
-        return self._perturb(network, self.originals, self._limits, STEPS_PER_EPOCH, 1.0, seed, images)
+        return self._perturb(network, self.originals, self._limits, self._steps, 1.0, seed, images)
 
     def observe(self, network: nn.Module) -> dict[str, float]:
         """Measure the accuracy on images kept aside once the network has perturbed them: what its training is for."""
@@ -102,8 +104,8 @@ class PerturbedImages:
         ball: Notes = {"norm": settings.norm, "radius": settings.radius, "radius_at": side, "views": views}
         noise: Notes = {} if settings.noise is None else {"noise": settings.noise}
         grain: Notes = {} if settings.grain is None else settings.grain.notes()
-        apart: Notes = {"unknown_originals": True} if self.unknown_originals else {}
-        return {"family": "error-minimizing", **ball, **noise, **grain, **apart, **free}
+        drawn: Notes = {"drawn_classes": True} if self.drawn_classes else {}
+        return {"family": "error-minimizing", **ball, **noise, **grain, **drawn, **free}
 
     def _perturb(
         self,
@@ -116,7 +118,8 @@ class PerturbedImages:
         start: Tensor | None = None,
     ) -> Tensor:
         """Move images toward their own classes by steps of one length, ``reach`` radii in all."""
-        changes = {"steps": steps, "step_size": reach * self.perturbation.radius / steps, "schedule": "paper"}
+        length = reach * self.perturbation.radius / steps
+        changes = {"steps": steps, "step_size": length, "schedule": "paper", "whole_radius": False}
         settings = self.perturbation.model_copy(update=changes)
         seeds = torch.randint(2**62, (len(images),), generator=torch.Generator().manual_seed(seed)).tolist()
         device = next(network.parameters()).device
@@ -134,6 +137,12 @@ class PerturbedImages:
             scales=scales,
             start=start,
         )
+
+
+def with_drawn_classes(images: ImageSet, seed: int) -> ImageSet:
+    """The same images, each with a class drawn at random; every class about as often as every other."""
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    return replace(images, labels=order % len(images.classes))
 
 
 def _limits(images: ImageSet, freedom: Freedom | None) -> tuple[Tensor | None, Tensor | None]:

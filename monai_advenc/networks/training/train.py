@@ -81,7 +81,6 @@ def train(
     renewal: Renewal | None = None,
     unfinished: Path | None = None,
     lesson: Lesson | None = None,
-    unknown: Tensor | None = None,
 ) -> TrainingResult:
     """Train a copy of ``network`` by SGD with Nesterov momentum, one learning rate cycle and cross entropy.
 
@@ -100,8 +99,6 @@ def train(
             same weights. The file is removed at the end.
         lesson: Replaces the cross entropy of a batch, and with it class weights; not with ``unfinished``, which cannot
             tell lessons apart.
-        unknown: Images ``(N, C, H, W)`` in [0, 1], one for each of ``train_set``, that the network learns to answer
-            with all classes alike, each moved as that one is moved; not with ``lesson``.
 
     Returns:
         The trained network in evaluation mode, and the record of each epoch.
@@ -112,21 +109,14 @@ def train(
         ImageError: Images hold NaN or values outside [0, 1].
         NetworkError: The network does not fit the images, or training diverged.
         OutputError: ``unfinished`` is of another training or cannot be written.
-        SettingsError: The number of class weights differs from the number of classes, ``lesson`` is given with
-            ``unfinished`` or ``unknown``, or the shape of ``unknown`` is not that of the training images.
+        SettingsError: The number of class weights differs from the number of classes, or ``lesson`` is given with
+            ``unfinished``.
     """
-    if lesson is not None and (unfinished is not None or unknown is not None):
-        raise SettingsError(
-            "expected lesson without unfinished and without unknown, got more; leave the lesson or these out"
-        )
-    if unknown is not None and unknown.shape != train_set.images.shape:
-        raise SettingsError(
-            f"expected unknown images of shape {tuple(train_set.images.shape)}, got {tuple(unknown.shape)}"
-        )
+    if lesson is not None and unfinished is not None:
+        raise SettingsError("expected lesson or unfinished, got both; leave one out")
     check_sets(train_set, validation_set)
     sets = [train_set] if validation_set is None else [train_set, validation_set]
-    notes = {} if renewal is None else renewal.notes()
-    kept = UnfinishedTraining(unfinished, network, sets, settings, notes, unknown)
+    kept = UnfinishedTraining(unfinished, network, sets, settings, {} if renewal is None else renewal.notes())
     network = with_standardization(network, train_set.images) if settings.standardize else copy.deepcopy(network)
     device = next(network.parameters()).device
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's annotations
@@ -136,8 +126,7 @@ def train(
     with reproducible(settings.seed, device), enough:
         require_fit(network, train_set, device)
         pixels, labels = train_set.images.to(device), train_set.labels.to(device)
-        apart = None if unknown is None else unknown.to(device)
-        epochs = Epochs(network, pixels, labels, weight.to(device), settings, lesson, apart)
+        epochs = Epochs(network, pixels, labels, weight.to(device), settings, lesson)
         best = _Best(network.state_dict())
         if kept.state is not None:
             history = [EpochRecord(**record) for record in kept.state["history"]]

@@ -42,7 +42,6 @@ class UnfinishedTraining:
         images: The training and validation sets.
         settings: Training settings.
         renewal: What tells apart trainings whose images change between epochs.
-        unknown: Images that the network learns to answer with all classes alike; ``None``: none.
 
     Raises:
         OutputError: The file is of another training, or damaged.
@@ -55,11 +54,10 @@ class UnfinishedTraining:
         images: list[ImageSet],
         settings: TrainingSettings,
         renewal: Mapping[str, str | int | float | bool] = MappingProxyType({}),
-        unknown: Tensor | None = None,
     ) -> None:
         self._path = path
         self._device = device_of(network)
-        self._fingerprint = "" if path is None else _fingerprint(network, images, settings, renewal, unknown)
+        self._fingerprint = "" if path is None else _fingerprint(network, images, settings, renewal)
         self.state: dict[str, Any] | None = None
         if path is not None and path.exists():
             self.state = self._load(path)
@@ -110,7 +108,6 @@ def _fingerprint(
     images: list[ImageSet],
     settings: TrainingSettings,
     renewal: Mapping[str, str | int | float | bool],
-    unknown: Tensor | None,
 ) -> str:
     digest = hashlib.sha256(settings.model_dump_json().encode())
     if renewal:
@@ -119,8 +116,6 @@ def _fingerprint(
         digest.update("\0".join(each.classes).encode())
         for values in (each.images, each.labels):
             digest.update(_bytes_of(values))
-    if unknown is not None:
-        digest.update(b"unknown" + _bytes_of(unknown))
     for name, values in network.state_dict().items():
         digest.update(name.encode() + _bytes_of(values))
     return digest.hexdigest()

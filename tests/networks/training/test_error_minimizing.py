@@ -136,7 +136,7 @@ def test_a_training_that_was_stopped_ends_with_the_weights_of_one_that_was_not(t
         PerturbedImages(image_set(40), None, PERTURBATION.model_copy(update={"augmentation": None}), 3),
         PerturbedImages(image_set(40), None, NOISY, 3, Freedom("all", NOISY)),
         PerturbedImages(image_set(40), None, PERTURBATION.model_copy(update={"grain": GRAIN}), 3),
-        PerturbedImages(image_set(40), None, PERTURBATION, 3, unknown_originals=True),
+        PerturbedImages(image_set(40), None, PERTURBATION, 3, drawn_classes=True),
         PerturbedImages(image_set(40), None, PERTURBATION, 3, Freedom("body", PERTURBATION)),
         PerturbedImages(image_set(40), None, PERTURBATION, 3, Freedom("body", PERTURBATION, full_radius=True)),
     ],
@@ -153,58 +153,63 @@ def test_an_interrupted_training_is_not_continued_for_another_perturbation(
         train(network(), images, None, two_epochs(), renewal=other, unfinished=unfinished)
 
 
-def test_a_network_learns_to_answer_images_with_all_classes_alike() -> None:
-    images = image_set(60)
-    apart = images.images.clone()
-    apart[:, :, ::2] = 1
-    trained = train(network(), images, None, SETTINGS.model_copy(update={"epochs": 12}), unknown=apart).network
-    with torch.no_grad():
-        surest = trained(apart).softmax(dim=1).max(dim=1).values
-    assert surest.mean() < 1 / len(CLASSES) + 0.1
-    assert accuracy_of(trained, images.images, images.labels) > 0.9
+def test_only_a_network_that_sees_perturbed_images_can_learn_drawn_classes(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"drawn_classes is for .* give error_minimizing too"):
+        train_base(image_set(60), tmp_path / "base.pt", drawn_classes=True)
 
 
-def test_only_a_network_that_sees_perturbed_images_can_forget_originals(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="give error_minimizing too"):
-        train_base(image_set(60), tmp_path / "base.pt", unknown_originals=True)
+def test_drawn_classes_are_as_many_of_each_have_nothing_to_do_with_the_own_and_come_from_the_seed() -> None:
+    images = image_set(600)
+    first, again, other = (
+        PerturbedImages(images, None, PERTURBATION, seed, drawn_classes=True).originals for seed in (3, 3, 4)
+    )
+    assert torch.equal(first.labels, again.labels)
+    assert not torch.equal(first.labels, other.labels)
+    assert first.labels.bincount().tolist() == [600 // len(CLASSES)] * len(CLASSES)
+    chance = 1 / len(CLASSES)
+    assert abs(float((first.labels == images.labels).float().mean()) - chance) < 0.1
+    assert torch.equal(first.images, images.images)
+    assert torch.equal(PerturbedImages(images, None, PERTURBATION, 3).originals.labels, images.labels)
 
 
-def test_what_a_base_network_shall_not_know_are_its_originals() -> None:
-    images = image_set(12)
-    assert PerturbedImages(images, None, PERTURBATION, 3).unknown is None
-    apart = PerturbedImages(images, None, PERTURBATION, 3, unknown_originals=True).unknown
-    assert apart is not None
-    assert torch.equal(apart, images.images)
+def test_a_network_of_drawn_classes_reads_perturbed_images_and_does_not_know_the_classes(tmp_path: Path) -> None:
+    images = image_set(120)
+    settings = TrainingSettings(epochs=12, batch_size=16, seed=3)
+    trained = train_base(
+        images,
+        tmp_path / "base.pt",
+        error_minimizing=PERTURBATION.model_copy(update={"radius": 2.0}),
+        network="shallow",
+        settings=settings,
+        drawn_classes=True,
+    )
+    checkpoint = load_checkpoint(trained.path)
+    assert checkpoint.notes["drawn_classes"] is True
+    assert trained.validation_accuracy > 0.8
+    # A network that learned them knows them all.
+    assert accuracy_of(checkpoint.network, images.images, images.labels) < 0.8
 
 
-def test_a_stopped_training_that_forgets_originals_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
+def test_a_stopped_training_of_drawn_classes_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
     images, unfinished = image_set(40), tmp_path / "unfinished"
-    perturbed = PerturbedImages(images, None, PERTURBATION, 3, unknown_originals=True)
-    whole = train(network(), images, None, two_epochs(), renewal=perturbed, unknown=perturbed.unknown)
+    drawn = PerturbedImages(images, None, PERTURBATION, 3, drawn_classes=True)
+    whole = train(network(), drawn.originals, None, two_epochs(), renewal=drawn)
     with pytest.raises(StoppedError):
         train(
             network(),
-            images,
+            drawn.originals,
             None,
             two_epochs(),
-            renewal=perturbed,
-            unknown=perturbed.unknown,
+            renewal=drawn,
             progress=stop_second,
             unfinished=unfinished,
         )
+    own = PerturbedImages(images, None, PERTURBATION, 3)
     with pytest.raises(OutputError, match="got others"):
-        train(network(), images, None, two_epochs(), renewal=perturbed, unfinished=unfinished)
-    resumed = train(
-        network(), images, None, two_epochs(), renewal=perturbed, unknown=perturbed.unknown, unfinished=unfinished
-    )
+        train(network(), own.originals, None, two_epochs(), renewal=own, unfinished=unfinished)
+    resumed = train(network(), drawn.originals, None, two_epochs(), renewal=drawn, unfinished=unfinished)
     for one, other in zip(whole.network.parameters(), resumed.network.parameters(), strict=True):
         assert torch.equal(one, other)
-
-
-def test_images_to_forget_are_as_many_as_those_to_learn() -> None:
-    images = image_set(40)
-    with pytest.raises(SettingsError, match="expected unknown images of shape"):
-        train(network(), images, None, two_epochs(), unknown=images.images[:-1])
 
 
 def two_epochs() -> TrainingSettings:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from monai_advenc.data.images.image_set import ImageSet
 from monai_advenc.errors import DatasetError, ImageError, NetworkError, OutputError, SettingsError
@@ -211,33 +211,9 @@ def test_a_lesson_replaces_what_is_learned_from_a_batch() -> None:
     assert accuracy_of(result.network, images.images, (images.labels + 1) % 3) > 0.9
 
 
-def test_images_to_answer_alike_are_moved_as_those_to_learn_and_have_no_weight_of_a_class() -> None:
-    images, seen = image_set(30), []
-
-    class Watched(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.scores = nn.Parameter(torch.tensor([1.0, 0.0, 0.0]))
-
-        def forward(self, batch: Tensor) -> Tensor:
-            seen.append(batch.detach().clone())
-            return self.scores.expand(len(batch), 3)
-
-    settings = TrainingSettings(epochs=1, batch_size=30, class_weights=(1.0, 0.0, 0.0), standardize=False)
-    assert settings.augmentation is not None
-    loss = train(Watched(), images, None, settings, unknown=images.images).history[0].train_loss
-    learned, apart = seen[-1].chunk(2)
-    assert torch.equal(learned, apart)
-    assert not torch.equal(learned[:3], images.images[:3])
-    chances = torch.tensor([1.0, 0.0, 0.0]).log_softmax(dim=0)
-    assert loss == pytest.approx(float(-chances[0] - chances.mean()), abs=1e-5)
-
-
 def test_a_lesson_cannot_be_continued(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="unfinished"):
         train(network(), image_set(30), None, SETTINGS, lesson=lambda *_: None, unfinished=tmp_path / "x")  # type: ignore[arg-type, return-value]  # never called
-    with pytest.raises(SettingsError, match="without unknown"):
-        train(network(), image_set(30), None, SETTINGS, lesson=lambda *_: None, unknown=image_set(30).images)  # type: ignore[arg-type, return-value]  # never called
 
 
 def test_one_image_of_a_class_is_too_few() -> None:

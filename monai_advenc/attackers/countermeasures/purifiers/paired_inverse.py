@@ -87,10 +87,9 @@ def minimized(images: ImageSet, resources: Resources, seed: int, profile: Profil
     region = "body" if has_background(images) else "all"
     freedom = Freedom(region, key.perturbation, full_radius=True)
     settings = TrainingSettings(seed=seed).enough_for(len(images))
-    apart = recipe.unknown_originals
-    renewal = PerturbedImages(images, None, key.perturbation, seed, freedom, unknown_originals=apart)
+    renewal = PerturbedImages(images, None, key.perturbation, seed, freedom, drawn_classes=recipe.drawn_classes)
     network = new_network(images, resources, seed, recipe.network or OWN_BASE)
-    base = train(network, images, None, settings, renewal=renewal, unknown=renewal.unknown).network
+    base = train(network, renewal.originals, None, settings, renewal=renewal).network
     return encrypted_with(key, base, images, None if region == "all" else freedom(images.images)[0])
 
 
